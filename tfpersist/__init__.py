@@ -1,0 +1,1 @@
+"""Save, restore, freeze and load TensorFlow models of any TensorFlow era."""

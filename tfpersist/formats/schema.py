@@ -1,0 +1,86 @@
+"""TensorFlow's protocol messages, in a descriptor pool of our own.
+
+The pool is private, so the classes neither collide with those that TensorFlow registers in the
+default pool nor depend on the protobuf release that generated them. `schema.proto` lists the
+fields.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+
+from tfpersist.errors import CorruptionError
+
+# Message classes are made at run time, so a type checker knows no fields of theirs.
+Message = Any
+
+
+def _load() -> descriptor_pool.DescriptorPool:
+    pool = descriptor_pool.DescriptorPool()
+    encoded = resources.files(__package__).joinpath("schema.binpb").read_bytes()
+    for file in descriptor_pb2.FileDescriptorSet.FromString(encoded).file:
+        pool.AddSerializedFile(file.SerializeToString())
+    return pool
+
+
+_POOL = _load()
+
+
+def _message(name: str) -> Message:
+    return message_factory.GetMessageClass(_POOL.FindMessageTypeByName(f"tensorflow.{name}"))
+
+
+DATA_TYPES: dict[str, int] = {
+    value.name: value.number for value in _POOL.FindEnumTypeByName("tensorflow.DataType").values
+}
+
+AttrValue = _message("AttrValue")
+BundleEntryProto = _message("BundleEntryProto")
+BundleHeaderProto = _message("BundleHeaderProto")
+CheckpointState = _message("CheckpointState")
+CollectionDef = _message("CollectionDef")
+FunctionDef = _message("FunctionDef")
+FunctionDefLibrary = _message("FunctionDefLibrary")
+GraphDef = _message("GraphDef")
+MetaGraphDef = _message("MetaGraphDef")
+NodeDef = _message("NodeDef")
+OpDef = _message("OpDef")
+OpList = _message("OpList")
+SavedModel = _message("SavedModel")
+SavedTensorSlices = _message("SavedTensorSlices")
+SaverDef = _message("SaverDef")
+SignatureDef = _message("SignatureDef")
+TensorProto = _message("TensorProto")
+TensorShapeProto = _message("TensorShapeProto")
+TensorSliceProto = _message("TensorSliceProto")
+TrackableObjectGraph = _message("TrackableObjectGraph")
+VariableDef = _message("VariableDef")
+
+
+def parse(message: Message, data: bytes | memoryview, *, file: str, offset: int = 0) -> Message:
+    """Decode `data` as one message.
+
+    Args:
+        message: a message class of this module.
+        data: the encoded message.
+        file: name of the file that the bytes come from, for the error.
+        offset: where they start in that file.
+
+    Returns:
+        The message; fields that the schema does not know are kept in it.
+
+    Raises:
+        CorruptionError: the bytes are no such message.
+    """
+    try:
+        return message.FromString(bytes(data))
+    except (DecodeError, RuntimeError) as error:
+        raise CorruptionError(
+            f"these {len(data)} bytes are no {message.DESCRIPTOR.name}: {error}",
+            file=file,
+            offset=offset,
+        ) from error
