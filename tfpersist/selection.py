@@ -1,0 +1,383 @@
+"""Which checkpoint key goes with which variable: only, rename, averages. Pure, no TensorFlow."""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import attrs
+
+from tfpersist.errors import SelectionError, did_you_mean, nearest
+from tfpersist.formats.tensors import Slice, TensorSpec
+
+OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
+
+
+@attrs.frozen
+class Entry:
+    """One variable of a target, or one part of a partitioned variable.
+
+    Args:
+        key: the checkpoint key that it goes by; parts of one variable share it.
+        name: what the user calls it: a variable's name without ":0", a path in a Keras model.
+        spec: its data type and declared shape; for a part, those of the part.
+        ref: the variable as the user holds it; compared by identity.
+        part: which part of the tensor under `key` this is; None for the whole.
+        handle: whatever else the target needs to find it again; also compared by identity, so it
+            may be a second object that users hold for the same variable.
+        slot: what optimizer slot this is, such as "Adam" or "momentum"; None for anything else.
+    """
+
+    key: str
+    name: str
+    spec: TensorSpec
+    ref: object = attrs.field(eq=False, repr=False, default=None)
+    part: Slice | None = None
+    handle: object = attrs.field(eq=False, repr=False, default=None)
+    slot: str | None = None
+
+    @property
+    def wanted(self) -> TensorSpec:
+        """What the tensor under `key` has to be: for a part, the whole variable."""
+        if self.part is None:
+            return self.spec
+        return TensorSpec(self.spec.dtype, self.part.full_shape)
+
+    def under(self, key: str) -> Entry:
+        """Give the same variable under another key."""
+        if key == self.key:
+            return self
+        part = self.part and attrs.evolve(self.part, full_name=key)
+        return attrs.evolve(self, key=key, part=part)
+
+
+@attrs.frozen
+class Assignment:
+    """A tensor of a checkpoint that goes into a variable.
+
+    Args:
+        key: the tensor's key in the checkpoint.
+        entry: the variable, keyed as before any renaming.
+        averaged: whether the tensor is a moving average of the variable.
+    """
+
+    key: str
+    entry: Entry
+    averaged: bool = False
+
+
+@attrs.frozen
+class Missing:
+    """A variable for which a checkpoint has no tensor.
+
+    Args:
+        key: the key that was looked for.
+        entry: the variable.
+        nearest: keys of the checkpoint that look alike, best first.
+    """
+
+    key: str
+    entry: Entry
+    nearest: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Mismatch:
+    """A tensor that does not fit its variable.
+
+    Args:
+        key: the tensor's key in the checkpoint.
+        entry: the variable.
+        found: what the checkpoint holds; `entry.wanted` is what was expected.
+    """
+
+    key: str
+    entry: Entry
+    found: TensorSpec
+
+
+@attrs.frozen
+class Plan:
+    """What a restore will do, and what is in its way.
+
+    Args:
+        assignments: what fits.
+        missing: variables without a tensor.
+        mismatched: tensors of another shape or data type.
+        unexpected: keys of the checkpoint that no variable of the target goes by.
+        unselected: names of variables of the target that the selection leaves alone.
+        advice: what would make it fit, where that can be told; else empty.
+    """
+
+    assignments: tuple[Assignment, ...]
+    missing: tuple[Missing, ...] = ()
+    mismatched: tuple[Mismatch, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    unselected: tuple[str, ...] = ()
+    advice: str = ""
+
+    @property
+    def fits(self) -> bool:
+        """Whether nothing is missing or mismatched."""
+        return not (self.missing or self.mismatched)
+
+
+@attrs.frozen
+class Selection:
+    """Which variables, under which keys.
+
+    Args:
+        only: variables, names and globs, or {key in the checkpoint: variable or name}; None for
+            everything.
+        renames: {key in the checkpoint: variable or name}; a key and a name that both end in "/"
+            (or are empty) stand for everything under them. What is not named keeps its key.
+        averages: whose moving averages are wanted in place of the variables; None for none.
+    """
+
+    only: Sequence[object] | Mapping[str, object] | None = None
+    renames: Mapping[str, object] = attrs.field(factory=dict)
+    averages: object = None
+
+    def for_save(self, entries: Sequence[Entry]) -> tuple[Entry, ...]:
+        """Pick what is saved.
+
+        Args:
+            entries: all variables of the target.
+
+        Returns:
+            The chosen ones, under the keys they are written to.
+
+        Raises:
+            SelectionError: nothing matches a choice, or two variables want one key.
+
+        Example:
+            >>> a = Entry("a", "a", TensorSpec("float32", ()))
+            >>> [entry.key for entry in Selection(renames={"b": "a"}).for_save([a])]
+            ['b']
+        """
+        if self.averages is not None:
+            raise SelectionError(
+                "averages() says what a restore reads, so it cannot go with a save",
+                advice="Save without it: the shadow variables are saved beside the others.",
+            )
+        chosen = [entries[at].under(key) for at, key in self._keyed(entries).items()]
+        _require_whole(chosen)
+        return tuple(chosen)
+
+    def for_restore(
+        self,
+        specs: Mapping[str, TensorSpec],
+        entries: Sequence[Entry],
+        averages_of: AveragesOf | None = None,
+    ) -> Plan:
+        """Pair the tensors of a checkpoint with the variables of a target.
+
+        Args:
+            specs: what the checkpoint holds.
+            entries: all variables of the target.
+            averages_of: `Target.averages_of`; needed where `averages` is set.
+
+        Returns:
+            The plan, with what does not fit.
+
+        Raises:
+            SelectionError: nothing matches a choice, or two variables want one key.
+
+        Example:
+            >>> a = Entry("a", "a", TensorSpec("float32", (2,)))
+            >>> Selection().for_restore({"b": TensorSpec("float32", (2,))}, [a]).missing[0].key
+            'a'
+        """
+        keyed = self._keyed(entries)
+        pairs = [(entries[at], key) for at, key in keyed.items()]
+        shadows: Mapping[str, Sequence[str]] = {}
+        if self.averages is not None and averages_of is not None:
+            shadows = averages_of(self.averages, [entry.under(key) for entry, key in pairs])
+        assignments, missing, mismatched = [], [], []
+        for entry, plain in pairs:
+            shadow = next((key for key in shadows.get(plain, ()) if key in specs), None)
+            key = plain if shadow is None else shadow
+            if key not in specs:
+                missing.append(Missing(key, entry, tuple(nearest(key, specs, 3))))
+            elif not entry.wanted.accepts(specs[key]):
+                mismatched.append(Mismatch(key, entry, specs[key]))
+            else:
+                assignments.append(Assignment(key, entry, averaged=shadow is not None))
+        left_alone = [entry for at, entry in enumerate(entries) if at not in keyed]
+        known = {key for _, key in pairs} | {entry.key for entry in left_alone}
+        known |= {each.key for each in (*assignments, *mismatched)} | {OBJECT_GRAPH_KEY}
+        unexpected = tuple(sorted(key for key in specs if key not in known))
+        return Plan(
+            tuple(assignments),
+            tuple(missing),
+            tuple(mismatched),
+            unexpected,
+            tuple(dict.fromkeys(entry.name for entry in left_alone)),
+            "",
+        )
+
+    def _keyed(self, entries: Sequence[Entry]) -> dict[int, str]:
+        index = _Index(entries)
+        chosen: dict[int, str] = {}
+        if self.only is None:
+            chosen = {position: entry.key for position, entry in enumerate(entries)}
+        elif isinstance(self.only, Mapping):
+            for key, choice in self.only.items():
+                for position in index.one(choice, "only()"):
+                    if chosen.setdefault(position, key) != key:
+                        raise _twice(entries[position], chosen[position], key)
+        else:
+            for choice in self.only:
+                for position in index.matching(choice, "only()"):
+                    chosen.setdefault(position, entries[position].key)
+            if not chosen:
+                raise SelectionError(
+                    "only() selects nothing", advice="Leave only() out to take every variable."
+                )
+        self._rename(index, chosen)
+        _require_one_variable_per_key(entries, chosen)
+        return dict(sorted(chosen.items()))
+
+    def _rename(self, index: _Index, chosen: dict[int, str]) -> None:
+        exact: dict[int, str] = {}
+        for key, choice in self.renames.items():
+            if _is_prefix(key) and isinstance(choice, str) and _is_prefix(choice):
+                continue
+            for position in index.one(choice, "rename()"):
+                if exact.setdefault(position, key) != key:
+                    raise _twice(index.entries[position], exact[position], key)
+        prefixes = {
+            choice: key
+            for key, choice in self.renames.items()
+            if _is_prefix(key) and isinstance(choice, str) and _is_prefix(choice)
+        }
+        used = set()
+        for position in chosen:
+            if position in exact:
+                if isinstance(self.only, Mapping):
+                    raise _twice(index.entries[position], chosen[position], exact[position])
+                chosen[position] = exact[position]
+                continue
+            for prefix in sorted(prefixes, key=len, reverse=True):
+                if index.entries[position].key.startswith(prefix):
+                    rest = index.entries[position].key[len(prefix) :]
+                    chosen[position] = prefixes[prefix] + rest
+                    used.add(prefix)
+                    break
+        for prefix in prefixes.keys() - used:
+            raise SelectionError(
+                f"rename() finds no variable whose name begins with {prefix!r}",
+                advice=did_you_mean(prefix, index.names),
+            )
+
+
+class AveragesOf(Protocol):
+    """The shape of `Target.averages_of`."""
+
+    def __call__(
+        self, averages: object, entries: Sequence[Entry], /
+    ) -> Mapping[str, Sequence[str]]: ...
+
+
+class _Index:
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self.entries = entries
+        self.by_text: dict[str, list[int]] = {}
+        self.by_identity: dict[int, list[int]] = {}
+        for position, entry in enumerate(entries):
+            for text in dict.fromkeys((entry.name, entry.key)):
+                self.by_text.setdefault(text, []).append(position)
+            for thing in {id(entry.ref), id(entry.handle)} - {id(None)}:
+                self.by_identity.setdefault(thing, []).append(position)
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.by_text)
+
+    def matching(self, choice: object, step: str) -> list[int]:
+        if isinstance(choice, str):
+            text = choice.removesuffix(":0")
+            found = self.by_text.get(choice) or self.by_text.get(text)
+            if not found:
+                pattern = re.compile(fnmatch.translate(text))
+                found = sorted(
+                    {n for name in self.by_text if pattern.match(name) for n in self.by_text[name]}
+                )
+            if not found:
+                raise SelectionError(
+                    f"{step} finds no variable named {choice!r}",
+                    advice=did_you_mean(text, self.names),
+                )
+            return found
+        found = self._held(choice)
+        if not found:
+            name = getattr(choice, "name", None) or getattr(choice, "path", None)
+            raise SelectionError(
+                f"{step} is given a {type(choice).__name__}"
+                f"{f' {name!r}' if name else ''} that is no variable of this target",
+                advice=did_you_mean(str(name or "").removesuffix(":0"), self.names),
+            )
+        return found
+
+    def one(self, choice: object, step: str) -> list[int]:
+        found = self.matching(choice, step)
+        keys = sorted({self.entries[position].key for position in found})
+        if len(keys) > 1:
+            raise SelectionError(
+                f"{step} gives one key to {len(keys)} variables: {', '.join(keys[:5])}",
+                advice="Name one variable for each key.",
+            )
+        return found
+
+    def _held(self, choice: object) -> list[int]:
+        found = self.by_identity.get(id(choice))
+        if found:
+            return found
+        members = getattr(choice, "variables", choice)
+        if isinstance(members, (str, bytes)):
+            return []
+        try:
+            parts = list(members)
+        except TypeError:
+            return []
+        return [n for part in parts for n in self.by_identity.get(id(part), ())]
+
+
+def _is_prefix(text: str) -> bool:
+    return not text or text.endswith("/")
+
+
+def _twice(entry: Entry, first: str, second: str) -> SelectionError:
+    return SelectionError(
+        f"variable {entry.name!r} is given two keys, {first!r} and {second!r}",
+        advice="Name each variable once.",
+    )
+
+
+def _require_one_variable_per_key(entries: Sequence[Entry], chosen: Mapping[int, str]) -> None:
+    owners: dict[str, Entry] = {}
+    for position, key in chosen.items():
+        entry = entries[position]
+        owner = owners.setdefault(key, entry)
+        if owner is not entry and not (owner.part and entry.part and owner.key == entry.key):
+            raise SelectionError(
+                f"two variables want the key {key!r}: {owner.name!r} and {entry.name!r}",
+                advice="Give the other one a key of its own in rename(), or leave it out with"
+                " only().",
+            )
+
+
+def _require_whole(chosen: Sequence[Entry]) -> None:
+    parts: dict[str, list[Slice]] = {}
+    for entry in chosen:
+        if entry.part is not None:
+            parts.setdefault(entry.key, []).append(entry.part)
+    for key, slices in parts.items():
+        if sum(math.prod(part.length) for part in slices) != math.prod(slices[0].full_shape):
+            raise SelectionError(
+                f"only some parts of the partitioned variable {key!r} are selected",
+                advice=f"Name the whole variable: only([{key!r}]).",
+            )

@@ -1,0 +1,1 @@
+"""The only room that imports TensorFlow and Keras, and only inside functions."""

@@ -1,0 +1,111 @@
+"""What can be saved and restored, seen as variables under keys; and which adapter fits an object."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import attrs
+import numpy as np
+
+from tfpersist.errors import TargetError
+from tfpersist.formats.bundle_writer import Item
+from tfpersist.formats.schema import Message
+from tfpersist.selection import Entry
+
+
+@attrs.frozen
+class Captured:
+    """What one save writes.
+
+    Args:
+        items: the tensors; their payloads stay valid until the save is over.
+        meta: the encoded MetaGraphDef for the `.meta` file; None where there is no graph.
+        object_graph: the encoded TrackableObjectGraph; None for a checkpoint by names. The store
+            writes it as the tensor `_CHECKPOINTABLE_OBJECT_GRAPH`, so it is not among the items.
+    """
+
+    items: Sequence[Item]
+    meta: bytes | None = None
+    object_graph: bytes | None = None
+
+
+class Target(Protocol):
+    """Something whose variables a checkpoint can hold."""
+
+    def entries(self, object_graph: Message | None = None) -> Sequence[Entry]:
+        """List the variables.
+
+        Args:
+            object_graph: the TrackableObjectGraph of the checkpoint about to be restored, None for
+                a save or a checkpoint by names. Keys are given as that checkpoint calls them.
+        """
+
+    def capture(self, entries: Sequence[Entry]) -> Captured:
+        """Take the values of these entries, to be written under the `key` that each now has.
+
+        Args:
+            entries: a selection of this target's entries; `name`, `ref`, `handle` and `part` are as
+                `entries()` gave them, `key` (and `part.full_name`) may have been renamed.
+
+        Raises:
+            SaveError: some have no value yet; all of them are named.
+        """
+
+    def assign(self, values: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> None:
+        """Give these entries their values; an entry with a `part` is given that part alone.
+
+        Data types and shapes have been compared with the entries' specs before.
+        """
+
+    def averages_of(
+        self, averages: object, entries: Sequence[Entry]
+    ) -> Mapping[str, Sequence[str]]:
+        """Tell where a checkpoint may keep the moving averages of variables.
+
+        Args:
+            averages: what the user gave to `averages()`: an ExponentialMovingAverage, an optimizer
+                with `use_ema`, or the last part of the shadow variables' names.
+            entries: the entries of this target, keyed as the checkpoint at hand calls them.
+
+        Returns:
+            By key of an entry, the keys where its average may stand, the likeliest first; entries
+            that cannot have one are left out.
+
+        Raises:
+            SelectionError: this target has no averages of that kind.
+        """
+
+
+def adapt(target: object) -> Target:
+    """Find the adapter for what the user handed in.
+
+    Args:
+        target: a session, a Keras model or optimizer, a trackable, or a dict or list of them, of
+            variables or of arrays.
+
+    Returns:
+        The adapter.
+
+    Raises:
+        TargetError: nothing here can save or restore such an object.
+
+    Example:
+        >>> [entry.name for entry in adapt({"a": np.zeros(2)}).entries()]
+        ['a']
+    """
+    from tfpersist.tf import named
+
+    found: Target | None = named.adapt(target)
+    if found is None and "tensorflow" in sys.modules:
+        from tfpersist.tf import keras, objects, session
+
+        found = session.adapt(target) or keras.adapt(target) or objects.adapt(target)
+    if found is None:
+        raise TargetError(
+            f"a {type(target).__module__}.{type(target).__qualname__} cannot be saved or restored",
+            advice="Pass a tf.compat.v1.Session, a Keras model, a tf.Module or other trackable, or"
+            " a dict {name: variable or array}.",
+        )
+    return found
