@@ -1,1 +1,96 @@
-"""Save, restore, freeze and load TensorFlow models of any TensorFlow era."""
+"""Save, restore, freeze and load TensorFlow models of any TensorFlow era.
+
+ModelStore saves checkpoints in a directory and restores them; Checkpoint reads one, without
+TensorFlow; Freezer turns a model into a single graph file; FrozenModel loads and runs it.
+Each name is imported when it is first used, and TensorFlow when it is first needed.
+
+Example:
+    >>> import numpy as np
+    >>> import tfpersist as tfp
+    >>> store = tfp.ModelStore("memory://facade")
+    >>> checkpoint = store.save({"v1": np.float32([1, 2])}, step=7)
+    >>> checkpoint["v1"]
+    array([1., 2.], dtype=float32)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tfpersist.checkpoint import Checkpoint
+    from tfpersist.errors import (
+        CheckpointNotFoundError,
+        CorruptionError,
+        FeedError,
+        FreezeError,
+        GraphError,
+        NameNotFoundError,
+        RestoreError,
+        RunError,
+        SaveError,
+        SelectionError,
+        StorageError,
+        TargetError,
+        TFPersistError,
+        UnsupportedError,
+    )
+    from tfpersist.formats.tensors import TensorSpec
+    from tfpersist.freezer import Freezer
+    from tfpersist.frozen import FrozenModel
+    from tfpersist.graph.names import TensorRef
+    from tfpersist.report import RestoreReport
+    from tfpersist.store import ModelStore
+
+    __version__: str
+
+__all__ = [
+    "Checkpoint",
+    "CheckpointNotFoundError",
+    "CorruptionError",
+    "FeedError",
+    "FreezeError",
+    "Freezer",
+    "FrozenModel",
+    "GraphError",
+    "ModelStore",
+    "NameNotFoundError",
+    "RestoreError",
+    "RestoreReport",
+    "RunError",
+    "SaveError",
+    "SelectionError",
+    "StorageError",
+    "TFPersistError",
+    "TargetError",
+    "TensorRef",
+    "TensorSpec",
+    "UnsupportedError",
+]
+
+_HOMES = {
+    "Checkpoint": "checkpoint",
+    "Freezer": "freezer",
+    "FrozenModel": "frozen",
+    "ModelStore": "store",
+    "RestoreReport": "report",
+    "TensorRef": "graph.names",
+    "TensorSpec": "formats.tensors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        value = importlib.import_module("importlib.metadata").version(__name__)
+    elif name in __all__:
+        home = importlib.import_module(f"{__name__}.{_HOMES.get(name, 'errors')}")
+        value = getattr(home, name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,106 @@
+"""All that is done with this project; `nox --list` shows it."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import shutil
+import tempfile
+
+import nox
+
+nox.needs_version = ">=2026.2"
+nox.options.sessions = ["tests", "lint", "docs"]
+nox.options.reuse_venv = "yes"
+nox.options.error_on_missing_interpreters = False
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+HERE = pathlib.Path(__file__).resolve().parent
+CORPUS = HERE.parent / "shared" / "corpus"
+OUTSIDE = (".ci", "benchmarks", "docs", "examples", "tests", "tools", "README.md", "pyproject.toml")
+
+
+def group(name: str) -> list[str]:
+    """The requirements of one dependency group of pyproject.toml."""
+    return nox.project.dependency_groups(PROJECT, name)
+
+
+def lowest(requirements: list[str]) -> list[str]:
+    """The same requirements, each at its lower bound."""
+    return [re.sub(r">=([\d.]+).*", r"==\1", requirement) for requirement in requirements]
+
+
+def test_wheel(session: nox.Session, *pins: str) -> None:
+    """Build the wheel, install it, and run the tests where the source tree cannot be imported."""
+    with tempfile.TemporaryDirectory(prefix="tfpersist-tests-") as folder:
+        session.run("python", "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, str(HERE))
+        outside = pathlib.Path(folder)
+        (wheel,) = map(str, outside.glob("*.whl"))
+        session.install(wheel, *pins, *group("test"))
+        session.install("--force-reinstall", "--no-deps", wheel)
+        for name in OUTSIDE:
+            copy = shutil.copytree if (HERE / name).is_dir() else shutil.copy
+            copy(HERE / name, outside / name)
+        session.chdir(outside)
+        environment = {"TFPERSIST_INSTALLED": "1"}
+        if CORPUS.is_dir():
+            environment["TFPERSIST_CORPUS"] = str(CORPUS)
+        options = session.posargs or ["-n", "auto", "--maxprocesses", "4"]
+        session.run("python", "-m", "pytest", *options, env=environment)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Install tfpersist and run the main job: train, save, restore, freeze, load, predict."""
+    session.install(".", *group("examples"))
+    session.run("python", "examples/digits.py", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests against the built wheel and the newest TensorFlow that fits."""
+    test_wheel(session)
+
+
+@nox.session(name="tests(tf=2.16.2)", python=">=3.10,<3.13")
+def tests_oldest(session: nox.Session) -> None:
+    """Run the tests against the oldest supported release of TensorFlow and of everything else."""
+    test_wheel(session, *lowest(PROJECT["project"]["dependencies"]))
+
+
+@nox.session(name="tests(tf=2.21.0)", python=">=3.10,<3.14")
+def tests_newest(session: nox.Session) -> None:
+    """Run the tests against the newest supported release of TensorFlow."""
+    test_wheel(session, "tensorflow==2.21.0")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, format and types."""
+    libraries = [name for name in PROJECT["project"]["dependencies"] if "tensorflow" not in name]
+    session.install(*libraries, *group("lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("mypy")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation, whose examples the tests execute, as HTML in site/."""
+    session.install("-e", ".", "--no-deps", *group("docs"))
+    session.run("mkdocs", "build", "--strict", *session.posargs)
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Measure tfpersist against TensorFlow's own savers."""
+    session.install(".")
+    for script in sorted((HERE / "benchmarks").glob("*.py")):
+        session.run("python", str(script), *session.posargs)
+
+
+@nox.session(default=False)
+def schema(session: nox.Session) -> None:
+    """Compile formats/schema.proto to the descriptor set that the package loads."""
+    session.install(*group("schema"))
+    session.run("python", "tools/compile_schema.py")
