@@ -1,0 +1,394 @@
+"""GraphDef bytes to skeleton and payloads, and back.
+
+    GraphDef   = { 1: NodeDef } { 2: library } { 3: version } { 4: versions }
+    NodeDef    = 1: name  2: op  3: input ...  5: { 1: "value"  2: AttrValue }
+    AttrValue  = 8: TensorProto
+    TensorProto= 1: dtype  2: tensor_shape  4: tensor_content
+
+`split` walks this one path by hand, so the bytes of a large Const are never copied: the skeleton
+holds the Const with an empty `tensor_content`, and a payload looks at the bytes where they lie.
+`join` computes every length first and then streams. Fields 1 to 5 of GraphDef are TensorFlow's; a
+field of number `PADDING_FIELD` in front of a node moves its payload to a multiple of 64 bytes,
+which readers skip as any unknown field.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import attrs
+import numpy as np
+from google.protobuf import text_format
+
+from tfpersist.errors import CorruptionError, GraphError, UnsupportedError
+from tfpersist.formats import dtypes, schema, wire
+from tfpersist.formats.schema import Message
+from tfpersist.formats.tensors import Payload, TensorSpec
+
+PADDING_FIELD = 18931
+ALIGNMENT = 64
+ALIGNED_FROM = 1024
+# No protobuf parser accepts a longer message.
+LARGEST = 2**31 - 1
+_CHUNK = 1 << 20
+
+
+class Sink(Protocol):
+    """Where a file's bytes go, in order."""
+
+    def reserve(self, size: int) -> None:
+        """Announce the size of the whole file."""
+
+    def write(self, data: memoryview | bytes) -> None:
+        """Append bytes."""
+
+
+@attrs.frozen(slots=False)
+class Graph:
+    """A GraphDef whose large constants are apart from it.
+
+    Args:
+        proto: the skeleton, a GraphDef that nobody changes. The `value` of each Const that is
+            named in `payloads` has a dtype and a shape, and no elements.
+        payloads: the elements of those Consts, by node name.
+    """
+
+    proto: Message
+    payloads: Mapping[str, Payload] = attrs.field(factory=dict)
+
+    @functools.cached_property
+    def nodes(self) -> Mapping[str, Message]:
+        """The nodes by name, in their order."""
+        return {node.name: node for node in self.proto.node}
+
+    @functools.cached_property
+    def functions(self) -> Mapping[str, Message]:
+        """The FunctionDefs of the library by name, in their order."""
+        return {function.signature.name: function for function in self.proto.library.function}
+
+
+def split(data: memoryview | bytes, file: str = "", *, larger_than: int = ALIGNED_FROM) -> Graph:
+    """Take a GraphDef apart without copying its large constants.
+
+    Args:
+        data: the encoded GraphDef.
+        file: name of the file that the bytes come from, for errors.
+        larger_than: constants of more bytes than this become payloads.
+
+    Returns:
+        The graph; its payloads look at `data`.
+
+    Raises:
+        CorruptionError: the bytes are no GraphDef, or two of its nodes have one name.
+
+    Example:
+        >>> graph = split(schema.GraphDef(node=[schema.NodeDef(name="a")]).SerializeToString())
+        >>> [node.name for node in graph.proto.node]
+        ['a']
+    """
+    view = memoryview(data).toreadonly().cast("B")
+    kept: list[bytes | memoryview] = []
+    payloads: dict[str, Payload] = {}
+    copied = 0
+    for field in wire.fields(view, 0, len(view), file):
+        if field.number == PADDING_FIELD and field.wire_type == wire.BYTES:
+            kept.append(view[copied : field.start])
+            copied = field.end
+        elif field.number == 1 and field.wire_type == wire.BYTES and field.size > larger_than:
+            hole = _hole(view, field, file, larger_than)
+            if hole is not None and hole.name not in payloads:
+                kept += [view[copied : field.start], hole.skeleton]
+                copied = field.end
+                payloads[hole.name] = hole.payload
+    kept.append(view[copied:])
+    proto = schema.parse(schema.GraphDef, b"".join(kept), file=file)
+    _refuse_duplicates(proto, file)
+    return Graph(proto, payloads)
+
+
+def parse_text(data: bytes | memoryview, file: str = "") -> Graph:
+    """Read a GraphDef in text form, as a `.pbtxt` holds it.
+
+    Raises:
+        CorruptionError: the text is no GraphDef.
+
+    Example:
+        >>> parse_text(b'node { name: "a" op: "NoOp" }').proto.node[0].op
+        'NoOp'
+    """
+    try:
+        proto = text_format.Parse(bytes(data), schema.GraphDef(), allow_unknown_field=True)
+    except (text_format.ParseError, ValueError, RecursionError) as error:
+        raise CorruptionError(f"this text is no GraphDef: {error}", file=file) from error
+    _refuse_duplicates(proto, file)
+    return Graph(proto)
+
+
+def parse_meta(data: bytes | memoryview, file: str = "") -> Message:
+    """Read a MetaGraphDef, as a `.meta` holds it.
+
+    Raises:
+        CorruptionError: the bytes are no MetaGraphDef.
+
+    Example:
+        >>> len(parse_meta(b"").graph_def.node)
+        0
+    """
+    return schema.parse(schema.MetaGraphDef, data, file=file)
+
+
+def parse_saved_model(data: bytes | memoryview, file: str = "") -> Message:
+    """Read a SavedModel, as a `saved_model.pb` holds it.
+
+    Raises:
+        CorruptionError: the bytes are no SavedModel.
+
+    Example:
+        >>> len(parse_saved_model(b"").meta_graphs)
+        0
+    """
+    return schema.parse(schema.SavedModel, data, file=file)
+
+
+def size(graph: Graph) -> int:
+    """Tell how many bytes `join` will write.
+
+    Raises:
+        UnsupportedError: they are more than 2 GB, which no protobuf parser reads.
+
+    Example:
+        >>> size(Graph(schema.GraphDef(node=[schema.NodeDef(name="a")])))
+        5
+    """
+    return _total(graph, _layout(graph))
+
+
+def join(graph: Graph, sink: Sink) -> None:
+    """Write a graph as one GraphDef.
+
+    The same graph gives the same bytes in any process. One payload is in memory at a time.
+
+    Args:
+        graph: what to write.
+        sink: where to write it; its `reserve` is called first with the size.
+
+    Raises:
+        UnsupportedError: the file would be larger than 2 GB; nothing has been written.
+        GraphError: a payload is not what its spec says.
+    """
+    pieces = list(_layout(graph))
+    sink.reserve(_total(graph, pieces))
+    small: list[bytes] = []
+    pending = 0
+    for piece in pieces:
+        if isinstance(piece, bytes):
+            small.append(piece)
+            pending += len(piece)
+        if small and (pending > _CHUNK or not isinstance(piece, bytes)):
+            sink.write(b"".join(small))
+            small, pending = [], 0
+        if not isinstance(piece, bytes):
+            sink.write(_elements(*piece))
+    if small:
+        sink.write(b"".join(small))
+
+
+def with_payload(node: Message, spec: TensorSpec) -> None:
+    """Make a node the hole that a payload of this spec belongs in.
+
+    Args:
+        node: a NodeDef of the caller's own, which becomes a Const.
+        spec: dtype and full shape of the payload.
+
+    Example:
+        >>> node = schema.NodeDef(name="w")
+        >>> with_payload(node, TensorSpec("float32", (2,)))
+        >>> node.op, node.attr["value"].tensor.tensor_shape.dim[0].size
+        ('Const', 2)
+    """
+    number = dtypes.BY_NAME[spec.dtype].number
+    node.op = "Const"
+    node.attr["dtype"].type = number
+    tensor = node.attr["value"].tensor
+    tensor.dtype = number
+    for extent in spec.shape or ():
+        tensor.tensor_shape.dim.add(size=extent)
+    tensor.tensor_shape.SetInParent()
+
+
+@attrs.frozen
+class _Hole:
+    name: str
+    skeleton: bytes
+    payload: Payload
+
+
+def _hole(  # noqa: PLR0911
+    view: memoryview, node: wire.Field, file: str, larger_than: int
+) -> _Hole | None:
+    """Look for the content of a Const; None where the node is not of the plain, usual form."""
+    fields = list(wire.fields(view, node.body, node.end, file))
+    name = _only(fields, 1)
+    operation = _only(fields, 2)
+    values = [
+        field
+        for field in fields
+        if field.number == 5 and _key(view, field, file) in (b"value", None)
+    ]
+    if name is None or operation is None or len(values) != 1:
+        return None
+    if bytes(view[operation.body : operation.end]) != b"Const":
+        return None
+    path = [node, values[0]]
+    inner: list[wire.Field] = []
+    for number, alone in ((2, False), (8, True), (4, False)):
+        inner = list(wire.fields(view, path[-1].body, path[-1].end, file))
+        found = _only(inner, number)
+        if found is None or (alone and len(inner) > 1):
+            return None
+        path.append(found)
+    tensor, content = path[-2], path[-1]
+    if content.size <= larger_than or any(field.number > 4 for field in inner):
+        return None
+    without = bytes(view[tensor.body : content.start]) + bytes(view[content.end : tensor.end])
+    spec = _spec(schema.parse(schema.TensorProto, without, file=file, offset=tensor.body))
+    if spec is None or spec.nbytes != content.size:
+        return None
+    try:
+        label = bytes(view[name.body : name.end]).decode()
+    except UnicodeDecodeError:
+        return None
+    inside = b""
+    for outer, hollow in zip(path[-2::-1], path[:0:-1], strict=True):
+        before, after = view[outer.body : hollow.start], view[hollow.end : outer.end]
+        inside = bytes(before) + inside + bytes(after)
+        inside = wire.varint(outer.number << 3 | wire.BYTES) + wire.varint(len(inside)) + inside
+    return _Hole(label, inside, _mapped(view[content.body : content.end], spec))
+
+
+def _only(fields: list[wire.Field], number: int) -> wire.Field | None:
+    found = [field for field in fields if field.number == number]
+    plain = len(found) == 1 and found[0].wire_type == wire.BYTES
+    return found[0] if plain else None
+
+
+def _key(view: memoryview, entry: wire.Field, file: str) -> bytes | None:
+    if entry.wire_type != wire.BYTES:
+        return None
+    key = _only(list(wire.fields(view, entry.body, entry.end, file)), 1)
+    return None if key is None else bytes(view[key.body : key.end])
+
+
+def _spec(tensor: Message) -> TensorSpec | None:
+    dtype = dtypes.by_number(tensor.dtype)
+    shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
+    if (
+        dtype is None
+        or not dtype.size
+        or tensor.tensor_shape.unknown_rank
+        or min(shape, default=0) < 0
+    ):
+        return None
+    return TensorSpec(dtype.name, shape)
+
+
+def _mapped(content: memoryview, spec: TensorSpec) -> Payload:
+    def load() -> np.ndarray[Any, Any]:
+        flat = np.frombuffer(content, dtypes.BY_NAME[spec.dtype].numpy)
+        return flat.reshape(spec.shape)
+
+    return Payload(spec, load)
+
+
+def _refuse_duplicates(proto: Message, file: str) -> None:
+    names = set()
+    for node in proto.node:
+        if node.name in names:
+            raise CorruptionError(f"two nodes are called {node.name!r}", file=file)
+        names.add(node.name)
+
+
+def _layout(graph: Graph) -> Iterator[bytes | tuple[str, Payload]]:
+    """Give the file's pieces in order: bytes, and payloads with their names."""
+    position = 0
+    for node in graph.proto.node:
+        payload = graph.payloads.get(node.name)
+        if payload is None:
+            body = node.SerializeToString(deterministic=True)
+            head = b"\x0a" + wire.varint(len(body)) + body
+            position += len(head)
+            yield head
+            continue
+        nbytes = payload.spec.nbytes
+        if nbytes is None:
+            raise GraphError(
+                f"a payload of type {payload.spec} cannot be kept apart", where=f"node {node.name}"
+            )
+        head = _header(node, nbytes)
+        if nbytes >= ALIGNED_FROM:
+            head = _padding(position + len(head)) + head
+        position += len(head) + nbytes
+        yield head
+        yield node.name, payload
+    rest = schema.GraphDef()
+    rest.CopyFrom(graph.proto)
+    rest.ClearField("node")
+    yield rest.SerializeToString(deterministic=True)
+
+
+def _header(node: Message, nbytes: int) -> bytes:
+    """Encode all of a Const up to its elements."""
+    plain = schema.NodeDef()
+    plain.CopyFrom(node)
+    tensor = schema.TensorProto()
+    tensor.CopyFrom(node.attr["value"].tensor)
+    tensor.ClearField("tensor_content")
+    del plain.attr["value"]
+    head = tensor.SerializeToString(deterministic=True) + b"\x22" + wire.varint(nbytes)
+    for before, tag in ((b"", b"\x42"), (b"\x0a\x05value", b"\x12"), (b"", b"\x2a")):
+        head = before + tag + wire.varint(len(head) + nbytes) + head
+    body: bytes = plain.SerializeToString(deterministic=True)
+    return b"\x0a" + wire.varint(len(body) + len(head) + nbytes) + body + head
+
+
+def _padding(end: int) -> bytes:
+    """Encode a field that moves what would end at `end` on to a multiple of `ALIGNMENT`."""
+    missing = -end % ALIGNMENT
+    if not missing:
+        return b""
+    tag = wire.varint(PADDING_FIELD << 3 | wire.BYTES)
+    if missing < len(tag) + 1:
+        missing += ALIGNMENT
+    zeros = missing - len(tag) - 1
+    return tag + wire.varint(zeros) + bytes(zeros)
+
+
+def _total(graph: Graph, pieces: Any) -> int:
+    total = sum(len(p) if isinstance(p, bytes) else p[1].spec.nbytes or 0 for p in pieces)
+    if total > LARGEST:
+        largest = sorted(graph.payloads.items(), key=lambda item: -(item[1].spec.nbytes or 0))[:5]
+        raise UnsupportedError(
+            "the frozen graph would be larger than any protobuf parser reads",
+            expected=f"at most {LARGEST:,} bytes",
+            found=f"{total:,}; the largest are "
+            + ", ".join(f"{name} {payload.spec.nbytes:,}" for name, payload in largest),
+            advice="Keep the largest variables out of the graph with keep_variables().",
+        )
+    return total
+
+
+def _elements(name: str, payload: Payload) -> memoryview:
+    array = payload.load()
+    if array.nbytes != payload.spec.nbytes:
+        raise GraphError(
+            "the elements do not fill the constant",
+            where=f"node {name}",
+            expected=payload.spec,
+            found=f"{array.dtype}{list(array.shape)}",
+        )
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    flat: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return memoryview(flat).toreadonly()

@@ -1,0 +1,1 @@
+"""Passes over GraphDef skeletons: pure, without TensorFlow, payloads untouched."""

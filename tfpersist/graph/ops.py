@@ -1,0 +1,139 @@
+"""What the ops of TensorFlow take and give, without TensorFlow.
+
+`ops.binpb` is an OpList of every op that TensorFlow 2.16 to 2.21 registers, made by
+tools/make_op_table.py. A function of the graph's library is an op too: its signature is an OpDef.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from importlib import resources
+
+from tfpersist.errors import GraphError
+from tfpersist.formats import dtypes, schema
+from tfpersist.formats.schema import Message
+
+# No node of a sound graph has more outputs or inputs of one name.
+_MOST_PORTS = 1 << 20
+
+
+@functools.cache
+def table() -> Mapping[str, Message]:
+    """Give the OpDefs of TensorFlow's own ops by name.
+
+    Example:
+        >>> table()["Split"].output_arg[0].number_attr
+        'num_split'
+    """
+    encoded = resources.files(__package__).joinpath("ops.binpb").read_bytes()
+    return {op.name: op for op in schema.OpList.FromString(encoded).op}
+
+
+def definition(op: str, functions: Mapping[str, Message] | None = None) -> Message | None:
+    """Find the OpDef of an op or of a library function.
+
+    Args:
+        op: name of the op.
+        functions: FunctionDefs by name.
+
+    Returns:
+        The OpDef; None where neither TensorFlow nor the library has such an op.
+    """
+    if functions and op in functions:
+        return functions[op].signature
+    return table().get(op)
+
+
+def attr(node: Message, name: str, op: Message | None) -> Message | None:
+    """Give an attr of a node, or the op's default where the node leaves it out."""
+    if name in node.attr:
+        return node.attr[name]
+    for known in op.attr if op is not None else ():
+        if known.name == name and known.HasField("default_value"):
+            return known.default_value
+    return None
+
+
+def ports(node: Message, args: Message, op: Message) -> Iterator[tuple[str, int]]:
+    """Give name and data type number of each input or output of a node.
+
+    Args:
+        node: the NodeDef.
+        args: `op.input_arg` or `op.output_arg`.
+        op: the OpDef of the node.
+
+    Raises:
+        GraphError: the node's attrs do not tell, or tell absurd numbers.
+    """
+    for arg in args:
+        ref = dtypes.REF_OFFSET if arg.is_ref else 0
+        if arg.type_list_attr:
+            value = attr(node, arg.type_list_attr, op)
+            for number in value.list.type if value is not None else ():
+                yield arg.name, number
+            continue
+        count = 1
+        if arg.number_attr:
+            value = attr(node, arg.number_attr, op)
+            count = value.i if value is not None else -1
+        if not 0 <= count <= _MOST_PORTS:
+            raise GraphError(
+                f"attr {arg.number_attr!r} tells no sound number of tensors",
+                where=f"node {node.name} ({node.op})",
+                found=count,
+            )
+        number = arg.type
+        if arg.type_attr:
+            value = attr(node, arg.type_attr, op)
+            number = value.type if value is not None else 0
+        yield from ((arg.name, number + ref) for _ in range(count))
+
+
+def output_types(node: Message, functions: Mapping[str, Message] | None = None) -> list[int] | None:
+    """Give the data type numbers of a node's outputs; None for an op that nobody knows.
+
+    Raises:
+        GraphError: the node's attrs do not tell.
+
+    Example:
+        >>> node = schema.NodeDef(name="c", op="Const")
+        >>> node.attr["dtype"].type = 1
+        >>> output_types(node)
+        [1]
+    """
+    op = definition(node.op, functions)
+    return None if op is None else [number for _, number in ports(node, op.output_arg, op)]
+
+
+def input_types(node: Message, functions: Mapping[str, Message] | None = None) -> list[int] | None:
+    """Give the data type numbers of a node's data inputs; None for an op that nobody knows.
+
+    Raises:
+        GraphError: the node's attrs do not tell.
+    """
+    op = definition(node.op, functions)
+    return None if op is None else [number for _, number in ports(node, op.input_arg, op)]
+
+
+def strip_defaults(node: Message) -> None:
+    """Remove the attrs of a node that say what the op assumes anyway.
+
+    Readers older than an attr refuse a node that has it, even where its value changes nothing.
+
+    Example:
+        >>> node = schema.NodeDef(name="m", op="MatMul")
+        >>> node.attr["grad_a"].b = False
+        >>> node.attr["transpose_a"].b = True
+        >>> strip_defaults(node)
+        >>> sorted(node.attr)
+        ['transpose_a']
+    """
+    op = table().get(node.op)
+    for known in op.attr if op is not None else ():
+        if (
+            known.HasField("default_value")
+            and known.name in node.attr
+            and node.attr[known.name] == known.default_value
+        ):
+            del node.attr[known.name]
