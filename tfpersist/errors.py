@@ -60,7 +60,7 @@ class TFPersistError(Exception):
             text += f"{',' if self.expected is not None else ';'} found {self.found}"
         if self.advice:
             text += f". {self.advice}"
-        return text if text.endswith((".", "\n")) else text + "."
+        return text if text.endswith((".", "?", "\n")) else text + "."
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.problem), self.__dict__
