@@ -1,0 +1,309 @@
+"""Read a checkpoint of the V2 format, a TensorBundle: `<prefix>.index` and its data shards.
+
+The index is a table (`sstable`). Its first key is empty and holds a BundleHeaderProto; every other
+key is the name of a tensor and holds a BundleEntryProto: data type, shape, and which bytes of which
+shard `<prefix>.data-<shard>-of-<shards>` the elements are. A partitioned variable lists its slices
+instead; each slice has an entry of its own under an encoded key (`slices`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
+from types import MappingProxyType
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tfpersist.errors import CorruptionError, NameNotFoundError, UnsupportedError, did_you_mean
+from tfpersist.formats import bundle_entry, crc32c, dtypes, schema, slices, sstable, string_tensor
+from tfpersist.formats.bundle_entry import Entry
+from tfpersist.formats.tensors import Slice
+
+__all__ = [
+    "VERSION",
+    "Entry",
+    "Index",
+    "Shard",
+    "check_ranges",
+    "part_key",
+    "read_index",
+    "read_tensor",
+    "shard_name",
+]
+
+VERSION = 1
+
+Shard = Callable[[int], tuple[memoryview, str]]
+
+
+@attrs.frozen
+class Index:
+    """What a checkpoint holds.
+
+    Args:
+        num_shards: how many data files it has.
+        big_endian: whether a big-endian machine wrote it.
+        entries: its tensors by name, sorted; a partitioned variable is one of them.
+        parts: the parts of partitioned variables, by `part_key(...)` of their slice.
+        file: name of the index, for errors.
+    """
+
+    num_shards: int
+    big_endian: bool
+    entries: Mapping[str, Entry]
+    parts: Mapping[bytes, Entry]
+    file: str = ""
+
+
+def shard_name(prefix: str, shard: int, num_shards: int) -> str:
+    """Name a data file of a checkpoint.
+
+    Example:
+        >>> shard_name("model.ckpt-5", 0, 2)
+        'model.ckpt-5.data-00000-of-00002'
+    """
+    return f"{prefix}.data-{shard:05d}-of-{num_shards:05d}"
+
+
+def part_key(part: Slice) -> bytes:
+    """The key of a slice in `Index.parts`."""
+    extents = zip(part.start, part.length, strict=True)
+    return slices.part_key(bundle_entry.raw(part.full_name), extents)
+
+
+def read_index(data: memoryview, file: str) -> Index:
+    """Read the index of a checkpoint.
+
+    Args:
+        data: the whole file.
+        file: its name, for errors.
+
+    Returns:
+        The index; every entry of it is consistent in itself.
+
+    Raises:
+        CorruptionError: the bytes are no index, or damaged.
+        UnsupportedError: a later version of the format.
+    """
+    records = sstable.read_table(data, file)
+    if not records or records[0][0]:
+        raise CorruptionError(
+            "the header is missing",
+            file=file,
+            expected="an empty first key",
+            found=records[0][0] if records else "an empty table",
+        )
+    _, value, at = records[0]
+    header = schema.parse(schema.BundleHeaderProto, value, file=file, offset=at)
+    _check_header(header, file, at)
+    decoder = bundle_entry.Decoder(file, header.num_shards)
+    entries: dict[bytes, Entry] = {}
+    part_keys: dict[bytes, tuple[bytes, int]] = {}
+    for key, value, at in records[1:]:
+        entry, keys = decoder.entry(key, value, at)
+        entries[key] = entry
+        for stored, part in zip(keys, entry.slices, strict=True):
+            part_keys[stored] = (part_key(part), at)
+    parts: dict[bytes, Entry] = {}
+    for stored, (canonical, at) in part_keys.items():
+        parts[canonical] = _take_part(entries, stored, file, at)
+    index = Index(
+        header.num_shards,
+        header.endianness == schema.BundleHeaderProto.BIG,
+        MappingProxyType({entry.key: entry for entry in entries.values()}),
+        MappingProxyType(parts),
+        file,
+    )
+    _check_parts(index)
+    return index
+
+
+def _check_header(header: schema.Message, file: str, at: int) -> None:
+    if header.num_shards < 0 or header.endianness not in (0, 1):
+        raise CorruptionError(
+            "the header is impossible",
+            file=file,
+            offset=at,
+            found=f"{header.num_shards} shards, byte order {header.endianness}",
+        )
+    if header.version.min_consumer > VERSION or VERSION in header.version.bad_consumers:
+        raise UnsupportedError(
+            "this checkpoint was written for a later TensorFlow",
+            where=f"{file}, byte {at}",
+            expected=f"format version {VERSION}",
+            found=header.version.min_consumer,
+            advice="Update tfpersist, or save the model again with an earlier TensorFlow.",
+        )
+
+
+def _take_part(entries: dict[bytes, Entry], stored: bytes, file: str, at: int) -> Entry:
+    part = entries.pop(stored, None)
+    if part is None or part.slices:
+        raise CorruptionError(
+            "a part of a partitioned variable is missing",
+            file=file,
+            offset=at,
+            expected=f"an entry for {stored!r}",
+        )
+    return part
+
+
+def _check_parts(index: Index) -> None:
+    for entry in index.entries.values():
+        keys = {part_key(part): part for part in entry.slices}
+        wrong = len(keys) != len(entry.slices) or any(
+            index.parts[key].spec != attrs.evolve(entry.spec, shape=part.length)
+            for key, part in keys.items()
+        )
+        if wrong:
+            raise CorruptionError(
+                f"the parts of variable {entry.key!r} do not fit it",
+                file=index.file,
+                expected=f"distinct slices of {entry.spec}",
+            )
+
+
+def check_ranges(index: Index, shard_sizes: Mapping[int, int], file: str) -> None:
+    """Refuse an index whose tensors lie outside of their shards or share bytes.
+
+    Args:
+        index: the index.
+        shard_sizes: the size of each data file, in bytes, by its number.
+        file: name of the index, for errors.
+
+    Raises:
+        CorruptionError: a tensor lies outside, or two overlap.
+    """
+    stored = [entry for entry in index.entries.values() if not entry.slices]
+    stored += index.parts.values()
+    for entry in stored:
+        if entry.offset + entry.size > shard_sizes.get(entry.shard, 0) and entry.size:
+            raise _outside(entry, shard_sizes.get(entry.shard, 0), file)
+    _check_disjoint(stored, file)
+
+
+def _check_disjoint(entries: Iterable[Entry], file: str) -> None:
+    filled = (entry for entry in entries if entry.size)
+    ordered = sorted(filled, key=lambda entry: (entry.shard, entry.offset))
+    for one, other in pairwise(ordered):
+        if one.shard == other.shard and one.offset + one.size > other.offset:
+            raise CorruptionError(
+                f"tensors {one.key!r} and {other.key!r} share bytes of shard {one.shard}",
+                file=file,
+                offset=0,
+                expected=f"{other.key!r} at byte {one.offset + one.size} or behind",
+                found=other.offset,
+            )
+
+
+def _outside(entry: Entry, size: int, file: str) -> CorruptionError:
+    return CorruptionError(
+        f"tensor {entry.key!r} reaches over the end of its shard",
+        file=file,
+        offset=min(entry.offset, size),
+        expected=f"{entry.size} bytes at {entry.offset}",
+        found=f"a shard of {size} bytes",
+    )
+
+
+def read_tensor(
+    index: Index, key: str, shard: Shard, *, verify: bool = True
+) -> np.ndarray[Any, Any]:
+    """Read one tensor.
+
+    Args:
+        index: the index of the checkpoint.
+        key: name of the tensor.
+        shard: gives a data file, and its name, by its number.
+        verify: whether to compare the checksum; that of a string tensor always is.
+
+    Returns:
+        A read-only view on the shard; a new array for strings, for a partitioned variable and
+        where the byte order differs.
+
+    Raises:
+        NameNotFoundError: there is no such tensor.
+        CorruptionError: its bytes are missing or damaged.
+        UnsupportedError: its elements mean nothing outside of TensorFlow.
+    """
+    entry = index.entries.get(key)
+    if entry is None:
+        raise NameNotFoundError(
+            f"there is no tensor {key!r}",
+            where=index.file or None,
+            advice=did_you_mean(key, index.entries),
+        )
+    if not entry.slices:
+        return _read(index, entry, shard, verify)
+    _numpy_dtype(entry, index.file)
+    parts = [(part, index.parts[part_key(part)]) for part in entry.slices]
+    for _, each in parts:
+        _view(index, each, shard)
+    _check_disjoint((each for _, each in parts), index.file)
+    whole = slices.assemble(
+        entry.spec,
+        ((part, lambda each=each: _read(index, each, shard, verify)) for part, each in parts),  # type: ignore[misc]
+        file=index.file,
+        offset=0,
+    )
+    whole.flags.writeable = False
+    return whole
+
+
+def _numpy_dtype(entry: Entry, file: str) -> np.dtype[Any]:
+    dtype = dtypes.BY_NAME[entry.spec.dtype].numpy
+    if dtype is None:
+        raise UnsupportedError(
+            f"tensor {entry.key!r} is of type {entry.spec.dtype}, which numpy cannot hold",
+            where=file,
+            advice="Leave it out, or read it with TensorFlow itself.",
+        )
+    return dtype
+
+
+def _view(index: Index, entry: Entry, shard: Shard) -> tuple[memoryview, str]:
+    data, file = shard(entry.shard) if entry.size else (memoryview(b""), index.file)
+    if entry.offset + entry.size > len(data) and entry.size:
+        raise _outside(entry, len(data), file)
+    return data[entry.offset : entry.offset + entry.size].toreadonly(), file
+
+
+def _read(index: Index, entry: Entry, shard: Shard, verify: bool) -> np.ndarray[Any, Any]:
+    dtype = _numpy_dtype(entry, index.file)
+    data, file = _view(index, entry, shard)
+    shape: tuple[int, ...] = entry.spec.shape  # type: ignore[assignment]
+    if dtype.kind == "O":
+        count: int = entry.spec.elements  # type: ignore[assignment]
+        flat, crc = string_tensor.decode(
+            data, count, big_endian=index.big_endian, file=file, offset=entry.offset
+        )
+    else:
+        flat = np.frombuffer(data, np.uint8)
+        crc = crc32c.of(flat) if verify else crc32c.unmasked(entry.crc32c)
+    if crc != crc32c.unmasked(entry.crc32c):
+        raise CorruptionError(
+            f"the checksum of tensor {entry.key!r} does not match its bytes",
+            file=file,
+            offset=entry.offset,
+            expected=f"{entry.crc32c:#010x}",
+            found=f"{crc32c.masked(crc):#010x}",
+        )
+    if dtype.kind != "O":
+        flat = _swapped(flat, dtype) if index.big_endian else flat
+        flat = flat.view(dtype)
+    flat.flags.writeable = False
+    try:
+        return flat.reshape(shape)
+    except ValueError as error:
+        raise UnsupportedError(
+            f"tensor {entry.key!r} of shape {list(shape)} does not fit numpy: {error}",
+            where=index.file,
+            advice="Read it with TensorFlow itself.",
+        ) from error
+
+
+def _swapped(flat: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    size = dtype.itemsize // 2 if dtype.kind == "c" else dtype.itemsize
+    return flat.reshape(-1, size)[:, ::-1].copy().reshape(-1)

@@ -1,0 +1,218 @@
+"""Write a checkpoint of the V2 format, byte for byte as SaveV2 does; `bundle` describes it.
+
+Tensors lie in the data shard in the order in which they are given. With an alignment above 1 zeros
+follow each, so that the next starts at a multiple of it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+import attrs
+import numpy as np
+
+from tfpersist.errors import SaveError
+from tfpersist.formats import (
+    bundle,
+    bundle_entry,
+    crc32c,
+    dtypes,
+    schema,
+    slices,
+    sstable_writer,
+    string_tensor,
+)
+from tfpersist.formats.tensors import Payload, Slice, TensorSpec
+
+# Small tensors are gathered until there is this much to write.
+_GATHER = 512 << 10
+
+
+class Sink(Protocol):
+    """Where bytes go."""
+
+    def reserve(self, size: int) -> None:
+        """Learn the exact number of bytes to come; called once, before the first `write`."""
+        ...
+
+    def write(self, data: memoryview | bytes) -> None:
+        """Append `data`, which the caller may change or drop after the call."""
+        ...
+
+
+@attrs.frozen
+class Item:
+    """A tensor to write.
+
+    Args:
+        key: its name in the checkpoint; for a part, the name of the whole variable.
+        payload: its elements.
+        part: which slice of a partitioned variable it is; None for a whole one.
+    """
+
+    key: str
+    payload: Payload
+    part: Slice | None = None
+
+
+def write_bundle(items: Sequence[Item], data_sink: Sink, *, alignment: int = 64) -> bytes:
+    """Write the data shard of a checkpoint and lay out its index.
+
+    Args:
+        items: the tensors, in the order of their bytes in the shard.
+        data_sink: where the shard goes; its exact size is reserved first.
+        alignment: every tensor starts at a multiple of this many bytes; 1 is what SaveV2 does.
+
+    Returns:
+        The bytes of the index, to be written once the shard is safe.
+
+    Raises:
+        SaveError: two tensors of one name, an empty name, or elements that are not what was said.
+    """
+    layout = _lay_out(items, alignment)
+    data_sink.reserve(layout.size)
+    heads: dict[TensorSpec, bytes] = {}
+    table: dict[bytes, bytes] = dict(layout.wholes)
+    gathered: list[bytes] = []
+    length = 0
+    for key, item, start, size, padding, encoded in layout.places:
+        crc = 0
+        for chunk in [encoded[0]] if encoded else _chunks(item):
+            if encoded is None:
+                crc = crc32c.of(chunk, start=crc)
+            if len(chunk) < _GATHER:
+                gathered.append(bytes(chunk))
+                length += len(chunk)
+                if length < _GATHER:
+                    continue
+            if gathered:
+                data_sink.write(b"".join(gathered))
+                gathered, length = [], 0
+            if len(chunk) >= _GATHER:
+                data_sink.write(chunk if isinstance(chunk, bytes) else chunk.data)
+        if padding:
+            gathered.append(bytes(padding))
+            length += padding
+        spec = item.payload.spec
+        head = heads.get(spec)
+        if head is None:
+            head = heads[spec] = bundle_entry.encode_spec(spec)
+        stored = crc32c.masked(encoded[1] if encoded else crc)
+        table[key] = head + bundle_entry.encode_place(start, size, stored)
+    if gathered:
+        data_sink.write(b"".join(gathered))
+    return _index(table)
+
+
+def _index(table: dict[bytes, bytes]) -> bytes:
+    header = schema.BundleHeaderProto(num_shards=1)
+    header.version.producer = bundle.VERSION
+    out = io.BytesIO()
+    rows = sorted(table.items())
+    sstable_writer.write_table([(b"", header.SerializeToString()), *rows], out)
+    return out.getvalue()
+
+
+_Encoded = tuple[bytes, int]
+_Place = tuple[bytes, Item, int, int, int, _Encoded | None]
+
+
+@attrs.frozen
+class _Layout:
+    """Where each item goes: table key, item, offset, size, padding behind it, encoded strings."""
+
+    size: int
+    places: list[_Place]
+    wholes: dict[bytes, bytes]
+
+
+def _lay_out(items: Iterable[Item], alignment: int) -> _Layout:
+    places: list[_Place] = []
+    partitioned: dict[str, list[Item]] = {}
+    used: set[bytes] = set()
+    offset = 0
+    for item in items:
+        part, spec = item.part, item.payload.spec
+        if part is not None and part.length == part.full_shape:
+            part = None
+        key = bundle_entry.raw(item.key)
+        if part is not None:
+            partitioned.setdefault(item.key, []).append(item)
+            key = slices.part_key(key, zip(part.start, part.length, strict=True))
+        if not item.key or key in used:
+            raise SaveError(
+                f"two tensors are called {item.key!r}" if item.key else "a tensor has no name",
+                where=f"tensor {item.key!r}",
+                advice="Give every tensor a name of its own.",
+            )
+        used.add(key)
+        encoded = _encode_strings(item) if spec.dtype == "string" else None
+        size = len(encoded[0]) if encoded else spec.nbytes
+        if size is None:
+            raise SaveError(
+                f"a tensor of {spec} has no fixed size",
+                where=f"tensor {item.key!r}",
+                advice="Save a tensor whose shape is fully known and whose type numpy has.",
+            )
+        padding = -(offset + size) % alignment
+        places.append((key, item, offset, size, padding, encoded))
+        offset += size + padding
+    wholes = {}
+    for name, parts in partitioned.items():
+        key = bundle_entry.raw(name)
+        if key in used:
+            raise SaveError(
+                f"{name!r} is saved both as a whole and in parts",
+                where=f"tensor {name!r}",
+                advice="Give every tensor a name of its own.",
+            )
+        wholes[key] = _encode_whole(name, parts)
+    return _Layout(offset, places, wholes)
+
+
+def _encode_whole(name: str, parts: list[Item]) -> bytes:
+    shapes = {item.part.full_shape for item in parts if item.part}
+    types = {item.payload.spec.dtype for item in parts}
+    fits = all(item.part and item.payload.spec.shape == item.part.length for item in parts)
+    if len(shapes) != 1 or len(types) != 1 or not fits:
+        raise SaveError(
+            "the parts of a partitioned variable do not fit together",
+            where=f"variable {name!r}",
+            expected="one data type, one full shape, and slices of the shape of their elements",
+            found=[str(item.payload.spec) for item in parts],
+        )
+    head = bundle_entry.encode_spec(TensorSpec(types.pop(), shapes.pop()))
+    return head + bundle_entry.encode_slices([item.part for item in parts if item.part])
+
+
+def _load(item: Item) -> np.ndarray[Any, Any]:
+    array = np.asarray(item.payload.load())
+    spec = item.payload.spec
+    wanted = dtypes.BY_NAME[spec.dtype].numpy
+    native = array.dtype.newbyteorder("=") if array.dtype.kind in "iufc" else array.dtype
+    strings = spec.dtype == "string" and array.dtype.kind in "SUO"
+    if array.shape != spec.shape or not (strings or native == wanted):
+        raise SaveError(
+            "a tensor is not what it was announced as",
+            where=f"tensor {item.key!r}",
+            expected=spec,
+            found=f"{array.dtype} of shape {list(array.shape)}",
+        )
+    if strings:
+        return array
+    return np.ascontiguousarray(array, wanted).reshape(-1)
+
+
+def _encode_strings(item: Item) -> _Encoded:
+    try:
+        return string_tensor.encode(_load(item))
+    except TypeError as error:
+        raise SaveError(str(error), where=f"tensor {item.key!r}", expected="bytes") from error
+
+
+def _chunks(item: Item) -> Iterator[np.ndarray[Any, Any]]:
+    flat = _load(item).view(np.uint8)
+    for at in range(0, flat.size, crc32c.CHUNK):
+        yield flat[at : at + crc32c.CHUNK]

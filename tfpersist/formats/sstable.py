@@ -1,0 +1,218 @@
+"""Read an SSTable: sorted keys with values, as TensorFlow (and LevelDB) lays them out.
+
+file      data block*, metaindex block, index block, footer
+block     content, type (1 byte: 0 plain, 1 snappy), masked crc32c of content and type (4 bytes)
+content   entry*, restart offset (4 bytes)*, number of restarts (4 bytes)
+entry     shared, unshared, value length (varints), unshared key bytes, value bytes;
+          the key is the first `shared` bytes of the key before it and the unshared bytes
+handle    offset, size without type and crc (varints)
+footer    metaindex handle, index handle, zeros up to 40 bytes, magic (8 bytes)
+
+The index block holds one entry for each data block: a key that is not below the block's last and
+below the next block's first, and the block's handle. Integers are little-endian.
+"""
+
+from __future__ import annotations
+
+import attrs
+import cramjam
+
+from tfpersist.errors import CorruptionError
+from tfpersist.formats import crc32c, varint
+
+MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
+FOOTER_SIZE = 48
+TRAILER_SIZE = 5
+PLAIN, SNAPPY = 0, 1
+
+# Snappy's longest copy is 64 bytes for 3.
+_SNAPPY_RATIO = 22
+# A writer that restarts every 16 entries spends a sixteenth of all key bytes on the keys.
+_KEY_RATIO = 64
+
+Record = tuple[bytes, memoryview, int]
+
+
+@attrs.frozen
+class _Block:
+    content: memoryview
+    offset: int
+    stop: int
+    packed: bool
+
+    def at(self, position: int) -> int:
+        """The file offset of a position in the content; a compressed block has only its own."""
+        return self.offset if self.packed else self.offset + position
+
+
+def read_table(data: memoryview, file: str) -> list[Record]:
+    """Read all entries, every checksum verified.
+
+    Args:
+        data: the whole file.
+        file: its name, for errors.
+
+    Returns:
+        Key, value (a view on `data` unless its block is compressed) and file offset of each entry,
+        in the order of the keys.
+
+    Raises:
+        CorruptionError: the bytes are no such table, or damaged.
+    """
+    data = data.toreadonly() if data.format == "B" and data.ndim == 1 else data.cast("B")
+    metaindex, index = _footer(data, file)
+    _read_block(data, *metaindex, file)
+    records: list[Record] = []
+    budget = _KEY_RATIO * len(data)
+    index_block = _read_block(data, *index, file)
+    end = 0
+    separator: bytes | None = None
+    for next_separator, handle, offset in _records(index_block, None, budget, file):
+        start, size, _ = _handle(handle, 0, len(handle), file, offset)
+        if start < end:
+            raise CorruptionError(
+                "data blocks overlap",
+                file=file,
+                offset=offset,
+                expected=f"a block at byte {end} or behind",
+                found=start,
+            )
+        block = _read_block(data, start, size, file)
+        end = block.stop
+        found = _records(block, separator, budget, file)
+        if found and found[-1][0] > next_separator:
+            raise CorruptionError(
+                "a block holds a key beyond its index entry",
+                file=file,
+                offset=found[-1][2],
+                expected=f"a key up to {next_separator!r}",
+                found=found[-1][0],
+            )
+        separator = next_separator
+        budget -= sum(len(record[0]) for record in found)
+        records += found
+    return records
+
+
+def _footer(data: memoryview, file: str) -> tuple[tuple[int, int], tuple[int, int]]:
+    start = len(data) - FOOTER_SIZE
+    if start < 0 or data[-len(MAGIC) :] != MAGIC:
+        raise CorruptionError(
+            "this is no SSTable, or its end is missing",
+            file=file,
+            offset=max(start, 0) + FOOTER_SIZE - len(MAGIC) if start >= 0 else 0,
+            expected=f"at least {FOOTER_SIZE} bytes that end in {MAGIC.hex()}",
+            found=f"{len(data)} bytes that end in {bytes(data[-len(MAGIC) :]).hex()!r}",
+        )
+    footer = data[start : start + FOOTER_SIZE - len(MAGIC)]
+    meta_offset, meta_size, at = _handle(footer, 0, len(footer), file, start)
+    offset, size, _ = _handle(footer, at, len(footer), file, start)
+    return (meta_offset, meta_size), (offset, size)
+
+
+def _handle(data: memoryview, at: int, end: int, file: str, offset: int) -> tuple[int, int, int]:
+    start, at = varint.read(data, at, end, file=file, offset=offset)
+    size, at = varint.read(data, at, end, file=file, offset=offset)
+    return start, size, at
+
+
+def _read_block(data: memoryview, offset: int, size: int, file: str) -> _Block:
+    stop = offset + size + TRAILER_SIZE
+    if stop > len(data) - FOOTER_SIZE:
+        raise CorruptionError(
+            "a block reaches over the end of the table",
+            file=file,
+            offset=min(offset, len(data)),
+            expected=f"a block that ends before byte {len(data) - FOOTER_SIZE}",
+            found=f"one of {size} bytes that starts at {offset}",
+        )
+    stored = int.from_bytes(data[stop - 4 : stop], "little")
+    actual = crc32c.masked(crc32c.of(data[offset : stop - 4]))
+    if stored != actual:
+        raise CorruptionError(
+            "the checksum of a table block does not match",
+            file=file,
+            offset=offset,
+            expected=f"{stored:#010x}",
+            found=f"{actual:#010x}",
+        )
+    content, kind = data[offset : offset + size], data[offset + size]
+    if kind == PLAIN:
+        return _Block(content, offset, stop, packed=False)
+    if kind == SNAPPY:
+        return _Block(_unpack(content, file, offset), offset, stop, packed=True)
+    raise CorruptionError(
+        "a table block is of an unknown type",
+        file=file,
+        offset=offset + size,
+        expected="0 (plain) or 1 (snappy)",
+        found=kind,
+    )
+
+
+def _unpack(content: memoryview, file: str, offset: int) -> memoryview:
+    claimed, _ = varint.read(content, 0, len(content), file=file, offset=offset)
+    if claimed > _SNAPPY_RATIO * len(content):
+        raise CorruptionError(
+            "a compressed block claims more bytes than it can hold",
+            file=file,
+            offset=offset,
+            expected=f"at most {_SNAPPY_RATIO * len(content)}",
+            found=claimed,
+        )
+    try:
+        return memoryview(bytes(cramjam.snappy.decompress_raw(bytes(content))))
+    except cramjam.DecompressionError as error:
+        raise CorruptionError(
+            f"a compressed block cannot be decompressed: {error}", file=file, offset=offset
+        ) from error
+
+
+def _records(block: _Block, above: bytes | None, budget: int, file: str) -> list[Record]:
+    """Decode a block whose keys must all be greater than `above` and not exceed `budget` bytes."""
+    data, size = block.content, len(block.content)
+    restarts = int.from_bytes(data[-4:], "little")
+    end = size - 4 - 4 * restarts
+    if size < 4 or end < 0:
+        raise CorruptionError(
+            "the restart points do not fit into their block",
+            file=file,
+            offset=block.at(max(size - 4, 0)),
+            found=f"{restarts} in {size} bytes",
+        )
+    out: list[Record] = []
+    key = b""
+    at = 0
+    while at < end:
+        start = at
+        shared, fresh, length = data[at], data[at + 1], data[at + 2]
+        if shared | fresh | length < 0x80:
+            at += 3
+        else:
+            shared, at = varint.read(data, at, end, file=file, offset=block.at(0))
+            fresh, at = varint.read(data, at, end, file=file, offset=block.at(0))
+            length, at = varint.read(data, at, end, file=file, offset=block.at(0))
+        value_at = at + fresh
+        stop = value_at + length
+        budget -= shared + fresh
+        if shared > len(key) or stop > end or budget < 0:
+            raise CorruptionError(
+                "a table entry claims more bytes than there are",
+                file=file,
+                offset=block.at(start),
+                expected=f"at most {len(key)} shared bytes, {end - at} of key and value",
+                found=f"{shared} shared, {fresh} of key, {length} of value",
+            )
+        key = key[:shared] + bytes(data[at:value_at])
+        if above is not None and key <= above:
+            raise CorruptionError(
+                "the keys of a table are out of order",
+                file=file,
+                offset=block.at(start),
+                expected=f"a key above {above!r}",
+                found=key,
+            )
+        above = key
+        out.append((key, data[value_at:stop], block.at(value_at)))
+        at = stop
+    return out

@@ -1,0 +1,143 @@
+"""Write an SSTable byte for byte as TensorFlow does; `sstable` describes the layout.
+
+Blocks are not compressed. A block ends with the entry that brings it to 256 KiB, or before an
+entry that is twice as large. Every sixteenth key is written in full, and every key of the index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from tfpersist.formats import crc32c, sstable, varint
+
+BLOCK_SIZE = 256 << 10
+RESTART_INTERVAL = 16
+
+
+class Output(Protocol):
+    """Where a table goes; any binary file will do."""
+
+    def write(self, data: bytes, /) -> object:
+        """Append `data`."""
+        ...
+
+
+class _Block:
+    """A block that is being filled."""
+
+    def __init__(self, restart_interval: int) -> None:
+        self._interval = restart_interval
+        self.clear()
+
+    def clear(self) -> None:
+        self._parts: list[bytes] = []
+        self._restarts = [0]
+        self._since_restart = 0
+        self._last = b""
+        self._length = 0
+
+    @property
+    def size(self) -> int:
+        return self._length + 4 * len(self._restarts) + 4
+
+    def __bool__(self) -> bool:
+        return bool(self._parts)
+
+    def add(self, key: bytes, value: bytes) -> None:
+        shared = 0
+        if self._since_restart < self._interval:
+            shared = _shared_prefix(self._last, key)
+        else:
+            self._restarts.append(self._length)
+            self._since_restart = 0
+        self._since_restart += 1
+        self._last = key
+        fresh, length = len(key) - shared, len(value)
+        if shared | fresh | length < 0x80:
+            entry = bytes((shared, fresh, length)) + key[shared:] + value
+        else:
+            header = varint.encode(shared) + varint.encode(fresh) + varint.encode(length)
+            entry = header + key[shared:] + value
+        self._parts.append(entry)
+        self._length += len(entry)
+
+    def content(self) -> bytes:
+        restarts = [*self._restarts, len(self._restarts)]
+        return b"".join([*self._parts, *(number.to_bytes(4, "little") for number in restarts)])
+
+
+def write_table(items: Iterable[tuple[bytes, bytes]], sink: Output) -> int:
+    """Write a table.
+
+    Args:
+        items: keys with their values, in strictly ascending order of the keys.
+        sink: where the bytes go, in order.
+
+    Returns:
+        The number of bytes written.
+
+    Raises:
+        ValueError: the keys are out of order.
+
+    Example:
+        >>> import io
+        >>> write_table([(b"a", b"1"), (b"b", b"2")], file := io.BytesIO())
+        103
+        >>> [(key, bytes(value)) for key, value, _ in sstable.read_table(file.getbuffer(), "x")]
+        [(b'a', b'1'), (b'b', b'2')]
+    """
+    data, index = _Block(RESTART_INTERVAL), _Block(1)
+    offset = 0
+    last: bytes | None = None
+    handle = b""
+
+    def emit(block: _Block) -> bytes:
+        nonlocal offset
+        content = block.content() + bytes([sstable.PLAIN])
+        sink.write(content + crc32c.masked(crc32c.of(content)).to_bytes(4, "little"))
+        start, size = offset, len(content) - 1
+        offset += size + sstable.TRAILER_SIZE
+        block.clear()
+        return varint.encode(start) + varint.encode(size)
+
+    for key, value in items:
+        if last is not None and key <= last:
+            raise ValueError(f"table keys are out of order: {key!r} after {last!r}")
+        if data and len(key) + len(value) >= 2 * BLOCK_SIZE:
+            handle = emit(data)
+        if handle:
+            index.add(_separator(last or b"", key), handle)
+            handle = b""
+        data.add(key, value)
+        last = key
+        if data.size >= BLOCK_SIZE:
+            handle = emit(data)
+    if data:
+        handle = emit(data)
+    metaindex = emit(_Block(RESTART_INTERVAL))
+    if handle:
+        index.add(_successor(last or b""), handle)
+    footer = metaindex + emit(index)
+    sink.write(footer.ljust(sstable.FOOTER_SIZE - len(sstable.MAGIC), b"\0") + sstable.MAGIC)
+    return offset + sstable.FOOTER_SIZE
+
+
+def _shared_prefix(one: bytes, other: bytes) -> int:
+    length = min(len(one), len(other))
+    difference = int.from_bytes(one[:length], "big") ^ int.from_bytes(other[:length], "big")
+    return length - (difference.bit_length() + 7) // 8
+
+
+def _separator(last: bytes, first: bytes) -> bytes:
+    """A short key that is not below `last` and is below `first`."""
+    shared = _shared_prefix(last, first)
+    if shared < min(len(last), len(first)) and last[shared] + 1 < first[shared]:
+        return last[:shared] + bytes([last[shared] + 1])
+    return last
+
+
+def _successor(last: bytes) -> bytes:
+    """A short key that is not below `last`."""
+    kept = len(last) - len(last.lstrip(b"\xff"))
+    return last if kept == len(last) else last[:kept] + bytes([last[kept] + 1])

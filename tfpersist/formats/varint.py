@@ -1,0 +1,68 @@
+"""Variable-length integers: seven bits a byte, lowest first; all but the last have the top bit."""
+
+from __future__ import annotations
+
+from tfpersist.errors import CorruptionError
+
+_LONGEST = 10
+_BITS = 64
+
+
+def encode(value: int) -> bytes:
+    """Encode a non-negative integer.
+
+    Example:
+        >>> encode(5), encode(300)
+        (b'\\x05', b'\\xac\\x02')
+    """
+    if value < 0x80:
+        return _ONE_BYTE[value]
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def read(
+    data: bytes | memoryview, at: int, end: int, *, file: str, offset: int = 0
+) -> tuple[int, int]:
+    """Decode the integer that starts at `at`.
+
+    Args:
+        data: the bytes around it.
+        at: position of its first byte in `data`.
+        end: position in `data` that it must not reach over.
+        file: name of the file that `data` comes from, for the error.
+        offset: where `data` starts in that file.
+
+    Returns:
+        The integer, below 2**64, and the position behind it.
+
+    Raises:
+        CorruptionError: it is cut off, or longer than ten bytes, or does not fit 64 bits.
+
+    Example:
+        >>> read(b"\\xac\\x02", 0, 2, file="x")
+        (300, 2)
+    """
+    value = 0
+    stop = min(end, at + _LONGEST)
+    for position in range(at, stop):
+        byte = data[position]
+        value |= (byte & 0x7F) << (7 * (position - at))
+        if byte < 0x80:
+            if value >> _BITS:
+                break
+            return value, position + 1
+    raise CorruptionError(
+        "an integer is cut off or too long",
+        file=file,
+        offset=offset + at,
+        expected="a varint of at most 64 bits",
+        found=f"bytes {bytes(data[at:stop]).hex()!r}",
+    )
+
+
+_ONE_BYTE = [bytes([value]) for value in range(0x80)]
