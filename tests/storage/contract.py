@@ -1,0 +1,185 @@
+"""What every storage must do; subclass it and give the fixture `storage`, empty for each test."""
+
+import errno
+import gc
+import threading
+
+import numpy as np
+import pytest
+
+from tfpersist.errors import StorageError
+
+NAMES = [
+    "a b",
+    "[1]*?",
+    "zażółć-模型.ckpt",
+    "model.ckpt-5.data-00000-of-00001",
+    "x" * 200,
+    "%41",
+    "~",
+]
+
+
+def put(storage, *, durable=True, discards=(), **files):
+    write(storage, files, durable=durable, discards=discards)
+
+
+def write(storage, files, *, durable=True, discards=()):
+    with storage.publish(durable=durable) as publication:
+        for name, data in files.items():
+            sink = publication.create(name)
+            sink.reserve(len(data))
+            sink.write(data)
+        for name in discards:
+            publication.discard(name)
+
+
+def contents(storage):
+    return {name: bytes(storage.read(name)) for name in storage.names()}
+
+
+class StorageContract:
+    def reopen(self, storage):
+        """Open what `storage` is once more, as another part of a program would."""
+        raise NotImplementedError
+
+    def test_is_empty_before_anything_is_published(self, storage):
+        assert storage.names() == frozenset()
+        storage.remove(["nothing"])
+        storage.recover()
+        assert storage.names() == frozenset()
+
+    def test_gives_back_what_was_published(self, storage):
+        put(storage, a=b"1", b=b"", c=bytes(range(256)) * 9)
+        assert contents(storage) == {"a": b"1", "b": b"", "c": bytes(range(256)) * 9}
+        assert contents(self.reopen(storage)) == contents(storage)
+        assert storage.exists()
+        assert [storage.size(name) for name in "abc"] == [1, 0, 2304]
+        assert abs(storage.modified("a") - storage.modified("c")) < 60
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_takes_any_name(self, storage, name):
+        write(storage, {name: b"data", name + "2": b"more"})
+        write(storage, {name: b"DATA", name + "2": b"MORE"})
+        assert contents(storage) == {name: b"DATA", name + "2": b"MORE"}
+        storage.remove([name])
+        assert storage.names() == {name + "2"}
+
+    @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a", "/a", "a\0b"])
+    def test_refuses_what_is_no_name(self, storage, name):
+        with pytest.raises(StorageError, match="no name of a file"):
+            storage.read(name)
+        with pytest.raises(StorageError, match="no name of a file"):
+            write(storage, {"before": b"1", name: b"2"})
+        assert storage.names() == frozenset()
+
+    def test_views_are_read_only(self, storage):
+        put(storage, a=b"1234")
+        view = storage.read("a")
+        assert view.readonly
+        with pytest.raises(TypeError):
+            view[0] = 0
+        array = np.frombuffer(view, np.uint8)
+        assert not array.flags.writeable
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            array.setflags(write=True)
+
+    def test_writes_of_every_shape_are_appended(self, storage):
+        with storage.publish() as publication:
+            sink = publication.create("a")
+            sink.reserve(100)
+            sink.write(b"x")
+            sink.write(np.arange(6, dtype="<i2").reshape(2, 3).data)
+            sink.write(np.zeros((0, 3), np.float32).data)
+            sink.write(b"")
+        assert bytes(storage.read("a")) == b"x" + np.arange(6, dtype="<i2").tobytes()
+
+    def test_nothing_shows_before_the_end(self, storage):
+        put(storage, a=b"old")
+        with storage.publish() as publication:
+            publication.create("a").write(b"new")
+            publication.create("b").write(b"new")
+            assert contents(storage) == {"a": b"old"}
+        assert contents(storage) == {"a": b"new", "b": b"new"}
+
+    def test_a_failure_leaves_everything_as_it_was(self, storage):
+        put(storage, a=b"old")
+        with pytest.raises(ZeroDivisionError), storage.publish() as publication:  # noqa: PT012
+            publication.create("a").write(b"new")
+            publication.discard("a")
+            raise ZeroDivisionError
+        assert contents(storage) == {"a": b"old"}
+
+    def test_a_publication_of_nothing_changes_nothing(self, storage):
+        put(storage, a=b"old")
+        put(storage)
+        assert contents(storage) == {"a": b"old"}
+
+    def test_one_name_twice_is_refused(self, storage):
+        with (  # noqa: PT012
+            pytest.raises(StorageError, match="begun already"),
+            storage.publish() as publication,
+        ):
+            publication.create("a")
+            publication.create("a")
+        assert storage.names() == frozenset()
+
+    def test_discards_go_with_the_replacement(self, storage):
+        put(storage, a=b"1", b=b"2", c=b"3")
+        put(storage, a=b"one", d=b"four", discards=["b", "absent", "a"])
+        assert contents(storage) == {"a": b"one", "c": b"3", "d": b"four"}
+        put(storage, discards=["c"])
+        assert contents(storage) == {"a": b"one", "d": b"four"}
+
+    def test_a_view_outlives_replacing_and_removing(self, storage):
+        data = np.random.default_rng(0).bytes(3 << 20)
+        put(storage, a=data, b=b"1")
+        views = [storage.read("a")]
+        put(storage, a=b"short", b=b"2")
+        views.append(storage.read("a"))
+        storage.remove(["a", "b"])
+        gc.collect()
+        assert views[0] == data
+        assert views[1] == b"short"
+        assert storage.names() == frozenset()
+
+    def test_a_missing_file_is_named(self, storage):
+        put(storage, a=b"1")
+        for ask in (storage.read, storage.size, storage.modified):
+            with pytest.raises(StorageError, match="'absent'") as caught:
+                ask("absent")
+            assert caught.value.errno == errno.ENOENT
+            assert isinstance(caught.value.__cause__, FileNotFoundError)
+            assert storage.location in str(caught.value)
+
+    def test_threads_publish_and_read_at_once(self, storage):
+        write(storage, {"a": b"0" * 999, "b": b"0" * 999})
+        problems = []
+
+        def publish(letter):
+            try:
+                for _ in range(10):
+                    write(storage, {"a": letter * 999, "b": letter * 999}, durable=False)
+            except Exception as error:
+                problems.append(error)
+
+        def look():
+            try:
+                for _ in range(60):
+                    for name in "ab":
+                        seen = bytes(storage.read(name))
+                        assert len(seen) == 999
+                        assert len(set(seen)) == 1
+            except Exception as error:
+                problems.append(error)
+
+        threads = [threading.Thread(target=publish, args=(letter,)) for letter in (b"1", b"2")]
+        threads += [threading.Thread(target=look) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not problems
+        found = contents(storage)
+        assert found["a"] == found["b"]
+        assert set(found) == {"a", "b"}

@@ -1,0 +1,24 @@
+import pytest
+from contract import StorageContract, put
+
+from tfpersist.storage import open_storage
+
+
+class TestMemoryStorage(StorageContract):
+    @pytest.fixture
+    def storage(self, request):
+        storage = open_storage(f"memory://{request.node.name}")
+        yield storage
+        storage.remove(storage.names())
+
+    def reopen(self, storage):
+        return open_storage(storage.location + "/")
+
+
+def test_names_are_apart():
+    put(open_storage("memory://one"), a=b"1")
+    assert open_storage("memory://one/two").names() == frozenset()
+    assert not open_storage("memory://one/two").exists()
+    assert open_storage("memory://one").names() == {"a"}
+    open_storage("memory://one").remove(["a"])
+    assert not open_storage("memory://one").exists()

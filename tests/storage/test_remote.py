@@ -1,0 +1,88 @@
+import pytest
+from contract import StorageContract, contents, put, write
+
+from tfpersist.errors import StorageError, UnsupportedError
+from tfpersist.storage import open_storage
+from tfpersist.storage.remote import RemoteDirectory
+from tfpersist.storage.staged import StagedStorage
+
+fsspec = pytest.importorskip("fsspec")
+from fsspec.implementations.memory import MemoryFileSystem  # noqa: E402
+
+
+class BucketFileSystem(MemoryFileSystem):
+    """Objects without renames, behind a scheme of its own."""
+
+    protocol = "bucket"
+    store = {}  # noqa: RUF012
+    pseudo_dirs = [""]  # noqa: RUF012
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return super()._strip_protocol(path.removeprefix("bucket://"))
+
+
+fsspec.register_implementation("bucket", BucketFileSystem, clobber=True)
+
+
+class TestBucket(StorageContract):
+    @pytest.fixture
+    def storage(self):
+        BucketFileSystem.store.clear()
+        return open_storage("bucket://runs/mnist")
+
+    def reopen(self, storage):
+        return open_storage(storage.location)
+
+    def test_nothing_else_is_left(self, storage):
+        write(storage, {"a": b"1", "b": b"2"})
+        write(storage, {"a": b"3", "b": b"4"})
+        assert set(BucketFileSystem.store) == {"/runs/mnist/a", "/runs/mnist/b"}
+
+
+class TestLocalThroughFsspec(StorageContract):
+    @pytest.fixture
+    def storage(self, tmp_path):
+        return open_storage(f"local://{tmp_path}/made/here")
+
+    def reopen(self, storage):
+        return open_storage(storage.location)
+
+
+class FailingDirectory(RemoteDirectory):
+    """Fails at one step, in the way that a client library of a store does."""
+
+    def rename(self, old, new):
+        if new == "b":
+            raise ConnectionResetError(104, "connection reset by peer")
+        super().rename(old, new)
+
+
+def test_a_publication_cut_in_the_middle_is_read_whole_and_finished_later():
+    BucketFileSystem.store.clear()
+    storage = open_storage("bucket://cut")
+    write(storage, {"a": b"old", "b": b"old"})
+    failing = StagedStorage(FailingDirectory("bucket://cut", BucketFileSystem(), "/cut"))
+    with pytest.raises(StorageError, match="connection reset"):
+        write(failing, {"a": b"new", "b": b"new"})
+    assert contents(storage) == {"a": b"new", "b": b"new"}
+    assert len(BucketFileSystem.store) > 2
+    put(storage, c=b"3")
+    assert contents(storage) == {"a": b"new", "b": b"new", "c": b"3"}
+    assert set(BucketFileSystem.store) == {"/cut/a", "/cut/b", "/cut/c"}
+
+
+def test_a_failure_of_the_client_library_is_translated():
+    class Broken(MemoryFileSystem):
+        def cat_file(self, path, start=None, end=None, **options):
+            raise RuntimeError("token expired")
+
+    storage = StagedStorage(RemoteDirectory("broken://x", Broken(), "/x"))
+    with pytest.raises(StorageError, match="RuntimeError: token expired"):
+        storage.read("a")
+
+
+@pytest.mark.parametrize("url", ["nosuchscheme://x", "nosuchscheme+x://y"])
+def test_an_unknown_scheme_is_refused(url):
+    with pytest.raises(UnsupportedError, match="fsspec does not know"):
+        open_storage(url)

@@ -1,0 +1,53 @@
+"""The only place where bytes reach the world."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from tfpersist.storage.base import Publication, Sink, Storage
+
+__all__ = ["Publication", "Sink", "Storage", "open_storage"]
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(::[A-Za-z0-9+.-]+)*://")
+
+
+def is_url(location: str) -> bool:
+    """Whether `location` is a URL rather than a path of this machine.
+
+    Example:
+        >>> is_url("s3://bucket/runs"), is_url("runs/a:b")
+        (True, False)
+    """
+    return _URL.match(location) is not None
+
+
+def open_storage(location: str | os.PathLike[str]) -> Storage:
+    """Open a directory; it may be absent until something is published.
+
+    Args:
+        location: a path; memory://name, which lives in this process; or any other URL that fsspec
+            understands (extra `remote`).
+
+    Returns:
+        The storage.
+
+    Raises:
+        UnsupportedError: nothing here understands this kind of URL.
+
+    Example:
+        >>> open_storage("memory://runs/mnist/").location
+        'memory://runs/mnist'
+    """
+    text = os.fsdecode(os.fspath(location))
+    if text.startswith("memory://"):
+        from tfpersist.storage.memory import MemoryStorage
+
+        return MemoryStorage(text.removeprefix("memory://").strip("/"))
+    if is_url(text) and not text.startswith("file://"):
+        from tfpersist.storage.remote import open_remote
+
+        return open_remote(text)
+    from tfpersist.storage.local import open_local
+
+    return open_local(text.removeprefix("file://"))

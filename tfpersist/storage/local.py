@@ -1,0 +1,200 @@
+"""A directory of this machine: reads are read-only maps, writes go through `staged`."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import mmap
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import attrs
+
+from tfpersist.storage.staged import StagedStorage
+
+# Written in pieces, so that an interrupt is served between two of them.
+_CHUNK = 1 << 20
+_NO_LOCKS = {errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+_NO_RESERVE = {errno.EINVAL, errno.ENODEV, errno.ENOSYS, errno.EOPNOTSUPP}
+
+
+def open_local(path: str) -> StagedStorage:
+    """Open a directory of this machine; it may be absent until something is published.
+
+    Args:
+        path: the directory; a relative one is taken from the present working directory.
+
+    Example:
+        >>> open_local("/no/such/place").names()
+        frozenset()
+    """
+    return StagedStorage(LocalDirectory(os.path.abspath(path)))
+
+
+@attrs.frozen(eq=False)
+class LocalDirectory:
+    """The steps of `staged.Directory` on a POSIX file system.
+
+    Args:
+        location: its absolute path.
+    """
+
+    location: str
+    maps: bool = attrs.field(default=True, init=False)
+    renames_atomically: bool = attrs.field(default=True, init=False)
+
+    def path(self, name: str) -> str:
+        return os.path.join(self.location, name)
+
+    def exists(self) -> bool:
+        return os.path.isdir(self.location)
+
+    def make(self, *, durable: bool) -> None:
+        missing = []
+        path = self.location
+        while not os.path.isdir(path):
+            missing.append(path)
+            path = os.path.dirname(path)
+            if path in missing:
+                break
+        os.makedirs(self.location, exist_ok=True)
+        if durable:
+            for made in missing:
+                _sync_directory(os.path.dirname(made))
+
+    def names(self) -> set[str]:
+        try:
+            with os.scandir(self.location) as entries:
+                return {entry.name for entry in entries if entry.is_file()}
+        except FileNotFoundError:
+            return set()
+
+    def read(self, name: str) -> memoryview:
+        descriptor = os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise IsADirectoryError(errno.EISDIR, "this is no plain file")
+            return memoryview(_map(descriptor, status.st_size) if status.st_size else b"")
+        finally:
+            os.close(descriptor)
+
+    def size(self, name: str) -> int:
+        return os.stat(self.path(name)).st_size
+
+    def modified(self, name: str) -> float:
+        return os.stat(self.path(name)).st_mtime
+
+    def stage(self, name: str) -> LocalFile:
+        while True:
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            descriptor = os.open(self.path(name), flags, 0o666)
+            _flock(descriptor, fcntl.LOCK_EX)
+            # A sweep of another process may have come between the two calls above.
+            if os.fstat(descriptor).st_nlink:
+                return LocalFile(descriptor)
+            os.close(descriptor)
+
+    def sweep(self, name: str) -> None:
+        descriptor = os.open(self.path(name), os.O_RDWR | os.O_CLOEXEC)
+        try:
+            if _flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                self.unlink(name)
+        finally:
+            os.close(descriptor)
+
+    def is_directory(self, name: str) -> bool:
+        return os.path.isdir(self.path(name))
+
+    def rename(self, old: str, new: str) -> None:
+        os.rename(self.path(old), self.path(new))
+
+    def unlink(self, name: str) -> None:
+        os.unlink(self.path(name))
+
+    def sync(self) -> None:
+        _sync_directory(self.location)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        try:
+            descriptor = os.open(self.location, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            yield
+            return
+        locked = False
+        try:
+            locked = _flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            # A process forked meanwhile shares the lock, so closing alone would not free it.
+            if locked:
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+            os.close(descriptor)
+
+
+@attrs.define(eq=False)
+class LocalFile:
+    """A file under its staged name, locked while its writer lives."""
+
+    descriptor: int
+    written: int = 0
+    reserved: int = 0
+
+    def reserve(self, size: int) -> None:
+        if size > 0 and hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(self.descriptor, 0, size)
+                self.reserved = max(self.reserved, size)
+            except OSError as error:
+                if error.errno not in _NO_RESERVE:
+                    raise
+
+    def write(self, data: memoryview) -> None:
+        start = 0
+        while start < len(data):
+            count = os.pwrite(self.descriptor, data[start : start + _CHUNK], self.written)
+            start += count
+            self.written += count
+
+    def finish(self, *, durable: bool) -> None:
+        if self.reserved > self.written:
+            os.ftruncate(self.descriptor, self.written)
+        if durable:
+            os.fsync(self.descriptor)
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+
+def _map(descriptor: int, size: int) -> mmap.mmap:
+    if sys.version_info >= (3, 13):
+        return mmap.mmap(descriptor, size, access=mmap.ACCESS_READ, trackfd=False)
+    return mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
+
+
+def _flock(descriptor: int, how: int) -> bool:
+    try:
+        fcntl.flock(descriptor, how)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return False
+    return True
+
+
+def _sync_directory(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems sync directories on their own and refuse the call.
+        if error.errno not in {errno.EINVAL, errno.EBADF, errno.EOPNOTSUPP}:
+            raise
+    finally:
+        os.close(descriptor)

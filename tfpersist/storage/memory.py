@@ -1,0 +1,122 @@
+"""Files in the memory of this process: for tests and scratch, under the rules of every storage."""
+
+from __future__ import annotations
+
+import errno
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import attrs
+
+from tfpersist.errors import StorageError
+from tfpersist.storage import base
+
+SCHEME = "memory://"
+
+
+@attrs.frozen
+class _File:
+    data: bytearray
+    modified: float
+
+
+# Files by directory, then by name; they live until they are removed or the process ends.
+_DIRECTORIES: dict[str, dict[str, _File]] = {}
+_LOCK = threading.Lock()
+
+
+@attrs.frozen
+class MemoryStorage:
+    """A directory that all who open it under one name in this process share.
+
+    Args:
+        name: what stands after "memory://".
+
+    Example:
+        >>> with MemoryStorage("doc").publish() as publication:
+        ...     publication.create("a").write(b"1")
+        >>> sorted(MemoryStorage("doc").names())
+        ['a']
+    """
+
+    name: str
+    maps: bool = attrs.field(default=True, init=False, eq=False, repr=False)
+
+    @property
+    def location(self) -> str:
+        return SCHEME + self.name
+
+    def exists(self) -> bool:
+        return self.name in _DIRECTORIES
+
+    def names(self) -> frozenset[str]:
+        with _LOCK:
+            return frozenset(_DIRECTORIES.get(self.name, ()))
+
+    def read(self, name: str) -> memoryview:
+        return memoryview(self._file(name, "read").data).toreadonly()
+
+    def size(self, name: str) -> int:
+        return len(self._file(name, "find the size of").data)
+
+    def modified(self, name: str) -> float:
+        return self._file(name, "find the age of").modified
+
+    @contextmanager
+    def publish(self, *, durable: bool = True) -> Iterator[base.Publication]:
+        """Add or replace files, all or nothing; `durable` has no meaning here."""
+        publication = _Publication(self.location)
+        yield publication
+        now = time.time()
+        with _LOCK:
+            files = _DIRECTORIES.setdefault(self.name, {})
+            for name in publication.discards - publication.files.keys():
+                files.pop(name, None)
+            files.update({name: _File(sink.data, now) for name, sink in publication.files.items()})
+
+    def remove(self, names: Iterable[str]) -> None:
+        with _LOCK:
+            files = _DIRECTORIES.get(self.name, {})
+            for name in names:
+                files.pop(base.plain(name, self.location), None)
+            if not files:
+                _DIRECTORIES.pop(self.name, None)
+
+    def recover(self) -> None:
+        """Do nothing: what was being written by a process that died, died with it."""
+
+    def _file(self, name: str, doing: str) -> _File:
+        with base.translated(self.location, f"{doing} {name!r}"):
+            file = _DIRECTORIES.get(self.name, {}).get(base.plain(name, self.location))
+            if file is None:
+                raise FileNotFoundError(errno.ENOENT, "no such file in memory")
+            return file
+
+
+@attrs.frozen(eq=False)
+class _Sink:
+    data: bytearray = attrs.field(factory=bytearray)
+
+    def reserve(self, size: int) -> None:
+        """Do nothing: memory grows as it is needed."""
+
+    def write(self, data: memoryview | bytes) -> None:
+        self.data.extend(memoryview(data).cast("B") if memoryview(data).nbytes else b"")
+
+
+@attrs.frozen
+class _Publication:
+    location: str
+    files: dict[str, _Sink] = attrs.field(factory=dict)
+    discards: set[str] = attrs.field(factory=set)
+
+    def create(self, name: str) -> base.Sink:
+        if base.plain(name, self.location) in self.files:
+            raise StorageError("this file was begun already", where=f"{self.location}: {name}")
+        self.files[name] = sink = _Sink()
+        return sink
+
+    def discard(self, name: str) -> None:
+        self.discards.add(base.plain(name, self.location))

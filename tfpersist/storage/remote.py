@@ -1,0 +1,172 @@
+"""A directory of any file system that fsspec knows: s3://, gs://, hdfs://, sftp:// and so on.
+
+Reads take a file into memory. Object stores neither rename in one step nor lock, so every
+publication goes through the journal of `staged`; two writers of one directory must not overwrite
+the same checkpoint at once. Leftovers of dead writers are removed a day later.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import attrs
+
+from tfpersist.errors import UnsupportedError
+from tfpersist.storage.staged import StagedStorage
+
+_ABANDONED_AFTER = 24 * 3600.0
+
+
+def open_remote(url: str) -> StagedStorage:
+    """Open a directory behind a URL.
+
+    Args:
+        url: what fsspec understands, such as "s3://bucket/runs/mnist".
+
+    Raises:
+        UnsupportedError: fsspec, or the package it needs for this kind of URL, is not installed.
+    """
+    try:
+        system, path = importlib.import_module("fsspec.core").url_to_fs(url)
+    except ImportError as error:
+        raise UnsupportedError(
+            f"this URL needs a package that is not installed: {error}",
+            where=url,
+            advice="Install it; for fsspec itself: pip install 'tfpersist[remote]'",
+        ) from error
+    except ValueError as error:
+        raise UnsupportedError(
+            f"fsspec does not know this kind of URL: {error}",
+            where=url,
+            advice="Use a path, memory://name, or a URL whose scheme fsspec lists",
+        ) from error
+    return StagedStorage(RemoteDirectory(url, system, path.rstrip("/")))
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(errno.EIO, f"{type(error).__name__}: {error}") from error
+
+
+@attrs.frozen(eq=False)
+class RemoteDirectory:
+    """The steps of `staged.Directory` on a file system of fsspec.
+
+    Args:
+        location: the URL.
+        system: fsspec's AbstractFileSystem.
+        root: path of the directory in it, without the scheme.
+    """
+
+    location: str
+    system: Any
+    root: str
+    maps: bool = attrs.field(default=False, init=False)
+    renames_atomically: bool = attrs.field(default=False, init=False)
+
+    def path(self, name: str) -> str:
+        return f"{self.root}/{name}"
+
+    def exists(self) -> bool:
+        with _refusals():
+            self.system.invalidate_cache(self.root)
+            return bool(self.system.isdir(self.root))
+
+    def make(self, *, durable: bool) -> None:
+        """Create the directory; `durable` has no meaning where writes return when they are safe."""
+        with _refusals():
+            self.system.makedirs(self.root, exist_ok=True)
+
+    def names(self) -> set[str]:
+        try:
+            with _refusals():
+                self.system.invalidate_cache(self.root)
+                listed = self.system.ls(self.root, detail=True)
+        except FileNotFoundError:
+            return set()
+        return {
+            entry["name"].rsplit("/", 1)[-1]
+            for entry in listed
+            if entry["type"] == "file" and entry["name"].rstrip("/") != self.root
+        }
+
+    def read(self, name: str) -> memoryview:
+        with _refusals():
+            return memoryview(self.system.cat_file(self.path(name))).toreadonly()
+
+    def size(self, name: str) -> int:
+        with _refusals():
+            return int(self.system.info(self.path(name))["size"])
+
+    def modified(self, name: str) -> float:
+        with _refusals():
+            return float(self.system.modified(self.path(name)).timestamp())
+
+    def stage(self, name: str) -> RemoteFile:
+        with _refusals():
+            return RemoteFile(self.system.open(self.path(name), "wb"))
+
+    def sweep(self, name: str) -> None:
+        if time.time() - self.modified(name) > _ABANDONED_AFTER:
+            self.unlink(name)
+
+    def is_directory(self, name: str) -> bool:
+        with _refusals():
+            return bool(self.system.isdir(self.path(name)))
+
+    def rename(self, old: str, new: str) -> None:
+        base = importlib.import_module("fsspec.spec").AbstractFileSystem
+        with _refusals():
+            if not self.system.exists(self.path(old)):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+            # The mv() that file systems inherit takes its path for a pattern.
+            if type(self.system).mv is not base.mv:
+                self.system.mv(self.path(old), self.path(new))
+            else:
+                self.system.cp_file(self.path(old), self.path(new))
+                self.system.rm_file(self.path(old))
+
+    def unlink(self, name: str) -> None:
+        with _refusals():
+            self.system.rm_file(self.path(name))
+
+    def sync(self) -> None:
+        """Do nothing: these systems answer when what they were given is safe."""
+
+    def lock(self) -> nullcontext[None]:
+        """Lock nothing: these systems have no locks that die with their holder."""
+        return nullcontext()
+
+
+@attrs.frozen(eq=False)
+class RemoteFile:
+    """A file under its staged name, on its way."""
+
+    stream: Any
+
+    def reserve(self, size: int) -> None:
+        """Do nothing: space cannot be set aside here."""
+
+    def write(self, data: memoryview) -> None:
+        with _refusals():
+            self.stream.write(data)
+
+    def finish(self, *, durable: bool) -> None:
+        """End the file; what was written is visible, and as safe as the system makes it."""
+        self.close()
+
+    def close(self) -> None:
+        with _refusals():
+            if not self.stream.closed:
+                self.stream.close()
