@@ -6,12 +6,13 @@ import fnmatch
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 
 from tfpersist.errors import SelectionError, did_you_mean, nearest
 from tfpersist.formats.tensors import Slice, TensorSpec
+from tfpersist.naming import advice_for
 
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
@@ -29,6 +30,8 @@ class Entry:
         handle: whatever else the target needs to find it again; also compared by identity, so it
             may be a second object that users hold for the same variable.
         slot: what optimizer slot this is, such as "Adam" or "momentum"; None for anything else.
+        default: whether it is taken where `only()` says nothing; a session's local variables are
+            taken only when they are named.
     """
 
     key: str
@@ -38,6 +41,7 @@ class Entry:
     part: Slice | None = None
     handle: object = attrs.field(eq=False, repr=False, default=None)
     slot: str | None = None
+    default: bool = True
 
     @property
     def wanted(self) -> TensorSpec:
@@ -196,7 +200,9 @@ class Selection:
         shadows: Mapping[str, Sequence[str]] = {}
         if self.averages is not None and averages_of is not None:
             shadows = averages_of(self.averages, [entry.under(key) for entry, key in pairs])
-        assignments, missing, mismatched = [], [], []
+        assignments: list[Assignment] = []
+        missing: list[Missing] = []
+        mismatched: list[Mismatch] = []
         for entry, plain in pairs:
             shadow = next((key for key in shadows.get(plain, ()) if key in specs), None)
             key = plain if shadow is None else shadow
@@ -208,22 +214,27 @@ class Selection:
                 assignments.append(Assignment(key, entry, averaged=shadow is not None))
         left_alone = [entry for at, entry in enumerate(entries) if at not in keyed]
         known = {key for _, key in pairs} | {entry.key for entry in left_alone}
-        known |= {each.key for each in (*assignments, *mismatched)} | {OBJECT_GRAPH_KEY}
+        known |= {one.key for one in assignments} | {each.key for each in mismatched}
+        known.add(OBJECT_GRAPH_KEY)
         unexpected = tuple(sorted(key for key in specs if key not in known))
         return Plan(
             tuple(assignments),
             tuple(missing),
             tuple(mismatched),
             unexpected,
-            tuple(dict.fromkeys(entry.name for entry in left_alone)),
-            "",
+            tuple(dict.fromkeys(entry.name for entry in left_alone if entry.default)),
+            advice_for(
+                [(each.key, each.entry.wanted, each.entry.slot) for each in missing],
+                specs,
+                unexpected,
+            ),
         )
 
     def _keyed(self, entries: Sequence[Entry]) -> dict[int, str]:
         index = _Index(entries)
         chosen: dict[int, str] = {}
         if self.only is None:
-            chosen = {position: entry.key for position, entry in enumerate(entries)}
+            chosen = {at: entry.key for at, entry in enumerate(entries) if entry.default}
         elif isinstance(self.only, Mapping):
             for key, choice in self.only.items():
                 for position in index.one(choice, "only()"):
@@ -255,10 +266,10 @@ class Selection:
             if _is_prefix(key) and isinstance(choice, str) and _is_prefix(choice)
         }
         used = set()
-        for position in chosen:
+        for position, key in chosen.items():
             if position in exact:
                 if isinstance(self.only, Mapping):
-                    raise _twice(index.entries[position], chosen[position], exact[position])
+                    raise _twice(index.entries[position], key, exact[position])
                 chosen[position] = exact[position]
                 continue
             for prefix in sorted(prefixes, key=len, reverse=True):
@@ -336,7 +347,7 @@ class _Index:
         found = self.by_identity.get(id(choice))
         if found:
             return found
-        members = getattr(choice, "variables", choice)
+        members: Any = getattr(choice, "variables", choice)
         if isinstance(members, (str, bytes)):
             return []
         try:

@@ -1,4 +1,4 @@
-"""What can be saved and restored, seen as variables under keys; and which adapter fits an object."""
+"""What can be saved and restored, seen as variables under keys; which adapter fits an object."""
 
 from __future__ import annotations
 

@@ -1,0 +1,116 @@
+"""What the names of variables tell: optimizer slots, and prefixes that differ."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from tfpersist.formats.tensors import TensorSpec
+
+# Names that TensorFlow's and Google's published optimizers give to what they keep per variable.
+_SLOTS = re.compile(
+    r"(Adam|AdamW|AdamAsync|Adagrad|AdagradDA|Adadelta|Adamax|Nadam|Ftrl|Momentum|RMSProp|"
+    r"ProximalAdagrad|LARS|LARSOptimizer|adam_m|adam_v|lamb_m|lamb_v|ExponentialMovingAverage|"
+    r"accumulator|linear|momentum|velocity|vhat|rms|mg|m|v)(_\d+)?"
+)
+_POWERS = re.compile(r"beta[12]_power(_\d+)?")
+_OBJECT_SLOT = re.compile(r"/\.OPTIMIZER_SLOT/.*/([^/]+)/\.ATTRIBUTES/[^/]+$")
+_MOST_ALIKE = 50
+
+
+def slot_of(name: str, names: Collection[str]) -> str | None:
+    """Tell what an optimizer or a moving average keeps under a name.
+
+    Args:
+        name: a variable's name, or a checkpoint key.
+        names: all names beside it: a slot stands under the name of its variable.
+
+    Returns:
+        The slot, such as "Adam_1", "beta1_power" or "ExponentialMovingAverage"; None where it is a
+        variable of the model itself.
+
+    Example:
+        >>> slot_of("w/Adam_1", {"w", "w/Adam_1"}), slot_of("w", {"w"})
+        ('Adam_1', None)
+    """
+    held = _OBJECT_SLOT.search(name)
+    if held:
+        return held.group(1)
+    owner, _, last = name.rpartition("/")
+    if _POWERS.fullmatch(last):
+        return last
+    if not _SLOTS.fullmatch(last):
+        return None
+    # A slot created under the optimizer's scope repeats the scope: "opt/w/Momentum" of "w".
+    while owner:
+        if owner in names:
+            return last
+        owner = owner.partition("/")[2]
+    return None
+
+
+def advice_for(
+    missing: Sequence[tuple[str, TensorSpec, str | None]],
+    specs: Mapping[str, TensorSpec],
+    unused: Sequence[str],
+) -> str:
+    """Tell how variables that a checkpoint lacks could be found in it, or left alone.
+
+    Args:
+        missing: key, wanted spec and slot of each.
+        specs: what the checkpoint holds.
+        unused: the keys of the checkpoint that no variable goes by.
+
+    Returns:
+        One sentence, or nothing.
+
+    Example:
+        >>> spec = TensorSpec("float32", (2,))
+        >>> advice_for([("net/w", spec, None)], {"w": spec}, ["w"])
+        'The names differ in their beginning: .rename({"": "net/"}) finds 1 of the 1 missing.'
+    """
+    if not missing:
+        return ""
+    if all(slot for _, _, slot in missing):
+        return (
+            "Only what an optimizer keeps is missing: initialize it, and restore the weights"
+            " alone with .only([...])."
+        )
+    votes: Counter[tuple[str, str]] = Counter()
+    ends = _by_end(unused)
+    for key, spec, _ in missing:
+        pairs = set()
+        for prefix, end in _splits(key):
+            alike = ends.get(end, ())
+            if len(alike) <= _MOST_ALIKE:
+                pairs |= {
+                    (other[: len(other) - len(end)], prefix)
+                    for other in alike
+                    if spec.accepts(specs[other])
+                }
+        votes.update(pairs)
+    # Of pairs that find as many, the shortest says the least that is not needed.
+    best = max(votes, key=lambda pair: (votes[pair], -len(pair[0]) - len(pair[1])), default=None)
+    if best is None or (votes[best] < 2 and all(best)) or votes[best] * 2 < len(missing):
+        return ""
+    there, here = (part.replace('"', '\\"') for part in best)
+    return (
+        f'The names differ in their beginning: .rename({{"{there}": "{here}"}}) finds'
+        f" {votes[best]} of the {len(missing)} missing."
+    )
+
+
+def _by_end(keys: Sequence[str]) -> dict[str, list[str]]:
+    ends: dict[str, list[str]] = {}
+    for key in keys:
+        for _, end in _splits(key):
+            ends.setdefault(end, []).append(key)
+    return ends
+
+
+def _splits(key: str) -> Iterator[tuple[str, str]]:
+    yield "", key
+    for at, letter in enumerate(key[:-1]):
+        if letter == "/":
+            yield key[: at + 1], key[at + 1 :]

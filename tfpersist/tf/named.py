@@ -1,0 +1,159 @@
+"""Arrays and eager variables with no graph or object around them: saved by name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tfpersist.errors import SelectionError, TargetError
+from tfpersist.formats.bundle_writer import Item
+from tfpersist.formats.dtypes import by_numpy
+from tfpersist.formats.schema import Message
+from tfpersist.formats.tensors import TensorSpec, payload_of, spec_of
+from tfpersist.selection import Entry
+from tfpersist.tf.target import Captured, Target
+
+_SCALARS = (bool, int, float, complex, str, bytes, np.generic)
+
+
+def adapt(target: object) -> Target | None:
+    """Adapt a dict or list that holds nothing but arrays and variables; None for anything else."""
+    if isinstance(target, Mapping):
+        pairs = list(target.items())
+    elif isinstance(target, (list, tuple)):
+        pairs = [(None, value) for value in target]
+    else:
+        return None
+    if not pairs or not all(_is_array(value) or _is_variable(value) for _, value in pairs):
+        return None
+    return NamedTarget(tuple(_named(pairs)))
+
+
+@attrs.frozen
+class NamedTarget:
+    """Arrays and variables by name.
+
+    Args:
+        members: names, and what they stand for.
+    """
+
+    members: tuple[tuple[str, Any], ...]
+
+    def entries(self, object_graph: Message | None = None) -> Sequence[Entry]:
+        """List the members; keyed by full name where the checkpoint is of objects."""
+        keys: dict[str, str] = {}
+        for node in object_graph.nodes if object_graph is not None else ():
+            for attribute in node.attributes:
+                keys.setdefault(attribute.full_name, attribute.checkpoint_key)
+        return [
+            Entry(keys.get(name, name), name, _spec(value), value) for name, value in self.members
+        ]
+
+    def capture(self, entries: Sequence[Entry]) -> Captured:
+        """Take the values as they are now."""
+        return Captured(
+            [Item(entry.key, payload_of(_read(entry.ref), entry.spec.dtype)) for entry in entries]
+        )
+
+    def assign(self, values: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> None:
+        """Assign the variables, and fill the arrays in place."""
+        for entry, _ in values:
+            held: Any = entry.ref
+            if _is_array(held) and not (isinstance(held, np.ndarray) and held.flags.writeable):
+                raise TargetError(
+                    f"{entry.name!r} is a {type(held).__name__} that cannot be filled in place",
+                    expected="a variable or a writable numpy.ndarray",
+                    advice="Read values with tfpersist.Checkpoint(path)[name] instead.",
+                )
+        for entry, value in values:
+            held = entry.ref
+            if isinstance(held, np.ndarray):
+                held[...] = value
+            else:
+                held.assign(value)
+
+    def averages_of(
+        self, averages: object, entries: Sequence[Entry]
+    ) -> Mapping[str, Sequence[str]]:
+        """Name the shadow variables by their suffix."""
+        suffix = averages if isinstance(averages, str) else getattr(averages, "name", None)
+        if not isinstance(suffix, str) or hasattr(averages, "apply_gradients"):
+            raise SelectionError(
+                f"averages() is given a {type(averages).__name__}",
+                expected="a tf.train.ExponentialMovingAverage, or the last part of the names of"
+                " its shadow variables, such as 'ExponentialMovingAverage'",
+            )
+        return {entry.key: (f"{entry.key}/{suffix.strip('/')}",) for entry in entries}
+
+
+def _named(pairs: Iterable[tuple[object, Any]]) -> Iterable[tuple[str, Any]]:
+    for name, value in pairs:
+        if name is not None and (not isinstance(name, str) or not name):
+            raise TargetError(
+                "a dict of arrays or variables needs their names as keys",
+                expected="a str that is not empty",
+                found=repr(name),
+            )
+        if _is_array(value):
+            if name is None:
+                raise TargetError(
+                    "a list of arrays has no names to save them by",
+                    advice="Pass a dict {name: array}.",
+                )
+            yield str(name), value
+            continue
+        from tfpersist.tf import internals
+
+        if internals.is_symbolic(value):
+            raise TargetError(
+                f"the variable {value.name!r} has a value only in a session",
+                advice="Pass the session, and the variables to only():"
+                " store.only({name: variable}).save(session).",
+            )
+        path = getattr(value, "path", None) or value.name
+        yield str(name or path.removesuffix(":0")), value
+
+
+def _is_array(value: object) -> bool:
+    return isinstance(value, (np.ndarray, *_SCALARS))
+
+
+def _is_variable(value: object) -> bool:
+    if "tensorflow" not in sys.modules:
+        return False
+    from tfpersist.tf import internals
+
+    return internals.is_variable(value)
+
+
+def _spec(value: Any) -> TensorSpec:
+    if _is_array(value):
+        return spec_of(np.asarray(value))
+    import tensorflow as tf
+
+    shape = tf.TensorShape(value.shape)
+    dtype = tf.dtypes.as_dtype(value.dtype).base_dtype.name
+    return TensorSpec(dtype, None if shape.rank is None else tuple(shape.as_list()))
+
+
+def _read(value: Any) -> np.ndarray[Any, Any]:
+    if not _is_array(value):
+        from tfpersist.tf import internals
+
+        value = internals.view(internals.variable_in(value).read_value())
+    array = np.asarray(value)
+    if by_numpy(array.dtype).name == "string":
+        return _bytes(array)
+    plain = array.view(array.dtype[0]) if array.dtype.names else array
+    return plain.astype(plain.dtype.newbyteorder("="), order="C", copy=False)
+
+
+def _bytes(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    texts = np.empty(array.shape, object)
+    for at, text in np.ndenumerate(array):
+        texts[at] = text.encode() if isinstance(text, str) else bytes(text)
+    return texts
