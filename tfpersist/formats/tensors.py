@@ -42,7 +42,13 @@ class TensorSpec:
         return None if elements is None or not size else size * elements
 
     def accepts(self, other: TensorSpec) -> bool:
-        """Whether a tensor of the spec `other` fits here, open dimensions fitting any extent.
+        """Tell whether a tensor of the spec `other` fits here, open dimensions fitting any extent.
+
+        Args:
+            other: what a checkpoint, a feed or another variable has.
+
+        Returns:
+            False where the data types, the ranks or two known extents differ.
 
         Example:
             >>> TensorSpec("float32", (None, 2)).accepts(TensorSpec("float32", (3, 2)))
