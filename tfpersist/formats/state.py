@@ -1,0 +1,106 @@
+"""The file `checkpoint`: which checkpoints a directory holds, and which is the newest.
+
+It is a CheckpointState in protobuf's text format. It has no checksum, so damage inside a name shows
+only when the named checkpoint is looked for.
+"""
+
+from __future__ import annotations
+
+import attrs
+from google.protobuf import text_format
+
+from tfpersist.errors import CorruptionError
+from tfpersist.formats import schema
+
+FILE_NAME = "checkpoint"
+
+
+@attrs.frozen
+class State:
+    """What the file says.
+
+    Args:
+        latest: prefix of the newest checkpoint, best relative to the directory.
+        all: prefixes of all checkpoints that are kept, oldest first.
+        timestamps: when each of them was made, in seconds since 1970; may be empty.
+        last_preserved: when a checkpoint was last kept for good, in seconds since 1970; 0 if never.
+
+    Example:
+        >>> print(format_state(State("m-2", ("m-1", "m-2"))).decode(), end="")
+        model_checkpoint_path: "m-2"
+        all_model_checkpoint_paths: "m-1"
+        all_model_checkpoint_paths: "m-2"
+    """
+
+    latest: str
+    all: tuple[str, ...] = ()
+    timestamps: tuple[float, ...] = ()
+    last_preserved: float = 0.0
+
+
+def parse_state(text: bytes | memoryview, file: str) -> State:
+    """Read a state file.
+
+    Args:
+        text: its content.
+        file: its name, for errors.
+
+    Returns:
+        What it says; `latest` is empty if it names none.
+
+    Raises:
+        CorruptionError: it is no CheckpointState.
+
+    Example:
+        >>> parse_state(b'model_checkpoint_path: "m-2"', "checkpoint").latest
+        'm-2'
+    """
+    content = bytes(text)
+    try:
+        state = text_format.Parse(content.decode("utf-8"), schema.CheckpointState())
+        return State(
+            state.model_checkpoint_path,
+            tuple(state.all_model_checkpoint_paths),
+            tuple(state.all_model_checkpoint_timestamps),
+            state.last_preserved_timestamp,
+        )
+    except text_format.ParseError as error:
+        lines = content.splitlines(keepends=True)[: max((error.GetLine() or 1) - 1, 0)]
+        offset = sum(map(len, lines)) + max((error.GetColumn() or 1) - 1, 0)
+        raise _damaged(error, file, min(offset, len(content))) from error
+    except UnicodeDecodeError as error:
+        raise _damaged(error, file, error.start) from error
+    except (ValueError, RecursionError) as error:
+        raise _damaged(error, file, 0) from error
+
+
+def _damaged(error: Exception, file: str, offset: int) -> CorruptionError:
+    return CorruptionError(
+        f"this is no checkpoint state: {error}",
+        file=file,
+        offset=offset,
+        expected='lines such as model_checkpoint_path: "model.ckpt-5"',
+        advice="Delete the file: the checkpoints beside it are found without it.",
+    )
+
+
+def format_state(state: State) -> bytes:
+    """Write a state file as `tf.train.CheckpointManager` does.
+
+    Args:
+        state: what it is to say.
+
+    Returns:
+        The content of the file.
+
+    Example:
+        >>> format_state(State("m-2", timestamps=(1.5,))).splitlines()[1]
+        b'all_model_checkpoint_timestamps: 1.5'
+    """
+    proto = schema.CheckpointState(
+        model_checkpoint_path=state.latest,
+        all_model_checkpoint_paths=state.all,
+        all_model_checkpoint_timestamps=state.timestamps,
+        last_preserved_timestamp=state.last_preserved,
+    )
+    return text_format.MessageToString(proto).encode("utf-8")
