@@ -1,0 +1,354 @@
+"""Which object of a saved object graph is which object of a live one. Pure, no TensorFlow.
+
+Both graphs are TrackableObjectGraph messages: node 0 is the root, an edge has a local name, the
+attributes of a node name the tensors it owns. TensorFlow follows equal edge names from both roots,
+breadth first, and so does this. Beyond that, a Keras optimizer keeps lists that are paired by the
+variables they belong to and not by position, and either root may be a direct child of the other.
+
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterable, Iterator, Mapping
+
+import attrs
+
+from tfpersist.errors import CorruptionError
+from tfpersist.formats.schema import Message
+
+ATTRIBUTES = "/.ATTRIBUTES/"
+VALUE = ATTRIBUTES + "VARIABLE_VALUE"
+SAVE_COUNTER = "save_counter"
+
+# A Keras 3 optimizer has these two lists; what it keeps for variable i is at i of its other lists.
+_TRAINED = "_trainable_variables"
+_EVERYTHING = "_variables"
+_SHADOWS = "_model_variables_moving_average"
+
+
+@attrs.frozen
+class ObjectGraph:
+    """An object graph whose edges can be looked up.
+
+    Args:
+        message: the TrackableObjectGraph.
+        children: for each node, its edges: {local name: node}.
+
+    Example:
+        >>> from tfpersist.formats import schema
+        >>> message = schema.TrackableObjectGraph()
+        >>> _ = message.nodes.add().children.add(node_id=1, local_name="w")
+        >>> _ = message.nodes.add().attributes.add(name="VARIABLE_VALUE", checkpoint_key="w/x")
+        >>> ObjectGraph.of(message).children[0]
+        {'w': 1}
+    """
+
+    message: Message
+    children: tuple[dict[str, int], ...]
+
+    @classmethod
+    def of(cls, message: Message, file: str = "") -> ObjectGraph:
+        """Index the edges.
+
+        Args:
+            message: the TrackableObjectGraph.
+            file: where it comes from, for the error.
+
+        Raises:
+            CorruptionError: an edge leads to a node that is not there.
+        """
+        size = len(message.nodes)
+        for number, node in enumerate(message.nodes):
+            ids = [child.node_id for child in node.children]
+            for slot in node.slot_variables:
+                ids += [slot.original_variable_node_id, slot.slot_variable_node_id]
+            wrong = next((each for each in ids if not 0 <= each < size), None)
+            if wrong is not None:
+                raise CorruptionError(
+                    f"object {number} of the object graph has an edge to an object that is not"
+                    " there",
+                    file=file,
+                    expected=f"a number below {size}",
+                    found=wrong,
+                )
+        return cls(
+            message, tuple({c.local_name: c.node_id for c in n.children} for n in message.nodes)
+        )
+
+    def valued(self, node: int) -> bool:
+        """Whether a node owns tensors itself."""
+        return bool(self.message.nodes[node].attributes)
+
+    def below(self, node: int) -> Iterator[int]:
+        """Give a node and everything that can be reached from it, breadth first."""
+        seen, queue = {node}, collections.deque([node])
+        while queue:
+            current = queue.popleft()
+            yield current
+            for child in self.children[current].values():
+                if child not in seen:
+                    seen.add(child)
+                    queue.append(child)
+
+    def holds_values(self, node: int) -> bool:
+        """Whether a node, or anything below it, owns tensors."""
+        return any(self.valued(each) for each in self.below(node))
+
+    def item(self, node: int, name: str) -> dict[str, int] | None:
+        """Give the members of a list that hangs on a node by an edge; None without that edge."""
+        found = self.children[node].get(name)
+        return None if found is None else self.children[found]
+
+    def slots(self, node: int) -> dict[tuple[str, int], int]:
+        """Give the slot variables of an optimizer: {(slot name, variable): slot variable}."""
+        return {
+            (slot.slot_name, slot.original_variable_node_id): slot.slot_variable_node_id
+            for slot in self.message.nodes[node].slot_variables
+        }
+
+
+def match(saved: ObjectGraph, live: ObjectGraph) -> dict[int, int]:
+    """Pair the objects of a live graph with those of a saved one.
+
+    Args:
+        saved: the graph in the checkpoint.
+        live: the graph of the target.
+
+    Returns:
+        {live node: saved node}. Several live nodes may stand for one saved node.
+
+    Example:
+        >>> from tfpersist.formats import schema
+        >>> saved, live = schema.TrackableObjectGraph(), schema.TrackableObjectGraph()
+        >>> _ = saved.nodes.add().children.add(node_id=2, local_name="w"), saved.nodes.add()
+        >>> _ = saved.nodes.add().attributes.add(name="VARIABLE_VALUE", checkpoint_key="w/x")
+        >>> _ = live.nodes.add().children.add(node_id=1, local_name="w")
+        >>> _ = live.nodes.add().attributes.add(name="VARIABLE_VALUE")
+        >>> match(ObjectGraph.of(saved), ObjectGraph.of(live))
+        {0: 0, 1: 2}
+    """
+    if not saved.children or not live.children:
+        return {}
+    bound = match_from(saved, live, [(0, 0)])
+    if any(live.valued(node) for node in bound):
+        return bound
+    # No edge of the roots agrees: one root may be what the other one calls its child.
+    starts = [(0, node) for node in dict.fromkeys(saved.children[0].values())]
+    starts += [(node, 0) for node in dict.fromkeys(live.children[0].values())]
+    wanted = {
+        node
+        for node in live.below(0)
+        if live.valued(node) and node != live.children[0].get(SAVE_COUNTER)
+    }
+    fits = [
+        found
+        for start in starts
+        if wanted and wanted <= (found := match_from(saved, live, [start])).keys()
+    ]
+    return fits[0] if len(fits) == 1 else bound
+
+
+def match_from(
+    saved: ObjectGraph, live: ObjectGraph, pairs: Iterable[tuple[int, int]]
+) -> dict[int, int]:
+    """Follow equal edge names from pairs of nodes that are known to be the same object.
+
+    Args:
+        saved: the graph in the checkpoint.
+        live: the graph of the target.
+        pairs: (live node, saved node), the first ones binding first.
+
+    Returns:
+        {live node: saved node}.
+    """
+    bound: dict[int, int] = {}
+    queue: collections.deque[tuple[int, int]] = collections.deque()
+    optimizers: list[tuple[int, int]] = []
+
+    def bind(mine: int, theirs: int) -> None:
+        if mine not in bound:
+            bound[mine] = theirs
+            queue.append((mine, theirs))
+
+    def drain() -> None:
+        while queue:
+            mine, theirs = queue.popleft()
+            if _is_optimizer(live, mine) and _is_optimizer(saved, theirs):
+                optimizers.append((mine, theirs))
+                continue
+            for name, child in live.children[mine].items():
+                if name in saved.children[theirs]:
+                    bind(child, saved.children[theirs][name])
+
+    for mine, theirs in pairs:
+        bind(mine, theirs)
+    drain()
+    while optimizers:
+        for pair in _optimizer_pairs(saved, live, *optimizers.pop(0), bound):
+            bind(*pair)
+        drain()
+    bound.update(_slot_pairs(saved, live, bound))
+    return bound
+
+
+def _is_optimizer(graph: ObjectGraph, node: int) -> bool:
+    return _TRAINED in graph.children[node] and _EVERYTHING in graph.children[node]
+
+
+def _optimizer_pairs(
+    saved: ObjectGraph, live: ObjectGraph, mine: int, theirs: int, bound: Mapping[int, int]
+) -> list[tuple[int, int]]:
+    my_trained, their_trained = live.item(mine, _TRAINED), saved.item(theirs, _TRAINED)
+    assert my_trained is not None
+    assert their_trained is not None
+    place = {node: index for index, node in their_trained.items()}
+    known = {
+        index: place[bound[node]] for index, node in my_trained.items() if bound.get(node) in place
+    }
+    # Where the variables hang on nothing but the optimizer, their position is all there is.
+    order = known or {index: index for index in my_trained if index in their_trained}
+    pairs = []
+    for name, child in live.children[mine].items():
+        other = saved.children[theirs].get(name)
+        if other is None or name == _EVERYTHING:
+            continue
+        members = live.children[child]
+        if members and members.keys() <= my_trained.keys():
+            pairs += [
+                (members[index], saved.children[other][order[index]])
+                for index in members
+                if order.get(index) in saved.children[other]
+            ]
+        else:
+            pairs.append((child, other))
+    return pairs + _rest(saved, live, mine, theirs)
+
+
+def _rest(saved: ObjectGraph, live: ObjectGraph, mine: int, theirs: int) -> list[tuple[int, int]]:
+    # Position in the list of everything tells little, so it serves only what has no other edge.
+    my_all, their_all = live.item(mine, _EVERYTHING), saved.item(theirs, _EVERYTHING)
+    if my_all is None or their_all is None or len(my_all) != len(their_all):
+        return []
+    mine_known, theirs_known = _named(live, mine), _named(saved, theirs)
+    return [
+        (node, their_all[index])
+        for index, node in my_all.items()
+        if index in their_all and node not in mine_known and their_all[index] not in theirs_known
+    ]
+
+
+def _named(graph: ObjectGraph, optimizer: int) -> set[int]:
+    edges = {name: node for name, node in graph.children[optimizer].items() if name != _EVERYTHING}
+    return {*edges.values(), *(m for node in edges.values() for m in graph.children[node].values())}
+
+
+def _slot_pairs(saved: ObjectGraph, live: ObjectGraph, bound: Mapping[int, int]) -> dict[int, int]:
+    pairs = {}
+    for mine, theirs in bound.items():
+        available = saved.slots(theirs)
+        for (name, variable), slot in live.slots(mine).items() if available else ():
+            found = available.get((name, bound.get(variable, -1)))
+            if found is not None:
+                pairs[slot] = found
+    return pairs
+
+
+def names_of(message: Message) -> dict[str, str]:
+    """Give the checkpoint keys by the names that variables had when they were saved.
+
+    Args:
+        message: the TrackableObjectGraph of a checkpoint.
+
+    Returns:
+        {variable name: checkpoint key}; names that several variables had are left out.
+
+    Example:
+        >>> from tfpersist.formats import schema
+        >>> message = schema.TrackableObjectGraph()
+        >>> _ = message.nodes.add().attributes.add(full_name="dense/kernel", checkpoint_key="k")
+        >>> names_of(message)
+        {'dense/kernel': 'k'}
+    """
+    found: dict[str, set[str]] = {}
+    for node in message.nodes:
+        for attribute in node.attributes:
+            if attribute.full_name:
+                found.setdefault(attribute.full_name, set()).add(attribute.checkpoint_key)
+    return {name: keys.pop() for name, keys in found.items() if len(keys) == 1}
+
+
+def averages_in(saved: ObjectGraph, optimizer: int | None = None) -> dict[str, str]:
+    """Tell which tensors are moving averages that a Keras 3 optimizer kept, and of what.
+
+    Args:
+        saved: the graph in the checkpoint.
+        optimizer: the saved optimizer to look at; None for all of them.
+
+    Returns:
+        {key of a variable: key of its average}.
+    """
+    pairs = {}
+    for node in range(len(saved.children)) if optimizer is None else [optimizer]:
+        trained, shadows = saved.item(node, _TRAINED) or {}, saved.item(node, _SHADOWS) or {}
+        for index in trained.keys() & shadows.keys():
+            variable = saved.message.nodes[trained[index]].attributes
+            shadow = saved.message.nodes[shadows[index]].attributes
+            if variable and shadow:
+                pairs[variable[0].checkpoint_key] = shadow[0].checkpoint_key
+    return pairs
+
+
+def trained_by(saved: ObjectGraph, optimizer: int) -> list[int]:
+    """Give the variables that a saved Keras 3 optimizer trained, in its order; else nothing."""
+    members = saved.item(optimizer, _TRAINED) or {}
+    return [members[index] for index in sorted(members, key=int)] if _numbers(members) else []
+
+
+def _numbers(names: Iterable[str]) -> bool:
+    return all(name.isdecimal() for name in names)
+
+
+def rewritten(message: Message, keys: Mapping[str, str]) -> Message:
+    """Copy an object graph for a checkpoint that holds some tensors only, or under other keys.
+
+    Args:
+        message: the TrackableObjectGraph.
+        keys: {checkpoint key of an attribute: the key it is to have}; other attributes go.
+
+    Returns:
+        The copy.
+    """
+    copy = type(message)()
+    copy.CopyFrom(message)
+    for node in copy.nodes:
+        kept = [each for each in node.attributes if each.checkpoint_key in keys]
+        for attribute in kept:
+            attribute.checkpoint_key = keys[attribute.checkpoint_key]
+        fresh = [type(each).FromString(each.SerializeToString()) for each in kept]
+        del node.attributes[:]
+        node.attributes.extend(fresh)
+    mark_values(copy)
+    return copy
+
+
+def mark_values(message: Message) -> None:
+    """Set `has_checkpoint_values` of each node: whether it or anything below it owns tensors.
+
+    Args:
+        message: the TrackableObjectGraph, which is changed.
+    """
+    parents: dict[int, list[int]] = {}
+    marked = set()
+    for number, node in enumerate(message.nodes):
+        if node.attributes or node.slot_variables or node.HasField("registered_saver"):
+            marked.add(number)
+        for child in node.children:
+            parents.setdefault(child.node_id, []).append(number)
+    queue = list(marked)
+    while queue:
+        for parent in parents.pop(queue.pop(), ()):
+            if parent not in marked:
+                marked.add(parent)
+                queue.append(parent)
+    for number, node in enumerate(message.nodes):
+        node.has_checkpoint_values.value = number in marked

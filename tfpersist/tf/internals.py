@@ -1,0 +1,322 @@
+"""The only module that touches private TensorFlow APIs; all of them are tested on both ends of the
+supported range.
+
+A *live graph* is what TensorFlow would write as the object graph of a `tf.train.Checkpoint`: the
+same objects in the same order under the same keys. TensorFlow's own code for it adds operations to
+the caller's graph and reads every value; this one does neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tfpersist import object_graph
+from tfpersist.errors import TargetError, UnsupportedError
+from tfpersist.formats import schema
+from tfpersist.formats.tensors import TensorSpec
+from tfpersist.object_graph import ATTRIBUTES, ObjectGraph
+
+
+@attrs.frozen
+class State:
+    """One tensor that an object saves.
+
+    Args:
+        local: what the object itself calls it, such as "VARIABLE_VALUE" or "-keys".
+        attribute: the name of its attribute in the object graph.
+        key: its key in a checkpoint.
+        attribute_key: the key of its attribute; shorter than `key` where several share one.
+        spec: its data type and shape; open where it may change, as the size of a table does.
+    """
+
+    local: str
+    attribute: str
+    key: str
+    attribute_key: str
+    spec: TensorSpec
+
+    @property
+    def suffix(self) -> str:
+        """What the key has beyond that of the attribute."""
+        return self.key[len(self.attribute_key) :]
+
+
+@attrs.frozen
+class Node:
+    """One object.
+
+    Args:
+        trackable: the object.
+        path: its shortest path from the root.
+        states: the tensors it saves.
+    """
+
+    trackable: Any
+    path: str
+    states: tuple[State, ...]
+
+
+@attrs.frozen
+class LiveGraph:
+    """All objects that can be reached from a root.
+
+    Args:
+        nodes: the objects, in the order of TensorFlow's object graph.
+        graph: that object graph.
+        root: keeps the root alive, which TensorFlow itself refers to weakly.
+    """
+
+    nodes: tuple[Node, ...]
+    graph: ObjectGraph
+    root: Any = attrs.field(eq=False, repr=False)
+
+
+def is_trackable(thing: object) -> bool:
+    """Whether TensorFlow can have this as an object in an object graph."""
+    from tensorflow.python.trackable import base
+
+    return isinstance(thing, base.Trackable)
+
+
+def is_variable(thing: object) -> bool:
+    """Whether this is a variable: TensorFlow's, or one that acts like it, such as Keras 3's."""
+    import tensorflow as tf
+    from tensorflow.python.ops import resource_variable_ops
+
+    return isinstance(thing, tf.Variable) or bool(resource_variable_ops.is_resource_variable(thing))
+
+
+def is_symbolic(variable: Any) -> bool:
+    """Whether a variable lives in a TF1 graph and needs a session to be read."""
+    import tensorflow as tf
+
+    if not isinstance(variable, tf.Variable):
+        return False
+    handle = getattr(variable, "handle", None)
+    return not (hasattr(handle, "numpy") and hasattr(handle, "_id")) if handle is not None else True
+
+
+def live_graph(target: Any) -> LiveGraph:
+    """Walk an object graph as TensorFlow does when it saves.
+
+    Args:
+        target: a `tf.train.Checkpoint`, another trackable, or a dict of trackables.
+
+    Returns:
+        The graph; no value of a variable is read and no operation is added anywhere.
+
+    Raises:
+        TargetError: an object in it cannot be saved.
+    """
+    view, root = _view_of(target)
+    objects, paths, numbers, edges = _walk(view)
+    slots = _add_slots(objects, paths, numbers)
+    message = schema.TrackableObjectGraph()
+    nodes = []
+    for number, thing in enumerate(objects):
+        states = _states_of(thing, paths[number])
+        nodes.append(Node(thing, paths[number], states))
+        proto = message.nodes.add()
+        for name, child in edges.get(number, ()):
+            proto.children.add(node_id=child, local_name=name)
+        for name, variable, slot in slots.get(number, ()):
+            proto.slot_variables.add(
+                slot_name=name, original_variable_node_id=variable, slot_variable_node_id=slot
+            )
+        full_name = _full_name(thing) if states else ""
+        for attribute, key in dict.fromkeys((s.attribute, s.attribute_key) for s in states):
+            proto.attributes.add(name=attribute, checkpoint_key=key, full_name=full_name)
+    object_graph.mark_values(message)
+    return LiveGraph(tuple(nodes), ObjectGraph.of(message), root)
+
+
+def _view_of(target: Any) -> tuple[Any, Any]:
+    import tensorflow as tf
+
+    try:
+        if isinstance(target, tf.train.Checkpoint):
+            checkpoint = target
+        elif isinstance(target, dict) and not is_trackable(target):
+            checkpoint = tf.train.Checkpoint(**target)
+        else:
+            checkpoint = tf.train.Checkpoint(target)
+    except (TypeError, ValueError) as error:
+        raise TargetError(
+            f"TensorFlow cannot track what is in this {type(target).__name__}: {error}",
+            advice="Pass trackables only: variables, tf.Modules, Keras models and optimizers.",
+        ) from error
+    return checkpoint._saver._graph_view, (checkpoint, target)
+
+
+def _walk(view: Any) -> tuple[list[Any], list[str], dict[int, int], dict[int, list[Any]]]:
+    from tensorflow.python.trackable import trackable_utils
+
+    objects, paths, numbers = [view.root], [""], {id(view.root): 0}
+    edges: dict[int, list[Any]] = {}
+    for number, thing in enumerate(objects):  # grows while it is walked
+        for name, child in view.list_children(thing):
+            if id(child) not in numbers:
+                numbers[id(child)] = len(objects)
+                objects.append(child)
+                step = trackable_utils.escape_local_name(name)
+                paths.append(f"{paths[number]}/{step}" if number else step)
+            edges.setdefault(number, []).append((name, numbers[id(child)]))
+    return objects, paths, numbers, edges
+
+
+def _add_slots(
+    objects: list[Any], paths: list[str], numbers: dict[int, int]
+) -> dict[int, list[tuple[str, int, int]]]:
+    from tensorflow.python.trackable import trackable_utils
+
+    slots: dict[int, list[tuple[str, int, int]]] = {}
+    reached = list(enumerate(objects))
+    for owner, optimizer in reached:
+        if not hasattr(type(optimizer), "get_slot_names"):
+            continue
+        for name in optimizer.get_slot_names():
+            for number, variable in reached:
+                try:
+                    slot = optimizer.get_slot(variable, name)
+                except (AttributeError, KeyError):
+                    continue
+                if slot is None:
+                    continue
+                if id(slot) in numbers:
+                    raise TargetError(
+                        f"slot {name!r} of {paths[number]!r} is also an attribute of an object",
+                        advice="Let the optimizer alone hold its slot variables.",
+                    )
+                path = trackable_utils.slot_variable_key(paths[number], paths[owner], name)
+                numbers[id(slot)] = len(objects)
+                slots.setdefault(owner, []).append((name, number, len(objects)))
+                objects.append(slot)
+                paths.append(path)
+    return slots
+
+
+def _states_of(thing: Any, path: str) -> tuple[State, ...]:
+    import tensorflow as tf
+    from tensorflow.python.checkpoint import saveable_compat
+    from tensorflow.python.saved_model import registration
+    from tensorflow.python.trackable import trackable_utils
+    from tensorflow.python.training.saving import saveable_object_util
+
+    if isinstance(thing, tf.distribute.DistributedValues):
+        raise TargetError(
+            f"{path!r} is a variable of a tf.distribute strategy",
+            where=path,
+            advice="Save a model that was built outside of the strategy's scope.",
+        )
+    if is_variable(thing):
+        return (_state("VARIABLE_VALUE", path, spec_of(thing)),)
+    if isinstance(thing, tf.train.experimental.PythonState):
+        return (_state("py_state", path, TensorSpec("string", ())),)
+    if isinstance(thing, tf.data.Iterator):
+        key = f"{path}{ATTRIBUTES}ITERATOR"
+        return (State("_STATE", "ITERATOR", f"{key}_STATE", key, TensorSpec("variant", ())),)
+    saver = registration.get_registered_saver_name(thing)
+    if saver or not saveable_object_util.trackable_has_serialize_to_tensor(thing):
+        if saver or thing._gather_saveables_for_checkpoint():
+            raise UnsupportedError(
+                f"a {type(thing).__name__} writes its checkpoint itself",
+                where=path,
+                advice="Save a Checkpoint without it.",
+            )
+        return ()
+    if not tf.executing_eagerly():
+        raise TargetError(
+            f"{path!r} is a {type(thing).__name__}, which only eager mode can save",
+            where=path,
+            advice="In a TF1 graph, save a Checkpoint of variables only.",
+        )
+    shared = saveable_compat.get_saveable_name(thing)
+    states = []
+    for local, tensor in export(thing).items():
+        step = trackable_utils.escape_local_name(local)
+        spec = TensorSpec(tensor.dtype.base_dtype.name, (None,) * tensor.shape.rank)
+        if shared:
+            key = trackable_utils.checkpoint_key(path, shared)
+            states.append(State(local, shared, key + step, key, spec))
+        else:
+            states.append(_state(step, path, spec, local))
+    return tuple(states)
+
+
+def _state(name: str, path: str, spec: TensorSpec, local: str | None = None) -> State:
+    from tensorflow.python.trackable import trackable_utils
+
+    key = trackable_utils.checkpoint_key(path, name)
+    return State(name if local is None else local, name, key, key, spec)
+
+
+def spec_of(variable: Any) -> TensorSpec:
+    """Describe a variable as it was declared."""
+    import tensorflow as tf
+
+    inner = variable_in(variable)
+    shape = tf.TensorShape(inner.shape)
+    return TensorSpec(
+        inner.dtype.base_dtype.name, None if shape.rank is None else tuple(shape.as_list())
+    )
+
+
+def export(thing: Any) -> dict[str, Any]:
+    """Let an object that is no variable give its state, by the object's own names.
+
+    Raises:
+        UnsupportedError: it gives something else than tensors.
+    """
+    import tensorflow as tf
+
+    if isinstance(thing, tf.train.experimental.PythonState):
+        return {"py_state": tf.constant(thing.serialize(), tf.string)}
+    tensors = {
+        local: value() if callable(value) else value
+        for local, value in thing._serialize_to_tensors().items()
+    }
+    if not all(tf.is_tensor(value) for value in tensors.values()):
+        raise UnsupportedError(
+            f"a {type(thing).__name__} does not give its state as tensors",
+            advice="Save a Checkpoint without it.",
+        )
+    return tensors
+
+
+def _full_name(thing: Any) -> str:
+    from tensorflow.python.checkpoint import util
+
+    return str(util.get_full_name(thing))
+
+
+def variable_in(thing: Any) -> Any:
+    """Give the TensorFlow variable inside a variable, which for Keras 3 is another object."""
+    import tensorflow as tf
+
+    return thing if isinstance(thing, tf.Variable) else thing.value
+
+
+def name_of(thing: Any) -> str:
+    """Give the name that a TF1 Saver would use for a variable; "" for other objects."""
+    return _full_name(thing) if is_variable(thing) else ""
+
+
+def view(tensor: Any) -> np.ndarray[Any, Any]:
+    """Give the elements of an eager tensor without copying them where that is possible."""
+    array = tensor._numpy_internal() if hasattr(tensor, "_numpy_internal") else tensor.numpy()
+    if tensor.dtype.name == "string":
+        texts = np.empty(tensor.shape.as_list(), object)
+        texts[...] = array
+        return texts
+    seen = np.asarray(array).view()
+    seen.flags.writeable = False
+    return seen
+
+
+def restore_states(thing: Any, tensors: Mapping[str, Any]) -> None:
+    """Let an object that is no variable take its state, by the object's own names."""
+    thing._restore_from_tensors(dict(tensors))
