@@ -1,0 +1,297 @@
+"""What a restore did, or why it did nothing: a value, with tables for people and programs."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import attrs
+
+from tfpersist.naming import slot_of
+from tfpersist.selection import Plan
+
+Outcome = Literal["missing", "mismatched", "unexpected", "averaged", "restored"]
+
+_HEADINGS = ("", "variable", "in the checkpoint", "expected", "found", "")
+_PROBLEMS = ("missing", "mismatched")
+
+
+@attrs.frozen
+class Row:
+    """One variable, or one tensor that no variable wants.
+
+    Args:
+        outcome: what became of it.
+        variable: the variable's name; empty for an unexpected tensor.
+        key: the tensor's key in the checkpoint; for a missing one, what was looked for.
+        expected: the variable's data type and shape; empty for an unexpected tensor.
+        found: the tensor's data type and shape; empty for a missing one.
+        slot: what optimizer slot it is; empty for a variable of the model itself.
+        nearest: for a missing one, keys that look alike.
+    """
+
+    outcome: Outcome
+    variable: str
+    key: str
+    expected: str = ""
+    found: str = ""
+    slot: str = ""
+    nearest: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Skipped:
+    """A newer checkpoint that was passed over.
+
+    Args:
+        checkpoint: where it is.
+        reason: what is wrong with it.
+    """
+
+    checkpoint: str
+    reason: str
+
+
+@attrs.frozen
+class RestoreReport:
+    """What a restore did, or would have done.
+
+    Args:
+        checkpoint: where the values come from.
+        rows: every variable that was selected, and every tensor that no variable wants.
+        skipped: newer checkpoints that were passed over because they are damaged.
+        unselected: names of variables that the selection left alone.
+        wanted_averages: whether moving averages were asked for.
+        advice: what would make it fit, where that can be told; else empty.
+
+    Example:
+        >>> report = RestoreReport("run/model.ckpt-5", (Row("restored", "w", "w", "float32[2]"),))
+        >>> report.restored, report.unexpected
+        (('w',), ())
+        >>> print(report)
+        run/model.ckpt-5: 1 variable restored
+          restored  w  float32[2]
+    """
+
+    checkpoint: str
+    rows: tuple[Row, ...]
+    skipped: tuple[Skipped, ...] = ()
+    unselected: tuple[str, ...] = ()
+    wanted_averages: bool = False
+    advice: str = ""
+
+    @property
+    def restored(self) -> tuple[str, ...]:
+        """Names of the variables that got a value, averages included."""
+        return self._names("restored", "averaged")
+
+    @property
+    def averaged(self) -> tuple[str, ...]:
+        """Names of the variables that got their moving average."""
+        return self._names("averaged")
+
+    @property
+    def raw(self) -> tuple[str, ...]:
+        """Names of the variables that got their own value although averages were asked for."""
+        return self._names("restored") if self.wanted_averages else ()
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """{key in the checkpoint: variable} where the two differ, averages apart."""
+        return {
+            row.key: row.variable
+            for row in self.rows
+            if row.outcome == "restored" and row.key != row.variable
+        }
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Names of the variables that the checkpoint has no tensor for."""
+        return self._names("missing")
+
+    @property
+    def mismatched(self) -> tuple[str, ...]:
+        """Names of the variables whose tensor has another shape or data type."""
+        return self._names("mismatched")
+
+    @property
+    def unexpected(self) -> tuple[str, ...]:
+        """Keys of the tensors that no variable wants."""
+        return tuple(row.key for row in self.rows if row.outcome == "unexpected")
+
+    @property
+    def slots(self) -> dict[str, str]:
+        """{name or key: slot} of everything that an optimizer or a moving average keeps."""
+        return {row.variable or row.key: row.slot for row in self.rows if row.slot}
+
+    @property
+    def fits(self) -> bool:
+        """Whether nothing is missing or mismatched."""
+        return not any(row.outcome in _PROBLEMS for row in self.rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give it as plain dicts, lists and strings."""
+        return attrs.asdict(self, value_serializer=_plain)
+
+    def to_json(self) -> str:
+        """Give it as JSON text."""
+        return json.dumps(self.as_dict(), ensure_ascii=False)
+
+    def headline(self) -> str:
+        """Say in one line how many variables met which fate."""
+        counts = []
+        for outcome in ("missing", "mismatched"):
+            if count := sum(row.outcome == outcome for row in self.rows):
+                counts.append(f"{count} {outcome}")
+        count = len(self.restored)
+        verb = "restored" if self.fits else "that would fit"
+        text = f"{count} variable{'' if count == 1 else 's'} {verb}"
+        if self.wanted_averages:
+            text += f" ({len(self.averaged)} averages, {len(self.raw)} raw)"
+        counts.append(text)
+        if self.unexpected:
+            counts.append(f"{len(self.unexpected)} unexpected in the checkpoint")
+        if self.unselected:
+            counts.append(f"{len(self.unselected)} left alone")
+        return f"{self.checkpoint}: {', '.join(counts)}"
+
+    def __str__(self) -> str:
+        lines = [self.headline()]
+        lines += [f"  skipped {each.checkpoint}: {each.reason}" for each in self.skipped]
+        cells = self._cells()
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        for row in cells:
+            padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width)
+            lines.append("  " + "  ".join(padded).rstrip())
+        if self.advice:
+            lines.append(self.advice)
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+            for row in self._cells()
+        )
+        head = "".join(f"<th>{name}</th>" for name in _HEADINGS)
+        notes = "".join(
+            f"<p>skipped {html.escape(each.checkpoint)}: {html.escape(each.reason)}</p>"
+            for each in self.skipped
+        )
+        return (
+            f"<p>{html.escape(self.headline())}</p>{notes}<table><tr>{head}</tr>{body}</table>"
+            f"<p>{html.escape(self.advice)}</p>"
+        )
+
+    def _names(self, *outcomes: Outcome) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(row.variable for row in self.rows if row.outcome in outcomes))
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        shown: Sequence[Row] = self.rows
+        if not self.fits:
+            shown = [row for row in shown if row.outcome in (*_PROBLEMS, "unexpected")]
+        return [_cells_of(group) for group in _folded(shown)]
+
+
+def report_on(
+    plan: Plan, checkpoint: str, *, skipped: Iterable[Skipped] = (), averages: bool = False
+) -> RestoreReport:
+    """Describe a plan.
+
+    Args:
+        plan: what goes with what.
+        checkpoint: where the values come from.
+        skipped: newer checkpoints that were passed over.
+        averages: whether moving averages were asked for.
+
+    Returns:
+        The report, problems first.
+
+    Example:
+        >>> report_on(Plan((), unexpected=("w",)), "run/model.ckpt-5").unexpected
+        ('w',)
+    """
+    rows = [
+        Row(
+            "missing",
+            one.entry.name,
+            one.key,
+            str(one.entry.wanted),
+            slot=one.entry.slot or "",
+            nearest=one.nearest,
+        )
+        for one in plan.missing
+    ]
+    rows += [
+        Row(
+            "mismatched",
+            one.entry.name,
+            one.key,
+            str(one.entry.wanted),
+            str(one.found),
+            one.entry.slot or "",
+        )
+        for one in plan.mismatched
+    ]
+    known = {one.key for one in plan.assignments} | set(plan.unexpected)
+    rows += [Row("unexpected", "", key, slot=slot_of(key, known) or "") for key in plan.unexpected]
+    rows += [
+        Row(
+            "averaged" if one.averaged else "restored",
+            one.entry.name,
+            one.key,
+            str(one.entry.wanted),
+            slot=one.entry.slot or "",
+        )
+        for one in plan.assignments
+    ]
+    return RestoreReport(
+        checkpoint, tuple(rows), tuple(skipped), plan.unselected, averages, plan.advice
+    )
+
+
+def _plain(_owner: object, _field: object, value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _folded(rows: Sequence[Row]) -> list[list[Row]]:
+    groups: dict[object, list[Row]] = {}
+    for row in rows:
+        alike = re.sub(r"\d+", "#", f"{row.variable} {row.key}")
+        renamed = row.key != row.variable
+        groups.setdefault((row.outcome, alike, renamed, row.expected, row.found), []).append(row)
+    return list(groups.values())
+
+
+def _cells_of(group: Sequence[Row]) -> tuple[str, ...]:
+    row = group[0]
+    note = f"slot {row.slot}" if row.slot else ""
+    if row.nearest and len(group) == 1:
+        note += f"{'; ' if note else ''}nearest: {', '.join(row.nearest)}"
+    if len(group) > 1:
+        note += f"{'; ' if note else ''}{len(group)} alike"
+    key = "" if row.key == row.variable else _span([each.key for each in group])
+    return (
+        row.outcome,
+        _span([each.variable for each in group]),
+        key,
+        row.expected,
+        row.found,
+        note,
+    )
+
+
+def _span(names: Sequence[str]) -> str:
+    """Write names that differ in numbers alone as one: "layer_{0..11}/kernel"."""
+    pieces = [re.split(r"(\d+)", name) for name in names]
+    joined = []
+    for column in zip(*pieces, strict=True):
+        values = list(dict.fromkeys(column))
+        if len(values) == 1:
+            joined.append(values[0])
+        else:
+            numbers = sorted(map(int, values))
+            joined.append(f"{{{numbers[0]}..{numbers[-1]}}}")
+    return "".join(joined)
