@@ -4,7 +4,7 @@ Both graphs are TrackableObjectGraph messages: node 0 is the root, an edge has a
 attributes of a node name the tensors it owns. TensorFlow follows equal edge names from both roots,
 breadth first, and so does this. Beyond that, a Keras optimizer keeps lists that are paired by the
 variables they belong to and not by position, and either root may be a direct child of the other.
-
+"""
 
 from __future__ import annotations
 
