@@ -244,7 +244,7 @@ def read_tensor(
     _check_disjoint((each for _, each in parts), index.file)
     whole = slices.assemble(
         entry.spec,
-        ((part, lambda each=each: _read(index, each, shard, verify)) for part, each in parts),  # type: ignore[misc]
+        ((part, _read(index, each, shard, verify)) for part, each in parts),
         file=index.file,
         offset=0,
     )

@@ -10,7 +10,7 @@ number, big-endian.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -124,7 +124,7 @@ def check_cover(
 
 def assemble(
     spec: TensorSpec,
-    parts: Iterable[tuple[Slice, Callable[[], np.ndarray[Any, Any]]]],
+    parts: Iterable[tuple[Slice, np.ndarray[Any, Any]]],
     *,
     file: str,
     offset: int,
@@ -133,7 +133,7 @@ def assemble(
 
     Args:
         spec: what the whole is; `check_cover` has passed.
-        parts: each part with a function that gives its elements; one is loaded at a time.
+        parts: each part with its elements; one at a time if it is an iterator.
         file: name of the file that lists the parts, for the error.
         offset: where it lists them.
 
@@ -146,7 +146,7 @@ def assemble(
     shape: tuple[int, ...] = spec.shape  # type: ignore[assignment]
     whole = np.empty(shape, dtypes.BY_NAME[spec.dtype].numpy)
     filled = np.zeros(shape, np.bool_)
-    for part, load in parts:
+    for part, elements in parts:
         region = tuple(
             slice(start, start + length)
             for start, length in zip(part.start, part.length, strict=True)
@@ -159,5 +159,5 @@ def assemble(
                 found=f"starts {list(part.start)}, lengths {list(part.length)}",
             )
         filled[region] = True
-        whole[region] = load()
+        whole[region] = elements
     return whole

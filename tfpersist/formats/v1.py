@@ -1,0 +1,262 @@
+"""Read a checkpoint of the V1 format, which TensorFlow wrote until 0.12 and on request until 1.15.
+
+Each of its files is a table (`sstable`) whose values are SavedTensorSlices messages. The one under
+the empty key lists the variables: name, shape, data type and slices; a variable that is not
+partitioned is one slice. Every other key is the code of a variable's name and one of its slices
+(`slices`), and holds the elements as a TensorProto. A sharded checkpoint is several such files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tfpersist.errors import CorruptionError, NameNotFoundError, UnsupportedError, did_you_mean
+from tfpersist.formats import bundle, bundle_entry, dtypes, schema, slices, sstable, tensor_proto
+from tfpersist.formats.bundle_entry import Entry
+from tfpersist.formats.tensors import Slice, TensorSpec
+
+VERSION = 1
+
+_MOST_DIMENSIONS = 254
+
+
+@attrs.frozen
+class V1Index:
+    """What a V1 checkpoint, or one of its files, holds.
+
+    Args:
+        num_shards: how many files it has.
+        entries: its variables by name, sorted. `shard` is the number of the file, `offset` and
+            `size` are those of the encoded elements; there is no checksum of their own. A variable
+            in several parts lists them as `slices`.
+        parts: the elements of every slice, by `Part.key`.
+        file: names of the files, for errors.
+    """
+
+    num_shards: int
+    entries: Mapping[str, Entry]
+    parts: Mapping[bytes, Part]
+    file: str = ""
+
+
+@attrs.frozen
+class Part:
+    """The encoded elements of one slice of a variable.
+
+    Args:
+        slice: which slice.
+        entry: the slice as a tensor of its own.
+        data: a SavedTensorSlices message.
+        file: name of the file that holds it.
+    """
+
+    slice: Slice
+    entry: Entry
+    data: memoryview = attrs.field(repr=False)
+    file: str
+
+    @property
+    def key(self) -> bytes:
+        """The code of the variable's name and this slice, every length spelt out."""
+        return bundle.part_key(self.slice)
+
+
+def read_v1(data: memoryview, file: str) -> V1Index:
+    """Read one file of a V1 checkpoint; every checksum in it is verified.
+
+    Args:
+        data: the whole file.
+        file: its name, for errors.
+
+    Returns:
+        What it holds. In a sharded checkpoint, variables may lack parts: `merge` all files.
+
+    Raises:
+        CorruptionError: the bytes are no V1 checkpoint, or damaged.
+        UnsupportedError: a later version of the format.
+    """
+    records = sstable.read_table(data, file)
+    if not records or records[0][0]:
+        raise CorruptionError("the list of variables is missing", file=file)
+    _, value, at = records[0]
+    meta = schema.parse(schema.SavedTensorSlices, value, file=file, offset=at).meta
+    if meta.versions.min_consumer > VERSION or VERSION in meta.versions.bad_consumers:
+        raise UnsupportedError(
+            "this checkpoint was written for a later TensorFlow",
+            where=f"{file}, byte {at}",
+            expected=f"format version {VERSION}",
+            found=meta.versions.min_consumer,
+            advice="Save the model again in the V2 format.",
+        )
+    stored = {key: (data, where) for key, data, where in records[1:]}
+    parts: dict[bytes, Part] = {}
+    for variable in meta.tensor:
+        spec = _spec(variable, file, at)
+        shape: tuple[int, ...] = spec.shape  # type: ignore[assignment]
+        for proto in variable.slice:
+            extents = slices.extents_of(proto)
+            key = slices.part_key(bundle_entry.raw(variable.name), extents)
+            if key not in stored:
+                raise CorruptionError(
+                    f"the elements of variable {variable.name!r} are missing",
+                    file=file,
+                    offset=at,
+                    expected=f"a table entry {key!r}",
+                )
+            place = slices.resolve(variable.name, shape, extents, file=file, offset=at)
+            found, where = stored[key]
+            entry = Entry(
+                bundle_entry.text(key),
+                attrs.evolve(spec, shape=place.length),
+                0,
+                where,
+                len(found),
+                0,
+            )
+            part = Part(place, entry, found, file)
+            if part.key in parts:
+                raise _overlap(part)
+            parts[part.key] = part
+    return _index([parts], file)
+
+
+def _spec(variable: schema.Message, file: str, at: int) -> TensorSpec:
+    dtype = dtypes.by_number(variable.type)
+    shape = tuple(dimension.size for dimension in variable.shape.dim)
+    extent = math.prod(filter(None, shape))
+    if (
+        dtype is None
+        or variable.shape.unknown_rank
+        or min(shape, default=0) < 0
+        or len(shape) > _MOST_DIMENSIONS
+        or extent >= 1 << 60
+    ):
+        raise CorruptionError(
+            f"variable {variable.name!r} has an impossible data type or shape",
+            file=file,
+            offset=at,
+            found=f"type {variable.type}, shape {list(shape)}",
+        )
+    return TensorSpec(dtype.name, shape)
+
+
+def _overlap(part: Part) -> CorruptionError:
+    return CorruptionError(
+        f"a part of variable {part.slice.full_name!r} is there twice",
+        file=part.file,
+        offset=part.entry.offset,
+        found=f"starts {list(part.slice.start)}, lengths {list(part.slice.length)}",
+    )
+
+
+def merge(files: Sequence[V1Index]) -> V1Index:
+    """Put the files of a sharded V1 checkpoint together.
+
+    Args:
+        files: all of them, in the order of their numbers.
+
+    Returns:
+        The whole checkpoint.
+
+    Raises:
+        CorruptionError: files contradict each other.
+    """
+    return _index([file.parts for file in files], ", ".join(file.file for file in files))
+
+
+def _index(files: Iterable[Mapping[bytes, Part]], names: str) -> V1Index:
+    parts: dict[bytes, Part] = {}
+    variables: dict[str, list[Part]] = {}
+    count = 0
+    for number, file in enumerate(files):
+        count = number + 1
+        for key, part in file.items():
+            if key in parts:
+                raise _overlap(part)
+            parts[key] = attrs.evolve(part, entry=attrs.evolve(part.entry, shard=number))
+            variables.setdefault(part.slice.full_name, []).append(parts[key])
+    entries = {name: _entry(name, variables[name]) for name in sorted(variables)}
+    return V1Index(count, MappingProxyType(entries), MappingProxyType(parts), names)
+
+
+def _entry(name: str, parts: list[Part]) -> Entry:
+    first = parts[0]
+    for part in parts:
+        same_type = part.entry.spec.dtype == first.entry.spec.dtype
+        if not same_type or part.slice.full_shape != first.slice.full_shape:
+            raise CorruptionError(
+                f"the parts of variable {name!r} belong to different variables",
+                file=part.file,
+                offset=part.entry.offset,
+                expected=f"a part of {list(first.slice.full_shape)}",
+                found=f"one of {list(part.slice.full_shape)}",
+            )
+    spec = TensorSpec(first.entry.spec.dtype, first.slice.full_shape)
+    if len(parts) == 1 and first.slice.length == first.slice.full_shape:
+        return attrs.evolve(first.entry, key=name)
+    return Entry(name, spec, 0, 0, 0, 0, tuple(part.slice for part in parts))
+
+
+def read_tensor(index: V1Index, key: str) -> np.ndarray[Any, Any]:
+    """Read one variable.
+
+    Args:
+        index: the whole checkpoint.
+        key: name of the variable.
+
+    Returns:
+        A new read-only array.
+
+    Raises:
+        NameNotFoundError: there is no such variable.
+        CorruptionError: its elements are missing or do not fit it.
+        UnsupportedError: numpy has no such data type, or not so many dimensions.
+    """
+    entry = index.entries.get(key)
+    if entry is None:
+        raise NameNotFoundError(
+            f"there is no tensor {key!r}",
+            where=index.file or None,
+            advice=did_you_mean(key, index.entries),
+        )
+    shape: tuple[int, ...] = entry.spec.shape  # type: ignore[assignment]
+    places = entry.slices or (Slice(key, shape, (0,) * len(shape), shape),)
+    parts = [index.parts[bundle.part_key(place)] for place in places]
+    if not entry.slices:
+        return _read(parts[0])
+    slices.check_cover(key, shape, places, file=index.file, offset=0)
+    # All parts are decoded first: only then is it known that the file holds as much as it claims.
+    loaded = [_read(part) for part in parts]
+    whole = slices.assemble(entry.spec, zip(places, loaded, strict=True), file=index.file, offset=0)
+    whole.flags.writeable = False
+    return whole
+
+
+def _read(part: Part) -> np.ndarray[Any, Any]:
+    file, at = part.file, part.entry.offset
+    saved = schema.parse(schema.SavedTensorSlices, part.data, file=file, offset=at).data
+    flat = tensor_proto.values(saved.data, dtypes.BY_NAME[part.entry.spec.dtype], file=file)
+    if saved.name != part.slice.full_name or flat.size != part.entry.spec.elements:
+        raise CorruptionError(
+            "the elements of a variable do not fit it",
+            file=file,
+            offset=at,
+            expected=f"{part.entry.spec.elements} elements of {part.slice.full_name!r}",
+            found=f"{flat.size} of {saved.name!r}",
+        )
+    shape: tuple[int, ...] = part.entry.spec.shape  # type: ignore[assignment]
+    flat.flags.writeable = False
+    try:
+        return flat.reshape(shape)
+    except ValueError as error:
+        raise UnsupportedError(
+            f"variable {saved.name!r} of shape {list(shape)} does not fit numpy: {error}",
+            where=file,
+            advice="Read it with TensorFlow itself.",
+        ) from error
