@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -95,17 +96,15 @@ def adapt(target: object) -> Target:
         >>> [entry.name for entry in adapt({"a": np.zeros(2)}).entries()]
         ['a']
     """
-    from tfpersist.tf import named
-
-    found: Target | None = named.adapt(target)
-    if found is None and "tensorflow" in sys.modules:
-        from tfpersist.tf import keras, objects, session
-
-        found = session.adapt(target) or keras.adapt(target) or objects.adapt(target)
-    if found is None:
-        raise TargetError(
-            f"a {type(target).__module__}.{type(target).__qualname__} cannot be saved or restored",
-            advice="Pass a tf.compat.v1.Session, a Keras model, a tf.Module or other trackable, or"
-            " a dict {name: variable or array}.",
-        )
-    return found
+    rooms = (
+        ["named"] if "tensorflow" not in sys.modules else ["named", "session", "keras", "objects"]
+    )
+    for room in rooms:
+        found: Target | None = importlib.import_module(f"tfpersist.tf.{room}").adapt(target)
+        if found is not None:
+            return found
+    raise TargetError(
+        f"a {type(target).__module__}.{type(target).__qualname__} cannot be saved or restored",
+        advice="Pass a tf.compat.v1.Session, a Keras model, a tf.Module or other trackable, or"
+        " a dict {name: variable or array}.",
+    )
