@@ -152,12 +152,12 @@ class Executor:
         return found
 
     def _feedable(self, ref: Any) -> Any:
-        found = self._find(ref)
+        found = self._find(ref, to_feed=True)
         if not _is_tensor(found) or not self.graph.is_feedable(found):
             raise FeedError("this cannot be fed", where=found.name, expected="a tensor")
         return found
 
-    def _find(self, ref: Any) -> Any:
+    def _find(self, ref: Any, *, to_feed: bool = False) -> Any:
         name = ref if isinstance(ref, str) else getattr(ref, "name", None)
         if not isinstance(name, str):
             raise NameNotFoundError(
@@ -180,7 +180,8 @@ class Executor:
         try:
             found = self.graph.get_operation_by_name(operation)
         except (KeyError, ValueError) as error:
-            raise self._unknown(name, operation, f"{colon}{index}" if colon else "") from error
+            suffix = f":{index}" if colon else ""
+            raise self._unknown(name, operation, suffix, to_feed=to_feed) from error
         if not colon:
             return found.outputs[0] if found.outputs else found
         if not index.isdecimal() or int(index) >= len(found.outputs):
@@ -191,10 +192,12 @@ class Executor:
             )
         return found.outputs[int(index)]
 
-    def _unknown(self, name: str, operation: str, suffix: str) -> NameNotFoundError:
+    def _unknown(
+        self, name: str, operation: str, suffix: str, *, to_feed: bool
+    ) -> NameNotFoundError:
         operations = self.graph.get_operations()
         known = [known.name for known in operations]
-        if not nearest(operation, known):
+        if to_feed and not nearest(operation, known):
             known = [known.name for known in operations if known.type in _PLACEHOLDERS] or known
         advice = did_you_mean(operation, known)
         if suffix.removeprefix(":").isdecimal():

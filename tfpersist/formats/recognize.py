@@ -1,0 +1,123 @@
+"""Tell what a file is that is not the graph it was taken for."""
+
+from __future__ import annotations
+
+import re
+
+import attrs
+
+from tfpersist.errors import CorruptionError
+from tfpersist.formats import graphdef
+from tfpersist.formats.schema import Message
+
+# The last eight bytes of every SSTable, so of an `.index` and of a V1 checkpoint.
+_TABLE_MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
+_KERAS = "Load it with keras.models.load_model(), then freeze it with tfpersist.Freezer(model)."
+_CHECKPOINT = (
+    "Read it with tfpersist.Checkpoint(path); with its .meta beside it, freeze it with "
+    "tfpersist.Freezer(path)."
+)
+_TEXT = re.compile(rb"\s*(?:#[^\n]*\n\s*)*([a-z_]{4,40})\s*[:{<]")
+_GRAPH_FIELDS = (b"node", b"library", b"version", b"versions")
+_OPERATION = re.compile(r"[A-Za-z_>][A-Za-z0-9_>/.\-]*")
+
+
+@attrs.frozen
+class Seen:
+    """What a file seems to be.
+
+    Args:
+        kind: such as "a Keras model (HDF5)".
+        advice: what reads it.
+    """
+
+    kind: str
+    advice: str
+
+
+_SAVED_MODEL = Seen("a SavedModel", "Freeze its directory first with tfpersist.Freezer(directory).")
+_STATE = Seen("the state file of a directory of checkpoints", _CHECKPOINT)
+_META_TEXT = Seen("a MetaGraphDef in text form", "Write it in binary form as a .meta first.")
+_HEADS = {
+    b"\x89HDF\r\n\x1a\n": Seen("a Keras model or weights in HDF5", _KERAS),
+    b"PK\x03\x04": Seen("a Keras model or another zip file", _KERAS),
+    b"\x1f\x8b": Seen("a gzip file", "Unpack it first."),
+}
+_TEXTS = {
+    b"model_checkpoint_path": _STATE,
+    b"all_model_checkpoint_paths": _STATE,
+    b"meta_info_def": _META_TEXT,
+    b"graph_def": _META_TEXT,
+    b"saved_model_schema_version": _SAVED_MODEL,
+    b"meta_graphs": _SAVED_MODEL,
+}
+
+
+def is_text_graph(data: memoryview) -> bool:
+    """Whether this is a GraphDef in text form; a binary one can never look like it.
+
+    Example:
+        >>> is_text_graph(memoryview(b'node { name: "a" }')), is_text_graph(memoryview(b""))
+        (True, False)
+    """
+    found = _TEXT.match(bytes(data[:4096]))
+    return found is not None and found[1] in _GRAPH_FIELDS
+
+
+def is_sound_graph(graph: Message) -> bool:
+    """Whether a GraphDef has nodes, and each of them a name and an op.
+
+    Other messages parse as a GraphDef too, since readers pass over unknown fields.
+    """
+    return len(graph.node) > 0 and all(
+        node.name and _OPERATION.fullmatch(node.op) for node in graph.node
+    )
+
+
+def by_magic(data: memoryview, name: str) -> Seen | None:
+    """Recognize a file by its first or last bytes, or its name; None where they tell nothing.
+
+    Args:
+        data: the whole file.
+        name: its name.
+
+    Example:
+        >>> by_magic(memoryview(b"PK\x03\x04"), "model.keras").kind
+        'a Keras model or another zip file'
+    """
+    head = bytes(data[:64])
+    text = _TEXT.match(head)
+    for magic, seen in _HEADS.items():
+        if head.startswith(magic):
+            return seen
+    if head[4:8] == b"TFL3":
+        return Seen("a TensorFlow Lite model", "Run it with TensorFlow Lite's interpreter.")
+    if bytes(data[-8:]) == _TABLE_MAGIC:
+        return Seen("a checkpoint or the index of one", _CHECKPOINT)
+    if re.search(r"\.data-\d{5,}-of-\d{5,}$", name):
+        return Seen("a data shard of a checkpoint", _CHECKPOINT)
+    return _TEXTS.get(text[1]) if text else None
+
+
+def by_content(data: memoryview) -> Seen | None:
+    """Recognize another message of TensorFlow's by taking it apart; None where it is none.
+
+    Args:
+        data: the whole file.
+    """
+    try:
+        saved = graphdef.parse_saved_model(data)
+        if saved.meta_graphs and is_sound_graph(saved.meta_graphs[0].graph_def):
+            return _SAVED_MODEL
+    except CorruptionError:
+        pass
+    try:
+        if is_sound_graph(graphdef.parse_meta(data).graph_def):
+            return Seen(
+                "the .meta of a checkpoint",
+                "Run it with tfpersist.ModelStore(directory).open_graph(), or freeze it with "
+                "tfpersist.Freezer(path).",
+            )
+    except CorruptionError:
+        pass
+    return None

@@ -1,0 +1,318 @@
+"""FrozenModel: one graph file, loaded, described and run."""
+
+from __future__ import annotations
+
+import html
+import os
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import attrs
+
+from tfpersist.errors import CorruptionError, RunError, StorageError, UnsupportedError, did_you_mean
+from tfpersist.formats import graphdef, recognize
+from tfpersist.formats.graphdef import Graph
+from tfpersist.formats.tensors import TensorSpec
+from tfpersist.graph import summary
+from tfpersist.graph.names import TensorRef
+from tfpersist.graph.summary import Summary
+from tfpersist.storage import is_url, open_storage
+
+
+@attrs.define(eq=False)
+class _Engine:
+    """The executor of a model: built once, when it is first needed."""
+
+    lock: Any = attrs.field(factory=threading.Lock)
+    executor: Any = None
+    closed: bool = False
+
+    def start(self, graph: Graph) -> Any:
+        with self.lock:
+            if self.closed:
+                raise RunError(
+                    "this model is closed", advice="Load it again with FrozenModel.load()."
+                )
+            if self.executor is None:
+                from tfpersist.tf.imported import import_graph
+
+                self.executor = import_graph(graph)
+            return self.executor
+
+    def close(self) -> None:
+        with self.lock:
+            executor, self.executor, self.closed = self.executor, None, True
+        if executor is not None:
+            executor.close()
+
+
+@attrs.frozen(eq=False, repr=False)
+class FrozenModel:
+    """A graph that holds its weights as constants.
+
+    Everything but `run` works without TensorFlow. A model may be run from several threads, copied,
+    pickled, and used in a `with` statement, which releases its session.
+
+    Args:
+        graph: the graph.
+        file: where it came from; "" for one that was made in memory.
+
+    Example:
+        >>> from tfpersist.formats.graphdef import parse_text
+        >>> model = FrozenModel(parse_text(b'''
+        ...     node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } } }
+        ...     node { name: "y" op: "Neg" input: "x" attr { key: "T" value { type: DT_FLOAT } } }
+        ... '''))
+        >>> print(model["y"], *model.inputs)
+        y:0 float32[...] x:0 float32[...]
+        >>> model.run("y:0", {"x:0": [1.0, 2.0]})
+        array([-1., -2.], dtype=float32)
+    """
+
+    graph: Graph
+    file: str = ""
+    _engine: _Engine = attrs.field(factory=_Engine, init=False)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> FrozenModel:
+        """Read a frozen graph.
+
+        The file is mapped, not copied. Replacing it by a rename, as tfpersist and most programs do,
+        is safe while it is in use; writing into it is not.
+
+        Args:
+            path: a `.pb` or `.pbtxt`; a path or a URL such as memory://models/digits.pb.
+
+        Returns:
+            The model.
+
+        Raises:
+            StorageError: there is no such file, or it cannot be read.
+            CorruptionError: it is damaged.
+            UnsupportedError: it is something else than a graph; what, and what reads that.
+        """
+        text = os.fsdecode(os.fspath(path))
+        location, name = _place(text)
+        storage = open_storage(location)
+        try:
+            data = storage.read(name)
+        except StorageError as error:
+            other = _something_else(text, name, storage.names())
+            if other is not None:
+                raise other from error
+            if storage.names():
+                error.advice = did_you_mean(name, storage.names())
+            raise
+        return cls(_graph(data, text, name), text)
+
+    @property
+    def inputs(self) -> tuple[TensorRef, ...]:
+        """The placeholders, in the graph's order."""
+        return tuple(self._refined(ref) for ref in summary.inputs(self.graph))
+
+    @property
+    def outputs(self) -> tuple[TensorRef, ...]:
+        """The tensors that nothing in the graph uses, in its order."""
+        return tuple(self._refined(ref) for ref in summary.outputs(self.graph))
+
+    def __getitem__(self, name: str | TensorRef) -> TensorRef:
+        """Find a tensor.
+
+        Args:
+            name: "operation:index", or "operation" for index 0.
+
+        Returns:
+            The reference, with data type and shape as far as the file tells them; after the first
+            run, as far as TensorFlow infers them.
+
+        Raises:
+            NameNotFoundError: there is no such tensor; the nearest names are given.
+        """
+        text = name.name if isinstance(name, TensorRef) else name
+        return self._refined(summary.find(self.graph, text))
+
+    def run(self, fetches: Any, feeds: Mapping[Any, Any] | None = None) -> Any:
+        """Compute tensors.
+
+        Args:
+            fetches: a tensor's name or TensorRef; a list of them; or a dict {any label: name}. A
+                name without an index means the output 0; of an operation that has no output, it
+                runs the operation and gives None.
+            feeds: {name or TensorRef: value}. Values are cast within their kind: float64 to
+                float32, int64 to int32, Python numbers, where they fit. Any tensor may be fed.
+
+        Returns:
+            An array, a list or a dict of arrays, as `fetches` is. They are the caller's own to
+            change. Strings are object arrays of bytes.
+
+        Raises:
+            NameNotFoundError: a fetch or a feed names nothing in the graph.
+            FeedError: a feed is missing, or of another kind or shape than the tensor.
+            UnsupportedError: this TensorFlow lacks an op of the graph.
+            GraphError: TensorFlow refuses the graph.
+            RunError: TensorFlow failed, or the model is closed.
+        """
+        return self._engine.start(self.graph).run(fetches, feeds)
+
+    def summary(self) -> Summary:
+        """Describe the graph: inputs, outputs, ops, weights, functions; print it to read it.
+
+        Raises:
+            GraphError: a node's attrs do not tell what it gives.
+        """
+        return summary.summarize(self.graph, self.file)
+
+    def write(self, path: str | os.PathLike[str], *, durable: bool = True) -> FrozenModel:
+        """Write the graph as a `.pb`: all of it or nothing.
+
+        Args:
+            path: a path or a URL; a file that is there is replaced.
+            durable: wait until the file would survive a power loss.
+
+        Returns:
+            The model, as of that file.
+
+        Raises:
+            StorageError: it cannot be written; nothing is left behind.
+            UnsupportedError: it would be larger than 2 GB.
+        """
+        text = os.fsdecode(os.fspath(path))
+        location, name = _place(text)
+        graphdef.size(self.graph)
+        with open_storage(location).publish(durable=durable) as publication:
+            graphdef.join(self.graph, publication.create(name))
+        return FrozenModel(self.graph, text)
+
+    def close(self) -> None:
+        """Release the session and its memory; a later run raises RunError."""
+        self._engine.close()
+
+    def __enter__(self) -> FrozenModel:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __copy__(self) -> FrozenModel:
+        return FrozenModel(self.graph, self.file)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FrozenModel:
+        return FrozenModel(self.graph, self.file)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        buffer = _Buffer()
+        graphdef.join(self.graph, buffer)
+        return _unpickled, (bytes(buffer.data), self.file)
+
+    def __repr__(self) -> str:
+        takes, gives = (_short(refs) for refs in (self.inputs, self.outputs))
+        name = self.file or "in memory"
+        return f"<FrozenModel {name}: {len(self.graph.proto.node):,} nodes, {takes} -> {gives}>"
+
+    def _repr_html_(self) -> str:
+        about = self.summary()
+        rows = [("input", ref) for ref in self.inputs] + [("output", ref) for ref in self.outputs]
+        cells = "".join(
+            f"<tr><td>{kind}</td><td>{html.escape(ref.name)}</td>"
+            f"<td>{html.escape(str(ref.spec or 'unknown'))}</td></tr>"
+            for kind, ref in rows[:20]
+        )
+        title = html.escape(self.file or "FrozenModel")
+        facts = f"{about.nodes:,} nodes, {about.parameters:,} parameters, {about.nbytes:,} bytes"
+        return f"<b>{title}</b><br>{facts}<table>{cells}</table>"
+
+    def _refined(self, ref: TensorRef) -> TensorRef:
+        executor = self._engine.executor
+        known = ref.spec is not None and ref.spec.elements is not None
+        if executor is None or known:
+            return ref
+        from tfpersist.tf.execute import spec_of_tensor
+
+        spec: TensorSpec = spec_of_tensor(executor.tensor(ref.name))
+        return attrs.evolve(ref, spec=spec)
+
+
+@attrs.define
+class _Buffer:
+    """A sink in memory."""
+
+    data: bytearray = attrs.field(factory=bytearray)
+
+    def reserve(self, size: int) -> None:
+        """Take note of nothing: the buffer grows as it needs."""
+
+    def write(self, data: memoryview | bytes) -> None:
+        self.data += data
+
+
+def _unpickled(data: bytes, file: str) -> FrozenModel:
+    return FrozenModel(graphdef.split(data, file), file)
+
+
+def _place(path: str) -> tuple[str, str]:
+    """Take a path apart: directory and name."""
+    if is_url(path):
+        location, _, name = path.rpartition("/")
+        if location.endswith(":/"):
+            raise StorageError(
+                "this URL names a place, not a file in it",
+                where=path,
+                expected="such as memory://models/digits.pb",
+            )
+    else:
+        location, name = os.path.split(path)
+    return location or os.curdir, name
+
+
+def _graph(data: memoryview, file: str, name: str) -> Graph:
+    if not data:
+        raise CorruptionError("the file is empty", file=file)
+    seen = recognize.by_magic(data, name)
+    if seen is None:
+        damage: CorruptionError | None = None
+        try:
+            if recognize.is_text_graph(data):
+                return graphdef.parse_text(data, file)
+            graph = graphdef.split(data, file)
+        except CorruptionError as error:
+            damage = error
+        else:
+            if recognize.is_sound_graph(graph.proto):
+                return graph
+        seen = None if recognize.is_text_graph(data) else recognize.by_content(data)
+        if seen is None:
+            raise damage or CorruptionError("these bytes are no GraphDef", file=file)
+    raise UnsupportedError(
+        "this is no frozen graph",
+        where=file,
+        expected="a GraphDef",
+        found=seen.kind,
+        advice=seen.advice,
+    )
+
+
+def _something_else(path: str, name: str, beside: frozenset[str]) -> UnsupportedError | None:
+    """Say what lies at a path where no file can be read; None where nothing does."""
+    inside: frozenset[str] = frozenset()
+    with suppress(StorageError):
+        inside = open_storage(path).names()
+    if "saved_model.pb" in inside or "saved_model.pbtxt" in inside:
+        kind, advice = "a SavedModel", f"Freeze it first with tfpersist.Freezer({path!r})."
+    elif f"{name}.index" in beside:
+        kind = "the prefix of a checkpoint"
+        advice = f"Freeze it first with tfpersist.Freezer({path!r}), or read it with Checkpoint."
+    elif inside:
+        graphs = sorted(other for other in inside if other.endswith((".pb", ".pbtxt")))
+        kind, advice = "a directory", f"It holds {', '.join(graphs[:8]) or 'no graph'}."
+    else:
+        return None
+    return UnsupportedError(
+        "this is no frozen graph", where=path, expected="a file", found=kind, advice=advice
+    )
+
+
+def _short(refs: tuple[TensorRef, ...]) -> str:
+    shown = ", ".join(map(str, refs[:3])) or "nothing"
+    return f"{shown} and {len(refs) - 3} more" if len(refs) > 3 else shown

@@ -1,0 +1,195 @@
+"""What a graph takes, gives and consists of, told from its skeleton alone."""
+
+from __future__ import annotations
+
+import collections
+import re
+from collections.abc import Iterator, Mapping
+
+import attrs
+
+from tfpersist.formats import dtypes
+from tfpersist.formats.graphdef import Graph
+from tfpersist.formats.schema import Message
+from tfpersist.formats.tensors import TensorSpec
+from tfpersist.graph import names, ops
+from tfpersist.graph.names import TensorRef
+
+PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2", "PlaceholderWithDefault"})
+_NO_RESULT = frozenset({"Const", "Variable", "VariableV2", "VarHandleOp", *PLACEHOLDERS})
+_NO_VALUE = frozenset({"resource", "variant"})
+# What TensorFlow leaves behind when it turns functional loops and branches into plain nodes.
+_LEFTOVER = re.compile(r"(.*/)?(unused_control_flow_input(_\d+)?|loop_body_control/_\d+)")
+# Until this version a scalar shape of a placeholder meant an unknown one.
+_LAST_SHAPELESS = 21
+_NOT_WEIGHTS = frozenset({"bool", "string", "int32", "int64", "uint32", "uint64"})
+
+
+@attrs.frozen
+class Constant:
+    """One constant of a graph.
+
+    Args:
+        name: the node's name; "function/node" for one in a function.
+        spec: its data type and shape.
+        nbytes: the bytes that its elements take once it is loaded; of strings, their lengths.
+    """
+
+    name: str
+    spec: TensorSpec
+    nbytes: int
+
+
+@attrs.frozen
+class Summary:
+    """What a frozen graph is.
+
+    Args:
+        file: where it came from; "" for one that was made in memory.
+        inputs: its placeholders.
+        outputs: the tensors that nothing in it uses.
+        nodes: how many nodes it has, functions not counted.
+        operations: how often each op occurs, functions included, the most frequent first.
+        parameters: elements of all constants that are neither integers of 32 or 64 bits, nor bool,
+            nor string.
+        nbytes: bytes of all constants.
+        constants: the largest ones, largest first.
+        functions: names of the functions in its library.
+        producer: the graph version of the TensorFlow that wrote it; 0 where it did not say.
+    """
+
+    file: str
+    inputs: tuple[TensorRef, ...]
+    outputs: tuple[TensorRef, ...]
+    nodes: int
+    operations: Mapping[str, int]
+    parameters: int
+    nbytes: int
+    constants: tuple[Constant, ...]
+    functions: tuple[str, ...]
+    producer: int
+
+    def __str__(self) -> str:
+        common = [f"{op} {count}" for op, count in self.operations.items()]
+        more = f" and {len(common) - 8} more ops" if len(common) > 8 else ""
+        lines = [
+            self.file or "a graph in memory",
+            f"  nodes       {self.nodes:,}: " + ", ".join(common[:8]) + more,
+            f"  parameters  {self.parameters:,} in {self.nbytes:,} bytes of constants",
+            *_listed("inputs", list(map(str, self.inputs))),
+            *_listed("outputs", list(map(str, self.outputs))),
+            *_listed(
+                "largest", [f"{c.name} {c.spec} {c.nbytes:,} bytes" for c in self.constants[:5]]
+            ),
+            *_listed("functions", list(self.functions)),
+        ]
+        return "\n".join(lines)
+
+
+def summarize(graph: Graph, file: str = "", *, largest: int = 10) -> Summary:
+    """Describe a graph.
+
+    Args:
+        graph: the graph.
+        file: where it came from.
+        largest: how many of its constants to name.
+
+    Raises:
+        GraphError: a node's attrs do not tell what it gives.
+    """
+    constants = sorted(_constants(graph), key=lambda constant: -constant.nbytes)
+    bodies = [graph.proto.node, *(f.node_def for f in graph.proto.library.function)]
+    counted = collections.Counter(node.op for body in bodies for node in body)
+    return Summary(
+        file=file,
+        inputs=inputs(graph),
+        outputs=outputs(graph),
+        nodes=len(graph.proto.node),
+        operations=dict(counted.most_common()),
+        parameters=sum(c.spec.elements or 0 for c in constants if c.spec.dtype not in _NOT_WEIGHTS),
+        nbytes=sum(constant.nbytes for constant in constants),
+        constants=tuple(constants[:largest]),
+        functions=tuple(graph.functions),
+        producer=graph.proto.versions.producer,
+    )
+
+
+def inputs(graph: Graph) -> tuple[TensorRef, ...]:
+    """List the placeholders of a graph, in its order."""
+    return tuple(find(graph, node.name) for node in graph.proto.node if node.op in PLACEHOLDERS)
+
+
+def outputs(graph: Graph) -> tuple[TensorRef, ...]:
+    """List the tensors of a graph that look like results, in its order.
+
+    They are those of the operations that no other computation uses or waits for. Operations without
+    a value (assertions, assignments, resources), summaries, constants and placeholders are left out.
+    """
+    used = {
+        source.removeprefix("^").partition(":")[0]
+        for node in graph.proto.node
+        for source in node.input
+        if node.op != "NoOp"
+    }
+    refs: list[TensorRef] = []
+    for node in graph.proto.node:
+        if node.name in used or node.op in _NO_RESULT or node.op.endswith("Summary"):
+            continue
+        if _LEFTOVER.fullmatch(node.name):
+            continue
+        types = ops.output_types(node, graph.functions)
+        for index, number in enumerate([0] if types is None else types):
+            dtype = dtypes.by_number(number)
+            is_ref = number > dtypes.REF_OFFSET
+            if not is_ref and (dtype is None or dtype.name not in _NO_VALUE):
+                refs.append(TensorRef(node.name, index, names.tensor_spec(node, index, types)))
+    return tuple(refs)
+
+
+def find(graph: Graph, text: str) -> TensorRef:
+    """Find a tensor by its name, as `names.find_tensor` does, with what old graphs mean by shapes.
+
+    Raises:
+        NameNotFoundError: there is no such tensor.
+    """
+    ref = names.find_tensor(graph, text)
+    if (
+        ref.spec is not None
+        and ref.spec.shape == ()
+        and graph.proto.versions.producer <= _LAST_SHAPELESS
+        and graph.nodes[ref.operation].op in PLACEHOLDERS
+    ):
+        return attrs.evolve(ref, spec=TensorSpec(ref.spec.dtype, None))
+    return ref
+
+
+def _constants(graph: Graph) -> Iterator[Constant]:
+    for node in graph.proto.node:
+        constant = _constant(node, node.name)
+        if constant is not None:
+            yield constant
+    for function in graph.proto.library.function:
+        for node in function.node_def:
+            constant = _constant(node, f"{function.signature.name}/{node.name}")
+            if constant is not None:
+                yield constant
+
+
+def _constant(node: Message, name: str) -> Constant | None:
+    if node.op != "Const" or "value" not in node.attr:
+        return None
+    tensor = node.attr["value"].tensor
+    dtype = dtypes.by_number(tensor.dtype)
+    if dtype is None or tensor.tensor_shape.unknown_rank:
+        return None
+    shape = tuple(max(dim.size, 0) for dim in tensor.tensor_shape.dim)
+    spec = TensorSpec(dtype.name, shape)
+    text = sum(map(len, tensor.string_val))
+    return Constant(name, spec, text if spec.nbytes is None else spec.nbytes)
+
+
+def _listed(title: str, entries: list[str]) -> Iterator[str]:
+    for number, entry in enumerate(entries[:8]):
+        yield f"  {title if number == 0 else '':<11} {entry}"
+    if len(entries) > 8:
+        yield f"  {'':<11} and {len(entries) - 8} more"
