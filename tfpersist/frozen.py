@@ -92,6 +92,12 @@ class FrozenModel:
             StorageError: there is no such file, or it cannot be read.
             CorruptionError: it is damaged.
             UnsupportedError: it is something else than a graph; what, and what reads that.
+
+        Example:
+            >>> graph = graphdef.parse_text(b'node { name: "x" op: "NoOp" }')
+            >>> written = FrozenModel(graph).write("memory://frozen/load.pb")
+            >>> FrozenModel.load("memory://frozen/load.pb")
+            <FrozenModel memory://frozen/load.pb: 1 node, nothing -> nothing>
         """
         text = os.fsdecode(os.fspath(path))
         location, name = _place(text)
@@ -153,14 +159,30 @@ class FrozenModel:
             UnsupportedError: this TensorFlow lacks an op of the graph.
             GraphError: TensorFlow refuses the graph.
             RunError: TensorFlow failed, or the model is closed.
+
+        Example:
+            >>> model = FrozenModel(graphdef.parse_text(b'''
+            ...     node { name: "one" op: "Const" attr { key: "dtype" value { type: DT_INT32 } }
+            ...       attr { key: "value" value { tensor {
+            ...         dtype: DT_INT32 tensor_shape {} int_val: 1 } } } }'''))
+            >>> model.run({"first": "one:0", "again": "one"})
+            {'first': array(1, dtype=int32), 'again': array(1, dtype=int32)}
         """
         return self._engine.start(self.graph).run(fetches, feeds)
 
     def summary(self) -> Summary:
-        """Describe the graph: inputs, outputs, ops, weights, functions; print it to read it.
+        """Describe the graph: inputs, outputs, ops, weights, functions.
+
+        Returns:
+            The facts; print them to read them.
 
         Raises:
             GraphError: a node's attrs do not tell what it gives.
+
+        Example:
+            >>> model = FrozenModel(graphdef.parse_text(b'node { name: "x" op: "NoOp" }'))
+            >>> model.summary().operations
+            {'NoOp': 1}
         """
         return summary.summarize(self.graph, self.file)
 
@@ -177,6 +199,11 @@ class FrozenModel:
         Raises:
             StorageError: it cannot be written; nothing is left behind.
             UnsupportedError: it would be larger than 2 GB.
+
+        Example:
+            >>> model = FrozenModel(graphdef.parse_text(b'node { name: "x" op: "NoOp" }'))
+            >>> model.write("memory://frozen/write.pb").file
+            'memory://frozen/write.pb'
         """
         text = os.fsdecode(os.fspath(path))
         location, name = _place(text)
@@ -186,7 +213,15 @@ class FrozenModel:
         return FrozenModel(self.graph, text)
 
     def close(self) -> None:
-        """Release the session and its memory; a later run raises RunError."""
+        """Release the session and its memory; a later run raises RunError.
+
+        Example:
+            >>> model = FrozenModel(graphdef.parse_text(b'node { name: "x" op: "NoOp" }'))
+            >>> model.close()
+            >>> model.run("x")
+            Traceback (most recent call last):
+            tfpersist.errors.RunError: this model is closed. Load it again with FrozenModel.load().
+        """
         self._engine.close()
 
     def __enter__(self) -> FrozenModel:
@@ -209,7 +244,9 @@ class FrozenModel:
     def __repr__(self) -> str:
         takes, gives = (_short(refs) for refs in (self.inputs, self.outputs))
         name = self.file or "in memory"
-        return f"<FrozenModel {name}: {len(self.graph.proto.node):,} nodes, {takes} -> {gives}>"
+        count = len(self.graph.proto.node)
+        nodes = "1 node" if count == 1 else f"{count:,} nodes"
+        return f"<FrozenModel {name}: {nodes}, {takes} -> {gives}>"
 
     def _repr_html_(self) -> str:
         about = self.summary()
@@ -234,7 +271,7 @@ class FrozenModel:
         return attrs.evolve(ref, spec=spec)
 
 
-@attrs.define
+@attrs.define(eq=False)
 class _Buffer:
     """A sink in memory."""
 

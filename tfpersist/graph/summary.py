@@ -116,14 +116,19 @@ def summarize(graph: Graph, file: str = "", *, largest: int = 10) -> Summary:
 
 def inputs(graph: Graph) -> tuple[TensorRef, ...]:
     """List the placeholders of a graph, in its order."""
-    return tuple(find(graph, node.name) for node in graph.proto.node if node.op in PLACEHOLDERS)
+    return tuple(
+        find(graph, node.name)
+        for node in graph.proto.node
+        if node.op in PLACEHOLDERS and not _LEFTOVER.fullmatch(node.name)
+    )
 
 
 def outputs(graph: Graph) -> tuple[TensorRef, ...]:
     """List the tensors of a graph that look like results, in its order.
 
-    They are those of the operations that no other computation uses or waits for. Operations without
-    a value (assertions, assignments, resources), summaries, constants and placeholders are left out.
+    They are those of the operations that no other computation uses or waits for. Left out are
+    operations without a value (assertions, assignments, resources), summaries, constants and
+    placeholders.
     """
     used = {
         source.removeprefix("^").partition(":")[0]

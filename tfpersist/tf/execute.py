@@ -36,7 +36,7 @@ class _Plan:
     keeps_feeds: bool
 
 
-@attrs.define
+@attrs.define(eq=False)
 class Executor:
     """Fetch tensors of a graph by name.
 
