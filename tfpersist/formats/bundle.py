@@ -101,23 +101,25 @@ def read_index(data: memoryview, file: str) -> Index:
     decoder = bundle_entry.Decoder(file, header.num_shards)
     entries: dict[bytes, Entry] = {}
     part_keys: dict[bytes, tuple[bytes, int]] = {}
+    partitioned: list[Entry] = []
     for key, value, at in records[1:]:
         entry, keys = decoder.entry(key, value, at)
         entries[key] = entry
-        for stored, part in zip(keys, entry.slices, strict=True):
-            part_keys[stored] = (part_key(part), at)
+        if keys:
+            partitioned.append(entry)
+            for stored, part in zip(keys, entry.slices, strict=True):
+                part_keys[stored] = (part_key(part), at)
     parts: dict[bytes, Entry] = {}
     for stored, (canonical, at) in part_keys.items():
         parts[canonical] = _take_part(entries, stored, file, at)
-    index = Index(
+    _check_parts(partitioned, parts, file)
+    return Index(
         header.num_shards,
         header.endianness == schema.BundleHeaderProto.BIG,
         MappingProxyType({entry.key: entry for entry in entries.values()}),
         MappingProxyType(parts),
         file,
     )
-    _check_parts(index)
-    return index
 
 
 def _check_header(header: schema.Message, file: str, at: int) -> None:
@@ -150,17 +152,17 @@ def _take_part(entries: dict[bytes, Entry], stored: bytes, file: str, at: int) -
     return part
 
 
-def _check_parts(index: Index) -> None:
-    for entry in index.entries.values():
+def _check_parts(partitioned: list[Entry], parts: Mapping[bytes, Entry], file: str) -> None:
+    for entry in partitioned:
         keys = {part_key(part): part for part in entry.slices}
         wrong = len(keys) != len(entry.slices) or any(
-            index.parts[key].spec != attrs.evolve(entry.spec, shape=part.length)
+            parts[key].spec != attrs.evolve(entry.spec, shape=part.length)
             for key, part in keys.items()
         )
         if wrong:
             raise CorruptionError(
                 f"the parts of variable {entry.key!r} do not fit it",
-                file=index.file,
+                file=file,
                 expected=f"distinct slices of {entry.spec}",
             )
 
@@ -240,7 +242,7 @@ def read_tensor(
     _numpy_dtype(entry, index.file)
     parts = [(part, index.parts[part_key(part)]) for part in entry.slices]
     for _, each in parts:
-        _view(index, each, shard)
+        _shard_of(each, shard, index)
     _check_disjoint((each for _, each in parts), index.file)
     whole = slices.assemble(
         entry.spec,
@@ -263,47 +265,56 @@ def _numpy_dtype(entry: Entry, file: str) -> np.dtype[Any]:
     return dtype
 
 
-def _view(index: Index, entry: Entry, shard: Shard) -> tuple[memoryview, str]:
-    data, file = shard(entry.shard) if entry.size else (memoryview(b""), index.file)
-    if entry.offset + entry.size > len(data) and entry.size:
+def _shard_of(entry: Entry, shard: Shard, index: Index) -> tuple[memoryview, str]:
+    if not entry.size:
+        return memoryview(b""), index.file
+    data, file = shard(entry.shard)
+    if entry.offset + entry.size > len(data):
         raise _outside(entry, len(data), file)
-    return data[entry.offset : entry.offset + entry.size].toreadonly(), file
+    return data.toreadonly(), file
 
 
 def _read(index: Index, entry: Entry, shard: Shard, verify: bool) -> np.ndarray[Any, Any]:
     dtype = _numpy_dtype(entry, index.file)
-    data, file = _view(index, entry, shard)
+    data, file = _shard_of(entry, shard, index)
+    start = entry.offset if entry.size else 0
     shape: tuple[int, ...] = entry.spec.shape  # type: ignore[assignment]
+    strings = None
     if dtype.kind == "O":
         count: int = entry.spec.elements  # type: ignore[assignment]
-        flat, crc = string_tensor.decode(
-            data, count, big_endian=index.big_endian, file=file, offset=entry.offset
+        raw = data[start : start + entry.size]
+        strings, crc = string_tensor.decode(
+            raw, count, big_endian=index.big_endian, file=file, offset=start
         )
-    else:
-        flat = np.frombuffer(data, np.uint8)
-        crc = crc32c.of(flat) if verify else crc32c.unmasked(entry.crc32c)
-    if crc != crc32c.unmasked(entry.crc32c):
+    elif verify:
+        crc = crc32c.of(np.frombuffer(data, np.uint8, entry.size, start))
+    if (verify or strings is not None) and crc32c.masked(crc) != entry.crc32c:
         raise CorruptionError(
             f"the checksum of tensor {entry.key!r} does not match its bytes",
             file=file,
-            offset=entry.offset,
+            offset=start,
             expected=f"{entry.crc32c:#010x}",
             found=f"{crc32c.masked(crc):#010x}",
         )
-    if dtype.kind != "O":
-        flat = _swapped(flat, dtype) if index.big_endian else flat
-        flat = flat.view(dtype)
-    flat.flags.writeable = False
     try:
-        return flat.reshape(shape)
+        if strings is not None:
+            array = strings.reshape(shape)
+        else:
+            array = np.ndarray(shape, dtype, data, start)
     except ValueError as error:
         raise UnsupportedError(
             f"tensor {entry.key!r} of shape {list(shape)} does not fit numpy: {error}",
             where=index.file,
             advice="Read it with TensorFlow itself.",
         ) from error
+    if index.big_endian and strings is None:
+        array = _swapped(array)
+    array.flags.writeable = False
+    return array
 
 
-def _swapped(flat: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    size = dtype.itemsize // 2 if dtype.kind == "c" else dtype.itemsize
-    return flat.reshape(-1, size)[:, ::-1].copy().reshape(-1)
+def _swapped(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Reverse the bytes of every number; a complex one is two numbers."""
+    size = array.itemsize // 2 if array.dtype.kind == "c" else array.itemsize
+    raw = np.frombuffer(array.tobytes(), np.uint8).reshape(-1, size)[:, ::-1]
+    return np.ndarray(array.shape, array.dtype, raw.tobytes())

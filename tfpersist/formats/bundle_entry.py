@@ -20,6 +20,8 @@ _MOST_DIMENSIONS = 254
 # Field number << 3 | wire type, of the fields of BundleEntryProto.
 _DTYPE, _SHAPE, _SHARD, _OFFSET, _SIZE, _CRC = 0x08, 0x12, 0x18, 0x20, 0x28, 0x35
 
+_NO_PARTS: list[bytes] = []
+
 
 @attrs.frozen
 class Entry:
@@ -73,41 +75,47 @@ class Decoder:
         """
         raw = bytes(value)
         shard = offset = size = crc = 0
-        position, known = 0, None
-        # dtype and shape come first and are shared by many entries.
-        if len(raw) > 4 and raw[0] == _DTYPE and raw[2] == _SHAPE and raw[1] | raw[3] < 0x80:
+        end = len(raw)
+        try:
+            # Data type and shape come first and are the same in many entries.
             position = 4 + raw[3]
             head = raw[:position]
             known = self._specs.get(head)
             if known is None:
+                if raw[0] != _DTYPE or raw[2] != _SHAPE or raw[1] | raw[3] >= 0x80:
+                    return self._unusual(key, raw, at)
                 proto = schema.parse(schema.BundleEntryProto, head, file=self.file, offset=at)
                 known = self._specs[head] = self._spec(proto, at)
-        if known is None:
+            while position < end:
+                tag = raw[position]
+                if tag == _CRC and position + 5 == end:
+                    crc = int.from_bytes(raw[position + 1 :], "little")
+                    break
+                number = raw[position + 1]
+                position += 2
+                if number >= 0x80:
+                    number, position = varint.read(raw, position - 1, end, file=self.file)
+                if tag == _SIZE:
+                    size = number
+                elif tag == _OFFSET:
+                    offset = number
+                elif tag == _SHARD:
+                    shard = number
+                else:
+                    return self._unusual(key, raw, at)
+        except (IndexError, CorruptionError):
             return self._unusual(key, raw, at)
-        end = len(raw)
-        while position < end:
-            tag = raw[position]
-            if tag == _CRC and position + 5 <= end:
-                crc = int.from_bytes(raw[position + 1 : position + 5], "little")
-                position += 5
-                continue
-            if tag not in (_SHARD, _OFFSET, _SIZE):
-                return self._unusual(key, raw, at)
-            number, position = varint.read(raw, position + 1, end, file=self.file, offset=at)
-            if tag == _SIZE:
-                size = number
-            elif tag == _OFFSET:
-                offset = number
-            else:
-                shard = number
-        return self._checked(key, known, (shard, offset, size, crc), at), []
+        spec, nbytes = known
+        if size == nbytes and shard < self.num_shards and offset < _MOST_BYTES:
+            return Entry(text(key), spec, shard, offset, size, crc), _NO_PARTS
+        return self._checked(key, known, (shard, offset, size, crc), at), _NO_PARTS
 
     def _unusual(self, key: bytes, raw: bytes, at: int) -> tuple[Entry, list[bytes]]:
         proto = schema.parse(schema.BundleEntryProto, raw, file=self.file, offset=at)
         known = self._spec(proto, at)
         numbers = (proto.shard_id, proto.offset, proto.size, proto.crc32c)
         if not proto.slices:
-            return self._checked(key, known, numbers, at), []
+            return self._checked(key, known, numbers, at), _NO_PARTS
         name = text(key)
         shape: tuple[int, ...] = known[0].shape  # type: ignore[assignment]
         extents = [slices.extents_of(part) for part in proto.slices]
@@ -193,10 +201,12 @@ def encode_spec(spec: TensorSpec) -> bytes:
 
 def encode_place(offset: int, size: int, crc: int) -> bytes:
     """Encode where a tensor lies in the first shard, with which its BundleEntryProto goes on."""
-    out = bytes([_OFFSET]) + varint.encode(offset) if offset else b""
+    out = b""
+    if offset:
+        out = b"\x20" + varint.encode(offset)
     if size:
-        out += bytes([_SIZE]) + varint.encode(size)
-    return out + bytes([_CRC]) + crc.to_bytes(4, "little") if crc else out
+        out += b"\x28" + varint.encode(size)
+    return out + b"\x35" + crc.to_bytes(4, "little") if crc else out
 
 
 def encode_slices(parts: list[Slice]) -> bytes:

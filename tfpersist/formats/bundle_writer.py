@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import attrs
 import numpy as np
@@ -73,34 +73,33 @@ def write_bundle(items: Sequence[Item], data_sink: Sink, *, alignment: int = 64)
     """
     layout = _lay_out(items, alignment)
     data_sink.reserve(layout.size)
-    heads: dict[TensorSpec, bytes] = {}
-    table: dict[bytes, bytes] = dict(layout.wholes)
+    table = dict(layout.wholes)
     gathered: list[bytes] = []
     length = 0
-    for key, item, start, size, padding, encoded in layout.places:
-        crc = 0
-        for chunk in [encoded[0]] if encoded else _chunks(item):
-            if encoded is None:
-                crc = crc32c.of(chunk, start=crc)
-            if len(chunk) < _GATHER:
-                gathered.append(bytes(chunk))
-                length += len(chunk)
-                if length < _GATHER:
-                    continue
+    for place in layout.places:
+        crc = place.crc
+        if place.size < _GATHER:
+            content = _load(place.item).tobytes() if place.content is None else place.content
+            gathered.append(content)
+            length += place.size
+            if place.content is None:
+                crc = crc32c.of(content)
+        else:
             if gathered:
                 data_sink.write(b"".join(gathered))
                 gathered, length = [], 0
-            if len(chunk) >= _GATHER:
-                data_sink.write(chunk if isinstance(chunk, bytes) else chunk.data)
-        if padding:
-            gathered.append(bytes(padding))
-            length += padding
-        spec = item.payload.spec
-        head = heads.get(spec)
-        if head is None:
-            head = heads[spec] = bundle_entry.encode_spec(spec)
-        stored = crc32c.masked(encoded[1] if encoded else crc)
-        table[key] = head + bundle_entry.encode_place(start, size, stored)
+            for chunk in _chunks(place):
+                data_sink.write(chunk)
+                if place.content is None:
+                    crc = crc32c.of(chunk, start=crc)
+        if place.padding:
+            gathered.append(bytes(place.padding))
+            length += place.padding
+        if length >= _GATHER:
+            data_sink.write(b"".join(gathered))
+            gathered, length = [], 0
+        where = bundle_entry.encode_place(place.offset, place.size, crc32c.masked(crc))
+        table[place.key] = place.head + where
     if gathered:
         data_sink.write(b"".join(gathered))
     return _index(table)
@@ -115,14 +114,21 @@ def _index(table: dict[bytes, bytes]) -> bytes:
     return out.getvalue()
 
 
-_Encoded = tuple[bytes, int]
-_Place = tuple[bytes, Item, int, int, int, _Encoded | None]
+class _Place(NamedTuple):
+    """Where an item goes; strings are encoded already, for only so their size is known."""
+
+    key: bytes
+    head: bytes
+    item: Item
+    offset: int
+    size: int
+    padding: int
+    content: bytes | None
+    crc: int
 
 
 @attrs.frozen
 class _Layout:
-    """Where each item goes: table key, item, offset, size, padding behind it, encoded strings."""
-
     size: int
     places: list[_Place]
     wholes: dict[bytes, bytes]
@@ -131,45 +137,51 @@ class _Layout:
 def _lay_out(items: Iterable[Item], alignment: int) -> _Layout:
     places: list[_Place] = []
     partitioned: dict[str, list[Item]] = {}
+    specs: dict[tuple[str, object], tuple[bytes, int | None]] = {}
     used: set[bytes] = set()
     offset = 0
     for item in items:
         part, spec = item.part, item.payload.spec
-        if part is not None and part.length == part.full_shape:
-            part = None
         key = bundle_entry.raw(item.key)
-        if part is not None:
+        if part is not None and part.length != part.full_shape:
             partitioned.setdefault(item.key, []).append(item)
             key = slices.part_key(key, zip(part.start, part.length, strict=True))
         if not item.key or key in used:
-            raise SaveError(
-                f"two tensors are called {item.key!r}" if item.key else "a tensor has no name",
-                where=f"tensor {item.key!r}",
-                advice="Give every tensor a name of its own.",
+            raise _same_name(
+                item.key, "two tensors have one name" if item.key else "a name is empty"
             )
         used.add(key)
-        encoded = _encode_strings(item) if spec.dtype == "string" else None
-        size = len(encoded[0]) if encoded else spec.nbytes
+        known = specs.get((spec.dtype, spec.shape))
+        if known is None:
+            known = (bundle_entry.encode_spec(spec), spec.nbytes)
+            specs[spec.dtype, spec.shape] = known
+        head, size = known
+        content, crc = None, 0
+        if spec.dtype == "string":
+            content, crc = _encode_strings(item)
+            size = len(content)
         if size is None:
             raise SaveError(
-                f"a tensor of {spec} has no fixed size",
+                f"a tensor of {spec} has no bytes that could be saved",
                 where=f"tensor {item.key!r}",
-                advice="Save a tensor whose shape is fully known and whose type numpy has.",
+                advice="Save a tensor whose shape is known and whose data type numpy can hold.",
             )
         padding = -(offset + size) % alignment
-        places.append((key, item, offset, size, padding, encoded))
+        places.append(_Place(key, head, item, offset, size, padding, content, crc))
         offset += size + padding
     wholes = {}
     for name, parts in partitioned.items():
         key = bundle_entry.raw(name)
         if key in used:
-            raise SaveError(
-                f"{name!r} is saved both as a whole and in parts",
-                where=f"tensor {name!r}",
-                advice="Give every tensor a name of its own.",
-            )
+            raise _same_name(name, "a tensor is saved both as a whole and in parts")
         wholes[key] = _encode_whole(name, parts)
     return _Layout(offset, places, wholes)
+
+
+def _same_name(name: str, problem: str) -> SaveError:
+    return SaveError(
+        problem, where=f"tensor {name!r}", advice="Give every tensor a name of its own."
+    )
 
 
 def _encode_whole(name: str, parts: list[Item]) -> bytes:
@@ -191,6 +203,8 @@ def _load(item: Item) -> np.ndarray[Any, Any]:
     array = np.asarray(item.payload.load())
     spec = item.payload.spec
     wanted = dtypes.BY_NAME[spec.dtype].numpy
+    if array.dtype is wanted and array.shape == spec.shape:
+        return array
     native = array.dtype.newbyteorder("=") if array.dtype.kind in "iufc" else array.dtype
     strings = spec.dtype == "string" and array.dtype.kind in "SUO"
     if array.shape != spec.shape or not (strings or native == wanted):
@@ -200,19 +214,20 @@ def _load(item: Item) -> np.ndarray[Any, Any]:
             expected=spec,
             found=f"{array.dtype} of shape {list(array.shape)}",
         )
-    if strings:
-        return array
-    return np.ascontiguousarray(array, wanted).reshape(-1)
+    return array if strings else array.astype(wanted, copy=False)
 
 
-def _encode_strings(item: Item) -> _Encoded:
+def _encode_strings(item: Item) -> tuple[bytes, int]:
     try:
         return string_tensor.encode(_load(item))
     except TypeError as error:
         raise SaveError(str(error), where=f"tensor {item.key!r}", expected="bytes") from error
 
 
-def _chunks(item: Item) -> Iterator[np.ndarray[Any, Any]]:
-    flat = _load(item).view(np.uint8)
+def _chunks(place: _Place) -> Iterator[memoryview]:
+    if place.content is not None:
+        flat = np.frombuffer(place.content, np.uint8)
+    else:
+        flat = np.ascontiguousarray(_load(place.item)).reshape(-1).view(np.uint8)
     for at in range(0, flat.size, crc32c.CHUNK):
-        yield flat[at : at + crc32c.CHUNK]
+        yield flat[at : at + crc32c.CHUNK].data

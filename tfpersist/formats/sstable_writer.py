@@ -57,8 +57,7 @@ class _Block:
         if shared | fresh | length < 0x80:
             entry = bytes((shared, fresh, length)) + key[shared:] + value
         else:
-            header = varint.encode(shared) + varint.encode(fresh) + varint.encode(length)
-            entry = header + key[shared:] + value
+            entry = b"".join([*map(varint.encode, (shared, fresh, length)), key[shared:], value])
         self._parts.append(entry)
         self._length += len(entry)
 
@@ -124,6 +123,8 @@ def write_table(items: Iterable[tuple[bytes, bytes]], sink: Output) -> int:
 
 
 def _shared_prefix(one: bytes, other: bytes) -> int:
+    if other.startswith(one):
+        return len(one)
     length = min(len(one), len(other))
     difference = int.from_bytes(one[:length], "big") ^ int.from_bytes(other[:length], "big")
     return length - (difference.bit_length() + 7) // 8

@@ -15,9 +15,7 @@ def encode(value: int) -> bytes:
         >>> encode(5), encode(300)
         (b'\\x05', b'\\xac\\x02')
     """
-    if value < 0x80:
-        return _ONE_BYTE[value]
-    out = bytearray()
+    out = []
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)
         value >>= 7
@@ -47,15 +45,16 @@ def read(
         >>> read(b"\\xac\\x02", 0, 2, file="x")
         (300, 2)
     """
-    value = 0
-    stop = min(end, at + _LONGEST)
+    value = shift = 0
+    stop = min(at + _LONGEST, end)
     for position in range(at, stop):
         byte = data[position]
-        value |= (byte & 0x7F) << (7 * (position - at))
+        value |= (byte & 0x7F) << shift
         if byte < 0x80:
             if value >> _BITS:
                 break
             return value, position + 1
+        shift += 7
     raise CorruptionError(
         "an integer is cut off or too long",
         file=file,
@@ -63,6 +62,3 @@ def read(
         expected="a varint of at most 64 bits",
         found=f"bytes {bytes(data[at:stop]).hex()!r}",
     )
-
-
-_ONE_BYTE = [bytes([value]) for value in range(0x80)]
