@@ -16,14 +16,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 import numpy as np
 from google.protobuf import text_format
 
 from tfpersist.errors import CorruptionError, GraphError, UnsupportedError
-from tfpersist.formats import dtypes, schema, wire
+from tfpersist.formats import dtypes, schema, varint, wire
+from tfpersist.formats.bundle_writer import Sink
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import Payload, TensorSpec
 
@@ -33,16 +34,6 @@ ALIGNED_FROM = 1024
 # No protobuf parser accepts a longer message.
 LARGEST = 2**31 - 1
 _CHUNK = 1 << 20
-
-
-class Sink(Protocol):
-    """Where a file's bytes go, in order."""
-
-    def reserve(self, size: int) -> None:
-        """Announce the size of the whole file."""
-
-    def write(self, data: memoryview | bytes) -> None:
-        """Append bytes."""
 
 
 @attrs.frozen(slots=False)
@@ -264,7 +255,7 @@ def _hole(  # noqa: PLR0911
     for outer, hollow in zip(path[-2::-1], path[:0:-1], strict=True):
         before, after = view[outer.body : hollow.start], view[hollow.end : outer.end]
         inside = bytes(before) + inside + bytes(after)
-        inside = wire.varint(outer.number << 3 | wire.BYTES) + wire.varint(len(inside)) + inside
+        inside = varint.encode(outer.number << 3 | wire.BYTES) + varint.encode(len(inside)) + inside
     return _Hole(label, inside, _mapped(view[content.body : content.end], spec))
 
 
@@ -317,7 +308,7 @@ def _layout(graph: Graph) -> Iterator[bytes | tuple[str, Payload]]:
         payload = graph.payloads.get(node.name)
         if payload is None:
             body = node.SerializeToString(deterministic=True)
-            head = b"\x0a" + wire.varint(len(body)) + body
+            head = b"\x0a" + varint.encode(len(body)) + body
             position += len(head)
             yield head
             continue
@@ -346,11 +337,11 @@ def _header(node: Message, nbytes: int) -> bytes:
     tensor.CopyFrom(node.attr["value"].tensor)
     tensor.ClearField("tensor_content")
     del plain.attr["value"]
-    head = tensor.SerializeToString(deterministic=True) + b"\x22" + wire.varint(nbytes)
+    head: bytes = tensor.SerializeToString(deterministic=True) + b"\x22" + varint.encode(nbytes)
     for before, tag in ((b"", b"\x42"), (b"\x0a\x05value", b"\x12"), (b"", b"\x2a")):
-        head = before + tag + wire.varint(len(head) + nbytes) + head
+        head = before + tag + varint.encode(len(head) + nbytes) + head
     body: bytes = plain.SerializeToString(deterministic=True)
-    return b"\x0a" + wire.varint(len(body) + len(head) + nbytes) + body + head
+    return b"\x0a" + varint.encode(len(body) + len(head) + nbytes) + body + head
 
 
 def _padding(end: int) -> bytes:
@@ -358,11 +349,11 @@ def _padding(end: int) -> bytes:
     missing = -end % ALIGNMENT
     if not missing:
         return b""
-    tag = wire.varint(PADDING_FIELD << 3 | wire.BYTES)
+    tag = varint.encode(PADDING_FIELD << 3 | wire.BYTES)
     if missing < len(tag) + 1:
         missing += ALIGNMENT
     zeros = missing - len(tag) - 1
-    return tag + wire.varint(zeros) + bytes(zeros)
+    return tag + varint.encode(zeros) + bytes(zeros)
 
 
 def _total(graph: Graph, pieces: Any) -> int:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import attrs
 
 from tfpersist.errors import CorruptionError
+from tfpersist.formats import varint
 
 VARINT, FIXED64, BYTES, GROUP, END_GROUP, FIXED32 = range(6)
-_LONGEST_VARINT = 10
 
 
 @attrs.define(slots=True, frozen=True)
@@ -40,37 +40,6 @@ class Field:
         return self.end - self.body
 
 
-def varint(number: int) -> bytes:
-    """Encode a non-negative integer.
-
-    Example:
-        >>> varint(300).hex()
-        'ac02'
-    """
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
-
-
-def read_varint(data: memoryview, position: int, end: int, file: str) -> tuple[int, int]:
-    """Decode an integer; gives it and the offset behind it.
-
-    Raises:
-        CorruptionError: it does not end before `end`, or is longer than ten bytes.
-    """
-    value = shift = 0
-    for offset in range(position, min(end, position + _LONGEST_VARINT)):
-        byte = data[offset]
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, offset + 1
-        shift += 7
-    raise CorruptionError("a number does not end", file=file, offset=position)
-
-
 def fields(data: memoryview, position: int, end: int, file: str) -> Iterator[Field]:
     """Walk the fields of the message in `data[position:end]`.
 
@@ -80,14 +49,14 @@ def fields(data: memoryview, position: int, end: int, file: str) -> Iterator[Fie
         CorruptionError: a field reaches beyond the end, or has no number.
     """
     while position < end:
-        tag, body = read_varint(data, position, end, file)
+        tag, body = varint.read(data, position, end, file=file)
         number, wire_type = tag >> 3, tag & 7
         if not number or wire_type > FIXED32:
             raise CorruptionError("this is no field of a message", file=file, offset=position)
         if wire_type == VARINT:
-            _, after = read_varint(data, body, end, file)
+            _, after = varint.read(data, body, end, file=file)
         elif wire_type == BYTES:
-            length, body = read_varint(data, body, end, file)
+            length, body = varint.read(data, body, end, file=file)
             after = body + length
         elif wire_type in (GROUP, END_GROUP):
             after = end

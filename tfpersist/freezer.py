@@ -1,0 +1,211 @@
+"""Freezer: a model of any kind becomes one graph whose weights are constants."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from tfpersist.errors import FreezeError, NameNotFoundError, did_you_mean
+from tfpersist.formats import schema
+from tfpersist.formats.graphdef import Graph, split
+from tfpersist.formats.tensors import Payload, payload_of
+from tfpersist.graph import constants, portable, refusals, saver, summary
+from tfpersist.graph.lowered import Lowered
+from tfpersist.graph.names import TensorRef, find_tensor
+from tfpersist.graph.prune import prune
+
+if TYPE_CHECKING:
+    from tfpersist.frozen import FrozenModel
+
+_GRAPH_FILES = (".pb", ".pbtxt", ".pb.txt")
+_MOST_SHOWN = 12
+
+
+def _names(values: Iterable[object]) -> tuple[str, ...]:
+    return tuple(str(getattr(value, "name", value)) for value in values)
+
+
+@attrs.frozen
+class Freezer:
+    """Takes what a model needs to compute some outputs, and makes constants of its variables.
+
+    Args:
+        source: a session (tf.compat.v1.Session or MonitoredSession), a Keras model, a tf.function
+            or ConcreteFunction, a FrozenModel, a GraphDef, the path of a `.pb` or `.pbtxt`, or
+            whatever names a checkpoint that has a `.meta`, which needs no TensorFlow.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> graph = tf.Graph()
+        >>> with graph.as_default():
+        ...     v1 = tf.compat.v1.get_variable("v1", initializer=[1.0])
+        ...     result = tf.add(v1, v1, name="add")
+        ...     init = tf.compat.v1.global_variables_initializer()
+        >>> with tf.compat.v1.Session(graph=graph) as session:
+        ...     session.run(init)
+        ...     model = Freezer(session).outputs("add").freeze()
+        >>> model.run("add:0")
+        array([2.], dtype=float32)
+    """
+
+    source: Any
+    _outputs: tuple[str, ...] = attrs.field(default=())
+    _only: tuple[str, ...] | None = attrs.field(default=None)
+    _keep: tuple[str, ...] = attrs.field(default=())
+
+    def outputs(self, *names: object) -> Freezer:
+        """Say which tensors the frozen graph computes.
+
+        Args:
+            names: "operation", "operation:index", TensorRefs or tf.Tensors. The frozen graph has
+                all that they need, and nothing else.
+
+        Example:
+            >>> Freezer("runs/mnist").outputs("probabilities", "split:1")._outputs
+            ('probabilities', 'split:1')
+        """
+        return attrs.evolve(self, outputs=_names(names))
+
+    def only_variables(self, *names: object) -> Freezer:
+        """Make constants of these variables alone; all others stay variables.
+
+        Args:
+            names: variables, their names, or globs such as "conv1/*".
+        """
+        return attrs.evolve(self, only=_names(names))
+
+    def keep_variables(self, *names: object) -> Freezer:
+        """Let these variables stay variables; whoever loads the graph has to initialize them.
+
+        Args:
+            names: variables, their names, or globs such as "counter*".
+        """
+        return attrs.evolve(self, keep=_names(names))
+
+    def freeze(self) -> FrozenModel:
+        """Freeze in memory.
+
+        Returns:
+            The model, as the source is now: training on does not change it.
+
+        Raises:
+            NameNotFoundError: an output or a variable of that name is not in the graph.
+            FreezeError: no outputs are set, or a node cannot be frozen.
+        """
+        from tfpersist.frozen import FrozenModel
+
+        graph, live = self._frozen()
+        if live:
+            kept = {name: _snapshot(payload) for name, payload in graph.payloads.items()}
+            graph = Graph(graph.proto, kept)
+        return FrozenModel(graph)
+
+    def write(self, path: str | os.PathLike[str], *, durable: bool = True) -> FrozenModel:
+        """Freeze straight into a file, one variable at a time.
+
+        Args:
+            path: where the `.pb` goes, a path or a URL; it appears complete or not at all.
+            durable: wait until the file would survive a power loss.
+
+        Returns:
+            The model, as of that file.
+
+        Raises:
+            NameNotFoundError: an output or a variable of that name is not in the graph.
+            FreezeError: no outputs are set, or a node cannot be frozen.
+            UnsupportedError: the file would be larger than 2 GB.
+            StorageError: it cannot be written; nothing is left behind.
+        """
+        from tfpersist.frozen import FrozenModel
+
+        graph, _ = self._frozen()
+        FrozenModel(graph).write(path, durable=durable)
+        return FrozenModel.load(path)
+
+    def _frozen(self) -> tuple[Graph, bool]:
+        lowered = _lower(self.source)
+        refs = self._refs(lowered)
+        pruned = prune(lowered.graph, [ref.name for ref in refs])
+        kept = self._kept(lowered, pruned)
+        graph = constants.freeze(attrs.evolve(lowered, graph=pruned), kept)
+        graph = prune(graph, [ref.name for ref in refs])
+        refusals.refuse(graph, kept)
+        portable.clean(graph.proto, shaped={ref.operation for ref in refs})
+        return graph, lowered.live
+
+    def _refs(self, lowered: Lowered) -> list[TensorRef]:
+        names = self._outputs or lowered.outputs
+        if not names:
+            likely = [str(ref) for ref in summary.outputs(lowered.graph)]
+            more = f" and {len(likely) - _MOST_SHOWN} more" if len(likely) > _MOST_SHOWN else ""
+            raise FreezeError(
+                "it is not said what to compute",
+                advice="Name the outputs: Freezer(...).outputs(...). "
+                + (f"Likely ones are {', '.join(likely[-_MOST_SHOWN:])}{more}" if likely else ""),
+            )
+        return [find_tensor(lowered.graph, name) for name in names]
+
+    def _kept(self, lowered: Lowered, pruned: Graph) -> frozenset[str]:
+        """Name the nodes of the variables that stay."""
+        every = [n.name for n in lowered.graph.proto.node if n.op in constants.VARIABLES]
+        kept = {name for pattern in self._keep for name in _matching(pattern, every)}
+        if self._only is not None:
+            only = {name for pattern in self._only for name in _matching(pattern, every)}
+            kept |= {name for name in every if name not in only}
+        return frozenset(kept & set(pruned.nodes))
+
+
+def _matching(pattern: str, names: list[str]) -> list[str]:
+    plain = pattern.removesuffix(":0")
+    found = [plain] if plain in names else fnmatch.filter(names, plain)
+    # A partitioned variable goes by the name that its parts begin with.
+    found = found or [name for name in names if name.startswith(f"{plain}/part_")]
+    if not found:
+        raise NameNotFoundError(
+            f"the graph has no variable {pattern!r}", advice=did_you_mean(plain, names)
+        )
+    return found
+
+
+def _snapshot(payload: Payload) -> Payload:
+    return payload_of(payload.load(), payload.spec.dtype)
+
+
+def _lower(source: Any) -> Lowered:
+    """Find out what the source is; TensorFlow is imported for living models alone."""
+    from tfpersist.frozen import FrozenModel
+
+    if isinstance(source, (str, os.PathLike)):
+        path = os.fsdecode(os.fspath(source))
+        if path.endswith(_GRAPH_FILES) and not path.endswith("saved_model.pb"):
+            return Lowered(FrozenModel.load(path).graph, {})
+        from tfpersist.checkpoint import Checkpoint
+
+        return _lower_checkpoint(Checkpoint(path))
+    if isinstance(source, (FrozenModel, Graph)):
+        return Lowered(getattr(source, "graph", source), {})
+    if isinstance(source, Mapping) and hasattr(source, "meta"):
+        return _lower_checkpoint(source)
+    descriptor = getattr(source, "DESCRIPTOR", None)
+    if descriptor is not None and descriptor.full_name == schema.GraphDef.DESCRIPTOR.full_name:
+        return Lowered(split(memoryview(source.SerializeToString())), {})
+    from tfpersist.tf import lower
+
+    return lower.lower(source)
+
+
+def _lower_checkpoint(checkpoint: Any) -> Lowered:
+    meta = checkpoint.meta
+    if meta is None:
+        raise FreezeError(
+            "there is no graph beside this checkpoint",
+            where=checkpoint.prefix,
+            expected="a .meta file",
+            advice="Restore it into the model and freeze that, or save it again from a session.",
+        )
+    graph = split(memoryview(meta.graph_def.SerializeToString()), f"{checkpoint.prefix}.meta")
+    return saver.lower(graph, meta, checkpoint.specs, checkpoint.payload)

@@ -1,0 +1,162 @@
+"""The function library: who calls whom, what is reachable, and names that do not vary."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from tfpersist.formats import schema
+from tfpersist.formats.schema import Message
+
+# TensorFlow numbers traced functions over the life of a process.
+_TRACED = re.compile(r"__(?:inference|forward|backward)_(?P<name>.+?)(?:_\d+)+", re.ASCII)
+
+
+def references(node: Message) -> Iterator[Message]:
+    """Give the functions that the attrs of a node name, as NameAttrLists.
+
+    Attrs come in the order of their names, functions inside of a function's attrs after it.
+    """
+    pending = [node.attr[name] for name in sorted(node.attr, reverse=True)]
+    while pending:
+        value = pending.pop()
+        kind = value.WhichOneof("value")
+        if kind == "func":
+            found = [value.func]
+        elif kind == "list":
+            found = list(value.list.func)
+        else:
+            continue
+        for function in found:
+            yield function
+            pending += [function.attr[name] for name in sorted(function.attr, reverse=True)]
+
+
+def called(node: Message, library: Mapping[str, Message]) -> list[str]:
+    """Name the library functions that a node calls itself, once each.
+
+    Args:
+        node: the NodeDef.
+        library: FunctionDefs by name.
+    """
+    names = [node.op, *(function.name for function in references(node))]
+    return [name for name in dict.fromkeys(names) if name in library]
+
+
+def reachable(
+    nodes: Iterable[Message], library: Mapping[str, Message], gradients: Mapping[str, str]
+) -> list[str]:
+    """Name the functions that running some nodes can call, in the order in which they are met.
+
+    Args:
+        nodes: NodeDefs of the main graph.
+        library: FunctionDefs by name.
+        gradients: the gradient function of a function, by name.
+
+    Returns:
+        Names of the library; those called by called functions included.
+    """
+    met: dict[str, None] = {}
+    pending: list[str] = []
+
+    def meet(names: Iterable[str]) -> None:
+        for name in names:
+            if name in library and name not in met:
+                met[name] = None
+                pending.append(name)
+
+    for node in nodes:
+        meet(called(node, library))
+    at = 0
+    while at < len(pending):
+        name = pending[at]
+        at += 1
+        for inner in library[name].node_def:
+            meet(called(inner, library))
+        if name in gradients:
+            meet([gradients[name]])
+    return list(met)
+
+
+def gradient_functions(library: Message) -> dict[str, str]:
+    """Give the gradient function of each function that has one.
+
+    Args:
+        library: a FunctionDefLibrary.
+    """
+    return {pair.function_name: pair.gradient_func for pair in library.gradient}
+
+
+def prune_library(graph: Message) -> None:
+    """Keep only the functions of a GraphDef that its nodes can reach.
+
+    Args:
+        graph: a GraphDef of the caller's own; it is changed.
+    """
+    library = {function.signature.name: function for function in graph.library.function}
+    gradients = gradient_functions(graph.library)
+    names = reachable(graph.node, library, gradients)
+    kept = schema.FunctionDefLibrary(
+        function=[library[name] for name in names],
+        gradient=[
+            pair
+            for pair in graph.library.gradient
+            if pair.function_name in names and pair.gradient_func in names
+        ],
+    )
+    graph.ClearField("library")
+    if names:
+        graph.library.CopyFrom(kept)
+
+
+def settle_names(graph: Message) -> None:
+    """Rename traced functions so that the same source has the same names in any process.
+
+    `__inference_call_1234` becomes `call`, or `call_1` where that is taken.
+
+    Args:
+        graph: a GraphDef of the caller's own, whose library is pruned; it is changed.
+    """
+    names = [function.signature.name for function in graph.library.function]
+    taken = {name for name in names if not _TRACED.fullmatch(name)}
+    taken |= {node.op for node in graph.node}
+    renamed: dict[str, str] = {}
+    for name in names:
+        traced = _TRACED.fullmatch(name)
+        if traced:
+            renamed[name] = unused(traced["name"], taken)
+            taken.add(renamed[name])
+    for function in graph.library.function:
+        function.signature.name = renamed.get(function.signature.name, function.signature.name)
+        for node in function.node_def:
+            _rename(node, renamed)
+    for node in graph.node:
+        _rename(node, renamed)
+    for pair in graph.library.gradient:
+        pair.function_name = renamed.get(pair.function_name, pair.function_name)
+        pair.gradient_func = renamed.get(pair.gradient_func, pair.gradient_func)
+
+
+def _rename(node: Message, renamed: Mapping[str, str]) -> None:
+    node.op = renamed.get(node.op, node.op)
+    for function in references(node):
+        function.name = renamed.get(function.name, function.name)
+
+
+def unused(name: str, taken: Iterable[str]) -> str:
+    """Give a name, or the first `name_1`, `name_2` ... that is not taken.
+
+    Args:
+        name: the name that is wanted.
+        taken: a container of the names that are in use.
+
+    Example:
+        >>> unused("axis", {"axis", "axis_1"})
+        'axis_2'
+    """
+    known = taken if isinstance(taken, (set, dict)) else set(taken)
+    wanted, number = name, 0
+    while wanted in known:
+        number += 1
+        wanted = f"{name}_{number}"
+    return wanted

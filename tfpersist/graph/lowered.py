@@ -1,0 +1,32 @@
+"""What every source of the freezer becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from tfpersist.formats.graphdef import Graph
+from tfpersist.formats.tensors import Payload
+
+
+@attrs.frozen
+class Lowered:
+    """A graph, the variables in it and where it begins and ends.
+
+    Args:
+        graph: the whole graph, not yet pruned.
+        variables: the value of each variable, by name of the node that stands for it: VariableV2,
+            Variable or VarHandleOp.
+        inputs: names of the tensors that are fed; empty where the source does not tell.
+        outputs: names of the tensors that are asked for; empty where the source does not tell.
+        problems: why a variable has no value, by name of its node.
+        live: whether the values may change after this, because the source goes on training.
+    """
+
+    graph: Graph
+    variables: Mapping[str, Payload]
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    problems: Mapping[str, str] = attrs.field(factory=dict)
+    live: bool = False

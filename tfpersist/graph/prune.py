@@ -1,0 +1,65 @@
+"""What a set of outputs needs: nodes over data and control edges, and functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tfpersist.errors import GraphError, did_you_mean
+from tfpersist.formats import schema
+from tfpersist.formats.graphdef import Graph
+from tfpersist.graph import functions
+
+
+def producer(text: str) -> str:
+    """Name the node behind an input of a node in the main graph.
+
+    Example:
+        >>> producer("split:1"), producer("^init"), producer("add")
+        ('split', 'init', 'add')
+    """
+    return text[1:] if text.startswith("^") else text.partition(":")[0]
+
+
+def prune(graph: Graph, outputs: Iterable[str]) -> Graph:
+    """Keep the nodes and functions that some outputs need.
+
+    Args:
+        graph: the whole graph.
+        outputs: names of tensors or operations that are there.
+
+    Returns:
+        A graph of copied nodes in their old order, with the library that they reach.
+
+    Raises:
+        GraphError: a node's input comes from nowhere.
+
+    Example:
+        >>> from tfpersist.formats.graphdef import parse_text
+        >>> graph = parse_text(b'''node { name: "a" } node { name: "b" input: "a" }
+        ...     node { name: "c" }''')
+        >>> [node.name for node in prune(graph, ["b:0"]).proto.node]
+        ['a', 'b']
+    """
+    needed = {producer(output) for output in outputs}
+    pending = list(needed)
+    while pending:
+        name = pending.pop()
+        node = graph.nodes[name]
+        for text in node.input:
+            source = producer(text)
+            if source not in graph.nodes:
+                raise GraphError(
+                    f"input {text!r} comes from nowhere",
+                    where=f"node {name} ({node.op})",
+                    advice=did_you_mean(source, graph.nodes),
+                )
+            if source not in needed:
+                needed.add(source)
+                pending.append(source)
+    pruned = schema.GraphDef(node=[node for node in graph.proto.node if node.name in needed])
+    pruned.versions.CopyFrom(graph.proto.versions)
+    pruned.version = graph.proto.version
+    pruned.library.CopyFrom(graph.proto.library)
+    functions.prune_library(pruned)
+    payloads = {name: payload for name, payload in graph.payloads.items() if name in needed}
+    return Graph(pruned, payloads)

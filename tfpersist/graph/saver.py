@@ -1,0 +1,221 @@
+"""A `.meta` and a checkpoint become a graph with values, without a session.
+
+The graph itself tells which tensor of the checkpoint belongs to which variable: the saver's
+restore ops assign `RestoreV2(prefix, tensor_names, shape_and_slices)` to the variables. Where a
+graph has no saver, a variable goes by its own name, and a part of a partitioned one by what the
+collections say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tfpersist.errors import CorruptionError, TFPersistError, did_you_mean
+from tfpersist.formats import schema, tensor_proto
+from tfpersist.formats.graphdef import Graph
+from tfpersist.formats.schema import Message
+from tfpersist.formats.tensors import Payload, Slice, TensorSpec
+from tfpersist.graph.constants import VARIABLES
+from tfpersist.graph.lowered import Lowered
+from tfpersist.graph.prune import producer
+
+_ASSIGNS = frozenset({"Assign", "AssignVariableOp"})
+_RESTORES = frozenset({"RestoreV2", "Restore", "RestoreSlice"})
+_MOST_STEPS = 8
+
+
+@attrs.frozen
+class Source:
+    """Where the value of a variable lies in a checkpoint.
+
+    Args:
+        key: name of the tensor.
+        part: which part of it, for a partitioned variable.
+    """
+
+    key: str
+    part: Slice | None = None
+
+
+def lower(
+    graph: Graph,
+    meta: Message,
+    specs: Mapping[str, TensorSpec],
+    payload: Callable[[str], Payload],
+) -> Lowered:
+    """Bring a graph together with a checkpoint of its variables.
+
+    Args:
+        graph: the graph of the `.meta`.
+        meta: the MetaGraphDef itself, for its saver and collections.
+        specs: data type and shape of each tensor in the checkpoint.
+        payload: gives one of those tensors.
+
+    Returns:
+        The graph with its values; a variable that the checkpoint lacks is among the problems.
+    """
+    known = sources(graph, meta)
+    values: dict[str, Payload] = {}
+    problems: dict[str, str] = {}
+    for node in graph.proto.node:
+        if node.op not in VARIABLES:
+            continue
+        source = known.get(node.name) or Source(_shared_name(node))
+        if source.key not in specs:
+            problems[node.name] = f"the checkpoint has no tensor {source.key!r}. " + did_you_mean(
+                source.key, specs
+            ).rstrip(".")
+        elif source.part is None:
+            values[node.name] = payload(source.key)
+        else:
+            values[node.name] = _part(payload(source.key), source.part)
+    return Lowered(graph, values, problems=problems)
+
+
+def sources(graph: Graph, meta: Message) -> dict[str, Source]:
+    """Tell where the saver of a graph finds the value of each variable.
+
+    Args:
+        graph: the graph.
+        meta: the MetaGraphDef that it is from.
+
+    Returns:
+        The sources by name of the variable's node; empty where there is no saver.
+    """
+    found = _collected(graph, meta)
+    reads = _Reads(graph)
+    for name in _restore_ops(graph, meta):
+        node = graph.nodes[name]
+        if node.op not in _ASSIGNS or len(node.input) < 2:
+            continue
+        source = reads.source(node.input[1])
+        if source is not None:
+            found[_walk(graph, node.input[0])[0]] = source
+    return found
+
+
+def _restore_ops(graph: Graph, meta: Message) -> list[str]:
+    """Name what the saver runs to restore: ops over control edges from its restore op."""
+    start = producer(meta.saver_def.restore_op_name)
+    met = {start: None} if start in graph.nodes else {}
+    pending = list(met)
+    while pending:
+        for text in graph.nodes[pending.pop()].input:
+            name = producer(text)
+            if text.startswith("^") and name in graph.nodes and name not in met:
+                met[name] = None
+                pending.append(name)
+    return list(met)
+
+
+def _walk(graph: Graph, text: str) -> tuple[str, int]:
+    """Go back over Identity ops to the node that makes a tensor."""
+    for _ in range(_MOST_STEPS):
+        name, index = producer(text), text.partition(":")[2]
+        node = graph.nodes.get(name)
+        if (
+            node is None
+            or node.op not in ("Identity", "Enter", "Reshape", "Bitcast")
+            or not node.input
+        ):
+            break
+        text = node.input[0]
+    return name, int(index) if index.isdecimal() else 0
+
+
+@attrs.define
+class _Reads:
+    graph: Graph
+    _texts: dict[str, list[str]] = attrs.field(factory=dict)
+
+    def source(self, text: str) -> Source | None:
+        name, index = _walk(self.graph, text)
+        node = self.graph.nodes.get(name)
+        if node is None or node.op not in _RESTORES or len(node.input) < 2:
+            return None
+        names = self._strings(node.input[1])
+        slices = self._strings(node.input[2]) if len(node.input) > 2 else []
+        if index >= len(names):
+            return None
+        text = slices[index] if index < len(slices) else ""
+        return Source(names[index], parse_slice(names[index], text) if text else None)
+
+    def _strings(self, text: str) -> list[str]:
+        name, _ = _walk(self.graph, text)
+        if name not in self._texts:
+            node = self.graph.nodes.get(name)
+            self._texts[name] = []
+            if node is not None and node.op == "Const" and "value" in node.attr:
+                array = tensor_proto.to_array(node.attr["value"].tensor, file=f"node {name}")
+                if array.dtype.kind == "O":
+                    self._texts[name] = [bytes(t).decode(errors="replace") for t in array.flat]
+        return self._texts[name]
+
+
+def parse_slice(name: str, text: str) -> Slice:
+    """Read a saver's note of which part a tensor is, "full shape start,length:start,length ...".
+
+    Raises:
+        CorruptionError: this is no such note.
+
+    Example:
+        >>> part = parse_slice("v", "10 4 5,5:-")
+        >>> part.full_shape, part.start, part.length
+        ((10, 4), (5, 0), (5, 4))
+    """
+    try:
+        *extents, spec = text.split()
+        shape = tuple(int(extent) for extent in extents)
+        pairs = [
+            (0, full) if one == "-" else tuple(int(n) for n in one.split(","))
+            for one, full in zip(spec.split(":"), shape, strict=True)
+        ]
+        start, length = zip(*((pair[0], pair[1]) for pair in pairs), strict=True)
+    except (ValueError, IndexError) as error:
+        raise CorruptionError(
+            f"{text!r} is no part of a variable", file=f"the graph's saver, {name}"
+        ) from error
+    return Slice(name, shape, start, length)
+
+
+def _collected(graph: Graph, meta: Message) -> dict[str, Source]:
+    """What the collections say of partitioned variables, and of resource variables' names."""
+    found: dict[str, Source] = {}
+    for collection in sorted(meta.collection_def):
+        for encoded in meta.collection_def[collection].bytes_list.value:
+            try:
+                variable = schema.parse(schema.VariableDef, encoded, file=collection)
+            except TFPersistError:
+                continue
+            info = variable.save_slice_info_def
+            name = producer(variable.variable_name)
+            if info.full_name and name in graph.nodes:
+                found[name] = Source(
+                    info.full_name,
+                    Slice(
+                        info.full_name,
+                        tuple(info.full_shape),
+                        tuple(info.var_offset),
+                        tuple(info.var_shape),
+                    ),
+                )
+    return found
+
+
+def _shared_name(node: Message) -> str:
+    shared = node.attr["shared_name"].s if "shared_name" in node.attr else b""
+    handle = node.op == "VarHandleOp" and shared
+    return shared.decode(errors="replace") if handle else node.name
+
+
+def _part(whole: Payload, part: Slice) -> Payload:
+    def load() -> np.ndarray[Any, Any]:
+        bounds = zip(part.start, part.length, strict=True)
+        cut = whole.load()[tuple(slice(start, start + length) for start, length in bounds)]
+        return np.ascontiguousarray(cut).reshape(cut.shape)
+
+    return Payload(TensorSpec(whole.spec.dtype, part.length), load)

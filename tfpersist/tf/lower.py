@@ -1,0 +1,308 @@
+"""Living models become graphs with values: sessions, Keras models, functions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfpersist.errors import FreezeError, TargetError
+from tfpersist.formats import dtypes, schema, tensor_proto
+from tfpersist.formats.graphdef import Graph, split, with_payload
+from tfpersist.formats.schema import Message
+from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
+from tfpersist.graph.functions import unused
+from tfpersist.graph.lowered import Lowered
+from tfpersist.graph.prune import producer
+from tfpersist.selection import Entry
+
+# Keras numbers unnamed tensors over the life of a process.
+_UNNAMED = re.compile(r"keras_tensor(_\d+)?")
+_FOREIGN = re.compile(r"[^A-Za-z0-9_.\\/>-]", re.ASCII)
+
+
+def lower(source: Any) -> Lowered:
+    """Lower a living model.
+
+    Args:
+        source: a session, a Keras model, a tf.function or a ConcreteFunction.
+
+    Returns:
+        Its graph, variables, inputs and outputs.
+
+    Raises:
+        TargetError: it is none of these, or a function whose inputs are not known.
+    """
+    import tensorflow as tf
+
+    from tfpersist.tf import session
+
+    target = session.adapt(source)
+    if target is not None:
+        return _lower_session(target)
+    if isinstance(source, tf.types.experimental.ConcreteFunction):
+        return lower_function(source)
+    if isinstance(source, tf.types.experimental.GenericFunction):
+        return lower_function(_concrete(source))
+    if _is_keras_model(source):
+        return _lower_keras(source)
+    raise TargetError(
+        f"a {type(source).__module__}.{type(source).__qualname__} cannot be frozen",
+        advice="Pass a session, a Keras model, a tf.function with an input_signature, or what"
+        " get_concrete_function() gives.",
+    )
+
+
+def _is_keras_model(source: Any) -> bool:
+    import tensorflow as tf
+
+    return isinstance(source, tf.keras.Model)
+
+
+def _concrete(function: Any) -> Any:
+    try:
+        return function.get_concrete_function()
+    except (TypeError, ValueError) as error:
+        raise TargetError(
+            "the inputs of this tf.function are not known",
+            advice="Give it an input_signature, or pass"
+            " function.get_concrete_function(tf.TensorSpec(...)).",
+        ) from error
+
+
+def _lower_session(target: Any) -> Lowered:
+    from tfpersist.tf import graph_state
+
+    graph = split(memoryview(target.graph.as_graph_def(add_shapes=True).SerializeToString()))
+    entries = [e for e in graph_state.entries_of(target.graph) if not graph_state.is_table(e)]
+    reads = {
+        _shared(entry): read
+        for entry in entries
+        if (read := graph_state.read_of(entry)) is not None
+    }
+    values: dict[str, Payload] = {}
+    problems: dict[str, str] = {}
+    for entry in entries:
+        read = reads.get(_shared(entry))
+        if read is None:
+            problems[entry.name] = "the graph reads this variable nowhere, so its value is unknown"
+        else:
+            values[entry.name] = _fetched(target, entry, read)
+    return Lowered(graph, _Known(values), problems=problems, live=True)
+
+
+def _shared(entry: Entry) -> tuple[str, str]:
+    operation: Any = entry.handle
+    if operation.type != "VarHandleOp":
+        return "", operation.name
+    shared = operation.get_attr("shared_name").decode()
+    return operation.get_attr("container").decode(), shared or operation.name
+
+
+class _Known(dict[str, Payload]):
+    """Payloads whose shape is asked of the session where the graph leaves it open."""
+
+    def get(self, name: str, default: Any = None) -> Any:
+        payload = super().get(name, default)
+        if payload is not None and payload.spec.elements is None:
+            payload = self[name] = payload_of(payload.load(), payload.spec.dtype)
+        return payload
+
+
+def _fetched(target: Any, entry: Entry, read: Any) -> Payload:
+    def load() -> np.ndarray[Any, Any]:
+        import tensorflow as tf
+
+        try:
+            value = target.value_of(read)
+        except tf.errors.FailedPreconditionError as error:
+            raise _uninitialized(entry.name) from error
+        array = _array(value, entry.spec.dtype)
+        if not entry.spec.accepts(TensorSpec(entry.spec.dtype, array.shape)):
+            raise FreezeError(
+                "the value does not fit the variable",
+                where=f"variable {entry.name}",
+                expected=entry.spec,
+                found=f"{entry.spec.dtype}{list(array.shape)}",
+                advice="Restore a checkpoint of the same shapes.",
+            )
+        return array
+
+    return Payload(entry.spec, load)
+
+
+def _uninitialized(name: str) -> FreezeError:
+    return FreezeError(
+        "the variable has no value yet",
+        where=f"variable {name}",
+        advice="Run its initializer or restore a checkpoint first.",
+    )
+
+
+def _array(value: Any, dtype: str) -> np.ndarray[Any, Any]:
+    if dtype == "string":
+        array = np.empty(np.shape(value), object)
+        array[...] = value
+        return array
+    array = np.ascontiguousarray(value).reshape(np.shape(value))
+    return array.view(array.dtype[0]) if array.dtype.names else array
+
+
+def _lower_keras(model: Any) -> Lowered:
+    import tensorflow as tf
+
+    structure = getattr(model, "inputs", None) and getattr(model, "input", model.inputs)
+    if not structure:
+        raise TargetError(
+            "this model does not tell its inputs",
+            advice="Pass tf.function(model).get_concrete_function(tf.TensorSpec(...)) instead.",
+        )
+    tensors = tf.nest.flatten(structure)
+    specs = [
+        _spec(tensor, name) for tensor, name in zip(tensors, _input_names(tensors), strict=True)
+    ]
+
+    def call(*inputs: Any) -> Any:
+        return model(tf.nest.pack_sequence_as(structure, inputs), training=False)
+
+    traced = tf.function(call, input_signature=specs, autograph=False)
+    concrete = traced.get_concrete_function()
+    return lower_function(concrete, _output_names(model, concrete.structured_outputs))
+
+
+def _spec(tensor: Any, name: str) -> Any:
+    import tensorflow as tf
+
+    kind = tf.SparseTensorSpec if getattr(tensor, "sparse", False) else tf.TensorSpec
+    facts = {} if kind is tf.SparseTensorSpec else {"name": name}
+    return kind(tensor.shape, tensor.dtype, **facts)
+
+
+def _input_names(tensors: Sequence[Any]) -> list[str]:
+    names: list[str] = []
+    for tensor in tensors:
+        name = _FOREIGN.sub("_", str(tensor.name).partition(":")[0])
+        names.append(unused("input" if _UNNAMED.fullmatch(name) else name, names))
+    return names
+
+
+def _output_names(model: Any, outputs: Any) -> list[str]:
+    import tensorflow as tf
+
+    flat = tf.nest.flatten(outputs)
+    if isinstance(outputs, Mapping):
+        names = [str(name) for name in sorted(outputs)]
+    else:
+        names = list(getattr(model, "output_names", None) or ())
+    if len(names) != len(flat) and len(flat) == 1 and getattr(model, "layers", None):
+        names = [model.layers[-1].name]
+    return names if len(names) == len(flat) else []
+
+
+def lower_function(function: Any, output_names: Sequence[str] = ()) -> Lowered:
+    """Lower a ConcreteFunction.
+
+    Args:
+        function: the function; what it captured becomes its variables and constants.
+        output_names: what the results are to be called, in their order; none for TensorFlow's own
+            "Identity", "Identity_1" ...
+
+    Returns:
+        Its graph, whose variables are VarHandleOps under the variables' names.
+    """
+    graph = split(memoryview(function.graph.as_graph_def(add_shapes=True).SerializeToString()))
+    captured = list(function.captured_inputs)
+    arguments = function.inputs[: len(function.inputs) - len(captured)]
+    placeholders = function.inputs[len(arguments) :]
+    held = {id(variable.handle): variable for variable in function.graph.variables}
+    proto = schema.GraphDef()
+    proto.CopyFrom(graph.proto)
+    nodes = {node.name: node for node in proto.node}
+    taken = set(nodes)
+    payloads, variables = dict(graph.payloads), dict[str, Payload]()
+    renamed: dict[str, str] = {}
+    for outside, inside in zip(captured, placeholders, strict=True):
+        node = nodes[inside.op.name]
+        variable = held.get(id(outside))
+        if variable is not None:
+            name = unused(_FOREIGN.sub("_", variable.name.partition(":")[0]), taken)
+            taken.add(name)
+            renamed[node.name] = name
+            variables[name] = _read(variable, name)
+            _make_handle(node, name, variables[name].spec)
+        elif hasattr(outside, "numpy") and dtypes.BY_NAME[outside.dtype.name].numpy is not None:
+            _make_constant(node, outside, payloads)
+    outputs = [tensor.name for tensor in function.outputs]
+    for output, name in zip(outputs, output_names, strict=False):
+        wanted = _FOREIGN.sub("_", name)
+        if producer(output) not in renamed and nodes[producer(output)].op == "Identity":
+            renamed[producer(output)] = unused(wanted, taken)
+            taken.add(renamed[producer(output)])
+    _rename(proto, renamed)
+    return Lowered(
+        Graph(proto, payloads),
+        variables,
+        tuple(tensor.name for tensor in arguments),
+        tuple(_renamed(name, renamed) for name in outputs),
+        live=True,
+    )
+
+
+def _read(variable: Any, name: str) -> Payload:
+    spec = TensorSpec(variable.dtype.name, tuple(variable.shape.as_list()))
+
+    def load() -> np.ndarray[Any, Any]:
+        import tensorflow as tf
+
+        try:
+            return _view(variable.read_value())
+        except tf.errors.FailedPreconditionError as error:
+            raise _uninitialized(name) from error
+
+    return payload_of(load(), spec.dtype) if spec.elements is None else Payload(spec, load)
+
+
+def _view(tensor: Any) -> np.ndarray[Any, Any]:
+    """Look at the elements of an eager tensor, which never change."""
+    dtype = dtypes.BY_NAME[tensor.dtype.name]
+    if dtype.numpy is None or not dtype.size or dtype.numpy.kind == "V":
+        return _array(tensor.numpy(), dtype.name)
+    return np.asarray(memoryview(tensor)).reshape(tensor.shape)
+
+
+def _make_handle(node: Message, name: str, spec: TensorSpec) -> None:
+    node.op = "VarHandleOp"
+    node.ClearField("attr")
+    node.attr["dtype"].type = dtypes.BY_NAME[spec.dtype].number
+    node.attr["shared_name"].s = name.encode()
+    node.attr["shape"].shape.SetInParent()
+    for extent in spec.shape or ():
+        node.attr["shape"].shape.dim.add(size=extent)
+
+
+def _make_constant(node: Message, tensor: Any, payloads: dict[str, Payload]) -> None:
+    payload = payload_of(_view(tensor), tensor.dtype.name)
+    node.ClearField("attr")
+    if payload.spec.nbytes:
+        with_payload(node, payload.spec)
+        payloads[node.name] = payload
+        return
+    node.op = "Const"
+    node.attr["dtype"].type = dtypes.BY_NAME[payload.spec.dtype].number
+    constant = tensor_proto.from_array(payload.load(), payload.spec.dtype)
+    node.attr["value"].tensor.CopyFrom(constant)
+
+
+def _renamed(text: str, renamed: Mapping[str, str]) -> str:
+    name = producer(text)
+    return text.replace(name, renamed.get(name, name), 1)
+
+
+def _rename(proto: Message, renamed: Mapping[str, str]) -> None:
+    for node in proto.node:
+        node.name = renamed.get(node.name, node.name)
+        inputs = [_renamed(text, renamed) for text in node.input]
+        node.ClearField("input")
+        node.input.extend(inputs)
