@@ -173,7 +173,7 @@ def match_from(
     def drain() -> None:
         while queue:
             mine, theirs = queue.popleft()
-            if _is_optimizer(live, mine) and _is_optimizer(saved, theirs):
+            if is_optimizer(live, mine) and is_optimizer(saved, theirs):
                 optimizers.append((mine, theirs))
                 continue
             for name, child in live.children[mine].items():
@@ -191,7 +191,8 @@ def match_from(
     return bound
 
 
-def _is_optimizer(graph: ObjectGraph, node: int) -> bool:
+def is_optimizer(graph: ObjectGraph, node: int) -> bool:
+    """Whether a node is a Keras 3 optimizer."""
     return _TRAINED in graph.children[node] and _EVERYTHING in graph.children[node]
 
 
@@ -299,13 +300,26 @@ def averages_in(saved: ObjectGraph, optimizer: int | None = None) -> dict[str, s
 
 
 def trained_by(saved: ObjectGraph, optimizer: int) -> list[int]:
-    """Give the variables that a saved Keras 3 optimizer trained, in its order; else nothing."""
+    """Give the variables that a saved optimizer trained, in its order."""
     members = saved.item(optimizer, _TRAINED) or {}
-    return [members[index] for index in sorted(members, key=int)] if _numbers(members) else []
+    if not all(name.isdecimal() for name in members):
+        return []
+    listed = [members[index] for index in sorted(members, key=int)]
+    return listed or list(dict.fromkeys(variable for _, variable in saved.slots(optimizer)))
 
 
-def _numbers(names: Iterable[str]) -> bool:
-    return all(name.isdecimal() for name in names)
+def slots_of(graph: ObjectGraph) -> dict[int, str]:
+    """Name the slot variables of optimizers: {node: slot name}."""
+    found = {}
+    for optimizer in range(len(graph.children)):
+        for (name, _), node in graph.slots(optimizer).items():
+            found[node] = name
+        for name, child in (
+            graph.children[optimizer].items() if is_optimizer(graph, optimizer) else ()
+        ):
+            if name not in (_TRAINED, _EVERYTHING):
+                found.update(dict.fromkeys(graph.children[child].values(), name.strip("_")))
+    return found
 
 
 def rewritten(message: Message, keys: Mapping[str, str]) -> Message:

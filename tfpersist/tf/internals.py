@@ -274,7 +274,7 @@ def export(thing: Any) -> dict[str, Any]:
     import tensorflow as tf
 
     if isinstance(thing, tf.train.experimental.PythonState):
-        return {"py_state": tf.constant(thing.serialize(), tf.string)}
+        return {"py_state": tf.constant(serialized(thing), tf.string)}
     tensors = {
         local: value() if callable(value) else value
         for local, value in thing._serialize_to_tensors().items()
@@ -285,6 +285,12 @@ def export(thing: Any) -> dict[str, Any]:
             advice="Save a Checkpoint without it.",
         )
     return tensors
+
+
+def serialized(state: Any) -> bytes:
+    """Give the bytes of a PythonState, whichever kind of string it makes."""
+    value = state.serialize()
+    return value.encode() if isinstance(value, str) else bytes(value)
 
 
 def _full_name(thing: Any) -> str:

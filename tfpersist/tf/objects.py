@@ -1,0 +1,356 @@
+"""Trackables: the object graph below a module or a `tf.train.Checkpoint`, saved and restored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tfpersist import by_name, object_graph
+from tfpersist.errors import (
+    RestoreError,
+    SaveError,
+    SelectionError,
+    TargetError,
+    UnsupportedError,
+)
+from tfpersist.formats.bundle_writer import Item
+from tfpersist.formats.schema import Message
+from tfpersist.formats.tensors import TensorSpec, payload_of
+from tfpersist.object_graph import ATTRIBUTES, VALUE, ObjectGraph
+from tfpersist.selection import Entry
+from tfpersist.tf import internals
+from tfpersist.tf.internals import LiveGraph, Node, State
+from tfpersist.tf.target import Captured, Target
+
+
+def adapt(target: object) -> Target | None:
+    """Adapt a trackable, or a dict with trackables in it; None for anything else."""
+    return ObjectTarget(target) if holds_trackables(target) else None
+
+
+def holds_trackables(target: object) -> bool:
+    """Whether an object is the root of an object graph, or a dict that can become one."""
+    if internals.is_trackable(target):
+        return True
+    return isinstance(target, dict) and any(map(internals.is_trackable, target.values()))
+
+
+@attrs.define
+class ObjectTarget:
+    """Everything that can be reached from a root, under the keys that `tf.train.Checkpoint` uses.
+
+    Args:
+        root: a trackable, which is its own root as in `tf.train.Checkpoint(root)`; a
+            `tf.train.Checkpoint`, whose counter of saves is neither made nor raised; or a dict,
+            which stands for `tf.train.Checkpoint(**root)`.
+    """
+
+    root: Any
+    live: LiveGraph = attrs.field(init=False)
+    saved: ObjectGraph | None = attrs.field(init=False, default=None)
+    bound: dict[int, int] = attrs.field(init=False, factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        self.live = internals.live_graph(self.root)
+
+    def entries(self, object_graph: Message | None = None) -> Sequence[Entry]:
+        """List what the objects save.
+
+        Args:
+            object_graph: that of the checkpoint about to be restored; objects are found in it by
+                the names of the edges that lead to them.
+
+        Raises:
+            RestoreError: the objects have not made the variables yet that it has values for.
+        """
+        self.saved = None
+        if object_graph is None:
+            return [entry for _, _, entry in self._each()]
+        self.saved = ObjectGraph.of(object_graph)
+        self.pair()
+        self.require_variables()
+        keys = self._saved_keys()
+        taken = {key for key in keys.values() if key is not None}
+        listed = []
+        for number, state, entry in self._each():
+            key = keys.get((number, state.key))
+            if key is None and number == self.live.graph.children[0].get("save_counter"):
+                continue
+            if key is None and state.key in taken:
+                key = f"{state.key} of another object"
+            listed.append(entry.under(key or state.key))
+        return listed
+
+    def entries_by_name(self, specs: Mapping[str, TensorSpec]) -> Sequence[Entry]:
+        """List what the objects save, keyed as a checkpoint without an object graph calls it.
+
+        Args:
+            specs: what the checkpoint holds.
+        """
+        self.saved = None
+        members = [
+            by_name.Named(
+                entry,
+                by_name.distinct([entry.name, internals.name_of(entry.ref), _plain(state.key)]),
+            )
+            for _, state, entry in self._each()
+        ]
+        return by_name.pair(members, specs)
+
+    def pair(self) -> None:
+        """Find the objects in the saved graph."""
+        assert self.saved is not None
+        self.bound = object_graph.match(self.saved, self.live.graph)
+
+    def require_variables(self) -> None:
+        """Refuse objects that will make their variables later: nothing would be restored."""
+        assert self.saved is not None
+        if self.saved.children and self.saved.holds_values(0) and not any(self._each()):
+            raise RestoreError(
+                "the target has no variables yet, so there is nothing to restore into",
+                found=type(self.root).__name__,
+                advice="Call it once on an input, so that it makes its variables, and restore"
+                " after that.",
+            )
+
+    def capture(self, entries: Sequence[Entry]) -> Captured:
+        """Take all values as they are now, and the object graph that goes with them."""
+        known = {identity(entry): state for _, state, entry in self._each()}
+        chosen = [(entry.under(_full(entry, known)), known[identity(entry)]) for entry in entries]
+        held = [entry for entry, _ in chosen]
+        values = self._read_graph(held) if _symbolic(held) else _read(held)
+        items = [
+            Item(entry.key, payload_of(value, entry.spec.dtype))
+            for entry, value in zip(held, values, strict=True)
+        ]
+        message = self.live.graph.message
+        if [entry.key for entry in held] != [state.key for _, state, _ in self._each()]:
+            message = object_graph.rewritten(message, _attribute_keys(chosen))
+        return Captured(items, None, message.SerializeToString())
+
+    def assign(self, values: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> None:
+        """Give variables and other objects their values; all are converted before the first."""
+        import tensorflow as tf
+
+        variables = [(entry, value) for entry, value in values if internals.is_variable(entry.ref)]
+        states: dict[int, tuple[Any, dict[str, Any]]] = {}
+        for entry, value in values:
+            if not internals.is_variable(entry.ref):
+                state: Any = entry.handle
+                tensor = value[()] if state.local == "py_state" else _tensor(entry, value)
+                states.setdefault(id(entry.ref), (entry.ref, {}))[1][state.local] = tensor
+        for thing, given in states.values():
+            self._require_whole(thing, given)
+        if _symbolic([entry for entry, _ in variables]):
+            session = _session()
+            _assign_states(states.values())
+            session.assign(variables)
+            return
+        if tf.inside_function():
+            raise TargetError(
+                "a restore inside of a tf.function would be traced and not done",
+                advice="Restore before the function is called.",
+            )
+        tensors = [_tensor(entry, value) for entry, value in variables]
+        _assign_states(states.values())
+        for (entry, _), tensor in zip(variables, tensors, strict=True):
+            handle: Any = entry.handle
+            tf.raw_ops.AssignVariableOp(resource=handle.handle, value=tensor)
+
+    def averages_of(
+        self, averages: object, entries: Sequence[Entry]
+    ) -> Mapping[str, Sequence[str]]:
+        """Find the shadow variables of an ExponentialMovingAverage, or those with a suffix."""
+        average = getattr(averages, "average", None)
+        suffix = averages if isinstance(averages, str) else getattr(averages, "name", None)
+        if not isinstance(suffix, str) or not (isinstance(averages, str) or callable(average)):
+            raise SelectionError(
+                f"averages() is given a {type(averages).__name__}",
+                expected="a tf.train.ExponentialMovingAverage, a Keras optimizer with use_ema=True,"
+                " or the last part of the names of the shadow variables",
+            )
+        names = object_graph.names_of(self.saved.message) if self.saved else {}
+        held = {id(entry.handle): entry.key for entry in entries}
+        found: dict[str, Sequence[str]] = {}
+        for entry in entries:
+            if not internals.is_variable(entry.ref):
+                continue
+            shadow = average(entry.handle) if average else None
+            name = f"{internals.name_of(entry.ref)}/{suffix.strip('/')}"
+            keys = [held.get(id(shadow)), names.get(name)]
+            if self.saved is None:
+                keys.append(f"{entry.key}/{suffix.strip('/')}")
+            found[entry.key] = tuple(dict.fromkeys(key for key in keys if key))
+        return {key: shadows for key, shadows in found.items() if shadows}
+
+    def _each(self) -> Iterator[tuple[int, State, Entry]]:
+        slots = object_graph.slots_of(self.live.graph)
+        for number, node in enumerate(self.live.nodes):
+            for state in node.states:
+                yield number, state, _entry(node, state, slots.get(number))
+
+    def _saved_keys(self) -> dict[tuple[int, str], str | None]:
+        assert self.saved is not None
+        keys: dict[tuple[int, str], str | None] = {}
+        for number, node in enumerate(self.live.nodes):
+            if number not in self.bound or not node.states:
+                continue
+            attributes = {
+                each.name: each.checkpoint_key
+                for each in self.saved.message.nodes[self.bound[number]].attributes
+            }
+            for state in node.states:
+                if state.attribute in attributes:
+                    keys[number, state.key] = attributes[state.attribute] + state.suffix
+        return keys
+
+    def _require_whole(self, thing: object, given: Mapping[str, object]) -> None:
+        node = next(node for node in self.live.nodes if node.trackable is thing)
+        lacking = [state.key for state in node.states if state.local not in given]
+        if lacking:
+            raise SelectionError(
+                f"{node.path!r} is restored as a whole, and {lacking[0]!r} is not selected",
+                advice=f"Name the object itself, or {node.path!r}.",
+            )
+
+    def _read_graph(self, entries: Sequence[Entry]) -> list[np.ndarray[Any, Any]]:
+        variables = [entry for entry in entries if internals.is_variable(entry.ref)]
+        captured = _session().capture(variables).items
+        loaded = {
+            id(entry.ref): item.payload.load()
+            for entry, item in zip(variables, captured, strict=True)
+        }
+        return [
+            loaded[id(entry.ref)] if id(entry.ref) in loaded else _export(entry)
+            for entry in entries
+        ]
+
+
+def identity(entry: Entry) -> tuple[int, str]:
+    """Tell entries of one target apart whatever their key is."""
+    return id(entry.ref), getattr(entry.handle, "local", "")
+
+
+def _entry(node: Node, state: State, slot: str | None) -> Entry:
+    if not internals.is_variable(node.trackable):
+        return Entry(state.key, node.path, state.spec, node.trackable, handle=state)
+    inner = internals.variable_in(node.trackable)
+    handle = inner.op if internals.is_symbolic(inner) else inner
+    name = getattr(node.trackable, "path", None) or _plain(state.key)
+    return Entry(state.key, name, state.spec, node.trackable, handle=handle, slot=slot)
+
+
+def _plain(key: str) -> str:
+    return key.removesuffix(VALUE)
+
+
+def _full(entry: Entry, known: Mapping[tuple[int, str], State]) -> str:
+    own = known[identity(entry)].key
+    return entry.key if ATTRIBUTES in entry.key else entry.key + own[own.index(ATTRIBUTES) :]
+
+
+def _attribute_keys(chosen: Sequence[tuple[Entry, State]]) -> dict[str, str]:
+    keys: dict[str, str] = {}
+    for entry, state in chosen:
+        key = entry.key.removesuffix(state.suffix)
+        if keys.setdefault(state.attribute_key, key) != key or key + state.suffix != entry.key:
+            raise SelectionError(
+                f"{state.key!r} and what belongs to it have to be renamed together",
+                found=entry.key,
+                advice='Rename the object: rename({"new/": "old/"}).',
+            )
+    return keys
+
+
+def _symbolic(entries: Sequence[Entry]) -> bool:
+    return any(hasattr(entry.handle, "outputs") for entry in entries)
+
+
+def _session() -> Target:
+    import tensorflow as tf
+
+    from tfpersist.tf import session
+
+    current = tf.compat.v1.get_default_session()
+    found = session.adapt(current) if current is not None else None
+    if found is None:
+        raise TargetError(
+            "these variables belong to a TF1 graph and have values in a session only",
+            advice="Call this inside of `with session.as_default():`, or pass the session itself.",
+        )
+    return found
+
+
+def _read(entries: Sequence[Entry]) -> list[np.ndarray[Any, Any]]:
+    import tensorflow as tf
+
+    values, empty = [], []
+    for entry in entries:
+        if not internals.is_variable(entry.ref):
+            values.append(_export(entry))
+            continue
+        variable: Any = entry.handle
+        try:
+            tensor = tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=variable.dtype)
+        except tf.errors.FailedPreconditionError:
+            empty.append(entry.name)
+            continue
+        values.append(internals.view(tensor))
+    if empty:
+        raise SaveError(
+            f"{len(empty)} variables have no value yet: {', '.join(empty)}",
+            advice="Assign them first, or leave them out with only().",
+        )
+    return values
+
+
+def _export(entry: Entry) -> np.ndarray[Any, Any]:
+    if entry.spec.dtype == "variant":
+        raise UnsupportedError(
+            "the state of a tf.data iterator has no form outside of TensorFlow",
+            where=entry.name,
+            advice="Save a Checkpoint without it, or leave it out with only().",
+        )
+    state: Any = entry.handle
+    if state.local == "py_state":
+        return _text(internals.serialized(entry.ref))
+    return internals.view(internals.export(entry.ref)[state.local])
+
+
+def _text(value: bytes) -> np.ndarray[Any, Any]:
+    texts = np.empty((), object)
+    texts[()] = value
+    return texts
+
+
+def _tensor(entry: Entry, value: np.ndarray[Any, Any]) -> Any:
+    import tensorflow as tf
+
+    dtype = entry.spec.dtype
+    if dtype.startswith(("qint", "quint")):
+        return tf.bitcast(tf.constant(value), tf.dtypes.as_dtype(dtype))
+    if dtype == "string":
+        return tf.constant(value.reshape(-1).tolist(), tf.string, shape=value.shape)
+    return tf.constant(value, tf.dtypes.as_dtype(dtype))
+
+
+def _assign_states(states: Iterable[tuple[Any, Mapping[str, Any]]]) -> None:
+    python = [(thing, given["py_state"]) for thing, given in states if "py_state" in given]
+    # The user's own code may refuse, so it goes first, and is taken back as a whole.
+    before = [(thing, internals.serialized(thing)) for thing, _ in python]
+    for at, (thing, value) in enumerate(python):
+        try:
+            thing.deserialize(value)
+        except Exception as error:
+            for earlier, state in before[:at]:
+                earlier.deserialize(state)
+            raise RestoreError(
+                f"a {type(thing).__name__} refuses the state it is given: {error}",
+                advice="Leave it out with only(), or make its deserialize() accept this state.",
+            ) from error
+    for thing, given in states:
+        if "py_state" not in given:
+            internals.restore_states(thing, given)
