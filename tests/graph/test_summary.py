@@ -1,0 +1,144 @@
+"""What a skeleton tells of a graph."""
+
+from __future__ import annotations
+
+import pytest
+
+from tfpersist.errors import NameNotFoundError
+from tfpersist.formats.graphdef import Graph, parse_text, split
+from tfpersist.formats.tensors import TensorSpec
+from tfpersist.graph import summary
+
+FLOAT = 'attr { key: "dtype" value { type: DT_FLOAT } }'
+T = 'attr { key: "T" value { type: DT_FLOAT } }'
+
+
+def const(name: str, shape: tuple[int, ...], dtype: str = "DT_FLOAT", value: str = "") -> str:
+    dims = " ".join(f"dim {{ size: {extent} }}" for extent in shape)
+    return (
+        f'node {{ name: "{name}" op: "Const" attr {{ key: "dtype" value {{ type: {dtype} }} }}'
+        f' attr {{ key: "value" value {{ tensor {{ dtype: {dtype} tensor_shape {{ {dims} }}'
+        f" {value} }} }} }} }}\n"
+    )
+
+
+def graph(*nodes: str, producer: int = 1000) -> Graph:
+    return parse_text(f"{' '.join(nodes)} versions {{ producer: {producer} }}".encode())
+
+
+def placeholder(name: str, shape: str) -> str:
+    return (
+        f'node {{ name: "{name}" op: "Placeholder" {FLOAT} '
+        f'attr {{ key: "shape" value {{ shape {{ {shape} }} }} }} }}\n'
+    )
+
+
+X = placeholder("x", "dim { size: -1 } dim { size: 3 }")
+SMALL = graph(
+    X,
+    const("w", (3, 4)),
+    const("axis", (), "DT_INT32", "int_val: 0"),
+    const("words", (2,), "DT_STRING", 'string_val: "ab" string_val: "cde"'),
+    f'node {{ name: "y" op: "MatMul" input: "x" input: "w" {T} }}',
+    'node { name: "check" op: "Assert" input: "y" attr { key: "T" value { list { } } } }',
+    f'node {{ name: "z" op: "Neg" input: "y" {T} }}',
+    'node { name: "done" op: "NoOp" input: "^z" }',
+    'node { name: "log" op: "ScalarSummary" input: "words" input: "y" }',
+)
+
+
+def test_inputs_and_outputs_are_listed_with_their_specs():
+    assert [str(ref) for ref in summary.inputs(SMALL)] == ["x:0 float32[?,3]"]
+    assert [str(ref) for ref in summary.outputs(SMALL)] == ["z:0 float32[...]"]
+
+
+def test_every_output_of_a_last_operation_is_listed():
+    split_up = graph(
+        X,
+        const("axis", (), "DT_INT32", "int_val: 0"),
+        f'node {{ name: "s" op: "Split" input: "axis" input: "x" {T} '
+        'attr { key: "num_split" value { i: 2 } } }',
+    )
+    assert [ref.name for ref in summary.outputs(split_up)] == ["s:0", "s:1"]
+
+
+def test_what_is_waited_for_is_no_output():
+    waiting = graph(
+        X,
+        f'node {{ name: "a" op: "Neg" input: "x" {T} }}',
+        f'node {{ name: "b" op: "Neg" input: "x" input: "^a" {T} }}',
+    )
+    assert [ref.name for ref in summary.outputs(waiting)] == ["b:0"]
+
+
+def test_an_op_that_nobody_knows_may_be_an_output():
+    odd = graph(X, 'node { name: "odd" op: "MyOwnOp" input: "x" }')
+    assert [str(ref) for ref in summary.outputs(odd)] == ["odd:0"]
+
+
+def test_leftovers_of_lowering_are_neither_inputs_nor_outputs():
+    left = graph(
+        X,
+        placeholder("f/unused_control_flow_input_3", ""),
+        f'node {{ name: "f/while/loop_body_control/_47" op: "Identity" input: "x" {T} }}',
+        f'node {{ name: "y" op: "Identity" input: "x" {T} }}',
+    )
+    assert [ref.name for ref in summary.inputs(left)] == ["x:0"]
+    assert [ref.name for ref in summary.outputs(left)] == ["y:0"]
+
+
+@pytest.mark.parametrize(("producer", "shape"), [(0, None), (21, None), (22, ()), (1000, ())])
+def test_a_scalar_placeholder_of_an_old_graph_has_an_unknown_shape(producer, shape):
+    old = graph(placeholder("x", ""), producer=producer)
+    assert summary.find(old, "x").spec == TensorSpec("float32", shape)
+    assert summary.inputs(old)[0].spec == TensorSpec("float32", shape)
+
+
+def test_a_wrong_name_gives_the_nearest():
+    with pytest.raises(NameNotFoundError, match="'words'"):
+        summary.find(SMALL, "word")
+
+
+def test_the_summary_counts():
+    about = summary.summarize(SMALL, "small.pb")
+    assert about.nodes == 9
+    assert about.operations["Const"] == 3
+    assert next(iter(about.operations)) == "Const"
+    assert about.parameters == 12
+    assert about.nbytes == 48 + 4 + 5
+    assert [c.name for c in about.constants] == ["w", "words", "axis"]
+    assert about.producer == 1000
+    assert str(about) == (
+        "small.pb\n"
+        "  nodes       9: Const 3, Placeholder 1, MatMul 1, Assert 1, Neg 1, NoOp 1, "
+        "ScalarSummary 1\n"
+        "  parameters  12 in 57 bytes of constants\n"
+        "  inputs      x:0 float32[?,3]\n"
+        "  outputs     z:0 float32[...]\n"
+        "  largest     w float32[3,4] 48 bytes\n"
+        "              words string[2] 5 bytes\n"
+        "              axis int32[] 4 bytes"
+    )
+
+
+def test_functions_and_large_constants_are_counted():
+    inner = const("inner", (5,))
+    library = (
+        f'library {{ function {{ signature {{ name: "f" }} {inner.replace("node {", "node_def {")}'
+        " } }"
+    )
+    big = graph(const("big", (1000,), value='tensor_content: "' + "a" * 4000 + '"'), library)
+    apart = split(big.proto.SerializeToString(), larger_than=1024)
+    assert set(apart.payloads) == {"big"}
+    about = summary.summarize(apart)
+    assert about.functions == ("f",)
+    assert about.parameters == 1005
+    assert [(c.name, c.nbytes) for c in about.constants] == [("big", 4000), ("f/inner", 20)]
+    assert about.operations == {"Const": 2}
+
+
+def test_a_graph_of_absurd_shapes_is_described_at_once():
+    absurd = graph(const("w", (2**40, 2**40)), const("v", (-5, 3)))
+    about = summary.summarize(absurd)
+    assert about.parameters == 2**80
+    assert about.constants[0].spec.shape == (2**40, 2**40)
