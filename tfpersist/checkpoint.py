@@ -1,0 +1,207 @@
+"""A saved checkpoint as a mapping from names to arrays, read without TensorFlow."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from tfpersist import listing
+from tfpersist.contents import Bundle, V1Files, open_contents
+from tfpersist.difference import Difference, compare
+from tfpersist.errors import NameNotFoundError, TFPersistError, did_you_mean
+from tfpersist.formats import schema
+from tfpersist.formats.tensors import Payload, TensorSpec
+from tfpersist.locate import locate
+from tfpersist.sidecar import Sidecar
+from tfpersist.storage import Storage
+from tfpersist.verification import Verification, verify
+
+OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
+
+
+class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
+    """One checkpoint; its tensors by name.
+
+    Nothing but names is read before it is asked for. On a disk the arrays are read-only views on
+    the mapped files: they stay valid, and what they are, when the checkpoint is replaced or
+    removed. Each is compared with its checksum when it is first read.
+
+    Args:
+        path: anything that names a checkpoint: a prefix, a directory (its newest; a SavedModel),
+            the path of any of its files or of a `checkpoint` state file, a V1 file, shard or
+            pattern, a URL.
+        storage: the directory that `path` is a name in; None to take it from `path`.
+
+    Raises:
+        CheckpointNotFoundError: nothing there is a checkpoint; the message names those near.
+        CorruptionError: it lacks a data file.
+        StorageError: the directory cannot be read.
+
+    Example:
+        >>> import numpy as np
+        >>> from tfpersist.checkpoint_writer import write_checkpoint
+        >>> from tfpersist.formats.bundle_writer import Item
+        >>> from tfpersist.formats.tensors import payload_of
+        >>> from tfpersist.storage import open_storage
+        >>> items = [Item("v1", payload_of(np.float32([1, 2])))]
+        >>> write_checkpoint(open_storage("memory://doc/read"), "model.ckpt-7", items)
+        >>> checkpoint = Checkpoint("memory://doc/read")
+        >>> checkpoint
+        <Checkpoint 'memory://doc/read/model.ckpt-7': 1 tensor, 8 bytes>
+        >>> checkpoint["v1"], checkpoint.step
+        (array([1., 2.], dtype=float32), 7)
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, storage: Storage | None = None) -> None:
+        self._located = locate(path, storage)
+
+    @cached_property
+    def _contents(self) -> Bundle | V1Files:
+        return open_contents(self._located.storage, self._located.files)
+
+    @cached_property
+    def _sidecar(self) -> Sidecar | None:
+        return listing.read_sidecar(self._located.storage, self._located.files)
+
+    @property
+    def storage(self) -> Storage:
+        """The directory it lies in."""
+        return self._located.storage
+
+    @property
+    def name(self) -> str:
+        """The last part of its prefix, such as "model.ckpt-1000"."""
+        return self._located.files.prefix
+
+    @property
+    def prefix(self) -> str:
+        """Directory and name, as `tf.train.load_checkpoint` and `Saver.restore` take it."""
+        return self._located.path
+
+    @property
+    def step(self) -> int | None:
+        """The training step: the number at the end of its name, else the one saved with it."""
+        step = self._located.files.step
+        return self._sidecar.step if step is None and self._sidecar else step
+
+    @property
+    def created(self) -> float | None:
+        """When it was saved, in seconds since 1970; None where that was not noted."""
+        return None if self._sidecar is None else self._sidecar.created
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """What was measured at its step, by name; empty where nothing was noted."""
+        return MappingProxyType({}) if self._sidecar is None else self._sidecar.metrics
+
+    @property
+    def specs(self) -> Mapping[str, TensorSpec]:
+        """Data type and shape of every tensor, sorted by name."""
+        return self._contents.specs
+
+    @cached_property
+    def object_graph(self) -> schema.Message | None:
+        """The TrackableObjectGraph of an object-based checkpoint; None in one that has none."""
+        spec = self.specs.get(OBJECT_GRAPH_KEY)
+        if spec is None or spec.dtype != "string" or spec.shape != ():
+            return None
+        return schema.parse(
+            schema.TrackableObjectGraph,
+            self[OBJECT_GRAPH_KEY].item(),
+            file=f"{self.prefix}, tensor {OBJECT_GRAPH_KEY}",
+        )
+
+    @cached_property
+    def meta(self) -> schema.Message | None:
+        """The MetaGraphDef of its `.meta` file; None where there is none."""
+        from tfpersist.formats import graphdef
+
+        name = self._located.files.meta
+        if name is None:
+            return None
+        return graphdef.parse_meta(self.storage.read(name), f"{self.storage.location}/{name}")
+
+    def payload(self, key: str) -> Payload:
+        """Give a tensor that is read, and compared with its checksum, when it is loaded.
+
+        Args:
+            key: its name.
+
+        Returns:
+            The payload.
+
+        Raises:
+            NameNotFoundError: there is no such tensor.
+        """
+        spec = self.specs.get(key)
+        if spec is None:
+            raise NameNotFoundError(
+                f"there is no tensor {key!r}",
+                where=self.prefix,
+                advice=did_you_mean(str(key), self.specs),
+            )
+        contents = self._contents
+        return Payload(spec, lambda: contents.read(key))
+
+    def verify(self) -> Verification:
+        """Read every byte again and compare it with its checksum.
+
+        Returns:
+            What was found, tensor by tensor; `.ok` tells whether all is well.
+
+        Example:
+            >>> import numpy as np, tfpersist as tfp
+            >>> store = tfp.ModelStore("memory://doc/verify")
+            >>> store.save({"v1": np.float32([1, 2])}, step=7).verify().ok
+            True
+        """
+        return verify(self._located)
+
+    def diff(self, other: Mapping[str, np.ndarray[Any, Any]]) -> Difference:
+        """Say how another checkpoint differs from this one.
+
+        Args:
+            other: the other; any mapping from names to arrays will do.
+
+        Returns:
+            What it has more, what it lacks, what is of another type or shape, what has changed.
+
+        Example:
+            >>> import numpy as np, tfpersist as tfp
+            >>> store = tfp.ModelStore("memory://doc/diff")
+            >>> one = store.save({"v1": np.float32([1, 2])}, step=1)
+            >>> two = store.save({"v1": np.float32([1, 4])}, step=2)
+            >>> one.diff(two).changed["v1"]
+            2.0
+        """
+        return compare(self, other)
+
+    def __getitem__(self, key: str) -> np.ndarray[Any, Any]:
+        return self.payload(key).load()
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.specs
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.specs)
+
+    def __len__(self) -> int:
+        return len(self.specs)
+
+    # Mapping compares all values, which arrays do not answer with one truth: see diff().
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        try:
+            specs = self.specs
+        except TFPersistError as error:
+            return f"<Checkpoint {self.prefix!r}: {error}>"
+        count = "1 tensor" if len(specs) == 1 else f"{len(specs)} tensors"
+        size = listing.readable(sum(spec.nbytes or 0 for spec in specs.values()))
+        return f"<Checkpoint {self.prefix!r}: {count}, {size}>"

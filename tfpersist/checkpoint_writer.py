@@ -1,0 +1,139 @@
+"""Write a checkpoint: data shard, meta graph, sidecar and index in one publication, then the state.
+
+The index is the commit marker: it appears last, when everything that it speaks of is in place. What
+a replaced checkpoint had more (shards, a meta graph) goes in the same step. The `checkpoint` state
+file follows in a step of its own, since losing it loses nothing: the directory is the truth.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+
+from tfpersist import listing, sidecar
+from tfpersist.errors import SaveError, StorageError
+from tfpersist.formats import bundle, state
+from tfpersist.formats.bundle_writer import Item, write_bundle
+from tfpersist.storage import Storage
+
+ALIGNMENT = 64
+
+
+def write_checkpoint(
+    storage: Storage,
+    prefix: str,
+    items: Sequence[Item],
+    *,
+    meta: bytes | None = None,
+    step: int | None = None,
+    metrics: Mapping[str, float] | None = None,
+    state: bool = True,
+    durable: bool = True,
+    alignment: int = ALIGNMENT,
+) -> None:
+    """Write a checkpoint, all of it or nothing.
+
+    Args:
+        storage: where to.
+        prefix: its name, without a directory; a checkpoint of this name is replaced.
+        items: the tensors, in the order of their bytes in the file.
+        meta: the bytes of its `.meta`; None for none.
+        step: the training step, for the sidecar.
+        metrics: what was measured, for the sidecar.
+        state: whether to name it the latest in the `checkpoint` state file.
+        durable: wait until it would survive a power loss.
+        alignment: every tensor starts at a multiple of this many bytes; 1 is what TensorFlow does.
+
+    Raises:
+        SaveError: the name, the tensors or the metrics are no good; nothing was written.
+        StorageError: it could not be written, and nothing is left of it; or it was written and the
+            state file could not be, as the message then says.
+
+    Example:
+        >>> import numpy as np
+        >>> from tfpersist.formats.tensors import payload_of
+        >>> from tfpersist.storage import open_storage
+        >>> storage = open_storage("memory://doc/write")
+        >>> write_checkpoint(storage, "m-1", [Item("v", payload_of(np.zeros(3)))], step=1)
+        >>> sorted(storage.names())
+        ['checkpoint', 'm-1.data-00000-of-00001', 'm-1.index', 'm-1.tfpersist.json']
+    """
+    _check_prefix(prefix)
+    measured = sidecar.measured(metrics)
+    found = listing.checkpoints(storage)
+    dates = listing.dated(storage, found)
+    dates.pop(prefix, None)
+    created = time.time()
+    newest = max(dates.values(), default=0.0)
+    if created <= newest < math.inf:
+        # The newest stays the newest where the clock went back.
+        created = math.nextafter(newest, math.inf)
+    facts = sidecar.Sidecar(created, step, measured)
+    kept = {
+        bundle.shard_name(prefix, 0, 1),
+        prefix + listing.INDEX,
+        prefix + sidecar.SUFFIX,
+        *([prefix + listing.META] if meta is not None else []),
+    }
+    with storage.publish(durable=durable) as publication:
+        index = write_bundle(
+            items, publication.create(bundle.shard_name(prefix, 0, 1)), alignment=alignment
+        )
+        if meta is not None:
+            publication.create(prefix + listing.META).write(meta)
+        publication.create(prefix + sidecar.SUFFIX).write(facts.encode())
+        publication.create(prefix + listing.INDEX).write(index)
+        for name in listing.belonging(prefix, storage.names()) - kept:
+            publication.discard(name)
+    if state:
+        _update_state(storage, {**dates, prefix: created}, prefix, durable=durable)
+
+
+def write_state(storage: Storage, dates: Mapping[str, float], *, durable: bool = True) -> None:
+    """Write the `checkpoint` state file, which `tf.train.latest_checkpoint` reads.
+
+    Args:
+        storage: the directory.
+        dates: the checkpoints in it, oldest first, as `listing.dated` gives them.
+        durable: wait until it would survive a power loss.
+
+    Raises:
+        StorageError: it could not be written; what it said before still stands.
+    """
+    if not dates:
+        storage.remove([listing.STATE_FILE])
+        return
+    old = listing.read_state(storage)
+    preserved = old.last_preserved if old is not None else 0.0
+    prefixes = tuple(dates)
+    content = state.State(prefixes[-1], prefixes, tuple(dates.values()), preserved)
+    with storage.publish(durable=durable) as publication:
+        publication.create(listing.STATE_FILE).write(state.format_state(content))
+
+
+def _update_state(
+    storage: Storage, dates: Mapping[str, float], prefix: str, *, durable: bool
+) -> None:
+    try:
+        found = listing.checkpoints(storage)
+        if found.keys() != dates.keys():
+            dates = listing.dated(storage, found)
+        write_state(storage, dates, durable=durable)
+    except StorageError as error:
+        raise StorageError(
+            f"the checkpoint {prefix!r} is saved and whole, but the state file is not up to date: "
+            f"{error}",
+            where=f"{storage.location}/{listing.STATE_FILE}",
+            advice="tfpersist finds the checkpoint all the same; TensorFlow finds it by its prefix",
+        ) from error
+
+
+def _check_prefix(prefix: str) -> None:
+    taken = prefix == listing.STATE_FILE or prefix.startswith(".tfpersist-")
+    if prefix in {"", ".", ".."} or "/" in prefix or "\0" in prefix or taken:
+        raise SaveError(
+            "a checkpoint cannot have this name",
+            expected="a name without '/', such as 'model.ckpt'",
+            found=repr(prefix),
+        )

@@ -1,0 +1,157 @@
+"""An opened checkpoint of either format: what each tensor is, and its elements on request."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Protocol
+
+import attrs
+import numpy as np
+
+from tfpersist.errors import CorruptionError, StorageError
+from tfpersist.formats import bundle, v1
+from tfpersist.formats.tensors import TensorSpec
+from tfpersist.listing import Files
+from tfpersist.storage import Storage
+
+# How often a checkpoint that is replaced while it is being opened is opened anew.
+_TRIES = 20
+
+
+class Contents(Protocol):
+    """What both formats give."""
+
+    @property
+    def specs(self) -> Mapping[str, TensorSpec]:
+        """Data type and shape of every tensor, sorted by name."""
+
+    def read(self, key: str) -> np.ndarray[Any, Any]:
+        """The elements of a tensor, checked against their checksum when first read."""
+
+
+@attrs.frozen(eq=False)
+class Bundle:
+    """A checkpoint of the V2 format.
+
+    Args:
+        index: its index.
+        storage: where its shards are read from.
+        shard_names: the data files, by number.
+        shards: those that are mapped or in memory already.
+    """
+
+    index: bundle.Index
+    storage: Storage
+    shard_names: tuple[str, ...]
+    shards: dict[int, memoryview]
+    _checked: set[str] = attrs.field(factory=set, init=False)
+    _specs: dict[str, TensorSpec] = attrs.field(init=False)
+
+    @_specs.default
+    def _list(self) -> dict[str, TensorSpec]:
+        return {key: entry.spec for key, entry in self.index.entries.items()}
+
+    @property
+    def specs(self) -> Mapping[str, TensorSpec]:
+        return MappingProxyType(self._specs)
+
+    def read(self, key: str) -> np.ndarray[Any, Any]:
+        array = bundle.read_tensor(self.index, key, self.shard, verify=key not in self._checked)
+        self._checked.add(key)
+        return array
+
+    def shard(self, number: int) -> tuple[memoryview, str]:
+        """A data file and its name."""
+        name = self.shard_names[number]
+        if number not in self.shards:
+            self.shards[number] = self.storage.read(name)
+        return self.shards[number], f"{self.storage.location}/{name}"
+
+
+@attrs.frozen(eq=False)
+class V1Files:
+    """A checkpoint of the V1 format.
+
+    Args:
+        index: the lists of all its files, merged.
+    """
+
+    index: v1.V1Index
+
+    @property
+    def specs(self) -> Mapping[str, TensorSpec]:
+        return {key: entry.spec for key, entry in self.index.entries.items()}
+
+    def read(self, key: str) -> np.ndarray[Any, Any]:
+        return v1.read_tensor(self.index, key)
+
+
+def open_contents(storage: Storage, files: Files) -> Bundle | V1Files:
+    """Open a checkpoint.
+
+    Args:
+        storage: where it is.
+        files: its files.
+
+    Returns:
+        Its contents; where the storage maps, they stay what they are even if the checkpoint is
+        replaced or removed.
+
+    Raises:
+        CorruptionError: a file is damaged, or a shard is missing.
+        StorageError: a file cannot be read.
+    """
+    if files.missing:
+        raise missing(storage, files.missing[0])
+    if files.index is None:
+        parts = [v1.read_v1(storage.read(n), f"{storage.location}/{n}") for n in files.shards]
+        return V1Files(parts[0] if len(parts) == 1 else v1.merge(parts))
+    for _ in range(_TRIES):
+        encoded = bytes(storage.read(files.index))
+        index = bundle.read_index(memoryview(encoded), f"{storage.location}/{files.index}")
+        try:
+            opened = _open_shards(storage, files.prefix, index)
+            problem = None
+        except CorruptionError as error:
+            problem = error
+        # Index and shards belong together if the index was the same before and after.
+        if bytes(storage.read(files.index)) == encoded:
+            if problem is not None:
+                raise problem
+            return opened
+    raise StorageError(
+        "the checkpoint is being replaced faster than it can be opened",
+        where=f"{storage.location}/{files.prefix}",
+        advice="Let its writer finish, then open it again",
+    )
+
+
+def missing(storage: Storage, name: str) -> CorruptionError:
+    """The error for a data file that is not there."""
+    return CorruptionError(
+        "this data file of the checkpoint is missing",
+        file=f"{storage.location}/{name}",
+        advice="Copy it from where the checkpoint was saved, or use another checkpoint.",
+    )
+
+
+def _open_shards(storage: Storage, prefix: str, index: bundle.Index) -> Bundle:
+    names: list[str] = []
+    sizes: dict[int, int] = {}
+    shards: dict[int, memoryview] = {}
+    for number in range(max(index.num_shards, 1)):
+        names.append(bundle.shard_name(prefix, number, max(index.num_shards, 1)))
+        try:
+            if storage.maps:
+                shards[number] = storage.read(names[number])
+                sizes[number] = len(shards[number])
+            else:
+                sizes[number] = storage.size(names[number])
+        except StorageError as error:
+            if error.errno == errno.ENOENT:
+                raise missing(storage, names[number]) from error
+            raise
+    bundle.check_ranges(index, sizes, index.file)
+    return Bundle(index, storage, tuple(names), shards)

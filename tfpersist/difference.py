@@ -1,0 +1,146 @@
+"""How two checkpoints differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import attrs
+import ml_dtypes  # noqa: F401  (lets numpy convert bfloat16 and its kin)
+import numpy as np
+
+from tfpersist.formats.tensors import TensorSpec, spec_of
+
+_SHOWN = 20
+_CHUNK = 1 << 18
+
+
+@attrs.frozen
+class Difference:
+    """What the second of two checkpoints has other than the first.
+
+    Args:
+        added: tensors that only the second has.
+        removed: tensors that only the first has.
+        respecced: data type and shape in the first and in the second, where these differ.
+        changed: the largest absolute difference of a tensor whose elements differ; None for strings
+            and booleans, not-a-number where only one of two elements is a number.
+        same: how many tensors are equal, bit for bit.
+
+    Example:
+        >>> print(Difference(("b",), (), {}, {"a": 0.5}, 3))
+        3 tensors are equal, 1 added, 1 changed
+          + b
+          ~ a  by up to 0.5
+    """
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    respecced: Mapping[str, tuple[TensorSpec, TensorSpec]]
+    changed: Mapping[str, float | None]
+    same: int
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.removed or self.respecced or self.changed)
+
+    def __str__(self) -> str:
+        counts = {
+            "added": len(self.added),
+            "removed": len(self.removed),
+            "of another type or shape": len(self.respecced),
+            "changed": len(self.changed),
+        }
+        head = [f"{self.same} tensors are equal"]
+        head += [f"{count} {what}" for what, count in counts.items() if count]
+        groups = (
+            [f"  + {key}" for key in self.added],
+            [f"  - {key}" for key in self.removed],
+            [f"  ≠ {key}  {one} → {other}" for key, (one, other) in self.respecced.items()],
+            [
+                f"  ~ {key}" if most is None else f"  ~ {key}  by up to {most:.6g}"
+                for key, most in self.changed.items()
+            ],
+        )
+        lines = [line for group in groups for line in _shortened(group)]
+        return "\n".join([", ".join(head), *lines])
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    more = len(lines) - _SHOWN
+    return [*lines[:_SHOWN], f"  … and {more} more"] if more > 0 else lines
+
+
+def compare(
+    one: Mapping[str, np.ndarray[Any, Any]], other: Mapping[str, np.ndarray[Any, Any]]
+) -> Difference:
+    """Compare two checkpoints, one tensor at a time.
+
+    Args:
+        one: the first.
+        other: the second.
+
+    Returns:
+        How the second differs.
+
+    Example:
+        >>> compare({"a": np.zeros(2)}, {"a": np.float64([0, 3])}).changed["a"]
+        3.0
+    """
+    respecced, changed, same = {}, {}, 0
+    for key in sorted(one.keys() & other.keys()):
+        specs = _spec(one, key), _spec(other, key)
+        if specs[0] != specs[1]:
+            respecced[key] = specs
+            continue
+        left, right = np.asarray(one[key]), np.asarray(other[key])
+        if _equal(left, right):
+            same += 1
+        else:
+            changed[key] = _most(left, right)
+    return Difference(
+        tuple(sorted(other.keys() - one.keys())),
+        tuple(sorted(one.keys() - other.keys())),
+        MappingProxyType(respecced),
+        MappingProxyType(changed),
+        same,
+    )
+
+
+def _spec(mapping: Mapping[str, np.ndarray[Any, Any]], key: str) -> TensorSpec:
+    specs: Mapping[str, TensorSpec] = getattr(mapping, "specs", {})
+    return specs[key] if key in specs else spec_of(np.asarray(mapping[key]))
+
+
+def _pieces(
+    left: np.ndarray[Any, Any], right: np.ndarray[Any, Any]
+) -> Iterator[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+    one, other = left.reshape(-1), right.reshape(-1)
+    for at in range(0, one.size, _CHUNK):
+        yield one[at : at + _CHUNK], other[at : at + _CHUNK]
+
+
+def _equal(left: np.ndarray[Any, Any], right: np.ndarray[Any, Any]) -> bool:
+    if left.dtype.kind in "OSU":
+        return bool((left == right).all())
+    return all(
+        bool((one.view(np.uint8) == other.view(np.uint8)).all())
+        for one, other in _pieces(left, right)
+    )
+
+
+def _most(left: np.ndarray[Any, Any], right: np.ndarray[Any, Any]) -> float | None:
+    if left.dtype.kind in "OSUb":
+        return None
+    wide = np.complex128 if left.dtype.kind == "c" else np.float64
+    most = 0.0
+    with np.errstate(invalid="ignore", over="ignore"):
+        for one, other in _pieces(left, right):
+            a, b = one.astype(wide), other.astype(wide)
+            gap = np.abs(a - b)
+            # Equal infinities and two that are both no number do not differ.
+            gap[(a == b) | (np.isnan(a) & np.isnan(b))] = 0
+            most = max(most, float(gap.max())) if not np.isnan(gap).any() else float("nan")
+            if np.isnan(most):
+                break
+    return most

@@ -1,0 +1,91 @@
+"""The small file beside a checkpoint with the facts that TensorFlow's own files have no place for.
+
+`<prefix>.tfpersist.json` may be lost, or be unreadable, without harm to the checkpoint.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import attrs
+
+from tfpersist.errors import SaveError
+
+SUFFIX = ".tfpersist.json"
+
+
+@attrs.frozen
+class Sidecar:
+    """What is known of a checkpoint besides its tensors.
+
+    Args:
+        created: when it was saved, in seconds since 1970.
+        step: the training step; None where none was given.
+        metrics: what was measured at that step, by name.
+    """
+
+    created: float
+    step: int | None = None
+    metrics: Mapping[str, float] = MappingProxyType({})
+
+    def encode(self) -> bytes:
+        """Give the bytes of the file."""
+        facts = {
+            "created": self.created,
+            "step": self.step,
+            "metrics": dict(self.metrics),
+            "tfpersist": _version(),
+        }
+        return json.dumps(facts, indent=1).encode() + b"\n"
+
+
+def decode(data: bytes | memoryview) -> Sidecar | None:
+    """Read a sidecar; None where the bytes are none.
+
+    Example:
+        >>> decode(Sidecar(1.5, 7, {"loss": 0.25}).encode()).metrics["loss"], decode(b"{")
+        (0.25, None)
+    """
+    try:
+        facts = json.loads(bytes(data))
+        created = float(facts["created"])
+        step = None if facts.get("step") is None else int(facts["step"])
+        measured = {str(name): float(value) for name, value in facts.get("metrics", {}).items()}
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        return None
+    if not math.isfinite(created):
+        return None
+    return Sidecar(created, step, MappingProxyType(measured))
+
+
+def measured(metrics: Mapping[str, float] | None) -> Mapping[str, float]:
+    """Take the metrics that a user gave as plain floats.
+
+    Raises:
+        SaveError: one of them is no number.
+    """
+    values = {}
+    for name, value in (metrics or {}).items():
+        try:
+            values[str(name)] = float(value)
+        except (TypeError, ValueError) as error:
+            raise SaveError(
+                f"the metric {name!r} is no number",
+                expected="something that float() takes",
+                found=repr(value),
+            ) from error
+    return MappingProxyType(values)
+
+
+@functools.cache
+def _version() -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version("tfpersist")
+    except metadata.PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,144 @@
+"""Whether a checkpoint is sound: every byte of every file of it, read again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import attrs
+import numpy as np
+
+from tfpersist.contents import Bundle, open_contents
+from tfpersist.errors import CorruptionError, StorageError, UnsupportedError
+from tfpersist.listing import readable
+from tfpersist.locate import Located
+
+_SHOWN = 20
+_CHUNK = 1 << 20
+
+
+@attrs.frozen
+class Flaw:
+    """One thing that is wrong.
+
+    Args:
+        what: the tensor or file.
+        problem: what is wrong with it.
+    """
+
+    what: str
+    problem: str
+
+
+@attrs.frozen
+class Verification:
+    """What the reading of all bytes found.
+
+    Args:
+        prefix: the checkpoint.
+        tensors: how many tensors are sound.
+        size: how many bytes were read, the index included.
+        flaws: what is wrong.
+        unchecked: the tensors whose type means nothing outside of TensorFlow.
+
+    Example:
+        >>> print(Verification("m-1", 2, 800, (Flaw("v", "the checksum does not match"),)))
+        m-1: DAMAGED, 1 flaw; 2 tensors are sound (800 bytes read)
+          v  the checksum does not match
+    """
+
+    prefix: str
+    tensors: int
+    size: int
+    flaws: tuple[Flaw, ...] = ()
+    unchecked: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.flaws
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def __str__(self) -> str:
+        sound = f"{self.tensors} tensors are sound ({readable(self.size)} read)"
+        if self.ok:
+            head = f"{self.prefix}: ok; {sound}"
+        else:
+            flaws = "1 flaw" if len(self.flaws) == 1 else f"{len(self.flaws)} flaws"
+            head = f"{self.prefix}: DAMAGED, {flaws}; {sound}"
+        width = max((len(flaw.what) for flaw in self.flaws[:_SHOWN]), default=0)
+        lines = [f"  {flaw.what:{width}}  {flaw.problem}" for flaw in self.flaws[:_SHOWN]]
+        if len(self.flaws) > _SHOWN:
+            lines.append(f"  … and {len(self.flaws) - _SHOWN} more")
+        if self.unchecked:
+            lines.append("  not checked: " + ", ".join(self.unchecked))
+        return "\n".join([head, *lines])
+
+
+def verify(located: Located) -> Verification:
+    """Read every byte of a checkpoint.
+
+    Args:
+        located: the checkpoint.
+
+    Returns:
+        What was found; damage is told in it, not raised.
+
+    Raises:
+        StorageError: a file cannot be read at all.
+    """
+    storage, files = located.storage, located.files
+    try:
+        contents = open_contents(storage, files)
+    except CorruptionError as error:
+        return Verification(located.path, 0, 0, (Flaw(error.file, str(error)),))
+    flaws, unchecked, sound = [], [], 0
+    for key in contents.specs:
+        try:
+            contents.read(key)
+            sound += 1
+        except CorruptionError as error:
+            flaws.append(Flaw(key, str(error)))
+        except UnsupportedError:
+            unchecked.append(key)
+    if isinstance(contents, Bundle):
+        flaws += _strays(contents)
+        read = (files.index, *contents.shard_names)
+    else:
+        read = (None, *files.shards)
+    size = 0
+    for name in read:
+        if name is not None:
+            size += storage.size(name)
+    return Verification(located.path, sound, size, tuple(flaws), tuple(unchecked))
+
+
+def _strays(contents: Bundle) -> Iterator[Flaw]:
+    """Bytes of the shards that belong to no tensor; alignment may put zeros there."""
+    whole = [entry for entry in contents.index.entries.values() if not entry.slices]
+    for number in range(len(contents.shard_names)):
+        try:
+            data, file = contents.shard(number)
+        except StorageError as error:
+            yield Flaw(contents.shard_names[number], str(error))
+            continue
+        spans = sorted(
+            (entry.offset, entry.offset + entry.size)
+            for entry in [*whole, *contents.index.parts.values()]
+            if entry.shard == number and entry.size
+        )
+        end = 0
+        for start, stop in [*spans, (len(data), len(data))]:
+            if start > end and not _is_zero(data[end:start]):
+                yield Flaw(file, f"the {start - end} bytes at {end} belong to no tensor")
+            end = max(end, stop)
+        filled = max((stop for _, stop in spans), default=0)
+        # Padding ends at a multiple of a power of two that is larger than the padding itself.
+        if len(data) % (1 << (len(data) - filled).bit_length()) and len(data) > filled:
+            yield Flaw(file, f"{len(data) - filled} bytes too long")
+
+
+def _is_zero(data: memoryview) -> bool:
+    flat = np.frombuffer(data, np.uint8)
+    return not any(flat[at : at + _CHUNK].any() for at in range(0, flat.size, _CHUNK))
