@@ -33,9 +33,8 @@ def lowest(requirements: list[str]) -> list[str]:
 def test_wheel(session: nox.Session, *pins: str) -> None:
     """Build the wheel, install it, and run the tests where the source tree cannot be imported."""
     with tempfile.TemporaryDirectory(prefix="tfpersist-tests-") as folder:
-        session.run_install(
-            *("python", "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, str(HERE))
-        )
+        build = ["python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder]
+        session.run_install(*build, str(HERE))
         outside = pathlib.Path(folder)
         (wheel,) = map(str, outside.glob("*.whl"))
         session.install(wheel, *pins, *group("test"))
