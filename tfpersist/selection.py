@@ -129,7 +129,7 @@ class Plan:
         return not (self.missing or self.mismatched)
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Selection:
     """Which variables, under which keys.
 

@@ -53,6 +53,10 @@ class NamedTarget:
             Entry(keys.get(name, name), name, _spec(value), value) for name, value in self.members
         ]
 
+    def entries_by_name(self, specs: Mapping[str, TensorSpec]) -> Sequence[Entry]:
+        """List the members; they go by their names anyway."""
+        return self.entries()
+
     def capture(self, entries: Sequence[Entry]) -> Captured:
         """Take the values as they are now."""
         return Captured(

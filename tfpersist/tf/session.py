@@ -11,7 +11,7 @@ import numpy as np
 from tfpersist.errors import RestoreError, SaveError, SelectionError, TargetError
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.schema import Message
-from tfpersist.formats.tensors import payload_of
+from tfpersist.formats.tensors import TensorSpec, payload_of
 from tfpersist.selection import Entry
 from tfpersist.tf import execute, graph_state, meta_graph
 from tfpersist.tf.graph_state import Write
@@ -62,6 +62,10 @@ class SessionTarget:
                 if known != attribute.checkpoint_key:
                     keys[attribute.full_name] = None
         return [entry.under(keys.get(entry.key) or entry.key) for entry in entries]
+
+    def entries_by_name(self, specs: Mapping[str, TensorSpec]) -> Sequence[Entry]:
+        """List the variables and tables; they go by their names anyway."""
+        return self.entries()
 
     def capture(self, entries: Sequence[Entry]) -> Captured:
         """Fetch all values in one run, through reads that the graph has."""
@@ -280,6 +284,7 @@ def _private(value: np.ndarray[Any, Any], entry: Entry) -> np.ndarray[Any, Any]:
         return value
     room = np.empty(value.nbytes + _ALIGNMENT, np.uint8)
     start = -room.ctypes.data % _ALIGNMENT
-    copy = room[start : start + value.nbytes].view(value.dtype).reshape(value.shape)
+    copy: np.ndarray[Any, Any] = room[start : start + value.nbytes].view(value.dtype)
+    copy = copy.reshape(value.shape)
     copy[...] = value
     return copy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import operator
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -13,6 +14,7 @@ import numpy as np
 from tfpersist.errors import TargetError
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.schema import Message
+from tfpersist.formats.tensors import TensorSpec
 from tfpersist.selection import Entry
 
 
@@ -41,6 +43,13 @@ class Target(Protocol):
         Args:
             object_graph: the TrackableObjectGraph of the checkpoint about to be restored, None for
                 a save or a checkpoint by names. Keys are given as that checkpoint calls them.
+        """
+
+    def entries_by_name(self, specs: Mapping[str, TensorSpec]) -> Sequence[Entry]:
+        """List the variables, keyed as a checkpoint by names calls them.
+
+        Args:
+            specs: what that checkpoint holds.
         """
 
     def capture(self, entries: Sequence[Entry]) -> Captured:
@@ -77,6 +86,43 @@ class Target(Protocol):
         Raises:
             SelectionError: this target has no averages of that kind.
         """
+
+
+def step_of(step: Any, target: Target) -> int:
+    """Read a training step.
+
+    Args:
+        step: a number, an eager variable or tensor, or one of the graph of `target`.
+        target: what is saved.
+
+    Returns:
+        The number.
+
+    Raises:
+        TargetError: it is none.
+
+    Example:
+        >>> step_of(np.int64(7), adapt({"a": np.zeros(2)}))
+        7
+    """
+    value = step
+    if not isinstance(value, (int, np.integer)):
+        try:
+            value = step.numpy()
+        except (AttributeError, NotImplementedError):
+            value_of = getattr(target, "value_of", lambda other: other)
+            value = value_of(step)
+    try:
+        number = operator.index(value)
+    except TypeError as error:
+        raise TargetError(
+            "the step is no whole number",
+            expected="an int, or a variable or tensor that holds one",
+            found=repr(step),
+        ) from error
+    if number < 0:
+        raise TargetError("the step is negative", expected="0 or more", found=number)
+    return number
 
 
 def adapt(target: object) -> Target:

@@ -1,0 +1,382 @@
+"""A directory of checkpoints to save models into and restore them from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+
+from tfpersist import listing
+from tfpersist.checkpoint import Checkpoint
+from tfpersist.checkpoint_writer import write_checkpoint
+from tfpersist.errors import (
+    CheckpointNotFoundError,
+    CorruptionError,
+    RestoreError,
+    TargetError,
+    TFPersistError,
+)
+from tfpersist.formats.bundle_writer import Item
+from tfpersist.formats.tensors import payload_of
+from tfpersist.report import RestoreReport, Skipped, report_on
+from tfpersist.selection import OBJECT_GRAPH_KEY, Entry, Plan, Selection
+from tfpersist.storage import Storage, open_storage
+from tfpersist.tf.target import Target, adapt, step_of
+
+if TYPE_CHECKING:
+    from tfpersist.tf.graph_model import GraphModel, ScopedTarget
+
+_Values = list[tuple[Entry, "np.ndarray[Any, Any]"]]
+
+
+@attrs.frozen(eq=False, slots=False)
+class ModelStore:
+    """A directory of checkpoints, in the format of `tf.compat.v1.train.Saver`.
+
+    The steps `only`, `rename`, `averages` and `at` give a changed copy and do nothing else.
+
+    Args:
+        location: a directory, made at the first save; or memory://name, or another URL.
+        name: what checkpoints are called here; "-" and the step follow it.
+        durable: a save waits until it would survive a power loss.
+        selection: what the steps have chosen so far.
+        step: the checkpoint that `at` has chosen; None for the newest.
+
+    Example:
+        >>> import numpy as np
+        >>> store = ModelStore("memory://doc/store")
+        >>> store.save({"v1": np.float32([1, 2])}, step=7).step
+        7
+        >>> v1 = np.zeros(2, np.float32)
+        >>> print(store.restore({"v1": v1}))
+        memory://doc/store/model.ckpt-7: 1 variable restored
+          restored  v1  float32[2]
+        >>> v1
+        array([1., 2.], dtype=float32)
+    """
+
+    location: str | os.PathLike[str]
+    name: str = attrs.field(default="model.ckpt", kw_only=True)
+    durable: bool = attrs.field(default=True, kw_only=True)
+    selection: Selection = attrs.field(factory=Selection, kw_only=True, repr=False)
+    step: int | None = attrs.field(default=None, kw_only=True)
+
+    def only(self, choice: object) -> ModelStore:
+        """Take only some variables.
+
+        Args:
+            choice: a list of variables, names and patterns such as "conv1/*"; or a dict
+                {key in the checkpoint: variable or name}.
+
+        Returns:
+            A store that saves and restores only these.
+
+        Example:
+            >>> import numpy as np
+            >>> store = ModelStore("memory://doc/only")
+            >>> model = {"conv/w": np.zeros(2), "conv/b": np.zeros(2), "head": np.zeros(3)}
+            >>> sorted(store.only(["conv/*"]).save(model))
+            ['conv/b', 'conv/w']
+        """
+        taken: Sequence[object] | Mapping[str, object]
+        if isinstance(choice, Mapping):
+            taken = dict(choice)
+        elif isinstance(choice, (list, tuple, set, frozenset, Iterator)):
+            taken = tuple(choice)
+        else:
+            taken = (choice,)
+        return attrs.evolve(self, selection=attrs.evolve(self.selection, only=taken))
+
+    def rename(self, names: Mapping[str, object]) -> ModelStore:
+        """Let some variables go by other keys in the checkpoint; every other keeps its own.
+
+        Args:
+            names: {key in the checkpoint: variable or name}. Where both end in "/", or one of them
+                is empty, they stand for everything under them: {"": "net/"}.
+
+        Returns:
+            A store that saves and restores under these keys.
+
+        Example:
+            >>> import numpy as np
+            >>> store = ModelStore("memory://doc/rename")
+            >>> sorted(store.rename({"a": "v1"}).save({"v1": np.zeros(2), "v2": np.zeros(2)}))
+            ['a', 'v2']
+        """
+        renames = {**self.selection.renames, **names}
+        return attrs.evolve(self, selection=attrs.evolve(self.selection, renames=renames))
+
+    def averages(self, averages: object) -> ModelStore:
+        """Restore moving averages into the variables themselves, wherever the checkpoint has them.
+
+        Args:
+            averages: a tf.train.ExponentialMovingAverage, a Keras optimizer with `use_ema`, or the
+                last part of the names of the shadow variables, such as
+                "ExponentialMovingAverage".
+
+        Returns:
+            A store that restores averages.
+
+        Example:
+            >>> import numpy as np
+            >>> store = ModelStore("memory://doc/averages")
+            >>> _ = store.save({"v": np.float32(2), "v/avg": np.float32(1)})
+            >>> store.averages("avg").restore({"v": np.zeros((), np.float32)}).averaged
+            ('v',)
+        """
+        return attrs.evolve(self, selection=attrs.evolve(self.selection, averages=averages))
+
+    def at(self, step: int) -> ModelStore:
+        """Restore the checkpoint of one step, and no other.
+
+        Args:
+            step: the training step.
+
+        Returns:
+            A store that restores it.
+
+        Example:
+            >>> import numpy as np
+            >>> store = ModelStore("memory://doc/at")
+            >>> for step in (1, 2):
+            ...     _ = store.save({"v": np.int32(step)}, step=step)
+            >>> v = np.zeros((), np.int32)
+            >>> _ = store.at(1).restore({"v": v})
+            >>> int(v)
+            1
+        """
+        return attrs.evolve(self, step=int(step))
+
+    def save(
+        self, target: object, step: Any = None, metrics: Mapping[str, float] | None = None
+    ) -> Checkpoint:
+        """Save a model; the checkpoint appears when all of it is written, or not at all.
+
+        Args:
+            target: a tf.compat.v1.Session or MonitoredSession, a Keras 3 model, a tf.Module,
+                tf.train.Checkpoint or other trackable, or a dict {name: variable or array}.
+            step: the training step: a number, or a variable or tensor that holds it.
+            metrics: what was measured at this step, by name.
+
+        Returns:
+            The checkpoint.
+
+        Raises:
+            TargetError: this cannot be saved.
+            SelectionError: `only` or `rename` asks for what is not there, or for one key twice.
+            SaveError: variables have no value yet, or a name or a metric is no good.
+            StorageError: it could not be written; nothing is left of it.
+        """
+        adapted = adapt(target)
+        number = None if step is None else step_of(step, adapted)
+        chosen = self.selection.for_save(adapted.entries())
+        if not chosen:
+            raise TargetError(
+                f"this {type(target).__name__} has no variables, so there is nothing to save",
+                advice="Build the model first.",
+            )
+        captured = adapted.capture(chosen)
+        items = list(captured.items)
+        if captured.object_graph is not None:
+            encoded = np.array(captured.object_graph, dtype=object)
+            items.append(Item(OBJECT_GRAPH_KEY, payload_of(encoded)))
+        items.sort(key=lambda item: item.key)
+        prefix = self.name if number is None else f"{self.name}-{number}"
+        write_checkpoint(
+            self._storage,
+            prefix,
+            items,
+            meta=captured.meta,
+            step=number,
+            metrics=metrics,
+            durable=self.durable,
+        )
+        return Checkpoint(prefix, storage=self._storage)
+
+    def restore(self, target: object) -> RestoreReport:
+        """Restore a model from the newest checkpoint that is sound; no initializer runs before.
+
+        Args:
+            target: what `save` takes; arrays are filled in place.
+
+        Returns:
+            What went where, and which newer checkpoints were passed over as damaged.
+
+        Raises:
+            CheckpointNotFoundError: there is none.
+            RestoreError: it does not fit; nothing was assigned, and the message has the table.
+            CorruptionError: all are damaged, or the one of `at` is.
+            TargetError: this cannot be restored.
+            SelectionError: `only` or `rename` asks for what is not there, or for one key twice.
+        """
+        adapted = adapt(target)
+        checkpoint, plan, values, skipped = self._soundest(adapted)
+        report = self._report(checkpoint, plan, skipped)
+        if not plan.fits:
+            raise RestoreError(
+                f"{checkpoint.prefix} does not fit this {type(target).__name__}; nothing was"
+                " assigned",
+                report=report,
+            )
+        adapted.assign(values)
+        return report
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """List the checkpoints that have all their files, oldest first.
+
+        Example:
+            >>> ModelStore("memory://doc/nothing").checkpoints()
+            []
+        """
+        names = listing.list_checkpoints(self._storage)
+        return [Checkpoint(name, storage=self._storage) for name in self._ours(names)]
+
+    def latest(self) -> Checkpoint | None:
+        """Give the newest checkpoint that has all its files; None where there is none.
+
+        Example:
+            >>> ModelStore("memory://doc/nothing").latest() is None
+            True
+        """
+        names = self._ours(listing.list_checkpoints(self._storage))
+        return Checkpoint(names[-1], storage=self._storage) if names else None
+
+    def open_graph(self, scope: str | None = None, session: Any = None) -> GraphModel:
+        """Run a saved model without the code that built it, from its `.meta` file.
+
+        Variables of the graph that the checkpoint does not hold stay uninitialized, and the model's
+        report lists them.
+
+        Args:
+            scope: put the graph under this name scope, with variables and tables of its own.
+            session: a tf.compat.v1.Session to import it into; None for a graph and a session of its
+                own, which the model closes.
+
+        Returns:
+            The running model, a context manager.
+
+        Raises:
+            CheckpointNotFoundError: there is no checkpoint, or none with a `.meta` file.
+            RestoreError: the checkpoint does not fit its own graph.
+            GraphError: TensorFlow cannot import the graph.
+        """
+        from tfpersist.tf import graph_model
+
+        newest = self._candidates()[0]
+        meta = self._meta_of(newest)
+
+        def restore(target: ScopedTarget) -> RestoreReport:
+            checkpoint, plan, values, skipped = self._soundest(target, lenient=True)
+            report = self._report(checkpoint, plan, skipped)
+            if plan.mismatched or (plan.missing and not plan.assignments):
+                raise RestoreError(
+                    f"{checkpoint.prefix} does not fit its graph; nothing was assigned",
+                    report=report,
+                )
+            target.assign(values)
+            return report
+
+        return graph_model.open_model(meta, restore, scope=scope, session=session)
+
+    @cached_property
+    def _storage(self) -> Storage:
+        return open_storage(self.location)
+
+    def _ours(self, names: Sequence[str]) -> list[str]:
+        # A directory that someone else filled may call its checkpoints anything.
+        ours = [name for name in names if name == self.name or name.startswith(f"{self.name}-")]
+        return ours or list(names)
+
+    def _candidates(self) -> list[str]:
+        """Names of checkpoints that may be restored, newest first, even if files are missing."""
+        found = listing.checkpoints(self._storage)
+        found |= listing.v2_files(self._storage.names())
+        names = self._ours(list(listing.dated(self._storage, found)))
+        if self.step is not None:
+            names = [name for name in names if self._step_of(found[name]) == self.step]
+        if not names:
+            known = sorted({one.step for one in self.checkpoints() if one.step is not None})
+            raise CheckpointNotFoundError(
+                "there is no checkpoint here"
+                if self.step is None
+                else f"there is no checkpoint of step {self.step} here",
+                where=self._storage.location,
+                advice=f"There are those of the steps {', '.join(map(str, known))}."
+                if known
+                else "Save one first, or check the directory.",
+            )
+        return names[::-1]
+
+    def _step_of(self, files: listing.Files) -> int | None:
+        if files.step is not None:
+            return files.step
+        facts = listing.read_sidecar(self._storage, files)
+        return None if facts is None else facts.step
+
+    def _soundest(
+        self, target: Target, *, lenient: bool = False
+    ) -> tuple[Checkpoint, Plan, _Values, list[Skipped]]:
+        skipped: list[Skipped] = []
+        first: TFPersistError | None = None
+        for name in self._candidates():
+            try:
+                checkpoint = Checkpoint(name, storage=self._storage)
+                plan = self._plan(checkpoint, target)
+                values = _load(checkpoint, plan) if plan.fits or lenient else []
+            except (CorruptionError, CheckpointNotFoundError) as error:
+                if self.step is not None:
+                    raise
+                first = first or error
+                skipped.append(Skipped(f"{self._storage.location}/{name}", str(error)))
+            else:
+                return checkpoint, plan, values, skipped
+        raise CorruptionError(
+            f"none of the {len(skipped)} checkpoints here is sound",
+            file=self._storage.location,
+            found="; ".join(f"{each.checkpoint}: {each.reason}" for each in skipped),
+        ) from first
+
+    def _plan(self, checkpoint: Checkpoint, target: Target) -> Plan:
+        saved = checkpoint.object_graph
+        specs = checkpoint.specs
+        entries = target.entries_by_name(specs) if saved is None else target.entries(saved)
+        return self.selection.for_restore(specs, entries, target.averages_of)
+
+    def _report(
+        self, checkpoint: Checkpoint, plan: Plan, skipped: Sequence[Skipped]
+    ) -> RestoreReport:
+        averages = self.selection.averages is not None
+        return report_on(plan, checkpoint.prefix, skipped=skipped, averages=averages)
+
+    def _meta_of(self, newest: str) -> bytes:
+        names = self._storage.names()
+        for name in (newest, *self._candidates()):
+            if f"{name}.meta" in names:
+                return bytes(self._storage.read(f"{name}.meta"))
+        raise CheckpointNotFoundError(
+            "no checkpoint here has a .meta file, which holds the graph",
+            where=self._storage.location,
+            advice="Save a session, or restore into a model that your code builds.",
+        )
+
+
+def _load(checkpoint: Checkpoint, plan: Plan) -> _Values:
+    whole: dict[str, np.ndarray[Any, Any]] = {}
+    values = []
+    for one in plan.assignments:
+        if one.key not in whole:
+            whole[one.key] = checkpoint[one.key]
+        value, part = whole[one.key], one.entry.part
+        if part is not None:
+            value = value[
+                tuple(
+                    slice(start, start + length)
+                    for start, length in zip(part.start, part.length, strict=True)
+                )
+            ]
+        values.append((one.entry, value))
+    return values
