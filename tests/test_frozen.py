@@ -1,0 +1,421 @@
+"""FrozenModel: files to models, models to results."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pathlib
+import pickle
+import threading
+
+import attrs
+import numpy as np
+import pytest
+
+import tfpersist as tfp
+from tfpersist.errors import (
+    CorruptionError,
+    FeedError,
+    GraphError,
+    NameNotFoundError,
+    RunError,
+    StorageError,
+    UnsupportedError,
+)
+from tfpersist.formats import graphdef
+from tfpersist.formats.tensors import TensorSpec
+from tfpersist.storage import open_storage
+
+BATCH = np.float32([[1, 2, 3], [4, 5, 6]])
+WEIGHTS = np.arange(3 * 400, dtype=np.float32).reshape(3, 400)
+
+
+def dense_graph():
+    """x[?,3] · weights[3,400] + bias, both large enough to be payloads, and an echo of x."""
+    tf = pytest.importorskip("tensorflow")
+    graph = tf.Graph()
+    with graph.as_default():
+        x = tf.compat.v1.placeholder(tf.float32, [None, 3], name="Net/feed")
+        weights = tf.constant(WEIGHTS, name="weights")
+        bias = tf.constant(np.ones(400, np.float32), name="bias")
+        tf.add(tf.matmul(x, weights), bias, name="Net/add")
+        tf.identity(x, name="echo")
+        with tf.device("/job:worker/task:7/device:GPU:3"):
+            tf.identity(weights, name="far_away")
+    return graph.as_graph_def()
+
+
+@pytest.fixture(scope="module")
+def definition():
+    return dense_graph()
+
+
+@pytest.fixture
+def path(definition, tmp_path) -> pathlib.Path:
+    file = tmp_path / "model.pb"
+    file.write_bytes(definition.SerializeToString())
+    return file
+
+
+@pytest.fixture(scope="module")
+def model(definition) -> tfp.FrozenModel:
+    return tfp.FrozenModel(graphdef.split(definition.SerializeToString()))
+
+
+def test_a_model_is_loaded_from_any_spelling_of_its_path(path, monkeypatch, definition):
+    monkeypatch.chdir(path.parent)
+    expected = BATCH @ WEIGHTS + 1
+    copied = tfp.FrozenModel.load(path).write("memory://test-frozen/models/model.pb")
+    for spelling in (path, str(path), "model.pb", copied.file):
+        loaded = tfp.FrozenModel.load(spelling)
+        assert loaded.file == str(spelling)
+        np.testing.assert_allclose(loaded.run("Net/add:0", {"Net/feed:0": BATCH}), expected)
+
+
+def test_a_model_is_loaded_from_text(definition, tmp_path):
+    from google.protobuf import text_format
+
+    for name in ("model.pbtxt", "model.pb"):
+        (tmp_path / name).write_text(text_format.MessageToString(definition))
+        loaded = tfp.FrozenModel.load(tmp_path / name)
+        np.testing.assert_array_equal(loaded.run("echo", {"Net/feed": BATCH}), BATCH)
+
+
+def test_large_constants_are_views_of_the_file(path):
+    loaded = tfp.FrozenModel.load(path)
+    assert set(loaded.graph.payloads) == {"weights", "bias"}
+    assert not loaded.graph.payloads["weights"].load().flags.owndata
+    assert loaded.graph.nodes["weights"].attr["value"].tensor.tensor_content == b""
+
+
+def test_a_model_is_described_without_tensorflow(path, fresh):
+    printed = fresh(
+        """
+        import json, sys
+        import tfpersist as tfp
+        model = tfp.FrozenModel.load(sys.argv[1])
+        print(json.dumps({
+            "found": str(model["Net/add:0"]),
+            "inputs": list(map(str, model.inputs)),
+            "outputs": list(map(str, model.outputs)),
+            "repr": repr(model),
+            "html": model._repr_html_(),
+            "summary": str(model.summary()),
+        }))
+        model.write("memory://fresh/model.pb")
+        try:
+            model["Net/ad"]
+        except tfp.NameNotFoundError as error:
+            assert "Net/add" in str(error)
+        assert "tensorflow" not in sys.modules
+        """,
+        path,
+    )
+    said = json.loads(printed)
+    assert said["found"] == "Net/add:0 float32[...]"
+    assert said["inputs"] == ["Net/feed:0 float32[?,3]"]
+    assert said["outputs"] == [
+        "Net/add:0 float32[...]",
+        "echo:0 float32[...]",
+        "far_away:0 float32[...]",
+    ]
+    assert said["repr"].startswith(f"<FrozenModel {path}: 7 nodes, Net/feed:0 float32[?,3] -> ")
+    assert "1,600 parameters, 6,400 bytes" in said["html"]
+    assert "weights float32[3,400] 4,800 bytes" in said["summary"]
+
+
+def test_specs_are_what_tensorflow_infers_once_it_has_the_graph(definition):
+    model = tfp.FrozenModel(graphdef.split(definition.SerializeToString()))
+    before = model["Net/add"]
+    assert before.spec == TensorSpec("float32", None)
+    model.run("far_away")
+    assert model["Net/add"].spec == TensorSpec("float32", (None, 400))
+    assert model.outputs[0] == model["Net/add"]
+    assert before.spec == TensorSpec("float32", None)
+    assert model[before].spec == TensorSpec("float32", (None, 400))
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("Net/ad:0", "Net/add"), ("echo:7", "echo:0"), ("^echo", "no name of a tensor")],
+)
+def test_a_wrong_name_says_what_would_be_right(model, name, says):
+    with pytest.raises(NameNotFoundError) as caught:
+        model[name]
+    assert says in str(caught.value)
+    with pytest.raises(NameNotFoundError):
+        model.run(name, {"Net/feed": BATCH})
+
+
+def test_fetches_and_feeds_go_by_names_and_references(model):
+    x, y = model["Net/feed"], model["Net/add:0"]
+    expected = BATCH @ WEIGHTS + 1
+    assert isinstance(model.run(y, {x: BATCH}), np.ndarray)
+    as_list = model.run([y, "echo"], {"Net/feed": BATCH.tolist()})
+    as_dict = model.run({"y": y, "x": "echo:0"}, {"Net/feed:0": BATCH.astype(">f8")})
+    np.testing.assert_allclose(as_list[0], expected)
+    np.testing.assert_array_equal(as_dict["x"], BATCH)
+    np.testing.assert_array_equal(as_list[0], as_dict["y"])
+
+
+def test_a_feed_that_does_not_fit_is_refused(model):
+    with pytest.raises(FeedError, match=r"Net/feed:0: .*expected float32\[\?,3\].*float64\[2\]"):
+        model.run("Net/add", {"Net/feed": [1.0, 2.0]})
+    with pytest.raises(FeedError, match=r"expected float32\[\?,3\], found int64\[1,3\]"):
+        model.run("Net/add", {"Net/feed": np.array([[1, 2, 3]])})
+    with pytest.raises(FeedError, match="Net/feed:0: needed by the fetches and not fed"):
+        model.run(["far_away", "Net/add"])
+    with pytest.raises(NameNotFoundError, match="'Net/feed:0'"):
+        model.run("Net/add", {"Net/fed:0": BATCH})
+    np.testing.assert_array_equal(model.run("far_away", {"weights": WEIGHTS * 2}), WEIGHTS * 2)
+
+
+def test_results_alias_neither_each_other_nor_weights_nor_feeds(model):
+    feeds = {"Net/feed": BATCH.copy()}
+    first = model.run(["far_away", "weights", "echo", "weights"], feeds)
+    for result in first:
+        result[...] = -1
+    assert [(result == -1).all() for result in first] == [True] * 4
+    np.testing.assert_array_equal(feeds["Net/feed"], BATCH)
+    np.testing.assert_array_equal(model.run("weights"), WEIGHTS)
+    np.testing.assert_array_equal(model.run("far_away"), WEIGHTS)
+    np.testing.assert_array_equal(model.graph.payloads["weights"].load(), WEIGHTS)
+
+
+def test_threads_share_one_session(definition):
+    model = tfp.FrozenModel(graphdef.split(definition.SerializeToString()))
+    sessions, wrong = set(), []
+    barrier = threading.Barrier(8)
+
+    def work(number: int) -> None:
+        barrier.wait()
+        for step in range(10):
+            batch = np.full((number + 1, 3), step, np.float32)
+            if (model.run("echo", {"Net/feed": batch}) != batch).any():
+                wrong.append((number, step))
+            sessions.add(id(model._engine.executor))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert len(sessions) == 1
+
+
+def test_the_default_graph_is_left_alone(definition):
+    tf = pytest.importorskip("tensorflow")
+    model = tfp.FrozenModel(graphdef.split(definition.SerializeToString()))
+    with tf.Graph().as_default() as current:
+        model.run("far_away")
+        assert current.get_operations() == []
+        assert tf.compat.v1.get_default_graph() is current
+    assert tf.executing_eagerly()
+
+
+def test_a_model_is_copied_and_pickled(model, path):
+    expected = model.run("Net/add", {"Net/feed": BATCH})
+    for twin in (copy.copy(model), copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert twin is not model
+        np.testing.assert_array_equal(twin.run("Net/add", {"Net/feed": BATCH}), expected)
+    assert pickle.loads(pickle.dumps(tfp.FrozenModel.load(path))).file == str(path)
+
+
+def test_close_releases_the_session(definition):
+    with tfp.FrozenModel(graphdef.split(definition.SerializeToString())) as model:
+        model.run("far_away")
+    with pytest.raises(RunError, match="this model is closed"):
+        model.run("far_away")
+    assert model["far_away"].name == "far_away:0"
+    model.close()
+    never_run = copy.copy(model)
+    never_run.close()
+    with pytest.raises(RunError, match="this model is closed"):
+        never_run.run("far_away")
+
+
+def test_a_model_is_a_value(model):
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        model.file = "other.pb"
+
+
+def test_what_is_written_is_read_by_tensorflow_and_replaces_at_once(model, tmp_path, definition):
+    tf = pytest.importorskip("tensorflow")
+    target = tmp_path / "new" / "model.pb"
+    written = model.write(target)
+    assert written.file == str(target)
+    again = tfp.FrozenModel.load(target)
+    again.write(target, durable=False)
+    assert [file.name for file in target.parent.iterdir()] == ["model.pb"]
+    read = tf.compat.v1.GraphDef.FromString(target.read_bytes())
+    assert {node.name for node in read.node} == {node.name for node in definition.node}
+    np.testing.assert_array_equal(again.run("weights"), WEIGHTS)
+
+
+def test_a_place_that_cannot_be_written_is_said(model, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError):
+        model.write(tmp_path / "file" / "model.pb")
+    with pytest.raises(StorageError, match="names a place, not a file"):
+        model.write("memory://model.pb")
+
+
+def test_every_failure_of_tensorflow_at_import_is_ours():
+    unknown = graphdef.parse_text(b'node { name: "a" op: "NobodysOp" }')
+    with pytest.raises(UnsupportedError, match="NobodysOp"):
+        tfp.FrozenModel(unknown).run("a")
+    dangling = graphdef.parse_text(b'node { name: "a" op: "NoOp" input: "^gone" }')
+    with pytest.raises(GraphError, match="gone"):
+        tfp.FrozenModel(dangling).run("a")
+
+
+def test_a_variable_that_was_not_frozen_is_named():
+    tf = pytest.importorskip("tensorflow")
+    graph = tf.Graph()
+    with graph.as_default():
+        variable = tf.compat.v1.get_variable("v", [2], use_resource=False)
+        tf.identity(variable, name="y")
+    model = tfp.FrozenModel(graphdef.split(graph.as_graph_def().SerializeToString()))
+    with pytest.raises(RunError, match=r"uninitialized value v.*freeze them"):
+        model.run("y")
+
+
+def test_an_absent_file_gives_the_nearest_names(path):
+    with pytest.raises(StorageError, match=r"'model\.pb'"):
+        tfp.FrozenModel.load(path.with_name("modl.pb"))
+    with pytest.raises(StorageError):
+        tfp.FrozenModel.load(path.parent / "nowhere" / "model.pb")
+
+
+def test_a_damaged_file_is_refused(path, tmp_path):
+    data = path.read_bytes()
+    broken = tmp_path / "broken.pb"
+    for bad in (b"", data[:-7], data[: len(data) // 2], b"not a graph at all", data[1:]):
+        broken.write_bytes(bad)
+        with pytest.raises(CorruptionError, match=r"broken\.pb"):
+            tfp.FrozenModel.load(broken)
+    broken.write_text("node { name: ")
+    with pytest.raises(CorruptionError, match=r"broken\.pb"):
+        tfp.FrozenModel.load(broken)
+
+
+def test_every_damage_of_a_small_file_is_ours_or_harmless():
+    data = graphdef.parse_text(b'node { name: "a" op: "NoOp" } node { name: "b" op: "NoOp" }')
+    data = data.proto.SerializeToString()
+    damaged = [data[:length] for length in range(len(data))]
+    damaged += [
+        data[:at] + bytes([data[at] ^ 1 << bit]) + data[at + 1 :]
+        for at in range(len(data))
+        for bit in range(8)
+    ]
+    storage = open_storage("memory://test-frozen/damaged")
+    for number, bad in enumerate(damaged):
+        with storage.publish(durable=False) as publication:
+            publication.create("m.pb").write(bad)
+        try:
+            loaded = tfp.FrozenModel.load("memory://test-frozen/damaged/m.pb")
+        except (CorruptionError, UnsupportedError):
+            continue
+        assert loaded.summary().nodes >= 1, number
+
+
+# --- files that other programs wrote ------------------------------------------------------------
+
+OTHERS = {
+    "made-by-tf/1.15.5/checkpoint": "state file",
+    "made-by-tf/1.15.5/plain_v2.ckpt.meta": "the .meta of a checkpoint",
+    "made-by-tf/1.15.5/plain_v2.ckpt.index": "a checkpoint",
+    "made-by-tf/1.15.5/plain_v2.ckpt.data-00000-of-00001": "a data shard",
+    "made-by-tf/1.15.5/plain_v2.ckpt": "the prefix of a checkpoint",
+    "made-by-tf/1.15.5/plain_v1.ckpt": "a checkpoint",
+    "made-by-tf/2.4.4/keras.h5": "a Keras model or weights in HDF5",
+    "made-by-tf/2.4.4/keras_savedmodel": "a SavedModel",
+    "made-by-tf/2.4.4/keras_savedmodel/saved_model.pb": "a SavedModel",
+    "made-by-tf/2.4.4": "a directory.*frozen_v2_conv.pb",
+    "tensorflow-onnx/regression/tflite/model.tflite": "a TensorFlow Lite model",
+}
+
+
+@pytest.mark.parametrize(("file", "kind"), OTHERS.items(), ids=OTHERS)
+def test_a_file_that_is_no_graph_says_what_it_is(corpus, file, kind):
+    with pytest.raises(UnsupportedError, match=f"this is no frozen graph; expected .*{kind}"):
+        tfp.FrozenModel.load(corpus / file)
+
+
+TF1 = ("1.0.1", "1.4.1", "1.15.5")
+CASES = {
+    **{
+        f"{version}/{file}": (f"made-by-tf/{version}/{file}", golden, "input", output, output)
+        for version in TF1
+        for file, golden, output in (
+            ("plain_frozen.pb", "plain_golden.npz", "output"),
+            ("bntrain_frozen.pb", "bntrain_golden.npz", "output"),
+            ("shard2_frozen.pb", "shard2_golden.npz", "output"),
+            ("frozen_output.pb", "golden.npz", "output"),
+            ("frozen_loop.pb", "golden.npz", "loop_out"),
+        )
+    },
+    "1.0.1/frozen_tool.pb": (
+        *("made-by-tf/1.0.1/frozen_tool.pb", "golden.npz"),
+        *("input", "output", "output"),
+    ),
+    **{
+        f"2.4.4/{file}": (f"made-by-tf/2.4.4/{file}", "golden.npz", *keys)
+        for file, keys in {
+            "frozen_v2_conv.pb": ("conv_in", "conv_out", "Identity"),
+            "frozen_v2_conv_nolower.pb": ("conv_in", "conv_out", "Identity"),
+            "frozen_v2_lstm.pb": ("lstm_in", "lstm_out", "Identity"),
+            "frozen_v2_lstm_nolower.pb": ("lstm_in", "lstm_out", "Identity"),
+        }.items()
+    },
+}
+
+
+@pytest.mark.parametrize(("file", "golden", "given", "wanted", "output"), CASES.values(), ids=CASES)
+def test_frozen_graphs_of_every_era_give_what_their_writer_computed(
+    corpus, file, golden, given, wanted, output
+):
+    values = np.load((corpus / file).parent / golden, allow_pickle=True)
+    with tfp.FrozenModel.load(corpus / file) as model:
+        assert [ref.operation for ref in model.outputs] == [output]
+        (feed,) = model.inputs
+        result = model.run(model.outputs[0], {feed: values[given]})
+    # TensorFlow's kernels sum in another order in another version.
+    np.testing.assert_allclose(result, values[wanted], rtol=1e-5, atol=2e-6)
+
+
+def test_recurrent_graphs_of_another_project_run(corpus):
+    rng = np.random.default_rng(1)
+    for name, feed in {
+        "lstm": rng.random((2, 784), np.float32),
+        "gru": rng.random((2, 784), np.float32),
+    }.items():
+        with tfp.FrozenModel.load(corpus / "tensorflow-onnx" / name / "frozen.pb") as model:
+            x = model.inputs[0]
+            assert [ref.name for ref in model.inputs] == ["X:0", "keep_prob:0"]
+            first = model.run("output", {x: feed, "keep_prob": 1.0})
+            np.testing.assert_array_equal(model.run("output", {x: feed, "keep_prob": 1.0}), first)
+            assert np.isfinite(first).all()
+            with pytest.raises(FeedError, match="keep_prob:0"):
+                model.run("output", {x: feed})
+
+
+def test_the_regression_of_another_project_runs(corpus):
+    with tfp.FrozenModel.load(corpus / "tensorflow-onnx/regression/graphdef/frozen.pb") as model:
+        at = [model.run("pred", {"X": value}).item() for value in (0.0, 1.0, 2.0)]
+    assert at[2] - at[1] == pytest.approx(at[1] - at[0], rel=1e-5)
+    assert at[1] != at[0]
+
+
+@pytest.mark.parametrize("version", TF1)
+def test_a_training_graph_as_text_is_described_and_imported(corpus, version):
+    with tfp.FrozenModel.load(corpus / "made-by-tf" / version / "graph.pbtxt") as model:
+        about = model.summary()
+        assert about.nodes > 700
+        assert model["loss"].spec.dtype == "float32"
+        assert {"input:0", "label:0"} <= {ref.name for ref in model.inputs}
+        with pytest.raises(FeedError, match="input:0"):
+            model.run("output")
+        with pytest.raises(RunError, match="uninitialized"):
+            model.run("output", {"input": np.zeros((1, 8, 8, 1))})
