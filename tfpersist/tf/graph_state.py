@@ -60,11 +60,12 @@ def entries_of(graph: Any) -> list[Entry]:
     loose = [op for op in ops if id(op) not in collected]
     first = [op for op in ops if id(op) in collected]
     names = {op.name for op in ops}
-    return [
-        *(_variable(op, known.get(id(op)), names, default=True) for op in first),
-        *_tables(graph),
-        *(_variable(op, known.get(id(op)), names, default=not first) for op in loose),
-    ]
+    with graph.as_default():
+        return [
+            *(_variable(op, known.get(id(op)), names, default=True) for op in first),
+            *_tables(graph),
+            *(_variable(op, known.get(id(op)), names, default=not first) for op in loose),
+        ]
 
 
 def read_of(entry: Entry) -> Any | None:
