@@ -9,7 +9,7 @@ variables they belong to and not by position, and either root may be a direct ch
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import attrs
 
@@ -107,12 +107,17 @@ class ObjectGraph:
         }
 
 
-def match(saved: ObjectGraph, live: ObjectGraph) -> dict[int, int]:
+def match(
+    saved: ObjectGraph,
+    live: ObjectGraph,
+    extend: Callable[[dict[int, int]], dict[int, int]] = dict,
+) -> dict[int, int]:
     """Pair the objects of a live graph with those of a saved one.
 
     Args:
         saved: the graph in the checkpoint.
         live: the graph of the target.
+        extend: adds pairs to those that equal edge names lead to.
 
     Returns:
         {live node: saved node}. Several live nodes may stand for one saved node.
@@ -129,23 +134,24 @@ def match(saved: ObjectGraph, live: ObjectGraph) -> dict[int, int]:
     """
     if not saved.children or not live.children:
         return {}
-    bound = match_from(saved, live, [(0, 0)])
-    if any(live.valued(node) for node in bound):
+    bound = extend(match_from(saved, live, [(0, 0)]))
+    counter = live.children[0].get(SAVE_COUNTER)
+
+    def covered(pairs: dict[int, int]) -> int:
+        return sum(
+            live.valued(mine) and saved.valued(theirs) and mine != counter
+            for mine, theirs in pairs.items()
+        )
+
+    if covered(bound):
         return bound
     # No edge of the roots agrees: one root may be what the other one calls its child.
     starts = [(0, node) for node in dict.fromkeys(saved.children[0].values())]
     starts += [(node, 0) for node in dict.fromkeys(live.children[0].values())]
-    wanted = {
-        node
-        for node in live.below(0)
-        if live.valued(node) and node != live.children[0].get(SAVE_COUNTER)
-    }
-    fits = [
-        found
-        for start in starts
-        if wanted and wanted <= (found := match_from(saved, live, [start])).keys()
-    ]
-    return fits[0] if len(fits) == 1 else bound
+    found = [extend(match_from(saved, live, [start])) for start in starts]
+    most = max(map(covered, found), default=0)
+    best = [pairs for pairs in found if covered(pairs) == most]
+    return best[0] if most and len(best) == 1 else bound
 
 
 def match_from(

@@ -8,6 +8,7 @@ the caller's graph and reads every value; this one does neither.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -143,7 +144,8 @@ def _view_of(target: Any) -> tuple[Any, Any]:
         elif isinstance(target, dict) and not is_trackable(target):
             checkpoint = tf.train.Checkpoint(**target)
         else:
-            checkpoint = tf.train.Checkpoint(target)
+            # A root whose truth value is false would be ignored; a reference to it is not.
+            checkpoint = tf.train.Checkpoint(weakref.ref(target))
     except (TypeError, ValueError) as error:
         raise TargetError(
             f"TensorFlow cannot track what is in this {type(target).__name__}: {error}",

@@ -106,14 +106,16 @@ class KerasTarget(objects.ObjectTarget):
         import keras
 
         assert self.saved is not None
+        saved, live = self.saved, self.live.graph
         layers = {
             number
             for number, node in enumerate(self.live.nodes)
             if isinstance(node.trackable, keras.layers.Layer)
         }
-        plain = object_graph.match(self.saved, self.live.graph)
-        self.bound = keras_eras.pair(self.saved, self.live.graph, plain, layers)
-        return self.saved
+        self.bound = object_graph.match(
+            saved, live, lambda bound: keras_eras.pair(saved, live, bound, layers)
+        )
+        return saved
 
     def _unbuilt_optimizers(self, saved: ObjectGraph) -> list[tuple[Any, list[Any]]]:
         import keras

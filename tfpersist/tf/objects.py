@@ -34,7 +34,7 @@ def adapt(target: object) -> Target | None:
 def holds_trackables(target: object) -> bool:
     """Whether an object is the root of an object graph, or a dict that can become one."""
     if internals.is_trackable(target):
-        return True
+        return not internals.is_variable(target)
     return isinstance(target, dict) and any(map(internals.is_trackable, target.values()))
 
 
@@ -126,6 +126,8 @@ class ObjectTarget:
             Item(entry.key, payload_of(value, entry.spec.dtype))
             for entry, value in zip(held, values, strict=True)
         ]
+        # TensorFlow writes Python state after all tensors.
+        items.sort(key=lambda item: item.key.endswith(f"{ATTRIBUTES}py_state"))
         message = self.live.graph.message
         if [entry.key for entry in held] != [state.key for _, state, _ in self._each()]:
             message = object_graph.rewritten(message, _attribute_keys(chosen))
