@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import attrs
 import numpy as np
 
 from tfpersist.contents import Bundle, open_contents
 from tfpersist.errors import CorruptionError, StorageError, UnsupportedError
+from tfpersist.formats import sstable
 from tfpersist.listing import readable
 from tfpersist.locate import Located
 
 _SHOWN = 20
 _CHUNK = 1 << 20
+_MOST_ALIGNMENT = 4096
 
 
 @attrs.frozen
@@ -94,6 +96,10 @@ def verify(located: Located) -> Verification:
     except CorruptionError as error:
         return Verification(located.path, 0, 0, (Flaw(error.file, str(error)),))
     flaws, unchecked, sound = [], [], 0
+    tables = files.shards if files.index is None else (files.index,)
+    for name in tables:
+        if not _is_footer_clean(storage.read(name)):
+            flaws.append(Flaw(f"{storage.location}/{name}", "stray bytes in its footer"))
     for key in contents.specs:
         try:
             contents.read(key)
@@ -104,13 +110,8 @@ def verify(located: Located) -> Verification:
             unchecked.append(key)
     if isinstance(contents, Bundle):
         flaws += _strays(contents)
-        read = (files.index, *contents.shard_names)
-    else:
-        read = (None, *files.shards)
-    size = 0
-    for name in read:
-        if name is not None:
-            size += storage.size(name)
+        tables += contents.shard_names
+    size = sum(storage.size(name) for name in tables)
     return Verification(located.path, sound, size, tuple(flaws), tuple(unchecked))
 
 
@@ -133,10 +134,28 @@ def _strays(contents: Bundle) -> Iterator[Flaw]:
             if start > end and not _is_zero(data[end:start]):
                 yield Flaw(file, f"the {start - end} bytes at {end} belong to no tensor")
             end = max(end, stop)
-        filled = max((stop for _, stop in spans), default=0)
-        # Padding ends at a multiple of a power of two that is larger than the padding itself.
-        if len(data) % (1 << (len(data) - filled).bit_length()) and len(data) > filled:
-            yield Flaw(file, f"{len(data) - filled} bytes too long")
+        excess = len(data) - max((stop for _, stop in spans), default=0)
+        if excess >= _alignment(start for start, _ in spans):
+            yield Flaw(file, f"{excess} bytes too long")
+
+
+def _alignment(starts: Iterable[int]) -> int:
+    """The largest power of two that all tensors start at multiples of, padding being shorter."""
+    bits = _MOST_ALIGNMENT
+    for start in starts:
+        bits |= start
+    return bits & -bits
+
+
+def _is_footer_clean(table: memoryview) -> bool:
+    """Whether what fills up the footer behind its four numbers is zero, as nobody else looks."""
+    footer = bytes(table[-sstable.FOOTER_SIZE : -len(sstable.MAGIC)])
+    at = 0
+    for _ in range(4):
+        while at < len(footer) and footer[at] >= 0x80:
+            at += 1
+        at += 1
+    return not any(footer[at:])
 
 
 def _is_zero(data: memoryview) -> bool:

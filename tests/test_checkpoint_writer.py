@@ -1,0 +1,252 @@
+import itertools
+import math
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+from tfpersist import listing
+from tfpersist.checkpoint import Checkpoint
+from tfpersist.checkpoint_writer import write_checkpoint, write_state
+from tfpersist.errors import CheckpointNotFoundError, SaveError, StorageError
+from tfpersist.formats.bundle_writer import Item
+from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
+from tfpersist.storage import open_storage
+from tfpersist.storage.local import LocalDirectory
+from tfpersist.storage.staged import StagedStorage
+
+
+def items(value):
+    return [Item(key, payload_of(np.full((9, 9), float(value)))) for key in ("a", "b")]
+
+
+def state_of(storage):
+    return listing.read_state(storage)
+
+
+def test_files(tmp_path):
+    storage = open_storage(tmp_path / "new")
+    write_checkpoint(storage, "m-1", items(1), meta=b"meta", step=1)
+    names = {"m-1.data-00000-of-00001", "m-1.index", "m-1.meta", "m-1.tfpersist.json"}
+    assert storage.names() == {*names, "checkpoint"}
+    assert bytes(storage.read("m-1.meta")) == b"meta"
+    write_checkpoint(storage, "m-2", items(2), state=False)
+    assert state_of(storage).latest == "m-1"
+
+
+def test_state_file(tmp_path):
+    storage = open_storage(tmp_path)
+    for step in (5, 1, 3):
+        write_checkpoint(storage, f"m-{step}", items(step))
+    assert state_of(storage).latest == "m-3"
+    assert state_of(storage).all == ("m-5", "m-1", "m-3")
+    assert list(state_of(storage).timestamps) == sorted(state_of(storage).timestamps)
+    storage.remove(listing.checkpoints(storage)["m-1"].all)
+    write_checkpoint(storage, "m-5", items(5))
+    assert state_of(storage).all == ("m-3", "m-5")
+    write_state(storage, {})
+    assert state_of(storage) is None
+    write_state(storage, listing.dated(storage, listing.checkpoints(storage)))
+    assert state_of(storage).latest == "m-5"
+
+
+def test_state_file_sees_what_others_saved(tmp_path):
+    storage = open_storage(tmp_path)
+    write_checkpoint(storage, "m-1", items(1))
+    write_checkpoint(storage, "m-2", items(2), state=False)
+    write_checkpoint(storage, "m-3", items(3))
+    assert state_of(storage).all == ("m-1", "m-2", "m-3")
+
+
+def test_replacing_leaves_nothing_of_the_old(tmp_path):
+    storage = open_storage(tmp_path)
+    write_checkpoint(storage, "m", items(1), meta=b"meta")
+    (tmp_path / "m.data-00001-of-00002").write_bytes(b"an old shard")
+    (tmp_path / "m2.data-00001-of-00002").write_bytes(b"of another")
+    write_checkpoint(storage, "m", items(2))
+    assert storage.names() == {
+        "m.data-00000-of-00001", "m.index", "m.tfpersist.json", "checkpoint",
+        "m2.data-00001-of-00002",
+    }  # fmt: skip
+    assert Checkpoint(tmp_path)["a"][0, 0] == 2
+
+
+@pytest.mark.parametrize("prefix", ["", ".", "..", "a/b", "checkpoint", ".tfpersist-x", "a\0"])
+def test_refused_names(tmp_path, prefix):
+    with pytest.raises(SaveError, match="cannot have this name"):
+        write_checkpoint(open_storage(tmp_path), prefix, items(1))
+    assert not os.listdir(tmp_path)
+
+
+def test_a_target_that_fails_leaves_the_old(tmp_path):
+    def fail():
+        raise ZeroDivisionError
+
+    storage = open_storage(tmp_path)
+    write_checkpoint(storage, "m", items(1))
+    before = {name: bytes(storage.read(name)) for name in storage.names()}
+    bad = [*items(2), Item("c", Payload(TensorSpec("float32", (2,)), fail))]
+    with pytest.raises(ZeroDivisionError):
+        write_checkpoint(storage, "m", bad)
+    with pytest.raises(SaveError, match="metric 'loss' is no number"):
+        write_checkpoint(storage, "m", items(2), metrics={"loss": "high"})
+    assert {name: bytes(storage.read(name)) for name in os.listdir(tmp_path)} == before
+
+
+def test_a_metric_may_be_no_number_in_the_sense_of_floats(tmp_path):
+    write_checkpoint(
+        open_storage(tmp_path), "m", items(1), metrics={"loss": math.nan, "x": math.inf}
+    )
+    metrics = Checkpoint(tmp_path).metrics
+    assert math.isnan(metrics["loss"])
+    assert metrics["x"] == math.inf
+
+
+def test_a_state_file_that_cannot_be_written_loses_nothing(tmp_path):
+    (tmp_path / "checkpoint").mkdir()
+    with pytest.raises(StorageError, match="'m-1' is saved and whole, but the state file"):
+        write_checkpoint(open_storage(tmp_path), "m-1", items(1))
+    assert Checkpoint(tmp_path / "m-1").verify().ok
+    assert Checkpoint(tmp_path).name == "m-1"
+
+
+class KillingDirectory(LocalDirectory):
+    """Kills its process before its step number `at`."""
+
+    def __init__(self, location, at):
+        super().__init__(location)
+        object.__setattr__(self, "count", itertools.count())
+        object.__setattr__(self, "at", at)
+
+
+def _deadly(step):
+    def do(self, *arguments, **options):
+        if next(self.count) == self.at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return getattr(LocalDirectory, step)(self, *arguments, **options)
+
+    return do
+
+
+for _step in ("make", "stage", "rename", "unlink", "sync", "lock", "names"):
+    setattr(KillingDirectory, _step, _deadly(_step))
+
+
+def killed(path, prefix, at):
+    child = os.fork()
+    if child == 0:
+        try:
+            storage = StagedStorage(KillingDirectory(str(path), at))
+            write_checkpoint(storage, prefix, items(2), step=2)
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.parametrize("prefix", ["m-1", "m-2"])
+def test_killed_at_each_step_of_a_save(tmp_path, prefix):
+    """Whatever is newest then is whole and is one of the two that were saved; m-1 is replaced."""
+    newest = []
+    for at in itertools.count():
+        path = tmp_path / str(at)
+        write_checkpoint(open_storage(path), "m-1", items(1), meta=b"meta", step=1)
+        died = killed(path, prefix, at)
+        checkpoint = Checkpoint(path)
+        assert checkpoint.verify().ok
+        values = {float(value) for key in checkpoint for value in checkpoint[key].flat}
+        assert values in ({1.0}, {2.0})
+        assert checkpoint.name == (prefix if values == {2.0} else "m-1")
+        assert checkpoint.step == int(checkpoint.name[-1])
+        if prefix == "m-2":
+            assert Checkpoint(path / "m-1")["a"][0, 0] == 1
+        newest.append(values.pop())
+        write_checkpoint(open_storage(path), "m-3", items(3))
+        assert Checkpoint(path)["a"][0, 0] == 3
+        assert not [name for name in os.listdir(path) if name.startswith(".tfpersist")]
+        if not died:
+            break
+    assert newest == sorted(newest)
+    assert newest.count(1.0) > 5
+    assert newest.count(2.0) > 5
+
+
+def test_killed_at_any_time_while_saving_in_a_loop(tmp_path):
+    code = """
+        import sys
+        import numpy as np
+        from tfpersist.checkpoint_writer import write_checkpoint
+        from tfpersist.formats.bundle_writer import Item
+        from tfpersist.formats.tensors import payload_of
+        from tfpersist.storage import open_storage
+        storage = open_storage(sys.argv[1])
+        for value in range(int(sys.argv[2]), 1_000_000):
+            items = [Item(key, payload_of(np.full(30_000, value))) for key in "ab"]
+            write_checkpoint(storage, f"m-{value % 3}", items, durable=False)
+            print(value, flush=True)
+    """
+    done = 0
+    for round_ in range(12):
+        child = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(code), str(tmp_path), str(done)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4 + round_):
+            done = int(child.stdout.readline())
+        child.kill()
+        rest = child.stdout.read().split()
+        child.wait()
+        done = int(rest[-1]) if rest else done
+        checkpoint = Checkpoint(tmp_path)
+        assert checkpoint.verify().ok
+        values = {int(value) for key in "ab" for value in checkpoint[key]}
+        assert values in ({done}, {done + 1})
+        done = max(values)
+
+
+def test_tensorflow_accepts_what_is_written(fresh, tmp_path):
+    arrays = {"a": np.arange(5, dtype=np.int8), "b/c": np.float32([[1.5]]), "s": np.bool_([True])}
+    for step in (1, 2):
+        write_checkpoint(
+            open_storage(tmp_path / "runs"),
+            f"model.ckpt-{step}",
+            [Item(key, payload_of(array * step)) for key, array in arrays.items()],
+        )
+    os.rename(tmp_path / "runs", tmp_path / "moved")
+    fresh(
+        """
+        import sys
+        import numpy as np
+        import tensorflow as tf
+        from tfpersist.checkpoint import Checkpoint
+
+        latest = tf.train.latest_checkpoint(sys.argv[1])
+        assert latest == sys.argv[1] + "/model.ckpt-2" == Checkpoint(sys.argv[1]).prefix, latest
+        state = tf.train.get_checkpoint_state(sys.argv[1])
+        paths = [sys.argv[1] + f"/model.ckpt-{step}" for step in (1, 2)]
+        assert list(state.all_model_checkpoint_paths) == paths
+        assert len(state.all_model_checkpoint_timestamps) == 2
+        for path in paths:
+            reader, ours = tf.train.load_checkpoint(path), Checkpoint(path)
+            assert set(reader.get_variable_to_shape_map()) == set(ours) == {"a", "b/c", "s"}
+            for key in ours:
+                assert np.array_equal(reader.get_tensor(key), ours[key])
+        manager = tf.train.CheckpointManager(tf.train.Checkpoint(), sys.argv[1], max_to_keep=5,
+                                             checkpoint_name="model.ckpt")
+        assert manager.checkpoints == paths, manager.checkpoints
+        """,
+        tmp_path / "moved",
+    )
+
+
+def test_nothing_is_left_where_nothing_was_saved(tmp_path):
+    place = tmp_path / "runs"
+    with pytest.raises(SaveError, match="two tensors"):
+        write_checkpoint(open_storage(place), "m", [*items(1), *items(1)])
+    assert os.listdir(place) == []
+    with pytest.raises(CheckpointNotFoundError):
+        Checkpoint(place)

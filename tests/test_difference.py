@@ -1,0 +1,42 @@
+import ml_dtypes
+import numpy as np
+import pytest
+
+from tfpersist.difference import compare
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "most"),
+    [
+        (np.uint8([0, 255]), np.uint8([255, 255]), 255.0),
+        (np.int64([-(2**62)]), np.int64([2**62]), 2.0**63),
+        (np.float32([np.inf]), np.float32([-np.inf]), np.inf),
+        (np.float32([0.0]), np.float32([-0.0]), 0.0),
+        (np.float32([np.nan, 1]), np.float32([np.nan, 3]), 2.0),
+        (np.array([1.5], ml_dtypes.float8_e5m2), np.array([2.0], ml_dtypes.float8_e5m2), 0.5),
+        (np.array([1], ml_dtypes.int4), np.array([-8], ml_dtypes.int4), 9.0),
+        (np.bool_([True]), np.bool_([False]), None),
+        (np.array([b"a"], object), np.array([b"b"], object), None),
+        (np.array(b"a", object), np.array(b"b", object), None),
+        (np.zeros(600_000), np.append(np.zeros(599_999), 7), 7.0),
+    ],
+)
+def test_largest_difference(one, other, most):
+    assert dict(compare({"v": one}, {"v": other}).changed) == {"v": most}
+    assert not compare({"v": one}, {"v": one})
+
+
+def test_one_element_that_is_no_number():
+    assert np.isnan(compare({"v": np.float32([np.nan])}, {"v": np.float32([1])}).changed["v"])
+
+
+def test_empty_and_scalar_tensors():
+    both = {"e": np.zeros((0, 2)), "s": np.float32(1), "es": np.array([], object)}
+    assert compare(both, both).same == 3
+
+
+def test_long_lists_are_cut():
+    text = str(compare({}, {f"v{number:03}": np.zeros(1) for number in range(50)}))
+    assert text.splitlines()[0] == "0 tensors are equal, 50 added"
+    assert text.splitlines()[-1] == "  … and 30 more"
+    assert len(text.splitlines()) == 22

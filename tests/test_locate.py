@@ -1,0 +1,199 @@
+import os
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+
+from tfpersist.checkpoint import Checkpoint
+from tfpersist.checkpoint_writer import write_checkpoint
+from tfpersist.errors import CheckpointNotFoundError, CorruptionError, TFPersistError
+from tfpersist.formats.bundle_writer import Item
+from tfpersist.formats.tensors import payload_of
+from tfpersist.locate import locate
+from tfpersist.storage import open_storage
+
+
+def save(location, prefix, value=1.0, **options):
+    items = [Item("v", payload_of(np.float32([value])))]
+    write_checkpoint(open_storage(location), prefix, items, **options)
+
+
+def found(path, storage=None):
+    return locate(path, storage).path
+
+
+def spellings(prefix):
+    """Every file and form that names the V2 checkpoint of this prefix."""
+    yield prefix
+    yield pathlib.Path(prefix)
+    for name in os.listdir(os.path.dirname(prefix)):
+        if name.startswith(os.path.basename(prefix) + "."):
+            yield os.path.join(os.path.dirname(prefix), name)
+
+
+def test_every_v2_checkpoint_of_the_corpus_by_each_of_its_spellings(corpus):
+    count = 0
+    for index in sorted(corpus.rglob("*.index")):
+        prefix = str(index).removesuffix(".index")
+        for path in spellings(prefix):
+            assert found(path) == prefix
+            count += 1
+    assert count > 100
+
+
+def test_every_v1_checkpoint_of_the_corpus_by_each_of_its_spellings(corpus):
+    count = 0
+    for meta in sorted((corpus / "made-by-tf").rglob("*_v1.ckpt*.meta")):
+        base = str(meta).removesuffix(".meta")
+        if os.path.exists(base):
+            assert found(base) == found(meta) == base
+        else:
+            pattern = base + "-?????-of-00003"
+            shards = [f"{base}-{shard:05d}-of-00003" for shard in range(3)]
+            assert {found(path) for path in (base, meta, pattern, *shards)} == {pattern}
+        count += 1
+    assert count == 12
+    folder = corpus / "tensorflow" / "session_bundle_half_plus_two_v1" / "00000123"
+    assert {found(folder), found(f"{folder}/"), found(folder / "export.meta")} == {
+        str(folder / "export-?????-of-00001")
+    }
+
+
+def test_directories_and_state_files_of_the_corpus(corpus):
+    made = corpus / "made-by-tf"
+    for folder in (made / "1.15.5", f"{made}/1.0.1/", made / "1.4.1" / "checkpoint"):
+        assert os.path.basename(found(folder)) == "shard2_v2.ckpt"
+    assert found(made / "2.4.4" / "mgr") == str(made / "2.4.4" / "mgr" / "ckpt-7")
+    saved = corpus / "tensorflow" / "saved_model_half_plus_two" / "00000123"
+    assert found(saved) == found(f"{saved}/variables/") == f"{saved}/variables/variables"
+    keras = made / "2.4.4" / "keras_savedmodel"
+    assert found(keras) == f"{keras}/variables/variables"
+
+
+@pytest.mark.parametrize("folder", ["with space", "a[1]*?{x}", "zażółć-模型", "%41~", "a:b"])
+@pytest.mark.parametrize("prefix", ["m [0-9].ckpt-5", "模型-5", "model"])
+def test_names_are_never_patterns(tmp_path, folder, prefix):
+    place = tmp_path / folder
+    save(place, prefix)
+    save(tmp_path / "a1x", prefix, 2)
+    whole = str(place / prefix)
+    for path in (*spellings(whole), place, f"{place}/", f"{whole}/", place / "checkpoint"):
+        assert found(path) == whole
+        assert Checkpoint(path)["v"] == 1
+
+
+def test_relative_paths(tmp_path, monkeypatch):
+    save(tmp_path / "runs", "m-1")
+    monkeypatch.chdir(tmp_path / "runs")
+    for path in (".", "./", "m-1", "./m-1.index", "../runs", "../runs/m-1", "checkpoint"):
+        assert found(path) == str(tmp_path / "runs" / "m-1")
+    monkeypatch.chdir(tmp_path)
+    assert found("runs") == str(tmp_path / "runs" / "m-1")
+    assert found(b"runs/m-1") == found(f"file://{tmp_path}/runs")
+
+
+def test_urls(tmp_path):
+    save("memory://locate/runs", "m-1")
+    for path in ("", "/", "/m-1", "/m-1.index", "/checkpoint", "/m-1.data-00000-of-00001"):
+        assert found("memory://locate/runs" + path) == "memory://locate/runs/m-1"
+    pytest.importorskip("fsspec")
+    save(tmp_path, "m-2")
+    for path in ("", "/", "/m-2", "/m-2.index"):
+        assert found(f"local://{tmp_path}{path}") == f"local://{tmp_path}/m-2"
+
+
+def test_names_in_a_storage(tmp_path):
+    save(tmp_path, "m-1")
+    save(tmp_path, "m-2")
+    storage = open_storage(tmp_path)
+    assert found("m-1", storage) == found("m-1.index", storage) == str(tmp_path / "m-1")
+    assert found("", storage) == found("checkpoint", storage) == str(tmp_path / "m-2")
+    with pytest.raises(CheckpointNotFoundError, match="Did you mean 'm-"):
+        locate("m-3", storage)
+    save("memory://locate/empty", "m")
+    open_storage("memory://locate/empty").remove(["m.index", "checkpoint"])
+    with pytest.raises(CheckpointNotFoundError, match="none in memory://locate/empty"):
+        locate("", open_storage("memory://locate/empty"))
+
+
+def test_a_prefix_stands_above_a_directory_of_the_same_name(tmp_path):
+    save(tmp_path, "m")
+    save(tmp_path / "m", "inside")
+    assert found(tmp_path / "m") == str(tmp_path / "m")
+    assert found(f"{tmp_path}/m/") == str(tmp_path / "m" / "inside")
+
+
+def test_a_moved_directory(tmp_path):
+    save(tmp_path / "old", "m-1")
+    save(tmp_path / "old", "m-2")
+    (tmp_path / "old" / "checkpoint").write_text(
+        f'model_checkpoint_path: "{tmp_path}/old/m-1"\n'
+        f'all_model_checkpoint_paths: "{tmp_path}/old/m-1"\n'
+    )
+    shutil.move(tmp_path / "old", tmp_path / "new")
+    assert found(tmp_path / "new") == str(tmp_path / "new" / "m-2")
+    assert found(tmp_path / "new" / "checkpoint") == str(tmp_path / "new" / "m-1")
+
+
+def test_a_state_file_that_names_a_checkpoint_elsewhere(tmp_path):
+    save(tmp_path / "data", "m-1")
+    (tmp_path / "state").mkdir()
+    for named in (f"{tmp_path}/data/m-1", "../data/m-1"):
+        (tmp_path / "state" / "checkpoint").write_text(f'model_checkpoint_path: "{named}"')
+        assert os.path.samefile(found(tmp_path / "state") + ".index", tmp_path / "data/m-1.index")
+        assert found(tmp_path / "state") == found(tmp_path / "state" / "checkpoint")
+    for named in (f"{tmp_path}/state/checkpoint", "./checkpoint", "gone", "", "\\n"):
+        (tmp_path / "state" / "checkpoint").write_text(f'model_checkpoint_path: "{named}"')
+        for path in (tmp_path / "state", tmp_path / "state" / "checkpoint"):
+            with pytest.raises(CheckpointNotFoundError):
+                locate(path)
+
+
+def test_another_name_of_the_state_file(tmp_path):
+    save(tmp_path, "m-1")
+    save(tmp_path, "m-2")
+    (tmp_path / "best_state").write_text('model_checkpoint_path: "m-1"')
+    assert found(tmp_path / "best_state") == str(tmp_path / "m-1")
+
+
+def test_a_missing_shard_is_named_and_never_newest(tmp_path):
+    save(tmp_path, "m-1")
+    save(tmp_path, "m-2")
+    (tmp_path / "m-2.data-00000-of-00001").unlink()
+    assert found(tmp_path) == found(tmp_path / "checkpoint") == str(tmp_path / "m-1")
+    for path in (tmp_path / "m-2", tmp_path / "m-2.index"):
+        with pytest.raises(CorruptionError, match="missing") as caught:
+            Checkpoint(path)
+        assert caught.value.file == str(tmp_path / "m-2.data-00000-of-00001")
+    (tmp_path / "m-1.index").unlink()
+    with pytest.raises(CheckpointNotFoundError, match=r"'m-2.data-00000-of-00001' is missing"):
+        locate(tmp_path)
+
+
+def test_data_without_an_index(tmp_path):
+    save(tmp_path, "m-1")
+    (tmp_path / "m-1.index").unlink()
+    for path in ("m-1", "m-1.data-00000-of-00001", "m-1.index"):
+        with pytest.raises(CheckpointNotFoundError, match="index of this checkpoint is missing"):
+            locate(tmp_path / path)
+
+
+def test_what_is_not_there(tmp_path):
+    save(tmp_path, "model.ckpt-100")
+    save(tmp_path, "model.ckpt-200")
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(FileNotFoundError, match=r"ckpt-10: .*Did you mean 'model.ckpt-100'"):
+        locate(tmp_path / "model.ckpt-10")
+    with pytest.raises(CheckpointNotFoundError, match="no directory"):
+        locate(tmp_path / "nowhere" / "model")
+    with pytest.raises(CheckpointNotFoundError, match="2 checkpoints"):
+        locate(tmp_path / "notes.txt")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointNotFoundError, match="none in"):
+        locate(tmp_path / "empty")
+    for nothing in (None, ""):
+        with pytest.raises(CheckpointNotFoundError):
+            locate(nothing)
+    with pytest.raises(TFPersistError):
+        locate("nosuchscheme://x/y")

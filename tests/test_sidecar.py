@@ -1,0 +1,29 @@
+import json
+
+import pytest
+
+from tfpersist import sidecar
+from tfpersist.errors import SaveError
+from tfpersist.sidecar import Sidecar
+
+
+def test_round_trip():
+    facts = Sidecar(1.25, 7, {"accuracy": 0.5})
+    assert sidecar.decode(facts.encode()) == facts
+    assert sidecar.decode(Sidecar(1.0).encode()) == Sidecar(1.0)
+    assert json.loads(facts.encode())["tfpersist"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{}", b"\xff", b'{"created": []}', b'{"created": 1, "metrics": 5}', b"1" * 5000,
+     b'{"created": 1, "step": "x"}', b'{"created": 1e999}', b'{"created": 1, "step": 1e999}'],
+)  # fmt: skip
+def test_what_is_none(data):
+    assert sidecar.decode(data) is None
+
+
+def test_metrics_must_be_numbers():
+    assert dict(sidecar.measured({"a": 1, "b": "0.5"})) == {"a": 1.0, "b": 0.5}
+    with pytest.raises(SaveError, match="'a' is no number"):
+        sidecar.measured({"a": None})
