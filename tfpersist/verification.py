@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import functools
+import operator
+from collections.abc import Iterator
 
 import attrs
 import numpy as np
@@ -135,16 +137,14 @@ def _strays(contents: Bundle) -> Iterator[Flaw]:
                 yield Flaw(file, f"the {start - end} bytes at {end} belong to no tensor")
             end = max(end, stop)
         excess = len(data) - max((stop for _, stop in spans), default=0)
-        if excess >= _alignment(start for start, _ in spans):
-            yield Flaw(file, f"{excess} bytes too long")
+        if excess and not _is_padding(excess, len(data), [start for start, _ in spans]):
+            yield Flaw(file, f"the {excess} bytes at its end are neither a tensor nor padding")
 
 
-def _alignment(starts: Iterable[int]) -> int:
-    """The largest power of two that all tensors start at multiples of, padding being shorter."""
-    bits = _MOST_ALIGNMENT
-    for start in starts:
-        bits |= start
-    return bits & -bits
+def _is_padding(excess: int, size: int, starts: list[int]) -> bool:
+    """Whether a file was filled up to a power of two that all tensors are aligned to as well."""
+    common = functools.reduce(operator.or_, starts, _MOST_ALIGNMENT)
+    return excess < common & -common and not size % (1 << excess.bit_length())
 
 
 def _is_footer_clean(table: memoryview) -> bool:
