@@ -1,0 +1,494 @@
+"""Reading V2 checkpoints: of every TensorFlow, of another machine, damaged, hostile."""
+
+import io
+import pathlib
+
+import numpy as np
+import pytest
+
+from tfpersist.errors import CorruptionError, NameNotFoundError, UnsupportedError
+from tfpersist.formats import (
+    bundle,
+    crc32c,
+    dtypes,
+    schema,
+    slices,
+    sstable,
+    sstable_writer,
+    tensors,
+)
+from tfpersist.formats.bundle_writer import Item
+
+PREFIXES = [
+    "keras-bert/bert_model.ckpt",
+    "made-by-tf/1.0.1/bntrain_v2.ckpt",
+    "made-by-tf/1.0.1/model_v2.ckpt-5",
+    "made-by-tf/1.0.1/model_v2_sharded.ckpt-5",
+    "made-by-tf/1.0.1/plain_v2.ckpt",
+    "made-by-tf/1.0.1/shard2_v2.ckpt",
+    "made-by-tf/1.4.1/bntrain_v2.ckpt",
+    "made-by-tf/1.4.1/model_v2.ckpt-5",
+    "made-by-tf/1.4.1/model_v2_sharded.ckpt-5",
+    "made-by-tf/1.4.1/plain_v2.ckpt",
+    "made-by-tf/1.4.1/shard2_v2.ckpt",
+    "made-by-tf/1.15.5/bntrain_v2.ckpt",
+    "made-by-tf/1.15.5/model_v2.ckpt-5",
+    "made-by-tf/1.15.5/model_v2_sharded.ckpt-5",
+    "made-by-tf/1.15.5/plain_v2.ckpt",
+    "made-by-tf/1.15.5/shard2_v2.ckpt",
+    "made-by-tf/2.4.4/keras_savedmodel/variables/variables",
+    "made-by-tf/2.4.4/keras_weights/ckpt",
+    "made-by-tf/2.4.4/lstm_weights/ckpt",
+    "made-by-tf/2.4.4/mgr/ckpt-7",
+    "sonnet/batch_norm_training_1x2x2x3/checkpoint-1",
+    "sonnet/ema_2/checkpoint-1",
+    "sonnet/gru_1/checkpoint-1",
+    "sonnet/lstm_1/checkpoint-1",
+    "sonnet/mean_2x2/checkpoint-1",
+    "sonnet/mlp_3x4x5_1x3/checkpoint-1",
+    "sonnet/trainable_state/checkpoint-1",
+    "sonnet/vqvae_ema_train/checkpoint-1",
+    "tensorflow-onnx/regression/checkpoint/model",
+    "tensorflow-onnx/regression/saved_model/variables/variables",
+    "tensorflow/bundle_checkpoint/bundle_checkpoint",
+    "tensorflow/embedding/embedding.ckpt",
+    "tensorflow/old_string_tensors/foo",
+    "tensorflow/saved_model_half_plus_two/00000123/variables/variables",
+    "tensorflow/saved_model_half_plus_two_v2/00000123/variables/variables",
+    "tensorflow/session_bundle_half_plus_two_v2/00000123/export",
+]
+
+
+def files(prefix):
+    index = pathlib.Path(f"{prefix}.index").read_bytes()
+    count = bundle.read_index(memoryview(index), "x").num_shards
+    names = (bundle.shard_name(str(prefix), n, count) for n in range(count))
+    return index, *(pathlib.Path(name).read_bytes() for name in names)
+
+
+def item(key, array, dtype=None, part=None):
+    return Item(key, tensors.payload_of(np.asarray(array), dtype), part)
+
+
+@pytest.fixture(scope="module")
+def sample(write_ours):
+    """A small checkpoint with everything: numbers, strings, an empty tensor, slices."""
+    array = np.arange(6, dtype=np.float32).reshape(3, 2)
+    first, second = (
+        tensors.Slice("v", (3, 2), (0, 0), (2, 2)),
+        tensors.Slice("v", (3, 2), (2, 0), (1, 2)),
+    )
+    return write_ours(
+        [
+            item("a/b", np.array([1, -2], np.int16)),
+            item("a/c", np.float64(0.5)),
+            item("e", np.zeros((0, 3), np.float32)),
+            item("s", np.array([b"xy", b""], object)),
+            item("v", array[:2], part=first),
+            item("v", array[2:], part=second),
+        ]
+    )
+
+
+def test_the_list_of_checkpoints_is_the_corpus(corpus):
+    found = {str(path.relative_to(corpus))[:-6] for path in corpus.rglob("*.index")}
+    assert found == set(PREFIXES)
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_every_checkpoint_of_the_corpus_is_read_as_tensorflow_reads_it(corpus, prefix, read_all):
+    import tensorflow as tf
+
+    index, *shards = files(corpus / prefix)
+    values = read_all(index, *shards)
+    reader = tf.train.load_checkpoint(str(corpus / prefix))
+    assert set(values) == set(reader.get_variable_to_shape_map())
+    for key, array in values.items():
+        theirs = np.asarray(reader.get_tensor(key))
+        assert theirs.shape == array.shape
+        if array.dtype.kind == "O":
+            assert theirs.tolist() == array.tolist()
+        else:
+            assert (theirs.dtype, theirs.tobytes()) == (array.dtype, array.tobytes())
+
+
+@pytest.mark.parametrize("version", ["1.0.1", "1.4.1", "1.15.5"])
+@pytest.mark.parametrize("name", ["model_v2.ckpt-5", "model_v2_sharded.ckpt-5"])
+def test_values_are_what_the_writing_tensorflow_computed(corpus, version, name, read_all):
+    folder = corpus / "made-by-tf" / version
+    values = read_all(*files(folder / name))
+    golden = np.load(folder / "golden.npz")
+    names = [key for key in golden.files if key.startswith("var/")]
+    whole = {key[4:].replace("|", "/"): golden[key] for key in names}
+    for key in [key for key in whole if "/part_0" in key]:
+        parts = [whole.pop(key.replace("part_0", f"part_{n}")) for n in range(3)]
+        whole[key.replace("/part_0", "")] = np.concatenate(parts)
+    assert set(whole) <= set(values)
+    assert len(whole) > 25
+    for key, array in whole.items():
+        found = values[key]
+        assert (found.dtype, found.tobytes()) == (array.dtype, array.tobytes()), key
+
+
+def test_a_view_is_given_that_cannot_be_written(sample):
+    index, data = bundle.read_index(memoryview(sample[0]), "x"), bytearray(sample[1])
+    array = bundle.read_tensor(index, "a/b", lambda _: (memoryview(data), "d"))
+    assert not array.flags.writeable
+    assert np.shares_memory(array, np.frombuffer(data, np.uint8))
+    with pytest.raises(ValueError, match="read-only"):
+        array[0] = 5
+
+
+@pytest.mark.parametrize("key", ["s", "v", "e", "a/c"])
+def test_what_is_copied_cannot_be_written_either(sample, read_all, key):
+    assert not read_all(*sample)[key].flags.writeable
+
+
+def test_the_index_says_what_there_is(sample):
+    index = bundle.read_index(memoryview(sample[0]), "m.index")
+    assert list(index.entries) == ["a/b", "a/c", "e", "s", "v"]
+    assert (index.num_shards, index.big_endian, len(index.parts)) == (1, False, 2)
+    assert str(index.entries["v"].spec) == "float32[3,2]"
+    assert [part.start for part in index.entries["v"].slices] == [(0, 0), (2, 0)]
+    assert set(index.parts) == {bundle.part_key(part) for part in index.entries["v"].slices}
+
+
+def test_an_unknown_name_names_its_neighbour(sample, read_all):
+    index = bundle.read_index(memoryview(sample[0]), "m.index")
+    with pytest.raises(NameNotFoundError, match="'a/b'"):
+        bundle.read_tensor(index, "z/b", lambda _: (memoryview(b""), "d"))
+
+
+def test_every_damage_of_an_index_is_noticed_or_harmless(sample, read_all, same_arrays, survives):
+    index, data = sample
+    whole = read_all(index, data)
+    assert survives(
+        lambda damaged: read_all(damaged, data), index, lambda found: same_arrays(found, whole)
+    ) > 2 * len(index)
+
+
+def test_every_damage_of_a_shard_is_noticed_or_harmless(sample, read_all, same_arrays, survives):
+    index, data = sample
+    whole = read_all(index, data)
+    noticed = survives(
+        lambda damaged: read_all(index, damaged), data, lambda found: same_arrays(found, whole)
+    )
+    assert noticed >= 4 * len(data)
+
+
+def test_without_verification_damage_still_fails_only_as_corruption(sample, read_all, survives):
+    index, data = sample
+    survives(lambda damaged: read_all(index, damaged, verify=False), data, lambda _: True)
+
+
+def rewritten(index, change):
+    """An index of right checksums whose records `change` has changed."""
+    records = [(key, bytes(value)) for key, value, _ in sstable.read_table(memoryview(index), "x")]
+    out = io.BytesIO()
+    sstable_writer.write_table(sorted(change(dict(records)).items()), out)
+    return out.getvalue()
+
+
+def test_any_entry_with_a_right_checksum_is_read_or_refused(sample, read_all, refuses):
+    index, data = sample
+    records = {key: bytes(v) for key, v, _ in sstable.read_table(memoryview(index), "x")}
+    outcomes = []
+    for key, value in records.items():
+        for at in range(len(value)):
+            for byte in (0, 1, 2, 0x7F, 0x80, 0xFF, value[at] ^ 1, value[at] ^ 0x40):
+                changed = value[:at] + bytes([byte]) + value[at + 1 :]
+                hostile = rewritten(index, lambda found: {**found, key: changed})  # noqa: B023
+                outcomes.append(refuses(lambda h=hostile: read_all(h, data)))
+            hostile = rewritten(index, lambda found: {**found, key: value[:at]})  # noqa: B023
+            outcomes.append(refuses(lambda h=hostile: read_all(h, data)))
+    assert set(outcomes) == {True, False}
+
+
+def entry(**fields):
+    proto = schema.BundleEntryProto(**{"dtype": 1, "size": 4, "crc32c": 1, **fields})
+    proto.shape.SetInParent()
+    return proto
+
+
+def with_shape(*sizes, **fields):
+    proto = entry(**fields)
+    for size in sizes:
+        proto.shape.dim.add(size=size)
+    return proto
+
+
+HOSTILE = {
+    "no data type": entry(dtype=0),
+    "an unknown data type": entry(dtype=77),
+    "a ref type": entry(dtype=101),
+    "a huge type": entry(dtype=-5),
+    "a negative extent": with_shape(-1),
+    "a size that does not fit": with_shape(3),
+    "a huge tensor": with_shape(1 << 40, size=4 << 40),
+    "a shape whose product overflows": with_shape(1 << 32, 1 << 32, size=0),
+    "an overflow beside a zero": with_shape(0, 1 << 62, 1 << 62, size=0),
+    "too many dimensions": with_shape(*[1] * 300),
+    "a shard out of range": entry(shard_id=1),
+    "a negative shard": entry(shard_id=-1),
+    "a huge shard": entry(shard_id=(1 << 31) - 1),
+    "an offset behind the end": entry(offset=1 << 40),
+    "a negative offset": entry(offset=-4),
+    "a negative size": entry(size=-4),
+    "an offset that overflows": entry(offset=(1 << 63) - 2),
+    "strings behind the end": entry(dtype=7, size=1 << 50),
+    "many strings in few bytes": with_shape(1 << 40, dtype=7, size=9),
+    "strings of no bytes": with_shape(5, dtype=7, size=0),
+    "strings of a negative size": with_shape(5, dtype=7, size=-1),
+}
+
+
+@pytest.mark.parametrize("proto", HOSTILE.values(), ids=HOSTILE.keys())
+def test_hostile_entries_are_refused(sample, read_all, proto):
+    index = rewritten(sample[0], lambda found: {b"": found[b""], b"x": proto.SerializeToString()})
+    with pytest.raises(CorruptionError):
+        read_all(index, sample[1])
+
+
+def test_an_entry_of_unusual_form_is_read_all_the_same(sample, read_all):
+    """Fields in another order, an unknown field, an unpacked default: protobuf allows all."""
+    value = bytes.fromhex
+    plain = {key: bytes(v) for key, v, _ in sstable.read_table(memoryview(sample[0]), "x")}[b"a/c"]
+    head, rest = plain[:4], plain[4:]
+    for changed in (
+        rest + head,
+        plain + value("f80701"),
+        plain + value("1800"),
+        value("1800") + plain,
+    ):
+        index = rewritten(sample[0], lambda found: {**found, b"a/c": changed})  # noqa: B023
+        assert read_all(index, sample[1])["a/c"] == 0.5
+
+
+def header(**fields):
+    return schema.BundleHeaderProto(**fields).SerializeToString()
+
+
+@pytest.mark.parametrize("count", [-1, 0])
+def test_an_impossible_number_of_shards_is_refused(sample, read_all, count):
+    index = rewritten(sample[0], lambda found: {**found, b"": header(num_shards=count)})
+    with pytest.raises(CorruptionError):
+        read_all(index, sample[1])
+
+
+def test_a_huge_number_of_shards_costs_nothing(sample, read_all, refuses):
+    index = rewritten(sample[0], lambda found: {**found, b"": header(num_shards=(1 << 31) - 1)})
+    assert not refuses(lambda: read_all(index, sample[1]))
+
+
+def test_a_later_version_is_refused_as_such(sample):
+    proto = schema.BundleHeaderProto(num_shards=1)
+    proto.version.min_consumer = 2
+    index = rewritten(sample[0], lambda found: {**found, b"": proto.SerializeToString()})
+    with pytest.raises(UnsupportedError, match="later TensorFlow"):
+        bundle.read_index(memoryview(index), "x")
+
+
+def test_a_table_that_is_no_index_is_refused(sample):
+    for change in (lambda found: {}, lambda found: {b"a/b": found[b"a/b"]}):
+        with pytest.raises(CorruptionError, match="header"):
+            bundle.read_index(memoryview(rewritten(sample[0], change)), "x")
+
+
+def test_tensors_that_share_bytes_are_refused(sample, read_all):
+    index = rewritten(sample[0], lambda found: {**found, b"a/d": found[b"a/c"]})
+    with pytest.raises(CorruptionError, match="share bytes"):
+        read_all(index, sample[1])
+
+
+def test_a_missing_shard_is_told_from_a_short_one(sample):
+    index = bundle.read_index(memoryview(sample[0]), "m.index")
+    with pytest.raises(CorruptionError, match="reaches over the end"):
+        bundle.check_ranges(index, {}, "m.index")
+    bundle.check_ranges(index, {0: len(sample[1])}, "m.index")
+
+
+def slice_entries(sample, *extents, full=(3, 2), own=None):
+    """The sample's index with other slices for variable v."""
+
+    def change(found):
+        proto = with_shape(*full, size=0, crc32c=0)
+        for starts_lengths in extents:
+            part = proto.slices.add()
+            for start, length in starts_lengths:
+                added = part.extent.add(start=start)
+                if length != slices.WHOLE:
+                    added.length = length
+        return {**found, b"v": proto.SerializeToString(), **(own or {})}
+
+    return rewritten(sample[0], change)
+
+
+@pytest.mark.parametrize(
+    "extents",
+    [
+        [((0, 2), (0, 2))],
+        [((0, 2), (0, 2)), ((0, 2), (0, 2))],
+        [((0, 2), (0, 2)), ((1, 1), (0, 2))],
+        [((0, 2), (0, 2)), ((2, 2), (0, 2))],
+        [((0, 2), (0, 2)), ((-1, 1), (0, 2))],
+        [((0, 2), (0, 2)), ((2, 1),)],
+        [((0, 2), (0, 2)), ((2, 1), (0, 2), (0, 1))],
+        [((0, 2), (0, 2)), ((2, -1), (0, 2))],
+        [((0, 1 << 62), (0, 1 << 62))],
+    ],
+)
+def test_slices_that_do_not_make_up_the_variable_are_refused(sample, read_all, extents):
+    with pytest.raises(CorruptionError):
+        read_all(slice_entries(sample, *extents), sample[1])
+
+
+def test_slices_that_overlap_and_leave_a_hole_are_refused(read_all, write_ours):
+    """Their sizes add up all the same."""
+    places = [((0, 2), (0, 1)), ((1, 2), (0, 1)), ((0, 2), (1, 1))]
+    items = []
+    for place in places:
+        starts, lengths = zip(*place, strict=True)
+        part = tensors.Slice("v", (3, 2), starts, lengths)
+        items.append(item("v", np.zeros(lengths, np.float32), part=part))
+    with pytest.raises(CorruptionError, match="overlap"):
+        read_all(*write_ours(items))
+
+
+def test_parts_may_span_whole_dimensions_without_saying_their_length(tmp_path, read_all):
+    """A shape_and_slices of `4 2 0,3:-` leaves the length of the second dimension open."""
+    import tensorflow as tf
+
+    array = np.arange(8, dtype=np.float32).reshape(4, 2)
+    prefix = str(tmp_path / "m")
+    tf.raw_ops.SaveV2(
+        prefix=prefix,
+        tensor_names=["v", "v"],
+        shape_and_slices=["4 2 0,3:-", "4 2 3,1:-"],
+        tensors=[array[:3], array[3:]],
+    )
+    assert np.array_equal(read_all(*files(prefix))["v"], array)
+
+
+def test_shards_that_were_merged(tmp_path, read_all):
+    import tensorflow as tf
+
+    array = np.arange(10, dtype=np.int32)
+    for number in range(2):
+        tf.raw_ops.SaveV2(
+            prefix=str(tmp_path / f"p{number}"),
+            tensor_names=["v", f"own{number}"],
+            shape_and_slices=[f"10 {5 * number},5", ""],
+            tensors=[array[5 * number :][:5], np.array([b"text"], object)],
+        )
+    tf.raw_ops.MergeV2Checkpoints(
+        checkpoint_prefixes=[str(tmp_path / "p0"), str(tmp_path / "p1")],
+        destination_prefix=str(tmp_path / "m"),
+    )
+    values = read_all(*files(tmp_path / "m"))
+    assert np.array_equal(values["v"], array)
+    assert values["own0"].tolist() == values["own1"].tolist() == [b"text"]
+
+
+def big_endian(index, data, arrays):
+    """The same checkpoint as a big-endian machine would have written it."""
+    found = bundle.read_index(memoryview(index), "x")
+    out, changed = bytearray(data), {b"": header(num_shards=1, endianness=1)}
+    for key, array in arrays.items():
+        at, size = found.entries[key].offset, found.entries[key].size
+        if array.dtype.kind == "O":
+            lengths = [len(element) for element in array.ravel()]
+            crc = crc32c.of(np.array(lengths, ">u4").tobytes())
+            stored = crc32c.masked(crc).to_bytes(4, "big")
+            out[at + len(lengths) : at + len(lengths) + 4] = stored
+            crc = crc32c.of(bytes(out[at + len(lengths) : at + size]), start=crc)
+        else:
+            width = array.itemsize // (2 if array.dtype.kind == "c" else 1)
+            raw = np.frombuffer(array.tobytes(), np.uint8).reshape(-1, width)[:, ::-1]
+            out[at : at + size] = raw.tobytes()
+            crc = crc32c.of(bytes(out[at : at + size]))
+        proto = schema.BundleEntryProto(
+            dtype=dtypes.BY_NAME[found.entries[key].spec.dtype].number,
+            offset=at,
+            size=size,
+            crc32c=crc32c.masked(crc),
+        )
+        proto.shape.SetInParent()
+        for length in array.shape:
+            proto.shape.dim.add(size=length)
+        changed[key.encode()] = proto.SerializeToString()
+    return rewritten(index, lambda _: changed), bytes(out)
+
+
+def test_a_checkpoint_of_a_big_endian_machine(write_ours, read_all, same_arrays, tmp_path):
+    import tensorflow as tf
+
+    arrays = {
+        "b": np.array([True, False]),
+        "c": np.array([[1 + 2j, 3]], np.complex64),
+        "d": np.array([1.5, 2.5]),
+        "h": np.array([1.5, -2], dtypes.BY_NAME["bfloat16"].numpy),
+        "i": np.array([1, -2, 3], np.int16),
+        "n": np.zeros((0, 2), np.int64),
+        "s": np.array([b"ab", b"", b"c"], object),
+    }
+    ours = write_ours([item(key, array) for key, array in arrays.items()])
+    swapped = big_endian(*ours, arrays)
+    assert same_arrays(read_all(*swapped), arrays)
+    (tmp_path / "m.index").write_bytes(swapped[0])
+    (tmp_path / "m.data-00000-of-00001").write_bytes(swapped[1])
+    reader = tf.train.load_checkpoint(str(tmp_path / "m"))
+    for key, array in arrays.items():
+        assert reader.get_tensor(key).tolist() == array.tolist()
+
+
+def test_a_tensor_of_variants_is_listed_but_not_read(tmp_path):
+    import tensorflow as tf
+
+    prefix = str(tmp_path / "m")
+    variant = tf.raw_ops.EmptyTensorList(
+        element_shape=[2], max_num_elements=3, element_dtype=tf.float32
+    )
+    tf.raw_ops.SaveV2(
+        prefix=prefix,
+        tensor_names=["list", "x"],
+        shape_and_slices=["", ""],
+        tensors=[variant, tf.constant(7)],
+    )
+    data, shard = files(prefix)
+    index = bundle.read_index(memoryview(data), "m.index")
+    bundle.check_ranges(index, {0: len(shard)}, "m.index")
+    assert str(index.entries["list"].spec) == "variant[]"
+    with pytest.raises(UnsupportedError, match="'list'"):
+        bundle.read_tensor(index, "list", lambda _: (memoryview(shard), "d"))
+    assert bundle.read_tensor(index, "x", lambda _: (memoryview(shard), "d")) == 7
+
+
+def test_more_dimensions_than_numpy_has_are_refused_when_read(read_all, sample):
+    proto = with_shape(*[1] * 100, dtype=9, size=8, offset=4)
+    index = rewritten(sample[0], lambda found: {b"": found[b""], b"x": proto.SerializeToString()})
+    with pytest.raises(UnsupportedError, match="does not fit numpy"):
+        read_all(index, sample[1], verify=False)
+
+
+def test_names_that_are_no_text_survive(read_all, sample):
+    index = rewritten(sample[0], lambda found: {b"": found[b""], b"\xff\xfe": found[b"a/c"]})
+    [(key, value)] = read_all(index, sample[1]).items()
+    assert key.encode("utf-8", "surrogateescape") == b"\xff\xfe"
+    assert value == 0.5
+
+
+def test_tensorflow_is_not_needed(fresh, sample, tmp_path):
+    (tmp_path / "i").write_bytes(sample[0])
+    (tmp_path / "d").write_bytes(sample[1])
+    printed = fresh(
+        """
+        import sys
+        from tfpersist.formats import bundle, bundle_writer, v1, state, tensor_proto
+        read = lambda name: memoryview(open(name, "rb").read())
+        index = bundle.read_index(read("i"), "i")
+        shard = lambda number: (read("d"), "d")
+        print([bundle.read_tensor(index, key, shard).shape for key in index.entries])
+        print("tensorflow" in sys.modules)
+        """
+    )
+    assert printed == "[(2,), (), (0, 3), (2,), (3, 2)]\nFalse\n"
