@@ -7,8 +7,10 @@ law that can no longer fail is noticed.
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import pathlib
 import re
+import sys
 from collections.abc import Callable, Iterator
 
 import attrs
@@ -38,7 +40,8 @@ LAYERS = (
     {"tf"},
     {"checkpoint", "checkpoint_writer", "contents", "difference", "locate", "listing"}
     | {"sidecar", "verification"},
-    {"selection", "report", "naming", "by_name", "keras_eras", "feeds", "object_graph"},
+    {"selection", "report", "safety", "naming", "by_name", "keras_eras", "feeds", "object_graph"},
+    {"safety"},
     {"storage"},
     {"graph"},
     {"formats"},
@@ -317,6 +320,24 @@ def lacks(method: ast.FunctionDef) -> Iterator[str]:
         yield "has no example"
 
 
+def dependencies_are_those_imported(modules: Modules) -> Iterator[str]:
+    """TensorFlow brings Keras; protobuf and google-crc32c are imported by other names."""
+    names = {"protobuf": "google", "keras": "tensorflow"}
+    declared = {
+        re.split(r"[^\w.-]", requirement)[0].lower().replace("-", "_")
+        for requirement in importlib.metadata.requires(ROOT) or ()
+    }
+    declared = {names.get(name, name) for name in declared}
+    used = {
+        each.target.split(".")[0]
+        for module in modules.values()
+        for each in imports(module, modules)
+    }
+    used = {names.get(name, name) for name in used} - {ROOT, *sys.stdlib_module_names}
+    yield from (f"{name} is imported and not declared" for name in sorted(used - declared))
+    yield from (f"{name} is declared and not imported" for name in sorted(declared - used))
+
+
 LAWS: dict[Callable[[Modules], Iterator[str]], list[Modules]] = {
     frameworks_only_in_tf_and_lazily: [
         invented(store="import tensorflow as tf"),
@@ -369,6 +390,7 @@ LAWS: dict[Callable[[Modules], Iterator[str]], list[Modules]] = {
         invented(formats__v1="def f():\n    raise ValueError('bad')"),
         invented(formats__v1="def f(data):\n    assert data"),
     ],
+    dependencies_are_those_imported: [invented(store="import pandas")],
     public_names_are_documented: [
         invented(store="class ModelStore:\n    pass"),
         invented(store="class ModelStore:\n    '''A store.'''"),
