@@ -88,7 +88,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation, whose examples the tests execute, as HTML in site/."""
-    session.install("-e", ".", "--no-deps", *group("docs"))
+    session.install(*group("docs"))
     session.run("mkdocs", "build", "--strict", *session.posargs)
 
 
