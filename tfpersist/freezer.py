@@ -186,8 +186,10 @@ def _lower(source: Any) -> Lowered:
         from tfpersist.checkpoint import Checkpoint
 
         return _lower_checkpoint(Checkpoint(path))
-    if isinstance(source, (FrozenModel, Graph)):
-        return Lowered(getattr(source, "graph", source), {})
+    if isinstance(source, FrozenModel):
+        source = source.graph
+    if isinstance(source, Graph):
+        return Lowered(source, {})
     if isinstance(source, Mapping) and hasattr(source, "meta"):
         return _lower_checkpoint(source)
     descriptor = getattr(source, "DESCRIPTOR", None)

@@ -153,12 +153,13 @@ def _array(value: Any, dtype: str) -> np.ndarray[Any, Any]:
 def _lower_keras(model: Any) -> Lowered:
     import tensorflow as tf
 
-    structure = getattr(model, "inputs", None) and getattr(model, "input", model.inputs)
-    if not structure:
+    inputs = getattr(model, "inputs", None)
+    if not inputs:
         raise TargetError(
             "this model does not tell its inputs",
             advice="Pass tf.function(model).get_concrete_function(tf.TensorSpec(...)) instead.",
         )
+    structure = getattr(model, "input", inputs[0] if len(inputs) == 1 else inputs)
     tensors = tf.nest.flatten(structure)
     specs = [
         _spec(tensor, name) for tensor, name in zip(tensors, _input_names(tensors), strict=True)
@@ -216,7 +217,13 @@ def lower_function(function: Any, output_names: Sequence[str] = ()) -> Lowered:
     captured = list(function.captured_inputs)
     arguments = function.inputs[: len(function.inputs) - len(captured)]
     placeholders = function.inputs[len(arguments) :]
-    held = {id(variable.handle): variable for variable in function.graph.variables}
+    try:
+        held = {id(variable.handle): variable for variable in function.graph.variables}
+    except AssertionError as error:
+        raise TargetError(
+            "the variables of this function are gone",
+            advice="Keep the object that owns them alive.",
+        ) from error
     proto = schema.GraphDef()
     proto.CopyFrom(graph.proto)
     nodes = {node.name: node for node in proto.node}
