@@ -52,6 +52,11 @@ def test_inputs_and_outputs_are_listed_with_their_specs():
     assert [str(ref) for ref in summary.outputs(SMALL)] == ["z:0 float32[...]"]
 
 
+def test_a_placeholder_is_listed_whatever_its_name():
+    odd = graph(placeholder("two words", ""))
+    assert [ref.name for ref in summary.inputs(odd)] == ["two words:0"]
+
+
 def test_every_output_of_a_last_operation_is_listed():
     split_up = graph(
         X,

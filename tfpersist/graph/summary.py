@@ -117,7 +117,7 @@ def summarize(graph: Graph, file: str = "", *, largest: int = 10) -> Summary:
 def inputs(graph: Graph) -> tuple[TensorRef, ...]:
     """List the placeholders of a graph, in its order."""
     return tuple(
-        find(graph, node.name)
+        _settled(graph, TensorRef(node.name, 0, names.tensor_spec(node, 0, _types(graph, node))))
         for node in graph.proto.node
         if node.op in PLACEHOLDERS and not _LEFTOVER.fullmatch(node.name)
     )
@@ -142,7 +142,7 @@ def outputs(graph: Graph) -> tuple[TensorRef, ...]:
             continue
         if _LEFTOVER.fullmatch(node.name):
             continue
-        types = ops.output_types(node, graph.functions)
+        types = _types(graph, node)
         for index, number in enumerate([0] if types is None else types):
             dtype = dtypes.by_number(number)
             is_ref = number > dtypes.REF_OFFSET
@@ -157,7 +157,14 @@ def find(graph: Graph, text: str) -> TensorRef:
     Raises:
         NameNotFoundError: there is no such tensor.
     """
-    ref = names.find_tensor(graph, text)
+    return _settled(graph, names.find_tensor(graph, text))
+
+
+def _types(graph: Graph, node: Message) -> list[int] | None:
+    return ops.output_types(node, graph.functions)
+
+
+def _settled(graph: Graph, ref: TensorRef) -> TensorRef:
     if (
         ref.spec is not None
         and ref.spec.shape == ()
