@@ -25,6 +25,11 @@ def group(name: str) -> list[str]:
     return nox.project.dependency_groups(PROJECT, name)
 
 
+def light() -> list[str]:
+    """What tfpersist needs apart from TensorFlow, which it imports only when it is used."""
+    return [name for name in PROJECT["project"]["dependencies"] if "tensorflow" not in name]
+
+
 def lowest(requirements: list[str]) -> list[str]:
     """The same requirements, each at its lower bound."""
     return [re.sub(r">=([\d.]+).*", r"==\1", requirement) for requirement in requirements]
@@ -78,8 +83,7 @@ def tests_newest(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, format and types."""
-    libraries = [name for name in PROJECT["project"]["dependencies"] if "tensorflow" not in name]
-    session.install(*libraries, *group("lint"))
+    session.install(*light(), *group("lint"))
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy")
@@ -88,7 +92,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation, whose examples the tests execute, as HTML in site/."""
-    session.install(*group("docs"))
+    session.install(*light(), *group("docs"))
     session.run("mkdocs", "build", "--strict", *session.posargs)
 
 

@@ -33,7 +33,8 @@ def test_inspect_lists_the_newest_checkpoint_of_a_directory(runs, capsys):
 def test_inspect_shows_metrics(runs, capsys):
     assert cli.main(["inspect", f"{runs}/model.ckpt-1.index"]) == 0
     assert capsys.readouterr().out == (
-        f"{runs}/model.ckpt-1\n  accuracy = 0.5\n  conv/kernel  float32[2,3]\n  step         int64[]\n"
+        f"{runs}/model.ckpt-1\n  accuracy = 0.5\n"
+        "  conv/kernel  float32[2,3]\n  step         int64[]\n"
     )
 
 
