@@ -9,7 +9,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import attrs
 
@@ -106,8 +106,11 @@ class LocalDirectory:
         finally:
             os.close(descriptor)
 
-    def is_directory(self, name: str) -> bool:
-        return os.path.isdir(self.path(name))
+    def check(self, name: str) -> None:
+        """Refuse a name that no file could be renamed to."""
+        with suppress(FileNotFoundError):
+            if stat.S_ISDIR(os.stat(self.path(name)).st_mode):
+                raise IsADirectoryError(errno.EISDIR, "there is a directory of this name")
 
     def rename(self, old: str, new: str) -> None:
         os.rename(self.path(old), self.path(new))

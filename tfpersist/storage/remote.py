@@ -121,9 +121,11 @@ class RemoteDirectory:
         if time.time() - self.modified(name) > _ABANDONED_AFTER:
             self.unlink(name)
 
-    def is_directory(self, name: str) -> bool:
+    def check(self, name: str) -> None:
+        """Refuse the name of a directory."""
         with _refusals():
-            return bool(self.system.isdir(self.path(name)))
+            if self.system.isdir(self.path(name)):
+                raise IsADirectoryError(errno.EISDIR, "there is a directory of this name")
 
     def rename(self, old: str, new: str) -> None:
         base = importlib.import_module("fsspec.spec").AbstractFileSystem

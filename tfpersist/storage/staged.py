@@ -1,15 +1,17 @@
 """Publishing by staging: the one algorithm behind every storage whose directory can be listed.
 
 1. Each new file is written under a hidden staged name beside its target, then synced.
-2. Where none of the names exists yet, the files are renamed, the commit marker last: before that
-   last rename there is no new checkpoint, after it there is a complete one. A single file that
-   replaces another is one atomic rename.
-3. Where several files replace others, a journal is put in place first, by one rename, and that
-   rename is the commit: until then no target is touched, so the old set is complete; from then on
-   a reader that finds the journal takes each file from its staged name if that is still there,
-   else from its own name, so the new set is complete, whichever of the renames were done. Readers
-   need no permission to write for that. The next writer, or `recover`, carries out what is left;
-   doing so twice is harmless. The journal goes after the last rename was synced.
+2. A single file is renamed, which is one step for every reader.
+3. For several files a journal, which says what becomes what, is put in place first, by one rename,
+   and that rename is the commit. Until then no target is touched: what was there is complete. From
+   then on a reader that finds the journal takes each file from its staged name if that is still
+   there, else from its own name, so the new set is complete, whichever of the renames were done.
+   Readers need no permission to write for that. The next writer, or `recover`, carries out what is
+   left; doing so twice is harmless. Renames go in order, the commit marker's last, so a reader
+   that knows no journals sees a new checkpoint whole or not at all.
+4. Where a power loss must not tear anything, the directory is synced when the journal is in place,
+   when files were discarded and when all are renamed; only then the journal goes. Should it come
+   back, none of its staged names is left, and it means nothing.
 
 Renames happen under a lock of the directory that dies with its holder: a journal met under the
 lock is a dead process's. A staged file is locked by its writer: one without a lock is rubbish.
@@ -58,7 +60,7 @@ class Directory(Protocol):
     def modified(self, name: str) -> float: ...
     def stage(self, name: str) -> StagedFile: ...
     def sweep(self, name: str) -> None: ...
-    def is_directory(self, name: str) -> bool: ...
+    def check(self, name: str) -> None: ...
     def rename(self, old: str, new: str) -> None: ...
     def unlink(self, name: str) -> None: ...
     def sync(self) -> None: ...
@@ -135,7 +137,8 @@ class StagedStorage:
                 _settle(self.directory, durable=True)
                 for name in self.directory.names():
                     if journal.is_staged(name):
-                        with suppress(FileNotFoundError):
+                        # Another user's leftovers may be out of reach.
+                        with suppress(OSError):
                             self.directory.sweep(name)
 
     def _resolved(self, name: str, doing: str, step: Callable[[str], _T]) -> _T:
@@ -182,8 +185,7 @@ class _Publication:
         if base.plain(name, location) in self.moves:
             raise StorageError("this file was begun already", where=f"{location}: {name}")
         with base.translated(location, f"create {name!r}"):
-            if self.directory.is_directory(name):
-                raise IsADirectoryError(errno.EISDIR, "there is a directory of this name")
+            self.directory.check(name)
             staged = journal.staged_name(self.token, len(self.moves))
             self.files.append(self.directory.stage(staged))
         self.moves[name] = staged
@@ -197,45 +199,39 @@ class _Publication:
             file.finish(durable=self.durable)
         with self.directory.lock():
             _settle(self.directory, durable=self.durable)
-            gone = (self.discards - self.moves.keys()) & self.directory.names()
-            replaced = self.moves.keys() & self.directory.names()
-            several = len(self.moves) + len(gone) > 1
-            if ((replaced or gone) and several) or not self.directory.renames_atomically:
-                self._replace(journal.Journal(dict(self.moves), frozenset(gone)))
-            else:
-                self._add(gone)
+            present = self.directory.names()
+            gone = frozenset((self.discards - self.moves.keys()) & present)
+            if len(self.moves) + len(gone) == 1 and self.directory.renames_atomically:
+                self._exchange(gone)
+            elif self.moves or gone:
+                replaces = bool(gone or self.moves.keys() & present)
+                self._carry(journal.Journal(dict(self.moves), gone), replaces=replaces)
 
-    def _add(self, gone: Iterable[str]) -> None:
-        done: list[str] = []
-        try:
-            for name, staged in self.moves.items():
-                self.directory.rename(staged, name)
-                done.append(name)
-        except BaseException:
-            if not self.directory.names().isdisjoint([*self.moves.values()][-1:]):
-                for name in done:
-                    with suppress(OSError):
-                        self.directory.unlink(name)
-            raise
+    def _exchange(self, gone: Iterable[str]) -> None:
+        for name, staged in self.moves.items():
+            self.directory.rename(staged, name)
         for name in gone:
             self.directory.unlink(name)
         if self.durable:
             self.directory.sync()
 
-    def _replace(self, plan: journal.Journal) -> None:
+    def _carry(self, plan: journal.Journal, *, replaces: bool) -> None:
         staged = journal.staged_name(self.token, len(self.moves))
         file = self.directory.stage(staged)
         self.files.append(file)
-        file.write(memoryview(plan.encode()))
-        file.finish(durable=self.durable)
         self.moves[journal.NAME] = staged
+        file.write(memoryview(plan.encode()))
+        file.finish(durable=self.durable and replaces)
         self.directory.rename(staged, journal.NAME)
         try:
-            _carry_out(self.directory, plan, durable=self.durable)
+            _carry_out(self.directory, plan, durable=self.durable, replaces=replaces)
         except BaseException:
-            # The journal stands, so the new files are what is read from now on.
-            with suppress(OSError):
-                _carry_out(self.directory, plan, durable=self.durable)
+            if not replaces:
+                _take_back(self.directory, plan)
+            else:
+                # The journal stands, so the new files are what is read from now on.
+                with suppress(OSError):
+                    _carry_out(self.directory, plan, durable=self.durable)
             raise
 
     def close(self) -> None:
@@ -250,11 +246,14 @@ class _Publication:
 
 
 def _standing(directory: Directory) -> journal.Journal:
+    """What the journal still asks for: nothing where there is none, or where all is done."""
     try:
         plan = journal.decode(directory.read(journal.NAME))
     except (FileNotFoundError, NotADirectoryError):
         plan = None
-    return plan or journal.Journal({})
+    if plan is None or (plan.moves and directory.names().isdisjoint(plan.moves.values())):
+        return journal.Journal({})
+    return plan
 
 
 def _settle(directory: Directory, *, durable: bool) -> None:
@@ -262,16 +261,26 @@ def _settle(directory: Directory, *, durable: bool) -> None:
         _carry_out(directory, _standing(directory), durable=durable)
 
 
-def _carry_out(directory: Directory, plan: journal.Journal, *, durable: bool) -> None:
-    if durable:
+def _carry_out(
+    directory: Directory, plan: journal.Journal, *, durable: bool, replaces: bool = True
+) -> None:
+    if durable and replaces:
+        directory.sync()
+    for name in plan.discards:
+        with suppress(FileNotFoundError):
+            directory.unlink(name)
+    if durable and plan.discards:
         directory.sync()
     for name, staged in plan.moves.items():
         with suppress(FileNotFoundError):
             directory.rename(staged, name)
-    for name in plan.discards:
-        with suppress(FileNotFoundError):
-            directory.unlink(name)
     if durable:
         directory.sync()
     with suppress(FileNotFoundError):
         directory.unlink(journal.NAME)
+
+
+def _take_back(directory: Directory, plan: journal.Journal) -> None:
+    for name in (journal.NAME, *reversed([*plan.moves])):
+        with suppress(OSError):
+            directory.unlink(name)
