@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         StorageError,
         TargetError,
         TFPersistError,
+        UnsafeModelError,
         UnsupportedError,
     )
     from tfpersist.formats.tensors import TensorSpec
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from tfpersist.frozen import FrozenModel
     from tfpersist.graph.names import TensorRef
     from tfpersist.report import RestoreReport
+    from tfpersist.safety import Policy
     from tfpersist.store import ModelStore
 
     __version__: str
@@ -56,6 +58,7 @@ __all__ = [
     "GraphError",
     "ModelStore",
     "NameNotFoundError",
+    "Policy",
     "RestoreError",
     "RestoreReport",
     "RunError",
@@ -66,6 +69,7 @@ __all__ = [
     "TargetError",
     "TensorRef",
     "TensorSpec",
+    "UnsafeModelError",
     "UnsupportedError",
 ]
 
@@ -74,6 +78,7 @@ _HOMES = {
     "Freezer": "freezer",
     "FrozenModel": "frozen",
     "ModelStore": "store",
+    "Policy": "safety",
     "RestoreReport": "report",
     "TensorRef": "graph.names",
     "TensorSpec": "formats.tensors",
@@ -86,6 +91,8 @@ def __getattr__(name: str) -> Any:
     elif name in __all__:
         home = importlib.import_module(f"{__name__}.{_HOMES.get(name, 'errors')}")
         value = getattr(home, name)
+    elif name == "safety":
+        value = importlib.import_module(f"{__name__}.safety")
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value

@@ -12,6 +12,7 @@ TFPersistError
 ├── SaveError                the target cannot be captured: uninitialized or missing variables
 ├── GraphError               a graph is inconsistent: edges to nowhere, cycles, duplicate names
 ├── FreezeError              a node cannot be frozen; names node, op and variable
+├── UnsafeModelError         a graph could do what the policy refuses; names node, op, capability
 ├── FeedError                a feed is missing, unknown, or of another dtype or shape
 └── RunError                 TensorFlow failed while it ran the model
 
@@ -159,6 +160,22 @@ class GraphError(TFPersistError):
 
 class FreezeError(TFPersistError):
     """A node cannot be frozen."""
+
+
+class UnsafeModelError(TFPersistError):
+    """A graph could do what the policy does not allow; nothing of it was run.
+
+    Args:
+        findings: what was refused, as `tfpersist.safety.Finding`s: capability, op, function and
+            nodes.
+    """
+
+    def __init__(self, problem: str, *, findings: tuple[object, ...] = (), **facts: Any) -> None:
+        self.findings = findings
+        super().__init__(problem, **facts)
+
+    def __str__(self) -> str:
+        return "\n  ".join([super().__str__(), *map(str, self.findings)])
 
 
 class FeedError(TFPersistError, ValueError):

@@ -20,7 +20,6 @@ from typing import Any
 
 import attrs
 import numpy as np
-from google.protobuf import text_format
 
 from tfpersist.errors import CorruptionError, GraphError, UnsupportedError
 from tfpersist.formats import dtypes, schema, varint, wire
@@ -109,10 +108,7 @@ def parse_text(data: bytes | memoryview, file: str = "") -> Graph:
         >>> parse_text(b'node { name: "a" op: "NoOp" }').proto.node[0].op
         'NoOp'
     """
-    try:
-        proto = text_format.Parse(bytes(data), schema.GraphDef(), allow_unknown_field=True)
-    except (text_format.ParseError, ValueError, RecursionError) as error:
-        raise CorruptionError(f"this text is no GraphDef: {error}", file=file) from error
+    proto = schema.parse_text(schema.GraphDef, data, file=file)
     _refuse_duplicates(proto, file)
     return Graph(proto)
 

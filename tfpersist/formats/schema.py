@@ -84,3 +84,31 @@ def parse(message: Message, data: bytes | memoryview, *, file: str, offset: int 
             file=file,
             offset=offset,
         ) from error
+
+
+def parse_text(message: Message, data: bytes | memoryview, *, file: str) -> Message:
+    """Decode text as one message.
+
+    Args:
+        message: a message class of this module.
+        data: the message in protobuf's text form.
+        file: name of the file that the text comes from, for the error.
+
+    Returns:
+        The message, without the fields that the schema does not know.
+
+    Raises:
+        CorruptionError: the text is no such message.
+
+    Example:
+        >>> parse_text(NodeDef, b'name: "a" op: "NoOp"', file="").op
+        'NoOp'
+    """
+    from google.protobuf import text_format
+
+    try:
+        return text_format.Parse(bytes(data), message(), allow_unknown_field=True)
+    except (text_format.ParseError, ValueError, RecursionError) as error:
+        raise CorruptionError(
+            f"this text is no {message.DESCRIPTOR.name}: {error}", file=file
+        ) from error

@@ -1,0 +1,285 @@
+"""What a file could do is found wherever it hides, and refused unless it is allowed."""
+
+from __future__ import annotations
+
+import pytest
+
+from tfpersist import errors, safety
+from tfpersist.formats import schema
+from tfpersist.formats.graphdef import Graph, parse_text
+from tfpersist.safety import Finding, Policy, Report, scan
+from tfpersist.storage import open_storage
+
+HARMLESS = b"""
+node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } } }
+node { name: "y" op: "Neg" input: "x" attr { key: "T" value { type: DT_FLOAT } } }
+"""
+WRITER = b'node { name: "w" op: "WriteFile" input: "a" input: "b" }'
+HIDDEN = b"library { function { signature { name: 'f' } node_def { name: 'w' op: 'WriteFile' } } }"
+LOWERED = b"""
+node { name: "cond" op: "Placeholder" attr { key: "dtype" value { type: DT_BOOL } } }
+node { name: "file" op: "Placeholder" attr { key: "dtype" value { type: DT_STRING } } }
+node { name: "if" op: "If" input: "cond" input: "file" input: "file"
+  attr { key: "Tcond" value { type: DT_BOOL } }
+  attr { key: "Tin" value { list { type: DT_STRING type: DT_STRING } } }
+  attr { key: "Tout" value { list {} } }
+  attr { key: "then_branch" value { func { name: "WriteFile" } } }
+  attr { key: "else_branch" value { func { name: "WriteFile" } } }
+  attr { key: "_lower_using_switch_merge" value { b: true } } }
+"""
+
+
+def publish(location, **files):
+    with open_storage(location).publish(durable=False) as publication:
+        for name, data in files.items():
+            publication.create(name.replace("__", ".")).write(data)
+
+
+def graph_bytes(text):
+    return parse_text(text).proto.SerializeToString()
+
+
+def saved_model(*texts):
+    saved = schema.SavedModel(saved_model_schema_version=1)
+    for text in texts:
+        saved.meta_graphs.add().graph_def.CopyFrom(parse_text(text).proto)
+    return saved
+
+
+# --- scanning ------------------------------------------------------------------------------------
+
+
+def test_a_harmless_graph():
+    report = scan(parse_text(HARMLESS))
+    assert report.capabilities == {"compute"}
+    assert report.nodes == 2
+    assert str(report) == ("the graph: 2 nodes, 0 functions\n  compute: 1 Neg, 1 Placeholder")
+    Policy.default().check(report)
+
+
+def test_findings_are_counted_by_op_and_place_and_the_gravest_come_first():
+    many = b"".join(b'node { name: "n%d" op: "RandomUniform" }' % i for i in range(7))
+    report = scan(parse_text(HARMLESS + WRITER + HIDDEN + many))
+    assert report.findings == (
+        Finding("file write", "WriteFile", ("w",), ""),
+        Finding("file write", "WriteFile", ("w",), "f"),
+        Finding("random", "RandomUniform", tuple(f"n{i}" for i in range(7))),
+        Finding("compute", "Neg", ("y",)),
+        Finding("compute", "Placeholder", ("x",)),
+    )
+    assert report.findings[2].count == 7
+    assert (report.nodes, report.functions) == (11, 1)
+    assert str(report).splitlines()[1:] == [
+        "  file write: WriteFile at node 'w'",
+        "  file write: WriteFile at node 'w' in function 'f'",
+        "  compute: 1 Neg, 1 Placeholder",
+        "  random: 7 RandomUniform",
+    ]
+
+
+def test_an_op_with_two_capabilities_is_found_under_both():
+    report = scan(parse_text(b'node { name: "m" op: "MergeV2Checkpoints" }'))
+    assert {(each.capability, each.op) for each in report.findings} == {
+        ("file read", "MergeV2Checkpoints"),
+        ("file write", "MergeV2Checkpoints"),
+    }
+    with pytest.raises(errors.UnsafeModelError) as caught:
+        Policy(allow="file read").check(report)
+    assert [each.capability for each in caught.value.findings] == ["file write"]
+
+
+def test_a_function_that_nothing_calls_is_scanned():
+    assert "file write" in scan(parse_text(HARMLESS + HIDDEN)).capabilities
+
+
+def test_a_branch_that_is_called_like_an_op_is_found():
+    finding = scan(parse_text(LOWERED)).findings[0]
+    assert finding == Finding("file write", "WriteFile", ("if",))
+
+
+def test_a_function_that_is_not_there_is_unknown():
+    text = b"""node { name: "call" op: "PartitionedCall"
+                      attr { key: "f" value { func { name: "gone" } } } }"""
+    assert Finding("unknown", "gone", ("call",)) in scan(parse_text(text)).findings
+
+
+@pytest.mark.parametrize("name", ["model.pb", "model.pbtxt", "model", "model.bytes"])
+def test_a_graph_file(name, tmp_path):
+    text = name.endswith("txt")
+    (tmp_path / name).write_bytes(WRITER if text else graph_bytes(WRITER))
+    report = scan(tmp_path / name)
+    assert report.capabilities == {"file write"}
+    assert report.file == str(tmp_path / name)
+    assert str(report).startswith(str(tmp_path))
+
+
+def test_a_url():
+    publish("memory://safety/url", model__pb=graph_bytes(WRITER))
+    assert scan("memory://safety/url/model.pb").capabilities == {"file write"}
+
+
+def test_a_meta(tmp_path):
+    meta = schema.MetaGraphDef(graph_def=parse_text(WRITER).proto)
+    (tmp_path / "model.ckpt-5.meta").write_bytes(meta.SerializeToString())
+    assert scan(tmp_path / "model.ckpt-5.meta").capabilities == {"file write"}
+    assert scan(meta, "five").file == "five"
+    (tmp_path / "renamed").write_bytes(meta.SerializeToString())
+    assert scan(tmp_path / "renamed").capabilities == {"file write"}
+
+
+@pytest.mark.parametrize("spelling", ["", "/", "/saved_model.pb"])
+def test_a_saved_model_by_all_of_its_graphs(spelling, tmp_path):
+    saved = saved_model(HARMLESS, HARMLESS + HIDDEN)
+    (tmp_path / "saved_model.pb").write_bytes(saved.SerializeToString())
+    report = scan(f"{tmp_path}{spelling}")
+    assert report.capabilities == {"compute", "file write"}
+    assert report == scan(saved, f"{tmp_path}{spelling}")
+    publish("memory://safety/saved", saved_model__pb=saved.SerializeToString())
+    assert scan(f"memory://safety/saved{spelling}").findings == report.findings
+
+
+def test_a_saved_model_in_text_and_one_that_is_called_otherwise(tmp_path):
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "saved_model.pbtxt").write_text(str(saved_model(WRITER)))
+    assert scan(tmp_path / "text").capabilities == {"file write"}
+    (tmp_path / "model.pb").write_bytes(saved_model(WRITER).SerializeToString())
+    assert scan(tmp_path / "model.pb").capabilities == {"file write"}
+
+
+def test_what_is_no_graph_is_refused(tmp_path):
+    with pytest.raises(errors.StorageError, match="gone"):
+        scan(tmp_path / "gone.pb")
+    with pytest.raises(errors.StorageError):
+        scan(tmp_path)
+    for number, data in enumerate([b"", b"\xff" * 40, b"\x0a\x02\x0a\x00", b"hello: world"]):
+        (tmp_path / f"{number}.pb").write_bytes(data)
+        with pytest.raises(errors.CorruptionError, match=rf"{number}\.pb"):
+            scan(tmp_path / f"{number}.pb")
+    (tmp_path / "cut.pbtxt").write_bytes(WRITER[:-4])
+    with pytest.raises(errors.CorruptionError, match="no GraphDef"):
+        scan(tmp_path / "cut.pbtxt")
+    with pytest.raises(errors.TargetError, match="found int"):
+        scan(7)
+    with pytest.raises(errors.TargetError, match="found NodeDef"):
+        scan(schema.NodeDef())
+
+
+def test_deeply_nested_functions_in_attrs_end_in_time():
+    value = schema.AttrValue()
+    inner = value
+    for _ in range(5000):
+        inner.func.name = "f"
+        inner = inner.func.attr["g"]
+    inner.func.name = "WriteFile"
+    graph = schema.GraphDef()
+    graph.node.add(name="n", op="NoOp").attr["f"].CopyFrom(value)
+    assert "file write" in scan(Graph(graph)).capabilities
+
+
+# --- policies ------------------------------------------------------------------------------------
+
+
+def test_policies_are_values():
+    assert Policy.default() == Policy() == Policy(allow=[])
+    assert Policy.trusted().allowed == safety.CAPABILITIES
+    assert Policy("network") == Policy(allow={"network"})
+    assert hash(Policy.default()) == hash(Policy())
+    assert Policy(allow=["state"]).allowed == ("compute", "state", "random")
+
+
+def test_an_unknown_capability_is_refused_with_the_nearest():
+    with pytest.raises(errors.NameNotFoundError, match="Did you mean 'file read'"):
+        Policy(allow=["file_read"])
+
+
+@pytest.mark.parametrize("capability", sorted(set(safety.CAPABILITIES) - set(safety.HARMLESS)))
+def test_each_grave_capability_is_refused_until_it_is_allowed(capability):
+    report = Report((Finding(capability, "Op", ("n",), "f"),), "model.pb")
+    with pytest.raises(errors.UnsafeModelError, match=capability) as caught:
+        Policy.default().check(report)
+    assert caught.value.findings == report.findings
+    Policy(allow=[capability]).check(report)
+    Policy(ops=["Op"]).check(report)
+    Policy.trusted().check(report)
+    with pytest.raises(errors.UnsafeModelError):
+        Policy(ops=["Other"]).check(report)
+
+
+def test_the_error_names_node_op_capability_and_function_and_how_to_allow_it():
+    with pytest.raises(errors.UnsafeModelError) as caught:
+        Policy(allow=["network"]).check(scan(parse_text(WRITER + HIDDEN), "m.pb"))
+    assert str(caught.value) == (
+        "m.pb: this model could do more than the policy allows; expected compute, state, random "
+        "and network at most, found file write. Load it with "
+        "policy=Policy(allow=['file write', 'network']) if you trust its author with that.\n"
+        "  file write: WriteFile at node 'w'\n"
+        "  file write: WriteFile at node 'w' in function 'f'"
+    )
+
+
+def test_for_an_unknown_op_the_advice_is_to_allow_this_op():
+    with pytest.raises(errors.UnsafeModelError, match=r"policy=Policy\(ops=\['Mine'\]\)"):
+        Policy.default().check(scan(parse_text(b'node { name: "n" op: "Mine" }')))
+    with pytest.raises(errors.UnsafeModelError, match=r"allow=\['network'\], ops=\['Mine'\]"):
+        Policy("network").check(scan(parse_text(b'node { name: "n" op: "Mine" }')))
+
+
+# --- what TensorFlow really does -----------------------------------------------------------------
+
+
+def test_tensorflow_does_what_the_scan_says(fresh, tmp_path):
+    (tmp_path / "lowered.pb").write_bytes(graph_bytes(LOWERED))
+    out = fresh(
+        """
+        import os
+        import tensorflow as tf
+        from tfpersist.safety import scan
+        definition = tf.compat.v1.GraphDef.FromString(open("lowered.pb", "rb").read())
+        print(sorted(scan(definition).capabilities))
+        with tf.Graph().as_default() as graph:
+            tf.graph_util.import_graph_def(definition, name="")
+            tf.raw_ops.PrintV2(input="x", output_stream="file://printed", name="print")
+            tf.raw_ops.DebugIdentityV2(
+                input=[1.0], debug_urls=["file://dumped"], tfdbg_run_id="r", name="debug")
+        print(sorted(scan(graph.as_graph_def()).capabilities))
+        with tf.compat.v1.Session(graph=graph) as session:
+            session.run("if", {"cond:0": True, "file:0": "written"})
+            session.run("print")
+            session.run("debug")
+        print(sorted(name for name in os.listdir() if name != "lowered.pb"))
+        """
+    ).splitlines()
+    assert out == [
+        "['compute', 'file write']",
+        "['compute', 'file write']",
+        "['dumped', 'printed', 'written']",
+    ]
+
+
+def test_a_scan_leaves_tensorflow_out(fresh, tmp_path):
+    (tmp_path / "model.pb").write_bytes(graph_bytes(HARMLESS))
+    out = fresh(
+        """
+        import sys
+        import tfpersist as tfp
+        tfp.Policy.default().check(tfp.safety.scan("model.pb"))
+        print("tensorflow" in sys.modules)
+        """
+    )
+    assert out == "False\n"
+
+
+def test_the_corpus(corpus):
+    frozen = sorted(corpus.rglob("*frozen*.pb"))
+    assert frozen
+    for path in frozen:
+        Policy.default().check(scan(path))
+    saver = {"file read", "file write"}
+    for path in sorted(corpus.glob("made-by-tf/*/*.meta")):
+        assert scan(path).capabilities == {"compute", "state", "random", *saver}
+    bert = scan(corpus / "keras-bert" / "bert_model.ckpt.meta")
+    reader = [each for each in bert.findings if each.op == "TFRecordDataset"]
+    assert reader[0].function.startswith("tf_data_structured_function_wrapper")
+    assert [each.op for each in bert.findings if each.capability == "unknown"] == [
+        "MapAndBatchDatasetV2"
+    ]
