@@ -1,0 +1,90 @@
+"""The state file."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfpersist.errors import CorruptionError
+from tfpersist.formats import state
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+TIMES = st.floats(0, 1e11)
+STATES = st.builds(
+    state.State,
+    NAMES,
+    st.lists(NAMES, max_size=4).map(tuple),
+    st.lists(TIMES, max_size=4).map(tuple),
+    TIMES,
+)
+
+
+@given(STATES)
+def test_what_is_written_is_read(value):
+    assert state.parse_state(state.format_state(value), "checkpoint") == value
+
+
+def test_it_is_what_tensorflow_writes(tmp_path):
+    import tensorflow as tf
+
+    root = tf.train.Checkpoint(v=tf.Variable(1.0))
+    manager = tf.train.CheckpointManager(root, str(tmp_path), max_to_keep=2)
+    for _ in range(3):
+        manager.save()
+    content = (tmp_path / "checkpoint").read_bytes()
+    found = state.parse_state(content, "checkpoint")
+    assert (found.latest, found.all) == ("ckpt-3", ("ckpt-2", "ckpt-3"))
+    assert len(found.timestamps) == 2
+    assert found.last_preserved > 0
+    assert state.format_state(found) == content
+
+
+@given(STATES)
+def test_tensorflow_reads_it(tmp_path_factory, value):
+    import tensorflow as tf
+
+    if not value.latest:
+        return
+    folder = tmp_path_factory.getbasetemp()
+    (folder / "checkpoint").write_bytes(state.format_state(value))
+    theirs = tf.train.get_checkpoint_state(str(folder))
+    assert theirs.model_checkpoint_path.endswith(value.latest)
+    assert list(theirs.all_model_checkpoint_timestamps) == list(value.timestamps)
+
+
+def test_the_files_of_the_corpus(corpus):
+    found = {
+        str(path.parent.relative_to(corpus)): state.parse_state(path.read_bytes(), path.name).latest
+        for path in corpus.rglob("checkpoint")
+        if path.is_file()
+    }
+    assert found["made-by-tf/2.4.4/mgr"] == "ckpt-7"
+    assert found["made-by-tf/1.0.1"] == "/data/run1/shard2_v2.ckpt"
+    assert len(found) > 10
+
+
+@pytest.mark.parametrize(
+    ("content", "offset"),
+    [
+        (b'model_checkpoint_path: "a"\nnonsense: 5\n', 27),
+        (b'model_checkpoint_path: "a', 23),
+        (b"\xff\xfe", 0),
+        (b'model_checkpoint_path: "\\377"', None),
+        (b"a {" * 100_000, None),
+        (b"SQLite format 3\0", None),
+    ],
+)
+def test_rubbish_is_refused_with_its_place(content, offset):
+    with pytest.raises(CorruptionError) as caught:
+        state.parse_state(content, "checkpoint")
+    assert caught.value.file == "checkpoint"
+    assert offset is None or caught.value.offset == offset
+
+
+def test_every_damage_gives_a_state_or_is_refused(survives):
+    content = b'model_checkpoint_path: "m-2"\nall_model_checkpoint_timestamps: 1.5e3\n'
+    read = lambda damaged: state.parse_state(damaged, "checkpoint")  # noqa: E731
+    assert survives(read, content, lambda found: isinstance(found, state.State))
+
+
+def test_an_empty_file_names_nothing():
+    assert state.parse_state(b"", "checkpoint") == state.State("")
