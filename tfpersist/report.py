@@ -13,7 +13,7 @@ import attrs
 from tfpersist.naming import slot_of
 from tfpersist.selection import Plan
 
-Outcome = Literal["missing", "mismatched", "unexpected", "averaged", "restored"]
+Outcome = Literal["missing", "mismatched", "unexpected", "fits", "averaged", "restored"]
 
 _HEADINGS = ("", "variable", "in the checkpoint", "expected", "found", "")
 _PROBLEMS = ("missing", "mismatched")
@@ -24,7 +24,7 @@ class Row:
     """One variable, or one tensor that no variable wants.
 
     Args:
-        outcome: what became of it.
+        outcome: what became of it; "fits" where it would have been restored, and nothing was.
         variable: the variable's name; empty for an unexpected tensor.
         key: the tensor's key in the checkpoint; for a missing one, what was looked for.
         expected: the variable's data type and shape; empty for an unexpected tensor.
@@ -146,10 +146,11 @@ class RestoreReport:
         for outcome in ("missing", "mismatched"):
             if count := sum(row.outcome == outcome for row in self.rows):
                 counts.append(f"{count} {outcome}")
-        count = len(self.restored)
-        verb = "restored" if self.fits else "that would fit"
-        text = f"{count} variable{'' if count == 1 else 's'} {verb}"
-        if self.wanted_averages:
+        fitting = sum(row.outcome == "fits" for row in self.rows)
+        count = fitting or len(self.restored)
+        text = f"{count} variable{'' if count == 1 else 's'}"
+        text += " that would fit" if fitting else " restored"
+        if self.wanted_averages and not fitting:
             text += f" ({len(self.averaged)} averages, {len(self.raw)} raw)"
         counts.append(text)
         if self.unexpected:
@@ -196,13 +197,19 @@ class RestoreReport:
 
 
 def report_on(
-    plan: Plan, checkpoint: str, *, skipped: Iterable[Skipped] = (), averages: bool = False
+    plan: Plan,
+    checkpoint: str,
+    *,
+    carried_out: bool = True,
+    skipped: Iterable[Skipped] = (),
+    averages: bool = False,
 ) -> RestoreReport:
     """Describe a plan.
 
     Args:
         plan: what goes with what.
         checkpoint: where the values come from.
+        carried_out: whether what fits is assigned, or nothing is.
         skipped: newer checkpoints that were passed over.
         averages: whether moving averages were asked for.
 
@@ -237,9 +244,10 @@ def report_on(
     ]
     known = {one.key for one in plan.assignments} | set(plan.unexpected)
     rows += [Row("unexpected", "", key, slot=slot_of(key, known) or "") for key in plan.unexpected]
+    done: dict[bool, Outcome] = {True: "averaged", False: "restored"}
     rows += [
         Row(
-            "averaged" if one.averaged else "restored",
+            done[one.averaged] if carried_out else "fits",
             one.entry.name,
             one.key,
             str(one.entry.wanted),

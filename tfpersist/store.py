@@ -215,7 +215,7 @@ class ModelStore:
         """
         adapted = adapt(target)
         checkpoint, plan, values, skipped = self._soundest(adapted)
-        report = self._report(checkpoint, plan, skipped)
+        report = self._report(checkpoint, plan, skipped, carried_out=plan.fits)
         if not plan.fits:
             raise RestoreError(
                 f"{checkpoint.prefix} does not fit this {type(target).__name__}; nothing was"
@@ -271,8 +271,9 @@ class ModelStore:
 
         def restore(target: ScopedTarget) -> RestoreReport:
             checkpoint, plan, values, skipped = self._soundest(target, lenient=True)
-            report = self._report(checkpoint, plan, skipped)
-            if plan.mismatched or (plan.missing and not plan.assignments):
+            fits = not plan.mismatched and (plan.fits or bool(plan.assignments))
+            report = self._report(checkpoint, plan, skipped, carried_out=fits)
+            if not fits:
                 raise RestoreError(
                     f"{checkpoint.prefix} does not fit its graph; nothing was assigned",
                     report=report,
@@ -347,10 +348,15 @@ class ModelStore:
         return self.selection.for_restore(specs, entries, target.averages_of)
 
     def _report(
-        self, checkpoint: Checkpoint, plan: Plan, skipped: Sequence[Skipped]
+        self, checkpoint: Checkpoint, plan: Plan, skipped: Sequence[Skipped], *, carried_out: bool
     ) -> RestoreReport:
-        averages = self.selection.averages is not None
-        return report_on(plan, checkpoint.prefix, skipped=skipped, averages=averages)
+        return report_on(
+            plan,
+            checkpoint.prefix,
+            carried_out=carried_out,
+            skipped=skipped,
+            averages=self.selection.averages is not None,
+        )
 
     def _meta_of(self, newest: str) -> bytes:
         names = self._storage.names()

@@ -127,7 +127,8 @@ class SessionTarget:
 
     def value_of(self, tensor: object) -> Any:
         """Fetch one tensor or variable of the graph, without hooks."""
-        return self._raw(lambda session: session.run(tensor))
+        with execute.translated(TargetError):
+            return self._raw(lambda session: session.run(tensor))
 
     def _raw(self, work: Callable[[Any], Any]) -> Any:
         if hasattr(self.session, "run_step_fn"):
@@ -183,16 +184,8 @@ class SessionTarget:
         return [names[at] for at in sorted(names)]
 
     def _run(self, each: _Round) -> None:
-        def work(session: Any) -> None:
-            if all(tensor.shape.is_compatible_with(v.shape) for tensor, v in each.feeds):
-                session.run(each.ops, dict(each.feeds))
-            else:
-                # A callable does not hold the feeds to the static shapes of an initial value.
-                call = session.make_callable(each.ops, [tensor for tensor, _ in each.feeds])
-                call(*(value for _, value in each.feeds))
-
         with execute.translated(RestoreError):
-            self._raw(work)
+            self._raw(lambda session: session.run(each.ops, dict(each.feeds)))
 
 
 @attrs.frozen
@@ -213,13 +206,22 @@ def _job(entry: Entry, values: tuple[np.ndarray[Any, Any], ...]) -> _Job:
     if not writes:
         table = graph_state.is_table(entry)
         raise TargetError(
-            f"the graph has no op that assigns {entry.name!r}",
+            f"the graph has no op that {'fills' if table else 'assigns'} {entry.name!r}",
             advice="Create a tf.compat.v1.train.Saver() when you build the graph: it adds the op"
             " that fills the table."
             if table
             else "Build the graph with the variable's initializer, or leave it out with only().",
         )
-    return _Job(writes, tuple(_private(_fed(value, entry), entry) for value in values))
+    taking = [write for write in writes if _takes(write, values)]
+    if not taking:
+        raise TargetError(
+            f"no op of the graph assigns a value of this shape to {entry.name!r}",
+            expected=" or ".join(str(write.feeds[0].shape) for write in writes),
+            found=values[0].shape,
+            advice="Create a tf.compat.v1.train.Saver() when you build the graph: its assignments"
+            " take any shape.",
+        )
+    return _Job(taking, tuple(_private(_fed(value, entry), entry) for value in values))
 
 
 def _rounds(jobs: Sequence[_Job]) -> list[_Round]:
@@ -227,15 +229,14 @@ def _rounds(jobs: Sequence[_Job]) -> list[_Round]:
     # other assignment, need a run each.
     rounds: list[_Round] = []
     for job in jobs:
-        writes = sorted(job.writes, key=lambda write: not _compatible(write, job.values))
         each, write = next(
             (
                 (each, write)
                 for each in rounds
-                for write in writes
+                for write in job.writes
                 if each.fed.isdisjoint(id(tensor) for tensor in write.feeds)
             ),
-            (_Round(), writes[0]),
+            (_Round(), job.writes[0]),
         )
         if not each.ops:
             rounds.append(each)
@@ -245,8 +246,8 @@ def _rounds(jobs: Sequence[_Job]) -> list[_Round]:
     return rounds
 
 
-def _compatible(write: Write, values: Sequence[np.ndarray[Any, Any]]) -> bool:
-    return not write.op.control_inputs and all(
+def _takes(write: Write, values: Sequence[np.ndarray[Any, Any]]) -> bool:
+    return all(
         tensor.shape.is_compatible_with(value.shape)
         for tensor, value in zip(write.feeds, values, strict=True)
     )

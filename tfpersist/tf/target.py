@@ -6,6 +6,7 @@ import importlib
 import operator
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import attrs
@@ -106,9 +107,9 @@ def step_of(step: Any, target: Target) -> int:
         7
     """
     value = step
-    if not isinstance(value, (int, np.integer)):
+    if hasattr(step, "numpy") or hasattr(step, "graph"):
         try:
-            value = step.numpy()
+            value = _eagerly(step)
         except (AttributeError, NotImplementedError):
             value_of = getattr(target, "value_of", lambda other: other)
             value = value_of(step)
@@ -123,6 +124,12 @@ def step_of(step: Any, target: Target) -> int:
     if number < 0:
         raise TargetError("the step is negative", expected="0 or more", found=number)
     return number
+
+
+def _eagerly(step: Any) -> Any:
+    # Whatever graph is the default here, a new thread has none.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(step.numpy).result()
 
 
 def adapt(target: object) -> Target:
