@@ -108,11 +108,7 @@ def step_of(step: Any, target: Target) -> int:
     """
     value = step
     if hasattr(step, "numpy") or hasattr(step, "graph"):
-        try:
-            value = _eagerly(step)
-        except (AttributeError, NotImplementedError):
-            value_of = getattr(target, "value_of", lambda other: other)
-            value = value_of(step)
+        value = _value_of(step, target)
     try:
         number = operator.index(value)
     except TypeError as error:
@@ -126,10 +122,15 @@ def step_of(step: Any, target: Target) -> int:
     return number
 
 
-def _eagerly(step: Any) -> Any:
-    # Whatever graph is the default here, a new thread has none.
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(step.numpy).result()
+def _value_of(step: Any, target: Target) -> Any:
+    from tfpersist.tf import internals
+
+    if hasattr(step, "numpy") and not internals.is_symbolic(step):
+        # Whatever graph is the default here, a new thread has none.
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(step.numpy).result()
+    read = getattr(target, "value_of", None)
+    return read(step) if read is not None else None
 
 
 def adapt(target: object) -> Target:
