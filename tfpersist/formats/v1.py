@@ -94,6 +94,15 @@ def read_v1(data: memoryview, file: str) -> V1Index:
             found=meta.versions.min_consumer,
             advice="Save the model again in the V2 format.",
         )
+    if len(records) > 1 and not meta.tensor:
+        raise CorruptionError(
+            "this table is no V1 checkpoint",
+            file=file,
+            offset=at,
+            expected="a list of variables",
+            found=f"none, and {len(records) - 1} entries",
+            advice="If its name ends in .index, read it as a V2 checkpoint.",
+        )
     stored = {key: (data, where) for key, data, where in records[1:]}
     parts: dict[bytes, Part] = {}
     for variable in meta.tensor:
