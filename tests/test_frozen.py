@@ -20,10 +20,12 @@ from tfpersist.errors import (
     NameNotFoundError,
     RunError,
     StorageError,
+    UnsafeModelError,
     UnsupportedError,
 )
 from tfpersist.formats import graphdef
 from tfpersist.formats.tensors import TensorSpec
+from tfpersist.safety import Policy
 from tfpersist.storage import open_storage
 
 BATCH = np.float32([[1, 2, 3], [4, 5, 6]])
@@ -281,6 +283,28 @@ def test_a_variable_that_was_not_frozen_is_named():
         model.run("y")
 
 
+def test_a_file_that_reaches_beyond_is_described_but_not_run_unless_allowed(tmp_path):
+    tf = pytest.importorskip("tensorflow")
+    secret, path = tmp_path / "secret.txt", tmp_path / "model.pb"
+    secret.write_text("secret")
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.io.read_file(str(secret), name="leak")
+        tf.constant(1, name="harmless")
+    path.write_bytes(graph.as_graph_def().SerializeToString())
+    model = tfp.FrozenModel.load(path)
+    assert model.summary().operations["ReadFile"] == 1
+    for twin in (model, copy.copy(model), pickle.loads(pickle.dumps(model))):
+        with pytest.raises(UnsafeModelError, match="ReadFile at node 'leak'"):
+            twin.run("harmless")
+        assert twin._engine.executor is None
+    with pytest.raises(UnsafeModelError):
+        model.write(tmp_path / "again.pb").run("harmless")
+    trusting = tfp.FrozenModel.load(path, policy=Policy(allow=["file read"]))
+    assert trusting.run("leak").item() == b"secret"
+    assert tfp.FrozenModel(model.graph).run("leak").item() == b"secret"
+
+
 def test_an_absent_file_gives_the_nearest_names(path):
     with pytest.raises(StorageError, match=r"'model\.pb'"):
         tfp.FrozenModel.load(path.with_name("modl.pb"))
@@ -410,7 +434,10 @@ def test_the_regression_of_another_project_runs(corpus):
 
 @pytest.mark.parametrize("version", TF1)
 def test_a_training_graph_as_text_is_described_and_imported(corpus, version):
-    with tfp.FrozenModel.load(corpus / "made-by-tf" / version / "graph.pbtxt") as model:
+    path = corpus / "made-by-tf" / version / "graph.pbtxt"
+    with pytest.raises(UnsafeModelError, match="save/SaveV2"):
+        tfp.FrozenModel.load(path).run("output")
+    with tfp.FrozenModel.load(path, policy=Policy.trusted()) as model:
         about = model.summary()
         assert about.nodes > 700
         assert model["loss"].spec.dtype == "float32"

@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from tfpersist import safety
 from tfpersist.errors import CorruptionError, RunError, StorageError, UnsupportedError, did_you_mean
 from tfpersist.formats import graphdef, recognize
 from tfpersist.formats.graphdef import Graph
@@ -18,6 +19,7 @@ from tfpersist.formats.tensors import TensorSpec
 from tfpersist.graph import summary
 from tfpersist.graph.names import TensorRef
 from tfpersist.graph.summary import Summary
+from tfpersist.safety import Policy
 from tfpersist.storage import is_url, open_storage
 
 
@@ -29,16 +31,18 @@ class _Engine:
     executor: Any = None
     closed: bool = False
 
-    def start(self, graph: Graph) -> Any:
+    def start(self, model: FrozenModel) -> Any:
         with self.lock:
             if self.closed:
                 raise RunError(
                     "this model is closed", advice="Load it again with FrozenModel.load()."
                 )
             if self.executor is None:
+                if model.policy is not None:
+                    model.policy.check(safety.scan(model.graph, model.file))
                 from tfpersist.tf.imported import import_graph
 
-                self.executor = import_graph(graph)
+                self.executor = import_graph(model.graph)
             return self.executor
 
     def close(self) -> None:
@@ -58,6 +62,8 @@ class FrozenModel:
     Args:
         graph: the graph.
         file: where it came from; "" for one that was made in memory.
+        policy: what the graph may do once it runs, checked before anything of it is imported; None
+            for a graph of your own, which may do anything.
 
     Example:
         >>> from tfpersist.formats.graphdef import parse_text
@@ -73,10 +79,11 @@ class FrozenModel:
 
     graph: Graph
     file: str = ""
+    policy: Policy | None = None
     _engine: _Engine = attrs.field(factory=_Engine, init=False)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> FrozenModel:
+    def load(cls, path: str | os.PathLike[str], *, policy: Policy | None = None) -> FrozenModel:
         """Read a frozen graph.
 
         The file is mapped, not copied. Replacing it by a rename, as tfpersist and most programs do,
@@ -84,6 +91,9 @@ class FrozenModel:
 
         Args:
             path: a `.pb` or `.pbtxt`; a path or a URL such as memory://models/digits.pb.
+            policy: what the graph may do when it runs; by default it may compute, keep state and
+                draw random numbers, but reach no file, network or process. Reading and describing
+                the graph is harmless; the first `run` refuses what is not allowed.
 
         Returns:
             The model.
@@ -111,7 +121,7 @@ class FrozenModel:
             if storage.names():
                 error.advice = did_you_mean(name, storage.names())
             raise
-        return cls(_graph(data, text, name), text)
+        return cls(_graph(data, text, name), text, policy or Policy.default())
 
     @property
     def inputs(self) -> tuple[TensorRef, ...]:
@@ -156,6 +166,7 @@ class FrozenModel:
         Raises:
             NameNotFoundError: a fetch or a feed names nothing in the graph.
             FeedError: a feed is missing, or of another kind or shape than the tensor.
+            UnsafeModelError: the graph could do more than its policy allows; nothing was imported.
             UnsupportedError: this TensorFlow lacks an op of the graph.
             GraphError: TensorFlow refuses the graph.
             RunError: TensorFlow failed, or the model is closed.
@@ -168,7 +179,7 @@ class FrozenModel:
             >>> model.run({"first": "one:0", "again": "one"})
             {'first': array(1, dtype=int32), 'again': array(1, dtype=int32)}
         """
-        return self._engine.start(self.graph).run(fetches, feeds)
+        return self._engine.start(self).run(fetches, feeds)
 
     def summary(self) -> Summary:
         """Describe the graph: inputs, outputs, ops, weights, functions.
@@ -210,7 +221,7 @@ class FrozenModel:
         graphdef.size(self.graph)
         with open_storage(location).publish(durable=durable) as publication:
             graphdef.join(self.graph, publication.create(name))
-        return FrozenModel(self.graph, text)
+        return FrozenModel(self.graph, text, self.policy)
 
     def close(self) -> None:
         """Release the session and its memory; a later run raises RunError.
@@ -231,15 +242,15 @@ class FrozenModel:
         self.close()
 
     def __copy__(self) -> FrozenModel:
-        return FrozenModel(self.graph, self.file)
+        return FrozenModel(self.graph, self.file, self.policy)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FrozenModel:
-        return FrozenModel(self.graph, self.file)
+        return FrozenModel(self.graph, self.file, self.policy)
 
     def __reduce__(self) -> tuple[Any, ...]:
         buffer = _Buffer()
         graphdef.join(self.graph, buffer)
-        return _unpickled, (bytes(buffer.data), self.file)
+        return _unpickled, (bytes(buffer.data), self.file, self.policy)
 
     def __repr__(self) -> str:
         takes, gives = (_short(refs) for refs in (self.inputs, self.outputs))
@@ -284,8 +295,8 @@ class _Buffer:
         self.data += data
 
 
-def _unpickled(data: bytes, file: str) -> FrozenModel:
-    return FrozenModel(graphdef.split(data, file), file)
+def _unpickled(data: bytes, file: str, policy: Policy | None) -> FrozenModel:
+    return FrozenModel(graphdef.split(data, file), file, policy)
 
 
 def _place(path: str) -> tuple[str, str]:
