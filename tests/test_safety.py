@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+
+import hypothesis
+import hypothesis.strategies as st
 import pytest
 
 from tfpersist import errors, safety
@@ -162,6 +166,55 @@ def test_what_is_no_graph_is_refused(tmp_path):
         scan(7)
     with pytest.raises(errors.TargetError, match="found NodeDef"):
         scan(schema.NodeDef())
+
+
+@hypothesis.given(st.data())
+def test_damaged_files_end_in_our_errors(data):
+    graph = parse_text(HARMLESS + LOWERED + HIDDEN).proto
+    meta = schema.MetaGraphDef(graph_def=graph)
+    name, whole = data.draw(
+        st.sampled_from(
+            [
+                ("model.pb", graph.SerializeToString()),
+                ("model.pbtxt", HARMLESS + LOWERED),
+                ("model.meta", meta.SerializeToString()),
+                ("saved_model.pb", saved_model(HARMLESS + HIDDEN).SerializeToString()),
+            ]
+        )
+    )
+    damaged = bytearray(whole)
+    places = st.integers(0, len(whole) - 1)
+    for place, byte in data.draw(st.lists(st.tuples(places, st.integers(0, 255)), max_size=4)):
+        damaged[place] = byte
+    del damaged[data.draw(st.none() | places) :]
+    publish("memory://safety/damaged", **{name.replace(".", "__"): bytes(damaged)})
+    report = None
+    with contextlib.suppress(errors.CorruptionError):
+        report = scan(f"memory://safety/damaged/{name}")
+    assert report is None or all(
+        each.op or each.capability == "unknown" for each in report.findings
+    )
+
+
+def test_an_attr_of_a_kind_that_its_op_does_not_take_is_looked_into_or_refused_by_tensorflow(fresh):
+    graph = parse_text(HARMLESS).proto
+    graph.node[1].attr["_extra"].func.name = "WriteFile"
+    assert "file write" in scan(Graph(graph)).capabilities
+    out = fresh(
+        """
+        import tensorflow as tf
+        with tf.Graph().as_default() as graph:
+            tf.raw_ops.Neg(x=tf.raw_ops.Placeholder(dtype=tf.float32, shape=[]), name="y")
+        definition = graph.as_graph_def()
+        definition.node[1].attr["T"].func.name = "WriteFile"
+        try:
+            with tf.Graph().as_default():
+                tf.graph_util.import_graph_def(definition)
+        except ValueError as error:
+            print("refused")
+        """
+    )
+    assert out == "refused\n"
 
 
 def test_deeply_nested_functions_in_attrs_end_in_time():

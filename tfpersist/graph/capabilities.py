@@ -139,8 +139,9 @@ def inspect(graph: Message) -> Iterator[tuple[Capability, str, str, str]]:
         for node in nodes:
             for capability in classify(node, known):
                 yield capability, node.op, function, node.name
-            for name in dict.fromkeys(mentioned(node.attr)):
-                yield from _called(name, known, function, node.name)
+            if not _plain_attrs(node.op).issuperset(node.attr):
+                for name in dict.fromkeys(mentioned(node.attr)):
+                    yield from _called(name, known, function, node.name)
     for each in library.function:
         for attrs in (each.attr, *(argument.attr for argument in each.arg_attr.values())):
             for name in mentioned(attrs):
@@ -148,6 +149,14 @@ def inspect(graph: Message) -> Iterator[tuple[Capability, str, str, str]]:
                     yield from _called(name, known, each.signature.name, "")
     for gradient in library.gradient:
         yield from _called(gradient.gradient_func, known, gradient.function_name, "")
+
+
+@functools.lru_cache(maxsize=4096)
+def _plain_attrs(op: str) -> frozenset[str]:
+    """Name the attrs of an op that hold no function; TensorFlow refuses one that does even so."""
+    definition = ops.table().get(op)
+    attrs = definition.attr if definition is not None else ()
+    return frozenset(each.name for each in attrs if "func" not in each.type)
 
 
 def _called(
