@@ -70,7 +70,6 @@ class TestChoosing:
         proto = Freezer(net).outputs("y").keep_variables("net/w:0").freeze().graph.proto
         ops = {node.name: node.op for node in proto.node}
         assert ops["net/w"] == "VarHandleOp"
-        assert ops["net/w/Read/ReadVariableOp" if "net/w/Read/ReadVariableOp" in ops else "net/w"]
         assert (ops["net/b"], ops["counter"]) == ("Const", "Const")
         assert "ReadVariableOp" in ops.values()
 
@@ -119,11 +118,13 @@ class TestResult:
                 tf.function(lambda x: x + number)(1)
             w = tf.Variable(tf.reshape(tf.range(400.), (20, 20)), name="w")
 
+            def step(row, x):
+                more = tf.reduce_sum(x) > 0
+                return row + 1, tf.cond(more, lambda: x @ w, lambda: x - tf.gather(w, row))
+
             @tf.function
             def inner(x):
-                for row in tf.range(3):
-                    x = x @ w if tf.reduce_sum(x) > 0 else x - tf.gather(w, row)
-                return x
+                return tf.while_loop(lambda row, x: row < 3, step, (0, x))[1]
 
             @tf.function(input_signature=[tf.TensorSpec((20, 20), name="x")])
             def outer(x):
@@ -136,15 +137,13 @@ class TestResult:
         assert (tmp_path / "a.pb").read_bytes() == (tmp_path / "b.pb").read_bytes()
 
     def test_it_says_nothing_of_where_it_was_made(self, net):
-        with net.graph.as_default(), tf.device("/job:worker/task:1"):
-            v1.colocate_with(net.graph.get_operation_by_name("net/w"))
-            with v1.colocate_with(net.graph.get_operation_by_name("net/w")):
-                tf.matmul(net.graph.get_tensor_by_name("x:0"), tf.zeros((40, 2)), name="z")
+        x, w = net.graph.get_tensor_by_name("x:0"), net.graph.get_operation_by_name("net/w")
+        place = tf.device("/job:worker/task:1")
+        with net.graph.as_default(), place, v1.colocate_with(w):
+            tf.matmul(x, tf.zeros((40, 2)), name="z")
         proto = Freezer(net).outputs("z").freeze().graph.proto
-        assert (
-            sorted(node.op for node in proto.node) == ["Const", "MatMul", "Placeholder"]
-            or len(proto.node) < 8
-        )
+        ops = sorted(node.op for node in proto.node)
+        assert ops == ["Const", "MatMul", "Placeholder"]
         for node in proto.node:
             assert not node.device
             assert "_class" not in node.attr
@@ -201,11 +200,8 @@ class TestResult:
 
     def test_it_agrees_with_tensorflow_s_own_freezer(self, net, tmp_path):
         theirs = v1.graph_util.convert_variables_to_constants(net, net.graph.as_graph_def(), ["y"])
-        ours = v1.GraphDef.FromString(
-            (lambda path: (Freezer(net).outputs("y").write(path), path.read_bytes())[1])(
-                tmp_path / "m.pb"
-            )
-        )
+        Freezer(net).outputs("y").write(tmp_path / "m.pb")
+        ours = v1.GraphDef.FromString((tmp_path / "m.pb").read_bytes())
         values = [
             {n.name: tf.make_ndarray(n.attr["value"].tensor) for n in g.node if n.op == "Const"}
             for g in (theirs, ours)

@@ -144,18 +144,14 @@ class TestSplit:
         agrees(data)
 
     def test_nesting(self):
-        inner = schema.AttrValue(i=1)
+        inside = b""
         for _ in range(300):
-            outer = schema.AttrValue()
-            encoded = b"\x0a" + _varint(inner.ByteSize() + 0) + inner.SerializeToString()
-            outer.func.name = "f"
-            del encoded
-            outer.func.attr["a"].CopyFrom(inner)
-            inner = outer
-        node = schema.NodeDef(name="n", op="Const")
-        node.attr["value"].CopyFrom(inner)
+            for tag in (b"\x12", b"\x12", b"\x52"):
+                inside = tag + _varint(len(inside)) + inside
+        value = b"\x0a\x05value\x12" + _varint(len(inside)) + inside
+        node = b"\x0a\x01n\x12\x05Const\x2a" + _varint(len(value)) + value
         with pytest.raises(CorruptionError):
-            split(graph_def(node).SerializeToString())
+            split(b"\x0a" + _varint(len(node)) + node)
 
     def test_a_length_beyond_the_file(self):
         with pytest.raises(CorruptionError, match="beyond the end"):
@@ -172,10 +168,13 @@ def _varint(number):
 
 def agrees(data):
     """Either the bytes are refused, or they mean what protobuf says they mean."""
+    refused = None
     try:
         graph = split(data, "file.pb", larger_than=64)
     except CorruptionError as error:
-        assert error.file == "file.pb"
+        refused = error.file
+    if refused is not None:
+        assert refused == "file.pb"
         return
     expected = schema.GraphDef.FromString(data)
     expected.DiscardUnknownFields()

@@ -219,16 +219,13 @@ def _hole(  # noqa: PLR0911
     fields = list(wire.fields(view, node.body, node.end, file))
     name = _only(fields, 1)
     operation = _only(fields, 2)
-    values = [
-        field
-        for field in fields
-        if field.number == 5 and _key(view, field, file) in (b"value", None)
-    ]
-    if name is None or operation is None or len(values) != 1:
+    entries = [field for field in fields if field.number == 5]
+    keys = [_key(view, field, file) for field in entries]
+    if name is None or operation is None or None in keys or keys.count(b"value") != 1:
         return None
     if bytes(view[operation.body : operation.end]) != b"Const":
         return None
-    path = [node, values[0]]
+    path = [node, entries[keys.index(b"value")]]
     inner: list[wire.Field] = []
     for number, alone in ((2, False), (8, True), (4, False)):
         inner = list(wire.fields(view, path[-1].body, path[-1].end, file))

@@ -7,9 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from tfpersist.formats import schema
 from tfpersist.formats.schema import Message
+from tfpersist.graph import ops
 
-# TensorFlow numbers traced functions over the life of a process.
-_TRACED = re.compile(r"__(?:inference|forward|backward)_(?P<name>.+?)(?:_\d+)+", re.ASCII)
+# TensorFlow numbers traced functions over the life of a process; clones end in _frozen here.
+_TRACED = re.compile(
+    r"(?:__(?:inference|forward|backward)_)?(?P<name>.+?)(?:_\d+)*(?:_frozen(?:_\d+)?)?", re.ASCII
+)
 
 
 def references(node: Message) -> Iterator[Message]:
@@ -110,22 +113,20 @@ def prune_library(graph: Message) -> None:
 
 
 def settle_names(graph: Message) -> None:
-    """Rename traced functions so that the same source has the same names in any process.
+    """Rename functions so that the same source has the same names in any process.
 
     `__inference_call_1234` becomes `call`, or `call_1` where that is taken.
 
     Args:
         graph: a GraphDef of the caller's own, whose library is pruned; it is changed.
     """
-    names = [function.signature.name for function in graph.library.function]
-    taken = {name for name in names if not _TRACED.fullmatch(name)}
-    taken |= {node.op for node in graph.node}
+    taken = {*ops.table(), *(node.op for node in graph.node)}
     renamed: dict[str, str] = {}
-    for name in names:
+    for function in graph.library.function:
+        name = function.signature.name
         traced = _TRACED.fullmatch(name)
-        if traced:
-            renamed[name] = unused(traced["name"], taken)
-            taken.add(renamed[name])
+        renamed[name] = unused(traced["name"] if traced else name, taken)
+        taken.add(renamed[name])
     for function in graph.library.function:
         function.signature.name = renamed.get(function.signature.name, function.signature.name)
         for node in function.node_def:
