@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import attrs
 
@@ -29,9 +31,10 @@ class Named:
 def pair(members: Sequence[Named], specs: Mapping[str, TensorSpec]) -> list[Entry]:
     """Key variables as a checkpoint by names does.
 
-    Equal names go first; then a name that ends in the other, at a "/"; then the same without the
-    numbers that Keras and TensorFlow append. After the first round a tensor has to fit, and
-    wherever two variables or two tensors would do, none is taken.
+    Equal names go first; then those that have most of their last parts in common, two at least or
+    all that one of them has; then the same without the numbers that Keras and TensorFlow append.
+    After the first round a tensor has to fit, and wherever two variables or two tensors would do,
+    none is taken.
 
     Args:
         members: the variables.
@@ -46,56 +49,62 @@ def pair(members: Sequence[Named], specs: Mapping[str, TensorSpec]) -> list[Entr
         ['w']
     """
     keys: dict[int, str] = {}
-    for name_of, related in (
-        (lambda text: text, _same),
-        (lambda text: text, _ends),
-        (lambda text: _COUNTER.sub("", text), _ends),
-    ):
-        keys |= _round(members, specs, keys, name_of, related)
+    for alike in (_same, _in_common, _in_common_without_numbers):
+        keys |= _round(members, specs, keys, alike)
     return [member.entry.under(keys.get(at, member.names[0])) for at, member in enumerate(members)]
 
 
-def _same(first: str, second: str) -> bool:
-    return first == second
+def _same(first: str, second: str) -> int:
+    return int(first == second)
 
 
-def _ends(first: str, second: str) -> bool:
-    return first == second or first.endswith("/" + second) or second.endswith("/" + first)
+def _in_common(first: str, second: str) -> int:
+    mine, theirs = first.split("/")[::-1], second.split("/")[::-1]
+    pairs = zip(mine, theirs, strict=False)
+    common = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+    return common if common >= min(2, len(mine), len(theirs)) else 0
+
+
+def _in_common_without_numbers(first: str, second: str) -> int:
+    return _in_common(_COUNTER.sub("", first), _COUNTER.sub("", second))
 
 
 def _round(
     members: Sequence[Named],
     specs: Mapping[str, TensorSpec],
     taken: Mapping[int, str],
-    name_of: Callable[[str], str],
-    related: Callable[[str, str], bool],
+    alike: Callable[[str, str], int],
 ) -> dict[int, str]:
     used = set(taken.values())
     by_tail: dict[str, list[str]] = {}
     for key in specs:
         if key not in used:
-            by_tail.setdefault(_tail(name_of(key)), []).append(key)
-    wanted: dict[str, set[int]] = {}
-    choices: dict[int, set[str]] = {}
+            by_tail.setdefault(_tail(key), []).append(key)
+    scores: dict[tuple[int, str], int] = {}
     for at, member in enumerate(members):
-        if at in taken:
-            continue
-        for name in map(name_of, member.names):
+        for name in member.names if at not in taken else ():
             for key in by_tail.get(_tail(name), ()):
-                fits = related is _same or member.entry.wanted.accepts(specs[key])
-                if fits and related(name, name_of(key)):
-                    choices.setdefault(at, set()).add(key)
-                    wanted.setdefault(key, set()).add(at)
-    return {
-        at: key
-        for at, keys in choices.items()
-        for key in keys
-        if len(keys) == 1 and len(wanted[key]) == 1
-    }
+                if alike is _same or member.entry.wanted.accepts(specs[key]):
+                    score = max(scores.get((at, key), 0), alike(name, key))
+                    if score:
+                        scores[at, key] = score
+    best_key, best_member = _best(scores, 0), _best(scores, 1)
+    return {at: key for at, key in best_key.items() if best_member.get(key) == at}
+
+
+def _best(scores: Mapping[tuple[int, str], int], side: int) -> dict[Any, Any]:
+    most: dict[Any, int] = {}
+    found: dict[Any, list[Any]] = {}
+    for pair, score in scores.items():
+        if score > most.get(pair[side], 0):
+            most[pair[side]], found[pair[side]] = score, []
+        if score == most[pair[side]]:
+            found[pair[side]].append(pair[1 - side])
+    return {thing: others[0] for thing, others in found.items() if len(others) == 1}
 
 
 def _tail(name: str) -> str:
-    return name.rpartition("/")[2]
+    return _COUNTER.sub("", name.rpartition("/")[2])
 
 
 def distinct(names: Iterable[str]) -> tuple[str, ...]:

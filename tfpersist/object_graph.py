@@ -136,22 +136,23 @@ def match(
         return {}
     bound = extend(match_from(saved, live, [(0, 0)]))
     counter = live.children[0].get(SAVE_COUNTER)
+    wanted = {node for node in live.below(0) if live.valued(node) and node != counter}
 
-    def covered(pairs: dict[int, int]) -> int:
-        return sum(
-            live.valued(mine) and saved.valued(theirs) and mine != counter
-            for mine, theirs in pairs.items()
-        )
+    def covered(pairs: dict[int, int]) -> dict[int, int]:
+        return {node: pairs[node] for node in wanted & pairs.keys() if saved.valued(pairs[node])}
 
-    if covered(bound):
+    if wanted <= covered(bound).keys():
         return bound
-    # No edge of the roots agrees: one root may be what the other one calls its child.
-    starts = [(0, node) for node in dict.fromkeys(saved.children[0].values())]
-    starts += [(node, 0) for node in dict.fromkeys(live.children[0].values())]
-    found = [extend(match_from(saved, live, [start])) for start in starts]
-    most = max(map(covered, found), default=0)
-    best = [pairs for pairs in found if covered(pairs) == most]
-    return best[0] if most and len(best) == 1 else bound
+    # One root may be what the other one calls its child, alone or with what hangs beside it.
+    others = [(0, node) for node in dict.fromkeys(saved.children[0].values())]
+    others += [(node, 0) for node in dict.fromkeys(live.children[0].values())]
+    starts = [pairs for other in others for pairs in ([other], [other, (0, 0)])]
+    found = [extend(match_from(saved, live, start)) for start in starts]
+    most = max((len(covered(pairs)) for pairs in found), default=0)
+    best = [pairs for pairs in found if len(covered(pairs)) == most]
+    if most <= len(covered(bound)) or any(covered(best[0]) != covered(each) for each in best):
+        return bound
+    return best[0]
 
 
 def match_from(
@@ -212,8 +213,10 @@ def _optimizer_pairs(
     known = {
         index: place[bound[node]] for index, node in my_trained.items() if bound.get(node) in place
     }
-    # Where the variables hang on nothing but the optimizer, their position is all there is.
-    order = known or {index: index for index in my_trained if index in their_trained}
+    # Where variables hang on nothing but the optimizer, their position is all there is.
+    order = known
+    if all(index == other for index, other in known.items()):
+        order = {index: index for index in my_trained if index in their_trained}
     pairs = []
     for name, child in live.children[mine].items():
         other = saved.children[theirs].get(name)

@@ -9,7 +9,7 @@ the caller's graph and reads every value; this one does neither.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -20,6 +20,9 @@ from tfpersist.errors import TargetError, UnsupportedError
 from tfpersist.formats import schema
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.object_graph import ATTRIBUTES, ObjectGraph
+
+# Gives the names and ends of the edges of an object.
+Edges = Callable[[Any], Iterable[tuple[str, Any]]]
 
 
 @attrs.frozen
@@ -101,11 +104,13 @@ def is_symbolic(variable: Any) -> bool:
     return not (hasattr(handle, "numpy") and hasattr(handle, "_id")) if handle is not None else True
 
 
-def live_graph(target: Any) -> LiveGraph:
+def live_graph(target: Any, more: Edges | None = None) -> LiveGraph:
     """Walk an object graph as TensorFlow does when it saves.
 
     Args:
         target: a `tf.train.Checkpoint`, another trackable, or a dict of trackables.
+        more: gives further edges of an object. They are followed last, so that nothing that
+            TensorFlow reaches gets another key.
 
     Returns:
         The graph; no value of a variable is read and no operation is added anywhere.
@@ -114,7 +119,7 @@ def live_graph(target: Any) -> LiveGraph:
         TargetError: an object in it cannot be saved.
     """
     view, root = _view_of(target)
-    objects, paths, numbers, edges = _walk(view)
+    objects, paths, numbers, edges = _walk(view, more)
     slots = _add_slots(objects, paths, numbers)
     message = schema.TrackableObjectGraph()
     nodes = []
@@ -154,20 +159,44 @@ def _view_of(target: Any) -> tuple[Any, Any]:
     return checkpoint._saver._graph_view, (checkpoint, target)
 
 
-def _walk(view: Any) -> tuple[list[Any], list[str], dict[int, int], dict[int, list[Any]]]:
+def _walk(
+    view: Any, more: Edges | None
+) -> tuple[list[Any], list[str], dict[int, int], dict[int, list[Any]]]:
     from tensorflow.python.trackable import trackable_utils
 
     objects, paths, numbers = [view.root], [""], {id(view.root): 0}
     edges: dict[int, list[Any]] = {}
-    for number, thing in enumerate(objects):  # grows while it is walked
-        for name, child in view.list_children(thing):
+
+    def follow(number: int, children: Iterable[tuple[str, Any]]) -> None:
+        for name, child in children:
             if id(child) not in numbers:
                 numbers[id(child)] = len(objects)
                 objects.append(child)
                 step = trackable_utils.escape_local_name(name)
                 paths.append(f"{paths[number]}/{step}" if number else step)
             edges.setdefault(number, []).append((name, numbers[id(child)]))
+
+    for number, thing in enumerate(objects):  # grows while it is walked
+        follow(number, view.list_children(thing))
+    reached = len(objects)
+    for number, thing in enumerate(objects) if more else ():
+        if number >= reached:
+            follow(number, view.list_children(thing))
+        assert more is not None
+        known = {name for name, _ in edges.get(number, ())}
+        follow(number, [(name, child) for name, child in more(thing) if name not in known])
     return objects, paths, numbers, edges
+
+
+def container(thing: object) -> Any | None:
+    """Wrap a list, tuple or dict as TensorFlow does to track what is in it; None for the rest."""
+    from tensorflow.python.trackable import data_structures
+
+    if isinstance(thing, dict):
+        return data_structures.wrap_or_unwrap(dict(thing))
+    if isinstance(thing, (list, tuple)):
+        return data_structures.wrap_or_unwrap(list(thing))
+    return None
 
 
 def _add_slots(

@@ -7,16 +7,17 @@ when there is state for it, and what has not been built is named instead of bein
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from tfpersist import keras_eras, object_graph
-from tfpersist.errors import RestoreError, SelectionError
+from tfpersist.errors import RestoreError, SelectionError, TargetError
 from tfpersist.object_graph import ObjectGraph
 from tfpersist.selection import Entry
 from tfpersist.tf import internals, objects
+from tfpersist.tf.internals import LiveGraph
 from tfpersist.tf.target import Target
 
 
@@ -31,14 +32,29 @@ def adapt(target: object) -> Target | None:
 class KerasTarget(objects.ObjectTarget):
     """An object graph that may hold Keras objects."""
 
+    def walk(self) -> LiveGraph:
+        """Walk the objects, and also the layers in lists and dicts, which TensorFlow loses."""
+        live = internals.live_graph(self.root)
+        if not _lost(live):
+            return live
+        live = internals.live_graph(self.root, _containers)
+        lost = _lost(live)
+        if lost:
+            raise TargetError(
+                f"{len(lost)} weights hang on no attribute of a layer: {', '.join(lost[:5])}",
+                advice="Assign the layers that own them to attributes of the model.",
+            )
+        return live
+
     def pair(self) -> None:
         """Find the objects in the saved graph, and build the optimizers that it has state for."""
         saved = self._pair_once()
         unbuilt = self._unbuilt_optimizers(saved)
         for optimizer, variables in unbuilt:
-            optimizer.build(variables)
+            if not optimizer.built:  # an outer optimizer builds its inner one
+                optimizer.build(variables)
         if unbuilt:
-            self.live = internals.live_graph(self.root)
+            self.live = self.walk()
             self._pair_once()
 
     def require_variables(self) -> None:
@@ -115,7 +131,32 @@ class KerasTarget(objects.ObjectTarget):
         self.bound = object_graph.match(
             saved, live, lambda bound: keras_eras.pair(saved, live, bound, layers)
         )
+        self.bound |= self._by_training_order(saved)
         return saved
+
+    def _by_training_order(self, saved: ObjectGraph) -> dict[int, int]:
+        """Use that an optimizer lists what it trains in the order of the model."""
+        import keras
+
+        pairs: dict[int, int] = {}
+        numbers = {id(node.trackable): number for number, node in enumerate(self.live.nodes)}
+        trained = {
+            tuple(object_graph.trained_by(saved, node)) for node in range(len(saved.children))
+        }
+        for model in [node.trackable for node in self.live.nodes]:
+            if not isinstance(model, keras.Model):
+                continue
+            mine = [numbers[id(variable)] for variable in model.trainable_variables]
+            fits = [
+                theirs
+                for theirs in trained
+                if len(theirs) == len(mine)
+                and {self.bound.get(a, b) == b for a, b in zip(mine, theirs, strict=True)} == {True}
+                and any(each in self.bound for each in mine)
+            ]
+            if len(fits) == 1:
+                pairs |= dict(zip(mine, fits[0], strict=True))
+        return pairs
 
     def _unbuilt_optimizers(self, saved: ObjectGraph) -> list[tuple[Any, list[Any]]]:
         import keras
@@ -126,7 +167,9 @@ class KerasTarget(objects.ObjectTarget):
             optimizer = self.live.nodes[mine].trackable
             if not isinstance(optimizer, keras.optimizers.Optimizer) or optimizer.built:
                 continue
+            inner = saved.children[theirs].get("inner_optimizer", theirs)
             trained = object_graph.trained_by(saved, theirs)
+            trained = trained or object_graph.trained_by(saved, inner)
             if trained and all(node in back for node in trained):
                 found.append(
                     (optimizer, [self.live.nodes[back[node]].trackable for node in trained])
@@ -140,6 +183,32 @@ class KerasTarget(objects.ObjectTarget):
         thing = self.live.nodes[node].trackable
         path = self.live.nodes[node].path
         return f"{type(thing).__name__} {path or getattr(thing, 'name', '')!r}"
+
+
+def _lost(live: LiveGraph) -> list[str]:
+    """Name the weights of Keras layers that are not in the object graph."""
+    import keras
+
+    reached = {id(node.trackable) for node in live.nodes}
+    inside: set[int] = set()
+    lost: dict[int, str] = {}
+    for number, node in enumerate(live.nodes):
+        if number not in inside and isinstance(node.trackable, keras.layers.Layer):
+            inside.update(live.graph.below(number))
+            for weight in node.trackable.weights:
+                if id(weight) not in reached:
+                    lost[id(weight)] = weight.path
+    return list(lost.values())
+
+
+def _containers(thing: object) -> Iterator[tuple[str, Any]]:
+    import keras
+
+    if isinstance(thing, keras.layers.Layer):
+        for name, value in vars(thing).items():
+            wrapped = internals.container(value)
+            if wrapped is not None and not name.startswith("_"):
+                yield name, wrapped
 
 
 def _is_unbuilt(thing: object) -> bool:

@@ -54,7 +54,11 @@ class ObjectTarget:
     bound: dict[int, int] = attrs.field(init=False, factory=dict)
 
     def __attrs_post_init__(self) -> None:
-        self.live = internals.live_graph(self.root)
+        self.live = self.walk()
+
+    def walk(self) -> LiveGraph:
+        """Walk the objects as they are now."""
+        return internals.live_graph(self.root)
 
     def entries(self, object_graph: Message | None = None) -> Sequence[Entry]:
         """List what the objects save.
@@ -300,7 +304,11 @@ def _read(entries: Sequence[Entry]) -> list[np.ndarray[Any, Any]]:
         except tf.errors.FailedPreconditionError:
             empty.append(entry.name)
             continue
-        values.append(internals.view(tensor))
+        value = internals.view(tensor)
+        # A variable that was made without a value reads as an empty tensor.
+        if value.shape != entry.spec.shape and not variable.is_initialized():
+            empty.append(entry.name)
+        values.append(value)
     if empty:
         raise SaveError(
             f"{len(empty)} variables have no value yet: {', '.join(empty)}",
