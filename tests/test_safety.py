@@ -277,6 +277,24 @@ def test_for_an_unknown_op_the_advice_is_to_allow_this_op():
         Policy("network").check(scan(parse_text(b'node { name: "n" op: "Mine" }')))
 
 
+@pytest.mark.parametrize("text", [HARMLESS + WRITER, HARMLESS + HIDDEN, HARMLESS + LOWERED])
+def test_a_frozen_model_that_could_write_files_reaches_no_tensorflow(text, fresh, tmp_path):
+    (tmp_path / "model.pb").write_bytes(graph_bytes(text))
+    out = fresh(
+        """
+        import sys
+        import tfpersist as tfp
+        model = tfp.FrozenModel.load("model.pb")
+        try:
+            model.run("y:0", {"x:0": 1.0})
+        except tfp.UnsafeModelError as error:
+            print({(each.capability, each.op) for each in error.findings})
+        print("tensorflow" in sys.modules)
+        """
+    )
+    assert out == "{('file write', 'WriteFile')}\nFalse\n"
+
+
 # --- what TensorFlow really does -----------------------------------------------------------------
 
 
