@@ -104,12 +104,21 @@ def write_state(storage: Storage, dates: Mapping[str, float], *, durable: bool =
     if not dates:
         storage.remove([listing.STATE_FILE])
         return
-    old = listing.read_state(storage)
-    preserved = old.last_preserved if old is not None else 0.0
     prefixes = tuple(dates)
+    preserved = _last_preserved(storage)
     content = state.State(prefixes[-1], prefixes, tuple(dates.values()), preserved)
     with storage.publish(durable=durable) as publication:
         publication.create(listing.STATE_FILE).write(state.format_state(content))
+
+
+def _last_preserved(storage: Storage) -> float:
+    """What `tf.train.CheckpointManager` noted for itself; other state files are not parsed."""
+    if listing.STATE_FILE not in storage.names():
+        return 0.0
+    if b"last_preserved_timestamp" not in bytes(storage.read(listing.STATE_FILE)):
+        return 0.0
+    old = listing.read_state(storage)
+    return 0.0 if old is None else old.last_preserved
 
 
 def _update_state(

@@ -167,17 +167,17 @@ def dated(storage: Storage, found: Mapping[str, Files]) -> dict[str, float]:
         storage: where they are.
         found: the checkpoints.
     """
-    recorded = _recorded(storage)
+    facts = {prefix: read_sidecar(storage, files) for prefix, files in found.items()}
+    recorded = _recorded(storage) if None in facts.values() else {}
     order = [prefix for prefix in recorded if prefix in found]
     dates: dict[str, float] = {}
     latest = float("-inf")
     for prefix in [*order, *(prefix for prefix in found if prefix not in recorded)]:
-        files = found[prefix]
-        facts = read_sidecar(storage, files)
-        if facts is not None:
-            dates[prefix] = facts.created
+        noted = facts[prefix]
+        if noted is not None:
+            dates[prefix] = noted.created
         else:
-            date = recorded.get(prefix) or _modified(storage, files)
+            date = recorded.get(prefix) or _modified(storage, found[prefix])
             dates[prefix] = max(date, latest) if prefix in recorded else date
         if prefix in recorded:
             latest = max(latest, dates[prefix])

@@ -73,9 +73,9 @@ def locate(path: str | os.PathLike[str], storage: Storage | None = None) -> Loca
     directory, parent, name = _split(text)
     beside = open_storage(parent) if name else None
     if beside is not None and not text.endswith("/"):
-        exact = listing.v2_files(beside.names()).get(name)
-        if exact is not None:
-            return _whole(Located(beside, exact))
+        names = beside.names()
+        if name + listing.INDEX in names:
+            return _whole(Located(beside, _exact(name, names)))
     inside = open_storage(directory)
     if inside.exists():
         return _whole(_newest(inside) or _not_found(text, inside, ""))
@@ -107,9 +107,9 @@ def _newest(storage: Storage) -> Located | None:
 
 def _named(storage: Storage, name: str, *, follow: bool = True) -> Located | None:
     names = storage.names()
+    if name + listing.INDEX in names:
+        return Located(storage, _exact(name, names))
     v2, v1 = listing.v2_files(names), listing.v1_shard_files(names)
-    if name in v2:
-        return Located(storage, v2[name])
     shard = listing.V1_SHARD.fullmatch(name)
     data = listing.DATA.fullmatch(name)
     prefix = data["prefix"] if data else name
@@ -125,6 +125,11 @@ def _named(storage: Storage, name: str, *, follow: bool = True) -> Located | Non
         if candidate in v1:
             return Located(storage, v1[candidate])
     return _recorded(storage, name) if follow and name in names else None
+
+
+def _exact(prefix: str, names: frozenset[str]) -> Files:
+    """The files of a V2 checkpoint whose index is there, at little cost in a large directory."""
+    return listing.v2_files(name for name in names if name.startswith(f"{prefix}."))[prefix]
 
 
 def _recorded(storage: Storage, name: str) -> Located | None:
