@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfpersist.errors import CorruptionError
+from tfpersist.errors import CorruptionError, SaveError
 from tfpersist.formats import crc32c, sstable, sstable_writer, varint
 
 
@@ -83,9 +83,9 @@ def test_values_are_views_that_cannot_be_written():
 
 
 def test_keys_out_of_order_are_not_written():
-    with pytest.raises(ValueError, match="out of order"):
+    with pytest.raises(SaveError, match="out of order"):
         written([(b"b", b""), (b"a", b"")])
-    with pytest.raises(ValueError, match="out of order"):
+    with pytest.raises(SaveError, match="out of order"):
         written([(b"a", b""), (b"a", b"")])
 
 

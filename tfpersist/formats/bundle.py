@@ -68,7 +68,12 @@ def shard_name(prefix: str, shard: int, num_shards: int) -> str:
 
 
 def part_key(part: Slice) -> bytes:
-    """The key of a slice in `Index.parts`."""
+    """Give the key of a slice in `Index.parts`.
+
+    Example:
+        >>> part_key(Slice("v", (4,), (2,), (2,)))
+        b'\\x00v\\x00\\x01\\x01\\x01\\x82\\x82'
+    """
     extents = zip(part.start, part.length, strict=True)
     return slices.part_key(bundle_entry.raw(part.full_name), extents)
 
@@ -229,6 +234,18 @@ def read_tensor(
         NameNotFoundError: there is no such tensor.
         CorruptionError: its bytes are missing or damaged.
         UnsupportedError: its elements mean nothing outside of TensorFlow.
+
+    Example:
+        >>> import io
+        >>> from tfpersist.formats.bundle_writer import Item, write_bundle
+        >>> from tfpersist.formats.tensors import payload_of
+        >>> class Shard(io.BytesIO):
+        ...     def reserve(self, size): pass
+        >>> shard = Shard()
+        >>> encoded = write_bundle([Item("v", payload_of(np.arange(3)))], shard)
+        >>> index = read_index(memoryview(encoded), "m.index")
+        >>> read_tensor(index, "v", lambda number: (memoryview(shard.getvalue()), "m.data"))
+        array([0, 1, 2])
     """
     entry = index.entries.get(key)
     if entry is None:

@@ -46,7 +46,7 @@ class Entry:
     slices: tuple[Slice, ...] = ()
 
 
-@attrs.define
+@attrs.define(eq=False)
 class Decoder:
     """Decodes the entries of one index.
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import attrs
 import numpy as np
 
-from tfpersist.errors import SaveError
+from tfpersist.errors import SaveError, UnsupportedError
 from tfpersist.formats import (
     bundle,
     bundle_entry,
@@ -70,6 +70,17 @@ def write_bundle(items: Sequence[Item], data_sink: Sink, *, alignment: int = 64)
 
     Raises:
         SaveError: two tensors of one name, an empty name, or elements that are not what was said.
+
+    Example:
+        >>> from tfpersist.formats.tensors import payload_of
+        >>> class Shard(list):
+        ...     def reserve(self, size): print("expects", size, "bytes")
+        ...     def write(self, data): self.append(bytes(data))
+        >>> shard = Shard()
+        >>> index = write_bundle([Item("v", payload_of(np.zeros(3, np.float32)))], shard)
+        expects 64 bytes
+        >>> len(b"".join(shard))
+        64
     """
     layout = _lay_out(items, alignment)
     data_sink.reserve(layout.size)
@@ -114,7 +125,8 @@ def _index(table: dict[bytes, bytes]) -> bytes:
     return out.getvalue()
 
 
-class _Place(NamedTuple):
+@attrs.define(eq=False)
+class _Place:
     """Where an item goes; strings are encoded already, for only so their size is known."""
 
     key: bytes
@@ -220,8 +232,10 @@ def _load(item: Item) -> np.ndarray[Any, Any]:
 def _encode_strings(item: Item) -> tuple[bytes, int]:
     try:
         return string_tensor.encode(_load(item))
-    except TypeError as error:
-        raise SaveError(str(error), where=f"tensor {item.key!r}", expected="bytes") from error
+    except UnsupportedError as error:
+        raise SaveError(
+            error.problem, where=f"tensor {item.key!r}", expected="bytes or str"
+        ) from error
 
 
 def _chunks(place: _Place) -> Iterator[memoryview]:

@@ -59,6 +59,10 @@ def extents_of(proto: schema.Message) -> tuple[Extent, ...]:
     """Take start and length of each dimension from a TensorSliceProto.
 
     A dimension that is not cut has no length in the proto; its length becomes `WHOLE`.
+
+    Example:
+        >>> extents_of(schema.TensorSliceProto(extent=[{"start": 2, "length": 3}, {}]))
+        ((2, 3), (0, -1))
     """
     return tuple(
         (extent.start, extent.length if extent.HasField("length") else WHOLE)

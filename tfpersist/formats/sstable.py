@@ -58,6 +58,14 @@ def read_table(data: memoryview, file: str) -> list[Record]:
 
     Raises:
         CorruptionError: the bytes are no such table, or damaged.
+
+    Example:
+        >>> import io
+        >>> from tfpersist.formats.sstable_writer import write_table
+        >>> _ = write_table([(b"key", b"value")], file := io.BytesIO())
+        >>> [(key, value, offset)] = read_table(file.getbuffer(), "example")
+        >>> key, bytes(value), offset
+        (b'key', b'value', 6)
     """
     data = data.toreadonly() if data.format == "B" and data.ndim == 1 else data.cast("B")
     metaindex, index = _footer(data, file)

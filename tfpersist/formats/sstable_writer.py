@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
+from tfpersist.errors import SaveError
 from tfpersist.formats import crc32c, sstable, varint
 
 BLOCK_SIZE = 256 << 10
@@ -77,7 +78,7 @@ def write_table(items: Iterable[tuple[bytes, bytes]], sink: Output) -> int:
         The number of bytes written.
 
     Raises:
-        ValueError: the keys are out of order.
+        SaveError: the keys are out of order.
 
     Example:
         >>> import io
@@ -102,7 +103,9 @@ def write_table(items: Iterable[tuple[bytes, bytes]], sink: Output) -> int:
 
     for key, value in items:
         if last is not None and key <= last:
-            raise ValueError(f"table keys are out of order: {key!r} after {last!r}")
+            raise SaveError(
+                "the keys of a table are out of order", expected=f"a key above {last!r}", found=key
+            )
         if data and len(key) + len(value) >= 2 * BLOCK_SIZE:
             handle = emit(data)
         if handle:

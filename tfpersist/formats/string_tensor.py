@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tfpersist.errors import CorruptionError
+from tfpersist.errors import CorruptionError, UnsupportedError
 from tfpersist.formats import crc32c, varint
 
 _CRC_SIZE = 4
@@ -27,6 +27,9 @@ def encode(elements: np.ndarray[Any, Any]) -> tuple[bytes, int]:
 
     Returns:
         The bytes for the data shard, and the plain checksum of the tensor.
+
+    Raises:
+        UnsupportedError: an element is no string.
 
     Example:
         >>> encode(np.array([b"ab", b"c"], object))[0].hex()
@@ -47,13 +50,16 @@ def as_bytes(element: object) -> bytes:
     """Give the bytes of one element of a string array.
 
     Raises:
-        TypeError: the element is no string.
+        UnsupportedError: the element is no string.
     """
     if isinstance(element, bytes):
         return element
     if isinstance(element, str):
         return element.encode("utf-8", "surrogateescape")
-    raise TypeError(f"an element of a string tensor is {type(element).__name__}, not bytes")
+    raise UnsupportedError(
+        f"an element of a string tensor is {type(element).__name__}, not bytes",
+        advice="Convert the elements first.",
+    )
 
 
 def _fixed(lengths: list[int], order: str) -> bytes:
