@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -9,9 +11,12 @@ from tfpersist.formats import schema
 from tfpersist.formats.schema import Message
 from tfpersist.graph import ops
 
-# TensorFlow numbers traced functions over the life of a process; clones end in _frozen here.
+# TensorFlow numbers traced functions over the life of a process; clones end in _frozen here, and
+# settled names in a digest.
 _TRACED = re.compile(
-    r"(?:__(?:inference|forward|backward)_)?(?P<name>.+?)(?:_\d+)*(?:_frozen(?:_\d+)?)?", re.ASCII
+    r"(?:__(?:inference|forward|backward)_)?(?P<name>.+?)(?:_\d+)*(?:__[0-9a-f]{8})?"
+    r"(?:_frozen(?:_\d+)?)?",
+    re.ASCII,
 )
 
 
@@ -115,7 +120,8 @@ def prune_library(graph: Message) -> None:
 def settle_names(graph: Message) -> None:
     """Rename functions so that the same source has the same names in any process.
 
-    `__inference_call_1234` becomes `call`, or `call_1` where that is taken.
+    `__inference_call_1234` becomes `call__0badf00d`, with a digest of the whole library: a graph
+    that two frozen models are imported into has one space of function names.
 
     Args:
         graph: a GraphDef of the caller's own, whose library is pruned; it is changed.
@@ -127,21 +133,45 @@ def settle_names(graph: Message) -> None:
         traced = _TRACED.fullmatch(name)
         renamed[name] = unused(traced["name"] if traced else name, taken)
         taken.add(renamed[name])
+    bases = {name.partition("_frozen")[0]: settled for name, settled in renamed.items()}
+    for function in graph.library.function:
+        _settle_arguments(function, bases)
+    _rename_functions(graph, renamed)
+    encoded = graph.library.SerializeToString(deterministic=True)
+    digest = hashlib.sha256(encoded).hexdigest()[:8]
+    _rename_functions(graph, {name: f"{name}__{digest}" for name in renamed.values()})
+
+
+def _rename_functions(graph: Message, renamed: Mapping[str, str]) -> None:
     for function in graph.library.function:
         function.signature.name = renamed.get(function.signature.name, function.signature.name)
-        for node in function.node_def:
-            _rename(node, renamed)
-    for node in graph.node:
-        _rename(node, renamed)
+    bodies = [graph.node, *(function.node_def for function in graph.library.function)]
+    for node in itertools.chain.from_iterable(bodies):
+        node.op = renamed.get(node.op, node.op)
+        for reference in references(node):
+            reference.name = renamed.get(reference.name, reference.name)
     for pair in graph.library.gradient:
         pair.function_name = renamed.get(pair.function_name, pair.function_name)
         pair.gradient_func = renamed.get(pair.gradient_func, pair.gradient_func)
 
 
-def _rename(node: Message, renamed: Mapping[str, str]) -> None:
-    node.op = renamed.get(node.op, node.op)
-    for function in references(node):
-        function.name = renamed.get(function.name, function.name)
+def _settle_arguments(function: Message, bases: Mapping[str, str]) -> None:
+    """Rename the arguments that are called after a function."""
+    numbered = re.compile("|".join(re.escape(name) + r"(?!\d)" for name in sorted(bases)))
+    taken = {arg.name for arg in function.signature.input_arg}
+    taken |= {node.name for node in function.node_def}
+    renamed: dict[str, str] = {}
+    for arg in function.signature.input_arg:
+        settled = numbered.sub(lambda found: bases[found[0]], arg.name)
+        if settled != arg.name:
+            renamed[arg.name] = arg.name = unused(settled, taken)
+            taken.add(arg.name)
+    for node in function.node_def if renamed else ():
+        inputs = [renamed.get(text, text) for text in node.input]
+        node.ClearField("input")
+        node.input.extend(inputs)
+    for output, tensor in list(function.ret.items()):
+        function.ret[output] = renamed.get(tensor, tensor)
 
 
 def unused(name: str, taken: Iterable[str]) -> str:
