@@ -261,6 +261,9 @@ def test_a_place_that_cannot_be_written_is_said(model, tmp_path):
         model.write(tmp_path / "file" / "model.pb")
     with pytest.raises(StorageError, match="names a place, not a file"):
         model.write("memory://model.pb")
+    with pytest.raises(UnsupportedError, match="binary form"):
+        model.write(tmp_path / "model.pbtxt")
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
 def test_every_failure_of_tensorflow_at_import_is_ours():

@@ -209,7 +209,7 @@ class FrozenModel:
 
         Raises:
             StorageError: it cannot be written; nothing is left behind.
-            UnsupportedError: it would be larger than 2 GB.
+            UnsupportedError: it would be larger than 2 GB, or the name asks for text.
 
         Example:
             >>> model = FrozenModel(graphdef.parse_text(b'node { name: "x" op: "NoOp" }'))
@@ -218,6 +218,10 @@ class FrozenModel:
         """
         text = os.fsdecode(os.fspath(path))
         location, name = _place(text)
+        if name.endswith((".pbtxt", ".pb.txt")):
+            raise UnsupportedError(
+                "frozen graphs are written in binary form", where=text, advice="Name it .pb."
+            )
         graphdef.size(self.graph)
         with open_storage(location).publish(durable=durable) as publication:
             graphdef.join(self.graph, publication.create(name))

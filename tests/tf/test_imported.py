@@ -1,0 +1,86 @@
+"""Graphs of ours in TensorFlow: what is put right on the way, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tfpersist.errors import GraphError, UnsupportedError
+from tfpersist.formats import graphdef, schema
+from tfpersist.formats.graphdef import Graph
+from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
+from tfpersist.tf.imported import import_graph
+
+tf = pytest.importorskip("tensorflow")
+
+
+def graph_of_a_call() -> Graph:
+    """A placeholder, and a function that negates it."""
+    graph = tf.Graph()
+    with graph.as_default():
+        x = tf.compat.v1.placeholder(tf.float32, [2], name="x")
+
+        @tf.function(input_signature=[tf.TensorSpec([2], tf.float32)])
+        def negate(value):
+            return -value
+
+        tf.identity(negate(x), name="y")
+    return graphdef.split(graph.as_graph_def().SerializeToString())
+
+
+def test_placements_colocations_and_recorded_shapes_are_left_out():
+    graph = graph_of_a_call()
+    proto = schema.GraphDef.FromString(graph.proto.SerializeToString())
+    bodies = [proto.node, *(function.node_def for function in proto.library.function)]
+    for node in (node for body in bodies for node in body):
+        node.device = "/job:worker/task:9/device:GPU:9"
+        node.attr["_class"].list.s.append(b"loc:@gone")
+        node.attr["_output_shapes"].list.shape.add().dim.add(size=77)
+    before = proto.SerializeToString(deterministic=True)
+    executor = import_graph(Graph(proto))
+    assert executor.run("y", {"x": [1.0, 2.0]}).tolist() == [-1, -2]
+    assert {operation.device for operation in executor.graph.get_operations()} == {""}
+    assert proto.SerializeToString(deterministic=True) == before
+    executor.close()
+
+
+def test_payloads_become_constants():
+    node = schema.NodeDef(name="w")
+    graphdef.with_payload(node, TensorSpec("int16", (2, 3)))
+    value = np.arange(6, dtype=np.int16).reshape(2, 3)
+    executor = import_graph(Graph(schema.GraphDef(node=[node]), {"w": payload_of(value)}))
+    result = executor.run("w")
+    np.testing.assert_array_equal(result, value)
+    assert not np.shares_memory(result, value)
+    executor.close()
+
+
+def test_a_graph_over_two_gigabytes_is_refused_before_anything_is_loaded():
+    loads = []
+
+    def load() -> np.ndarray:
+        loads.append(1)
+        return np.zeros(2**29, np.float32)
+
+    node = schema.NodeDef(name="w")
+    spec = TensorSpec("float32", (2**29,))
+    graphdef.with_payload(node, spec)
+    with pytest.raises(UnsupportedError, match="2,147,483,648"):
+        import_graph(Graph(schema.GraphDef(node=[node]), {"w": Payload(spec, load)}))
+    assert loads == []
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "says"),
+    [
+        ('node { name: "a" op: "NobodysOp" }', UnsupportedError, "NobodysOp"),
+        ('node { name: "a" op: "Neg" input: "b" }', GraphError, "b"),
+        ('node { name: "a" op: "Neg" input: "a" }', GraphError, "a"),
+        ('node { name: "a" op: "NoOp" } versions { min_consumer: 99999 }', GraphError, "99999"),
+    ],
+)
+def test_what_tensorflow_refuses_is_ours(text, error, says):
+    with pytest.raises(error) as caught:
+        import_graph(graphdef.parse_text(text.encode()))
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
