@@ -81,6 +81,19 @@ def test_a_sidecar_that_is_none(storage, tmp_path, content):
     assert listing.read_sidecar(storage, found["m-3"]).created > 1.7e9
 
 
+def test_a_sidecar_of_what_another_program_has_replaced(storage, tmp_path):
+    save(open_storage(tmp_path / "other"), "m-1", metrics={"loss": 1.0})
+    write_checkpoint(
+        open_storage(tmp_path / "other"), "m-1", [Item("w", payload_of(np.zeros(2)))], state=False
+    )
+    for name in ("m-1.index", "m-1.data-00000-of-00001"):
+        (tmp_path / "other" / name).replace(tmp_path / name)
+    assert listing.read_sidecar(storage, listing.checkpoints(storage)["m-1"]) is None
+    (tmp_path / "checkpoint").unlink()
+    os.utime(tmp_path / "m-1.index", (3e9, 3e9))
+    assert list_checkpoints(storage)[-1] == "m-1"
+
+
 def test_the_clock_may_go_back(storage, tmp_path):
     path = tmp_path / "m-4.tfpersist.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "created": 4e9}))

@@ -8,7 +8,7 @@ from tfpersist.sidecar import Sidecar
 
 
 def test_round_trip():
-    facts = Sidecar(1.25, 7, {"accuracy": 0.5})
+    facts = Sidecar(1.25, 7, {"accuracy": 0.5}, 123)
     assert sidecar.decode(facts.encode()) == facts
     assert sidecar.decode(Sidecar(1.0).encode()) == Sidecar(1.0)
     assert json.loads(facts.encode())["tfpersist"]
@@ -17,7 +17,8 @@ def test_round_trip():
 @pytest.mark.parametrize(
     "data",
     [b"", b"{}", b"\xff", b'{"created": []}', b'{"created": 1, "metrics": 5}', b"1" * 5000,
-     b'{"created": 1, "step": "x"}', b'{"created": 1e999}', b'{"created": 1, "step": 1e999}'],
+     b'{"created": 1, "step": "x"}', b'{"created": 1e999}', b'{"created": 1, "step": 1e999}',
+     b'{"created": 1, "index_crc32c": []}'],
 )  # fmt: skip
 def test_what_is_none(data):
     assert sidecar.decode(data) is None

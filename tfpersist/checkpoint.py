@@ -137,6 +137,12 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
 
         Raises:
             NameNotFoundError: there is no such tensor.
+
+        Example:
+            >>> import numpy as np, tfpersist as tfp
+            >>> store = tfp.ModelStore("memory://doc/payload")
+            >>> print(store.save({"v1": np.float32([1, 2])}).payload("v1").spec)
+            float32[2]
         """
         spec = self.specs.get(key)
         if spec is None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from tfpersist import listing, sidecar
 from tfpersist.errors import SaveError, StorageError
-from tfpersist.formats import bundle, state
+from tfpersist.formats import bundle, crc32c, state
 from tfpersist.formats.bundle_writer import Item, write_bundle
 from tfpersist.storage import Storage
 
@@ -69,7 +69,6 @@ def write_checkpoint(
     if created <= newest < math.inf:
         # The newest stays the newest where the clock went back.
         created = math.nextafter(newest, math.inf)
-    facts = sidecar.Sidecar(created, step, measured)
     kept = {
         bundle.shard_name(prefix, 0, 1),
         prefix + listing.INDEX,
@@ -82,6 +81,7 @@ def write_checkpoint(
         )
         if meta is not None:
             publication.create(prefix + listing.META).write(meta)
+        facts = sidecar.Sidecar(created, step, measured, crc32c.of(index))
         publication.create(prefix + sidecar.SUFFIX).write(facts.encode())
         publication.create(prefix + listing.INDEX).write(index)
         for name in listing.belonging(prefix, storage.names()) - kept:

@@ -12,9 +12,11 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import attrs
+import numpy as np
 
 from tfpersist import sidecar
 from tfpersist.errors import StorageError, TFPersistError
+from tfpersist.formats import crc32c
 from tfpersist.storage import Storage
 
 if TYPE_CHECKING:
@@ -147,13 +149,20 @@ def read_state(storage: Storage, name: str = STATE_FILE) -> State | None:
 
 
 def read_sidecar(storage: Storage, files: Files) -> sidecar.Sidecar | None:
-    """Read the sidecar of a checkpoint; None where there is none that can be read."""
-    if files.sidecar is None:
+    """Read the sidecar of a checkpoint; None where there is none, or it is that of another.
+
+    Where reads are not free, it is taken to belong to the checkpoint it lies beside.
+    """
+    if files.sidecar is None or files.index is None:
         return None
     try:
-        return sidecar.decode(storage.read(files.sidecar))
+        facts = sidecar.decode(storage.read(files.sidecar))
+        if facts is not None and facts.index_crc32c is not None and storage.maps:
+            index = np.frombuffer(storage.read(files.index), np.uint8)
+            return facts if crc32c.of(index) == facts.index_crc32c else None
     except StorageError:
         return None
+    return facts
 
 
 def dated(storage: Storage, found: Mapping[str, Files]) -> dict[str, float]:

@@ -26,11 +26,14 @@ class Sidecar:
         created: when it was saved, in seconds since 1970.
         step: the training step; None where none was given.
         metrics: what was measured at that step, by name.
+        index_crc32c: checksum of the index it was written for, by which it is known to be out of
+            date when another program has saved under the same name; None where that is open.
     """
 
     created: float
     step: int | None = None
     metrics: Mapping[str, float] = MappingProxyType({})
+    index_crc32c: int | None = None
 
     def encode(self) -> bytes:
         """Give the bytes of the file."""
@@ -38,6 +41,7 @@ class Sidecar:
             "created": self.created,
             "step": self.step,
             "metrics": dict(self.metrics),
+            "index_crc32c": self.index_crc32c,
             "tfpersist": _version(),
         }
         return json.dumps(facts, indent=1).encode() + b"\n"
@@ -54,12 +58,13 @@ def decode(data: bytes | memoryview) -> Sidecar | None:
         facts = json.loads(bytes(data))
         created = float(facts["created"])
         step = None if facts.get("step") is None else int(facts["step"])
+        crc = None if facts.get("index_crc32c") is None else int(facts["index_crc32c"])
         measured = {str(name): float(value) for name, value in facts.get("metrics", {}).items()}
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
     if not math.isfinite(created):
         return None
-    return Sidecar(created, step, MappingProxyType(measured))
+    return Sidecar(created, step, MappingProxyType(measured), crc)
 
 
 def measured(metrics: Mapping[str, float] | None) -> Mapping[str, float]:
