@@ -149,25 +149,41 @@ def _part(variable: Any) -> Slice | None:
 def _tables(graph: Any) -> Iterator[Entry]:
     from tensorflow.compat import v1
 
-    seen: set[int] = set()
+    exported: set[int] = set()
+    imported: set[int] = set()
     for saveable in graph.get_collection(v1.GraphKeys.SAVEABLE_OBJECTS):
-        for spec in saveable.specs:
-            seen.add(id(spec.tensor.op))
-            yield _tensor_entry(spec.name, spec.tensor, saveable.op)
-    for op in graph.get_operations():
-        if op.type == "SaveV2":
-            for key, tensor in zip(_strings(op.inputs[1]), tuple(op.inputs)[3:], strict=False):
-                if tensor.op.type in _EXPORT_OPS and id(tensor.op) not in seen:
-                    yield _tensor_entry(key, tensor, None)
-            seen.update(id(tensor.op) for tensor in op.inputs if tensor.op.type in _EXPORT_OPS)
+        # A collection that came from a `.meta` file holds the tables' operations instead.
+        imported.add(id(saveable))
+        for spec in getattr(saveable, "specs", ()):
+            if spec.tensor.op.type in _EXPORT_OPS:
+                exported.add(id(spec.tensor.op.inputs[0].op))
+            yield _tensor_entry(spec.name, spec.name, spec.tensor, saveable.op)
+    operations = graph.get_operations()
+    for save in (op for op in operations if op.type == "SaveV2"):
+        for key, tensor in zip(_strings(save.inputs[1]), tuple(save.inputs)[3:], strict=False):
+            if tensor.op.type in _EXPORT_OPS and id(tensor.op.inputs[0].op) not in exported:
+                yield _tensor_entry(key, _table_name(tensor), tensor, tensor.op.inputs[0].op)
+        exported.update(
+            id(tensor.op.inputs[0].op) for tensor in save.inputs if tensor.op.type in _EXPORT_OPS
+        )
+    for op in (op for op in operations if op.type in _EXPORT_OPS):
+        table = op.inputs[0].op
+        if id(table) in imported and id(table) not in exported:
+            exported.add(id(table))
+            for tensor in op.outputs:
+                yield _tensor_entry(_table_name(tensor), _table_name(tensor), tensor, table)
 
 
-def _tensor_entry(key: str, tensor: Any, owner: object) -> Entry:
+def _table_name(tensor: Any) -> str:
+    return f"{tensor.op.inputs[0].op.name}-{('keys', 'values')[tensor.value_index]}"
+
+
+def _tensor_entry(key: str, name: str, tensor: Any, owner: object) -> Entry:
     shape = tensor.shape
     spec = TensorSpec(
         tensor.dtype.base_dtype.name, None if shape.rank is None else tuple(shape.as_list())
     )
-    return Entry(key, key, spec, owner, handle=tensor)
+    return Entry(key, name, spec, owner, handle=tensor)
 
 
 def _strings(tensor: Any) -> Sequence[str]:

@@ -79,6 +79,7 @@ def import_meta(encoded: bytes, *, scope: str, session: Any = None) -> Imported:
             advice="Leave `session` out: open_graph() makes a graph and a session of its own.",
         )
     notes = [*_mend_version(meta), *_drop_unknown(meta), *_clear_devices(meta, session)]
+    _make_tables_fillable(meta)
     if not meta.HasField("saver_def"):
         # Without one, the import would build a Saver, and so add ops.
         meta.saver_def.filename_tensor_name = "save/Const:0"
@@ -230,6 +231,25 @@ def _is_on(device: str, present: Any) -> bool:
         getattr(wanted, field) in (None, getattr(present, field))
         for field in ("job", "replica", "task", "device_type", "device_index")
     )
+
+
+def _make_tables_fillable(meta: Any) -> None:
+    """Add an op that fills each table that can be read, where no Saver has added one."""
+    filled = {node.input[0] for node in meta.graph_def.node if node.op == "LookupTableImportV2"}
+    exports = {
+        node.input[0]: node
+        for node in meta.graph_def.node
+        if node.op == "LookupTableExportV2" and node.input[0] not in filled
+    }
+    for table, export in exports.items():
+        base = f"tfpersist/{_node_of(table)}"
+        fill = meta.graph_def.node.add(name=f"{base}/fill", op="LookupTableImportV2")
+        fill.attr["Tin"].type = export.attr["Tkeys"].type
+        fill.attr["Tout"].type = export.attr["Tvalues"].type
+        fill.input.extend([table, f"{base}/keys", f"{base}/values"])
+        for part, attr in (("keys", "Tin"), ("values", "Tout")):
+            node = meta.graph_def.node.add(name=f"{base}/{part}", op="Placeholder")
+            node.attr["dtype"].type = fill.attr[attr].type
 
 
 def _scope_resources(meta: Any, scope: str) -> None:

@@ -1,0 +1,262 @@
+"""Models from `.meta` files: every era's runs, and scoped ones share nothing."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfpersist as tfp
+from tfpersist.errors import (
+    CheckpointNotFoundError,
+    FeedError,
+    NameNotFoundError,
+    RestoreError,
+    RunError,
+    TargetError,
+)
+from tfpersist.tf import meta_graph
+
+v1 = tf.compat.v1
+
+
+def saved(location, *, values=(1.0, 2.0), resource=True, step=1, table=False, saver=True):
+    """Save v1 + v2 + x; with a table, also what it knows of "a"."""
+    graph = tf.Graph()
+    with graph.as_default():
+        x = v1.placeholder(tf.float32, [1], name="x")
+        variables = [
+            v1.get_variable(f"v{i + 1}", initializer=[value], use_resource=resource)
+            for i, value in enumerate(values)
+        ]
+        tf.add(tf.add(variables[0], variables[1], name="both"), x, name="add")
+        fill = []
+        if table:
+            words = tf.lookup.experimental.MutableHashTable(tf.string, tf.int64, -1, name="words")
+            fill = [words.insert(["a"], [int(values[0])])]
+            tf.identity(words.lookup(tf.constant("a")), name="known")
+            if saver:
+                v1.train.Saver()
+    with v1.Session(graph=graph) as session:
+        session.run([v.initializer for v in variables] + fill)
+        tfp.ModelStore(location).save(session, step=step)
+    return tfp.ModelStore(location)
+
+
+@pytest.mark.parametrize("resource", [True, False], ids=["resource", "ref"])
+def test_a_model_runs_without_graph_code(tmp_path, resource):
+    store = saved(tmp_path, resource=resource)
+    with store.open_graph() as model:
+        assert model.run("add:0", {"x": [4]}).tolist() == [7.0]
+        assert str(model["add"]) == "add:0 float32[1]"
+        assert set(model.report.restored) == {"v1", "v2"}
+        with pytest.raises(FeedError):
+            model.run("add")
+        with pytest.raises(NameNotFoundError, match="add"):
+            model.run("ad:0")
+        version = model.graph.version
+        store.save(model.session, step=2)
+        assert model.graph.version == version
+    with pytest.raises(RunError):
+        model.run("add:0", {"x": [4]})
+
+
+@pytest.mark.parametrize("resource", [True, False], ids=["resource", "ref"])
+def test_two_scopes_of_one_session_share_nothing(resource):
+    name = f"memory://open/scopes/{resource}"
+    first = saved(f"{name}/a", values=(1.0, 2.0), resource=resource, table=True)
+    second = saved(f"{name}/b", values=(10.0, 20.0), resource=resource, table=True)
+    graph = tf.Graph()
+    with v1.Session(graph=graph) as session:
+        one = first.open_graph(scope="A", session=session)
+        other = second.open_graph(scope="B", session=session)
+        again = first.open_graph(scope="A", session=session)
+        assert one.run("add:0", {"x": [0]}).tolist() == [3.0]
+        assert other.run("add:0", {"x": [0]}).tolist() == [30.0]
+        assert other.run(["B/add", "known"], {"B/x:0": [0]}) == [[30.0], 10]
+        assert again.scope == "A_1"
+        session.run(graph.get_operation_by_name("A/v1/Assign"))
+        session.run(f"B/v2/{'Read/ReadVariableOp' if resource else 'read'}:0")
+        with tf.Graph().as_default():
+            assert one.run({"sum": "add", "word": "known"}, {"x": [0]}) == {"sum": [3.0], "word": 1}
+        other.close()
+        assert again.run("known") == 1
+
+
+def test_a_table_is_filled_though_its_graph_has_no_saver():
+    store = saved("memory://open/table", values=(7.0, 2.0), table=True, saver=False)
+    for scope in (None, "S"):
+        with store.open_graph(scope=scope) as model:
+            assert model.run("known") == 7
+            assert "words-keys" in tfp.Checkpoint("memory://open/table")
+            assert not model.report.unexpected
+
+
+def test_the_step_and_the_selection_hold_for_graphs():
+    store = saved("memory://open/steps", values=(1.0, 2.0), step=1)
+    saved("memory://open/steps", values=(3.0, 4.0), step=2)
+    with store.open_graph() as model:
+        assert model.run("add", {"x": [0]}) == [7.0]
+    with store.at(1).open_graph() as model:
+        assert model.run("add", {"x": [0]}) == [3.0]
+    with store.at(1).only(["v1"]).open_graph() as model, pytest.raises(RunError):
+        model.run("add", {"x": [0]})
+
+
+def test_a_checkpoint_of_a_part_opens_and_tells_what_is_missing():
+    graph = tf.Graph()
+    with graph.as_default():
+        a = v1.get_variable("a", initializer=[1.0])
+        v1.get_variable("b", initializer=[1.0])
+    store = tfp.ModelStore("memory://open/part")
+    with v1.Session(graph=graph) as session:
+        session.run(a.initializer)
+        store.only([a]).save(session)
+    with store.open_graph() as model:
+        assert model.report.missing == ("b",)
+        assert model.report.restored == ("a",)
+        assert "1 missing, 1 variable restored" in str(model.report)
+
+
+def test_local_variables_and_tables_are_initialized_by_the_graphs_own_ops():
+    graph = tf.Graph()
+    with graph.as_default():
+        w = v1.get_variable("w", initializer=[1.0])
+        v1.get_variable("seen", initializer=[2.0], collections=["local_variables"])
+        table = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(["a", "b"], [5, 6]), default_value=-1
+        )
+        v1.add_to_collection(v1.GraphKeys.TABLE_INITIALIZERS, table._init_op)
+        tf.identity(table.lookup(tf.constant("b")), name="found")
+    store = tfp.ModelStore("memory://open/local")
+    with v1.Session(graph=graph) as session:
+        session.run(w.initializer)
+        store.save(session)
+    with store.open_graph() as model:
+        assert model.run("found") == 6
+        assert model.run("seen/Read/ReadVariableOp") == [2.0]
+        assert model.notes == ()
+
+
+def test_no_meta_no_checkpoint_and_a_finalized_graph_are_told():
+    store = tfp.ModelStore("memory://open/none")
+    with pytest.raises(CheckpointNotFoundError, match="no checkpoint"):
+        store.open_graph()
+    store.save({"v1": np.zeros(1)})
+    with pytest.raises(CheckpointNotFoundError, match=r"\.meta"):
+        store.open_graph()
+    store = saved("memory://open/finalized")
+    graph = tf.Graph()
+    graph.finalize()
+    with v1.Session(graph=graph) as session, pytest.raises(TargetError, match="finalized"):
+        store.open_graph(session=session)
+
+
+def test_a_checkpoint_that_does_not_fit_its_graph_is_refused():
+    store = saved("memory://open/unfit")
+    store.save({"v1": np.zeros((2, 2), np.float32), "v2": np.zeros(1, np.float32)}, step=2)
+    with pytest.raises(RestoreError, match="mismatched"):
+        store.open_graph()
+
+
+def graph_with(change):
+    """Encode a MetaGraphDef of a variable and a sum after `change` has spoilt it."""
+    graph = tf.Graph()
+    with graph.as_default():
+        v = v1.get_variable("v", initializer=[1.0, 2.0])
+        tf.add(v, 1.0, name="add")
+        meta = v1.train.export_meta_graph(graph=graph)
+    change(meta)
+    return meta.SerializeToString()
+
+
+def spoil_device(meta):
+    for node in meta.graph_def.node:
+        node.device = "/job:worker/task:7/device:TPU:3"
+
+
+def spoil_shapes(meta):
+    for node in meta.graph_def.node:
+        if node.name == "add":
+            node.attr["_output_shapes"].list.shape[0].dim[0].size = 7
+
+
+def spoil_version(meta):
+    meta.meta_info_def.tensorflow_version = "0.12.head"
+
+
+def spoil_op(meta):
+    node = meta.graph_def.node.add(name="gone", op="OpOfYesterday")
+    meta.graph_def.node.add(name="user", op="Identity", input=[node.name]).attr["T"].type = 1
+    meta.graph_def.node.add(name="waits", op="NoOp", input=["^user"])
+    meta.collection_def["train_op"].node_list.value.append("waits")
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        (spoil_device, "/job:worker/task:7/device:TPU:3 is not here"),
+        (spoil_shapes, "recorded shapes"),
+        (spoil_version, "'0.12.head', read as '0.12'"),
+        (spoil_op, "no op OpOfYesterday: 1 nodes left out, and 2 that depend on them"),
+    ],
+)
+@pytest.mark.parametrize("scope", ["", "S"])
+def test_what_tensorflow_refuses_is_mended_and_told(change, note, scope):
+    imported = meta_graph.import_meta(graph_with(change), scope=scope)
+    assert note in "; ".join(imported.notes)
+    prefix = f"{scope}/" if scope else ""
+    with v1.Session(graph=imported.graph) as session:
+        session.run(f"{prefix}v/Assign")
+        assert session.run(f"{prefix}add:0").tolist() == [2.0, 3.0]
+
+
+CASES = [
+    (era, model, spelling)
+    for era in ("1.0.1", "1.4.1", "1.15.5")
+    for model, spellings in {
+        "model": ("v1.ckpt-5", "v2.ckpt-5", "v2_sharded.ckpt-5"),
+        "plain": ("v1.ckpt", "v2.ckpt"),
+        "bntrain": ("v1.ckpt", "v2.ckpt"),
+        "shard2": ("v1.ckpt", "v2.ckpt"),
+    }.items()
+    for spelling in spellings
+]
+
+
+@pytest.mark.parametrize(("era", "model", "spelling"), CASES)
+def test_models_of_every_era_give_what_they_gave(corpus, tmp_path, era, model, spelling):
+    folder = corpus / "made-by-tf" / era
+    for file in folder.glob(f"{model}_{spelling}*"):
+        shutil.copy(file, tmp_path)
+    golden = np.load(folder / ("golden.npz" if model == "model" else f"{model}_golden.npz"))
+    with tfp.ModelStore(tmp_path).open_graph() as opened:
+        for name in {"output", "loop_out"} & set(golden):
+            result = opened.run(name, {"input": golden["input"]})
+            np.testing.assert_allclose(result, golden[name], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("folder", "count"),
+    [
+        ("keras-bert", 139),
+        ("tensorflow/embedding", 1),
+        ("tensorflow/session_bundle_half_plus_two_v1/00000123", 2),
+        ("tensorflow/session_bundle_half_plus_two_v2/00000123", 2),
+        ("tensorflow-onnx/regression/checkpoint", 2),
+    ],
+)
+def test_published_graphs_open(corpus, folder, count):
+    with tfp.ModelStore(corpus / folder).open_graph() as model:
+        assert len(model.report.restored) == count
+        if "half_plus_two" in folder:
+            example = tf.train.Example()
+            example.features.feature["x"].float_list.value.append(6.0)
+            operations = [
+                op.name for op in model.graph.get_operations() if op.type == "Placeholder"
+            ]
+            feeds = {operations[0]: [example.SerializeToString()]}
+            outputs = model.graph.get_operation_by_name("y").outputs[0].name
+            assert model.run(outputs, feeds).tolist() == [[5.0]]
