@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -15,6 +15,8 @@ from tfpersist.formats.tensors import Slice, TensorSpec
 from tfpersist.naming import advice_for
 
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
+# Finding look-alikes takes milliseconds for each name.
+_MOST_COMPARED = 50
 
 
 @attrs.frozen
@@ -207,7 +209,7 @@ class Selection:
             shadow = next((key for key in shadows.get(plain, ()) if key in specs), None)
             key = plain if shadow is None else shadow
             if key not in specs:
-                missing.append(Missing(key, entry, tuple(nearest(key, specs, 3))))
+                missing.append(Missing(key, entry))
             elif not entry.wanted.accepts(specs[key]):
                 mismatched.append(Mismatch(key, entry, specs[key]))
             else:
@@ -219,7 +221,7 @@ class Selection:
         unexpected = tuple(sorted(key for key in specs if key not in known))
         return Plan(
             tuple(assignments),
-            tuple(missing),
+            tuple(_with_nearest(missing, unexpected, specs)),
             tuple(mismatched),
             unexpected,
             tuple(dict.fromkeys(entry.name for entry in left_alone if entry.default)),
@@ -355,6 +357,17 @@ class _Index:
         except TypeError:
             return []
         return [n for part in parts for n in self.by_identity.get(id(part), ())]
+
+
+def _with_nearest(
+    missing: Sequence[Missing], unexpected: Sequence[str], specs: Mapping[str, TensorSpec]
+) -> Iterator[Missing]:
+    for at, one in enumerate(missing):
+        if at >= _MOST_COMPARED:
+            yield one
+            continue
+        alike = nearest(one.key, unexpected, 3) or nearest(one.key, specs, 3)
+        yield attrs.evolve(one, nearest=tuple(alike))
 
 
 def _is_prefix(text: str) -> bool:

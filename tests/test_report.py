@@ -1,0 +1,118 @@
+"""Reports: exact text, folded rows, and the same facts for programs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tfpersist.errors import RestoreError
+from tfpersist.formats.tensors import TensorSpec
+from tfpersist.report import RestoreReport, Row, Skipped, report_on
+from tfpersist.selection import Entry, Selection
+
+FLOAT = TensorSpec("float32", (2,))
+
+
+def entry(name, spec=FLOAT, **facts):
+    return Entry(name, name, spec, **facts)
+
+
+def unfit():
+    entries = [
+        *(entry(f"layer_{i}/w") for i in range(12)),
+        entry("head/b"),
+        entry("head/w", TensorSpec("float32", (5,))),
+        entry("step"),
+    ]
+    saved = {f"layer_{i}/kernel": FLOAT for i in range(3)}
+    saved |= {"head/bias": FLOAT, "head/w": TensorSpec("float32", (1001,)), "step": FLOAT}
+    return Selection().for_restore(saved, entries)
+
+
+def test_the_table_of_what_does_not_fit():
+    report = report_on(unfit(), "run/model.ckpt-5", carried_out=False)
+    assert str(report).splitlines() == [
+        "run/model.ckpt-5: 13 missing, 1 mismatched, 1 variable that would fit,"
+        " 4 unexpected in the checkpoint",
+        "  missing     layer_{0..11}/w                       float32[2]                 12 alike",
+        "  missing     head/b                                float32[2]"
+        "                 nearest: head/bias",
+        "  mismatched  head/w                                float32[5]  float32[1001]",
+        "  unexpected                   head/bias",
+        "  unexpected                   layer_{0..2}/kernel                             3 alike",
+    ]
+    assert report.restored == ()
+    assert not report.fits
+
+
+def test_every_row_is_in_the_error():
+    report = report_on(unfit(), "run/model.ckpt-5", carried_out=False)
+    text = str(RestoreError("it does not fit", report=report))
+    for part in ("it does not fit", "layer_{0..11}/w", "float32[1001]", "head/bias", "12 alike"):
+        assert part in text
+
+
+def test_what_was_restored():
+    entries = [entry("w"), entry("b"), entry("w/Adam", slot="Adam")]
+    saved = dict.fromkeys(("w", "w/avg", "b", "w/Adam", "w/Adam/x"), FLOAT)
+    selection = Selection(averages="avg", renames={"b": "b"})
+    plan = selection.for_restore(
+        saved, entries, lambda averages, chosen: {one.key: (f"{one.key}/avg",) for one in chosen}
+    )
+    skipped = [Skipped("run/model.ckpt-6", "it is damaged")]
+    report = report_on(plan, "run/model.ckpt-5", skipped=skipped, averages=True)
+    assert report.averaged == ("w",)
+    assert report.raw == ("b", "w/Adam")
+    assert report.slots == {"w/Adam": "Adam"}
+    assert report.unexpected == ("w/Adam/x",)
+    assert str(report).splitlines()[:2] == [
+        "run/model.ckpt-5: 3 variables restored (1 averages, 2 raw), 1 unexpected in the"
+        " checkpoint",
+        "  skipped run/model.ckpt-6: it is damaged",
+    ]
+
+
+def test_programs_get_the_same_facts():
+    report = report_on(unfit(), "run/model.ckpt-5", carried_out=False)
+    facts = json.loads(report.to_json())
+    assert facts["checkpoint"] == "run/model.ckpt-5"
+    assert len(facts["rows"]) == len(report.rows)
+    assert facts["rows"][0] == {
+        "outcome": "missing",
+        "variable": "layer_0/w",
+        "key": "layer_0/w",
+        "expected": "float32[2]",
+        "found": "",
+        "slot": "",
+        "nearest": list(report.rows[0].nearest),
+    }
+
+
+def test_a_notebook_shows_a_table_with_nothing_unescaped():
+    report = RestoreReport("<run>", (Row("restored", "<b>", "<b>", "float32[2]"),))
+    shown = report._repr_html_()
+    assert "&lt;b&gt;" in shown
+    assert "<b>" not in shown
+    assert shown.count("<tr>") == 2
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["a1", "a2", "a10"], "a{1..10}"),
+        (["a1/b", "a1/c"], "a1/b"),
+        (["block1/unit2/w", "block3/unit2/w"], "block{1..3}/unit2/w"),
+    ],
+)
+def test_repeated_layers_are_one_row(names, shown):
+    report = RestoreReport(
+        "run", tuple(Row("restored", name, name, "float32[2]") for name in names)
+    )
+    assert shown in str(report)
+
+
+def test_renamed_variables_show_both_names():
+    report = RestoreReport("run", (Row("restored", "v", "x", "float32[2]"),))
+    assert report.renamed == {"x": "v"}
+    assert str(report).splitlines()[1].split() == ["restored", "v", "x", "float32[2]"]

@@ -1,0 +1,217 @@
+"""Which key goes with which variable: only, rename, averages; and what does not fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tfpersist.errors import SelectionError
+from tfpersist.formats.tensors import Slice, TensorSpec
+from tfpersist.naming import advice_for, slot_of
+from tfpersist.selection import Entry, Selection
+
+
+class Thing:
+    """A stand-in for whatever object a user holds."""
+
+    def __init__(self, name="", variables=None):
+        self.name = name
+        if variables is not None:
+            self.variables = variables
+
+
+FLOAT = TensorSpec("float32", (2,))
+
+
+def entry(name, *, key=None, spec=FLOAT, **facts):
+    return Entry(key or name, name, spec, Thing(name), **facts)
+
+
+NAMES = ["conv1/kernel", "conv1/bias", "conv2/kernel", "conv2/bias", "head"]
+ENTRIES = [entry(name) for name in NAMES]
+
+
+def parts_of(name, *lengths):
+    full = (sum(lengths),)
+    starts = np.cumsum([0, *lengths[:-1]])
+    return [
+        Entry(
+            name,
+            f"{name}/part_{at}",
+            TensorSpec("float32", (length,)),
+            Thing(),
+            Slice(name, full, (int(start),), (length,)),
+        )
+        for at, (start, length) in enumerate(zip(starts, lengths, strict=True))
+    ]
+
+
+def keys(selection, entries=ENTRIES):
+    return {one.name: one.key for one in selection.for_save(entries)}
+
+
+def specs(*names, spec=FLOAT):
+    return dict.fromkeys(names, spec)
+
+
+def test_everything_is_taken_where_nothing_is_said():
+    assert keys(Selection()) == {name: name for name in NAMES}
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        (["head"], {"head"}),
+        (["head:0"], {"head"}),
+        (["conv1/*"], {"conv1/kernel", "conv1/bias"}),
+        (["*/kernel", "head"], {"conv1/kernel", "conv2/kernel", "head"}),
+        (["conv[12]/bias"], {"conv1/bias", "conv2/bias"}),
+        ([ENTRIES[0].ref, "head"], {"conv1/kernel", "head"}),
+        ([[ENTRIES[0].ref, ENTRIES[1].ref]], {"conv1/kernel", "conv1/bias"}),
+        ([Thing(variables=[ENTRIES[2].ref])], {"conv2/kernel"}),
+    ],
+)
+def test_only_takes_variables_names_and_patterns(choice, expected):
+    assert keys(Selection(only=choice)).keys() == expected
+
+
+def test_a_name_with_pattern_letters_is_a_name_first():
+    odd = [entry("a[0]"), entry("a0")]
+    assert keys(Selection(only=["a[0]"]), odd) == {"a[0]": "a[0]"}
+
+
+def test_only_and_rename_with_dicts():
+    by_name = {"k": "conv1/kernel", "b": ENTRIES[1].ref}
+    assert keys(Selection(only=by_name)) == {"conv1/kernel": "k", "conv1/bias": "b"}
+    assert keys(Selection(renames={"k": ENTRIES[0].ref}))["conv1/kernel"] == "k"
+    assert keys(Selection(renames={"k": "head"}))["conv1/bias"] == "conv1/bias"
+    swapped = {"conv1/bias": "conv2/bias", "conv2/bias": "conv1/bias"}
+    assert keys(Selection(renames=swapped))["conv1/bias"] == "conv2/bias"
+
+
+@pytest.mark.parametrize(
+    ("renames", "name", "expected"),
+    [
+        ({"net/": ""}, "head", "net/head"),
+        ({"": "conv1/"}, "conv1/bias", "bias"),
+        ({"old/": "conv1/"}, "conv1/bias", "old/bias"),
+        ({"old/": "conv1/"}, "conv2/bias", "conv2/bias"),
+        ({"net/": "", "old/": "conv1/"}, "conv1/bias", "old/bias"),
+        ({"net/": "", "k": "conv1/bias"}, "conv1/bias", "k"),
+    ],
+)
+def test_prefixes_are_renamed(renames, name, expected):
+    assert keys(Selection(renames=renames))[name] == expected
+
+
+def test_a_selected_variable_may_also_be_renamed():
+    assert keys(Selection(only=["head"], renames={"tail": "head"})) == {"head": "tail"}
+
+
+@pytest.mark.parametrize(
+    ("selection", "message"),
+    [
+        (Selection(only=["conv1/kernle"]), "'conv1/kernel'"),
+        (Selection(only=["nothing*"]), "finds no variable named 'nothing*'"),
+        (Selection(only=[]), "selects nothing"),
+        (Selection(only=[Thing("heads")]), "Thing 'heads' that is no variable"),
+        (Selection(only=[7]), "given a int"),
+        (Selection(only={"a": "head", "b": "head"}), "given two keys, 'a' and 'b'"),
+        (Selection(only={"a": "conv*"}), "gives one key to 4 variables"),
+        (Selection(only={"a": "head"}, renames={"b": "head"}), "given two keys"),
+        (Selection(renames={"head": "conv1/bias"}), "two variables want the key 'head'"),
+        (Selection(renames={"x": "hed"}), "Did you mean 'head'"),
+        (Selection(renames={"x/": "y/"}), "no variable whose name begins with 'y/'"),
+        (Selection(averages="avg"), "cannot go with a save"),
+    ],
+)
+def test_what_is_not_there_is_told(selection, message):
+    with pytest.raises(SelectionError) as caught:
+        selection.for_save(ENTRIES)
+    assert message in str(caught.value)
+
+
+def test_parts_go_together():
+    parts = parts_of("p", 3, 2)
+    assert [one.part.full_name for one in Selection(renames={"q": "p"}).for_save(parts)] == [
+        "q"
+    ] * 2
+    with pytest.raises(SelectionError, match="only some parts"):
+        Selection(only=["p/part_0"]).for_save(parts)
+    plan = Selection().for_restore(specs("p", spec=TensorSpec("float32", (5,))), parts)
+    assert plan.fits
+    assert len(plan.assignments) == 2
+    plan = Selection().for_restore(specs("p", spec=TensorSpec("float32", (4,))), parts)
+    assert [one.entry.wanted.shape for one in plan.mismatched] == [(5,), (5,)]
+
+
+def test_entries_that_are_not_default_have_to_be_named():
+    entries = [entry("w"), entry("local", default=False)]
+    assert keys(Selection(), entries) == {"w": "w"}
+    assert keys(Selection(only=["local"]), entries) == {"local": "local"}
+    assert Selection().for_restore(specs("w"), entries).unselected == ()
+
+
+def test_a_plan_says_what_fits_and_what_does_not():
+    saved = specs("conv1/kernel", "conv1/bais", "extra") | {"head": TensorSpec("float32", (3,))}
+    plan = Selection(only=["conv1/*", "head"]).for_restore(saved, ENTRIES)
+    assert [one.key for one in plan.assignments] == ["conv1/kernel"]
+    assert [(one.key, one.nearest[0]) for one in plan.missing] == [("conv1/bias", "conv1/bais")]
+    assert [str(one.found) for one in plan.mismatched] == ["float32[3]"]
+    assert plan.unexpected == ("conv1/bais", "extra")
+    assert plan.unselected == ("conv2/kernel", "conv2/bias")
+    assert not plan.fits
+
+
+def test_data_types_have_to_be_equal_and_open_dimensions_take_any():
+    saved = specs("w", spec=TensorSpec("float16", (2,)))
+    assert Selection().for_restore(saved, [entry("w")]).mismatched
+    for shape in (None, (None,)):
+        open_entry = entry("w", spec=TensorSpec("float16", shape))
+        assert Selection().for_restore(saved, [open_entry]).fits
+
+
+def test_averages_are_taken_where_there_are_any():
+    def averages_of(averages, entries):
+        return {one.key: (f"{one.key}/first", f"{one.key}/{averages}") for one in entries}
+
+    saved = specs("conv1/kernel", "conv1/kernel/avg", "conv1/bias", "head/avg")
+    selection = Selection(only=["conv1/*", "head"], averages="avg")
+    plan = selection.for_restore(saved, ENTRIES, averages_of)
+    assert {one.key: one.averaged for one in plan.assignments} == {
+        "conv1/kernel/avg": True,
+        "conv1/bias": False,
+        "head/avg": True,
+    }
+    assert not plan.unexpected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("w", None),
+        ("w/Adam", "Adam"),
+        ("w/Adam_1", "Adam_1"),
+        ("opt/w/Momentum", "Momentum"),
+        ("w/ExponentialMovingAverage", "ExponentialMovingAverage"),
+        ("training/beta1_power", "beta1_power"),
+        ("nobody/Adam", None),
+        ("w/v", "v"),
+        ("a/.OPTIMIZER_SLOT/optimizer/m/.ATTRIBUTES/VARIABLE_VALUE", "m"),
+    ],
+)
+def test_optimizer_slots_are_known_by_name(name, expected):
+    assert slot_of(name, {"w", "x/w"}) == expected
+
+
+def test_advice_on_prefixes():
+    missing = [(f"model/{name}", FLOAT, None) for name in NAMES]
+    assert '.rename({"": "model/"}) finds 5 of the 5' in advice_for(missing, specs(*NAMES), NAMES)
+    old = [f"old/{name}" for name in NAMES]
+    assert '.rename({"old/": "model/"}) finds 5' in advice_for(missing, specs(*old), old)
+    other = specs(*NAMES, spec=TensorSpec("float32", (9,)))
+    assert advice_for(missing, other, NAMES) == ""
+    assert advice_for([("a/b", FLOAT, None)], specs("c/d"), ["c/d"]) == ""
+    slots = [("w/Adam", FLOAT, "Adam")]
+    assert "weights" in advice_for(slots, specs("w"), [])
+    assert advice_for([], {}, []) == ""
