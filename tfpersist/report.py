@@ -133,15 +133,39 @@ class RestoreReport:
         return not any(row.outcome in _PROBLEMS for row in self.rows)
 
     def as_dict(self) -> dict[str, Any]:
-        """Give it as plain dicts, lists and strings."""
+        """Give it as plain dicts, lists and strings.
+
+        Returns:
+            All fields by name; a row is a dict as well.
+
+        Example:
+            >>> RestoreReport("run/model.ckpt-5", ()).as_dict()["checkpoint"]
+            'run/model.ckpt-5'
+        """
         return attrs.asdict(self, value_serializer=_plain)
 
     def to_json(self) -> str:
-        """Give it as JSON text."""
+        """Give it as JSON.
+
+        Returns:
+            The text, with the fields of `as_dict`.
+
+        Example:
+            >>> RestoreReport("run", (), advice="Nothing to do.").to_json()[-27:]
+            '"advice": "Nothing to do."}'
+        """
         return json.dumps(self.as_dict(), ensure_ascii=False)
 
     def headline(self) -> str:
-        """Say in one line how many variables met which fate."""
+        """Say in one line how many variables met which fate.
+
+        Returns:
+            The first line of the report's text.
+
+        Example:
+            >>> RestoreReport("run", (Row("missing", "w", "w"),)).headline()
+            'run: 1 missing, 0 variables restored'
+        """
         counts = []
         for outcome in ("missing", "mismatched"):
             if count := sum(row.outcome == outcome for row in self.rows):

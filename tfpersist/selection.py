@@ -5,8 +5,8 @@ from __future__ import annotations
 import fnmatch
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import attrs
 
@@ -58,6 +58,10 @@ class Entry:
             return self
         part = self.part and attrs.evolve(self.part, full_name=key)
         return attrs.evolve(self, key=key, part=part)
+
+
+# The shape of `Target.averages_of`.
+AveragesOf = Callable[[object, Sequence[Entry]], Mapping[str, Sequence[str]]]
 
 
 @attrs.frozen
@@ -256,43 +260,31 @@ class Selection:
 
     def _rename(self, index: _Index, chosen: dict[int, str]) -> None:
         exact: dict[int, str] = {}
+        prefixes: dict[str, str] = {}
         for key, choice in self.renames.items():
-            if _is_prefix(key) and isinstance(choice, str) and _is_prefix(choice):
+            if isinstance(choice, str) and _is_prefix(key) and _is_prefix(choice):
+                prefixes[choice] = key
                 continue
-            for position in index.one(choice, "rename()"):
-                if exact.setdefault(position, key) != key:
-                    raise _twice(index.entries[position], exact[position], key)
-        prefixes = {
-            choice: key
-            for key, choice in self.renames.items()
-            if _is_prefix(key) and isinstance(choice, str) and _is_prefix(choice)
-        }
+            for at in index.one(choice, "rename()"):
+                if exact.setdefault(at, key) != key:
+                    raise _twice(index.entries[at], exact[at], key)
         used = set()
-        for position, key in chosen.items():
-            if position in exact:
+        for at, key in chosen.items():
+            if at in exact:
                 if isinstance(self.only, Mapping):
-                    raise _twice(index.entries[position], key, exact[position])
-                chosen[position] = exact[position]
+                    raise _twice(index.entries[at], key, exact[at])
+                chosen[at] = exact[at]
                 continue
-            for prefix in sorted(prefixes, key=len, reverse=True):
-                if index.entries[position].key.startswith(prefix):
-                    rest = index.entries[position].key[len(prefix) :]
-                    chosen[position] = prefixes[prefix] + rest
-                    used.add(prefix)
-                    break
+            plain = index.entries[at].key
+            prefix = max(filter(plain.startswith, prefixes), key=len, default=None)
+            if prefix is not None:
+                chosen[at] = prefixes[prefix] + plain.removeprefix(prefix)
+                used.add(prefix)
         for prefix in prefixes.keys() - used:
             raise SelectionError(
                 f"rename() finds no variable whose name begins with {prefix!r}",
                 advice=did_you_mean(prefix, index.names),
             )
-
-
-class AveragesOf(Protocol):
-    """The shape of `Target.averages_of`."""
-
-    def __call__(
-        self, averages: object, entries: Sequence[Entry], /
-    ) -> Mapping[str, Sequence[str]]: ...
 
 
 class _Index:

@@ -10,27 +10,20 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from tfpersist import listing
+from tfpersist import listing, restoring
 from tfpersist.checkpoint import Checkpoint
 from tfpersist.checkpoint_writer import write_checkpoint
-from tfpersist.errors import (
-    CheckpointNotFoundError,
-    CorruptionError,
-    RestoreError,
-    TargetError,
-    TFPersistError,
-)
+from tfpersist.errors import CheckpointNotFoundError, RestoreError, TargetError
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of
-from tfpersist.report import RestoreReport, Skipped, report_on
-from tfpersist.selection import OBJECT_GRAPH_KEY, Entry, Plan, Selection
+from tfpersist.report import RestoreReport, report_on
+from tfpersist.restoring import Fitted
+from tfpersist.selection import OBJECT_GRAPH_KEY, Selection
 from tfpersist.storage import Storage, open_storage
 from tfpersist.tf.target import Target, adapt, step_of
 
 if TYPE_CHECKING:
     from tfpersist.tf.graph_model import GraphModel, ScopedTarget
-
-_Values = list[tuple[Entry, "np.ndarray[Any, Any]"]]
 
 
 @attrs.frozen(eq=False, slots=False)
@@ -170,6 +163,13 @@ class ModelStore:
             SelectionError: `only` or `rename` asks for what is not there, or for one key twice.
             SaveError: variables have no value yet, or a name or a metric is no good.
             StorageError: it could not be written; nothing is left of it.
+
+        Example:
+            >>> import numpy as np
+            >>> store = ModelStore("memory://doc/save")
+            >>> checkpoint = store.save({"v": np.zeros(2)}, step=5, metrics={"loss": 0.25})
+            >>> checkpoint.prefix, checkpoint.metrics["loss"]
+            ('memory://doc/save/model.ckpt-5', 0.25)
         """
         adapted = adapt(target)
         number = None if step is None else step_of(step, adapted)
@@ -212,37 +212,50 @@ class ModelStore:
             CorruptionError: all are damaged, or the one of `at` is.
             TargetError: this cannot be restored.
             SelectionError: `only` or `rename` asks for what is not there, or for one key twice.
+
+        Example:
+            >>> import numpy as np
+            >>> store = ModelStore("memory://doc/restore")
+            >>> _ = store.save({"a": np.int32(1), "b": np.int32(2)})
+            >>> store.only(["a"]).restore({"a": np.zeros((), np.int32)}).unexpected
+            ('b',)
         """
         adapted = adapt(target)
-        checkpoint, plan, values, skipped = self._soundest(adapted)
-        report = self._report(checkpoint, plan, skipped, carried_out=plan.fits)
-        if not plan.fits:
+        fitted = self._fitted(adapted)
+        report = self._report(fitted, carried_out=fitted.plan.fits)
+        if not report.fits:
             raise RestoreError(
-                f"{checkpoint.prefix} does not fit this {type(target).__name__}; nothing was"
+                f"{report.checkpoint} does not fit this {type(target).__name__}; nothing was"
                 " assigned",
                 report=report,
             )
-        adapted.assign(values)
+        adapted.assign(fitted.values)
         return report
 
     def checkpoints(self) -> list[Checkpoint]:
-        """List the checkpoints that have all their files, oldest first.
+        """List the checkpoints that have all their files.
+
+        Returns:
+            Those of this store's name, or all where none is of that name; oldest first.
 
         Example:
             >>> ModelStore("memory://doc/nothing").checkpoints()
             []
         """
-        names = listing.list_checkpoints(self._storage)
-        return [Checkpoint(name, storage=self._storage) for name in self._ours(names)]
+        names = restoring.called(self.name, listing.list_checkpoints(self._storage))
+        return [Checkpoint(name, storage=self._storage) for name in names]
 
     def latest(self) -> Checkpoint | None:
-        """Give the newest checkpoint that has all its files; None where there is none.
+        """Find the newest checkpoint that has all its files.
+
+        Returns:
+            The checkpoint; None where there is none.
 
         Example:
             >>> ModelStore("memory://doc/nothing").latest() is None
             True
         """
-        names = self._ours(listing.list_checkpoints(self._storage))
+        names = restoring.called(self.name, listing.list_checkpoints(self._storage))
         return Checkpoint(names[-1], storage=self._storage) if names else None
 
     def open_graph(self, scope: str | None = None, session: Any = None) -> GraphModel:
@@ -263,22 +276,33 @@ class ModelStore:
             CheckpointNotFoundError: there is no checkpoint, or none with a `.meta` file.
             RestoreError: the checkpoint does not fit its own graph.
             GraphError: TensorFlow cannot import the graph.
+
+        Example:
+            >>> import tensorflow as tf
+            >>> store = ModelStore("memory://doc/open_graph")
+            >>> with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+            ...     v = tf.compat.v1.get_variable("v", initializer=[1.0, 2.0])
+            ...     twice = tf.add(v, v, name="twice")
+            ...     session.run(v.initializer)
+            ...     _ = store.save(session)
+            >>> with store.open_graph() as model:
+            ...     model.run("twice")
+            array([2., 4.], dtype=float32)
         """
         from tfpersist.tf import graph_model
 
-        newest = self._candidates()[0]
-        meta = self._meta_of(newest)
+        meta = self._newest_meta()
 
         def restore(target: ScopedTarget) -> RestoreReport:
-            checkpoint, plan, values, skipped = self._soundest(target, lenient=True)
-            fits = not plan.mismatched and (plan.fits or bool(plan.assignments))
-            report = self._report(checkpoint, plan, skipped, carried_out=fits)
+            fitted = self._fitted(target, partly=True)
+            fits = not fitted.plan.mismatched and (fitted.plan.fits or bool(fitted.values))
+            report = self._report(fitted, carried_out=fits)
             if not fits:
                 raise RestoreError(
-                    f"{checkpoint.prefix} does not fit its graph; nothing was assigned",
+                    f"{report.checkpoint} does not fit its graph; nothing was assigned",
                     report=report,
                 )
-            target.assign(values)
+            target.assign(fitted.values)
             return report
 
         return graph_model.open_model(meta, restore, scope=scope, session=session)
@@ -287,102 +311,35 @@ class ModelStore:
     def _storage(self) -> Storage:
         return open_storage(self.location)
 
-    def _ours(self, names: Sequence[str]) -> list[str]:
-        # A directory that someone else filled may call its checkpoints anything.
-        ours = [name for name in names if name == self.name or name.startswith(f"{self.name}-")]
-        return ours or list(names)
-
-    def _candidates(self) -> list[str]:
-        """Names of checkpoints that may be restored, newest first, even if files are missing."""
-        found = listing.checkpoints(self._storage)
-        found |= listing.v2_files(self._storage.names())
-        names = self._ours(list(listing.dated(self._storage, found)))
-        if self.step is not None:
-            names = [name for name in names if self._step_of(found[name]) == self.step]
-        if not names:
-            known = sorted({one.step for one in self.checkpoints() if one.step is not None})
-            raise CheckpointNotFoundError(
-                "there is no checkpoint here"
-                if self.step is None
-                else f"there is no checkpoint of step {self.step} here",
-                where=self._storage.location,
-                advice=f"There are those of the steps {', '.join(map(str, known))}."
-                if known
-                else "Save one first, or check the directory.",
-            )
-        return names[::-1]
-
-    def _step_of(self, files: listing.Files) -> int | None:
-        if files.step is not None:
-            return files.step
-        facts = listing.read_sidecar(self._storage, files)
-        return None if facts is None else facts.step
-
-    def _soundest(
-        self, target: Target, *, lenient: bool = False
-    ) -> tuple[Checkpoint, Plan, _Values, list[Skipped]]:
-        skipped: list[Skipped] = []
-        first: TFPersistError | None = None
-        for name in self._candidates():
-            try:
-                checkpoint = Checkpoint(name, storage=self._storage)
-                plan = self._plan(checkpoint, target)
-                values = _load(checkpoint, plan) if plan.fits or lenient else []
-            except (CorruptionError, CheckpointNotFoundError) as error:
-                if self.step is not None:
-                    raise
-                first = first or error
-                skipped.append(Skipped(f"{self._storage.location}/{name}", str(error)))
-            else:
-                return checkpoint, plan, values, skipped
-        raise CorruptionError(
-            f"none of the {len(skipped)} checkpoints here is sound",
-            file=self._storage.location,
-            found="; ".join(f"{each.checkpoint}: {each.reason}" for each in skipped),
-        ) from first
-
-    def _plan(self, checkpoint: Checkpoint, target: Target) -> Plan:
-        saved = checkpoint.object_graph
-        specs = checkpoint.specs
-        entries = target.entries_by_name(specs) if saved is None else target.entries(saved)
-        return self.selection.for_restore(specs, entries, target.averages_of)
-
-    def _report(
-        self, checkpoint: Checkpoint, plan: Plan, skipped: Sequence[Skipped], *, carried_out: bool
-    ) -> RestoreReport:
+    def _report(self, fitted: Fitted, *, carried_out: bool) -> RestoreReport:
         return report_on(
-            plan,
-            checkpoint.prefix,
+            fitted.plan,
+            fitted.checkpoint.prefix,
             carried_out=carried_out,
-            skipped=skipped,
+            skipped=fitted.skipped,
             averages=self.selection.averages is not None,
         )
 
-    def _meta_of(self, newest: str) -> bytes:
-        names = self._storage.names()
-        for name in (newest, *self._candidates()):
-            if f"{name}.meta" in names:
-                return bytes(self._storage.read(f"{name}.meta"))
+    def _fitted(self, target: Target, *, partly: bool = False) -> Fitted:
+        return restoring.fit(
+            self._storage,
+            self._names(),
+            self.selection,
+            target,
+            partly=partly,
+            only_one=self.step is not None,
+        )
+
+    def _names(self) -> list[str]:
+        return restoring.newest_first(self._storage, self.name, self.step)
+
+    def _newest_meta(self) -> bytes:
+        files = self._storage.names()
+        for name in self._names():
+            if f"{name}{listing.META}" in files:
+                return bytes(self._storage.read(f"{name}{listing.META}"))
         raise CheckpointNotFoundError(
             "no checkpoint here has a .meta file, which holds the graph",
             where=self._storage.location,
             advice="Save a session, or restore into a model that your code builds.",
         )
-
-
-def _load(checkpoint: Checkpoint, plan: Plan) -> _Values:
-    whole: dict[str, np.ndarray[Any, Any]] = {}
-    values = []
-    for one in plan.assignments:
-        if one.key not in whole:
-            whole[one.key] = checkpoint[one.key]
-        value, part = whole[one.key], one.entry.part
-        if part is not None:
-            value = value[
-                tuple(
-                    slice(start, start + length)
-                    for start, length in zip(part.start, part.length, strict=True)
-                )
-            ]
-        values.append((one.entry, value))
-    return values

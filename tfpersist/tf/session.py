@@ -194,7 +194,7 @@ class _Job:
     values: tuple[np.ndarray[Any, Any], ...]
 
 
-@attrs.define
+@attrs.define(eq=False)
 class _Round:
     ops: list[Any] = attrs.field(factory=list)
     feeds: list[tuple[Any, np.ndarray[Any, Any]]] = attrs.field(factory=list)

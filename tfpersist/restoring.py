@@ -1,0 +1,159 @@
+"""Find the newest sound checkpoint, and pair what it holds with a target; nothing is assigned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+
+from tfpersist import listing
+from tfpersist.checkpoint import Checkpoint
+from tfpersist.errors import CheckpointNotFoundError, CorruptionError, TFPersistError
+from tfpersist.report import Skipped
+from tfpersist.selection import Entry, Plan, Selection
+from tfpersist.storage import Storage
+
+if TYPE_CHECKING:
+    from tfpersist.tf.target import Target
+
+
+@attrs.frozen
+class Fitted:
+    """A checkpoint and what of it goes where.
+
+    Args:
+        checkpoint: where the values come from.
+        plan: what goes with what.
+        values: what fits, loaded and compared with its checksums; empty where not all fits.
+        skipped: newer checkpoints that were passed over because they are damaged.
+    """
+
+    checkpoint: Checkpoint
+    plan: Plan
+    values: Sequence[tuple[Entry, np.ndarray[Any, Any]]] = attrs.field(eq=False, repr=False)
+    skipped: tuple[Skipped, ...] = ()
+
+
+def called(name: str, prefixes: Sequence[str]) -> list[str]:
+    """Pick the checkpoints that a store of this name has made.
+
+    Args:
+        name: the store's name for checkpoints.
+        prefixes: those of the directory.
+
+    Returns:
+        Those of the name; all where there are none, since others call their checkpoints anything.
+
+    Example:
+        >>> called("m", ["m", "m-1", "max-1"]), called("m", ["max-1"])
+        (['m', 'm-1'], ['max-1'])
+    """
+    ours = [prefix for prefix in prefixes if prefix == name or prefix.startswith(f"{name}-")]
+    return ours or list(prefixes)
+
+
+def newest_first(storage: Storage, name: str, step: int | None = None) -> list[str]:
+    """List the checkpoints that may be restored, even those that lack files.
+
+    Args:
+        storage: the directory.
+        name: the store's name for checkpoints.
+        step: the training step; None for all.
+
+    Returns:
+        Their prefixes, newest first.
+
+    Raises:
+        CheckpointNotFoundError: there are none.
+    """
+    found = listing.checkpoints(storage)
+    found = {**listing.v2_files(storage.names()), **found}
+    prefixes = called(name, list(listing.dated(storage, found)))
+    steps = {prefix: _step_of(storage, found[prefix]) for prefix in prefixes if step is not None}
+    chosen = [prefix for prefix in prefixes if step is None or steps[prefix] == step]
+    if not chosen:
+        known = sorted({each for each in steps.values() if each is not None})
+        raise CheckpointNotFoundError(
+            f"there is no checkpoint{'' if step is None else f' of step {step}'} here",
+            where=storage.location,
+            advice=f"There are those of the steps {', '.join(map(str, known))}."
+            if known
+            else "Save one first, or check the directory.",
+        )
+    return chosen[::-1]
+
+
+def fit(
+    storage: Storage,
+    prefixes: Sequence[str],
+    selection: Selection,
+    target: Target,
+    *,
+    partly: bool = False,
+    only_one: bool = False,
+) -> Fitted:
+    """Load what a target needs from the first sound checkpoint.
+
+    Args:
+        storage: the directory.
+        prefixes: the checkpoints, the best first.
+        selection: which variables, under which keys.
+        target: what is to be restored.
+        partly: load what fits even if something is missing.
+        only_one: raise what is wrong with the first instead of passing it over.
+
+    Returns:
+        What fits, and what does not.
+
+    Raises:
+        CorruptionError: none is sound.
+        SelectionError: the selection asks for what is not there, or for one key twice.
+    """
+    skipped: list[Skipped] = []
+    first: TFPersistError | None = None
+    for prefix in prefixes:
+        try:
+            checkpoint = Checkpoint(prefix, storage=storage)
+            plan = _plan(checkpoint, selection, target)
+            values = _load(checkpoint, plan) if plan.fits or partly else []
+        except (CorruptionError, CheckpointNotFoundError) as error:
+            if only_one:
+                raise
+            first = first or error
+            skipped.append(Skipped(f"{storage.location}/{prefix}", str(error)))
+        else:
+            return Fitted(checkpoint, plan, values, tuple(skipped))
+    raise CorruptionError(
+        f"none of the {len(skipped)} checkpoints here is sound",
+        file=storage.location,
+        found="; ".join(f"{each.checkpoint}: {each.reason}" for each in skipped),
+    ) from first
+
+
+def _step_of(storage: Storage, files: listing.Files) -> int | None:
+    if files.step is not None:
+        return files.step
+    facts = listing.read_sidecar(storage, files)
+    return None if facts is None else facts.step
+
+
+def _plan(checkpoint: Checkpoint, selection: Selection, target: Target) -> Plan:
+    saved, specs = checkpoint.object_graph, checkpoint.specs
+    entries = target.entries_by_name(specs) if saved is None else target.entries(saved)
+    return selection.for_restore(specs, entries, target.averages_of)
+
+
+def _load(checkpoint: Checkpoint, plan: Plan) -> list[tuple[Entry, np.ndarray[Any, Any]]]:
+    whole: dict[str, np.ndarray[Any, Any]] = {}
+    values = []
+    for one in plan.assignments:
+        if one.key not in whole:
+            whole[one.key] = checkpoint[one.key]
+        value, part = whole[one.key], one.entry.part
+        if part is not None:
+            ends = zip(part.start, part.length, strict=True)
+            value = value[tuple(slice(start, start + length) for start, length in ends)]
+        values.append((one.entry, value))
+    return values
