@@ -120,7 +120,7 @@ def _index(table: dict[bytes, bytes]) -> bytes:
     header = schema.BundleHeaderProto(num_shards=1)
     header.version.producer = bundle.VERSION
     out = io.BytesIO()
-    rows = sorted(table.items())
+    rows = ((key, table[key]) for key in sorted(table))
     sstable_writer.write_table([(b"", header.SerializeToString()), *rows], out)
     return out.getvalue()
 

@@ -38,14 +38,10 @@ class _Block:
         self._last = b""
         self._length = 0
 
-    @property
-    def size(self) -> int:
-        return self._length + 4 * len(self._restarts) + 4
-
     def __bool__(self) -> bool:
         return bool(self._parts)
 
-    def add(self, key: bytes, value: bytes) -> None:
+    def add(self, key: bytes, value: bytes) -> int:
         shared = 0
         if self._since_restart < self._interval:
             shared = _shared_prefix(self._last, key)
@@ -61,6 +57,7 @@ class _Block:
             entry = b"".join([*map(varint.encode, (shared, fresh, length)), key[shared:], value])
         self._parts.append(entry)
         self._length += len(entry)
+        return self._length + 4 * len(self._restarts) + 4
 
     def content(self) -> bytes:
         restarts = [*self._restarts, len(self._restarts)]
@@ -106,14 +103,14 @@ def write_table(items: Iterable[tuple[bytes, bytes]], sink: Output) -> int:
             raise SaveError(
                 "the keys of a table are out of order", expected=f"a key above {last!r}", found=key
             )
-        if data and len(key) + len(value) >= 2 * BLOCK_SIZE:
+        if len(key) + len(value) >= 2 * BLOCK_SIZE and data:
             handle = emit(data)
         if handle:
             index.add(_separator(last or b"", key), handle)
             handle = b""
-        data.add(key, value)
+        size = data.add(key, value)
         last = key
-        if data.size >= BLOCK_SIZE:
+        if size >= BLOCK_SIZE:
             handle = emit(data)
     if data:
         handle = emit(data)
@@ -126,8 +123,6 @@ def write_table(items: Iterable[tuple[bytes, bytes]], sink: Output) -> int:
 
 
 def _shared_prefix(one: bytes, other: bytes) -> int:
-    if other.startswith(one):
-        return len(one)
     length = min(len(one), len(other))
     difference = int.from_bytes(one[:length], "big") ^ int.from_bytes(other[:length], "big")
     return length - (difference.bit_length() + 7) // 8

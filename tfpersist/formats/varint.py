@@ -15,6 +15,13 @@ def encode(value: int) -> bytes:
         >>> encode(5), encode(300)
         (b'\\x05', b'\\xac\\x02')
     """
+    # Most integers are short, and a large index has several for each tensor.
+    if value < 0x80:
+        return bytes((value,))
+    if value < 0x4000:
+        return bytes((value & 0x7F | 0x80, value >> 7))
+    if value < 0x200000:
+        return bytes((value & 0x7F | 0x80, value >> 7 & 0x7F | 0x80, value >> 14))
     out = []
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)
