@@ -9,9 +9,11 @@
    Readers need no permission to write for that. The next writer, or `recover`, carries out what is
    left; doing so twice is harmless. Renames go in order, the commit marker's last, so a reader
    that knows no journals sees a new checkpoint whole or not at all.
-4. Where a power loss must not tear anything, the directory is synced when the journal is in place,
-   when files were discarded and when all are renamed; only then the journal goes. Should it come
-   back, none of its staged names is left, and it means nothing.
+4. A power loss may undo any step that no sync followed, in any combination. So, where something is
+   replaced, the directory is synced before the journal is put in place, when it is, when files
+   were discarded and when all are renamed; only then the journal goes. Should it come back, none
+   of its staged names is left, and it means nothing. Where nothing is replaced, one sync at the
+   end will do: what is lost before is a part of the new set, and the old is elsewhere.
 
 Renames happen under a lock of the directory that dies with its holder: a journal met under the
 lock is a dead process's. A staged file is locked by its writer: one without a lock is rubbish.
@@ -222,6 +224,8 @@ class _Publication:
         self.moves[journal.NAME] = staged
         file.write(memoryview(plan.encode()))
         file.finish(durable=self.durable and replaces)
+        if self.durable and replaces:
+            self.directory.sync()
         self.directory.rename(staged, journal.NAME)
         try:
             _carry_out(self.directory, plan, durable=self.durable, replaces=replaces)

@@ -1,0 +1,53 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfpersist.storage import journal
+from tfpersist.storage.journal import Journal, decode, is_staged, staged_name
+
+names = st.text(st.characters(exclude_characters="/\0"), min_size=1)
+staged = st.builds(staged_name, st.just("0123456789abcdef"), st.integers(0, 999_999_999))
+
+
+@given(st.dictionaries(names, staged), st.frozensets(names))
+def test_round_trip(moves, discards):
+    plan = Journal(moves, discards)
+    assert decode(plan.encode()) == plan
+    assert list(decode(plan.encode()).moves) == list(moves)
+
+
+@given(st.dictionaries(names, staged, min_size=1), st.data())
+def test_one_that_is_cut_is_none(moves, data):
+    encoded = Journal(moves).encode()
+    assert decode(encoded[: data.draw(st.integers(0, len(encoded) - 1))]) is None
+
+
+@given(st.binary())
+def test_any_bytes_are_read_or_are_none(data):
+    assert decode(data) is None or isinstance(decode(data), Journal)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"version": 2, "moves": [], "discards": []},
+        {"version": 1, "moves": [["a", "b"]], "discards": []},
+        {"version": 1, "moves": [["a/b", staged_name("0" * 16, 1)]], "discards": []},
+        {"version": 1, "moves": [["a", "../" + staged_name("0" * 16, 1)]], "discards": []},
+        {"version": 1, "moves": [], "discards": ["../a"]},
+        {"version": 1, "moves": {}, "discards": 5},
+        {"version": 1, "moves": [[1]], "discards": []},
+    ],
+)
+def test_what_is_refused(facts):
+    assert decode(json.dumps(facts).encode()) is None
+
+
+def test_names():
+    assert is_staged(staged_name("0123456789abcdef", 12))
+    assert not any(
+        map(is_staged, ["a", ".tfpersist-journal", ".tfpersist-0123456789abcdef.1.tmpx"])
+    )
+    assert not is_staged(journal.NAME)

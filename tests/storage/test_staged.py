@@ -1,0 +1,249 @@
+"""Power losses, simulated: whatever no sync has covered vanishes in any combination."""
+
+import contextlib
+import itertools
+import random
+
+import attrs
+import pytest
+from contract import contents, write
+
+from tfpersist.errors import StorageError
+from tfpersist.storage import journal
+from tfpersist.storage.staged import StagedStorage
+
+
+class PowerLoss(BaseException):
+    """The machine stops here."""
+
+
+@attrs.define
+class File:
+    """An inode: what was written, and how much of that is safe."""
+
+    data: bytearray = attrs.field(factory=bytearray)
+    safe: bytes = b""
+    durable: bool = False
+
+    def reserve(self, size):
+        pass
+
+    def write(self, data):
+        self.data.extend(data)
+
+    def finish(self, *, durable):
+        if durable:
+            self.safe, self.durable = bytes(self.data), True
+
+    def close(self):
+        pass
+
+
+@attrs.define
+class Disk:
+    """A directory that remembers which of its changes were synced, and fails at a given step."""
+
+    fail_at: int = -1
+    entries: dict = attrs.field(factory=dict)
+    synced: dict = attrs.field(factory=dict)
+    unsynced: list = attrs.field(factory=list)
+    steps: int = 0
+    location: str = "disk"
+    maps: bool = True
+    renames_atomically: bool = True
+
+    def step(self, *changes):
+        if self.steps == self.fail_at:
+            raise PowerLoss
+        self.steps += 1
+        if changes:
+            self.unsynced.append(changes)
+            apply(self.entries, changes)
+
+    def file(self, name):
+        if name not in self.entries:
+            raise FileNotFoundError(2, "no such file")
+        return self.entries[name]
+
+    def exists(self):
+        return True
+
+    def make(self, *, durable):
+        pass
+
+    def names(self):
+        return set(self.entries)
+
+    def read(self, name):
+        return memoryview(bytes(self.file(name).data))
+
+    def size(self, name):
+        return len(self.file(name).data)
+
+    def modified(self, name):
+        return 0.0 if self.file(name) else 1.0
+
+    def stage(self, name):
+        file = File()
+        self.step((name, file))
+        return file
+
+    def sweep(self, name):
+        self.unlink(name)
+
+    def check(self, name):
+        pass
+
+    def rename(self, old, new):
+        file = self.file(old)
+        self.step((new, file), (old, None))
+
+    def unlink(self, name):
+        self.file(name)
+        self.step((name, None))
+
+    def sync(self):
+        self.step()
+        self.synced, self.unsynced = dict(self.entries), []
+
+    def lock(self):
+        return contextlib.nullcontext()
+
+    def after_power_loss(self, chance):
+        """What is on the disk when the machine starts again."""
+        entries = dict(self.synced)
+        for changes in self.unsynced:
+            if chance.random() < 0.5:
+                apply(entries, changes)
+        restarted = {}
+        for name, file in entries.items():
+            data = bytes(file.data)
+            torn = (data, data[: len(data) // 2], b"", bytes(len(data)))
+            kept = file.safe if file.durable else chance.choice(torn)
+            restarted[name] = File(bytearray(kept), kept, True)
+        return Disk(entries=restarted, synced=dict(restarted))
+
+
+def apply(entries, changes):
+    for name, file in changes:
+        if file is None:
+            entries.pop(name, None)
+        else:
+            entries[name] = file
+
+
+OLD = {"p.data": b"old" * 100, "p.meta": b"old", "p.index": b"old"}
+NEW = {"p.data": b"new" * 200, "p.facts": b"new", "p.index": b"new"}
+
+
+def cut(before, fail_at, **options):
+    disk = Disk()
+    write(StagedStorage(disk), {**before, "other": b"1"})
+    disk.steps, disk.fail_at = 0, fail_at
+    try:
+        write(StagedStorage(disk), NEW, discards=["p.meta"], **options)
+    except PowerLoss:
+        return disk, True
+    return disk, False
+
+
+def test_a_power_loss_while_something_is_replaced():
+    chance = random.Random(1)
+    crashes, seen = 0, []
+    for at in itertools.count():
+        disk, failed = cut(OLD, at)
+        for _ in range(80):
+            storage = StagedStorage(disk.after_power_loss(chance))
+            found = contents(storage)
+            assert found in ({**OLD, "other": b"1"}, {**NEW, "other": b"1"}), f"step {at}"
+            # What has returned is safe.
+            assert failed or found == {**NEW, "other": b"1"}
+            storage.recover()
+            assert contents(storage) == found
+            assert storage.directory.names() == set(found)
+            seen.append(found["p.index"])
+            crashes += 1
+        if not failed:
+            break
+    assert crashes > 1000
+    assert {b"old", b"new"} == set(seen)
+
+
+def test_a_power_loss_while_something_is_added():
+    chance = random.Random(2)
+    for at in itertools.count():
+        disk, failed = cut({}, at)
+        for _ in range(40):
+            storage = StagedStorage(disk.after_power_loss(chance))
+            found = contents(storage)
+            assert found.pop("other") == b"1"
+            # Files may be missing, which is noticed; those that are there are whole.
+            assert found.items() <= NEW.items()
+            assert failed or found == NEW
+            write(storage, NEW)
+            assert contents(storage) == {**NEW, "other": b"1"}
+            assert storage.directory.names() == {*NEW, "other"}
+        if not failed:
+            break
+
+
+def test_a_power_loss_after_a_second_replacement():
+    """A journal that comes back does not undo what was published after it."""
+    chance = random.Random(3)
+    for at in range(12):
+        disk, failed = cut(OLD, at)
+        del failed
+        disk.fail_at = -1
+        storage = StagedStorage(disk)
+        storage.recover()
+        later = {"p.data": b"later", "p.meta": b"later", "p.index": b"later"}
+        write(storage, later, discards=["p.facts"])
+        for _ in range(20):
+            again = StagedStorage(disk.after_power_loss(chance))
+            assert contents(again) == {**later, "other": b"1"}
+            again.recover()
+            assert contents(again) == {**later, "other": b"1"}
+
+
+def test_without_durability_a_crash_of_the_process_alone_tears_nothing():
+    for at in itertools.count():
+        disk, failed = cut(OLD, at, durable=False)
+        disk.fail_at = -1
+        storage = StagedStorage(disk)
+        assert contents(storage) in ({**OLD, "other": b"1"}, {**NEW, "other": b"1"})
+        if not failed:
+            break
+    assert at > 8
+
+
+def test_a_file_that_cannot_be_listed_is_no_reason_to_fail_twice():
+    class Refusing(Disk):
+        def unlink(self, name):
+            raise PermissionError(13, "permission denied")
+
+    disk = Refusing(entries={journal.staged_name("0" * 16, 0): File()})
+    write(StagedStorage(disk), {"a": b"1"})
+    assert contents(StagedStorage(disk)) == {"a": b"1"}
+    with pytest.raises(StorageError, match="permission denied"):
+        StagedStorage(disk).remove(["a"])
+
+
+def test_what_another_process_left_meanwhile_is_carried_out_first():
+    """One begins, another one commits and dies, the first commits: both are there, in this order."""
+    for at in itertools.count(6):
+        disk = Disk()
+        storage = StagedStorage(disk)
+        write(storage, OLD)
+        disk.steps = 0
+        with storage.publish() as publication:
+            publication.create("p.data").write(b"first")
+            publication.create("p.index").write(b"first")
+            disk.fail_at = at
+            with contextlib.suppress(PowerLoss):
+                write(StagedStorage(disk), NEW, discards=["p.meta"])
+            committed = contents(storage) == NEW
+            disk.fail_at = -1
+        if committed:
+            assert contents(storage) == {**NEW, "p.data": b"first", "p.index": b"first"}
+            break
+        assert contents(storage) == {**OLD, "p.data": b"first", "p.index": b"first"}
