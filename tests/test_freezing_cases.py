@@ -283,10 +283,11 @@ def ports():
     return live(graph, ["split:1", "split:2", "split:0"])
 
 
-DTYPES = (
-    "bool int8 uint8 int16 uint16 int32 int64 uint32 uint64 half bfloat16 float64 complex64"
-    " complex128 string float8_e5m2 float8_e4m3fn int4 uint4 qint8 quint8 qint32"
-).split()
+DTYPES = [
+    *("bool", "int8", "uint8", "int16", "uint16", "int32", "int64", "uint32", "uint64"),
+    *("half", "bfloat16", "float64", "complex64", "complex128", "string"),
+    *("float8_e5m2", "float8_e4m3fn", "int4", "uint4", "qint8", "quint8", "qint32"),
+]
 
 
 NO_REFERENCES = ("float8", "int4", "uint4")
@@ -451,9 +452,9 @@ def shared_over_scopes():
 def control_edges_and_devices():
     with graph_of() as graph:
         v = variable("v", weights(3))
-        with tf.control_dependencies([v1.debugging.assert_positive(tf.square(v) + 1.0)]):
-            with tf.device("/device:GPU:3"):
-                y = tf.identity(v, name="far")
+        check = v1.debugging.assert_positive(tf.square(v) + 1.0)
+        with tf.control_dependencies([check]), tf.device("/device:GPU:3"):
+            y = tf.identity(v, name="far")
         with v1.colocate_with(v.op), v1.colocate_with(y.op, ignore_existing=True):
             tf.square(y, name="y")
     return live(graph, ["y"])

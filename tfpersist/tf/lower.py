@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tfpersist.errors import FreezeError, TargetError
+from tfpersist.errors import TargetError
 from tfpersist.formats import dtypes, schema, tensor_proto
 from tfpersist.formats.graphdef import Graph, split, with_payload
 from tfpersist.formats.schema import Message
@@ -16,7 +16,7 @@ from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
 from tfpersist.graph.functions import unused
 from tfpersist.graph.lowered import Lowered
 from tfpersist.graph.prune import producer
-from tfpersist.selection import Entry
+from tfpersist.tf.lower_session import as_array, uninitialized
 
 # Keras numbers unnamed tensors over the life of a process.
 _UNNAMED = re.compile(r"keras_tensor(_\d+)?")
@@ -37,11 +37,11 @@ def lower(source: Any) -> Lowered:
     """
     import tensorflow as tf
 
-    from tfpersist.tf import session
+    from tfpersist.tf import lower_session, session
 
     target = session.adapt(source)
-    if target is not None:
-        return _lower_session(target)
+    if isinstance(target, session.SessionTarget):
+        return lower_session.lower_session(target)
     if isinstance(source, tf.types.experimental.ConcreteFunction):
         return lower_function(source)
     if isinstance(source, tf.types.experimental.GenericFunction):
@@ -70,84 +70,6 @@ def _concrete(function: Any) -> Any:
             advice="Give it an input_signature, or pass"
             " function.get_concrete_function(tf.TensorSpec(...)).",
         ) from error
-
-
-def _lower_session(target: Any) -> Lowered:
-    from tfpersist.tf import graph_state
-
-    graph = split(memoryview(target.graph.as_graph_def(add_shapes=True).SerializeToString()))
-    entries = [e for e in graph_state.entries_of(target.graph) if not graph_state.is_table(e)]
-    reads = {
-        _shared(entry): read
-        for entry in entries
-        if (read := graph_state.read_of(entry)) is not None
-    }
-    values: dict[str, Payload] = {}
-    problems: dict[str, str] = {}
-    for entry in entries:
-        read = reads.get(_shared(entry))
-        if read is None:
-            problems[entry.name] = "the graph reads this variable nowhere, so its value is unknown"
-        else:
-            values[entry.name] = _fetched(target, entry, read)
-    return Lowered(graph, _Known(values), problems=problems, live=True)
-
-
-def _shared(entry: Entry) -> tuple[str, str]:
-    operation: Any = entry.handle
-    if operation.type != "VarHandleOp":
-        return "", operation.name
-    shared = operation.get_attr("shared_name").decode()
-    return operation.get_attr("container").decode(), shared or operation.name
-
-
-class _Known(dict[str, Payload]):
-    """Payloads whose shape is asked of the session where the graph leaves it open."""
-
-    def get(self, name: str, default: Any = None) -> Any:
-        payload = super().get(name, default)
-        if payload is not None and payload.spec.elements is None:
-            payload = self[name] = payload_of(payload.load(), payload.spec.dtype)
-        return payload
-
-
-def _fetched(target: Any, entry: Entry, read: Any) -> Payload:
-    def load() -> np.ndarray[Any, Any]:
-        import tensorflow as tf
-
-        try:
-            value = target.value_of(read)
-        except tf.errors.FailedPreconditionError as error:
-            raise _uninitialized(entry.name) from error
-        array = _array(value, entry.spec.dtype)
-        if not entry.spec.accepts(TensorSpec(entry.spec.dtype, array.shape)):
-            raise FreezeError(
-                "the value does not fit the variable",
-                where=f"variable {entry.name}",
-                expected=entry.spec,
-                found=f"{entry.spec.dtype}{list(array.shape)}",
-                advice="Restore a checkpoint of the same shapes.",
-            )
-        return array
-
-    return Payload(entry.spec, load)
-
-
-def _uninitialized(name: str) -> FreezeError:
-    return FreezeError(
-        "the variable has no value yet",
-        where=f"variable {name}",
-        advice="Run its initializer or restore a checkpoint first.",
-    )
-
-
-def _array(value: Any, dtype: str) -> np.ndarray[Any, Any]:
-    if dtype == "string":
-        array = np.empty(np.shape(value), object)
-        array[...] = value
-        return array
-    array = np.ascontiguousarray(value).reshape(np.shape(value))
-    return array.view(array.dtype[0]) if array.dtype.names else array
 
 
 def _lower_keras(model: Any) -> Lowered:
@@ -266,7 +188,7 @@ def _read(variable: Any, name: str) -> Payload:
         try:
             return _view(variable.read_value())
         except tf.errors.FailedPreconditionError as error:
-            raise _uninitialized(name) from error
+            raise uninitialized(name) from error
 
     return payload_of(load(), spec.dtype) if spec.elements is None else Payload(spec, load)
 
@@ -275,7 +197,7 @@ def _view(tensor: Any) -> np.ndarray[Any, Any]:
     """Look at the elements of an eager tensor, which never change."""
     dtype = dtypes.BY_NAME[tensor.dtype.name]
     if dtype.numpy is None or not dtype.size or dtype.numpy.kind == "V":
-        return _array(tensor.numpy(), dtype.name)
+        return as_array(tensor.numpy(), dtype.name)
     return np.asarray(memoryview(tensor)).reshape(tensor.shape)
 
 
