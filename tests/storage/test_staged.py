@@ -24,6 +24,7 @@ class File:
     data: bytearray = attrs.field(factory=bytearray)
     safe: bytes = b""
     durable: bool = False
+    open: bool = True
 
     def reserve(self, size):
         pass
@@ -36,7 +37,7 @@ class File:
             self.safe, self.durable = bytes(self.data), True
 
     def close(self):
-        pass
+        self.open = False
 
 
 @attrs.define
@@ -89,7 +90,8 @@ class Disk:
         return file
 
     def sweep(self, name):
-        self.unlink(name)
+        if not self.file(name).open:
+            self.unlink(name)
 
     def check(self, name):
         pass
@@ -120,7 +122,7 @@ class Disk:
             data = bytes(file.data)
             torn = (data, data[: len(data) // 2], b"", bytes(len(data)))
             kept = file.safe if file.durable else chance.choice(torn)
-            restarted[name] = File(bytearray(kept), kept, True)
+            restarted[name] = File(bytearray(kept), kept, durable=True, open=False)
         return Disk(entries=restarted, synced=dict(restarted))
 
 
@@ -221,7 +223,7 @@ def test_a_file_that_cannot_be_listed_is_no_reason_to_fail_twice():
         def unlink(self, name):
             raise PermissionError(13, "permission denied")
 
-    disk = Refusing(entries={journal.staged_name("0" * 16, 0): File()})
+    disk = Refusing(entries={journal.staged_name("0" * 16, 0): File(open=False)})
     write(StagedStorage(disk), {"a": b"1"})
     assert contents(StagedStorage(disk)) == {"a": b"1"}
     with pytest.raises(StorageError, match="permission denied"):
@@ -229,16 +231,15 @@ def test_a_file_that_cannot_be_listed_is_no_reason_to_fail_twice():
 
 
 def test_what_another_process_left_meanwhile_is_carried_out_first():
-    """One begins, another one commits and dies, the first commits: both are there, in this order."""
-    for at in itertools.count(6):
+    """One begins, another commits and dies, the first commits: both are there, in this order."""
+    for at in itertools.count():
         disk = Disk()
         storage = StagedStorage(disk)
         write(storage, OLD)
-        disk.steps = 0
         with storage.publish() as publication:
             publication.create("p.data").write(b"first")
             publication.create("p.index").write(b"first")
-            disk.fail_at = at
+            disk.fail_at = disk.steps + at
             with contextlib.suppress(PowerLoss):
                 write(StagedStorage(disk), NEW, discards=["p.meta"])
             committed = contents(storage) == NEW
@@ -247,3 +248,14 @@ def test_what_another_process_left_meanwhile_is_carried_out_first():
             assert contents(storage) == {**NEW, "p.data": b"first", "p.index": b"first"}
             break
         assert contents(storage) == {**OLD, "p.data": b"first", "p.index": b"first"}
+
+
+def test_staged_files_that_vanish_are_missed():
+    disk = Disk()
+    storage = StagedStorage(disk)
+    write(storage, OLD)
+    with pytest.raises(StorageError, match="was removed while"), storage.publish() as publication:  # noqa: PT012
+        publication.create("p.data").write(b"new")
+        publication.create("p.index").write(b"new")
+        del disk.entries[next(name for name in disk.entries if journal.is_staged(name))]
+    assert contents(storage) == OLD

@@ -202,6 +202,9 @@ class _Publication:
         with self.directory.lock():
             _settle(self.directory, durable=self.durable)
             present = self.directory.names()
+            for name, staged in self.moves.items():
+                if staged not in present:
+                    raise FileNotFoundError(errno.ENOENT, f"{name!r} was removed while staged")
             gone = frozenset((self.discards - self.moves.keys()) & present)
             if len(self.moves) + len(gone) == 1 and self.directory.renames_atomically:
                 self._exchange(gone)
