@@ -77,14 +77,14 @@ class ObjectTarget:
         self.pair()
         self.require_variables()
         keys = self._saved_keys()
-        taken = {key for key in keys.values() if key is not None}
+        theirs = {a.checkpoint_key for node in object_graph.nodes for a in node.attributes}
         listed = []
         for number, state, entry in self._each():
             key = keys.get((number, state.key))
             if key is None and number == self.live.graph.children[0].get("save_counter"):
                 continue
-            if key is None and state.key in taken:
-                key = f"{state.key} of another object"
+            if key is None and state.attribute_key in theirs:
+                key = f"{entry.name} (another object has its key)"
             listed.append(entry.under(key or state.key))
         return listed
 
@@ -198,9 +198,9 @@ class ObjectTarget:
             for state in node.states:
                 yield number, state, _entry(node, state, slots.get(number))
 
-    def _saved_keys(self) -> dict[tuple[int, str], str | None]:
+    def _saved_keys(self) -> dict[tuple[int, str], str]:
         assert self.saved is not None
-        keys: dict[tuple[int, str], str | None] = {}
+        keys: dict[tuple[int, str], str] = {}
         for number, node in enumerate(self.live.nodes):
             if number not in self.bound or not node.states:
                 continue
