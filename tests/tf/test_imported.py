@@ -76,6 +76,12 @@ def test_a_graph_over_two_gigabytes_is_refused_before_anything_is_loaded():
         ('node { name: "a" op: "NobodysOp" }', UnsupportedError, "NobodysOp"),
         ('node { name: "a" op: "Neg" input: "b" }', GraphError, "b"),
         ('node { name: "a" op: "Neg" input: "a" }', GraphError, "a"),
+        (
+            # TensorFlow's constant folding would end the process.
+            'node { name: "c" op: "Const" attr { key: "dtype" value { type: DT_FLOAT } } '
+            'attr { key: "value" value { tensor { dtype: 67 tensor_shape { } } } } }',
+            *(GraphError, "node c (Const): attr 'value' is unsound; found data type 67"),
+        ),
         ('node { name: "a" op: "NoOp" } versions { min_consumer: 99999 }', GraphError, "99999"),
     ],
 )

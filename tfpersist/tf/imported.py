@@ -7,6 +7,7 @@ from typing import Any
 from tfpersist.errors import GraphError, UnsupportedError
 from tfpersist.formats import graphdef
 from tfpersist.formats.graphdef import Graph
+from tfpersist.graph import soundness
 from tfpersist.tf.execute import Executor, translated
 
 # `_output_shapes` is a comment that old writers got wrong; a colocation may name what was pruned.
@@ -27,11 +28,12 @@ def import_graph(graph: Graph) -> Executor:
 
     Raises:
         UnsupportedError: it is larger than 2 GB, or this TensorFlow lacks one of its ops.
-        GraphError: TensorFlow refuses it.
+        GraphError: it holds what no TensorFlow could have written, or TensorFlow refuses it.
     """
     import tensorflow as tf
 
     graphdef.size(graph)
+    soundness.refuse_unsound(graph)
     definition = _definition(graph)
     target = tf.Graph()
     try:
