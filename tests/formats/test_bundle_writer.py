@@ -277,6 +277,8 @@ def announced(dtype, shape, array):
     [
         [item("a", 1), item("a", 2)],
         [item("", 1)],
+        [item("\ud800", 1)],
+        [item("s", np.array(["\ud800"], object))],
         [announced("float32", (2,), np.zeros(3, np.float32))],
         [announced("float32", (2,), np.zeros(2))],
         [announced("string", (1,), np.zeros(1))],

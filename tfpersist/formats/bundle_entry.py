@@ -10,7 +10,7 @@ import math
 
 import attrs
 
-from tfpersist.errors import CorruptionError
+from tfpersist.errors import CorruptionError, SaveError
 from tfpersist.formats import dtypes, schema, slices, varint
 from tfpersist.formats.tensors import Slice, TensorSpec
 
@@ -186,8 +186,19 @@ def text(key: bytes) -> str:
 
 
 def raw(key: str) -> bytes:
-    """Turn a name into the key of a table."""
-    return key.encode("utf-8", "surrogateescape")
+    """Turn a name into the key of a table.
+
+    Raises:
+        SaveError: the name is no text that UTF-8 can encode.
+    """
+    try:
+        return key.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise SaveError(
+            f"a name cannot be encoded: {error.reason}",
+            where=f"tensor {key!r}",
+            advice="Give the tensor a name without lone surrogates.",
+        ) from error
 
 
 def encode_spec(spec: TensorSpec) -> bytes:

@@ -9,6 +9,7 @@ The tensor's own checksum covers the lengths as above, the stored crc and the el
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -55,9 +56,11 @@ def as_bytes(element: object) -> bytes:
     if isinstance(element, bytes):
         return element
     if isinstance(element, str):
-        return element.encode("utf-8", "surrogateescape")
+        with contextlib.suppress(UnicodeEncodeError):
+            return element.encode("utf-8", "surrogateescape")
     raise UnsupportedError(
-        f"an element of a string tensor is {type(element).__name__}, not bytes",
+        f"an element of a string tensor is {type(element).__name__} and no bytes",
+        found=repr(element)[:80],
         advice="Convert the elements first.",
     )
 
