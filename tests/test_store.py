@@ -255,6 +255,19 @@ def test_eager_variables_by_name(location):
     assert v.numpy().tolist() == [1, 2]
 
 
+def test_eager_variables_inside_of_a_graph_add_nothing_to_it():
+    import tensorflow as tf
+
+    store = tfp.ModelStore("memory://store/inside")
+    v = tf.Variable([1.0, 2.0], name="v")
+    with tf.Graph().as_default() as graph:
+        assert store.save({"v": v}, step=1)["v"].tolist() == [1, 2]
+        store.save({"v": np.float32([3, 4])}, step=2)
+        store.restore({"v": v})
+        assert not graph.get_operations()
+    assert v.numpy().tolist() == [3, 4]
+
+
 def test_variables_of_a_graph_need_a_session():
     import tensorflow as tf
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from tfpersist.errors import GraphError, TargetError
+from tfpersist.errors import GraphError, SaveError, TargetError
 from tfpersist.tf.execute import translated
 
 _VERSION = re.compile(r"\d+(\.\d+)*")
@@ -39,12 +39,15 @@ def export(graph: Any) -> bytes:
 
     Returns:
         The encoded MetaGraphDef, with the SaverDef of the graph's last Saver where it has one.
+
+    Raises:
+        SaveError: TensorFlow cannot encode it, for example because it is over 2 GB.
     """
     from tensorflow.compat import v1
 
     savers = graph.get_collection(v1.GraphKeys.SAVERS)
     saver_def = savers[-1].as_saver_def() if savers else None
-    with graph.as_default():
+    with translated(SaveError), graph.as_default():
         meta = v1.train.export_meta_graph(graph=graph, saver_def=saver_def)
     return bytes(meta.SerializeToString(deterministic=True))
 
@@ -68,8 +71,6 @@ def import_meta(encoded: bytes, *, scope: str, session: Any = None) -> Imported:
         GraphError: TensorFlow cannot import it even so.
         TargetError: the session's graph is finalized.
     """
-    import tensorflow as tf
-    from tensorflow.compat import v1
     from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
 
     meta = MetaGraphDef.FromString(encoded)
@@ -85,15 +86,39 @@ def import_meta(encoded: bytes, *, scope: str, session: Any = None) -> Imported:
         meta.saver_def.filename_tensor_name = "save/Const:0"
         meta.saver_def.save_tensor_name = "save/control_dependency:0"
         meta.saver_def.restore_op_name = "save/restore_all"
-    graph = tf.Graph() if session is None else session.graph
-    name = graph.unique_name(scope, mark_as_used=False) if scope else ""
+    name = scope
+    if session is not None and scope:
+        name = session.graph.unique_name(scope, mark_as_used=False)
     if name:
         _scope_resources(meta, name)
     with translated(GraphError):
-        notes += _mend_shapes(meta)
-        with graph.as_default():
-            v1.train.import_meta_graph(meta, import_scope=scope or None)
-    return Imported(graph, name, tuple(notes))
+        if session is None:
+            graph, ignored = _import_alone(meta, scope)
+        else:
+            # A failed import would leave its name scope in the graph, so it is tried in another.
+            _, ignored = _import_alone(meta, scope)
+            graph = _import(meta, scope, session.graph)
+    return Imported(graph, name, (*notes, *ignored))
+
+
+def _import(meta: Any, scope: str, graph: Any) -> Any:
+    from tensorflow.compat import v1
+
+    with graph.as_default():
+        v1.train.import_meta_graph(meta, import_scope=scope or None)
+    return graph
+
+
+def _import_alone(meta: Any, scope: str) -> tuple[Any, list[str]]:
+    import tensorflow as tf
+
+    try:
+        return _import(meta, scope, tf.Graph()), []
+    except (tf.errors.OpError, ValueError):
+        for node in _nodes(meta):
+            node.attr.pop("_output_shapes", None)
+        graph = _import(meta, scope, tf.Graph())
+        return graph, ["recorded shapes that this TensorFlow contradicts are ignored"]
 
 
 def _nodes(meta: Any) -> Iterator[Any]:
@@ -258,21 +283,3 @@ def _scope_resources(meta: Any, scope: str) -> None:
             node.attr["shared_name"].s = f"{scope}/".encode() + node.attr["shared_name"].s
         elif node.op == _HANDLE:
             node.attr["shared_name"].s = f"{scope}/".encode()
-
-
-def _mend_shapes(meta: Any) -> list[str]:
-    import tensorflow as tf
-
-    def import_on_trial() -> None:
-        with tf.Graph().as_default():
-            tf.graph_util.import_graph_def(meta.graph_def, name="")
-
-    # A failed import would leave its name scope in the graph, so it is tried in another one.
-    try:
-        import_on_trial()
-    except (tf.errors.OpError, ValueError):
-        for node in _nodes(meta):
-            node.attr.pop("_output_shapes", None)
-        import_on_trial()
-        return ["recorded shapes that this TensorFlow contradicts are ignored"]
-    return []

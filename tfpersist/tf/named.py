@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from tfpersist.formats.dtypes import by_numpy
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import TensorSpec, payload_of, spec_of
 from tfpersist.selection import Entry
-from tfpersist.tf.target import Captured, Target
+from tfpersist.tf.target import Captured, Target, eagerly
 
 _SCALARS = (bool, int, float, complex, str, bytes, np.generic)
 
@@ -59,9 +60,10 @@ class NamedTarget:
 
     def capture(self, entries: Sequence[Entry]) -> Captured:
         """Take the values as they are now."""
-        return Captured(
-            [Item(entry.key, payload_of(_read(entry.ref), entry.spec.dtype)) for entry in entries]
-        )
+        items = [
+            Item(entry.key, payload_of(_read(entry.ref), entry.spec.dtype)) for entry in entries
+        ]
+        return Captured(items)
 
     def assign(self, values: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> None:
         """Assign the variables, and fill the arrays in place."""
@@ -78,7 +80,7 @@ class NamedTarget:
             if isinstance(held, np.ndarray):
                 held[...] = value
             else:
-                held.assign(value)
+                eagerly(functools.partial(held.assign, value))
 
     def averages_of(
         self, averages: object, entries: Sequence[Entry]
@@ -145,11 +147,13 @@ def _spec(value: Any) -> TensorSpec:
 
 
 def _read(value: Any) -> np.ndarray[Any, Any]:
-    if not _is_array(value):
+    if _is_array(value):
+        array = np.asarray(value)
+    else:
         from tfpersist.tf import internals
 
-        value = internals.view(internals.variable_in(value).read_value())
-    array = np.asarray(value)
+        variable = internals.variable_in(value)
+        array = np.asarray(eagerly(lambda: internals.view(variable.read_value())))
     if by_numpy(array.dtype).name == "string":
         return _bytes(array)
     plain = array.view(array.dtype[0]) if array.dtype.names else array

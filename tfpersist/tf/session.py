@@ -19,6 +19,8 @@ from tfpersist.tf.target import Captured, Target
 
 # Eigen wants tensors at multiples of this; TensorFlow copies a fed array that is not.
 _ALIGNMENT = 64
+# A debugger's session wraps another, and so may a hook's context.
+_MOST_WRAPPERS = 8
 
 
 def adapt(target: object) -> Target | None:
@@ -26,7 +28,9 @@ def adapt(target: object) -> Target | None:
     import tensorflow as tf
 
     session: Any = target
-    while not isinstance(session, tf.compat.v1.Session) and hasattr(session, "session"):
+    for _ in range(_MOST_WRAPPERS):
+        if isinstance(session, tf.compat.v1.Session) or not hasattr(session, "session"):
+            break
         session = session.session
     if isinstance(getattr(session, "graph", None), tf.Graph) and callable(
         getattr(session, "run", None)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 import operator
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import attrs
 import numpy as np
@@ -17,6 +17,8 @@ from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.selection import Entry
+
+_Result = TypeVar("_Result")
 
 
 @attrs.frozen
@@ -126,11 +128,25 @@ def _value_of(step: Any, target: Target) -> Any:
     from tfpersist.tf import internals
 
     if hasattr(step, "numpy") and not internals.is_symbolic(step):
-        # Whatever graph is the default here, a new thread has none.
-        with ThreadPoolExecutor(1) as thread:
-            return thread.submit(step.numpy).result()
+        return eagerly(step.numpy)
     read = getattr(target, "value_of", None)
     return read(step) if read is not None else None
+
+
+def eagerly(work: Callable[[], _Result]) -> _Result:
+    """Call `work` where eager variables can be read and assigned, whatever graph is the default.
+
+    Example:
+        >>> eagerly(lambda: 7)
+        7
+    """
+    import tensorflow as tf
+
+    if tf.executing_eagerly():
+        return work()
+    # A default graph is one of this thread's only.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(work).result()
 
 
 def adapt(target: object) -> Target:
