@@ -317,6 +317,22 @@ class TestRefusals:
         with pytest.raises(FreezeError, match=r"\(Placeholder\).*table"):
             Freezer(find).freeze()
 
+    def test_a_layer_that_keeps_a_state(self):
+        import keras
+
+        x = keras.Input(batch_shape=(2, 5, 3))
+        model = keras.Model(x, keras.layers.LSTM(4, stateful=True)(x))
+        with pytest.raises(FreezeError, match=r"AssignVariableOp.*without assignments"):
+            Freezer(model).freeze()
+
+    def test_a_layer_that_looks_words_up(self):
+        import keras
+
+        x = keras.Input((1,), dtype="string")
+        lookup = keras.layers.StringLookup(vocabulary=["a", "b"])
+        with pytest.raises(FreezeError, match="table"):
+            Freezer(keras.Model(x, lookup(x))).freeze()
+
     def test_a_value_that_is_not_of_the_declared_shape(self):
         with tf.Graph().as_default() as graph:
             v = variable("v", weights(4, 2))

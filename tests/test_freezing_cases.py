@@ -594,7 +594,7 @@ def keras_convnet():
     return of_model(model, weights(2, 8, 8, 3))
 
 
-@case("LSTM", "GRU", "bidirectional", "attention", "mixed", "several")
+@case("LSTM", "GRU", "bidirectional", "attention", "mixed", "quantised", "several")
 def keras_(variant):
     import keras
 
@@ -609,6 +609,10 @@ def keras_(variant):
         y = layers.MultiHeadAttention(2, 4)(x, x)
     elif variant == "mixed":
         y = layers.Dense(3, dtype="mixed_bfloat16")(x)
+    elif variant == "quantised":
+        dense = layers.Dense(3)
+        y = dense(x)
+        dense.quantize("int8")
     else:
         other = keras.Input((3,), name="other")
         pooled = layers.GlobalMaxPooling1D()(x)
@@ -616,6 +620,45 @@ def keras_(variant):
         model = keras.Model([ids, other], [y, pooled])
         return of_model(model, np.int32([[1, 2, 3, 0, 0, 0]]), weights(1, 3))
     return of_model(keras.Model(ids, y), np.int32([[1, 2, 3, 0, 0, 0], [4, 5, 6, 7, 8, 9]]))
+
+
+@case()
+def keras_conditional_layers():
+    import keras
+
+    class Gated(keras.layers.Layer):
+        def build(self, shape):
+            self.a = self.add_weight(shape=(shape[-1],), initializer="ones")
+            self.b = self.add_weight(shape=(shape[-1],), initializer="ones", trainable=False)
+
+        def call(self, x):
+            return tf.cond(tf.reduce_sum(x) > 0, lambda: x * self.a, lambda: x - self.b)
+
+    inputs = keras.Input((3,), name="x")
+    return of_model(keras.Model(inputs, Gated()(inputs)), weights(2, 3))
+
+
+@case()
+def module_with_while_and_nested_calls():
+    class Cell(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = tf.Variable(weights(3, 3))
+
+        @tf.function
+        def __call__(self, h):
+            return tf.tanh(h @ self.w)
+
+    cells = [Cell(), Cell()]
+
+    @tf.function(input_signature=[tf.TensorSpec((2, 3), name="x")])
+    def run(x):
+        def step(i, h):
+            return i + 1, tf.cond(i % 2 < 1, lambda: cells[0](h), lambda: cells[1](h) + h)
+
+        return tf.while_loop(lambda i, h: i < 5, step, (0, x))[1]
+
+    return of_function(run, weights(2, 3))
 
 
 @pytest.fixture(scope="module")

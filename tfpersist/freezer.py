@@ -64,9 +64,12 @@ class Freezer:
             names: "operation", "operation:index", TensorRefs or tf.Tensors. The frozen graph has
                 all that they need, and nothing else.
 
+        Returns:
+            A changed copy.
+
         Example:
-            >>> Freezer("runs/mnist").outputs("probabilities", "split:1")._outputs
-            ('probabilities', 'split:1')
+            >>> Freezer("runs/mnist").outputs("probabilities", "split:1")  # doctest: +ELLIPSIS
+            Freezer(source='runs/mnist', ...('probabilities', 'split:1')...)
         """
         return attrs.evolve(self, outputs=_names(names))
 
@@ -75,6 +78,13 @@ class Freezer:
 
         Args:
             names: variables, their names, or globs such as "conv1/*".
+
+        Returns:
+            A changed copy.
+
+        Example:
+            >>> Freezer("runs/mnist").only_variables() == Freezer("runs/mnist")
+            False
         """
         return attrs.evolve(self, only=_names(names))
 
@@ -83,6 +93,13 @@ class Freezer:
 
         Args:
             names: variables, their names, or globs such as "counter*".
+
+        Returns:
+            A changed copy.
+
+        Example:
+            >>> Freezer("runs/mnist").keep_variables() == Freezer("runs/mnist")
+            True
         """
         return attrs.evolve(self, keep=_names(names))
 
@@ -95,6 +112,12 @@ class Freezer:
         Raises:
             NameNotFoundError: an output or a variable of that name is not in the graph.
             FreezeError: no outputs are set, or a node cannot be frozen.
+
+        Example:
+            >>> import tensorflow as tf
+            >>> double = tf.function(lambda x: x + x, input_signature=[tf.TensorSpec((), name="x")])
+            >>> float(Freezer(double).freeze().run("Identity:0", {"x:0": 2}))
+            4.0
         """
         from tfpersist.frozen import FrozenModel
 
@@ -119,6 +142,13 @@ class Freezer:
             FreezeError: no outputs are set, or a node cannot be frozen.
             UnsupportedError: the file would be larger than 2 GB.
             StorageError: it cannot be written; nothing is left behind.
+
+        Example:
+            >>> import tensorflow as tf
+            >>> double = tf.function(lambda x: x + x, input_signature=[tf.TensorSpec((), name="x")])
+            >>> model = Freezer(double).write("memory://models/double.pb")
+            >>> print(*model.inputs, *model.outputs)
+            x:0 float32[] Identity:0 float32[]
         """
         from tfpersist.frozen import FrozenModel
 

@@ -15,7 +15,7 @@ from tfpersist.formats.schema import Message
 from tfpersist.graph import functions, ops
 
 
-@attrs.define
+@attrs.define(eq=False)
 class Body:
     """Nodes that may be changed, and how their tensors are called.
 

@@ -50,7 +50,10 @@ def freeze(lowered: Lowered, keep: Collection[str] = ()) -> Graph:
         for name, payload in values.items()
     }
     twins = _twins(nodes, names)
-    written = Specializer(library, held).rewrite_main(nodes)
+    try:
+        written = Specializer(library, held).rewrite_main(nodes)
+    except RecursionError as error:
+        raise FreezeError("functions that use variables call each other too deeply") from error
     payloads = dict(lowered.graph.payloads)
     for name, payload in values.items():
         _settle(nodes[name], payload, twins.get(name), payloads)

@@ -23,7 +23,7 @@ from tfpersist.graph.rewrites import Held
 Helds = tuple["Held | None", ...]
 
 
-@attrs.define
+@attrs.define(eq=False)
 class Specializer:
     """Rewrites bodies; keeps the clones of functions that this needs.
 

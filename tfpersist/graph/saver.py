@@ -127,7 +127,7 @@ def _walk(graph: Graph, text: str) -> tuple[str, int]:
     return name, int(index) if index.isdecimal() else 0
 
 
-@attrs.define
+@attrs.define(eq=False)
 class _Reads:
     graph: Graph
     _texts: dict[str, list[str]] = attrs.field(factory=dict)
