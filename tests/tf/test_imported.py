@@ -90,3 +90,11 @@ def test_what_tensorflow_refuses_is_ours(text, error, says):
         import_graph(graphdef.parse_text(text.encode()))
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_field_that_only_tensorflow_knows_may_be_damaged():
+    # Field 7 of NodeDef is a message there, and unknown here.
+    node = schema.NodeDef(name="a", op="NoOp").SerializeToString() + b"\x3a\x01\xff"
+    graph = graphdef.split(b"\x0a" + bytes([len(node)]) + node)
+    with pytest.raises(GraphError, match="TensorFlow cannot read the graph"):
+        import_graph(graph)

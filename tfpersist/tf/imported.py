@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from tfpersist.errors import GraphError, UnsupportedError
 from tfpersist.formats import graphdef
 from tfpersist.formats.graphdef import Graph
@@ -53,7 +55,10 @@ def import_graph(graph: Graph) -> Executor:
 def _definition(graph: Graph) -> Any:
     import tensorflow as tf
 
-    definition = tf.compat.v1.GraphDef.FromString(graph.proto.SerializeToString())
+    try:
+        definition = tf.compat.v1.GraphDef.FromString(graph.proto.SerializeToString())
+    except DecodeError as error:
+        raise GraphError(f"TensorFlow cannot read the graph: {error}") from error
     for nodes in (definition.node, *(f.node_def for f in definition.library.function)):
         for node in nodes:
             node.device = ""
