@@ -11,7 +11,7 @@ from __future__ import annotations
 import collections
 from collections.abc import Collection, Mapping
 
-from tfpersist.object_graph import ObjectGraph, is_optimizer, match_from
+from tfpersist.object_graph import ObjectGraph, in_order, is_optimizer, match_from
 
 _WEIGHTED = "layer_with_weights-"
 
@@ -81,18 +81,19 @@ def _aligned(
 
 def _layers_of(graph: ObjectGraph, node: int) -> list[int]:
     edges = graph.children[node]
-    numbered = {
-        int(name.removeprefix(_WEIGHTED)): child
-        for name, child in edges.items()
-        if name.startswith(_WEIGHTED) and name.removeprefix(_WEIGHTED).isdecimal()
-    }
+    numbered = in_order(
+        {
+            name.removeprefix(_WEIGHTED): child
+            for name, child in edges.items()
+            if name.startswith(_WEIGHTED)
+        }
+    )
     if numbered:
-        return [numbered[number] for number in sorted(numbered)]
-    holder = edges.get("_functional", node)
-    listed = graph.children[graph.children[holder].get("_operations", node)]
-    if listed is edges or not all(name.isdecimal() for name in listed):
+        return numbered
+    holder = graph.children[edges.get("_functional", node)]
+    if "_operations" not in holder:
         return []
-    layers = [listed[name] for name in sorted(listed, key=int)]
+    layers = in_order(graph.children[holder["_operations"]])
     return [layer for layer in dict.fromkeys(layers) if graph.holds_values(layer)]
 
 

@@ -25,6 +25,9 @@ _TRAINED = "_trainable_variables"
 _EVERYTHING = "_variables"
 _SHADOWS = "_model_variables_moving_average"
 
+# Each child that may be the root of the other graph costs a walk over both.
+_MOST_ROOTS = 40
+
 
 @attrs.frozen
 class ObjectGraph:
@@ -144,8 +147,14 @@ def match(
     if wanted <= covered(bound).keys():
         return bound
     # One root may be what the other one calls its child, alone or with what hangs beside it.
-    others = [(0, node) for node in dict.fromkeys(saved.children[0].values())]
-    others += [(node, 0) for node in dict.fromkeys(live.children[0].values())]
+    others = [
+        (0, node) for node in dict.fromkeys(saved.children[0].values()) if saved.children[node]
+    ]
+    others += [
+        (node, 0) for node in dict.fromkeys(live.children[0].values()) if live.children[node]
+    ]
+    if len(others) > _MOST_ROOTS:
+        return bound
     starts = [pairs for other in others for pairs in ([other], [other, (0, 0)])]
     found = [extend(match_from(saved, live, start)) for start in starts]
     most = max((len(covered(pairs)) for pairs in found), default=0)
@@ -308,12 +317,22 @@ def averages_in(saved: ObjectGraph, optimizer: int | None = None) -> dict[str, s
     return pairs
 
 
+def in_order(members: Mapping[str, int]) -> list[int]:
+    """Give the members of a list in their order; nothing where the edges are no positions.
+
+    Example:
+        >>> in_order({"10": 5, "9": 4}), in_order({"a": 1})
+        ([4, 5], [])
+    """
+    if not all(name.isdecimal() and len(name) < 10 for name in members):
+        return []
+    return [members[name] for name in sorted(members, key=int)]
+
+
 def trained_by(saved: ObjectGraph, optimizer: int) -> list[int]:
     """Give the variables that a saved optimizer trained, in its order."""
     members = saved.item(optimizer, _TRAINED) or {}
-    if not all(name.isdecimal() for name in members):
-        return []
-    listed = [members[index] for index in sorted(members, key=int)]
+    listed = in_order(members)
     return listed or list(dict.fromkeys(variable for _, variable in saved.slots(optimizer)))
 
 

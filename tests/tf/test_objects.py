@@ -153,6 +153,31 @@ def test_what_tensorflow_wrote_comes_back_whole(tmp_path):
         )
 
 
+def test_an_optimizer_of_tf1_makes_the_slots_that_the_checkpoint_has(tmp_path):
+    net, optimizer = trained(3.0)
+    tf.train.Checkpoint(net=net, opt=optimizer).write(str(tmp_path / "model.ckpt"))
+    other, fresh = Net(5.0), v1.train.AdamOptimizer(0.1)
+    report = tfp.ModelStore(tmp_path).restore({"net": other, "opt": fresh})
+    assert not report.unexpected
+    for slot in ("m", "v"):
+        np.testing.assert_array_equal(
+            fresh.get_slot(other.w, slot), optimizer.get_slot(net.w, slot)
+        )
+    assert report.slots[f"net/w/.OPTIMIZER_SLOT/opt/{slot}"] == slot
+
+
+def test_an_iterator_in_a_checkpoint_of_tensorflow_stops_nothing_else(tmp_path):
+    data = iter(tf.data.Dataset.range(3))
+    theirs = tf.train.Checkpoint(data=data, w=tf.Variable(1.0))
+    theirs.write(str(tmp_path / "model.ckpt"))
+    store = tfp.ModelStore(tmp_path)
+    report = store.restore({"net": (other := module(w=tf.Variable(0.0))), "w": other.w})
+    assert other.w.numpy() == 1.0
+    assert report.unexpected == ("data/.ATTRIBUTES/ITERATOR_STATE",)
+    with pytest.raises(UnsupportedError):
+        store.restore(theirs)
+
+
 def test_a_part_of_what_was_saved_is_restored_alone(tmp_path):
     net, optimizer = trained(3.0)
     tf.train.Checkpoint(net=net, opt=optimizer, step=tf.Variable(4)).write(str(tmp_path / "ckpt"))

@@ -249,7 +249,7 @@ def _states_of(thing: Any, path: str) -> tuple[State, ...]:
         return (_state("py_state", path, TensorSpec("string", ())),)
     if isinstance(thing, tf.data.Iterator):
         key = f"{path}{ATTRIBUTES}ITERATOR"
-        return (State("_STATE", "ITERATOR", f"{key}_STATE", key, TensorSpec("variant", ())),)
+        return (State("_STATE", "ITERATOR", f"{key}_STATE", key, TensorSpec("variant", None)),)
     saver = registration.get_registered_saver_name(thing)
     if saver or not saveable_object_util.trackable_has_serialize_to_tensor(thing):
         if saver or thing._gather_saveables_for_checkpoint():
@@ -357,3 +357,21 @@ def view(tensor: Any) -> np.ndarray[Any, Any]:
 def restore_states(thing: Any, tensors: Mapping[str, Any]) -> None:
     """Let an object that is no variable take its state, by the object's own names."""
     thing._restore_from_tensors(dict(tensors))
+
+
+def create_slots(optimizer: Any, variables: Iterable[Any]) -> bool:
+    """Let a TF1 optimizer make the slot variables that it would make at its first step.
+
+    Args:
+        optimizer: any object of an object graph.
+        variables: what it is to have slots for.
+
+    Returns:
+        Whether there is such an optimizer in eager mode, and it has made them.
+    """
+    import tensorflow as tf
+
+    if not isinstance(optimizer, tf.compat.v1.train.Optimizer) or not tf.executing_eagerly():
+        return False
+    optimizer._create_slots(list(variables))
+    return True

@@ -28,7 +28,7 @@ def adapt(target: object) -> Target | None:
     return KerasTarget(target)
 
 
-@attrs.define
+@attrs.define(eq=False)
 class KerasTarget(objects.ObjectTarget):
     """An object graph that may hold Keras objects."""
 

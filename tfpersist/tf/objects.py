@@ -38,7 +38,7 @@ def holds_trackables(target: object) -> bool:
     return isinstance(target, dict) and any(map(internals.is_trackable, target.values()))
 
 
-@attrs.define
+@attrs.define(eq=False)
 class ObjectTarget:
     """Everything that can be reached from a root, under the keys that `tf.train.Checkpoint` uses.
 
@@ -75,6 +75,9 @@ class ObjectTarget:
             return [entry for _, _, entry in self._each()]
         self.saved = ObjectGraph.of(object_graph)
         self.pair()
+        if self._complete_slots(self.saved):
+            self.live = self.walk()
+            self.pair()
         self.require_variables()
         keys = self._saved_keys()
         theirs = {a.checkpoint_key for node in object_graph.nodes for a in node.attributes}
@@ -108,6 +111,19 @@ class ObjectTarget:
         """Find the objects in the saved graph."""
         assert self.saved is not None
         self.bound = object_graph.match(self.saved, self.live.graph)
+
+    def _complete_slots(self, saved: ObjectGraph) -> bool:
+        back = {theirs: mine for mine, theirs in self.bound.items()}
+        made = False
+        for mine, theirs in self.bound.items():
+            variables = [
+                self.live.nodes[back[node]].trackable
+                for node in dict.fromkeys(variable for _, variable in saved.slots(theirs))
+                if node in back
+            ]
+            if variables and not self.live.graph.slots(mine):
+                made |= internals.create_slots(self.live.nodes[mine].trackable, variables)
+        return made
 
     def require_variables(self) -> None:
         """Refuse objects that will make their variables later: nothing would be restored."""
