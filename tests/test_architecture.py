@@ -36,7 +36,7 @@ TRANSLATED = {
 # From the top down: a module imports from its own row and the rows below, never from one above.
 LAYERS = (
     {"", "cli"},
-    {"store", "freezer", "frozen"},
+    {"store", "restoring", "freezer", "frozen"},
     {"tf"},
     {"checkpoint", "checkpoint_writer", "contents", "difference", "locate", "listing"}
     | {"sidecar", "verification"},
