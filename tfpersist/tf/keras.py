@@ -47,7 +47,12 @@ class KerasTarget(objects.ObjectTarget):
         return live
 
     def pair(self) -> None:
-        """Find the objects in the saved graph, and build the optimizers that it has state for."""
+        """Find the objects in the saved graph, and build the optimizers that it has state for.
+
+        Training goes on only in an optimizer that has its variables. They are made for the
+        variables that the saved optimizer trained; where the restore is then refused, they hold
+        what a new optimizer starts with.
+        """
         saved = self._pair_once()
         unbuilt = self._unbuilt_optimizers(saved)
         for optimizer, variables in unbuilt:
