@@ -11,6 +11,8 @@ import tensorflow as tf
 import tfpersist as tfp
 from tfpersist.checkpoint_writer import write_checkpoint
 from tfpersist.errors import RestoreError, SaveError, SelectionError, TargetError
+from tfpersist.formats.bundle_writer import Item
+from tfpersist.formats.tensors import payload_of
 from tfpersist.storage import open_storage
 from tfpersist.tf.target import adapt
 
@@ -361,18 +363,64 @@ def test_an_initializer_with_control_dependencies_needs_no_feed():
         assert session.run(v).tolist() == [-1, 2]
 
 
-def test_a_restored_variable_does_not_lie_in_the_file(tmp_path):
+@pytest.mark.parametrize("alignment", [1, 4, 16, 32, 64])
+def test_a_restored_variable_does_not_lie_in_the_file(tmp_path, alignment):
     graph = tf.Graph()
     with graph.as_default():
         v = v1.get_variable("v", initializer=np.zeros(1024, np.float32), use_resource=True)
-    store = tfp.ModelStore(tmp_path)
-    store.save({"v": np.ones(1024, np.float32)}, step=1)
+    items = [Item("a", payload_of(np.int8(1))), Item("v", payload_of(np.ones(1024, np.float32)))]
+    write_checkpoint(open_storage(tmp_path), "model.ckpt", items, alignment=alignment)
     with v1.Session(graph=graph) as session:
-        store.restore(session)
-        data = tmp_path / "model.ckpt-1.data-00000-of-00001"
-        with data.open("r+b") as file:
-            file.write(bytes(4096))
+        tfp.ModelStore(tmp_path).restore(session)
+        with (tmp_path / "model.ckpt.data-00000-of-00001").open("r+b") as file:
+            file.write(bytes(5000))
         assert session.run(v).sum() == 1024
+
+
+@KINDS
+def test_a_session_of_an_eager_process_needs_no_default_graph(tmp_path, resource):
+    assert tf.executing_eagerly()
+    graph = rich_graph(resource)
+    session = v1.Session(graph=graph)
+    initialize(session)
+    store = tfp.ModelStore(tmp_path)
+    with unchanged(graph):
+        first = store.save(session, step=1)
+    other = v1.Session(graph=graph)
+    with unchanged(graph):
+        store.restore(other)
+        second = store.save(other, step=2)
+    assert tf.executing_eagerly()
+    assert not first.diff(second).changed
+
+
+def test_an_optimizer_that_is_new_is_told():
+    def build(optimizer):
+        graph = tf.Graph()
+        with graph.as_default():
+            w = v1.get_variable("w", initializer=[1.0])
+            optimizer.minimize(tf.reduce_sum(w * w), var_list=[w])
+        return graph
+
+    store = tfp.ModelStore("memory://session/optimizer")
+    graph = build(v1.train.MomentumOptimizer(0.1, 0.9))
+    with v1.Session(graph=graph) as session:
+        initialize(session)
+        store.save(session)
+    graph = build(v1.train.AdamOptimizer())
+    with v1.Session(graph=graph) as session:
+        with pytest.raises(RestoreError, match="weights alone") as caught:
+            store.restore(session)
+        report = store.only(["w"]).restore(session)
+    assert caught.value.report.slots == {
+        "beta1_power": "beta1_power",
+        "beta2_power": "beta2_power",
+        "w/Adam": "Adam",
+        "w/Adam_1": "Adam_1",
+        "w/Momentum": "Momentum",
+    }
+    assert report.restored == ("w",)
+    assert set(report.unselected) == {"beta1_power", "beta2_power", "w/Adam", "w/Adam_1"}
 
 
 def table_graph(saver):

@@ -17,8 +17,9 @@ from tfpersist.tf import execute, graph_state, meta_graph
 from tfpersist.tf.graph_state import Write
 from tfpersist.tf.target import Captured, Target
 
-# Eigen wants tensors at multiples of this; TensorFlow copies a fed array that is not.
-_ALIGNMENT = 64
+# Eigen wants tensors at multiples of 16 to 64 bytes, as it was built; TensorFlow copies a fed array
+# that lies elsewhere, and takes over one that does not.
+_ALIGNMENT, _LEAST_ALIGNMENT = 64, 16
 # A debugger's session wraps another, and so may a hook's context.
 _MOST_WRAPPERS = 8
 
@@ -285,7 +286,7 @@ def _private(value: np.ndarray[Any, Any], entry: Entry) -> np.ndarray[Any, Any]:
     held: Any = entry.handle
     if value.dtype.kind == "O" or getattr(held, "type", "") != "VarHandleOp":
         return value
-    if value.ctypes.data % _ALIGNMENT and value.flags.c_contiguous:
+    if value.ctypes.data % _LEAST_ALIGNMENT and value.flags.c_contiguous:
         return value
     room = np.empty(value.nbytes + _ALIGNMENT, np.uint8)
     start = -room.ctypes.data % _ALIGNMENT
