@@ -35,14 +35,14 @@ def lowest(requirements: list[str]) -> list[str]:
     return [re.sub(r">=([\d.]+).*", r"==\1", requirement) for requirement in requirements]
 
 
-def test_wheel(session: nox.Session, *pins: str) -> None:
+def test_wheel(session: nox.Session, *requirements: str) -> None:
     """Build the wheel, install it, and run the tests where the source tree cannot be imported."""
     with tempfile.TemporaryDirectory(prefix="tfpersist-tests-") as folder:
         build = ["python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder]
         session.run_install(*build, str(HERE))
         outside = pathlib.Path(folder)
         (wheel,) = map(str, outside.glob("*.whl"))
-        session.install(wheel, *pins, *group("test"))
+        session.install(wheel, *requirements, *group("test"))
         session.install("--force-reinstall", "--no-deps", wheel)
         for name in OUTSIDE:
             copy = shutil.copytree if (HERE / name).is_dir() else shutil.copy
@@ -65,7 +65,7 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests against the built wheel and the newest TensorFlow that fits."""
-    test_wheel(session)
+    test_wheel(session, *group("schema"))
 
 
 @nox.session(name="tests(tf=2.16.2)", python=">=3.10,<3.13")
