@@ -275,6 +275,7 @@ class ModelStore:
         Raises:
             CheckpointNotFoundError: there is no checkpoint, or none with a `.meta` file.
             RestoreError: the checkpoint does not fit its own graph.
+            CorruptionError: the `.meta` file is damaged.
             GraphError: TensorFlow cannot import the graph.
 
         Example:
@@ -291,7 +292,7 @@ class ModelStore:
         """
         from tfpersist.tf import graph_model
 
-        meta = self._newest_meta()
+        meta, file = self._newest_meta()
 
         def restore(target: ScopedTarget) -> RestoreReport:
             fitted = self._fitted(target, partly=True)
@@ -305,7 +306,7 @@ class ModelStore:
             target.assign(fitted.values)
             return report
 
-        return graph_model.open_model(meta, restore, scope=scope, session=session)
+        return graph_model.open_model(meta, restore, scope=scope, session=session, file=file)
 
     @cached_property
     def _storage(self) -> Storage:
@@ -333,11 +334,11 @@ class ModelStore:
     def _names(self) -> list[str]:
         return restoring.newest_first(self._storage, self.name, self.step)
 
-    def _newest_meta(self) -> bytes:
+    def _newest_meta(self) -> tuple[bytes, str]:
         files = self._storage.names()
-        for name in self._names():
-            if f"{name}{listing.META}" in files:
-                return bytes(self._storage.read(f"{name}{listing.META}"))
+        for name in (f"{prefix}{listing.META}" for prefix in self._names()):
+            if name in files:
+                return bytes(self._storage.read(name)), f"{self._storage.location}/{name}"
         raise CheckpointNotFoundError(
             "no checkpoint here has a .meta file, which holds the graph",
             where=self._storage.location,

@@ -11,6 +11,7 @@ import tensorflow as tf
 import tfpersist as tfp
 from tfpersist.errors import (
     CheckpointNotFoundError,
+    CorruptionError,
     FeedError,
     NameNotFoundError,
     RestoreError,
@@ -211,6 +212,17 @@ def test_what_tensorflow_refuses_is_mended_and_told(change, note, scope):
     with v1.Session(graph=imported.graph) as session:
         session.run(f"{prefix}v/Assign")
         assert session.run(f"{prefix}add:0").tolist() == [2.0, 3.0]
+
+
+def test_a_damaged_meta_raises_nothing_but_our_errors():
+    encoded = graph_with(lambda meta: None)
+    small = bytearray(encoded[:1500])
+    for at in range(0, len(encoded), 397):
+        with pytest.raises(tfp.TFPersistError):
+            meta_graph.import_meta(encoded[:at] + b"\xff\xff", scope="", file="run/m.meta")
+    small[0] ^= 0xFF
+    with pytest.raises(CorruptionError, match=r"run/m\.meta"):
+        meta_graph.import_meta(bytes(small), scope="", file="run/m.meta")
 
 
 CASES = [

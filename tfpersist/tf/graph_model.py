@@ -118,6 +118,7 @@ def open_model(
     *,
     scope: str | None = None,
     session: Any = None,
+    file: str = "<bytes>",
 ) -> GraphModel:
     """Import a meta graph and restore its variables.
 
@@ -126,17 +127,19 @@ def open_model(
         restore: gives the variables of a target their values.
         scope: put the graph under this name scope, with variables and tables of its own.
         session: a tf.compat.v1.Session to import into; None for a graph and a session of its own.
+        file: where the MetaGraphDef comes from, for errors.
 
     Returns:
         The running model.
 
     Raises:
+        CorruptionError: the MetaGraphDef is damaged.
         GraphError: TensorFlow cannot import the graph.
         RestoreError: the checkpoint does not fit it.
     """
     from tensorflow.compat import v1
 
-    imported = meta_graph.import_meta(encoded, scope=scope or "", session=session)
+    imported = meta_graph.import_meta(encoded, scope=scope or "", session=session, file=file)
     running = session if session is not None else v1.Session(graph=imported.graph)
     try:
         report = restore(ScopedTarget(running, scope=imported.scope))

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from tfpersist.errors import GraphError, SaveError, TargetError
+from tfpersist.errors import CorruptionError, GraphError, SaveError, TargetError
 from tfpersist.tf.execute import translated
 
 _VERSION = re.compile(r"\d+(\.\d+)*")
@@ -52,7 +52,9 @@ def export(graph: Any) -> bytes:
     return bytes(meta.SerializeToString(deterministic=True))
 
 
-def import_meta(encoded: bytes, *, scope: str, session: Any = None) -> Imported:
+def import_meta(
+    encoded: bytes, *, scope: str, session: Any = None, file: str = "<bytes>"
+) -> Imported:
     """Import a MetaGraphDef of any TensorFlow since 0.12.
 
     What this TensorFlow refuses is mended in a copy: version numbers that are none, devices that
@@ -63,17 +65,23 @@ def import_meta(encoded: bytes, *, scope: str, session: Any = None) -> Imported:
         encoded: the MetaGraphDef.
         scope: put everything under this name scope, with variables and tables of its own.
         session: import into the graph of this session; None for a new graph.
+        file: where it comes from, for errors.
 
     Returns:
         The graph.
 
     Raises:
+        CorruptionError: these bytes are no MetaGraphDef.
         GraphError: TensorFlow cannot import it even so.
         TargetError: the session's graph is finalized.
     """
+    from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
 
-    meta = MetaGraphDef.FromString(encoded)
+    try:
+        meta = MetaGraphDef.FromString(encoded)
+    except DecodeError as error:
+        raise CorruptionError(f"this is no MetaGraphDef: {error}", file=file) from error
     if session is not None and session.graph.finalized:
         raise TargetError(
             "the session's graph is finalized, so nothing can be imported into it",
@@ -91,13 +99,14 @@ def import_meta(encoded: bytes, *, scope: str, session: Any = None) -> Imported:
         name = session.graph.unique_name(scope, mark_as_used=False)
     if name:
         _scope_resources(meta, name)
-    with translated(GraphError):
-        if session is None:
-            graph, ignored = _import_alone(meta, scope)
-        else:
+    try:
+        with translated(GraphError):
             # A failed import would leave its name scope in the graph, so it is tried in another.
-            _, ignored = _import_alone(meta, scope)
-            graph = _import(meta, scope, session.graph)
+            graph, ignored = _import_alone(meta, scope)
+            if session is not None:
+                graph = _import(meta, scope, session.graph)
+    except DecodeError as error:
+        raise CorruptionError(f"a collection cannot be read: {error}", file=file) from error
     return Imported(graph, name, (*notes, *ignored))
 
 
