@@ -73,7 +73,7 @@ def reachable(
                 met[name] = None
                 pending.append(name)
 
-    for node in nodes:
+    for node in nodes if library else ():
         meet(called(node, library))
     at = 0
     while at < len(pending):
@@ -126,6 +126,8 @@ def settle_names(graph: Message) -> None:
     Args:
         graph: a GraphDef of the caller's own, whose library is pruned; it is changed.
     """
+    if not graph.library.function:
+        return
     taken = {*ops.table(), *(node.op for node in graph.node)}
     renamed: dict[str, str] = {}
     for function in graph.library.function:
