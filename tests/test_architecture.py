@@ -40,7 +40,8 @@ LAYERS = (
     {"tf"},
     {"checkpoint", "checkpoint_writer", "contents", "difference", "locate", "listing"}
     | {"sidecar", "verification"},
-    {"selection", "report", "safety", "naming", "by_name", "keras_eras", "feeds", "object_graph"},
+    {"selection", "report", "safety", "naming", "by_name", "keras_eras", "feeds", "object_graph"}
+    | {"retention"},
     {"safety"},
     {"storage"},
     {"graph"},

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         GraphError,
         NameNotFoundError,
         RestoreError,
+        RetentionError,
         RunError,
         SaveError,
         SelectionError,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from tfpersist.frozen import FrozenModel
     from tfpersist.graph.names import TensorRef
     from tfpersist.report import RestoreReport
+    from tfpersist.retention import Keep
     from tfpersist.safety import Policy
     from tfpersist.store import ModelStore
 
@@ -56,11 +58,13 @@ __all__ = [
     "Freezer",
     "FrozenModel",
     "GraphError",
+    "Keep",
     "ModelStore",
     "NameNotFoundError",
     "Policy",
     "RestoreError",
     "RestoreReport",
+    "RetentionError",
     "RunError",
     "SaveError",
     "SelectionError",
@@ -77,6 +81,7 @@ _HOMES = {
     "Checkpoint": "checkpoint",
     "Freezer": "freezer",
     "FrozenModel": "frozen",
+    "Keep": "retention",
     "ModelStore": "store",
     "Policy": "safety",
     "RestoreReport": "report",

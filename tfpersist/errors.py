@@ -10,6 +10,7 @@ TFPersistError
 ├── SelectionError           only(), rename() or averages() asks for what is not there or twice
 ├── RestoreError             the checkpoint does not fit the target; `.report` holds the table
 ├── SaveError                the target cannot be captured: uninitialized or missing variables
+├── RetentionError           Keep() does not say what to keep                  (also ValueError)
 ├── GraphError               a graph is inconsistent: edges to nowhere, cycles, duplicate names
 ├── FreezeError              a node cannot be frozen; names node, op and variable
 ├── UnsafeModelError         a graph could do what the policy refuses; names node, op, capability
@@ -152,6 +153,10 @@ class RestoreError(TFPersistError):
 
 class SaveError(TFPersistError):
     """The target cannot be captured."""
+
+
+class RetentionError(TFPersistError, ValueError):
+    """What is to be kept is not said, or makes no sense."""
 
 
 class GraphError(TFPersistError):

@@ -1,0 +1,378 @@
+"""Which checkpoints are kept and which may go, decided from facts alone: no files, no TensorFlow.
+
+Each rule of a `Keep` looks at all sound checkpoints, oldest first, and names those that it wants.
+What any rule wants is kept; so are the newest, what is held and what is damaged. A checkpoint that
+no rule wants today is wanted by none tomorrow, so it makes no difference how often one prunes, and
+a program that starts anew decides as the one before it did.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Literal
+
+import attrs
+
+from tfpersist.errors import NameNotFoundError, RetentionError, did_you_mean
+
+Mode = Literal["max", "min"]
+
+_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)([dhms])")
+
+
+@attrs.frozen
+class Candidate:
+    """What is known of one checkpoint.
+
+    Args:
+        name: what it is called, such as "model.ckpt-1000".
+        created: when it was saved, in seconds since 1970.
+        step: the training step; None where that is not known.
+        metrics: what was measured at that step, by name.
+        damaged: whether files of it do not fit together.
+    """
+
+    name: str
+    created: float
+    step: int | None = None
+    metrics: Mapping[str, float] = MappingProxyType({})
+    damaged: bool = False
+
+
+@attrs.frozen
+class Best:
+    """Keep the checkpoints with the best values of a metric.
+
+    Args:
+        metric: its name, as it was given to `save`.
+        mode: whether more is better or less.
+        count: how many to keep.
+    """
+
+    metric: str
+    mode: Mode = "max"
+    count: int = 1
+
+    def __attrs_post_init__(self) -> None:
+        if not isinstance(self.metric, str) or self.mode not in ("max", "min"):
+            raise _unclear("best", (self.metric, self.mode), 'such as ("accuracy", "max")')
+        _count("best", self.count)
+
+    def rank(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Sort those that have the metric, the best first; NaN is no value, the newer is better."""
+        sign = 1.0 if self.mode == "max" else -1.0
+        measured = [each for each in candidates if not math.isnan(_value(each, self.metric))]
+        return sorted(measured, key=lambda each: sign * _value(each, self.metric))[::-1]
+
+
+def _value(candidate: Candidate, metric: str) -> float:
+    return candidate.metrics.get(metric, math.nan)
+
+
+def _unclear(rule: str, found: object, expected: str) -> RetentionError:
+    return RetentionError(
+        f"{rule}= does not say what to keep", where="Keep", expected=expected, found=repr(found)
+    )
+
+
+def _count(rule: str, value: Any) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value.__index__() < 1:
+        raise _unclear(rule, value, "a whole number from 1 on")
+    return int(value.__index__())
+
+
+def seconds(value: Any) -> float:
+    """Take a length of time: seconds, a timedelta, or a text such as "1h" or "1h30m".
+
+    Raises:
+        RetentionError: it is none, or not above zero.
+
+    Example:
+        >>> seconds("1h30m"), seconds(2), seconds(datetime.timedelta(days=1))
+        (5400.0, 2.0, 86400.0)
+    """
+    total = math.nan
+    if isinstance(value, datetime.timedelta):
+        total = value.total_seconds()
+    elif isinstance(value, str):
+        parts = _PART.findall(value)
+        if parts and "".join(map("".join, parts)) == value.replace(" ", ""):
+            total = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    elif not isinstance(value, bool):
+        try:
+            total = float(value)
+        except (TypeError, ValueError):
+            total = math.nan
+    if not 0 < total < math.inf:
+        raise _unclear("every", value, 'a time such as "1h", "30m", seconds or a timedelta')
+    return total
+
+
+def _last(value: Any) -> int | None:
+    return _count("last", value)
+
+
+def _steps(value: Any) -> int | None:
+    return _count("steps", value)
+
+
+def _every(value: Any) -> float | None:
+    return None if value is None else seconds(value)
+
+
+def _best(value: Any) -> Best | None:
+    if value is None or isinstance(value, Best):
+        return value
+    facts = (value,) if isinstance(value, str) else value
+    if not isinstance(facts, (tuple, list)) or not 1 <= len(facts) <= 3:
+        raise _unclear("best", value, 'such as ("accuracy", "max")')
+    return Best(*facts)
+
+
+@attrs.frozen(kw_only=True)
+class Keep:
+    """Which checkpoints to keep: those that any of its rules wants, and always the newest.
+
+    Two are joined by `|`.
+
+    Args:
+        last: this many of the newest.
+        every: the oldest, and from each one kept the next that is this much later: "1h", "30m",
+            seconds or a timedelta.
+        best: the one with the best value of a metric: ("accuracy", "max"), ("loss", "min"); a third
+            element says how many. A value that is no number never wins; of two that are equal the
+            newer does.
+        steps: those whose training step is a multiple of this.
+        where: those for which this function is true; it gets a value with `name`, `step`,
+            `created` and `metrics`, and should always answer the same for the same one.
+        also: what was joined to it.
+
+    Raises:
+        RetentionError: it says nothing, or what makes no sense.
+
+    Example:
+        >>> keep = Keep(last=2, best=("accuracy", "max")) | Keep(steps=1000)
+        >>> saved = [Candidate(f"m-{step}", step, step, {"accuracy": 1 / step})
+        ...          for step in (20, 1000, 1010, 1020, 1030)]
+        >>> [verdict.candidate.step for verdict in decide(saved, keep) if verdict.kept]
+        [20, 1000, 1020, 1030]
+    """
+
+    last: int | None = attrs.field(default=None, converter=_last)
+    every: float | None = attrs.field(default=None, converter=_every)
+    best: Best | None = attrs.field(default=None, converter=_best)
+    steps: int | None = attrs.field(default=None, converter=_steps)
+    where: Callable[[Candidate], Any] | None = None
+    also: tuple[Keep, ...] = ()
+
+    def __attrs_post_init__(self) -> None:
+        if self.where is not None and not callable(self.where):
+            raise _unclear("where", self.where, "a function of one checkpoint's facts")
+        if (self.last, self.every, self.best, self.steps, self.where) == (None,) * 5:
+            raise RetentionError(
+                "Keep() says nothing about what to keep",
+                expected="at least one of last, every, best, steps and where",
+                advice="Keep(last=1) keeps the newest alone; keep=None keeps all.",
+            )
+
+    def __or__(self, other: object) -> Keep:
+        if not isinstance(other, Keep):
+            return NotImplemented
+        return attrs.evolve(self, also=(*self.also, other))
+
+
+def as_keep(value: object) -> Keep | None:
+    """Take what a user gives for `keep`: a Keep, several of them, or None for all.
+
+    Raises:
+        RetentionError: it is none of these.
+
+    Example:
+        >>> as_keep((Keep(last=3), Keep(steps=100))) == Keep(last=3) | Keep(steps=100)
+        True
+    """
+    if value is None or isinstance(value, Keep):
+        return value
+    if isinstance(value, (tuple, list)) and value and all(isinstance(k, Keep) for k in value):
+        joined: Keep = value[0]
+        for other in value[1:]:
+            joined |= other
+        return joined
+    raise RetentionError(
+        "this does not say what to keep",
+        where="keep",
+        expected="a Keep, a tuple of them, or None for all",
+        found=repr(value),
+        advice="Keep(last=5) keeps the newest five.",
+    )
+
+
+@attrs.frozen
+class Verdict:
+    """What becomes of one checkpoint.
+
+    Args:
+        candidate: the checkpoint.
+        reasons: why it is kept; empty where it goes.
+    """
+
+    candidate: Candidate
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def kept(self) -> bool:
+        """Whether it stays."""
+        return bool(self.reasons)
+
+
+def decide(candidates: Sequence[Candidate], keep: Keep) -> tuple[Verdict, ...]:
+    """Say which checkpoints stay, and why.
+
+    Args:
+        candidates: the checkpoints, oldest first, with names of their own.
+        keep: the rules.
+
+    Returns:
+        A verdict on each, in the same order. The newest sound one and the damaged stay; damaged
+        ones stand for nothing, so that `last=5` means five that can be restored.
+
+    Raises:
+        RetentionError: a `where` failed.
+    """
+    sound = [each for each in candidates if not each.damaged]
+    reasons: dict[str, list[str]] = {each.name: [] for each in candidates}
+    for each in candidates:
+        if each.damaged:
+            reasons[each.name].append("damaged, so left for you to look at")
+    if sound:
+        reasons[sound[-1].name].append("the newest")
+    for rules in (keep, *_joined(keep)):
+        for wanted, reason in _wanted(sound, rules):
+            if reason not in reasons[wanted.name]:
+                reasons[wanted.name].append(reason)
+    return tuple(Verdict(each, tuple(reasons[each.name])) for each in candidates)
+
+
+def _joined(keep: Keep) -> Iterator[Keep]:
+    for other in keep.also:
+        yield other
+        yield from _joined(other)
+
+
+def _wanted(sound: Sequence[Candidate], keep: Keep) -> Iterator[tuple[Candidate, str]]:
+    if keep.last is not None:
+        yield from ((each, f"among the last {keep.last}") for each in sound[-keep.last :])
+    if keep.every is not None:
+        before = -math.inf
+        for each in sound:
+            if each.created - before >= keep.every:
+                before = each.created
+                yield each, f"one every {_readable(keep.every)}"
+    if keep.best is not None:
+        for each in keep.best.rank(sound)[: keep.best.count]:
+            value = each.metrics[keep.best.metric]
+            yield each, f"best {keep.best.metric} ({keep.best.mode}): {value:g}"
+    if keep.steps is not None:
+        multiples = (each for each in sound if each.step is not None)
+        yield from (
+            (each, f"its step is a multiple of {keep.steps}")
+            for each in multiples
+            if each.step is not None and each.step % keep.steps == 0
+        )
+    if keep.where is not None:
+        yield from ((each, "as where= says") for each in sound if _asked(keep.where, each))
+
+
+def _asked(where: Callable[[Candidate], Any], candidate: Candidate) -> bool:
+    try:
+        return bool(where(candidate))
+    except Exception as error:
+        raise RetentionError(
+            f"where= failed on {candidate.name!r}: {type(error).__name__}: {error}",
+            advice="A checkpoint may lack a step or a metric; metrics.get(name) gives None then.",
+        ) from error
+
+
+def _readable(time: float) -> str:
+    for unit, size in _UNITS.items():
+        if time >= size:
+            return f"{time / size:g}{unit}"
+    return f"{time:g}s"
+
+
+def best_of(candidates: Sequence[Candidate], best: Best, where: str) -> Candidate:
+    """Find the best sound checkpoint.
+
+    Args:
+        candidates: the checkpoints, oldest first.
+        best: by which metric.
+        where: what they are in, for the error.
+
+    Returns:
+        The best; of two that are equal the newer.
+
+    Raises:
+        NameNotFoundError: none has a value of this metric; the message names the nearest.
+    """
+    ranked = best.rank([each for each in candidates if not each.damaged])
+    if ranked:
+        return ranked[0]
+    known = sorted({name for each in candidates for name in each.metrics})
+    if best.metric in known:
+        problem = f"no sound checkpoint has a number for the metric {best.metric!r}"
+        advice = "Its values are NaN, or belong to damaged checkpoints."
+    else:
+        problem = f"no checkpoint has a metric {best.metric!r}"
+        advice = did_you_mean(best.metric, known) if known else "Pass metrics= to save()."
+    raise NameNotFoundError(problem, where=where, advice=advice)
+
+
+@attrs.frozen
+class Pruning:
+    """What pruning has done, or would do.
+
+    Args:
+        location: the directory.
+        verdicts: what became of each checkpoint, oldest first.
+        dry_run: whether nothing was removed.
+
+    Example:
+        >>> saved = [Candidate(f"m-{step}", step, step) for step in (1, 2, 3)]
+        >>> print(Pruning("runs", decide(saved, Keep(last=2)), dry_run=True))
+        runs: 2 checkpoints stay, 1 would go
+          goes   m-1
+          stays  m-2  among the last 2
+          stays  m-3  the newest; among the last 2
+    """
+
+    location: str
+    verdicts: tuple[Verdict, ...]
+    dry_run: bool = False
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The names of those that stay, oldest first."""
+        return tuple(each.candidate.name for each in self.verdicts if each.kept)
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """The names of those that went or would go, oldest first."""
+        return tuple(each.candidate.name for each in self.verdicts if not each.kept)
+
+    def __str__(self) -> str:
+        stay, go = len(self.kept), len(self.dropped)
+        count = "1 checkpoint stays" if stay == 1 else f"{stay} checkpoints stay"
+        lines = [f"{self.location}: {count}, {go} {'would go' if self.dry_run else 'went'}"]
+        gone = "goes " if self.dry_run else "gone "
+        width = max((len(each.candidate.name) for each in self.verdicts), default=0)
+        for each in self.verdicts:
+            row = f"  {'stays' if each.kept else gone}  {each.candidate.name:{width}}"
+            lines.append(f"{row}  {'; '.join(each.reasons)}".rstrip())
+        return "\n".join(lines)
