@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -167,6 +168,28 @@ class TestResult:
         Freezer(str(tmp_path / "a.pb")).outputs("y").write(tmp_path / "c.pb")
         files = [(tmp_path / name).read_bytes() for name in ("a.pb", "b.pb", "c.pb")]
         assert files[0] == files[1] == files[2]
+
+    def test_a_graph_def(self, net, tmp_path):
+        model = Freezer(net).outputs("y").write(tmp_path / "m.pb")
+        proto = v1.GraphDef.FromString((tmp_path / "m.pb").read_bytes())
+        assert Freezer(proto).outputs("y").freeze().graph == model.graph
+        raw = net.graph.as_graph_def()
+        with pytest.raises(FreezeError, match=r"variable net/w.*no value"):
+            Freezer(raw).outputs("y").freeze()
+
+    def test_two_frozen_models_share_a_graph(self, tmp_path):
+        def make(factor):
+            inner = tf.function(lambda x: tf.cond(x > 0, lambda: x * factor, lambda: x))
+            return tf.function(inner, input_signature=[tf.TensorSpec((), name="x")])
+
+        with tf.Graph().as_default() as graph:
+            for number, factor in enumerate((2.0, 3.0)):
+                Freezer(make(factor)).write(tmp_path / "m.pb")
+                proto = v1.GraphDef.FromString((tmp_path / "m.pb").read_bytes())
+                v1.import_graph_def(proto, name=f"m{number}")
+        with v1.Session(graph=graph) as session:
+            feeds = {"m0/x:0": 1.0, "m1/x:0": 1.0}
+            assert session.run(["m0/Identity:0", "m1/Identity:0"], feeds) == [2, 3]
 
     def test_the_user_s_graph_is_left_alone(self, net):
         net.graph.finalize()
@@ -414,6 +437,22 @@ class TestCheckpoints:
             prefix,
         )
         assert "output" in printed
+
+    def test_one_variable_is_in_memory_at_a_time(self, tmp_path):
+        with tf.Graph().as_default() as graph:
+            random = v1.random_normal_initializer()
+            parts = [v1.get_variable(f"v{i}", (1 << 18,), initializer=random) for i in range(16)]
+            tf.add_n(parts, name="y")
+            saver = v1.train.Saver()
+        with initialized(graph) as session:
+            prefix = saver.save(session, str(tmp_path / "model.ckpt"))
+        Freezer(prefix).outputs("y").write(tmp_path / "warm.pb")
+        tracemalloc.start()
+        Freezer(prefix).outputs("y").write(tmp_path / "m.pb")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert (tmp_path / "m.pb").stat().st_size > 16 << 20
+        assert peak < 4 << 20
 
     @pytest.mark.parametrize("names", ["renamed", "own"])
     def test_a_saver_s_own_names(self, names, tmp_path):
