@@ -3,8 +3,8 @@
     python benchmarks/save_restore.py [rounds]
 
 Each round runs every way once, in an order that rotates, so that a slow moment of the machine hits
-all of them. A ratio is ours to theirs of the same round; below 1 we are faster. Nobody syncs to
-disk (`durable=False`), since TensorFlow does not; the durable save is listed beside it.
+all of them. A ratio is our time to theirs in the same round; below 1 we are faster. TensorFlow does
+not sync to disk, so it is compared with `durable=False`; the durable save is listed beside it.
 """
 
 from __future__ import annotations
