@@ -54,8 +54,8 @@ class Freezer:
 
     source: Any
     _outputs: tuple[str, ...] = attrs.field(default=())
-    _only: tuple[str, ...] | None = attrs.field(default=None)
-    _keep: tuple[str, ...] = attrs.field(default=())
+    _only: tuple[object, ...] | None = attrs.field(default=None)
+    _keep: tuple[object, ...] = attrs.field(default=())
 
     def outputs(self, *names: object) -> Freezer:
         """Say which tensors the frozen graph computes.
@@ -86,7 +86,7 @@ class Freezer:
             >>> Freezer("runs/mnist").only_variables() == Freezer("runs/mnist")
             False
         """
-        return attrs.evolve(self, only=_names(names))
+        return attrs.evolve(self, only=names)
 
     def keep_variables(self, *names: object) -> Freezer:
         """Let these variables stay variables; whoever loads the graph has to initialize them.
@@ -101,7 +101,7 @@ class Freezer:
             >>> Freezer("runs/mnist").keep_variables() == Freezer("runs/mnist")
             True
         """
-        return attrs.evolve(self, keep=_names(names))
+        return attrs.evolve(self, keep=names)
 
     def freeze(self) -> FrozenModel:
         """Freeze in memory.
@@ -182,14 +182,24 @@ class Freezer:
     def _kept(self, lowered: Lowered, pruned: Graph) -> frozenset[str]:
         """Name the nodes of the variables that stay."""
         every = [n.name for n in lowered.graph.proto.node if n.op in constants.VARIABLES]
-        kept = {name for pattern in self._keep for name in _matching(pattern, every)}
+        kept = {name for one in self._keep for name in _matching(one, every, lowered.objects)}
         if self._only is not None:
-            only = {name for pattern in self._only for name in _matching(pattern, every)}
+            only = {name for one in self._only for name in _matching(one, every, lowered.objects)}
             kept |= {name for name in every if name not in only}
         return frozenset(kept & set(pruned.nodes))
 
 
-def _matching(pattern: str, names: list[str]) -> list[str]:
+def _matching(wanted: Any, names: list[str], objects: Mapping[str, object]) -> list[str]:
+    """Name the variables that a user means by a name, a glob or a variable."""
+    # A Keras variable holds one of TensorFlow's as its `value`.
+    same = [
+        n
+        for n, known in objects.items()
+        if any(known is one for one in (wanted, getattr(wanted, "value", None)))
+    ]
+    if same:
+        return same
+    pattern = str(getattr(wanted, "path", None) or getattr(wanted, "name", wanted))
     plain = pattern.removesuffix(":0")
     found = [plain] if plain in names else fnmatch.filter(names, plain)
     # A partitioned variable goes by the name that its parts begin with.

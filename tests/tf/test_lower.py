@@ -54,6 +54,23 @@ class TestFunctions:
         assert ops["v"].attr["shared_name"].s == b"v"
         assert ops["w"].op == "Const"
 
+    def test_variables_of_one_name_are_told_apart(self):
+        import keras
+
+        a, b = tf.Variable(2.0, name="v"), tf.Variable(3.0, name="v")
+        product = tf.function(lambda: a - b, input_signature=[])
+        for chosen, names in ((a, {"v": "VarHandleOp", "v_1": "Const"}),
+                              (b, {"v": "Const", "v_1": "VarHandleOp"})):  # fmt: skip
+            proto = Freezer(product).keep_variables(chosen).freeze().graph.proto
+            assert {n.name: n.op for n in proto.node if n.name in names} == names
+        layer = keras.layers.Dense(2, name="d")
+        layer.build((None, 3))
+        call = tf.function(layer, input_signature=[tf.TensorSpec((None, 3))])
+        for chosen in (layer.bias, layer.bias.path):
+            proto = Freezer(call).keep_variables(chosen).freeze().graph.proto
+            kept = [node.name for node in proto.node if node.op == "VarHandleOp"]
+            assert kept == ["d/bias"]
+
     def test_variables_that_are_gone(self):
         class Net(tf.Module):
             def __init__(self):

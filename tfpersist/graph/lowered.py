@@ -21,6 +21,7 @@ class Lowered:
         inputs: names of the tensors that are fed; empty where the source does not tell.
         outputs: names of the tensors that are asked for; empty where the source does not tell.
         problems: why a variable has no value, by name of its node.
+        objects: the variable itself, by name of its node, where names do not tell them apart.
         live: whether the values may change after this, because the source goes on training.
     """
 
@@ -29,4 +30,5 @@ class Lowered:
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     problems: Mapping[str, str] = attrs.field(factory=dict)
+    objects: Mapping[str, object] = attrs.field(factory=dict)
     live: bool = False

@@ -152,6 +152,7 @@ def lower_function(function: Any, output_names: Sequence[str] = ()) -> Lowered:
     taken = set(nodes)
     payloads, variables = dict(graph.payloads), dict[str, Payload]()
     renamed: dict[str, str] = {}
+    objects: dict[str, object] = {}
     for outside, inside in zip(captured, placeholders, strict=True):
         node = nodes[inside.op.name]
         variable = held.get(id(outside))
@@ -160,6 +161,7 @@ def lower_function(function: Any, output_names: Sequence[str] = ()) -> Lowered:
             taken.add(name)
             renamed[node.name] = name
             variables[name] = _read(variable, name)
+            objects[name] = variable
             _make_handle(node, name, variables[name].spec)
         elif hasattr(outside, "numpy") and dtypes.BY_NAME[outside.dtype.name].numpy is not None:
             _make_constant(node, outside, payloads)
@@ -175,6 +177,7 @@ def lower_function(function: Any, output_names: Sequence[str] = ()) -> Lowered:
         variables,
         tuple(tensor.name for tensor in arguments),
         tuple(_renamed(name, renamed) for name in outputs),
+        objects=objects,
         live=True,
     )
 
