@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tfpersist.errors import StorageError
+from tfpersist.storage.base import unlinkable
 
 NAMES = [
     "a b",
@@ -130,6 +131,84 @@ class StorageContract:
         assert contents(storage) == {"a": b"one", "c": b"3", "d": b"four"}
         put(storage, discards=["c"])
         assert contents(storage) == {"a": b"one", "d": b"four"}
+
+    def test_discards_of_a_file_that_is_held(self, storage):
+        put(storage, a=b"1", b=b"2")
+        hold = storage.hold("a", alone=True)
+        with storage.publish() as publication:
+            publication.create("c").write(b"3")
+            publication.discard("b", held=hold)
+        assert contents(storage) == {"a": b"1", "c": b"3"}
+        hold.release()
+        hold.release()
+
+    def test_what_a_successor_owns_is_not_discarded(self, storage):
+        put(storage, a=b"1", b=b"2")
+        hold = storage.hold("a", alone=True)
+        if not hold.effective:
+            pytest.skip("no locks here, as the module says")
+        put(self.reopen(storage), a=b"one", b=b"two")
+        assert not hold.current()
+        with storage.publish() as publication:
+            publication.create("c").write(b"3")
+            publication.discard("a", held=hold)
+            publication.discard("b", held=hold)
+        hold.release()
+        assert contents(storage) == {"a": b"one", "b": b"two", "c": b"3"}
+
+    def test_many_hold_a_file_or_one_alone(self, storage):
+        put(storage, a=b"1")
+        one, two = storage.hold("a"), self.reopen(storage).hold("a")
+        assert one.current()
+        if one.effective:
+            assert storage.hold("a", alone=True) is None
+            one.release()
+            assert storage.hold("a", alone=True) is None
+            two.release()
+            alone = storage.hold("a", alone=True)
+            assert storage.hold("a") is None
+            assert storage.hold("a", alone=True) is None
+            alone.release()
+        storage.hold("a").release()
+        storage.remove(["a"])
+        assert not one.effective or not one.current()
+        with pytest.raises(StorageError, match="cannot hold 'a'"):
+            storage.hold("a")
+
+    def test_a_file_under_one_more_name(self, storage):
+        put(storage, a=b"1234")
+        hold = storage.hold("a")
+        if not storage.links:
+            with pytest.raises(StorageError) as caught, storage.publish() as publication:  # noqa: PT012
+                publication.create("c").write(b"3")
+                publication.link(hold, "b")
+            assert unlinkable(caught.value)
+            assert contents(storage) == {"a": b"1234"}
+            return
+        with storage.publish() as publication:
+            publication.link(hold, "b")
+            publication.create("c").write(b"3")
+            storage.recover()
+            assert contents(storage) == {"a": b"1234"}
+        assert contents(storage) == {"a": b"1234", "b": b"1234", "c": b"3"}
+        storage.remove(["a"])
+        put(storage, c=b"4")
+        assert contents(self.reopen(storage)) == {"b": b"1234", "c": b"4"}
+        with pytest.raises(StorageError), storage.publish() as publication:  # noqa: PT012
+            publication.create("c").write(b"5")
+            publication.link(hold, "d")
+        hold.release()
+        assert contents(storage)["c"] == b"4"
+
+    def test_a_file_linked_to_itself(self, storage):
+        put(storage, a=b"1234", b=b"5")
+        hold = storage.hold("a")
+        if storage.links:
+            with storage.publish() as publication:
+                publication.link(hold, "a")
+                publication.create("b").write(b"6")
+            assert contents(storage) == {"a": b"1234", "b": b"6"}
+        hold.release()
 
     def test_a_view_outlives_replacing_and_removing(self, storage):
         data = np.random.default_rng(0).bytes(3 << 20)

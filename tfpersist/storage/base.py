@@ -23,6 +23,8 @@ _ADVICE = {
     errno.EMFILE: "Close some files, or raise the limit of open files (ulimit -n)",
 }
 
+_NO_LINKS = {errno.EPERM, errno.EMLINK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EACCES, errno.EXDEV}
+
 
 class Sink(Protocol):
     """A new file that is written from its first byte to its last."""
@@ -34,14 +36,40 @@ class Sink(Protocol):
         """Append all of `data`."""
 
 
+class Hold(Protocol):
+    """One file that is held, however its name is used meanwhile; it ends with its process."""
+
+    @property
+    def effective(self) -> bool:
+        """Whether others learn of it: not where there are no locks."""
+
+    def current(self) -> bool:
+        """Whether its name still means this very file."""
+
+    def release(self) -> None:
+        """Let it go; doing so twice does no harm."""
+
+
 class Publication(Protocol):
     """Files that will appear together, or not at all."""
 
     def create(self, name: str) -> Sink:
         """Begin a file; the last one begun is the commit marker and appears last."""
 
-    def discard(self, name: str) -> None:
-        """Let a file go that the new ones make out of date, in the same step; it may be absent."""
+    def link(self, hold: Hold, name: str) -> None:
+        """Let a file appear under one more name, which takes no space; hold it until the end.
+
+        Raises:
+            StorageError: it is gone, or this kind of directory cannot do it (`unlinkable`).
+        """
+
+    def discard(self, name: str, *, held: Hold | None = None) -> None:
+        """Let a file go in the same step; it may be absent.
+
+        Args:
+            name: the file; those that go do so in the order of the calls.
+            held: a file that is held: if another has taken its name by then, `name` stays.
+        """
 
 
 class Storage(Protocol):
@@ -54,6 +82,10 @@ class Storage(Protocol):
     @property
     def maps(self) -> bool:
         """Whether `read` costs no copy, however large the file is."""
+
+    @property
+    def links(self) -> bool:
+        """Whether this kind of directory can give one file several names."""
 
     def exists(self) -> bool:
         """Whether there is a directory here already."""
@@ -83,8 +115,20 @@ class Storage(Protocol):
     def remove(self, names: Iterable[str]) -> None:
         """Remove files in this order; those that are absent already are passed over."""
 
+    def hold(self, name: str, *, alone: bool = False) -> Hold | None:
+        """Hold a file: any number may, or one alone; None where others are in the way.
+
+        Raises:
+            StorageError: there is no such file.
+        """
+
     def recover(self) -> None:
         """Finish or clear away what processes that died left here."""
+
+
+def unlinkable(error: StorageError) -> bool:
+    """Whether a file could not be linked because such files, or so many links, are not possible."""
+    return error.errno in _NO_LINKS
 
 
 def refusal(error: OSError, location: str, doing: str) -> StorageError:

@@ -44,18 +44,18 @@ class Journal:
 
     Args:
         moves: name of the staged file, by the name it is to have; the commit marker last.
-        discards: the files that go.
+        discards: the files that go, in this order.
     """
 
     moves: Mapping[str, str]
-    discards: frozenset[str] = frozenset()
+    discards: tuple[str, ...] = ()
 
     def encode(self) -> bytes:
         """Give the bytes of the journal file."""
         facts = {
             "version": _VERSION,
             "moves": list(self.moves.items()),
-            "discards": sorted(self.discards),
+            "discards": list(self.discards),
         }
         return json.dumps(facts).encode()
 
@@ -64,7 +64,7 @@ def decode(data: bytes | memoryview) -> Journal | None:
     """Read a journal file; None where it is none, or not a whole one.
 
     Example:
-        >>> journal = Journal({"a": staged_name("0" * 16, 0)}, frozenset({"b"}))
+        >>> journal = Journal({"a": staged_name("0" * 16, 0)}, ("b",))
         >>> decode(journal.encode()) == journal, decode(journal.encode()[:-1])
         (True, None)
     """
@@ -73,7 +73,7 @@ def decode(data: bytes | memoryview) -> Journal | None:
         if facts["version"] != _VERSION:
             return None
         moves = {str(name): str(staged) for name, staged in facts["moves"]}
-        discards = frozenset(str(name) for name in facts["discards"])
+        discards = tuple(str(name) for name in facts["discards"])
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
     if not all(map(is_staged, moves.values())) or any("/" in name for name in {*moves, *discards}):

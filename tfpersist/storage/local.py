@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 
 import attrs
 
-from tfpersist.storage.staged import StagedStorage
+from tfpersist.storage.staged import Held, StagedStorage
 
 # Written in pieces, so that an interrupt is served between two of them.
 _CHUNK = 1 << 20
@@ -44,6 +44,7 @@ class LocalDirectory:
 
     location: str
     maps: bool = attrs.field(default=True, init=False)
+    links: bool = attrs.field(default=True, init=False)
     renames_atomically: bool = attrs.field(default=True, init=False)
 
     def path(self, name: str) -> str:
@@ -97,6 +98,48 @@ class LocalDirectory:
             if os.fstat(descriptor).st_nlink:
                 return LocalFile(descriptor)
             os.close(descriptor)
+
+    def hold(self, name: str, *, alone: bool) -> HeldFile | None:
+        while True:
+            descriptor = self._open_to_hold(name, alone)
+            try:
+                kind = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
+                fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+                held = HeldFile(descriptor, name, _identity(os.fstat(descriptor)))
+            except BlockingIOError:
+                os.close(descriptor)
+                return None
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    os.close(descriptor)
+                    raise
+                identity = _identity(os.fstat(descriptor))
+                return HeldFile(descriptor, name, identity, effective=False)
+            # It may have been replaced or removed between the opening and the locking.
+            with suppress(FileNotFoundError):
+                if self.identity(name) == held.identity:
+                    return held
+            held.release()
+
+    def _open_to_hold(self, name: str, alone: bool) -> int:
+        flags = os.O_CLOEXEC | os.O_NONBLOCK
+        if alone:
+            # Over a network a lock for one alone needs a file that is open for writing.
+            with suppress(PermissionError):
+                return os.open(self.path(name), flags | os.O_RDWR)
+        return os.open(self.path(name), flags | os.O_RDONLY)
+
+    def identity(self, name: str) -> tuple[int, int]:
+        return _identity(os.stat(self.path(name)))
+
+    def link(self, held: Held, name: str) -> LinkedFile:
+        if not isinstance(held, HeldFile):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        os.link(self.path(held.name), self.path(name))
+        if self.identity(name) != held.identity:
+            self.unlink(name)
+            raise FileNotFoundError(errno.ENOENT, f"{held.name!r} was replaced while it was linked")
+        return LinkedFile(held)
 
     def sweep(self, name: str) -> None:
         descriptor = os.open(self.path(name), os.O_RDWR | os.O_CLOEXEC)
@@ -171,6 +214,60 @@ class LocalFile:
 
     def close(self) -> None:
         os.close(self.descriptor)
+
+
+@attrs.define(eq=False)
+class HeldFile:
+    """A file that is locked, by as many as only read it or by one alone.
+
+    Args:
+        descriptor: the open file; -1 when it was let go.
+        name: its name when it was opened.
+        identity: device and inode.
+        effective: whether it could be locked.
+    """
+
+    descriptor: int
+    name: str
+    identity: tuple[int, int]
+    effective: bool = True
+
+    def release(self) -> None:
+        if self.descriptor >= 0:
+            # A process forked meanwhile shares the lock, so closing alone would not free it.
+            with suppress(OSError):
+                fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
+@attrs.frozen(eq=False)
+class LinkedFile:
+    """A staged name of a file that is there already; the lock of its holder keeps it from a sweep.
+
+    Args:
+        held: the file.
+    """
+
+    held: HeldFile
+
+    def reserve(self, size: int) -> None:
+        """Do nothing: it has its size."""
+
+    def write(self, data: memoryview) -> None:
+        """Refuse: it is another checkpoint's, too."""
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    def finish(self, *, durable: bool) -> None:
+        if durable:
+            os.fsync(self.held.descriptor)
+
+    def close(self) -> None:
+        """Do nothing: its holder lets it go."""
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _map(descriptor: int, size: int) -> mmap.mmap:

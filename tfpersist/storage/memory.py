@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -16,10 +17,13 @@ from tfpersist.storage import base
 SCHEME = "memory://"
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class _File:
+    """A file, and how many hold it; -1 where one does so alone."""
+
     data: bytearray
     modified: float
+    holders: int = 0
 
 
 # Files by directory, then by name; they live until they are removed or the process ends.
@@ -43,6 +47,7 @@ class MemoryStorage:
 
     name: str
     maps: bool = attrs.field(default=True, init=False, eq=False, repr=False)
+    links: bool = attrs.field(default=True, init=False, eq=False, repr=False)
 
     @property
     def location(self) -> str:
@@ -72,8 +77,10 @@ class MemoryStorage:
         now = time.time()
         with _LOCK:
             files = _DIRECTORIES.setdefault(self.name, {})
-            for name in publication.discards - publication.files.keys():
-                files.pop(name, None)
+            for name, held in publication.discards.items():
+                stale = isinstance(held, _Hold) and files.get(held.name) is not held.file
+                if name not in publication.files and not stale:
+                    files.pop(name, None)
             files.update({name: _File(sink.data, now) for name, sink in publication.files.items()})
 
     def remove(self, names: Iterable[str]) -> None:
@@ -84,6 +91,14 @@ class MemoryStorage:
             if not files:
                 _DIRECTORIES.pop(self.name, None)
 
+    def hold(self, name: str, *, alone: bool = False) -> base.Hold | None:
+        file = self._file(name, "hold")
+        with _LOCK:
+            if file.holders < 0 or (alone and file.holders):
+                return None
+            file.holders = -1 if alone else file.holders + 1
+        return _Hold(self, name, file)
+
     def recover(self) -> None:
         """Do nothing: what was being written by a process that died, died with it."""
 
@@ -93,6 +108,24 @@ class MemoryStorage:
             if file is None:
                 raise FileNotFoundError(errno.ENOENT, "no such file in memory")
             return file
+
+
+@attrs.define(eq=False)
+class _Hold:
+    storage: MemoryStorage
+    name: str
+    file: _File
+    held: bool = True
+    effective: bool = attrs.field(default=True, init=False)
+
+    def current(self) -> bool:
+        return _DIRECTORIES.get(self.storage.name, {}).get(self.name) is self.file
+
+    def release(self) -> None:
+        with _LOCK:
+            if self.held:
+                self.held = False
+                self.file.holders = max(self.file.holders, 1) - 1
 
 
 @attrs.frozen(eq=False)
@@ -110,7 +143,7 @@ class _Sink:
 class _Publication:
     location: str
     files: dict[str, _Sink] = attrs.field(factory=dict)
-    discards: set[str] = attrs.field(factory=set)
+    discards: dict[str, base.Hold | None] = attrs.field(factory=dict)
 
     def create(self, name: str) -> base.Sink:
         if base.plain(name, self.location) in self.files:
@@ -118,5 +151,14 @@ class _Publication:
         self.files[name] = sink = _Sink()
         return sink
 
-    def discard(self, name: str) -> None:
-        self.discards.add(base.plain(name, self.location))
+    def link(self, hold: base.Hold, name: str) -> None:
+        self.create(name)
+        with base.translated(self.location, f"link {name!r}"):
+            if not isinstance(hold, _Hold):
+                raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+            if not hold.current():
+                raise FileNotFoundError(errno.ENOENT, "no such file in memory")
+            self.files[name] = _Sink(hold.file.data)
+
+    def discard(self, name: str, *, held: base.Hold | None = None) -> None:
+        self.discards[base.plain(name, self.location)] = held

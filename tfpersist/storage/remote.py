@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 
 from tfpersist.errors import UnsupportedError
-from tfpersist.storage.staged import StagedStorage
+from tfpersist.storage.staged import Held, StagedStorage
 
 _ABANDONED_AFTER = 24 * 3600.0
 
@@ -73,6 +73,7 @@ class RemoteDirectory:
     system: Any
     root: str
     maps: bool = attrs.field(default=False, init=False)
+    links: bool = attrs.field(default=False, init=False)
     renames_atomically: bool = attrs.field(default=False, init=False)
 
     def path(self, name: str) -> str:
@@ -117,6 +118,19 @@ class RemoteDirectory:
         with _refusals():
             return RemoteFile(self.system.open(self.path(name), "wb"))
 
+    def hold(self, name: str, *, alone: bool) -> UnlockedFile:
+        """Lock nothing, as with `lock`; it only says whether the file is there."""
+        self.size(name)
+        return UnlockedFile(name)
+
+    def identity(self, name: str) -> str:
+        """Only the name: not all of these systems tell a file from its successor."""
+        self.size(name)
+        return name
+
+    def link(self, held: Held, name: str) -> RemoteFile:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
     def sweep(self, name: str) -> None:
         if time.time() - self.modified(name) > _ABANDONED_AFTER:
             self.unlink(name)
@@ -149,6 +163,17 @@ class RemoteDirectory:
     def lock(self) -> nullcontext[None]:
         """Lock nothing: these systems have no locks that die with their holder."""
         return nullcontext()
+
+
+@attrs.frozen(eq=False)
+class UnlockedFile:
+    """A file that nobody else knows to be held."""
+
+    identity: str
+    effective: bool = attrs.field(default=False, init=False)
+
+    def release(self) -> None:
+        """Do nothing: nothing is locked."""
 
 
 @attrs.frozen(eq=False)

@@ -45,6 +45,16 @@ class StagedFile(Protocol):
     def close(self) -> None: ...
 
 
+class Held(Protocol):
+    """A file that is held; raises OSError as it comes."""
+
+    @property
+    def identity(self) -> object: ...
+    @property
+    def effective(self) -> bool: ...
+    def release(self) -> None: ...
+
+
 class Directory(Protocol):
     """The steps that a kind of directory must be able to take; each raises OSError as it comes."""
 
@@ -52,6 +62,8 @@ class Directory(Protocol):
     def location(self) -> str: ...
     @property
     def maps(self) -> bool: ...
+    @property
+    def links(self) -> bool: ...
     @property
     def renames_atomically(self) -> bool: ...
     def exists(self) -> bool: ...
@@ -61,6 +73,9 @@ class Directory(Protocol):
     def size(self, name: str) -> int: ...
     def modified(self, name: str) -> float: ...
     def stage(self, name: str) -> StagedFile: ...
+    def hold(self, name: str, *, alone: bool) -> Held | None: ...
+    def identity(self, name: str) -> object: ...
+    def link(self, held: Held, name: str) -> StagedFile: ...
     def sweep(self, name: str) -> None: ...
     def check(self, name: str) -> None: ...
     def rename(self, old: str, new: str) -> None: ...
@@ -87,6 +102,10 @@ class StagedStorage:
     def maps(self) -> bool:
         return self.directory.maps
 
+    @property
+    def links(self) -> bool:
+        return self.directory.links
+
     def exists(self) -> bool:
         with base.translated(self.location, "look for this directory"):
             return self.directory.exists()
@@ -97,7 +116,7 @@ class StagedStorage:
             present = self.directory.names()
         moved = {name for name, staged in plan.moves.items() if staged in present}
         shown = {name for name in present if not journal.is_staged(name)} - {journal.NAME}
-        return frozenset((shown - plan.discards) | moved)
+        return frozenset(shown.difference(plan.discards) | moved)
 
     def read(self, name: str) -> memoryview:
         return self._resolved(name, "read", self.directory.read)
@@ -107,6 +126,14 @@ class StagedStorage:
 
     def modified(self, name: str) -> float:
         return self._resolved(name, "find the age of", self.directory.modified)
+
+    def hold(self, name: str, *, alone: bool = False) -> base.Hold | None:
+        held = self._resolved(name, "hold", lambda at: self.directory.hold(at, alone=alone))
+        return None if held is None else _Hold(self, name, held)
+
+    def identity(self, name: str) -> object:
+        """What tells a file from every other that has had its name."""
+        return self._resolved(name, "tell", self.directory.identity)
 
     @contextmanager
     def publish(self, *, durable: bool = True) -> Iterator[base.Publication]:
@@ -155,6 +182,26 @@ class StagedStorage:
             return step(name)
 
 
+@attrs.frozen(eq=False)
+class _Hold:
+    storage: StagedStorage
+    name: str
+    held: Held
+
+    @property
+    def effective(self) -> bool:
+        return self.held.effective
+
+    def current(self) -> bool:
+        try:
+            return self.storage.identity(self.name) == self.held.identity
+        except StorageError:
+            return False
+
+    def release(self) -> None:
+        self.held.release()
+
+
 @attrs.frozen
 class _Sink:
     """One staged file, its failures translated."""
@@ -180,21 +227,27 @@ class _Publication:
     token: str = attrs.field(factory=lambda: secrets.token_hex(8))
     files: list[StagedFile] = attrs.field(factory=list)
     moves: dict[str, str] = attrs.field(factory=dict)
-    discards: set[str] = attrs.field(factory=set)
+    discards: dict[str, base.Hold | None] = attrs.field(factory=dict)
 
     def create(self, name: str) -> base.Sink:
+        self._begin(name, "create", self.directory.stage)
+        return _Sink(self.files[-1], f"{self.directory.location}: {name}")
+
+    def link(self, hold: base.Hold, name: str) -> None:
+        self._begin(name, "link", lambda staged: self.directory.link(_held(hold), staged))
+
+    def discard(self, name: str, *, held: base.Hold | None = None) -> None:
+        self.discards[base.plain(name, self.directory.location)] = held
+
+    def _begin(self, name: str, doing: str, stage: Callable[[str], StagedFile]) -> None:
         location = self.directory.location
         if base.plain(name, location) in self.moves:
             raise StorageError("this file was begun already", where=f"{location}: {name}")
-        with base.translated(location, f"create {name!r}"):
+        with base.translated(location, f"{doing} {name!r}"):
             self.directory.check(name)
             staged = journal.staged_name(self.token, len(self.moves))
-            self.files.append(self.directory.stage(staged))
+            self.files.append(stage(staged))
         self.moves[name] = staged
-        return _Sink(self.files[-1], f"{location}: {name}")
-
-    def discard(self, name: str) -> None:
-        self.discards.add(base.plain(name, self.directory.location))
 
     def commit(self) -> None:
         for file in self.files:
@@ -205,7 +258,11 @@ class _Publication:
             for name, staged in self.moves.items():
                 if staged not in present:
                     raise FileNotFoundError(errno.ENOENT, f"{name!r} was removed while staged")
-            gone = frozenset((self.discards - self.moves.keys()) & present)
+            gone = tuple(
+                name
+                for name, held in self.discards.items()
+                if name in present and name not in self.moves and (held is None or held.current())
+            )
             if len(self.moves) + len(gone) == 1 and self.directory.renames_atomically:
                 self._exchange(gone)
             elif self.moves or gone:
@@ -250,6 +307,12 @@ class _Publication:
             for staged in self.directory.names() & set(self.moves.values()) - promised:
                 with suppress(OSError):
                     self.directory.unlink(staged)
+
+
+def _held(hold: base.Hold) -> Held:
+    if not isinstance(hold, _Hold):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+    return hold.held
 
 
 def _standing(directory: Directory) -> journal.Journal:
