@@ -43,6 +43,7 @@ LAYERS = (
     {"selection", "report", "safety", "naming", "by_name", "keras_eras", "feeds", "object_graph"}
     | {"retention"},
     {"safety"},
+    {"graph_file"},
     {"storage"},
     {"graph"},
     {"formats"},

@@ -68,7 +68,7 @@ def test_a_model_is_loaded_from_any_spelling_of_its_path(path, monkeypatch, defi
     monkeypatch.chdir(path.parent)
     expected = BATCH @ WEIGHTS + 1
     copied = tfp.FrozenModel.load(path).write("memory://test-frozen/models/model.pb")
-    for spelling in (path, str(path), "model.pb", copied.file):
+    for spelling in (path, str(path), "model.pb", path.as_uri(), copied.file):
         loaded = tfp.FrozenModel.load(spelling)
         assert loaded.file == str(spelling)
         np.testing.assert_allclose(loaded.run("Net/add:0", {"Net/feed:0": BATCH}), expected)

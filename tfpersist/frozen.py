@@ -6,21 +6,20 @@ import html
 import os
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 import attrs
 
-from tfpersist import safety
-from tfpersist.errors import CorruptionError, RunError, StorageError, UnsupportedError, did_you_mean
-from tfpersist.formats import graphdef, recognize
+from tfpersist import graph_file, safety
+from tfpersist.errors import RunError, UnsupportedError
+from tfpersist.formats import graphdef
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.graph import summary
 from tfpersist.graph.names import TensorRef
 from tfpersist.graph.summary import Summary
 from tfpersist.safety import Policy
-from tfpersist.storage import is_url, open_storage
+from tfpersist.storage import open_storage
 
 
 @attrs.define(eq=False)
@@ -110,18 +109,7 @@ class FrozenModel:
             <FrozenModel memory://frozen/load.pb: 1 node, nothing -> nothing>
         """
         text = os.fsdecode(os.fspath(path))
-        location, name = _place(text)
-        storage = open_storage(location)
-        try:
-            data = storage.read(name)
-        except StorageError as error:
-            other = _something_else(text, name, storage.names())
-            if other is not None:
-                raise other from error
-            if storage.names():
-                error.advice = did_you_mean(name, storage.names())
-            raise
-        return cls(_graph(data, text, name), text, policy or Policy.default())
+        return cls(graph_file.load(text), text, policy or Policy.default())
 
     @property
     def inputs(self) -> tuple[TensorRef, ...]:
@@ -217,7 +205,7 @@ class FrozenModel:
             'memory://frozen/write.pb'
         """
         text = os.fsdecode(os.fspath(path))
-        location, name = _place(text)
+        location, name = graph_file.place(text)
         if name.endswith((".pbtxt", ".pb.txt")):
             raise UnsupportedError(
                 "frozen graphs are written in binary form", where=text, advice="Name it .pb."
@@ -301,68 +289,6 @@ class _Buffer:
 
 def _unpickled(data: bytes, file: str, policy: Policy | None) -> FrozenModel:
     return FrozenModel(graphdef.split(data, file), file, policy)
-
-
-def _place(path: str) -> tuple[str, str]:
-    """Take a path apart: directory and name."""
-    if is_url(path):
-        location, _, name = path.rpartition("/")
-        if location.endswith(":/"):
-            raise StorageError(
-                "this URL names a place, not a file in it",
-                where=path,
-                expected="such as memory://models/digits.pb",
-            )
-    else:
-        location, name = os.path.split(path)
-    return location or os.curdir, name
-
-
-def _graph(data: memoryview, file: str, name: str) -> Graph:
-    if not data:
-        raise CorruptionError("the file is empty", file=file)
-    seen = recognize.by_magic(data, name)
-    if seen is None:
-        damage: CorruptionError | None = None
-        try:
-            if recognize.is_text_graph(data):
-                return graphdef.parse_text(data, file)
-            graph = graphdef.split(data, file)
-        except CorruptionError as error:
-            damage = error
-        else:
-            if recognize.is_sound_graph(graph.proto):
-                return graph
-        seen = None if recognize.is_text_graph(data) else recognize.by_content(data)
-        if seen is None:
-            raise damage or CorruptionError("these bytes are no GraphDef", file=file)
-    raise UnsupportedError(
-        "this is no frozen graph",
-        where=file,
-        expected="a GraphDef",
-        found=seen.kind,
-        advice=seen.advice,
-    )
-
-
-def _something_else(path: str, name: str, beside: frozenset[str]) -> UnsupportedError | None:
-    """Say what lies at a path where no file can be read; None where nothing does."""
-    inside: frozenset[str] = frozenset()
-    with suppress(StorageError):
-        inside = open_storage(path).names()
-    if "saved_model.pb" in inside or "saved_model.pbtxt" in inside:
-        kind, advice = "a SavedModel", f"Freeze it first with tfpersist.Freezer({path!r})."
-    elif f"{name}.index" in beside:
-        kind = "the prefix of a checkpoint"
-        advice = f"Freeze it first with tfpersist.Freezer({path!r}), or read it with Checkpoint."
-    elif inside:
-        graphs = sorted(other for other in inside if other.endswith((".pb", ".pbtxt")))
-        kind, advice = "a directory", f"It holds {', '.join(graphs[:8]) or 'no graph'}."
-    else:
-        return None
-    return UnsupportedError(
-        "this is no frozen graph", where=path, expected="a file", found=kind, advice=advice
-    )
 
 
 def _short(refs: tuple[TensorRef, ...]) -> str:

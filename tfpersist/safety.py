@@ -28,15 +28,14 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import Any
 
 import attrs
 
+from tfpersist import graph_file
 from tfpersist.errors import (
     CorruptionError,
     NameNotFoundError,
-    StorageError,
     TargetError,
     UnsafeModelError,
     did_you_mean,
@@ -45,7 +44,6 @@ from tfpersist.formats import graphdef, recognize, schema
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
 from tfpersist.graph.capabilities import CAPABILITIES, Capability, classify, inspect
-from tfpersist.storage import is_url, open_storage
 
 __all__ = ["CAPABILITIES", "Capability", "Finding", "Policy", "Report", "classify", "scan"]
 
@@ -263,7 +261,7 @@ def scan(source: str | os.PathLike[str] | Graph | Message, file: str = "") -> Re
 
 def _graphs(source: Any, file: str) -> list[Message]:
     if isinstance(source, (str, os.PathLike)):
-        data, name = _read(file)
+        data, name = graph_file.read(file, inside=_SAVED_MODELS)
         return _parsed(data, file, name)
     if isinstance(source, Graph):
         return [source.proto]
@@ -280,20 +278,6 @@ _INSIDE: dict[str, Callable[[Message], list[Message]]] = {
     "MetaGraphDef": lambda meta: [meta.graph_def],
     "SavedModel": lambda saved: [meta.graph_def for meta in saved.meta_graphs],
 }
-
-
-def _read(path: str) -> tuple[memoryview, str]:
-    """Read a file, or the SavedModel of a directory; give its name, too."""
-    above, name = path.rpartition("/")[::2] if is_url(path) else os.path.split(path)
-    try:
-        return open_storage(above or os.curdir).read(name), name
-    except StorageError:
-        with suppress(StorageError):
-            inside = open_storage(path)
-            for saved in _SAVED_MODELS:
-                if saved in inside.names():
-                    return inside.read(saved), saved
-        raise
 
 
 def _parsed(data: memoryview, file: str, name: str) -> list[Message]:

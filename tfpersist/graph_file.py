@@ -1,0 +1,139 @@
+"""A graph file by its path or URL: where it lies, and what it holds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+
+from tfpersist.errors import CorruptionError, StorageError, UnsupportedError, did_you_mean
+from tfpersist.formats import graphdef, recognize
+from tfpersist.formats.graphdef import Graph
+from tfpersist.storage import is_url, open_storage
+
+
+def place(path: str) -> tuple[str, str]:
+    """Take the path of a file apart: directory and name.
+
+    Args:
+        path: a path or a URL.
+
+    Raises:
+        StorageError: the URL names no file.
+
+    Example:
+        >>> place("models/digits.pb"), place("digits.pb"), place("file:///digits.pb")
+        (('models', 'digits.pb'), ('.', 'digits.pb'), ('file:///', 'digits.pb'))
+    """
+    if not is_url(path):
+        location, name = os.path.split(path)
+        return location or os.curdir, name
+    location, _, name = path.rpartition("/")
+    if location.endswith(":/"):
+        raise StorageError(
+            "this URL names a place, not a file in it",
+            where=path,
+            expected="such as memory://models/digits.pb",
+        )
+    return location + "/" * location.endswith("://"), name
+
+
+def read(path: str, *, inside: Iterable[str] = ()) -> tuple[memoryview, str]:
+    """Read a file.
+
+    Args:
+        path: a path or a URL.
+        inside: if it is a directory, the names of the files in it that will do as well.
+
+    Returns:
+        Its bytes, mapped where there is a disk, and its name.
+
+    Raises:
+        StorageError: there is no such file, or it cannot be read.
+    """
+    location, name = place(path)
+    storage = open_storage(location)
+    try:
+        return storage.read(name), name
+    except StorageError as error:
+        with suppress(StorageError):
+            folder = open_storage(path)
+            for other in inside:
+                if other in folder.names():
+                    return folder.read(other), other
+        if storage.names():
+            error.advice = did_you_mean(name, storage.names())
+        raise
+
+
+def load(path: str) -> Graph:
+    """Read a GraphDef, in binary or in text form.
+
+    Args:
+        path: a path or a URL.
+
+    Returns:
+        The graph; its payloads look at the mapped file.
+
+    Raises:
+        StorageError: there is no such file, or it cannot be read.
+        CorruptionError: it is damaged.
+        UnsupportedError: it is something else than a graph; what, and what reads that.
+    """
+    try:
+        data, name = read(path)
+    except StorageError as error:
+        other = _something_else(path)
+        if other is not None:
+            raise other from error
+        raise
+    return _parsed(data, path, name)
+
+
+def _parsed(data: memoryview, file: str, name: str) -> Graph:
+    if not data:
+        raise CorruptionError("the file is empty", file=file)
+    seen = recognize.by_magic(data, name)
+    if seen is None:
+        damage: CorruptionError | None = None
+        try:
+            if recognize.is_text_graph(data):
+                return graphdef.parse_text(data, file)
+            graph = graphdef.split(data, file)
+        except CorruptionError as error:
+            damage = error
+        else:
+            if recognize.is_sound_graph(graph.proto):
+                return graph
+        seen = None if recognize.is_text_graph(data) else recognize.by_content(data)
+        if seen is None:
+            raise damage or CorruptionError("these bytes are no GraphDef", file=file)
+    raise UnsupportedError(
+        "this is no frozen graph",
+        where=file,
+        expected="a GraphDef",
+        found=seen.kind,
+        advice=seen.advice,
+    )
+
+
+def _something_else(path: str) -> UnsupportedError | None:
+    """Say what lies at a path where no file can be read; None where nothing does."""
+    location, name = place(path)
+    beside = open_storage(location).names()
+    inside: frozenset[str] = frozenset()
+    with suppress(StorageError):
+        inside = open_storage(path).names()
+    if "saved_model.pb" in inside or "saved_model.pbtxt" in inside:
+        kind, advice = "a SavedModel", f"Freeze it first with tfpersist.Freezer({path!r})."
+    elif f"{name}.index" in beside:
+        kind = "the prefix of a checkpoint"
+        advice = f"Freeze it first with tfpersist.Freezer({path!r}), or read it with Checkpoint."
+    elif inside:
+        graphs = sorted(other for other in inside if other.endswith((".pb", ".pbtxt")))
+        kind, advice = "a directory", f"It holds {', '.join(graphs[:8]) or 'no graph'}."
+    else:
+        return None
+    return UnsupportedError(
+        "this is no frozen graph", where=path, expected="a file", found=kind, advice=advice
+    )
