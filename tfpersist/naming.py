@@ -114,3 +114,24 @@ def _splits(key: str) -> Iterator[tuple[str, str]]:
     for at, letter in enumerate(key[:-1]):
         if letter == "/":
             yield key[: at + 1], key[at + 1 :]
+
+
+def completed(key: str, own: str, known: Collection[str]) -> str:
+    """Add the end of an object's key, which users need not spell.
+
+    Args:
+        key: what the user calls a tensor.
+        own: the whole key of the variable that it is for.
+        known: the keys of the checkpoint.
+
+    Returns:
+        The key with the end that `own` has, where only that is known; else the key.
+
+    Example:
+        >>> end = "/.ATTRIBUTES/VARIABLE_VALUE"
+        >>> completed("net/w", f"v{end}", {f"net/w{end}"})
+        'net/w/.ATTRIBUTES/VARIABLE_VALUE'
+    """
+    end = own.find("/.ATTRIBUTES/")
+    longer = key + own[end:] if end >= 0 else key
+    return longer if key not in known and longer in known else key

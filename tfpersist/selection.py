@@ -12,7 +12,7 @@ import attrs
 
 from tfpersist.errors import SelectionError, did_you_mean, nearest
 from tfpersist.formats.tensors import Slice, TensorSpec
-from tfpersist.naming import advice_for
+from tfpersist.naming import advice_for, completed
 
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 # Finding look-alikes takes milliseconds for each name.
@@ -32,8 +32,8 @@ class Entry:
         handle: whatever else the target needs to find it again; also compared by identity, so it
             may be a second object that users hold for the same variable.
         slot: what optimizer slot this is, such as "Adam" or "momentum"; None for anything else.
-        default: whether it is taken where `only()` says nothing; a session's local variables are
-            taken only when they are named.
+        default: whether it is taken where `only()` says nothing; local variables are not.
+        aliases: whatever else the user may call it, such as other paths to the same variable.
     """
 
     key: str
@@ -44,6 +44,7 @@ class Entry:
     handle: object = attrs.field(eq=False, repr=False, default=None)
     slot: str | None = None
     default: bool = True
+    aliases: tuple[str, ...] = attrs.field(default=(), eq=False, repr=False)
 
     @property
     def wanted(self) -> TensorSpec:
@@ -202,7 +203,7 @@ class Selection:
             'a'
         """
         keyed = self._keyed(entries)
-        pairs = [(entries[at], key) for at, key in keyed.items()]
+        pairs = [(entries[at], completed(key, entries[at].key, specs)) for at, key in keyed.items()]
         shadows: Mapping[str, Sequence[str]] = {}
         if self.averages is not None and averages_of is not None:
             shadows = averages_of(self.averages, [entry.under(key) for entry, key in pairs])
@@ -293,7 +294,7 @@ class _Index:
         self.by_text: dict[str, list[int]] = {}
         self.by_identity: dict[int, list[int]] = {}
         for position, entry in enumerate(entries):
-            for text in dict.fromkeys((entry.name, entry.key)):
+            for text in dict.fromkeys((entry.name, entry.key, *entry.aliases)):
                 self.by_text.setdefault(text, []).append(position)
             for thing in {id(entry.ref), id(entry.handle)} - {id(None)}:
                 self.by_identity.setdefault(thing, []).append(position)
@@ -378,7 +379,7 @@ def _require_one_variable_per_key(entries: Sequence[Entry], chosen: Mapping[int,
     for position, key in chosen.items():
         entry = entries[position]
         owner = owners.setdefault(key, entry)
-        if owner is not entry and not (owner.part and entry.part and owner.key == entry.key):
+        if owner is not entry and owner.key != entry.key:
             raise SelectionError(
                 f"two variables want the key {key!r}: {owner.name!r} and {entry.name!r}",
                 advice="Give the other one a key of its own in rename(), or leave it out with"

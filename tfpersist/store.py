@@ -181,10 +181,11 @@ class ModelStore:
             )
         captured = adapted.capture(chosen)
         items = list(captured.items)
-        if captured.object_graph is not None:
+        if captured.object_graph is None:
+            items.sort(key=lambda item: item.key)
+        else:  # tf.train.Checkpoint writes in the order of the objects, and their graph last
             encoded = np.array(captured.object_graph, dtype=object)
             items.append(Item(OBJECT_GRAPH_KEY, payload_of(encoded)))
-        items.sort(key=lambda item: item.key)
         prefix = self.name if number is None else f"{self.name}-{number}"
         write_checkpoint(
             self._storage,

@@ -240,7 +240,7 @@ def test_some_weights_by_variable_name_and_path():
     store = tfp.ModelStore("memory://test/some")
     store.save(model)
     kernel = model.get_layer("first").kernel
-    for choice in ([0], ["net/first/kernel"], ["net/*/kernel"]):
+    for choice in ([0], ["net/first/kernel"], ["net/*/kernel"], ["*/_operations/1/_kernel"]):
         other = sequential("Adam")
         own = other.get_layer("first").kernel
         before = other.get_layer("first").bias.numpy()

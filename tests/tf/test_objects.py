@@ -304,6 +304,30 @@ def test_some_variables_only():
     assert [v.numpy().item() for v in (other.net.w, other.net.b, other.x)] == [1, 2, 0]
 
 
+def test_the_end_of_a_key_need_not_be_spelt():
+    store = tfp.ModelStore("memory://test/spelt")
+    store.save(module(net=module(w=tf.Variable([1.0]))))
+    for step in ("only", "rename"):
+        other = module(x=tf.Variable([0.0]))
+        getattr(store, step)({"net/w": "x"}).restore(other)
+        assert other.x.numpy() == 1.0
+
+
+def test_a_variable_goes_by_its_own_name_too():
+    store = tfp.ModelStore("memory://test/name")
+    net = module(a=module(w=tf.Variable([1.0], name="kernel")), b=tf.Variable([2.0]))
+    assert set(store.only(["kernel"]).save(net)) == {f"a/w{VALUE}", OBJECT_GRAPH_KEY}
+
+
+def test_one_saved_variable_goes_into_both_of_its_heirs():
+    store = tfp.ModelStore("memory://test/heirs")
+    shared = tf.Variable([1.0])
+    store.save(module(a=shared, b=shared))
+    other = module(a=tf.Variable([0.0]), b=tf.Variable([0.0]))
+    store.restore(other)
+    assert other.a.numpy() == other.b.numpy() == 1.0
+
+
 def test_a_renamed_variable_is_found_again_through_the_object_graph(tmp_path):
     net = module(net=module(w=tf.Variable([1.0]), b=tf.Variable([2.0])))
     store = tfp.ModelStore(tmp_path)

@@ -210,9 +210,25 @@ class ObjectTarget:
 
     def _each(self) -> Iterator[tuple[int, State, Entry]]:
         slots = object_graph.slots_of(self.live.graph)
+        paths = self._paths()
         for number, node in enumerate(self.live.nodes):
             for state in node.states:
-                yield number, state, _entry(node, state, slots.get(number))
+                aliases = (_plain(state.key), *paths.get(number, ()))
+                entry = _entry(node, state, slots.get(number))
+                yield number, state, attrs.evolve(entry, aliases=aliases)
+
+    def _paths(self) -> dict[int, list[str]]:
+        """Give one path to each object through each object that holds it."""
+        paths: dict[int, list[str]] = {}
+        for number, node in enumerate(self.live.nodes):
+            for name, child in self.live.graph.children[number].items():
+                if self.live.nodes[child].states:
+                    paths.setdefault(child, []).append(f"{node.path}/{name}".strip("/"))
+        for number, held in paths.items():
+            name = internals.name_of(self.live.nodes[number].trackable)
+            if name:
+                held.append(name)
+        return paths
 
     def _saved_keys(self) -> dict[tuple[int, str], str]:
         assert self.saved is not None
