@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _GRAPH_FILES = (".pb", ".pbtxt", ".pb.txt")
 _MOST_SHOWN = 12
+# The scopes that TensorFlow gives to what saves and trains a model.
+_TRAINING = ("save/", "gradients/")
 
 
 def _names(values: Iterable[object]) -> tuple[str, ...]:
@@ -170,7 +172,8 @@ class Freezer:
     def _refs(self, lowered: Lowered) -> list[TensorRef]:
         names = self._outputs or lowered.outputs
         if not names:
-            likely = [str(ref) for ref in summary.outputs(lowered.graph)]
+            every = summary.outputs(lowered.graph)
+            likely = [str(ref) for ref in every if not ref.operation.startswith(_TRAINING)]
             more = f" and {len(likely) - _MOST_SHOWN} more" if len(likely) > _MOST_SHOWN else ""
             raise FreezeError(
                 "it is not said what to compute",

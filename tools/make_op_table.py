@@ -1,7 +1,8 @@
 """Write tfpersist/graph/ops.binpb: what the ops of TensorFlow take and give, without its docs.
 
 Run it once under each supported TensorFlow, oldest first; each run adds the ops that the table does
-not have yet and takes newer definitions of those that it has:
+not have yet and takes newer definitions of those that it has. Attrs that an op has lost stay; a
+default that changed goes, because leaving the attr out would mean different things:
 
     python tools/make_op_table.py
 """
@@ -44,11 +45,23 @@ def compact(op: schema.Message) -> schema.Message:
     return short
 
 
+def merged_with(older: schema.Message | None, newer: schema.Message) -> schema.Message:
+    """Bring two releases' definitions of an op together."""
+    attrs = {attr.name: attr for attr in newer.attr}
+    for attr in older.attr if older is not None else ():
+        known = attrs.get(attr.name)
+        if known is None:
+            newer.attr.add().CopyFrom(attr)
+        elif known.default_value != attr.default_value:
+            known.ClearField("default_value")
+    return newer
+
+
 def main() -> int:
     known = schema.OpList.FromString(TABLE.read_bytes()) if TABLE.exists() else schema.OpList()
     table = {op.name: op for op in known.op}
     for op in schema.OpList.FromString(registered()).op:
-        table[op.name] = compact(op)
+        table[op.name] = merged_with(table.get(op.name), compact(op))
     merged = schema.OpList(op=[table[name] for name in sorted(table)])
     TABLE.write_bytes(merged.SerializeToString(deterministic=True))
     print(f"{len(table)} ops, {TABLE.stat().st_size} bytes")

@@ -20,15 +20,21 @@ def test_every_op_of_the_installed_tensorflow_is_known(registered):
     assert set(registered) <= set(ops.table())
 
 
+# These differ between the oldest and the newest TensorFlow supported; the newest counts.
+CHANGED = {"CustomAggregator", "TensorListGetItem", "XlaSparseDenseMatmulWithCsrInput"}
+
+
 def test_they_take_and_give_what_the_table_says(registered):
     facts = ("name", "type", "type_attr", "number_attr", "type_list_attr", "is_ref")
+    different = set()
     for name, op in registered.items():
         known = ops.table()[name]
-        assert known.is_stateful == op.is_stateful, name
         for args in ("input_arg", "output_arg"):
             mine = [[getattr(arg, fact) for fact in facts] for arg in getattr(known, args)]
             theirs = [[getattr(arg, fact) for fact in facts] for arg in getattr(op, args)]
-            assert mine == theirs, name
+            if mine != theirs or known.is_stateful != op.is_stateful:
+                different.add(name)
+    assert different <= CHANGED
 
 
 def test_their_defaults_are_those_of_the_table(registered):
