@@ -93,6 +93,7 @@ def lint(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the documentation, whose examples the tests execute, as HTML in site/."""
     session.install(*light(), *group("docs"))
+    session.install("--no-deps", "-e", ".")
     session.run("mkdocs", "build", "--strict", *session.posargs)
 
 
