@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from tfpersist import sources
 from tfpersist.errors import FreezeError, NameNotFoundError, did_you_mean
-from tfpersist.formats import schema
-from tfpersist.formats.graphdef import Graph, split
+from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.tensors import Payload, payload_of
-from tfpersist.graph import constants, portable, refusals, saver, summary
+from tfpersist.graph import constants, portable, refusals, summary
 from tfpersist.graph.lowered import Lowered
 from tfpersist.graph.names import TensorRef, find_tensor
 from tfpersist.graph.prune import prune
@@ -21,7 +21,6 @@ from tfpersist.graph.prune import prune
 if TYPE_CHECKING:
     from tfpersist.frozen import FrozenModel
 
-_GRAPH_FILES = (".pb", ".pbtxt", ".pb.txt")
 _MOST_SHOWN = 12
 # The scopes that TensorFlow gives to what saves and trains a model.
 _TRAINING = ("save/", "gradients/")
@@ -159,7 +158,7 @@ class Freezer:
         return FrozenModel.load(path)
 
     def _frozen(self) -> tuple[Graph, bool]:
-        lowered = _lower(self.source)
+        lowered = sources.lower(self.source)
         refs = self._refs(lowered)
         pruned = prune(lowered.graph, [ref.name for ref in refs])
         kept = self._kept(lowered, pruned)
@@ -216,41 +215,3 @@ def _matching(wanted: Any, names: list[str], objects: Mapping[str, object]) -> l
 
 def _snapshot(payload: Payload) -> Payload:
     return payload_of(payload.load(), payload.spec.dtype)
-
-
-def _lower(source: Any) -> Lowered:
-    """Find out what the source is; TensorFlow is imported for living models alone."""
-    from tfpersist.frozen import FrozenModel
-
-    if isinstance(source, (str, os.PathLike)):
-        path = os.fsdecode(os.fspath(source))
-        if path.endswith(_GRAPH_FILES) and not path.endswith("saved_model.pb"):
-            return Lowered(FrozenModel.load(path).graph, {})
-        from tfpersist.checkpoint import Checkpoint
-
-        return _lower_checkpoint(Checkpoint(path))
-    if isinstance(source, FrozenModel):
-        source = source.graph
-    if isinstance(source, Graph):
-        return Lowered(source, {})
-    if isinstance(source, Mapping) and hasattr(source, "meta"):
-        return _lower_checkpoint(source)
-    descriptor = getattr(source, "DESCRIPTOR", None)
-    if descriptor is not None and descriptor.full_name == schema.GraphDef.DESCRIPTOR.full_name:
-        return Lowered(split(memoryview(source.SerializeToString())), {})
-    from tfpersist.tf import lower
-
-    return lower.lower(source)
-
-
-def _lower_checkpoint(checkpoint: Any) -> Lowered:
-    meta = checkpoint.meta
-    if meta is None:
-        raise FreezeError(
-            "there is no graph beside this checkpoint",
-            where=checkpoint.prefix,
-            expected="a .meta file",
-            advice="Restore it into the model and freeze that, or save it again from a session.",
-        )
-    graph = split(memoryview(meta.graph_def.SerializeToString()), f"{checkpoint.prefix}.meta")
-    return saver.lower(graph, meta, checkpoint.specs, checkpoint.payload)
