@@ -17,7 +17,8 @@ from tfpersist.errors import NameNotFoundError, TFPersistError, did_you_mean
 from tfpersist.formats import schema
 from tfpersist.formats.tensors import Payload, TensorSpec
 from tfpersist.locate import locate
-from tfpersist.sidecar import Sidecar
+from tfpersist.pins import Pin, pin
+from tfpersist.sidecar import Increment, Sidecar
 from tfpersist.storage import Storage
 from tfpersist.verification import Verification, verify
 
@@ -95,6 +96,11 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
         return None if self._sidecar is None else self._sidecar.created
 
     @property
+    def increment(self) -> Increment | None:
+        """What an incremental save has written and shared; None for any other checkpoint."""
+        return None if self._sidecar is None else self._sidecar.increment
+
+    @property
     def metrics(self) -> Mapping[str, float]:
         """What was measured at its step, by name; empty where nothing was noted."""
         return MappingProxyType({}) if self._sidecar is None else self._sidecar.metrics
@@ -153,6 +159,29 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
             )
         contents = self._contents
         return Payload(spec, lambda: contents.read(key))
+
+    def pin(self) -> Pin:
+        """Keep it from being pruned, by any process, until it is let go or this process ends.
+
+        A checkpoint that tfpersist restores needs no pin, nor do arrays that were read from it:
+        pin one that something else is to read, such as TensorFlow or a copy.
+
+        Returns:
+            The pin, a context manager.
+
+        Raises:
+            CheckpointNotFoundError: it is gone already.
+            UnsupportedError: there are no locks here that end with their process.
+            StorageError: it is being removed, or not finished yet.
+
+        Example:
+            >>> import numpy as np, tfpersist as tfp
+            >>> store = tfp.ModelStore("memory://doc/pin")
+            >>> with store.save({"v1": np.float32([1, 2])}, step=7).pin() as pin:
+            ...     pin.prefix
+            'memory://doc/pin/model.ckpt-7'
+        """
+        return pin(self._located)
 
     def verify(self) -> Verification:
         """Read every byte again and compare it with its checksum.

@@ -1,4 +1,4 @@
-"""Write a checkpoint: data shard, meta graph, sidecar and index in one publication, then the state.
+"""Write a checkpoint: data, meta graph, sidecar and index in one publication, then the state.
 
 The index is the commit marker: it appears last, when everything that it speaks of is in place. What
 a replaced checkpoint had more (shards, a meta graph) goes in the same step. The `checkpoint` state
@@ -11,10 +11,13 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 
+import attrs
+
 from tfpersist import listing, sidecar
+from tfpersist.data_files import Shards, publish_changes
 from tfpersist.errors import SaveError, StorageError
-from tfpersist.formats import bundle, crc32c, state
-from tfpersist.formats.bundle_writer import Item, write_bundle
+from tfpersist.formats import crc32c, state
+from tfpersist.formats.bundle_writer import Item
 from tfpersist.storage import Storage
 
 ALIGNMENT = 64
@@ -31,6 +34,7 @@ def write_checkpoint(
     state: bool = True,
     durable: bool = True,
     alignment: int = ALIGNMENT,
+    incremental: bool = False,
 ) -> None:
     """Write a checkpoint, all of it or nothing.
 
@@ -44,6 +48,7 @@ def write_checkpoint(
         state: whether to name it the latest in the `checkpoint` state file.
         durable: wait until it would survive a power loss.
         alignment: every tensor starts at a multiple of this many bytes; 1 is what TensorFlow does.
+        incremental: take over what has not changed since the checkpoint before.
 
     Raises:
         SaveError: the name, the tensors or the metrics are no good; nothing was written.
@@ -62,30 +67,38 @@ def write_checkpoint(
     _check_prefix(prefix)
     measured = sidecar.measured(metrics)
     found = listing.checkpoints(storage)
-    dates = listing.dated(storage, found)
-    dates.pop(prefix, None)
+    known = listing.dated(storage, found)
+    dates = {other: date for other, date in known.items() if other != prefix}
     created = time.time()
     newest = max(dates.values(), default=0.0)
     if created <= newest < math.inf:
         # The newest stays the newest where the clock went back.
         created = math.nextafter(newest, math.inf)
-    kept = {
-        bundle.shard_name(prefix, 0, 1),
-        prefix + listing.INDEX,
-        prefix + sidecar.SUFFIX,
-        *([prefix + listing.META] if meta is not None else []),
-    }
-    with storage.publish(durable=durable) as publication:
-        index = write_bundle(
-            items, publication.create(bundle.shard_name(prefix, 0, 1)), alignment=alignment
-        )
-        if meta is not None:
-            publication.create(prefix + listing.META).write(meta)
-        facts = sidecar.Sidecar(created, step, measured, crc32c.of(index))
-        publication.create(prefix + sidecar.SUFFIX).write(facts.encode())
-        publication.create(prefix + listing.INDEX).write(index)
-        for name in listing.belonging(prefix, storage.names()) - kept:
-            publication.discard(name)
+    facts = sidecar.Sidecar(created, step, measured)
+
+    def publish(shards: Shards) -> None:
+        with storage.publish(durable=durable) as publication:
+            names, written = shards.write(publication, prefix, alignment)
+            if meta is not None:
+                publication.create(prefix + listing.META).write(meta)
+                names.append(prefix + listing.META)
+            noted = attrs.evolve(
+                facts,
+                index_crc32c=crc32c.of(written.index),
+                sizes=written.sizes,
+                increment=shards.noted(written) if incremental else None,
+            )
+            publication.create(prefix + sidecar.SUFFIX).write(noted.encode())
+            publication.create(prefix + listing.INDEX).write(written.index)
+            names += [prefix + sidecar.SUFFIX, prefix + listing.INDEX]
+            for name in sorted(listing.belonging(prefix, storage.names()).difference(names)):
+                publication.discard(name)
+
+    if incremental:
+        earlier = {name: found[name] for name in known}
+        publish_changes(storage, prefix, items, earlier, publish)
+    else:
+        publish(Shards(items))
     if state:
         _update_state(storage, {**dates, prefix: created}, prefix, durable=durable)
 
@@ -104,11 +117,16 @@ def write_state(storage: Storage, dates: Mapping[str, float], *, durable: bool =
     if not dates:
         storage.remove([listing.STATE_FILE])
         return
+    content = encode_state(storage, dates)
+    with storage.publish(durable=durable) as publication:
+        publication.create(listing.STATE_FILE).write(content)
+
+
+def encode_state(storage: Storage, dates: Mapping[str, float]) -> bytes:
+    """Give the bytes of the state file for these checkpoints, oldest first, at least one."""
     prefixes = tuple(dates)
     preserved = _last_preserved(storage)
-    content = state.State(prefixes[-1], prefixes, tuple(dates.values()), preserved)
-    with storage.publish(durable=durable) as publication:
-        publication.create(listing.STATE_FILE).write(state.format_state(content))
+    return state.format_state(state.State(prefixes[-1], prefixes, tuple(dates.values()), preserved))
 
 
 def _last_preserved(storage: Storage) -> float:

@@ -10,12 +10,30 @@ import json
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import attrs
 
 from tfpersist.errors import SaveError
 
 SUFFIX = ".tfpersist.json"
+
+
+@attrs.frozen
+class Increment:
+    """What an incremental save has written, and what it did not need to.
+
+    Args:
+        written: size of the data file that is this checkpoint's own, in bytes.
+        shared: size of the tensors that lie in data files of earlier checkpoints, in bytes.
+        base: the checkpoint that it was compared with; None where there was none.
+        reason: why nothing is shared; empty where something is.
+    """
+
+    written: int
+    shared: int = 0
+    base: str | None = None
+    reason: str = ""
 
 
 @attrs.frozen
@@ -28,12 +46,16 @@ class Sidecar:
         metrics: what was measured at that step, by name.
         index_crc32c: checksum of the index it was written for, by which it is known to be out of
             date when another program has saved under the same name; None where that is open.
+        sizes: the size of each data file, in bytes; empty where that was not noted.
+        increment: what an incremental save has noted; None for any other.
     """
 
     created: float
     step: int | None = None
     metrics: Mapping[str, float] = MappingProxyType({})
     index_crc32c: int | None = None
+    sizes: tuple[int, ...] = ()
+    increment: Increment | None = None
 
     def encode(self) -> bytes:
         """Give the bytes of the file."""
@@ -42,6 +64,8 @@ class Sidecar:
             "step": self.step,
             "metrics": dict(self.metrics),
             "index_crc32c": self.index_crc32c,
+            "sizes": self.sizes,
+            "increment": None if self.increment is None else attrs.asdict(self.increment),
             "tfpersist": _version(),
         }
         return json.dumps(facts, indent=1).encode() + b"\n"
@@ -60,11 +84,25 @@ def decode(data: bytes | memoryview) -> Sidecar | None:
         step = None if facts.get("step") is None else int(facts["step"])
         crc = None if facts.get("index_crc32c") is None else int(facts["index_crc32c"])
         measured = {str(name): float(value) for name, value in facts.get("metrics", {}).items()}
+        sizes = tuple(int(size) for size in facts.get("sizes", ()))
+        increment = _increment(facts.get("increment"))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
     if not math.isfinite(created):
         return None
-    return Sidecar(created, step, MappingProxyType(measured), crc)
+    return Sidecar(created, step, MappingProxyType(measured), crc, sizes, increment)
+
+
+def _increment(facts: Mapping[str, Any] | None) -> Increment | None:
+    if facts is None:
+        return None
+    base = facts.get("base")
+    return Increment(
+        int(facts["written"]),
+        int(facts["shared"]),
+        None if base is None else str(base),
+        str(facts.get("reason", "")),
+    )
 
 
 def measured(metrics: Mapping[str, float] | None) -> Mapping[str, float]:

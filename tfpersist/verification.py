@@ -9,11 +9,13 @@ from collections.abc import Iterator
 import attrs
 import numpy as np
 
+from tfpersist import listing
 from tfpersist.contents import Bundle, open_contents
 from tfpersist.errors import CorruptionError, StorageError, UnsupportedError
 from tfpersist.formats import sstable
 from tfpersist.listing import readable
 from tfpersist.locate import Located
+from tfpersist.sidecar import Sidecar
 
 _SHOWN = 20
 _CHUNK = 1 << 20
@@ -111,16 +113,37 @@ def verify(located: Located) -> Verification:
         except UnsupportedError:
             unchecked.append(key)
     if isinstance(contents, Bundle):
-        flaws += _strays(contents)
+        facts = listing.read_sidecar(storage, files)
+        flaws += _strays(contents, _own_shards(contents, facts))
+        flaws += _misfits(contents, facts)
         tables += contents.shard_names
     size = sum(storage.size(name) for name in tables)
     return Verification(located.path, sound, size, tuple(flaws), tuple(unchecked))
 
 
-def _strays(contents: Bundle) -> Iterator[Flaw]:
+def _own_shards(contents: Bundle, facts: Sidecar | None) -> range:
+    """The shards that no other checkpoint shares; in others, tensors of those may lie."""
+    count = len(contents.shard_names)
+    increment = None if facts is None else facts.increment
+    if increment is None or not increment.shared:
+        return range(count)
+    return range(count - 1 if increment.written else count, count)
+
+
+def _misfits(contents: Bundle, facts: Sidecar | None) -> Iterator[Flaw]:
+    """Shards that are not as long as they were."""
+    if facts is None or len(facts.sizes) != len(contents.shard_names):
+        return
+    for name, size in zip(contents.shard_names, facts.sizes, strict=True):
+        if contents.storage.size(name) != size:
+            file = f"{contents.storage.location}/{name}"
+            yield Flaw(file, f"it is of {contents.storage.size(name)} bytes, and was of {size}")
+
+
+def _strays(contents: Bundle, shards: range) -> Iterator[Flaw]:
     """Bytes of the shards that belong to no tensor; alignment may put zeros there."""
     whole = [entry for entry in contents.index.entries.values() if not entry.slices]
-    for number in range(len(contents.shard_names)):
+    for number in shards:
         try:
             data, file = contents.shard(number)
         except StorageError as error:

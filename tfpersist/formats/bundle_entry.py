@@ -210,11 +210,11 @@ def encode_spec(spec: TensorSpec) -> bytes:
     return bytes(proto.SerializeToString())
 
 
-def encode_place(offset: int, size: int, crc: int) -> bytes:
-    """Encode where a tensor lies in the first shard, with which its BundleEntryProto goes on."""
-    out = b""
+def encode_place(offset: int, size: int, crc: int, *, shard: int = 0) -> bytes:
+    """Encode where a tensor lies, with which its BundleEntryProto goes on."""
+    out = b"\x18" + varint.encode(shard) if shard else b""
     if offset:
-        out = b"\x20" + varint.encode(offset)
+        out += b"\x20" + varint.encode(offset)
     if size:
         out += b"\x28" + varint.encode(size)
     return out + b"\x35" + crc.to_bytes(4, "little") if crc else out

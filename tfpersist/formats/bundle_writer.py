@@ -7,7 +7,8 @@ follow each, so that the next starts at a multiple of it.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import attrs
@@ -28,6 +29,8 @@ from tfpersist.formats.tensors import Payload, Slice, TensorSpec
 
 # Small tensors are gathered until there is this much to write.
 _GATHER = 512 << 10
+
+_NO_ROWS: Mapping[bytes, bytes] = MappingProxyType({})
 
 
 class Sink(Protocol):
@@ -57,13 +60,22 @@ class Item:
     part: Slice | None = None
 
 
-def write_bundle(items: Sequence[Item], data_sink: Sink, *, alignment: int = 64) -> bytes:
+def write_bundle(
+    items: Sequence[Item],
+    data_sink: Sink,
+    *,
+    alignment: int = 64,
+    shard: int = 0,
+    others: Mapping[bytes, bytes] = _NO_ROWS,
+) -> bytes:
     """Write the data shard of a checkpoint and lay out its index.
 
     Args:
         items: the tensors, in the order of their bytes in the shard.
         data_sink: where the shard goes; its exact size is reserved first.
         alignment: every tensor starts at a multiple of this many bytes; 1 is what SaveV2 does.
+        shard: the number of this shard, the last one; those before it are written already.
+        others: what the index says of the tensors in those, by key, encoded.
 
     Returns:
         The bytes of the index, to be written once the shard is safe.
@@ -84,7 +96,7 @@ def write_bundle(items: Sequence[Item], data_sink: Sink, *, alignment: int = 64)
     """
     layout = _lay_out(items, alignment)
     data_sink.reserve(layout.size)
-    table = dict(layout.wholes)
+    table = {**others, **layout.wholes}
     gathered: list[bytes] = []
     length = 0
     for place in layout.places:
@@ -109,15 +121,16 @@ def write_bundle(items: Sequence[Item], data_sink: Sink, *, alignment: int = 64)
         if length >= _GATHER:
             data_sink.write(b"".join(gathered))
             gathered, length = [], 0
-        where = bundle_entry.encode_place(place.offset, place.size, crc32c.masked(crc))
+        where = bundle_entry.encode_place(place.offset, place.size, crc32c.masked(crc), shard=shard)
         table[place.key] = place.head + where
     if gathered:
         data_sink.write(b"".join(gathered))
-    return _index(table)
+    return index_of(table, shard + 1)
 
 
-def _index(table: dict[bytes, bytes]) -> bytes:
-    header = schema.BundleHeaderProto(num_shards=1)
+def index_of(table: Mapping[bytes, bytes], num_shards: int) -> bytes:
+    """Give the bytes of the index that consists of these encoded entries, by key."""
+    header = schema.BundleHeaderProto(num_shards=num_shards)
     header.version.producer = bundle.VERSION
     out = io.BytesIO()
     rows = ((key, table[key]) for key in sorted(table))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 
-from tfpersist.storage.base import Publication, Sink, Storage
+from tfpersist.storage.base import Hold, Publication, Sink, Storage
 
-__all__ = ["Publication", "Sink", "Storage", "open_storage"]
+__all__ = ["Hold", "Publication", "Sink", "Storage", "open_storage"]
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(::[A-Za-z0-9+.-]+)*://")
 

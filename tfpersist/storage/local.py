@@ -256,7 +256,7 @@ class LinkedFile:
 
     def write(self, data: memoryview) -> None:
         """Refuse: it is another checkpoint's, too."""
-        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
     def finish(self, *, durable: bool) -> None:
         if durable:

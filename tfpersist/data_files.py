@@ -1,0 +1,147 @@
+"""The data files of a checkpoint that is being saved: one of its own, and those it takes over."""
+
+from __future__ import annotations
+
+import errno
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+
+import attrs
+
+from tfpersist.errors import StorageError
+from tfpersist.formats import bundle
+from tfpersist.formats.bundle_writer import Item, index_of, write_bundle
+from tfpersist.incremental import Base, Plan, compare, opened
+from tfpersist.listing import Files
+from tfpersist.sidecar import Increment
+from tfpersist.storage import Publication, Sink, Storage
+from tfpersist.storage.base import unlinkable
+
+
+@attrs.frozen
+class Written:
+    """What was written.
+
+    Args:
+        index: the bytes of the index, which is not written yet.
+        sizes: the size of each data file, in bytes.
+        own: the size of the one that is new.
+    """
+
+    index: bytes
+    sizes: tuple[int, ...]
+    own: int
+
+
+@attrs.define(eq=False)
+class _Measured:
+    """A sink that knows how much goes into it."""
+
+    sink: Sink
+    size: int = 0
+
+    def reserve(self, size: int) -> None:
+        self.size = size
+        self.sink.reserve(size)
+
+    def write(self, data: memoryview | bytes) -> None:
+        self.sink.write(data)
+
+
+@attrs.frozen(eq=False)
+class Shards:
+    """What the data files are to hold.
+
+    Args:
+        changed: the tensors to write.
+        plan: what is taken over; None for nothing.
+        base: where it is taken from.
+        reason: why nothing is taken over.
+    """
+
+    changed: Sequence[Item]
+    plan: Plan | None = None
+    base: Base | None = None
+    reason: str = ""
+
+    def write(
+        self, publication: Publication, prefix: str, alignment: int
+    ) -> tuple[list[str], Written]:
+        """Link and write the data files; give their names, and what was written.
+
+        Raises:
+            StorageError: that could not be done.
+        """
+        plan = self.plan or Plan(self.changed)
+        count = len(plan.linked) + bool(plan.changed or not plan.linked)
+        names = [bundle.shard_name(prefix, number, count) for number in range(count)]
+        sizes = []
+        for shard, name in zip(plan.linked, names, strict=False):
+            if self.base is not None:
+                publication.link(self.base.holds[shard], name)
+                sizes.append(len(self.base.contents.shard(shard)[0]))
+        if count == len(plan.linked):
+            return names, Written(index_of(plan.rows, count), tuple(sizes), 0)
+        own = _Measured(publication.create(names[-1]))
+        index = write_bundle(
+            plan.changed, own, alignment=alignment, shard=count - 1, others=plan.rows
+        )
+        return names, Written(index, (*sizes, own.size), own.size)
+
+    def noted(self, written: Written) -> Increment:
+        """What the sidecar says of it."""
+        shared = 0 if self.plan is None else self.plan.shared
+        return Increment(
+            written.own, shared, None if self.base is None else self.base.name, self.reason
+        )
+
+
+def publish_changes(
+    storage: Storage,
+    prefix: str,
+    items: Sequence[Item],
+    earlier: Mapping[str, Files],
+    publish: Callable[[Shards], None],
+) -> None:
+    """Publish a checkpoint that takes over what has not changed, or else all of it.
+
+    Args:
+        storage: the directory.
+        prefix: the checkpoint.
+        items: its tensors.
+        earlier: the whole checkpoints there, oldest first.
+        publish: writes it.
+    """
+    with opened(storage, prefix, earlier) as base:
+        if isinstance(base, Base):
+            plan = compare(base, items)
+            if plan.linked:
+                refused = _published(Shards(items, plan, base), publish)
+                if refused is None:
+                    return
+                reason = f"files cannot be linked: {refused}"
+                _warn(storage, reason)
+            else:
+                reason = "too little is as it was"
+        else:
+            reason = base
+            if not storage.links:
+                _warn(storage, reason)
+    publish(Shards(items, reason=reason))
+
+
+def _published(shards: Shards, publish: Callable[[Shards], None]) -> StorageError | None:
+    try:
+        publish(shards)
+    except StorageError as error:
+        if unlinkable(error) or error.errno == errno.ENOENT:
+            return error
+        raise
+    return None
+
+
+def _warn(storage: Storage, reason: str) -> None:
+    warnings.warn(
+        f"{storage.location}: checkpoints are saved in full, not incrementally: {reason}",
+        stacklevel=3,
+    )

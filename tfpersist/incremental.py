@@ -1,0 +1,252 @@
+"""Write again only what has changed since the checkpoint before.
+
+Tensors with the same bytes as in the previous checkpoint stay where they are: the data files that
+hold them become data files of the new checkpoint, too, as hard links. Those that changed go into
+one data file of its own, and the index of the new checkpoint speaks of all of them. So each
+checkpoint has all its files, TensorFlow reads it, and any other may be removed.
+
+Whether a tensor changed is told by comparing all its bytes with those of the very file that is
+linked; checksums decide nothing. A linked file keeps the space of what is out of date in it. So one
+of which less than half is still in use is not linked, its tensors are written again; nor are there
+ever more than 16 data files: the tensors of those with the least in them are written again, too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tfpersist.contents import Bundle, open_contents
+from tfpersist.errors import CorruptionError, StorageError, UnsupportedError
+from tfpersist.formats import bundle, bundle_entry, dtypes, slices, string_tensor
+from tfpersist.formats.bundle_entry import Entry
+from tfpersist.formats.bundle_writer import Item
+from tfpersist.formats.tensors import TensorSpec
+from tfpersist.listing import Files
+from tfpersist.storage import Hold, Storage
+
+LEAST_IN_USE = 0.5
+MOST_SHARDS = 16
+
+_STEP = re.compile(r"-[0-9]{1,18}\Z")
+_CHUNK = 1 << 18
+
+
+@attrs.frozen(eq=False)
+class Base:
+    """The checkpoint that a new one is compared with; its files are held.
+
+    Args:
+        name: what it is called.
+        contents: its index and its mapped data files.
+        holds: its data files, by number.
+    """
+
+    name: str
+    contents: Bundle
+    holds: tuple[Hold, ...]
+
+
+@attrs.frozen(eq=False)
+class Plan:
+    """What a save has to write, and what it takes over.
+
+    Args:
+        changed: the tensors to write.
+        linked: the data files to take over, by their numbers in the base.
+        rows: what the new index says of the tensors in them, by key.
+        shared: how many bytes those tensors are.
+    """
+
+    changed: Sequence[Item]
+    linked: tuple[int, ...] = ()
+    rows: Mapping[bytes, bytes] = attrs.field(factory=dict)
+    shared: int = 0
+
+
+@contextmanager
+def opened(storage: Storage, prefix: str, earlier: Mapping[str, Files]) -> Iterator[Base | str]:
+    """Open and hold the newest checkpoint of the same name, of any step.
+
+    Args:
+        storage: the directory.
+        prefix: the checkpoint that is to be saved.
+        earlier: the whole checkpoints there, oldest first.
+
+    Returns:
+        It; or why there is none that files could be taken over from.
+    """
+    if not storage.links:
+        yield "this kind of store has no hard links"
+        return
+    family = _STEP.sub("", prefix)
+    names = [
+        name for name, files in earlier.items() if files.index and _STEP.sub("", name) == family
+    ]
+    if not names:
+        yield "there is no earlier checkpoint"
+        return
+    with ExitStack() as stack:
+        base: Base | str
+        try:
+            base = _open(storage, earlier[names[-1]], stack)
+        except (CorruptionError, UnsupportedError, StorageError) as error:
+            base = f"{names[-1]} cannot be used: {error}"
+        yield base
+
+
+def _open(storage: Storage, files: Files, stack: ExitStack) -> Base | str:
+    holds = []
+    for name in (files.index, *files.shards):
+        hold = None if name is None else storage.hold(name)
+        if hold is None:
+            return f"{files.prefix} is being removed"
+        stack.callback(hold.release)
+        holds.append(hold)
+    contents = open_contents(storage, files)
+    # What was mapped is what is held if the names mean the same before and after.
+    if not all(hold.current() for hold in holds):
+        return f"{files.prefix} is being replaced"
+    if not isinstance(contents, Bundle) or contents.index.big_endian:
+        return f"{files.prefix} is of another layout"
+    if len(contents.shard_names) != len(files.shards):
+        return f"{files.prefix} is of another layout"
+    return Base(files.prefix, contents, tuple(holds[1:]))
+
+
+@attrs.frozen(eq=False)
+class _Unit:
+    """A tensor, or all parts of a partitioned variable, and where the base has it."""
+
+    items: list[Item]
+    entries: list[Entry]
+    whole: Entry | None = None
+
+
+def compare(base: Base, items: Sequence[Item]) -> Plan:
+    """Find what has not changed since the base was saved.
+
+    Args:
+        base: the earlier checkpoint.
+        items: the tensors of the new one.
+
+    Returns:
+        What is to be written, in the order given, and what is taken over.
+    """
+    if _named_twice(items):
+        # The writer refuses them, and can only do so if it sees all.
+        return Plan(items)
+    same = list(_unchanged(base.contents, items))
+    linked = _worth_linking(base.contents, same)
+    same = [unit for unit in same if all(entry.shard in linked for entry in unit.entries)]
+    linked = sorted({entry.shard for unit in same for entry in unit.entries})
+    kept = {id(item) for unit in same for item in unit.items}
+    numbers = {shard: number for number, shard in enumerate(linked)}
+    return Plan(
+        [item for item in items if id(item) not in kept],
+        tuple(linked),
+        dict(_rows(same, numbers)),
+        sum(entry.size for unit in same for entry in unit.entries),
+    )
+
+
+def _named_twice(items: Sequence[Item]) -> bool:
+    wholes = [item.key for item in items if not _is_part(item)]
+    parts = [(item.key, item.part) for item in items if _is_part(item)]
+    names = {*wholes, *parts}
+    return len(names) != len(items) or not {key for key, _ in parts}.isdisjoint(wholes)
+
+
+def _is_part(item: Item) -> bool:
+    return item.part is not None and item.part.length != item.part.full_shape
+
+
+def _unchanged(contents: Bundle, items: Sequence[Item]) -> Iterator[_Unit]:
+    partitioned: dict[str, list[Item]] = {}
+    for item in items:
+        entry = contents.index.entries.get(item.key)
+        if entry is None:
+            continue
+        if _is_part(item):
+            partitioned.setdefault(item.key, []).append(item)
+        elif not entry.slices and _same(contents, entry, item):
+            yield _Unit([item], [entry])
+    for key, parts in partitioned.items():
+        whole = contents.index.entries[key]
+        taken = [item.part for item in parts if item.part]
+        if set(taken) == set(whole.slices):
+            entries = [contents.index.parts[bundle.part_key(part)] for part in taken]
+            if all(
+                _same(contents, entry, item) for entry, item in zip(entries, parts, strict=True)
+            ):
+                yield _Unit(parts, entries, whole)
+
+
+def _same(contents: Bundle, entry: Entry, item: Item) -> bool:
+    spec = item.payload.spec
+    if entry.spec != spec or not entry.size:
+        return False
+    data, _ = contents.shard(entry.shard)
+    stored = np.frombuffer(data, np.uint8, entry.size, entry.offset)
+    array = np.asarray(item.payload.load())
+    if spec.dtype == "string":
+        try:
+            encoded, _ = string_tensor.encode(array)
+        except UnsupportedError:
+            return False
+        array = np.frombuffer(encoded, np.uint8)
+    elif array.dtype != dtypes.BY_NAME[spec.dtype].numpy or array.shape != spec.shape:
+        return False
+    return _equal(np.ascontiguousarray(array).reshape(-1).view(np.uint8), stored)
+
+
+def _equal(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
+    """Compare all bytes, eight at a time; the first piece that differs ends it."""
+    if one.size != other.size:
+        return False
+    even = one.size - one.size % 8
+    for start in range(0, even, _CHUNK):
+        end = min(start + _CHUNK, even)
+        if not np.array_equal(one[start:end].view(np.uint64), other[start:end].view(np.uint64)):
+            return False
+    return bool(np.array_equal(one[even:], other[even:]))
+
+
+def _worth_linking(contents: Bundle, same: Sequence[_Unit]) -> list[int]:
+    used: dict[int, int] = {}
+    for unit in same:
+        for entry in unit.entries:
+            used[entry.shard] = used.get(entry.shard, 0) + entry.size
+    sizes = {shard: len(contents.shard(shard)[0]) for shard in used}
+    worth = [shard for shard in used if used[shard] >= LEAST_IN_USE * sizes[shard]]
+    return sorted(worth, key=lambda shard: -used[shard])[: MOST_SHARDS - 1]
+
+
+def _rows(same: Sequence[_Unit], numbers: Mapping[int, int]) -> Iterator[tuple[bytes, bytes]]:
+    heads: dict[TensorSpec, bytes] = {}
+    for unit in same:
+        for item, entry in zip(unit.items, unit.entries, strict=True):
+            key = bundle_entry.raw(item.key)
+            if unit.whole is not None and item.part is not None:
+                key = slices.part_key(key, zip(item.part.start, item.part.length, strict=True))
+            head = heads.get(entry.spec)
+            if head is None:
+                head = heads[entry.spec] = bundle_entry.encode_spec(entry.spec)
+            yield (
+                key,
+                head
+                + bundle_entry.encode_place(
+                    entry.offset, entry.size, entry.crc32c, shard=numbers[entry.shard]
+                ),
+            )
+        if unit.whole is not None:
+            yield (
+                bundle_entry.raw(unit.whole.key),
+                bundle_entry.encode_spec(unit.whole.spec)
+                + bundle_entry.encode_slices(list(unit.whole.slices)),
+            )

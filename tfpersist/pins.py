@@ -1,0 +1,95 @@
+"""Hold a checkpoint against pruning: a lock on its index that ends with its process.
+
+The lock is the system's own (flock), so a process that dies pins nothing, and nothing is left over.
+A restore holds what it reads in the same way.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from types import TracebackType
+
+import attrs
+
+from tfpersist.errors import CheckpointNotFoundError, StorageError, UnsupportedError
+from tfpersist.listing import Files
+from tfpersist.locate import Located
+from tfpersist.storage import Hold, Storage
+
+# A pruner or a writer is in the way for as long as it renames a few files.
+_PATIENCE = 5.0
+_PAUSE = 0.01
+
+
+@attrs.define(eq=False)
+class Pin:
+    """A checkpoint that no pruning removes, as long as this process lives.
+
+    Args:
+        prefix: the checkpoint.
+    """
+
+    prefix: str
+    _hold: Hold = attrs.field(repr=False)
+
+    def release(self) -> None:
+        """Let it go; doing so twice does no harm."""
+        self._hold.release()
+
+    def __enter__(self) -> Pin:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+def hold(storage: Storage, files: Files) -> Hold | None:
+    """Hold a checkpoint that is about to be read, if nothing is in the way.
+
+    Raises:
+        StorageError: it is gone.
+    """
+    return storage.hold(marker(files))
+
+
+def marker(files: Files) -> str:
+    """The file that stands for a checkpoint: it appears last and goes first."""
+    return files.shards[0] if files.index is None else files.index
+
+
+def pin(located: Located) -> Pin:
+    """Pin a checkpoint, as `Checkpoint.pin` says."""
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            held = hold(located.storage, located.files)
+        except StorageError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            raise CheckpointNotFoundError(
+                "this checkpoint is gone",
+                where=located.path,
+                advice="It was pruned or removed; ModelStore.checkpoints() lists what is there.",
+            ) from error
+        if held is not None and held.effective:
+            return Pin(located.path, held)
+        if held is not None:
+            held.release()
+            raise UnsupportedError(
+                "a checkpoint cannot be pinned here: there are no locks that end with a process",
+                where=located.storage.location,
+                advice="Keep(where=...) keeps a checkpoint for good, anywhere.",
+            )
+        if time.monotonic() > until:
+            raise StorageError(
+                "this checkpoint is being written or removed by another process",
+                where=located.path,
+                advice="Try again, or pin another.",
+            )
+        time.sleep(_PAUSE)

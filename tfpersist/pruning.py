@@ -1,0 +1,164 @@
+"""Remove the checkpoints that a store need not keep, so that nobody ever sees half of one.
+
+What is there is judged from the directory and the sidecars each time. Those that are to go are held
+alone first, which a pin or a reader prevents; then all their files go in one publication, each
+index before the data it speaks of, together with the new state file. If that is cut short, the
+journal tells every reader, and the next writer, what was to go.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Mapping
+
+import attrs
+
+from tfpersist import listing
+from tfpersist.checkpoint_writer import encode_state
+from tfpersist.contents import open_contents
+from tfpersist.errors import CorruptionError, StorageError, UnsupportedError
+from tfpersist.listing import Files
+from tfpersist.pins import marker
+from tfpersist.retention import Candidate, Keep, Pruning, Verdict, decide
+from tfpersist.sidecar import Sidecar
+from tfpersist.storage import Hold, Storage
+
+_HELD = "pinned, or being read or written"
+_ANEW = "saved anew meanwhile"
+
+
+@attrs.frozen
+class Census:
+    """The checkpoints of one name in a directory.
+
+    Args:
+        candidates: what is known of each, oldest first.
+        files: the files of each, by name.
+        marks: what tells the index of each from one that is saved in its place later.
+        dates: when each whole checkpoint of the directory was saved, of any name, oldest first.
+    """
+
+    candidates: tuple[Candidate, ...]
+    files: Mapping[str, Files]
+    marks: Mapping[str, tuple[float, int]]
+    dates: Mapping[str, float]
+
+
+def take_census(storage: Storage, name: str) -> Census:
+    """Look at the checkpoints of a directory that were saved under one name.
+
+    Args:
+        storage: the directory.
+        name: what they are called, before "-" and the step; others are left alone, and so are
+            those of the V1 format.
+
+    Raises:
+        StorageError: the directory cannot be read.
+    """
+    whole = listing.checkpoints(storage)
+    found = {**listing.v2_files(storage.names()), **whole}
+    dates = listing.dated(storage, found)
+    own = re.compile(re.escape(name) + r"(-[0-9]{1,18})?")
+    candidates, marks = [], {}
+    for prefix, created in dates.items():
+        files = found[prefix]
+        if files.index is not None and own.fullmatch(prefix):
+            marks[prefix] = _mark(storage, files)
+            candidates.append(_candidate(storage, files, created))
+    dates = {prefix: date for prefix, date in dates.items() if prefix in whole}
+    return Census(tuple(candidates), found, marks, dates)
+
+
+def _candidate(storage: Storage, files: Files, created: float) -> Candidate:
+    facts = listing.read_sidecar(storage, files)
+    damaged = not _sound(storage, files, facts)
+    if facts is None:
+        return Candidate(files.prefix, created, files.step, damaged=damaged)
+    step = facts.step if files.step is None else files.step
+    return Candidate(files.prefix, created, step, facts.metrics, damaged)
+
+
+def _sound(storage: Storage, files: Files, facts: Sidecar | None) -> bool:
+    """Whether the files fit together. A sidecar that fits the index makes reading it needless."""
+    if files.missing:
+        return False
+    try:
+        if facts is not None and facts.index_crc32c is not None and facts.sizes:
+            return facts.sizes == tuple(map(storage.size, files.shards))
+        open_contents(storage, files)
+    except (CorruptionError, UnsupportedError, StorageError):
+        return False
+    return True
+
+
+def _mark(storage: Storage, files: Files) -> tuple[float, int]:
+    try:
+        return storage.modified(marker(files)), storage.size(marker(files))
+    except StorageError:
+        return -1.0, -1
+
+
+def prune(
+    storage: Storage, name: str, keep: Keep, *, dry_run: bool = False, durable: bool = True
+) -> Pruning:
+    """Remove the checkpoints of one name that need not be kept.
+
+    Args:
+        storage: the directory.
+        name: what they are called, before "-" and the step.
+        keep: which are kept.
+        dry_run: only say what would go.
+        durable: wait until the removal would survive a power loss.
+
+    Returns:
+        What went and what stays, and why.
+
+    Raises:
+        RetentionError: a `where` failed; nothing was removed.
+        StorageError: files could not be removed.
+    """
+    census = take_census(storage, name)
+    verdicts = list(decide(census.candidates, keep))
+    holds: dict[str, Hold] = {}
+    try:
+        for place, verdict in enumerate(verdicts):
+            reason = "" if verdict.kept else _hold(storage, census, verdict, holds)
+            if reason:
+                verdicts[place] = attrs.evolve(verdict, reasons=(reason,))
+        if holds and not dry_run:
+            _remove(storage, census, holds, durable=durable)
+    finally:
+        for hold in holds.values():
+            hold.release()
+    return Pruning(storage.location, tuple(verdicts), dry_run)
+
+
+def _hold(storage: Storage, census: Census, verdict: Verdict, holds: dict[str, Hold]) -> str:
+    """Hold a checkpoint that is to go; else say why it stays."""
+    name = verdict.candidate.name
+    files = census.files[name]
+    try:
+        hold = storage.hold(marker(files), alone=True)
+    except StorageError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return ""
+    if hold is None:
+        return _HELD
+    if _mark(storage, files) != census.marks[name]:
+        hold.release()
+        return _ANEW
+    holds[name] = hold
+    return ""
+
+
+def _remove(storage: Storage, census: Census, holds: Mapping[str, Hold], *, durable: bool) -> None:
+    present = storage.names()
+    left = {prefix: date for prefix, date in census.dates.items() if prefix not in holds}
+    with storage.publish(durable=durable) as publication:
+        for name, hold in holds.items():
+            belonging = listing.belonging(name, present)
+            for file in (*census.files[name].all, *sorted(belonging)):
+                publication.discard(file, held=hold)
+        publication.create(listing.STATE_FILE).write(encode_state(storage, left))
