@@ -36,13 +36,14 @@ TRANSLATED = {
 # From the top down: a module imports from its own row and the rows below, never from one above.
 LAYERS = (
     {"", "cli"},
-    {"store", "restoring", "freezer", "frozen", "sources"},
+    {"store", "restoring", "freezer", "frozen", "sources"}
+    | {"training", "background", "preemption"},
     {"tf"},
     {"checkpoint", "checkpoint_writer", "contents", "difference", "locate", "listing"}
     | {"sidecar", "verification", "pins", "pruning", "incremental", "data_files"},
     {"selection", "report", "safety", "naming", "by_name", "keras_eras", "feeds", "object_graph"}
     | {"retention"},
-    {"safety"},
+    {"safety", "progress"},
     {"graph_file"},
     {"storage"},
     {"graph"},

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 
-from tfpersist import listing, restoring
+from tfpersist import background, listing, restoring, sidecar
 from tfpersist.checkpoint import Checkpoint
 from tfpersist.checkpoint_writer import write_checkpoint
 from tfpersist.errors import CheckpointNotFoundError, RestoreError, TargetError
@@ -20,14 +20,15 @@ from tfpersist.report import RestoreReport, report_on
 from tfpersist.restoring import Fitted
 from tfpersist.selection import OBJECT_GRAPH_KEY, Selection
 from tfpersist.storage import Storage, open_storage
-from tfpersist.tf.target import Target, adapt, step_of
+from tfpersist.tf.target import Captured, Target, adapt, step_of
+from tfpersist.training import Training, lasting
 
 if TYPE_CHECKING:
     from tfpersist.tf.graph_model import GraphModel, ScopedTarget
 
 
 @attrs.frozen(eq=False, slots=False)
-class ModelStore:
+class ModelStore(Training):
     """A directory of checkpoints, in the format of `tf.compat.v1.train.Saver`.
 
     The steps `only`, `rename`, `averages` and `at` give a changed copy and do nothing else.
@@ -38,6 +39,8 @@ class ModelStore:
         durable: a save waits until it would survive a power loss.
         selection: what the steps have chosen so far.
         step: the checkpoint that `at` has chosen; None for the newest.
+        in_flight: how many saves may be under way in the background; 0 where every save is over
+            when it returns.
 
     Example:
         >>> import numpy as np
@@ -173,30 +176,30 @@ class ModelStore:
         """
         adapted = adapt(target)
         number = None if step is None else step_of(step, adapted)
-        chosen = self.selection.for_save(adapted.entries())
-        if not chosen:
-            raise TargetError(
-                f"this {type(target).__name__} has no variables, so there is nothing to save",
-                advice="Build the model first.",
-            )
-        captured = adapted.capture(chosen)
-        items = list(captured.items)
-        if captured.object_graph is None:
-            items.sort(key=lambda item: item.key)
-        else:  # tf.train.Checkpoint writes in the order of the objects, and their graph last
-            encoded = np.array(captured.object_graph, dtype=object)
-            items.append(Item(OBJECT_GRAPH_KEY, payload_of(encoded)))
         prefix = self.name if number is None else f"{self.name}-{number}"
-        write_checkpoint(
-            self._storage,
-            prefix,
-            items,
-            meta=captured.meta,
-            step=number,
-            metrics=metrics,
-            durable=self.durable,
-        )
-        return Checkpoint(prefix, storage=self._storage)
+
+        def capture() -> Callable[[], None]:
+            captured = self._captured(target, adapted)
+
+            def write() -> None:
+                write_checkpoint(
+                    self._opened,
+                    prefix,
+                    captured.items,
+                    meta=captured.meta,
+                    step=number,
+                    metrics=metrics,
+                    durable=self.durable,
+                )
+
+            return write
+
+        if self.in_flight:
+            metrics = sidecar.measured(metrics)
+            job = self._worker.begin(prefix, capture, self.in_flight)
+            return background.PendingCheckpoint(self._opened, prefix, number, job, self._worker)
+        capture()()
+        return Checkpoint(prefix, storage=self._opened)
 
     def restore(self, target: object) -> RestoreReport:
         """Restore a model from the newest checkpoint that is sound; no initializer runs before.
@@ -309,9 +312,34 @@ class ModelStore:
 
         return graph_model.open_model(meta, restore, scope=scope, session=session, file=file)
 
-    @cached_property
+    def _captured(self, target: object, adapted: Target) -> Captured:
+        chosen = self.selection.for_save(adapted.entries())
+        if not chosen:
+            raise TargetError(
+                f"this {type(target).__name__} has no variables, so there is nothing to save",
+                advice="Build the model first.",
+            )
+        captured = adapted.capture(chosen)
+        items = lasting(captured) if self.in_flight else list(captured.items)
+        if captured.object_graph is None:
+            items.sort(key=lambda item: item.key)
+        else:  # tf.train.Checkpoint writes in the order of the objects, and their graph last
+            encoded = np.array(captured.object_graph, dtype=object)
+            items.append(Item(OBJECT_GRAPH_KEY, payload_of(encoded)))
+        return attrs.evolve(captured, items=items)
+
+    @property
     def _storage(self) -> Storage:
+        self.wait()
+        return self._opened
+
+    @cached_property
+    def _opened(self) -> Storage:
         return open_storage(self.location)
+
+    @cached_property
+    def _worker(self) -> background.Worker:
+        return background.worker_at(self._opened.location)
 
     def _report(self, fitted: Fitted, *, carried_out: bool) -> RestoreReport:
         return report_on(

@@ -63,7 +63,8 @@ class NamedTarget:
         items = [
             Item(entry.key, payload_of(_read(entry.ref), entry.spec.dtype)) for entry in entries
         ]
-        return Captured(items)
+        arrays = frozenset(entry.key for entry in entries if _is_array(entry.ref))
+        return Captured(items, borrowed=arrays)
 
     def assign(self, values: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> None:
         """Assign the variables, and fill the arrays in place."""

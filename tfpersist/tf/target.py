@@ -30,11 +30,14 @@ class Captured:
         meta: the encoded MetaGraphDef for the `.meta` file; None where there is no graph.
         object_graph: the encoded TrackableObjectGraph; None for a checkpoint by names. The store
             writes it as the tensor `_CHECKPOINTABLE_OBJECT_GRAPH`, so it is not among the items.
+        borrowed: the keys of items that lie in memory that the caller may write to. All others stay
+            as they are, since TensorFlow copies a value that is shared before it changes it.
     """
 
     items: Sequence[Item]
     meta: bytes | None = None
     object_graph: bytes | None = None
+    borrowed: frozenset[str] = frozenset()
 
 
 class Target(Protocol):
