@@ -62,11 +62,12 @@ def test_a_graph_over_two_gigabytes_is_refused_before_anything_is_loaded():
         loads.append(1)
         return np.zeros(2**29, np.float32)
 
-    node = schema.NodeDef(name="w")
+    node = schema.NodeDef(name="w", input=["^before"])
+    before = schema.NodeDef(name="before", op="NoOp")
     spec = TensorSpec("float32", (2**29,))
     graphdef.with_payload(node, spec)
     with pytest.raises(UnsupportedError, match="2,147,483,648"):
-        import_graph(Graph(schema.GraphDef(node=[node]), {"w": Payload(spec, load)}))
+        import_graph(Graph(schema.GraphDef(node=[before, node]), {"w": Payload(spec, load)}))
     assert loads == []
 
 
@@ -98,3 +99,93 @@ def test_a_field_that_only_tensorflow_knows_may_be_damaged():
     graph = graphdef.split(b"\x0a" + bytes([len(node)]) + node)
     with pytest.raises(GraphError, match="TensorFlow cannot read the graph"):
         import_graph(graph)
+
+
+# --- constants that become variables --------------------------------------------------------------
+
+SIDE = 4096
+
+
+def large_graph() -> Graph:
+    """64 MB of weights that are fetched, awaited, looped over, gathered from and multiplied."""
+    graph = tf.Graph()
+    with graph.as_default(), tf.control_dependencies(None):
+        x = tf.compat.v1.placeholder(tf.float32, [None, SIDE], name="x")
+        w = tf.compat.v1.placeholder(tf.float32, [SIDE, SIDE], name="w")
+        tf.matmul(x, w, name="product")
+        tf.identity(w, name="same")
+        tf.reshape(w, [-1], name="flat")
+        tf.slice(w, [0, 0], [2, SIDE], name="head")
+        tf.gather(w, [7], name="row")
+        with tf.control_dependencies([w]):
+            tf.constant(1, name="after")
+        tf.compat.v1.disable_control_flow_v2()
+        total = tf.while_loop(
+            lambda i, _: i < 2, lambda i, y: (i + 1, tf.matmul(y, w)), (0, x), name="loop"
+        )[1]
+        tf.compat.v1.enable_control_flow_v2()
+        tf.identity(total, name="looped")
+
+        @tf.function(autograph=False)
+        def shifted(value, weights):
+            return tf.matmul(value, weights) + tf.constant(np.ones((1, SIDE), np.float32))
+
+        tf.identity(shifted(x, w), name="called")
+    split = graphdef.split(graph.as_graph_def().SerializeToString())
+    proto = schema.GraphDef.FromString(split.proto.SerializeToString())
+    node = next(node for node in proto.node if node.name == "w")
+    node.attr.clear()
+    graphdef.with_payload(node, TensorSpec("float32", (SIDE, SIDE)))
+    return Graph(proto, {"w": payload_of(WEIGHTS)})
+
+
+def at_an_offset(array: np.ndarray, offset: int) -> np.ndarray:
+    room = np.empty(array.nbytes + 128, np.uint8)
+    start = -room.ctypes.data % 64 + offset
+    copy = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    copy.flags.writeable = False
+    return copy
+
+
+WEIGHTS = at_an_offset(np.random.default_rng(0).random((SIDE, SIDE), np.float32), 0)
+X = np.full((1, SIDE), 1 / SIDE, np.float32)
+
+
+@pytest.mark.parametrize("offset", [0, 4, 1])
+def test_large_constants_are_read_where_they_lie_or_are_copied(offset):
+    graph = large_graph()
+    given = at_an_offset(WEIGHTS, offset) if offset else WEIGHTS
+    before = graph.proto.SerializeToString(deterministic=True)
+    executor = import_graph(Graph(graph.proto, {"w": payload_of(given)}))
+    assert executor.graph.get_operation_by_name("w").type == "ReadVariableOp"
+    assert executor.tensor("w").shape.as_list() == [SIDE, SIDE]
+    wanted = ["w", "same", "flat", "head", "row", "after", "product", "looped", "called"]
+    got = dict(zip(wanted, executor.run(wanted, {"x": X}), strict=True))
+    np.testing.assert_array_equal(got["w"], WEIGHTS)
+    np.testing.assert_array_equal(got["same"], WEIGHTS)
+    np.testing.assert_array_equal(got["head"], WEIGHTS[:2])
+    np.testing.assert_array_equal(got["row"], WEIGHTS[7:8])
+    np.testing.assert_allclose(got["product"], X @ WEIGHTS, rtol=1e-4)
+    np.testing.assert_allclose(got["looped"], X @ WEIGHTS @ WEIGHTS, rtol=1e-4)
+    np.testing.assert_allclose(got["called"], X @ WEIGHTS + 1, rtol=1e-4)
+    assert got["after"] == 1
+    for name in ("w", "same", "flat", "head"):
+        assert not np.shares_memory(got[name], given)
+        got[name][...] = -1
+    np.testing.assert_array_equal(executor.run("w"), WEIGHTS)
+    np.testing.assert_array_equal(given, WEIGHTS)
+    zero = np.zeros_like(WEIGHTS)
+    assert not executor.run("product", {"x": X, "w": zero}).any()
+    np.testing.assert_allclose(executor.run("product", {"x": X}), X @ WEIGHTS, rtol=1e-4)
+    assert graph.proto.SerializeToString(deterministic=True) == before
+    executor.close()
+
+
+def test_a_constant_that_waits_for_another_node_stays_one():
+    graph = large_graph()
+    proto = schema.GraphDef.FromString(graph.proto.SerializeToString())
+    next(node for node in proto.node if node.name == "w").input.append("^x")
+    executor = import_graph(Graph(proto, graph.payloads))
+    assert executor.graph.get_operation_by_name("w").type == "Const"
+    executor.close()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from google.protobuf.message import DecodeError
 
 from tfpersist.errors import GraphError, UnsupportedError
 from tfpersist.formats import graphdef
 from tfpersist.formats.graphdef import Graph
-from tfpersist.graph import soundness
+from tfpersist.graph import lifting, soundness
+from tfpersist.graph.lifting import Lifted
 from tfpersist.tf.execute import Executor, translated
 
 # `_output_shapes` is a comment that old writers got wrong; a colocation may name what was pruned.
@@ -22,11 +24,47 @@ def import_graph(graph: Graph) -> Executor:
     The default graph is not touched. Device placements, colocations and recorded shapes are left
     out, for they may not hold here.
 
+    Large constants become variables that use the graph's own bytes where these lie at a multiple
+    of 64 bytes, as in files that tfpersist wrote, and a copy of them elsewhere. A file must not be
+    written into while it is in use. Other constants are copied.
+
     Args:
-        graph: the graph; its constants are copied.
+        graph: the graph.
 
     Returns:
         What runs it.
+
+    Raises:
+        UnsupportedError: it is larger than 2 GB and does not owe that to constants that can become
+            variables, or this TensorFlow lacks one of its ops.
+        GraphError: it holds what no TensorFlow could have written, or TensorFlow refuses it.
+        RunError: TensorFlow cannot take the constants.
+    """
+    import tensorflow as tf
+
+    lifted = lifting.lift(graph)
+    target = tf.Graph()
+    import_into(target, lifted.graph)
+    session = tf.compat.v1.Session(graph=target)
+    if lifted.values:
+        try:
+            _initialize(session, lifted)
+        except BaseException:
+            session.close()
+            raise
+    return Executor(target, session)
+
+
+def import_into(target: Any, graph: Graph, **options: Any) -> Any:
+    """Import a graph into one that is there, device placements and colocations left out.
+
+    Args:
+        target: the tf.Graph.
+        graph: the graph.
+        options: what tf.graph_util.import_graph_def takes besides.
+
+    Returns:
+        What tf.graph_util.import_graph_def gives.
 
     Raises:
         UnsupportedError: it is larger than 2 GB, or this TensorFlow lacks one of its ops.
@@ -37,10 +75,9 @@ def import_graph(graph: Graph) -> Executor:
     graphdef.size(graph)
     soundness.refuse_unsound(graph)
     definition = _definition(graph)
-    target = tf.Graph()
     try:
         with target.as_default(), translated(GraphError):
-            tf.graph_util.import_graph_def(definition, name="")
+            return tf.graph_util.import_graph_def(definition, **{"name": "", **options})
     except GraphError as error:
         if "Op type not registered" in error.problem:
             raise UnsupportedError(
@@ -49,7 +86,32 @@ def import_graph(graph: Graph) -> Executor:
                 advice="Load the library that registers it, or freeze the model without it.",
             ) from error
         raise
-    return Executor(target, tf.compat.v1.Session(graph=target))
+
+
+def _initialize(session: Any, lifted: Lifted) -> None:
+    """Give the variables their values: views of a file together, copies one by one."""
+    views: dict[str, np.ndarray[Any, Any]] = {}
+    assigned: list[str] = []
+    for (name, payload), assign in zip(lifted.values.items(), lifted.initializers, strict=True):
+        array = payload.load()
+        if array.ctypes.data % graphdef.ALIGNMENT == 0 and array.dtype.isnative:
+            views[f"{name}:0"] = array
+            assigned.append(assign)
+        else:
+            with translated():
+                session.run(assign, {f"{name}:0": _aligned(array)})
+    with translated():
+        session.run(assigned, views)
+
+
+def _aligned(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Copy an array to where TensorFlow uses it in place; otherwise it would copy it twice."""
+    room = np.empty(array.nbytes + graphdef.ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % graphdef.ALIGNMENT
+    flat = room[start : start + array.nbytes].view(array.dtype.newbyteorder("="))
+    copy: np.ndarray[Any, Any] = flat.reshape(array.shape)
+    copy[...] = array
+    return copy
 
 
 def _definition(graph: Graph) -> Any:
