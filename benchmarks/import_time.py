@@ -1,0 +1,40 @@
+"""Row 9: `import tfpersist` against `import tensorflow`, at most 0.2 s.
+
+python benchmarks/import_time.py [--rounds 9]
+"""
+
+from __future__ import annotations
+
+import harness
+
+PROGRAM = """
+import os, time
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+start = time.perf_counter()
+import {}
+print(time.perf_counter() - start)
+"""
+MODULES = {"tfpersist": "tfpersist", "tensorflow": "tensorflow"}
+
+
+def main():
+    options = harness.arguments()
+    megabytes = {}
+
+    def process(name):
+        told, _, megabytes[name] = harness.fresh("-c", PROGRAM.format(MODULES[name]))
+        return told
+
+    imports = {name: lambda name=name: process(name) for name in MODULES}
+    seconds = harness.alternate(imports, options.rounds)
+    harness.report(
+        "import_time",
+        "Import, fresh process (≤ 200 ms wanted)",
+        seconds,
+        against={},
+        megabytes=megabytes,
+    )
+
+
+if __name__ == "__main__":
+    main()
