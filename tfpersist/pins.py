@@ -15,7 +15,7 @@ import attrs
 from tfpersist.errors import CheckpointNotFoundError, StorageError, UnsupportedError
 from tfpersist.listing import Files
 from tfpersist.locate import Located
-from tfpersist.storage import Hold, Storage
+from tfpersist.storage import Hold
 
 # A pruner or a writer is in the way for as long as it renames a few files.
 _PATIENCE = 5.0
@@ -49,15 +49,6 @@ class Pin:
         self.release()
 
 
-def hold(storage: Storage, files: Files) -> Hold | None:
-    """Hold a checkpoint that is about to be read, if nothing is in the way.
-
-    Raises:
-        StorageError: it is gone.
-    """
-    return storage.hold(marker(files))
-
-
 def marker(files: Files) -> str:
     """The file that stands for a checkpoint: it appears last and goes first."""
     return files.shards[0] if files.index is None else files.index
@@ -68,7 +59,7 @@ def pin(located: Located) -> Pin:
     until = time.monotonic() + _PATIENCE
     while True:
         try:
-            held = hold(located.storage, located.files)
+            held = located.storage.hold(marker(located.files))
         except StorageError as error:
             if error.errno != errno.ENOENT:
                 raise

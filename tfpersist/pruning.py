@@ -17,7 +17,7 @@ import attrs
 from tfpersist import listing
 from tfpersist.checkpoint_writer import encode_state
 from tfpersist.contents import open_contents
-from tfpersist.errors import CorruptionError, StorageError, UnsupportedError
+from tfpersist.errors import CorruptionError, RetentionError, StorageError, UnsupportedError
 from tfpersist.listing import Files
 from tfpersist.pins import marker
 from tfpersist.retention import Candidate, Keep, Pruning, Verdict, decide
@@ -162,3 +162,24 @@ def _remove(storage: Storage, census: Census, holds: Mapping[str, Hold], *, dura
             for file in (*census.files[name].all, *sorted(belonging)):
                 publication.discard(file, held=hold)
         publication.create(listing.STATE_FILE).write(encode_state(storage, left))
+
+
+def prune_after(
+    storage: Storage, prefix: str, name: str, keep: Keep | None, *, durable: bool
+) -> None:
+    """Remove what need not be kept once a checkpoint is saved.
+
+    Raises:
+        RetentionError: a `where` failed; the message says that the checkpoint is safe.
+        StorageError: files could not be removed; so it does.
+    """
+    if keep is None:
+        return
+    try:
+        prune(storage, name, keep, durable=durable)
+    except (RetentionError, StorageError) as error:
+        raise type(error)(
+            f"the checkpoint {prefix!r} is saved and whole, but older ones could not be removed: "
+            f"{error}",
+            where=storage.location,
+        ) from error

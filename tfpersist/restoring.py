@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -10,13 +11,21 @@ import numpy as np
 
 from tfpersist import listing
 from tfpersist.checkpoint import Checkpoint
-from tfpersist.errors import CheckpointNotFoundError, CorruptionError, TFPersistError
+from tfpersist.errors import (
+    CheckpointNotFoundError,
+    CorruptionError,
+    StorageError,
+    TFPersistError,
+)
 from tfpersist.report import Skipped
 from tfpersist.selection import Entry, Plan, Selection
 from tfpersist.storage import Storage
 
 if TYPE_CHECKING:
     from tfpersist.tf.target import Target
+
+# How often the checkpoints are listed anew because one was pruned before it could be read.
+_MOST_GONE = 100
 
 
 @attrs.frozen
@@ -54,13 +63,36 @@ def called(name: str, prefixes: Sequence[str]) -> list[str]:
     return ours or list(prefixes)
 
 
-def newest_first(storage: Storage, name: str, step: int | None = None) -> list[str]:
+def listed(
+    storage: Storage, name: str, step: int | None = None, chosen: str | None = None
+) -> list[str]:
+    """List the checkpoints that have all their files, oldest first.
+
+    Args:
+        storage: the directory.
+        name: the store's name for checkpoints.
+        step: the training step; None for all.
+        chosen: the prefix of the only one that is asked for; None for all.
+    """
+    found = listing.checkpoints(storage)
+    return [
+        prefix
+        for prefix in called(name, list(listing.dated(storage, found)))
+        if (chosen is None or prefix == chosen)
+        and (step is None or _step_of(storage, found[prefix]) == step)
+    ]
+
+
+def newest_first(
+    storage: Storage, name: str, step: int | None = None, chosen: str | None = None
+) -> list[str]:
     """List the checkpoints that may be restored, even those that lack files.
 
     Args:
         storage: the directory.
         name: the store's name for checkpoints.
         step: the training step; None for all.
+        chosen: the prefix of the only one that is asked for; None for all.
 
     Returns:
         Their prefixes, newest first.
@@ -72,22 +104,29 @@ def newest_first(storage: Storage, name: str, step: int | None = None) -> list[s
     found = {**listing.v2_files(storage.names()), **found}
     prefixes = called(name, list(listing.dated(storage, found)))
     steps = {prefix: _step_of(storage, found[prefix]) for prefix in prefixes if step is not None}
-    chosen = [prefix for prefix in prefixes if step is None or steps[prefix] == step]
-    if not chosen:
+    fitting = [prefix for prefix in prefixes if step is None or steps[prefix] == step]
+    if chosen is not None:
+        fitting = [prefix for prefix in fitting if prefix == chosen]
+    if not fitting:
         known = sorted({each for each in steps.values() if each is not None})
         raise CheckpointNotFoundError(
-            f"there is no checkpoint{'' if step is None else f' of step {step}'} here",
+            f"there is no checkpoint {_asked(step, chosen)}here",
             where=storage.location,
             advice=f"There are those of the steps {', '.join(map(str, known))}."
             if known
             else "Save one first, or check the directory.",
         )
-    return chosen[::-1]
+    return fitting[::-1]
+
+
+def _asked(step: int | None, chosen: str | None) -> str:
+    asked = "" if chosen is None else f"{chosen!r} "
+    return asked if step is None else f"{asked}of step {step} "
 
 
 def fit(
     storage: Storage,
-    prefixes: Sequence[str],
+    prefixes: Callable[[], Sequence[str]],
     selection: Selection,
     target: Target,
     *,
@@ -98,7 +137,7 @@ def fit(
 
     Args:
         storage: the directory.
-        prefixes: the checkpoints, the best first.
+        prefixes: lists the checkpoints, the best first; asked again when one of them is gone.
         selection: which variables, under which keys.
         target: what is to be restored.
         partly: load what fits even if something is missing.
@@ -113,13 +152,20 @@ def fit(
     """
     skipped: list[Skipped] = []
     first: TFPersistError | None = None
-    for prefix in prefixes:
+    listed, seen = list(prefixes()), 0
+    while listed:
+        prefix = listed.pop(0)
         try:
-            checkpoint = Checkpoint(prefix, storage=storage)
-            plan = _plan(checkpoint, selection, target)
-            values = _load(checkpoint, plan) if plan.fits or partly else []
-        except (CorruptionError, CheckpointNotFoundError) as error:
-            if only_one:
+            with _held(storage, prefix):
+                checkpoint = Checkpoint(prefix, storage=storage)
+                plan = _plan(checkpoint, selection, target)
+                values = _load(checkpoint, plan) if plan.fits or partly else []
+        except (CorruptionError, CheckpointNotFoundError, StorageError) as error:
+            if seen < _MOST_GONE and _is_gone(storage, prefix):
+                # It was pruned, so a newer one is there.
+                listed, skipped, first, seen = list(prefixes()), [], None, seen + 1
+                continue
+            if only_one or isinstance(error, StorageError):
                 raise
             first = first or error
             skipped.append(Skipped(f"{storage.location}/{prefix}", str(error)))
@@ -130,6 +176,24 @@ def fit(
         file=storage.location,
         found="; ".join(f"{each.checkpoint}: {each.reason}" for each in skipped),
     ) from first
+
+
+@contextmanager
+def _held(storage: Storage, prefix: str) -> Iterator[None]:
+    """Keep a checkpoint from being pruned while it is read, where there are locks."""
+    hold = None
+    with suppress(StorageError):
+        hold = storage.hold(prefix + listing.INDEX)
+    try:
+        yield
+    finally:
+        if hold is not None:
+            hold.release()
+
+
+def _is_gone(storage: Storage, prefix: str) -> bool:
+    found = listing.v2_files(name for name in storage.names() if name.startswith(prefix))
+    return prefix not in found and prefix not in listing.checkpoints(storage)
 
 
 def _step_of(storage: Storage, files: listing.Files) -> int | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from tfpersist import background, listing, restoring, sidecar
+from tfpersist import background, listing, pruning, restoring, sidecar
 from tfpersist.checkpoint import Checkpoint
 from tfpersist.checkpoint_writer import write_checkpoint
 from tfpersist.errors import CheckpointNotFoundError, RestoreError, TargetError
@@ -18,6 +18,7 @@ from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of
 from tfpersist.report import RestoreReport, report_on
 from tfpersist.restoring import Fitted
+from tfpersist.retaining import Retaining
 from tfpersist.selection import OBJECT_GRAPH_KEY, Selection
 from tfpersist.storage import Storage, open_storage
 from tfpersist.tf.target import Captured, Target, adapt, step_of
@@ -39,6 +40,9 @@ class ModelStore(Training):
         durable: a save waits until it would survive a power loss.
         selection: what the steps have chosen so far.
         step: the checkpoint that `at` has chosen; None for the newest.
+        keep: which checkpoints a save leaves: a Keep, or a tuple of them; None for all.
+        incremental: write only what has changed since the checkpoint before; see `Retaining`.
+        chosen: the checkpoint that `best` has chosen; None for the newest.
         in_flight: how many saves may be under way in the background; 0 where every save is over
             when it returns.
 
@@ -145,7 +149,7 @@ class ModelStore(Training):
             >>> int(v)
             1
         """
-        return attrs.evolve(self, step=int(step))
+        return attrs.evolve(self, step=int(step), chosen=None)
 
     def save(
         self, target: object, step: Any = None, metrics: Mapping[str, float] | None = None
@@ -190,6 +194,10 @@ class ModelStore(Training):
                     step=number,
                     metrics=metrics,
                     durable=self.durable,
+                    incremental=self.incremental,
+                )
+                pruning.prune_after(
+                    self._opened, prefix, self.name, self.keep, durable=self.durable
                 )
 
             return write
@@ -240,17 +248,18 @@ class ModelStore(Training):
         """List the checkpoints that have all their files.
 
         Returns:
-            Those of this store's name, or all where none is of that name; oldest first.
+            Those of this store's name, or all where none is of that name; oldest first. After
+            `at` or `best` only what that has chosen.
 
         Example:
             >>> ModelStore("memory://doc/nothing").checkpoints()
             []
         """
-        names = restoring.called(self.name, listing.list_checkpoints(self._storage))
+        names = restoring.listed(self._storage, self.name, self.step, self.chosen)
         return [Checkpoint(name, storage=self._storage) for name in names]
 
     def latest(self) -> Checkpoint | None:
-        """Find the newest checkpoint that has all its files.
+        """Find the newest checkpoint that has all its files, of those that `checkpoints` lists.
 
         Returns:
             The checkpoint; None where there is none.
@@ -353,15 +362,15 @@ class ModelStore(Training):
     def _fitted(self, target: Target, *, partly: bool = False) -> Fitted:
         return restoring.fit(
             self._storage,
-            self._names(),
+            self._names,
             self.selection,
             target,
             partly=partly,
-            only_one=self.step is not None,
+            only_one=self.step is not None or self.chosen is not None,
         )
 
     def _names(self) -> list[str]:
-        return restoring.newest_first(self._storage, self.name, self.step)
+        return restoring.newest_first(self._storage, self.name, self.step, self.chosen)
 
     def _newest_meta(self) -> tuple[bytes, str]:
         files = self._storage.names()
