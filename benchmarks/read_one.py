@@ -45,8 +45,8 @@ def main():
         seconds = harness.alternate(reads, options.rounds)
         harness.report(
             "read_one",
-            f"Fresh process: open, verify and read one tensor of {sizes[key]:.0f} MB (memory: all of"
-            " the process; ≤ 1/10 wanted)",
+            f"Fresh process: open, verify and read one tensor of {sizes[key]:.0f} MB (memory:"
+            " all of the process; ≤ 1/10 wanted)",
             seconds,
             against={"tf.train.load_checkpoint": 15},
             megabytes=megabytes,

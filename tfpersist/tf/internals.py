@@ -9,7 +9,7 @@ the caller's graph and reads every value; this one does neither.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -352,6 +352,45 @@ def view(tensor: Any) -> np.ndarray[Any, Any]:
     seen = np.asarray(array).view()
     seen.flags.writeable = False
     return seen
+
+
+def read(variable: Any) -> np.ndarray[Any, Any] | None:
+    """Give the elements of an eager variable without copying them; None where it has none."""
+    import tensorflow as tf
+
+    try:
+        return view(tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=variable.dtype))
+    except tf.errors.FailedPreconditionError:
+        return None
+
+
+def read_together(variables: Sequence[Any]) -> list[np.ndarray[Any, Any] | None] | None:
+    """Give the elements of many eager variables by one operation.
+
+    Args:
+        variables: TensorFlow's own.
+
+    Returns:
+        The elements, not copied; None where this cannot be done for all of them together.
+    """
+    import tensorflow as tf
+    from tensorflow.python.eager import context, execute
+
+    handles = [variable.handle for variable in variables]
+    types = [variable.dtype.as_datatype_enum for variable in variables]
+    if len({handle.device for handle in handles}) != 1:
+        return None
+    try:
+        tensors = execute.execute(
+            b"_ReadVariablesOp",
+            len(handles),
+            handles,
+            ("N", len(handles), "dtypes", types),
+            context.context(),
+        )
+    except (tf.errors.OpError, AttributeError):
+        return None
+    return [view(tensor) for tensor in tensors]
 
 
 def restore_states(thing: Any, tensors: Mapping[str, Any]) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 from tfpersist import by_name, object_graph
 from tfpersist.errors import (
     RestoreError,
-    SaveError,
     SelectionError,
     TargetError,
     UnsupportedError,
@@ -21,7 +20,7 @@ from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import TensorSpec, payload_of
 from tfpersist.object_graph import ATTRIBUTES, VALUE, ObjectGraph
 from tfpersist.selection import Entry
-from tfpersist.tf import internals
+from tfpersist.tf import eager, internals
 from tfpersist.tf.internals import LiveGraph, Node, State
 from tfpersist.tf.target import Captured, Target
 
@@ -162,7 +161,11 @@ class ObjectTarget:
         for entry, value in values:
             if not internals.is_variable(entry.ref):
                 state: Any = entry.handle
-                tensor = value[()] if state.local == "py_state" else _tensor(entry, value)
+                tensor = (
+                    value[()]
+                    if state.local == "py_state"
+                    else eager.tensor(entry.spec.dtype, value)
+                )
                 states.setdefault(id(entry.ref), (entry.ref, {}))[1][state.local] = tensor
         for thing, given in states.values():
             self._require_whole(thing, given)
@@ -176,11 +179,9 @@ class ObjectTarget:
                 "a restore inside of a tf.function would be traced and not done",
                 advice="Restore before the function is called.",
             )
-        tensors = [_tensor(entry, value) for entry, value in variables]
+        converted = eager.converted(variables)
         _assign_states(states.values())
-        for (entry, _), tensor in zip(variables, tensors, strict=True):
-            handle: Any = entry.handle
-            tf.raw_ops.AssignVariableOp(resource=handle.handle, value=tensor)
+        eager.assign(variables, converted)
 
     def averages_of(
         self, averages: object, entries: Sequence[Entry]
@@ -323,30 +324,12 @@ def _session() -> Target:
 
 
 def _read(entries: Sequence[Entry]) -> list[np.ndarray[Any, Any]]:
-    import tensorflow as tf
-
-    values, empty = [], []
-    for entry in entries:
-        if not internals.is_variable(entry.ref):
-            values.append(_export(entry))
-            continue
-        variable: Any = entry.handle
-        try:
-            tensor = tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=variable.dtype)
-        except tf.errors.FailedPreconditionError:
-            empty.append(entry.name)
-            continue
-        value = internals.view(tensor)
-        # A variable that was made without a value reads as an empty tensor.
-        if value.shape != entry.spec.shape and not variable.is_initialized():
-            empty.append(entry.name)
-        values.append(value)
-    if empty:
-        raise SaveError(
-            f"{len(empty)} variables have no value yet: {', '.join(empty)}",
-            advice="Assign them first, or leave them out with only().",
-        )
-    return values
+    variables = [entry for entry in entries if internals.is_variable(entry.ref)]
+    values = eager.read(variables)
+    if len(variables) == len(entries):
+        return values
+    left = iter(values)
+    return [next(left) if internals.is_variable(entry.ref) else _export(entry) for entry in entries]
 
 
 def _export(entry: Entry) -> np.ndarray[Any, Any]:
@@ -366,17 +349,6 @@ def _text(value: bytes) -> np.ndarray[Any, Any]:
     texts = np.empty((), object)
     texts[()] = value
     return texts
-
-
-def _tensor(entry: Entry, value: np.ndarray[Any, Any]) -> Any:
-    import tensorflow as tf
-
-    dtype = entry.spec.dtype
-    if dtype.startswith(("qint", "quint")):
-        return tf.bitcast(tf.constant(value), tf.dtypes.as_dtype(dtype))
-    if dtype == "string":
-        return tf.constant(value.reshape(-1).tolist(), tf.string, shape=value.shape)
-    return tf.constant(value, tf.dtypes.as_dtype(dtype))
 
 
 def _assign_states(states: Iterable[tuple[Any, Mapping[str, Any]]]) -> None:

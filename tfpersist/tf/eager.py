@@ -1,0 +1,115 @@
+"""Eager variables: read all of them at once, and give them values that are theirs alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfpersist.errors import SaveError
+from tfpersist.selection import Entry
+from tfpersist.tf import internals
+
+# TensorFlow takes over memory that lies at multiples of this and copies any other.
+_ALIGNMENT = 64
+_TAKEN_OVER = 16
+# Smaller values are copied side by side into pieces of memory of this size, several in one.
+_SMALL = 16 << 10
+_PIECE = 256 << 10
+
+
+def read(entries: Sequence[Entry]) -> list[np.ndarray[Any, Any]]:
+    """Read variables without copying them; what is read does not change with them.
+
+    Args:
+        entries: eager variables, each in `handle`.
+
+    Raises:
+        SaveError: some have no value yet; all of them are named.
+    """
+    variables: list[Any] = [entry.handle for entry in entries]
+    values = internals.read_together(variables)
+    if values is None:
+        values = [internals.read(variable) for variable in variables]
+    empty = []
+    for entry, variable, value in zip(entries, variables, values, strict=True):
+        # A variable that was made without a value may also read as an empty tensor.
+        if value is None or (value.shape != entry.spec.shape and not variable.is_initialized()):
+            empty.append(entry.name)
+    if empty:
+        raise SaveError(
+            f"{len(empty)} variables have no value yet: {', '.join(empty)}",
+            advice="Assign them first, or leave them out with only().",
+        )
+    return values
+
+
+def converted(pairs: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> dict[int, Any]:
+    """Convert the values that TensorFlow cannot take as they are, which may fail.
+
+    Returns:
+        Tensors, by the position of their pair.
+    """
+    return {
+        at: tensor(entry.spec.dtype, value)
+        for at, (entry, value) in enumerate(pairs)
+        if entry.spec.dtype == "string" or entry.spec.dtype.startswith(("qint", "quint"))
+    }
+
+
+def assign(
+    pairs: Sequence[tuple[Entry, np.ndarray[Any, Any]]], converted: Mapping[int, Any]
+) -> None:
+    """Give eager variables their values, of which each gets a copy of its own.
+
+    One variable's old value is freed before the next is copied, so that memory does not grow.
+
+    Args:
+        pairs: the variables, each in `handle`, and what they are to hold.
+        converted: what `converted` has made of them.
+    """
+    import tensorflow as tf
+
+    room = _Room()
+    for at, (entry, value) in enumerate(pairs):
+        variable: Any = entry.handle
+        made = converted[at] if at in converted else room.copy(value)
+        tf.raw_ops.AssignVariableOp(resource=variable.handle, value=made)
+
+
+def tensor(dtype: str, value: np.ndarray[Any, Any]) -> Any:
+    """Make a tensor of TensorFlow's type `dtype` that shares no memory with `value`."""
+    import tensorflow as tf
+
+    if dtype.startswith(("qint", "quint")):
+        return tf.bitcast(tf.constant(value), tf.dtypes.as_dtype(dtype))
+    if dtype == "string":
+        return tf.constant(value.reshape(-1).tolist(), tf.string, shape=value.shape)
+    return tf.constant(value, tf.dtypes.as_dtype(dtype))
+
+
+class _Room:
+    """Makes copies that TensorFlow takes over without copying them again."""
+
+    def __init__(self) -> None:
+        self._piece: np.ndarray[Any, Any] = np.empty(0, np.uint8)
+        self._at = 0
+
+    def copy(self, value: np.ndarray[Any, Any]) -> Any:
+        import tensorflow as tf
+
+        if value.nbytes > _SMALL:
+            if value.__array_interface__["data"][0] % _TAKEN_OVER:
+                return value
+            return tf.raw_ops.DeepCopy(x=value)
+        if self._at + value.nbytes > self._piece.size:
+            room = np.empty(_PIECE + _ALIGNMENT, np.uint8)
+            start = -room.ctypes.data % _ALIGNMENT
+            self._piece, self._at = room[start : start + _PIECE], 0
+        copy: np.ndarray[Any, Any] = np.ndarray(
+            value.shape, value.dtype, self._piece.data, self._at
+        )
+        copy[...] = value
+        self._at += value.nbytes + -value.nbytes % _ALIGNMENT
+        return copy
