@@ -36,8 +36,11 @@ class Freezer:
 
     Args:
         source: a session (tf.compat.v1.Session or MonitoredSession), a Keras model, a tf.function
-            or ConcreteFunction, a FrozenModel, a GraphDef, the path of a `.pb` or `.pbtxt`, or
-            whatever names a checkpoint that has a `.meta`, which needs no TensorFlow.
+            or ConcreteFunction, a FrozenModel, a GraphDef, the path of a `.pb` or `.pbtxt`, the
+            directory of a SavedModel or its `saved_model.pb`, or whatever names a checkpoint that
+            has a `.meta`. None of the files needs TensorFlow.
+        checkpoint: where the values of a GraphDef or of a graph file lie, if the variables in it
+            are to become constants: whatever Checkpoint takes.
 
     Example:
         >>> import tensorflow as tf
@@ -54,9 +57,12 @@ class Freezer:
     """
 
     source: Any
+    checkpoint: Any = attrs.field(default=None, kw_only=True)
     _outputs: tuple[str, ...] = attrs.field(default=())
     _only: tuple[object, ...] | None = attrs.field(default=None)
     _keep: tuple[object, ...] = attrs.field(default=())
+    _signature: str | None = attrs.field(default=None)
+    _tags: tuple[str, ...] = attrs.field(default=())
 
     def outputs(self, *names: object) -> Freezer:
         """Say which tensors the frozen graph computes.
@@ -103,6 +109,36 @@ class Freezer:
             True
         """
         return attrs.evolve(self, keep=names)
+
+    def signature(self, name: str) -> Freezer:
+        """Say which signature of a SavedModel to freeze.
+
+        Args:
+            name: such as "serving_default", which is what is taken where nothing is said.
+
+        Returns:
+            A changed copy.
+
+        Example:
+            >>> Freezer("export/1").signature("classify") == Freezer("export/1")
+            False
+        """
+        return attrs.evolve(self, signature=name)
+
+    def tags(self, *tags: str) -> Freezer:
+        """Say which graph of a SavedModel to freeze.
+
+        Args:
+            tags: all tags of the graph; "serve" is what is taken where nothing is said.
+
+        Returns:
+            A changed copy.
+
+        Example:
+            >>> Freezer("export/1").tags("serve", "gpu") == Freezer("export/1")
+            False
+        """
+        return attrs.evolve(self, tags=tags)
 
     def freeze(self) -> FrozenModel:
         """Freeze in memory.
@@ -158,7 +194,9 @@ class Freezer:
         return FrozenModel.load(path)
 
     def _frozen(self) -> tuple[Graph, bool]:
-        lowered = sources.lower(self.source)
+        lowered = sources.lower(
+            self.source, sources.Choice(self.checkpoint, self._signature, self._tags)
+        )
         refs = self._refs(lowered)
         pruned = prune(lowered.graph, [ref.name for ref in refs])
         kept = self._kept(lowered, pruned)
@@ -179,7 +217,7 @@ class Freezer:
                 advice="Name the outputs: Freezer(...).outputs(...). "
                 + (f"Likely ones are {', '.join(likely[-_MOST_SHOWN:])}{more}" if likely else ""),
             )
-        return [find_tensor(lowered.graph, name) for name in names]
+        return [find_tensor(lowered.graph, _called(name, lowered)) for name in names]
 
     def _kept(self, lowered: Lowered, pruned: Graph) -> frozenset[str]:
         """Name the nodes of the variables that stay."""
@@ -189,6 +227,12 @@ class Freezer:
             only = {name for one in self._only for name in _matching(one, every, lowered.objects)}
             kept |= {name for name in every if name not in only}
         return frozenset(kept & set(pruned.nodes))
+
+
+def _called(name: str, lowered: Lowered) -> str:
+    """Give the name of a tensor that may be called as the source's signature calls it."""
+    known = name.partition(":")[0] in lowered.graph.nodes
+    return name if known else lowered.labels.get(name, name)
 
 
 def _matching(wanted: Any, names: list[str], objects: Mapping[str, object]) -> list[str]:

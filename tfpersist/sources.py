@@ -4,52 +4,144 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
+import attrs
+
 from tfpersist import graph_file
-from tfpersist.errors import FreezeError
+from tfpersist.errors import FreezeError, StorageError
 from tfpersist.formats import schema
-from tfpersist.formats.graphdef import Graph, split
-from tfpersist.graph import saver
+from tfpersist.formats.graphdef import Graph, parse_saved_model, split
+from tfpersist.graph import saved_model, saver
 from tfpersist.graph.lowered import Lowered
+from tfpersist.storage import open_storage
 
 _GRAPH_FILES = (".pb", ".pbtxt", ".pb.txt")
+# What a Saver calls its restore op unless it has a scope of its own.
+_RESTORE = "save/restore_all"
+_SAVED_MODELS = ("saved_model.pb", "saved_model.pbtxt")
 
 
-def lower(source: Any) -> Lowered:
+@attrs.frozen
+class Choice:
+    """What a source does not tell by itself.
+
+    Args:
+        checkpoint: where the values of a graph lie, if the source is a graph alone.
+        signature: which signature of a SavedModel.
+        tags: which graph of a SavedModel.
+    """
+
+    checkpoint: Any = None
+    signature: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+def lower(source: Any, choice: Choice | None = None) -> Lowered:
     """Find out what a source is, and lower it; TensorFlow is imported for living models alone.
 
     Args:
         source: what Freezer takes.
+        choice: what it does not tell by itself.
 
     Returns:
         Its graph, variables, inputs and outputs.
 
     Raises:
         TargetError: it is nothing that can be frozen.
-        FreezeError: it has no graph.
+        FreezeError: it has no graph, or brings values along where others are given.
     """
+    choice = choice or Choice()
+    graph = _graph_of(source)
+    if graph is not None:
+        return _with_values(graph, choice.checkpoint)
+    if choice.checkpoint is not None:
+        raise FreezeError(
+            "this source has values of its own",
+            expected="a GraphDef or the path of one, beside a checkpoint",
+            found=f"a {type(source).__qualname__}",
+            advice="Leave the checkpoint out, or restore it into the model first.",
+        )
+    if isinstance(source, (str, os.PathLike)):
+        path = os.fsdecode(os.fspath(source))
+        folder = _saved_model(path)
+        if folder is not None:
+            return _lower_saved_model(folder, choice)
+        from tfpersist.checkpoint import Checkpoint
+
+        return _lower_checkpoint(Checkpoint(path))
+    if isinstance(source, Mapping) and hasattr(source, "meta"):
+        return _lower_checkpoint(source)
+    from tfpersist.tf import lower
+
+    return lower.lower(source)
+
+
+def _graph_of(source: Any) -> Graph | None:
+    """Give the graph of a source that is nothing but one."""
     from tfpersist.frozen import FrozenModel
 
     if isinstance(source, (str, os.PathLike)):
         path = os.fsdecode(os.fspath(source))
-        if path.endswith(_GRAPH_FILES) and not path.endswith("saved_model.pb"):
-            return Lowered(graph_file.load(path), {})
-        from tfpersist.checkpoint import Checkpoint
-
-        return _lower_checkpoint(Checkpoint(path))
+        named = path.endswith(_GRAPH_FILES) and not path.endswith(_SAVED_MODELS)
+        return graph_file.load(path) if named and _saved_model(path) is None else None
     if isinstance(source, FrozenModel):
-        source = source.graph
+        return source.graph
     if isinstance(source, Graph):
-        return Lowered(source, {})
-    if isinstance(source, Mapping) and hasattr(source, "meta"):
-        return _lower_checkpoint(source)
+        return source
     descriptor = getattr(source, "DESCRIPTOR", None)
     if descriptor is not None and descriptor.full_name == schema.GraphDef.DESCRIPTOR.full_name:
-        return Lowered(split(memoryview(source.SerializeToString())), {})
-    from tfpersist.tf import lower
+        return split(memoryview(source.SerializeToString()))
+    return None
 
-    return lower.lower(source)
+
+def _with_values(graph: Graph, checkpoint: Any) -> Lowered:
+    if checkpoint is None:
+        return Lowered(graph, {})
+    if not isinstance(checkpoint, Mapping):
+        from tfpersist.checkpoint import Checkpoint
+
+        checkpoint = Checkpoint(checkpoint)
+    # The graph has its saver, but nothing beside it says which op restores.
+    meta = schema.MetaGraphDef()
+    meta.saver_def.restore_op_name = _RESTORE
+    return saver.lower(graph, meta, checkpoint.specs, checkpoint.payload)
+
+
+def _saved_model(path: str) -> str | None:
+    """Give the directory of the SavedModel that a path means."""
+    location, name = graph_file.place(path)
+    if name in _SAVED_MODELS:
+        return location
+    with suppress(StorageError):
+        if not open_storage(path).names().isdisjoint(_SAVED_MODELS):
+            return path
+    return None
+
+
+def _lower_saved_model(folder: str, choice: Choice) -> Lowered:
+    from tfpersist.checkpoint import Checkpoint
+
+    data, name = graph_file.read(folder, inside=_SAVED_MODELS)
+    file = f"{folder}/{name}"
+    if name.endswith(".pbtxt"):
+        model = schema.parse_text(schema.SavedModel, data, file=file)
+    else:
+        model = parse_saved_model(data, file)
+    meta = saved_model.choose(model, choice.tags, file)
+    ends = saved_model.endpoints(meta, choice.signature, file)
+    graph = split(memoryview(meta.graph_def.SerializeToString()), file)
+    lowered = Lowered(graph, {})
+    if open_storage(f"{folder}/variables").names():
+        checkpoint = Checkpoint(f"{folder}/variables/variables")
+        lowered = saver.lower(graph, meta, checkpoint.specs, checkpoint.payload)
+    return attrs.evolve(
+        lowered,
+        inputs=tuple(ends.inputs.values()),
+        outputs=tuple(ends.outputs.values()),
+        labels={**ends.inputs, **ends.outputs},
+    )
 
 
 def _lower_checkpoint(checkpoint: Any) -> Lowered:

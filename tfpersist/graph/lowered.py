@@ -23,6 +23,7 @@ class Lowered:
         problems: why a variable has no value, by name of its node.
         objects: the variable itself, by name of its node, where names do not tell them apart.
         live: whether the values may change after this, because the source goes on training.
+        labels: names of tensors, by what the source's signature calls them.
     """
 
     graph: Graph
@@ -32,3 +33,4 @@ class Lowered:
     problems: Mapping[str, str] = attrs.field(factory=dict)
     objects: Mapping[str, object] = attrs.field(factory=dict)
     live: bool = False
+    labels: Mapping[str, str] = attrs.field(factory=dict)

@@ -8,7 +8,7 @@ collections say.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -19,6 +19,7 @@ from tfpersist.formats import schema, tensor_proto
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import Payload, Slice, TensorSpec
+from tfpersist.graph.calls import call_of
 from tfpersist.graph.constants import VARIABLES
 from tfpersist.graph.lowered import Lowered
 from tfpersist.graph.prune import producer
@@ -87,15 +88,33 @@ def sources(graph: Graph, meta: Message) -> dict[str, Source]:
         The sources by name of the variable's node; empty where there is no saver.
     """
     found = _collected(graph, meta)
-    reads = _Reads(graph)
+    reads = _Reads(graph.nodes)
     for name in _restore_ops(graph, meta):
         node = graph.nodes[name]
+        if node.op in _ASSIGNS and len(node.input) > 1:
+            source = reads.source(node.input[1])
+            if source is not None:
+                found[_walk(graph.nodes, node.input[0])[0]] = source
+        found.update(_restored_by_function(graph, node))
+    return found
+
+
+def _restored_by_function(graph: Graph, call: Message) -> Iterator[tuple[str, Source]]:
+    """What a TF2 SavedModel does: its restore op calls a function that restores and assigns."""
+    called = call_of(call, graph.functions)
+    if called is None or len(called.targets) != 1:
+        return
+    function = graph.functions[called.targets[0]]
+    arguments = dict(zip((a.name for a in function.signature.input_arg), call.input, strict=False))
+    nodes = {node.name: node for node in function.node_def}
+    reads = _Reads(nodes)
+    for node in nodes.values():
         if node.op not in _ASSIGNS or len(node.input) < 2:
             continue
         source = reads.source(node.input[1])
-        if source is not None:
-            found[_walk(graph, node.input[0])[0]] = source
-    return found
+        outer = arguments.get(_walk(nodes, node.input[0])[0])
+        if source is not None and outer is not None:
+            yield _walk(graph.nodes, outer)[0], source
 
 
 def _restore_ops(graph: Graph, meta: Message) -> list[str]:
@@ -112,11 +131,12 @@ def _restore_ops(graph: Graph, meta: Message) -> list[str]:
     return list(met)
 
 
-def _walk(graph: Graph, text: str) -> tuple[str, int]:
+def _walk(nodes: Mapping[str, Message], text: str) -> tuple[str, int]:
     """Go back over Identity ops to the node that makes a tensor."""
     for _ in range(_MOST_STEPS):
-        name, index = producer(text), text.partition(":")[2]
-        node = graph.nodes.get(name)
+        # In a function the index comes after the name of the output.
+        name, index = producer(text), text.rpartition(":")[2]
+        node = nodes.get(name)
         if (
             node is None
             or node.op not in ("Identity", "Enter", "Reshape", "Bitcast")
@@ -129,12 +149,12 @@ def _walk(graph: Graph, text: str) -> tuple[str, int]:
 
 @attrs.define(eq=False)
 class _Reads:
-    graph: Graph
+    nodes: Mapping[str, Message]
     _texts: dict[str, list[str]] = attrs.field(factory=dict)
 
     def source(self, text: str) -> Source | None:
-        name, index = _walk(self.graph, text)
-        node = self.graph.nodes.get(name)
+        name, index = _walk(self.nodes, text)
+        node = self.nodes.get(name)
         if node is None or node.op not in _RESTORES or len(node.input) < 2:
             return None
         names = self._strings(node.input[1])
@@ -145,9 +165,9 @@ class _Reads:
         return Source(names[index], parse_slice(names[index], text) if text else None)
 
     def _strings(self, text: str) -> list[str]:
-        name, _ = _walk(self.graph, text)
+        name, _ = _walk(self.nodes, text)
         if name not in self._texts:
-            node = self.graph.nodes.get(name)
+            node = self.nodes.get(name)
             self._texts[name] = []
             if node is not None and node.op == "Const" and "value" in node.attr:
                 array = tensor_proto.to_array(node.attr["value"].tensor, file=f"node {name}")

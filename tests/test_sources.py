@@ -1,0 +1,139 @@
+"""Sources that are files: SavedModels of every age, graphs with a checkpoint."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tfpersist as tfp
+from tfpersist.errors import FreezeError, NameNotFoundError
+from tfpersist.formats import schema
+from tfpersist.formats.graphdef import split
+from tfpersist.freezer import Freezer
+from tfpersist.graph import saved_model
+
+HALF_PLUS_TWO = "tensorflow/saved_model_half_plus_two"
+
+
+def test_a_keras_saved_model_that_tensorflow_cannot_load(corpus):
+    golden = np.load(corpus / "made-by-tf/2.4.4/golden.npz")
+    model = Freezer(corpus / "made-by-tf/2.4.4/keras_savedmodel").freeze()
+    assert [str(ref) for ref in model.inputs] == ["serving_default_c1_input:0 float32[?,8,8,1]"]
+    result = model.run("StatefulPartitionedCall:0", {model.inputs[0].name: golden["conv_in"]})
+    np.testing.assert_allclose(result, golden["conv_out"], rtol=1e-5, atol=1e-6)
+    assert "VarHandleOp" not in model.summary().operations
+
+
+def test_a_saved_model_without_tensorflow(corpus, fresh):
+    printed = fresh(
+        """
+        import sys, tfpersist as tfp
+        model = tfp.Freezer(sys.argv[1]).freeze()
+        print(model.outputs[0], "tensorflow" in sys.modules)
+        """,
+        corpus / "made-by-tf/2.4.4/keras_savedmodel",
+    )
+    assert printed == "StatefulPartitionedCall:0 float32[?,5] False\n"
+
+
+@pytest.mark.parametrize("age", ["", "_v2"])
+def test_every_signature_of_a_tf1_saved_model(corpus, age):
+    folder = corpus / f"{HALF_PLUS_TWO}{age}/00000123"
+    x = np.float32([[1], [2]])
+    assert Freezer(folder).freeze().run("y:0", {"x:0": x}).tolist() == [[2.5], [3]]
+    other = Freezer(folder / "saved_model.pb").signature("regress_x2_to_y3").freeze()
+    assert other.run("y3", {"x2:0": x}).tolist() == [[3.5], [4]]
+    labelled = Freezer(folder).signature("classify_x_to_y").outputs("scores").freeze()
+    assert labelled.run("y", {"x:0": x}).tolist() == [[2.5], [3]]
+    with pytest.raises(NameNotFoundError, match="there is no signature 'nope'"):
+        Freezer(folder).signature("nope").freeze()
+    with pytest.raises(FreezeError, match="no graph of these tags"):
+        Freezer(folder).tags("serve", "gpu").freeze()
+
+
+def test_a_saved_model_of_another_project(corpus):
+    folder = corpus / "tensorflow-onnx/regression"
+    from_model = Freezer(folder / "saved_model").freeze()
+    assert [ref.name for ref in from_model.outputs] == ["pred:0"]
+    from_checkpoint = Freezer(folder / "checkpoint").outputs("pred").freeze()
+    feeds = {"X:0": np.float32([1, 2, 3])}
+    assert np.isfinite(from_model.run("pred:0", feeds)).all()
+    assert from_model.run("pred:0", feeds).shape == from_checkpoint.run("pred:0", feeds).shape
+
+
+@pytest.mark.parametrize("form", ["pb", "pbtxt", "GraphDef", "FrozenModel"])
+def test_a_graph_and_its_checkpoint(corpus, tmp_path, form):
+    folder = corpus / "tensorflow-onnx/regression/checkpoint"
+    meta = tfp.Checkpoint(folder).meta
+    source = tmp_path / f"graph.{form}"
+    if form == "pb":
+        source.write_bytes(meta.graph_def.SerializeToString())
+    elif form == "pbtxt":
+        source.write_text(str(meta.graph_def))
+    elif form == "GraphDef":
+        source = meta.graph_def
+    else:
+        source = tfp.FrozenModel(split(meta.graph_def.SerializeToString()))
+    expected = Freezer(folder).outputs("pred").freeze()
+    feeds = {"X:0": np.float32([1, 2, 3])}
+    for checkpoint in (folder, tfp.Checkpoint(folder)):
+        model = Freezer(source, checkpoint=checkpoint).outputs("pred").freeze()
+        assert (model.run("pred", feeds) == expected.run("pred", feeds)).all()
+    with pytest.raises(FreezeError, match="the variable has no value"):
+        Freezer(source).outputs("pred").freeze()
+
+
+def test_values_from_two_sides(corpus):
+    folder = corpus / "tensorflow-onnx/regression/checkpoint"
+    with pytest.raises(FreezeError, match="values of its own"):
+        Freezer(folder, checkpoint=folder).outputs("pred").freeze()
+
+
+def test_the_key_of_a_variable_is_what_the_restore_function_says(tmp_path):
+    import tensorflow as tf
+
+    class Net(tf.Module):
+        def __init__(self):
+            super().__init__(name="net")
+            self.layers = [tf.Variable([2.0], name="w"), tf.Variable([3.0], name="w")]
+
+        @tf.function(input_signature=[tf.TensorSpec([1], name="x")])
+        def twice(self, x):
+            return {"first": x * self.layers[0], "second": x * self.layers[1]}
+
+    net = Net()
+    tf.saved_model.save(net, str(tmp_path / "net"), signatures={"twice": net.twice})
+    model = Freezer(tmp_path / "net").outputs("first", "second").freeze()
+    x = np.float32([10])
+    assert sorted(float(model.run(ref, {model.inputs[0]: x})[0]) for ref in model.outputs) == [
+        20,
+        30,
+    ]
+    live = Freezer(net.twice).freeze()
+    assert live.run(list(live.outputs), {"x:0": x})[0] == [20]
+
+
+def test_a_sparse_input_has_three_names():
+    meta = schema.MetaGraphDef()
+    signature = meta.signature_def["serving_default"]
+    sparse = signature.inputs["words"].coo_sparse
+    sparse.values_tensor_name, sparse.indices_tensor_name = "v:0", "i:0"
+    sparse.dense_shape_tensor_name = "s:0"
+    signature.outputs["y"].name = "y:0"
+    found = saved_model.endpoints(meta, None, "m")
+    assert found.inputs == {
+        "words/values": "v:0",
+        "words/indices": "i:0",
+        "words/dense_shape": "s:0",
+    }
+    assert found.outputs == {"y": "y:0"}
+    meta.signature_def["other"].outputs["z"].SetInParent()
+    with pytest.raises(FreezeError, match="tensor 'z' has no name"):
+        saved_model.endpoints(meta, "other", "m")
+
+
+def test_several_signatures_without_a_default_leave_the_choice():
+    meta = schema.MetaGraphDef()
+    meta.signature_def["a"].outputs["y"].name = "y:0"
+    meta.signature_def["b"].outputs["y"].name = "z:0"
+    assert saved_model.endpoints(meta, None, "m") == saved_model.Endpoints()
