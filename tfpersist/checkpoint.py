@@ -16,7 +16,7 @@ from tfpersist.difference import Difference, compare
 from tfpersist.errors import NameNotFoundError, TFPersistError, did_you_mean
 from tfpersist.formats import schema
 from tfpersist.formats.tensors import Payload, TensorSpec
-from tfpersist.locate import locate
+from tfpersist.locate import Located, locate
 from tfpersist.pins import Pin, pin
 from tfpersist.sidecar import Increment, Sidecar
 from tfpersist.storage import Storage
@@ -35,7 +35,7 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
     Args:
         path: anything that names a checkpoint: a prefix, a directory (its newest; a SavedModel),
             the path of any of its files or of a `checkpoint` state file, a V1 file, shard or
-            pattern, a URL.
+            pattern, a URL. Or one that was located.
         storage: the directory that `path` is a name in; None to take it from `path`.
 
     Raises:
@@ -50,7 +50,7 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
         >>> from tfpersist.formats.tensors import payload_of
         >>> from tfpersist.storage import open_storage
         >>> items = [Item("v1", payload_of(np.float32([1, 2])))]
-        >>> write_checkpoint(open_storage("memory://doc/read"), "model.ckpt-7", items)
+        >>> _ = write_checkpoint(open_storage("memory://doc/read"), "model.ckpt-7", items)
         >>> checkpoint = Checkpoint("memory://doc/read")
         >>> checkpoint
         <Checkpoint 'memory://doc/read/model.ckpt-7': 1 tensor, 8 bytes>
@@ -58,8 +58,10 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
         (array([1., 2.], dtype=float32), 7)
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, storage: Storage | None = None) -> None:
-        self._located = locate(path, storage)
+    def __init__(
+        self, path: str | os.PathLike[str] | Located, *, storage: Storage | None = None
+    ) -> None:
+        self._located = path if isinstance(path, Located) else locate(path, storage)
 
     @cached_property
     def _contents(self) -> Bundle | V1Files:

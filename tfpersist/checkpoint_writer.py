@@ -35,7 +35,7 @@ def write_checkpoint(
     durable: bool = True,
     alignment: int = ALIGNMENT,
     incremental: bool = False,
-) -> None:
+) -> listing.Files:
     """Write a checkpoint, all of it or nothing.
 
     Args:
@@ -50,6 +50,9 @@ def write_checkpoint(
         alignment: every tensor starts at a multiple of this many bytes; 1 is what TensorFlow does.
         incremental: take over what has not changed since the checkpoint before.
 
+    Returns:
+        Its files.
+
     Raises:
         SaveError: the name, the tensors or the metrics are no good; nothing was written.
         StorageError: it could not be written, and nothing is left of it; or it was written and the
@@ -60,7 +63,7 @@ def write_checkpoint(
         >>> from tfpersist.formats.tensors import payload_of
         >>> from tfpersist.storage import open_storage
         >>> storage = open_storage("memory://doc/write")
-        >>> write_checkpoint(storage, "m-1", [Item("v", payload_of(np.zeros(3)))], step=1)
+        >>> files = write_checkpoint(storage, "m-1", [Item("v", payload_of(np.zeros(3)))], step=1)
         >>> sorted(storage.names())
         ['checkpoint', 'm-1.data-00000-of-00001', 'm-1.index', 'm-1.tfpersist.json']
     """
@@ -76,7 +79,7 @@ def write_checkpoint(
         created = math.nextafter(newest, math.inf)
     facts = sidecar.Sidecar(created, step, measured)
 
-    def publish(shards: Shards) -> None:
+    def publish(shards: Shards) -> list[str]:
         with storage.publish(durable=durable) as publication:
             names, written = shards.write(publication, prefix, alignment)
             if meta is not None:
@@ -93,14 +96,16 @@ def write_checkpoint(
             names += [prefix + sidecar.SUFFIX, prefix + listing.INDEX]
             for name in sorted(listing.belonging(prefix, storage.names()).difference(names)):
                 publication.discard(name)
+        return names
 
     if incremental:
         earlier = {name: found[name] for name in known}
-        publish_changes(storage, prefix, items, earlier, publish)
+        names = publish_changes(storage, prefix, items, earlier, publish)
     else:
-        publish(Shards(items))
+        names = publish(Shards(items))
     if state:
         _update_state(storage, {**dates, prefix: created}, prefix, durable=durable)
+    return listing.v2_files(names)[prefix]
 
 
 def write_state(storage: Storage, dates: Mapping[str, float], *, durable: bool = True) -> None:

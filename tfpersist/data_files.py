@@ -101,8 +101,8 @@ def publish_changes(
     prefix: str,
     items: Sequence[Item],
     earlier: Mapping[str, Files],
-    publish: Callable[[Shards], None],
-) -> None:
+    publish: Callable[[Shards], list[str]],
+) -> list[str]:
     """Publish a checkpoint that takes over what has not changed, or else all of it.
 
     Args:
@@ -110,16 +110,21 @@ def publish_changes(
         prefix: the checkpoint.
         items: its tensors.
         earlier: the whole checkpoints there, oldest first.
-        publish: writes it.
+        publish: writes it, and gives the names of its files.
+
+    Returns:
+        The names of its files.
     """
     with opened(storage, prefix, earlier) as base:
         if isinstance(base, Base):
             plan = compare(base, items)
             if plan.linked:
-                refused = _published(Shards(items, plan, base), publish)
-                if refused is None:
-                    return
-                reason = f"files cannot be linked: {refused}"
+                try:
+                    return publish(Shards(items, plan, base))
+                except StorageError as error:
+                    if not unlinkable(error) and error.errno != errno.ENOENT:
+                        raise
+                    reason = f"files cannot be linked: {error}"
                 _warn(storage, reason)
             else:
                 reason = "too little is as it was"
@@ -127,17 +132,7 @@ def publish_changes(
             reason = base
             if not storage.links:
                 _warn(storage, reason)
-    publish(Shards(items, reason=reason))
-
-
-def _published(shards: Shards, publish: Callable[[Shards], None]) -> StorageError | None:
-    try:
-        publish(shards)
-    except StorageError as error:
-        if unlinkable(error) or error.errno == errno.ENOENT:
-            return error
-        raise
-    return None
+    return publish(Shards(items, reason=reason))
 
 
 def _warn(storage: Storage, reason: str) -> None:

@@ -16,6 +16,7 @@ from tfpersist.checkpoint_writer import write_checkpoint
 from tfpersist.errors import CheckpointNotFoundError, RestoreError, TargetError
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of
+from tfpersist.locate import Located
 from tfpersist.report import RestoreReport, report_on
 from tfpersist.restoring import Fitted
 from tfpersist.retaining import Retaining
@@ -182,11 +183,13 @@ class ModelStore(Training):
         number = None if step is None else step_of(step, adapted)
         prefix = self.name if number is None else f"{self.name}-{number}"
 
+        written: list[Located] = []
+
         def capture() -> Callable[[], None]:
             captured = self._captured(target, adapted)
 
             def write() -> None:
-                write_checkpoint(
+                files = write_checkpoint(
                     self._opened,
                     prefix,
                     captured.items,
@@ -196,6 +199,7 @@ class ModelStore(Training):
                     durable=self.durable,
                     incremental=self.incremental,
                 )
+                written.append(Located(self._opened, files))
                 pruning.prune_after(
                     self._opened, prefix, self.name, self.keep, durable=self.durable
                 )
@@ -207,7 +211,7 @@ class ModelStore(Training):
             job = self._worker.begin(prefix, capture, self.in_flight)
             return background.PendingCheckpoint(self._opened, prefix, number, job, self._worker)
         capture()()
-        return Checkpoint(prefix, storage=self._opened)
+        return Checkpoint(written[0])
 
     def restore(self, target: object) -> RestoreReport:
         """Restore a model from the newest checkpoint that is sound; no initializer runs before.
