@@ -33,6 +33,7 @@ ALIGNED_FROM = 1024
 # No protobuf parser accepts a longer message.
 LARGEST = 2**31 - 1
 _CHUNK = 1 << 20
+_NODE = 1 << 3 | wire.BYTES
 
 
 @attrs.frozen(slots=False)
@@ -82,7 +83,7 @@ def split(data: memoryview | bytes, file: str = "", *, larger_than: int = ALIGNE
     kept: list[bytes | memoryview] = []
     payloads: dict[str, Payload] = {}
     copied = 0
-    for field in wire.fields(view, 0, len(view), file):
+    for field in _large(view, larger_than, file):
         if field.number == PADDING_FIELD and field.wire_type == wire.BYTES:
             kept.append(view[copied : field.start])
             copied = field.end
@@ -93,9 +94,9 @@ def split(data: memoryview | bytes, file: str = "", *, larger_than: int = ALIGNE
                 copied = field.end
                 payloads[hole.name] = hole.payload
     kept.append(view[copied:])
-    proto = schema.parse(schema.GraphDef, b"".join(kept), file=file)
-    _refuse_duplicates(proto, file)
-    return Graph(proto, payloads)
+    graph = Graph(schema.parse(schema.GraphDef, b"".join(kept), file=file), payloads)
+    _refuse_duplicates(graph, file)
+    return graph
 
 
 def parse_text(data: bytes | memoryview, file: str = "") -> Graph:
@@ -108,9 +109,9 @@ def parse_text(data: bytes | memoryview, file: str = "") -> Graph:
         >>> parse_text(b'node { name: "a" op: "NoOp" }').proto.node[0].op
         'NoOp'
     """
-    proto = schema.parse_text(schema.GraphDef, data, file=file)
-    _refuse_duplicates(proto, file)
-    return Graph(proto)
+    graph = Graph(schema.parse_text(schema.GraphDef, data, file=file))
+    _refuse_duplicates(graph, file)
+    return graph
 
 
 def parse_meta(data: bytes | memoryview, file: str = "") -> Message:
@@ -286,9 +287,29 @@ def _mapped(content: memoryview, spec: TensorSpec) -> Payload:
     return Payload(spec, load)
 
 
-def _refuse_duplicates(proto: Message, file: str) -> None:
+def _large(view: memoryview, larger_than: int, file: str) -> Iterator[wire.Field]:
+    """Give the fields of a GraphDef but for its small nodes, which most are."""
+    at, end = 0, len(view)
+    while at < end:
+        if view[at] == _NODE and at + 2 < end:
+            size, body = view[at + 1], at + 2
+            if size > 0x7F and view[body] <= 0x7F:
+                size, body = size & 0x7F | view[body] << 7, body + 1
+            elif size > 0x7F:
+                size = larger_than + 1
+            if size <= larger_than and body + size <= end:
+                at = body + size
+                continue
+        field = next(wire.fields(view, at, end, file))
+        yield field
+        at = field.end
+
+
+def _refuse_duplicates(graph: Graph, file: str) -> None:
+    if len(graph.nodes) == len(graph.proto.node):
+        return
     names = set()
-    for node in proto.node:
+    for node in graph.proto.node:
         if node.name in names:
             raise CorruptionError(f"two nodes are called {node.name!r}", file=file)
         names.add(node.name)
@@ -296,15 +317,20 @@ def _refuse_duplicates(proto: Message, file: str) -> None:
 
 def _layout(graph: Graph) -> Iterator[bytes | tuple[str, Payload]]:
     """Give the file's pieces in order: bytes, and payloads with their names."""
-    position = 0
-    for node in graph.proto.node:
+    # The nodes come first, in their order.
+    whole = graph.proto.SerializeToString(deterministic=True)
+    position = start = after = 0
+    for node in graph.proto.node if graph.payloads else ():
+        before = after
+        length, body = varint.read(whole, before + 1, len(whole), file=node.name)
+        after = body + length
         payload = graph.payloads.get(node.name)
         if payload is None:
-            body = node.SerializeToString(deterministic=True)
-            head = b"\x0a" + varint.encode(len(body)) + body
-            position += len(head)
-            yield head
             continue
+        if start < before:
+            position += before - start
+            yield whole[start:before]
+        start = after
         nbytes = payload.spec.nbytes
         if nbytes is None:
             raise GraphError(
@@ -316,10 +342,7 @@ def _layout(graph: Graph) -> Iterator[bytes | tuple[str, Payload]]:
         position += len(head) + nbytes
         yield head
         yield node.name, payload
-    rest = schema.GraphDef()
-    rest.CopyFrom(graph.proto)
-    rest.ClearField("node")
-    yield rest.SerializeToString(deterministic=True)
+    yield whole[start:]
 
 
 def _header(node: Message, nbytes: int) -> bytes:

@@ -33,12 +33,23 @@ class Body:
     arguments: tuple[str, ...] = ()
     renamed: dict[str, str] = attrs.field(factory=dict)
     _added: dict[str, list[Message]] = attrs.field(factory=dict)
+    _consumers: dict[str, list[str]] = attrs.field(factory=dict)
 
     def tensor(self, text: str) -> str:
         """Give the one name of the tensor that an input of a node means."""
         if self.function is not None or ":" in text:
             return text
         return f"{text}:0"
+
+    def consumers(self) -> Mapping[str, list[str]]:
+        """Name the nodes that took a tensor before any was changed, by the tensor's name."""
+        found = self._consumers
+        if not found:
+            for name, node in self.nodes.items():
+                for text in node.input:
+                    if text[:1] != "^":
+                        found.setdefault(self.tensor(text), []).append(name)
+        return found
 
     def outputs(self, node: Message) -> list[str]:
         """Name the outputs of a node, in order."""

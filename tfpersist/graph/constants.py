@@ -33,10 +33,9 @@ def freeze(lowered: Lowered, keep: Collection[str] = ()) -> Graph:
         FreezeError: a variable has no value or another type or shape than its node says, or
             something uses it in a way that no constant allows.
     """
-    nodes: dict[str, Message] = {}
-    for node in lowered.graph.proto.node:
-        nodes[node.name] = schema.NodeDef()
-        nodes[node.name].CopyFrom(node)
+    proto = schema.GraphDef()
+    proto.CopyFrom(lowered.graph.proto)
+    nodes: dict[str, Message] = {node.name: node for node in proto.node}
     names = [name for name, node in nodes.items() if node.op in VARIABLES and name not in keep]
     values = {name: _value(nodes[name], lowered) for name in names}
     library = dict(lowered.graph.functions)
@@ -57,11 +56,11 @@ def freeze(lowered: Lowered, keep: Collection[str] = ()) -> Graph:
     payloads = dict(lowered.graph.payloads)
     for name, payload in values.items():
         _settle(nodes[name], payload, twins.get(name), payloads)
-    proto = schema.GraphDef(node=written)
-    proto.versions.CopyFrom(lowered.graph.proto.versions)
-    proto.version = lowered.graph.proto.version
+    if len(written) != len(nodes):
+        proto = schema.GraphDef(node=written, versions=proto.versions, version=proto.version)
+        proto.library.gradient.extend(lowered.graph.proto.library.gradient)
+    proto.library.ClearField("function")
     proto.library.function.extend(library.values())
-    proto.library.gradient.extend(lowered.graph.proto.library.gradient)
     return Graph(proto, payloads)
 
 

@@ -56,11 +56,7 @@ class Specializer:
 
     def _flow(self, body: Body, held: dict[str, Held]) -> dict[str, Held]:
         """Find every tensor of a body where a handle or reference flows."""
-        consumers: dict[str, list[str]] = {}
-        for node in body.nodes.values():
-            for text in node.input:
-                if not text.startswith("^"):
-                    consumers.setdefault(body.tensor(text), []).append(node.name)
+        consumers = body.consumers()
         pending = deque(dict.fromkeys(name for t in held for name in consumers.get(t, ())))
         while pending:
             node = body.nodes[pending.popleft()]
@@ -170,7 +166,10 @@ class Specializer:
         return self._clones[key]
 
     def _rewrite(self, body: Body, held: dict[str, Held]) -> None:
-        for node in list(body.nodes.values()):
+        consumers = body.consumers()
+        touched = {name for tensor in held for name in consumers.get(tensor, ())}
+        for name in [name for name in body.nodes if name in touched]:
+            node = body.nodes[name]
             inputs = _inputs(body, node, held)
             if any(inputs):
                 self._replace(body, node, inputs)

@@ -129,11 +129,15 @@ def strip_defaults(node: Message) -> None:
         >>> sorted(node.attr)
         ['transpose_a']
     """
-    op = table().get(node.op)
-    for known in op.attr if op is not None else ():
-        if (
-            known.HasField("default_value")
-            and known.name in node.attr
-            and node.attr[known.name] == known.default_value
-        ):
-            del node.attr[known.name]
+    defaults = _defaults(node.op)
+    if defaults:
+        for name in defaults.keys() & node.attr.keys():
+            if node.attr[name] == defaults[name]:
+                del node.attr[name]
+
+
+@functools.cache
+def _defaults(op: str) -> Mapping[str, Message]:
+    known = table().get(op)
+    attrs = known.attr if known is not None else ()
+    return {attr.name: attr.default_value for attr in attrs if attr.HasField("default_value")}

@@ -41,12 +41,13 @@ def clean(graph: Message, shaped: Collection[str] = ()) -> None:
     """
     names = {node.name for node in graph.node}
     for node in graph.node:
-        shapes = schema.AttrValue()
         if node.name in shaped and "_output_shapes" in node.attr:
+            shapes = schema.AttrValue()
             shapes.CopyFrom(node.attr["_output_shapes"])
-        _clean_node(node, names)
-        if shapes.HasField("list"):
+            _clean_node(node, names)
             node.attr["_output_shapes"].CopyFrom(shapes)
+        else:
+            _clean_node(node, names)
     for function in graph.library.function:
         inner = {node.name for node in function.node_def}
         for node in function.node_def:
@@ -62,9 +63,10 @@ def clean(graph: Message, shaped: Collection[str] = ()) -> None:
 def _clean_node(node: Message, names: Collection[str]) -> None:
     node.ClearField("device")
     node.ClearField("experimental_debug_info")
-    for note in _NOTES.intersection(node.attr):
-        del node.attr[note]
-    if "_class" in node.attr:
+    attrs = node.attr
+    for note in _NOTES.intersection(attrs):
+        del attrs[note]
+    if "_class" in attrs:
         groups = [
             group
             for group in node.attr["_class"].list.s

@@ -40,26 +40,45 @@ def prune(graph: Graph, outputs: Iterable[str]) -> Graph:
         >>> [node.name for node in prune(graph, ["b:0"]).proto.node]
         ['a', 'b']
     """
-    needed = {producer(output) for output in outputs}
-    pending = list(needed)
-    while pending:
-        name = pending.pop()
-        node = graph.nodes[name]
-        for text in node.input:
-            source = producer(text)
-            if source not in graph.nodes:
-                raise GraphError(
-                    f"input {text!r} comes from nowhere",
-                    where=f"node {name} ({node.op})",
-                    advice=did_you_mean(source, graph.nodes),
-                )
-            if source not in needed:
-                needed.add(source)
-                pending.append(source)
-    pruned = schema.GraphDef(node=[node for node in graph.proto.node if node.name in needed])
+    kept = needed(graph, outputs)
+    pruned = schema.GraphDef(node=[node for name, node in graph.nodes.items() if name in kept])
     pruned.versions.CopyFrom(graph.proto.versions)
     pruned.version = graph.proto.version
     pruned.library.CopyFrom(graph.proto.library)
     functions.prune_library(pruned)
-    payloads = {name: payload for name, payload in graph.payloads.items() if name in needed}
+    payloads = {name: payload for name, payload in graph.payloads.items() if name in kept}
     return Graph(pruned, payloads)
+
+
+def needed(graph: Graph, outputs: Iterable[str]) -> set[str]:
+    """Name the nodes that some outputs need, their own included.
+
+    Args:
+        graph: the whole graph.
+        outputs: names of tensors or operations that are there.
+
+    Raises:
+        GraphError: a node's input comes from nowhere.
+    """
+    nodes = graph.nodes
+    found = {producer(output) for output in outputs}
+    pending = list(found)
+    while pending:
+        name = pending.pop()
+        for text in nodes[name].input:
+            source = text
+            if source in found:
+                continue
+            if source not in nodes:
+                source = producer(text)
+            if source in found:
+                continue
+            if source not in nodes:
+                raise GraphError(
+                    f"input {text!r} comes from nowhere",
+                    where=f"node {name} ({nodes[name].op})",
+                    advice=did_you_mean(source, nodes),
+                )
+            found.add(source)
+            pending.append(source)
+    return found

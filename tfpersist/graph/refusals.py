@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Collection, Iterable, Iterator
 
@@ -56,25 +57,29 @@ def refuse(graph: Graph, kept: Collection[str]) -> None:
         FreezeError: names the node, its op and what to do.
     """
     for node, function in _nodes(graph):
+        op = node.op
+        if op != "Placeholder" and _refusal(op) is None:
+            continue
         if function is None and node.name in kept:
             continue
         where = f"node {node.name} ({node.op})" + (f" in function {function}" if function else "")
-        if node.op == "Placeholder" and node.attr["dtype"].type == _RESOURCE:
+        if op == "Placeholder" and node.attr["dtype"].type == _RESOURCE:
             raise FreezeError(
                 "it stands for a table, a generator or another resource of the living model",
                 where=where,
                 advice="Freeze an output that does not depend on it.",
             )
-        found = _refusal(node)
+        found = _refusal(op)
         if found is not None:
             raise FreezeError(found[0], where=where, advice=found[1])
 
 
-def _refusal(node: Message) -> tuple[str, str] | None:
-    if node.op in _ALLOWED:
+@functools.cache
+def _refusal(op: str) -> tuple[str, str] | None:
+    if op in _ALLOWED:
         return None
     return next(
-        ((problem, advice) for pattern, problem, advice in _REFUSED if pattern.fullmatch(node.op)),
+        ((problem, advice) for pattern, problem, advice in _REFUSED if pattern.fullmatch(op)),
         None,
     )
 
