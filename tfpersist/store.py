@@ -26,11 +26,12 @@ from tfpersist.tf.target import Captured, Target, adapt, step_of
 from tfpersist.training import Training, lasting
 
 if TYPE_CHECKING:
+    from tfpersist.safety import Policy
     from tfpersist.tf.graph_model import GraphModel, ScopedTarget
 
 
 @attrs.frozen(eq=False, slots=False)
-class ModelStore(Training):
+class ModelStore(Training, Retaining):
     """A directory of checkpoints, in the format of `tf.compat.v1.train.Saver`.
 
     The steps `only`, `rename`, `averages` and `at` give a changed copy and do nothing else.
@@ -183,26 +184,29 @@ class ModelStore(Training):
         number = None if step is None else step_of(step, adapted)
         prefix = self.name if number is None else f"{self.name}-{number}"
 
-        written: list[Located] = []
-
-        def capture() -> Callable[[], None]:
+        def capture() -> Callable[[], Located]:
             captured = self._captured(target, adapted)
+            items = list(captured.items)
 
-            def write() -> None:
-                files = write_checkpoint(
-                    self._opened,
-                    prefix,
-                    captured.items,
-                    meta=captured.meta,
-                    step=number,
-                    metrics=metrics,
-                    durable=self.durable,
-                    incremental=self.incremental,
-                )
-                written.append(Located(self._opened, files))
+            def write() -> Located:
+                try:
+                    files = write_checkpoint(
+                        self._opened,
+                        prefix,
+                        items,
+                        meta=captured.meta,
+                        step=number,
+                        metrics=metrics,
+                        durable=self.durable,
+                        incremental=self.incremental,
+                    )
+                finally:
+                    # An error's traceback would keep the values for as long as it lives itself.
+                    items.clear()
                 pruning.prune_after(
                     self._opened, prefix, self.name, self.keep, durable=self.durable
                 )
+                return Located(self._opened, files)
 
             return write
 
@@ -210,8 +214,7 @@ class ModelStore(Training):
             metrics = sidecar.measured(metrics)
             job = self._worker.begin(prefix, capture, self.in_flight)
             return background.PendingCheckpoint(self._opened, prefix, number, job, self._worker)
-        capture()()
-        return Checkpoint(written[0])
+        return Checkpoint(capture()())
 
     def restore(self, target: object) -> RestoreReport:
         """Restore a model from the newest checkpoint that is sound; no initializer runs before.
@@ -272,10 +275,12 @@ class ModelStore(Training):
             >>> ModelStore("memory://doc/nothing").latest() is None
             True
         """
-        names = restoring.called(self.name, listing.list_checkpoints(self._storage))
+        names = restoring.listed(self._storage, self.name, self.step, self.chosen)
         return Checkpoint(names[-1], storage=self._storage) if names else None
 
-    def open_graph(self, scope: str | None = None, session: Any = None) -> GraphModel:
+    def open_graph(
+        self, scope: str | None = None, session: Any = None, *, policy: Policy | None = None
+    ) -> GraphModel:
         """Run a saved model without the code that built it, from its `.meta` file.
 
         Variables of the graph that the checkpoint does not hold stay uninitialized, and the model's
@@ -285,6 +290,8 @@ class ModelStore(Training):
             scope: put the graph under this name scope, with variables and tables of its own.
             session: a tf.compat.v1.Session to import it into; None for a graph and a session of its
                 own, which the model closes.
+            policy: what the graph may do, as in `FrozenModel.load`; by default its Savers, which
+                nothing needs here, are left out, and one that could still reach files is refused.
 
         Returns:
             The running model, a context manager.
@@ -293,6 +300,7 @@ class ModelStore(Training):
             CheckpointNotFoundError: there is no checkpoint, or none with a `.meta` file.
             RestoreError: the checkpoint does not fit its own graph.
             CorruptionError: the `.meta` file is damaged.
+            UnsafeModelError: the graph could do more than the policy allows; nothing was imported.
             GraphError: TensorFlow cannot import the graph.
 
         Example:
@@ -323,7 +331,9 @@ class ModelStore(Training):
             target.assign(fitted.values)
             return report
 
-        return graph_model.open_model(meta, restore, scope=scope, session=session, file=file)
+        return graph_model.open_model(
+            meta, restore, scope=scope, session=session, file=file, policy=policy
+        )
 
     def _captured(self, target: object, adapted: Target) -> Captured:
         chosen = self.selection.for_save(adapted.entries())

@@ -10,6 +10,7 @@ import attrs
 
 from tfpersist.graph.names import TensorRef
 from tfpersist.report import RestoreReport
+from tfpersist.safety import Policy
 from tfpersist.selection import Entry
 from tfpersist.tf import meta_graph
 from tfpersist.tf.execute import Executor, spec_of_tensor
@@ -119,6 +120,7 @@ def open_model(
     scope: str | None = None,
     session: Any = None,
     file: str = "<bytes>",
+    policy: Policy | None = None,
 ) -> GraphModel:
     """Import a meta graph and restore its variables.
 
@@ -128,18 +130,22 @@ def open_model(
         scope: put the graph under this name scope, with variables and tables of its own.
         session: a tf.compat.v1.Session to import into; None for a graph and a session of its own.
         file: where the MetaGraphDef comes from, for errors.
+        policy: what the graph may do.
 
     Returns:
         The running model.
 
     Raises:
         CorruptionError: the MetaGraphDef is damaged.
+        UnsafeModelError: the graph could do more than the policy allows.
         GraphError: TensorFlow cannot import the graph.
         RestoreError: the checkpoint does not fit it.
     """
     from tensorflow.compat import v1
 
-    imported = meta_graph.import_meta(encoded, scope=scope or "", session=session, file=file)
+    imported = meta_graph.import_meta(
+        encoded, scope=scope or "", session=session, file=file, policy=policy
+    )
     running = session if session is not None else v1.Session(graph=imported.graph)
     try:
         report = restore(ScopedTarget(running, scope=imported.scope))

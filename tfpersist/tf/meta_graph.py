@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import attrs
 
 from tfpersist.errors import CorruptionError, GraphError, SaveError, TargetError
+from tfpersist.formats.graphdef import Graph
+from tfpersist.graph import soundness
+from tfpersist.graph.prune import producer
+from tfpersist.safety import Policy, scan
+from tfpersist.tf import left_out
 from tfpersist.tf.execute import translated
 
 _VERSION = re.compile(r"\d+(\.\d+)*")
@@ -53,25 +58,33 @@ def export(graph: Any) -> bytes:
 
 
 def import_meta(
-    encoded: bytes, *, scope: str, session: Any = None, file: str = "<bytes>"
+    encoded: bytes,
+    *,
+    scope: str,
+    session: Any = None,
+    file: str = "<bytes>",
+    policy: Policy | None = None,
 ) -> Imported:
     """Import a MetaGraphDef of any TensorFlow since 0.12.
 
     What this TensorFlow refuses is mended in a copy: version numbers that are none, devices that
     are absent, shapes that the ops of today contradict. Ops that it no longer has are left out,
-    with all that depends on them.
+    with all that depends on them, and so are Savers and input pipelines that may not reach files.
 
     Args:
         encoded: the MetaGraphDef.
         scope: put everything under this name scope, with variables and tables of its own.
         session: import into the graph of this session; None for a new graph.
         file: where it comes from, for errors.
+        policy: what the graph may do; nothing is imported of one that could do more. By default it
+            may compute, keep state and draw random numbers.
 
     Returns:
         The graph.
 
     Raises:
         CorruptionError: these bytes are no MetaGraphDef.
+        UnsafeModelError: it could do more than the policy allows.
         GraphError: TensorFlow cannot import it even so.
         TargetError: the session's graph is finalized.
     """
@@ -87,7 +100,12 @@ def import_meta(
             "the session's graph is finalized, so nothing can be imported into it",
             advice="Leave `session` out: open_graph() makes a graph and a session of its own.",
         )
-    notes = [*_mend_version(meta), *_drop_unknown(meta), *_clear_devices(meta, session)]
+    policy = policy or Policy.default()
+    notes = [*_mend_version(meta), *left_out.drop_unknown(meta)]
+    notes += left_out.drop_refused(meta, policy)
+    policy.check(scan(meta, file))
+    soundness.refuse_unsound(Graph(meta.graph_def))
+    notes += _clear_devices(meta, session)
     _make_tables_fillable(meta)
     if not meta.HasField("saver_def"):
         # Without one, the import would build a Saver, and so add ops.
@@ -145,96 +163,6 @@ def _mend_version(meta: Any) -> Iterator[str]:
         yield f"written by TensorFlow {version!r}, read as {plain!r}"
 
 
-def _drop_unknown(meta: Any) -> list[str]:
-    functions = {function.signature.name for function in meta.graph_def.library.function}
-    ops = {node.op for node in meta.graph_def.node} - functions
-    unknown = sorted(op for op in ops if not _is_registered(op))
-    if not unknown:
-        return []
-    dropped = {node.name for node in meta.graph_def.node if node.op in unknown}
-    first = len(dropped)
-    users: dict[str, list[str]] = {}
-    for node in meta.graph_def.node:
-        for edge in node.input:
-            users.setdefault(_node_of(edge), []).append(node.name)
-    reached = list(dropped)
-    for name in reached:
-        for user in users.get(name, ()):
-            if user not in dropped:
-                dropped.add(user)
-                reached.append(user)
-    kept = [node for node in meta.graph_def.node if node.name not in dropped]
-    del meta.graph_def.node[:]
-    meta.graph_def.node.extend(kept)
-    _drop_from_collections(meta, dropped)
-    return [
-        f"this TensorFlow has no op {', '.join(unknown)}: {first} nodes left out, and"
-        f" {len(dropped) - first} that depend on them"
-    ]
-
-
-def _is_registered(op: str) -> bool:
-    import tensorflow as tf
-
-    if hasattr(tf.raw_ops, op):
-        return True
-    probe = tf.compat.v1.GraphDef()
-    probe.node.add(name="probe", op=op)
-    try:
-        with tf.Graph().as_default():
-            tf.graph_util.import_graph_def(probe)
-    except (tf.errors.OpError, ValueError) as error:
-        return "not registered" not in str(error)
-    return True
-
-
-def _drop_from_collections(meta: Any, dropped: set[str]) -> None:
-    for key in list(meta.collection_def):
-        collection = meta.collection_def[key]
-        kind = collection.WhichOneof("kind")
-        if kind not in ("node_list", "bytes_list"):
-            continue
-        values = getattr(collection, kind).value
-        kept = [value for value in values if not _mentions(key, value, dropped)]
-        if len(kept) == len(values):
-            continue
-        del values[:]
-        values.extend(kept)
-        if not kept:
-            del meta.collection_def[key]
-
-
-def _mentions(key: str, value: Any, dropped: set[str]) -> bool:
-    from google.protobuf.message import DecodeError
-    from tensorflow.core.framework.variable_pb2 import VariableDef
-    from tensorflow.core.protobuf import control_flow_pb2
-
-    if isinstance(value, str):
-        return _node_of(value) in dropped
-    contexts = {
-        "cond_context": control_flow_pb2.CondContextDef,
-        "while_context": control_flow_pb2.WhileContextDef,
-    }
-    try:
-        proto = contexts.get(key, VariableDef).FromString(value)
-    except DecodeError:
-        return False
-    if key in contexts:
-        names: Iterable[str] = (proto.pivot_name, *proto.values_def.values)
-    else:
-        names = (
-            proto.variable_name,
-            proto.initializer_name,
-            proto.snapshot_name,
-            proto.initial_value_name,
-        )
-    return any(_node_of(name) in dropped for name in names)
-
-
-def _node_of(edge: str) -> str:
-    return edge.removeprefix("^").partition(":")[0]
-
-
 def _clear_devices(meta: Any, session: Any) -> list[str]:
     import tensorflow as tf
 
@@ -276,7 +204,7 @@ def _make_tables_fillable(meta: Any) -> None:
         if node.op == "LookupTableExportV2" and node.input[0] not in filled
     }
     for table, export in exports.items():
-        base = f"tfpersist/{_node_of(table)}"
+        base = f"tfpersist/{producer(table)}"
         fill = meta.graph_def.node.add(name=f"{base}/fill", op="LookupTableImportV2")
         fill.attr["Tin"].type = export.attr["Tkeys"].type
         fill.attr["Tout"].type = export.attr["Tvalues"].type

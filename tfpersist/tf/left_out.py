@@ -1,0 +1,249 @@
+"""What of a MetaGraph is left out: ops that TensorFlow lacks; Savers and input pipelines, which may
+not reach files.
+
+Whoever runs the graph restores its variables and feeds its inputs. What a Saver would restore
+becomes placeholders, for the assignments behind them are needed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+from tfpersist.graph import capabilities
+from tfpersist.graph.prune import producer
+from tfpersist.safety import Policy
+
+_SAVES = frozenset({"MergeV2Checkpoints", "Save", "SaveSlices", "SaveV2"})
+_RESTORES = {"Restore": "dt", "RestoreSlice": "dt", "RestoreV2": "dtypes"}
+_PIPELINE = re.compile(r"\w+(Dataset|Reader)(V\d+)?")
+_SHOWN = 5
+
+
+def drop_unknown(meta: Any) -> list[str]:
+    """Leave out the nodes whose op this TensorFlow lacks, with all that needs them.
+
+    Args:
+        meta: a MetaGraphDef, which is changed.
+
+    Returns:
+        What there is to tell of that.
+    """
+    functions = {function.signature.name for function in meta.graph_def.library.function}
+    ops = {node.op for node in meta.graph_def.node} - functions
+    unknown = sorted(op for op in ops if not _is_registered(op))
+    if not unknown:
+        return []
+    first = {node.name for node in meta.graph_def.node if node.op in unknown}
+    dropped = _drop(meta, first)
+    return [
+        f"this TensorFlow has no op {', '.join(unknown)}: {len(first)} nodes left out, and"
+        f" {len(dropped) - len(first)} that depend on them"
+    ]
+
+
+def drop_refused(meta: Any, policy: Policy) -> list[str]:
+    """Leave out Savers and input pipelines, as far as they could do more than the policy allows.
+
+    Nodes that save are left out with all that needs them, and so are calls of functions that save
+    or restore, datasets and readers. Nodes that restore become placeholders.
+
+    Args:
+        meta: a MetaGraphDef, which is changed.
+        policy: what the graph may do.
+
+    Returns:
+        What there is to tell of that: nothing where all that is gone was the Savers' own.
+    """
+    graph = meta.graph_def
+    known = {function.signature.name for function in graph.library.function}
+
+    def is_refused(name: str) -> bool:
+        can = capabilities.of_op(name, known)
+        return name not in policy.ops and not can.issubset(policy.allowed)
+
+    savers = set(filter(is_refused, _SAVES.union(_RESTORES)))
+    for node in [node for node in graph.node if node.op in savers.intersection(_RESTORES)]:
+        _wait_for_values(graph, node)
+    saving = _running(graph.library, savers.__contains__)
+    harmful = _running(graph.library, is_refused)
+    first = {n.name for n in graph.node if not saving.union(savers).isdisjoint(_runs(n))}
+    scopes = tuple(f"{scope}/" for name in first if (scope := name.rpartition("/")[0]))
+    first.update(
+        node.name
+        for node in graph.node
+        if _PIPELINE.fullmatch(node.op)
+        and any(name in harmful or is_refused(name) for name in _runs(node))
+    )
+    dropped = _drop(meta, first)
+    _drop_functions(graph.library, saving)
+    others = sorted(name for name in dropped if not name.startswith(scopes))
+    if not others:
+        return []
+    more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+    shown = ", ".join(others[:_SHOWN])
+    return [f"nodes that could reach files, or need one that could, are left out: {shown}{more}"]
+
+
+def _runs(node: Any) -> Iterable[str]:
+    """Name the op of a node, and the functions and ops that its attrs name."""
+    return (node.op, *capabilities.mentioned(node.attr))
+
+
+def _running(library: Any, wanted: Callable[[str], bool]) -> set[str]:
+    """Name the functions that run what is wanted, themselves or through another function."""
+    found: set[str] = set()
+    count = -1
+    while len(found) > count:
+        count = len(found)
+        for function in library.function:
+            runs = (name for node in function.node_def for name in _runs(node))
+            if any(name in found or wanted(name) for name in runs):
+                found.add(function.signature.name)
+    return found
+
+
+def _called(library: Any, nodes: Iterable[Any]) -> set[str]:
+    """Name the functions that nodes run, themselves or through another function."""
+    bodies = {function.signature.name: function.node_def for function in library.function}
+    found: set[str] = set()
+    pending = list(nodes)
+    while pending:
+        for name in _runs(pending.pop()):
+            if name in bodies and name not in found:
+                found.add(name)
+                pending.extend(bodies[name])
+    return found
+
+
+def _drop_functions(library: Any, names: Collection[str]) -> None:
+    functions = [each for each in library.function if each.signature.name not in names]
+    gradients = [
+        each
+        for each in library.gradient
+        if each.function_name not in names and each.gradient_func not in names
+    ]
+    del library.function[:], library.gradient[:]
+    library.function.extend(functions)
+    library.gradient.extend(gradients)
+
+
+def _wait_for_values(graph: Any, node: Any) -> None:
+    """Let a node give what it is fed, under the names that its outputs have."""
+    attr = node.attr[_RESTORES[node.op]]
+    types = list(attr.list.type) if node.op == "RestoreV2" else [attr.type]
+    del node.input[:]
+    node.attr.clear()
+    if len(types) == 1:
+        node.op = "Placeholder"
+        node.attr["dtype"].type = types[0]
+        return
+    node.op = "IdentityN"
+    node.attr["T"].list.type.extend(types)
+    for number, dtype in enumerate(types):
+        value = graph.node.add(name=f"{node.name}/value_{number}", op="Placeholder")
+        value.attr["dtype"].type = dtype
+        node.input.append(value.name)
+
+
+def _drop(meta: Any, first: Collection[str]) -> set[str]:
+    """Leave out nodes, all that needs them and all functions that no other node calls.
+
+    Returns:
+        The names of all nodes that are gone.
+    """
+    dropped = set(first)
+    if not dropped:
+        return dropped
+    users: dict[str, list[str]] = {}
+    for node in meta.graph_def.node:
+        for edge in node.input:
+            users.setdefault(producer(edge), []).append(node.name)
+    reached = list(dropped)
+    for name in reached:
+        for user in users.get(name, ()):
+            if user not in dropped:
+                dropped.add(user)
+                reached.append(user)
+    kept = [node for node in meta.graph_def.node if node.name not in dropped]
+    library = meta.graph_def.library
+    called = _called(library, (node for node in meta.graph_def.node if node.name in dropped))
+    others = [each.node_def for each in library.function if each.signature.name not in called]
+    used = _called(library, [*kept, *(node for body in others for node in body)])
+    _drop_functions(library, called - used)
+    gone = {f"loc:@{name}".encode() for name in dropped}
+    for node in kept:
+        if "_class" in node.attr and not gone.isdisjoint(node.attr["_class"].list.s):
+            beside = [each for each in node.attr["_class"].list.s if each not in gone]
+            node.attr["_class"].list.s[:] = beside
+    del meta.graph_def.node[:]
+    meta.graph_def.node.extend(kept)
+    _drop_from_collections(meta, dropped)
+    if meta.HasField("saver_def") and _mentions(
+        "savers", meta.saver_def.SerializeToString(), dropped
+    ):
+        meta.ClearField("saver_def")
+    return dropped
+
+
+def _is_registered(op: str) -> bool:
+    import tensorflow as tf
+
+    if hasattr(tf.raw_ops, op):
+        return True
+    probe = tf.compat.v1.GraphDef()
+    probe.node.add(name="probe", op=op)
+    try:
+        with tf.Graph().as_default():
+            tf.graph_util.import_graph_def(probe)
+    except (tf.errors.OpError, ValueError) as error:
+        return "not registered" not in str(error)
+    return True
+
+
+def _drop_from_collections(meta: Any, dropped: set[str]) -> None:
+    for key in list(meta.collection_def):
+        collection = meta.collection_def[key]
+        kind = collection.WhichOneof("kind")
+        if kind not in ("node_list", "bytes_list"):
+            continue
+        values = getattr(collection, kind).value
+        kept = [value for value in values if not _mentions(key, value, dropped)]
+        if len(kept) == len(values):
+            continue
+        del values[:]
+        values.extend(kept)
+        if not kept:
+            del meta.collection_def[key]
+
+
+def _mentions(key: str, value: Any, dropped: set[str]) -> bool:
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.framework.variable_pb2 import VariableDef
+    from tensorflow.core.protobuf import control_flow_pb2, saver_pb2
+
+    if isinstance(value, str):
+        return producer(value) in dropped
+    kinds = {
+        "cond_context": control_flow_pb2.CondContextDef,
+        "while_context": control_flow_pb2.WhileContextDef,
+        "savers": saver_pb2.SaverDef,
+    }
+    try:
+        proto = kinds.get(key, VariableDef).FromString(value)
+    except DecodeError:
+        return False
+    names: Iterable[str]
+    if key == "savers":
+        names = (proto.save_tensor_name, proto.restore_op_name)
+    elif key in kinds:
+        names = (proto.pivot_name, *proto.values_def.values)
+    else:
+        names = (
+            proto.variable_name,
+            proto.initializer_name,
+            proto.snapshot_name,
+            proto.initial_value_name,
+        )
+    return any(producer(name) in dropped for name in names)
