@@ -14,6 +14,7 @@ which readers skip as any unknown field.
 
 from __future__ import annotations
 
+import collections
 import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -306,13 +307,10 @@ def _large(view: memoryview, larger_than: int, file: str) -> Iterator[wire.Field
 
 
 def _refuse_duplicates(graph: Graph, file: str) -> None:
-    if len(graph.nodes) == len(graph.proto.node):
-        return
-    names = set()
-    for node in graph.proto.node:
-        if node.name in names:
-            raise CorruptionError(f"two nodes are called {node.name!r}", file=file)
-        names.add(node.name)
+    if len(graph.nodes) < len(graph.proto.node):
+        counted = collections.Counter(node.name for node in graph.proto.node)
+        name = counted.most_common(1)[0][0]
+        raise CorruptionError(f"two nodes are called {name!r}", file=file)
 
 
 def _layout(graph: Graph) -> Iterator[bytes | tuple[str, Payload]]:
