@@ -155,7 +155,7 @@ def private_frameworks_only_in_internals(modules: Modules) -> Iterator[str]:
     """The generated messages of tensorflow.core are a file format, not an internal."""
     private = re.compile(r"(tensorflow\.python|keras\.src|(tensorflow|keras).*\._)")
     for module in modules.values():
-        if module.name == f"{ROOT}.tf.internals":
+        if module.name.startswith(f"{ROOT}.tf.internals"):
             continue
         for each in imports(module, modules):
             if private.match(each.target):

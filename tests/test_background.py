@@ -15,7 +15,7 @@ import pytest
 
 import tfpersist as tfp
 from tfpersist.background import PendingCheckpoint
-from tfpersist.errors import CheckpointNotFoundError, SaveError, TargetError
+from tfpersist.errors import SaveError, TargetError
 
 GATED = '''
 import contextlib, threading, time
@@ -227,7 +227,10 @@ def test_values_are_let_go_when_they_are_written_or_have_failed(tmp_path, name):
     store = tfp.ModelStore(tmp_path, name=name).background()
     gate = gated(store)
     checkpoint = store.save({"v": np.zeros(10)})
-    holder = weakref.ref(store._worker._jobs[0].work)
+    cells = [cell.cell_contents for cell in store._worker._jobs[0].work.__closure__]
+    (items,) = (each for each in cells if isinstance(each, list))
+    holder = weakref.ref(items[0].payload.load())
+    del cells, items
     assert holder() is not None
     gate.set()
     with contextlib.suppress(SaveError):
@@ -246,16 +249,6 @@ def test_a_store_that_is_not_in_the_background_has_nothing_to_wait_for(tmp_path)
         checkpoint = store.save({"v": np.zeros(2)})
         assert not isinstance(checkpoint, PendingCheckpoint)
         store.wait()
-
-
-def test_a_checkpoint_that_was_replaced_by_others_says_so(tmp_path):
-    store = tfp.ModelStore(tmp_path).background()
-    checkpoint = store.save({"v": np.zeros(2)}, step=1)
-    store.wait()
-    for path in tmp_path.iterdir():
-        path.unlink()
-    with pytest.raises(CheckpointNotFoundError):
-        len(checkpoint)
 
 
 def test_a_process_that_ends_waits_for_its_saves(fresh, tmp_path):
@@ -329,7 +322,7 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 assert not checkpoint.done
 gate.set()
 store.close()
-print([each.step for each in store.checkpoints()])
+print(sorted(each.step for each in store.checkpoints()))
 """
     )
-    assert out == "[2, 1]\n"
+    assert out == "[1, 2]\n"

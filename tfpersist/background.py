@@ -22,9 +22,9 @@ import attrs
 
 from tfpersist.checkpoint import Checkpoint
 from tfpersist.errors import SaveError
+from tfpersist.locate import Located, locate
 
 if TYPE_CHECKING:
-    from tfpersist.locate import Located
     from tfpersist.storage import Storage
 
 # How long an interpreter that exits waits for all saves together, in seconds.
@@ -38,11 +38,13 @@ class Job:
     Args:
         prefix: the checkpoint that it writes.
         work: what is left to be done, with the values; None when it was done.
+        located: the checkpoint, when it is written.
         error: why it failed.
     """
 
     prefix: str
-    work: Callable[[], None] | None
+    work: Callable[[], Located] | None
+    located: Located | None = None
     error: BaseException | None = None
 
     @property
@@ -63,7 +65,7 @@ class Worker:
     _failed: deque[Job] = attrs.field(factory=deque, init=False)
     _thread: threading.Thread | None = attrs.field(default=None, init=False)
 
-    def begin(self, prefix: str, capture: Callable[[], Callable[[], None]], limit: int) -> Job:
+    def begin(self, prefix: str, capture: Callable[[], Callable[[], Located]], limit: int) -> Job:
         """Take the values of a save, and let the thread write them.
 
         Args:
@@ -142,7 +144,7 @@ class Worker:
                 job = self._jobs[0]
             try:
                 if job.work is not None:
-                    job.work()
+                    job.located = job.work()
             except BaseException as error:
                 # Its frames hold the values, which may be as large as the model.
                 traceback.clear_frames(error.__traceback__)
@@ -187,10 +189,8 @@ class PendingCheckpoint(Checkpoint):
 
     @cached_property
     def _located(self) -> Located:  # type: ignore[override]
-        from tfpersist.locate import locate
-
         self.wait()
-        return locate(self._name, self._target)
+        return self._job.located or locate(self._name, self._target)
 
     @property
     def storage(self) -> Storage:

@@ -186,7 +186,7 @@ class ModelStore(Training, Retaining):
 
         def capture() -> Callable[[], Located]:
             captured = self._captured(target, adapted)
-            items = list(captured.items)
+            items, meta = list(captured.items), captured.meta
 
             def write() -> Located:
                 try:
@@ -194,7 +194,7 @@ class ModelStore(Training, Retaining):
                         self._opened,
                         prefix,
                         items,
-                        meta=captured.meta,
+                        meta=meta,
                         step=number,
                         metrics=metrics,
                         durable=self.durable,

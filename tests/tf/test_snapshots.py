@@ -250,12 +250,9 @@ def test_what_is_shared_is_not_copied(tmp_path):
     address = np.asarray(memoryview(held.read_value())).ctypes.data
     store.save({"v": held})
     job = store._worker._jobs[0]
-    captured = next(
-        cell.cell_contents
-        for cell in job.work.__closure__
-        if hasattr(cell.cell_contents, "items") and hasattr(cell.cell_contents, "borrowed")
-    )
-    seen = [item.payload.load().ctypes.data for item in captured.items]
+    cells = [cell.cell_contents for cell in job.work.__closure__]
+    (items,) = (each for each in cells if isinstance(each, list))
+    seen = [item.payload.load().ctypes.data for item in items]
     gate.set()
     store.close()
     assert seen == [address]
