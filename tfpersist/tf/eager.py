@@ -29,20 +29,31 @@ def read(entries: Sequence[Entry]) -> list[np.ndarray[Any, Any]]:
         SaveError: some have no value yet; all of them are named.
     """
     variables: list[Any] = [entry.handle for entry in entries]
-    values = internals.read_together(variables)
-    if values is None:
-        values = [internals.read(variable) for variable in variables]
-    empty = []
-    for entry, variable, value in zip(entries, variables, values, strict=True):
+    together = internals.read_together(variables)
+    read = together or [_read_one(variable) for variable in variables]
+    values, empty = [], []
+    for entry, variable, value in zip(entries, variables, read, strict=True):
         # A variable that was made without a value may also read as an empty tensor.
         if value is None or (value.shape != entry.spec.shape and not variable.is_initialized()):
             empty.append(entry.name)
+        else:
+            values.append(value)
     if empty:
         raise SaveError(
             f"{len(empty)} variables have no value yet: {', '.join(empty)}",
             advice="Assign them first, or leave them out with only().",
         )
     return values
+
+
+def _read_one(variable: Any) -> np.ndarray[Any, Any] | None:
+    import tensorflow as tf
+
+    try:
+        tensor = tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=variable.dtype)
+    except tf.errors.FailedPreconditionError:
+        return None
+    return internals.view(tensor)
 
 
 def converted(pairs: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> dict[int, Any]:

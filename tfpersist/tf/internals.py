@@ -8,75 +8,21 @@ the caller's graph and reads every value; this one does neither.
 
 from __future__ import annotations
 
+import operator
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import attrs
 import numpy as np
 
-from tfpersist import object_graph
 from tfpersist.errors import TargetError, UnsupportedError
-from tfpersist.formats import schema
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.object_graph import ATTRIBUTES, ObjectGraph
+from tfpersist.object_graph import ATTRIBUTES
+from tfpersist.tf import live
+from tfpersist.tf.live import LiveGraph, Node, State
 
 # Gives the names and ends of the edges of an object.
 Edges = Callable[[Any], Iterable[tuple[str, Any]]]
-
-
-@attrs.frozen
-class State:
-    """One tensor that an object saves.
-
-    Args:
-        local: what the object itself calls it, such as "VARIABLE_VALUE" or "-keys".
-        attribute: the name of its attribute in the object graph.
-        key: its key in a checkpoint.
-        attribute_key: the key of its attribute; shorter than `key` where several share one.
-        spec: its data type and shape; open where it may change, as the size of a table does.
-    """
-
-    local: str
-    attribute: str
-    key: str
-    attribute_key: str
-    spec: TensorSpec
-
-    @property
-    def suffix(self) -> str:
-        """What the key has beyond that of the attribute."""
-        return self.key[len(self.attribute_key) :]
-
-
-@attrs.frozen
-class Node:
-    """One object.
-
-    Args:
-        trackable: the object.
-        path: its shortest path from the root.
-        states: the tensors it saves.
-    """
-
-    trackable: Any
-    path: str
-    states: tuple[State, ...]
-
-
-@attrs.frozen
-class LiveGraph:
-    """All objects that can be reached from a root.
-
-    Args:
-        nodes: the objects, in the order of TensorFlow's object graph.
-        graph: that object graph.
-        root: keeps the root alive, which TensorFlow itself refers to weakly.
-    """
-
-    nodes: tuple[Node, ...]
-    graph: ObjectGraph
-    root: Any = attrs.field(eq=False, repr=False)
 
 
 def is_trackable(thing: object) -> bool:
@@ -118,26 +64,74 @@ def live_graph(target: Any, more: Edges | None = None) -> LiveGraph:
     Raises:
         TargetError: an object in it cannot be saved.
     """
+    import tensorflow as tf
+
     view, root = _view_of(target)
+    reusable = more is None and tf.executing_eagerly()
+    known = live.recall(target) if reusable else None
+    things = _unchanged(known, view, type(target) is dict) if known else None
+    if known is not None and things is not None:
+        return known.revived(things, root)
     objects, paths, numbers, edges = _walk(view, more)
     slots = _add_slots(objects, paths, numbers)
-    message = schema.TrackableObjectGraph()
-    nodes = []
-    for number, thing in enumerate(objects):
-        states = _states_of(thing, paths[number])
-        nodes.append(Node(thing, paths[number], states))
-        proto = message.nodes.add()
-        for name, child in edges.get(number, ()):
-            proto.children.add(node_id=child, local_name=name)
-        for name, variable, slot in slots.get(number, ()):
-            proto.slot_variables.add(
-                slot_name=name, original_variable_node_id=variable, slot_variable_node_id=slot
-            )
-        full_name = _full_name(thing) if states else ""
-        for attribute, key in dict.fromkeys((s.attribute, s.attribute_key) for s in states):
-            proto.attributes.add(name=attribute, checkpoint_key=key, full_name=full_name)
-    object_graph.mark_values(message)
-    return LiveGraph(tuple(nodes), ObjectGraph.of(message), root)
+    nodes = tuple(
+        Node(thing, path, _states_of(thing, path))
+        for thing, path in zip(objects, paths, strict=True)
+    )
+    found = live.graph_of(nodes, edges, slots, _full_name, root)
+    if reusable:
+        looks = {n: _look(o) for n, o in enumerate(objects) if n not in edges and _is_leaf(o)}
+        if None not in looks.values():
+            live.remember(target, found, edges, slots, looks)
+    return found
+
+
+def _is_leaf(thing: Any) -> bool:
+    """Whether this is a variable, and of a kind whose children are where all others have them."""
+    from tensorflow.python.trackable import base
+
+    own = type(thing)._trackable_children is not base.Trackable._trackable_children
+    return is_variable(thing) and not own
+
+
+def _unchanged(known: live.Outline, view: Any, is_dict: bool) -> list[Any] | None:
+    """Give the objects of a walk if another one would find the same; else None."""
+    if is_dict:  # its root is made anew for every walk
+        rest = [reference() for reference in known.objects[1:]]
+        things = None if any(thing is None for thing in rest) else [view.root, *rest]
+    else:
+        things = known.living()
+    if things is None or things[0] is not view.root:
+        return None
+    for number, thing in enumerate(things):
+        look = known.looks.get(number)
+        if look is not None:
+            if getattr(thing, "_self_unconditional_checkpoint_dependencies", None):
+                return None
+            if _look(thing) != look:
+                return None
+            continue
+        path, states = known.states[number]
+        edges = known.edges.get(number, ())
+        children = view.list_children(thing) if number < known.reached else ()
+        same = len(children) == len(edges) and all(
+            name == known_name and child is things[place]
+            for (name, child), (known_name, place) in zip(children, edges, strict=True)
+        )
+        if not same or _states_of(thing, path) != states:
+            return None
+    objects = things[: known.reached]
+    numbers = {id(thing): number for number, thing in enumerate(objects)}
+    paths = [path for path, _ in known.states[: known.reached]]
+    if _add_slots(objects, paths, numbers) != known.slots:
+        return None
+    return things if all(map(operator.is_, objects, things)) else None
+
+
+def _look(variable: Any) -> live.Look | None:
+    """Give what must stay as it is of an eager variable; None for one of a graph."""
+    inner = variable_in(variable)
+    return None if is_symbolic(inner) else (inner.shape, inner.dtype)
 
 
 def _view_of(target: Any) -> tuple[Any, Any]:
@@ -352,16 +346,6 @@ def view(tensor: Any) -> np.ndarray[Any, Any]:
     seen = np.asarray(array).view()
     seen.flags.writeable = False
     return seen
-
-
-def read(variable: Any) -> np.ndarray[Any, Any] | None:
-    """Give the elements of an eager variable without copying them; None where it has none."""
-    import tensorflow as tf
-
-    try:
-        return view(tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=variable.dtype))
-    except tf.errors.FailedPreconditionError:
-        return None
 
 
 def read_together(variables: Sequence[Any]) -> list[np.ndarray[Any, Any] | None] | None:

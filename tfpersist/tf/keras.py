@@ -17,7 +17,7 @@ from tfpersist.errors import RestoreError, SelectionError, TargetError
 from tfpersist.object_graph import ObjectGraph
 from tfpersist.selection import Entry
 from tfpersist.tf import internals, objects
-from tfpersist.tf.internals import LiveGraph
+from tfpersist.tf.live import LiveGraph
 from tfpersist.tf.target import Target
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -13,16 +13,19 @@ from tfpersist.errors import (
     RestoreError,
     SelectionError,
     TargetError,
-    UnsupportedError,
 )
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.schema import Message
-from tfpersist.formats.tensors import TensorSpec, payload_of
+from tfpersist.formats.tensors import Payload, TensorSpec
 from tfpersist.object_graph import ATTRIBUTES, VALUE, ObjectGraph
 from tfpersist.selection import Entry
-from tfpersist.tf import eager, internals
-from tfpersist.tf.internals import LiveGraph, Node, State
+from tfpersist.tf import eager, internals, states
+from tfpersist.tf.live import LiveGraph, Node, State
 from tfpersist.tf.target import Captured, Target
+
+# The number of an object, one of its tensors, and that as a variable of the target.
+_Row = tuple[int, State, Entry]
+_PYTHON = f"{ATTRIBUTES}py_state"
 
 
 def adapt(target: object) -> Target | None:
@@ -51,6 +54,7 @@ class ObjectTarget:
     live: LiveGraph = attrs.field(init=False)
     saved: ObjectGraph | None = attrs.field(init=False, default=None)
     bound: dict[int, int] = attrs.field(init=False, factory=dict)
+    _rows: tuple[LiveGraph, list[_Row]] | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         self.live = self.walk()
@@ -71,6 +75,10 @@ class ObjectTarget:
         """
         self.saved = None
         if object_graph is None:
+            return [entry for _, _, entry in self._each()]
+        if object_graph == self.live.graph.message:
+            self.saved = self.live.graph
+            self.bound = {number: number for number in range(len(self.live.nodes))}
             return [entry for _, _, entry in self._each()]
         self.saved = ObjectGraph.of(object_graph)
         self.pair()
@@ -127,7 +135,7 @@ class ObjectTarget:
     def require_variables(self) -> None:
         """Refuse objects that will make their variables later: nothing would be restored."""
         assert self.saved is not None
-        if self.saved.children and self.saved.holds_values(0) and not any(self._each()):
+        if self.saved.children and self.saved.holds_values(0) and not self._each():
             raise RestoreError(
                 "the target has no variables yet, so there is nothing to restore into",
                 found=type(self.root).__name__,
@@ -137,27 +145,34 @@ class ObjectTarget:
 
     def capture(self, entries: Sequence[Entry]) -> Captured:
         """Take all values as they are now, and the object graph that goes with them."""
-        known = {identity(entry): state for _, state, entry in self._each()}
-        chosen = [(entry.under(_full(entry, known)), known[identity(entry)]) for entry in entries]
-        held = [entry for entry, _ in chosen]
+        rows = self._each()
+        as_listed = len(entries) == len(rows) and all(
+            entry is row[2] for entry, row in zip(entries, rows, strict=True)
+        )
+        if as_listed:
+            held, encoded = entries, self.live.encoded
+        else:
+            known = {identity(entry): state for _, state, entry in rows}
+            chosen = [(e.under(_full(e, known)), known[identity(e)]) for e in entries]
+            held, encoded = [entry for entry, _ in chosen], self.live.encoded
+            if [entry.key for entry in held] != [state.key for _, state, _ in rows]:
+                message = object_graph.rewritten(self.live.graph.message, _attribute_keys(chosen))
+                encoded = message.SerializeToString()
         values = self._read_graph(held) if _symbolic(held) else _read(held)
         items = [
-            Item(entry.key, payload_of(value, entry.spec.dtype))
+            Item(entry.key, _payload(value, entry.spec))
             for entry, value in zip(held, values, strict=True)
         ]
         # TensorFlow writes Python state after all tensors.
-        items.sort(key=lambda item: item.key.endswith(f"{ATTRIBUTES}py_state"))
-        message = self.live.graph.message
-        if [entry.key for entry in held] != [state.key for _, state, _ in self._each()]:
-            message = object_graph.rewritten(message, _attribute_keys(chosen))
-        return Captured(items, None, message.SerializeToString())
+        items.sort(key=lambda item: item.key.endswith(_PYTHON))
+        return Captured(items, None, encoded)
 
     def assign(self, values: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> None:
         """Give variables and other objects their values; all are converted before the first."""
         import tensorflow as tf
 
         variables = [(entry, value) for entry, value in values if internals.is_variable(entry.ref)]
-        states: dict[int, tuple[Any, dict[str, Any]]] = {}
+        stateful: dict[int, tuple[Any, dict[str, Any]]] = {}
         for entry, value in values:
             if not internals.is_variable(entry.ref):
                 state: Any = entry.handle
@@ -166,12 +181,12 @@ class ObjectTarget:
                     if state.local == "py_state"
                     else eager.tensor(entry.spec.dtype, value)
                 )
-                states.setdefault(id(entry.ref), (entry.ref, {}))[1][state.local] = tensor
-        for thing, given in states.values():
+                stateful.setdefault(id(entry.ref), (entry.ref, {}))[1][state.local] = tensor
+        for thing, given in stateful.values():
             self._require_whole(thing, given)
         if _symbolic([entry for entry, _ in variables]):
             session = _session()
-            _assign_states(states.values())
+            states.assign(stateful.values())
             session.assign(variables)
             return
         if tf.inside_function():
@@ -180,7 +195,7 @@ class ObjectTarget:
                 advice="Restore before the function is called.",
             )
         converted = eager.converted(variables)
-        _assign_states(states.values())
+        states.assign(stateful.values())
         eager.assign(variables, converted)
 
     def averages_of(
@@ -209,14 +224,28 @@ class ObjectTarget:
             found[entry.key] = tuple(dict.fromkeys(key for key in keys if key))
         return {key: shadows for key, shadows in found.items() if shadows}
 
-    def _each(self) -> Iterator[tuple[int, State, Entry]]:
+    def _each(self) -> list[_Row]:
+        if self._rows is None or self._rows[0] is not self.live:
+            listed = self.live.facts.get("entries")
+            rows = self._list() if listed is None else _relist(self.live.nodes, listed)
+            # Without the objects, which facts must not keep alive.
+            self.live.facts["entries"] = [
+                (number, state, attrs.evolve(entry, ref=None, handle=None))
+                for number, state, entry in (rows if listed is None else ())
+            ] or listed
+            self._rows = self.live, rows
+        return self._rows[1]
+
+    def _list(self) -> list[_Row]:
         slots = object_graph.slots_of(self.live.graph)
         paths = self._paths()
+        rows = []
         for number, node in enumerate(self.live.nodes):
             for state in node.states:
                 aliases = (_plain(state.key), *paths.get(number, ()))
                 entry = _entry(node, state, slots.get(number))
-                yield number, state, attrs.evolve(entry, aliases=aliases)
+                rows.append((number, state, attrs.evolve(entry, aliases=aliases)))
+        return rows
 
     def _paths(self) -> dict[int, list[str]]:
         """Give one path to each object through each object that holds it."""
@@ -263,7 +292,7 @@ class ObjectTarget:
             for entry, item in zip(variables, captured, strict=True)
         }
         return [
-            loaded[id(entry.ref)] if id(entry.ref) in loaded else _export(entry)
+            loaded[id(entry.ref)] if id(entry.ref) in loaded else states.export(entry)
             for entry in entries
         ]
 
@@ -271,6 +300,25 @@ class ObjectTarget:
 def identity(entry: Entry) -> tuple[int, str]:
     """Tell entries of one target apart whatever their key is."""
     return id(entry.ref), getattr(entry.handle, "local", "")
+
+
+def _relist(nodes: Sequence[Node], listed: Sequence[_Row]) -> list[_Row]:
+    """List the entries of eager objects again."""
+    rows = []
+    for number, state, bare in listed:
+        thing = nodes[number].trackable
+        handle = internals.variable_in(thing) if internals.is_variable(thing) else state
+        entry = Entry(
+            bare.key, bare.name, bare.spec, thing, None, handle, bare.slot, aliases=bare.aliases
+        )
+        rows.append((number, state, entry))
+    return rows
+
+
+def _payload(value: np.ndarray[Any, Any], spec: TensorSpec) -> Payload:
+    if value.shape != spec.shape:
+        spec = TensorSpec(spec.dtype, value.shape)
+    return Payload(spec, lambda: value)
 
 
 def _entry(node: Node, state: State, slot: str | None) -> Entry:
@@ -329,42 +377,7 @@ def _read(entries: Sequence[Entry]) -> list[np.ndarray[Any, Any]]:
     if len(variables) == len(entries):
         return values
     left = iter(values)
-    return [next(left) if internals.is_variable(entry.ref) else _export(entry) for entry in entries]
-
-
-def _export(entry: Entry) -> np.ndarray[Any, Any]:
-    if entry.spec.dtype == "variant":
-        raise UnsupportedError(
-            "the state of a tf.data iterator has no form outside of TensorFlow",
-            where=entry.name,
-            advice="Save a Checkpoint without it, or leave it out with only().",
-        )
-    state: Any = entry.handle
-    if state.local == "py_state":
-        return _text(internals.serialized(entry.ref))
-    return internals.view(internals.export(entry.ref)[state.local])
-
-
-def _text(value: bytes) -> np.ndarray[Any, Any]:
-    texts = np.empty((), object)
-    texts[()] = value
-    return texts
-
-
-def _assign_states(states: Iterable[tuple[Any, Mapping[str, Any]]]) -> None:
-    python = [(thing, given["py_state"]) for thing, given in states if "py_state" in given]
-    # The user's own code may refuse, so it goes first, and is taken back as a whole.
-    before = [(thing, internals.serialized(thing)) for thing, _ in python]
-    for at, (thing, value) in enumerate(python):
-        try:
-            thing.deserialize(value)
-        except Exception as error:
-            for earlier, state in before[:at]:
-                earlier.deserialize(state)
-            raise RestoreError(
-                f"a {type(thing).__name__} refuses the state it is given: {error}",
-                advice="Leave it out with only(), or make its deserialize() accept this state.",
-            ) from error
-    for thing, given in states:
-        if "py_state" not in given:
-            internals.restore_states(thing, given)
+    return [
+        next(left) if internals.is_variable(entry.ref) else states.export(entry)
+        for entry in entries
+    ]
