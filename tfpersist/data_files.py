@@ -115,6 +115,8 @@ def publish_changes(
     Returns:
         The names of its files.
     """
+    # What a dead process left is carried out first, so that files have the names they go by.
+    storage.recover()
     with opened(storage, prefix, earlier) as base:
         if isinstance(base, Base):
             plan = compare(base, items)
@@ -125,7 +127,8 @@ def publish_changes(
                     if not unlinkable(error) and error.errno != errno.ENOENT:
                         raise
                     reason = f"files cannot be linked: {error}"
-                _warn(storage, reason)
+                    if unlinkable(error):
+                        _warn(storage, reason)
             else:
                 reason = "too little is as it was"
         else:

@@ -1,0 +1,507 @@
+"""Incremental saves: every checkpoint is whole and right, whatever becomes of the others."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import pathlib
+import signal
+import uuid
+
+import google_crc32c
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tfpersist as tfp
+from tfpersist import incremental, listing
+from tfpersist.checkpoint import Checkpoint
+from tfpersist.checkpoint_writer import write_checkpoint
+from tfpersist.errors import SaveError
+from tfpersist.formats.bundle_writer import Item
+from tfpersist.formats.tensors import Slice, payload_of
+from tfpersist.incremental import LEAST_IN_USE, MOST_SHARDS
+from tfpersist.storage import open_storage
+from tfpersist.storage.local import LocalDirectory
+from tfpersist.storage.staged import StagedStorage
+
+BIG = 50_000
+
+
+def arrays(step, size=BIG):
+    return {
+        "frozen/w": np.arange(float(size)),
+        "frozen/b": np.full(7, 7, np.int16),
+        "head": np.full(40, float(step)),
+        "step": np.int64(step),
+    }
+
+
+def items(values):
+    return [Item(key, payload_of(np.asarray(value))) for key, value in sorted(values.items())]
+
+
+def save(storage, prefix, values, **options):
+    write_checkpoint(storage, prefix, items(values), incremental=True, durable=False, **options)
+    return Checkpoint(prefix, storage=storage)
+
+
+def assert_holds(checkpoint, values):
+    report = checkpoint.verify()
+    assert report.ok, str(report)
+    assert checkpoint.keys() == values.keys()
+    for key, value in values.items():
+        assert checkpoint[key].dtype == np.asarray(value).dtype
+        assert checkpoint[key].tolist() == np.asarray(value).tolist()
+
+
+# --- what is written -----------------------------------------------------------------------------
+
+
+def test_only_what_changed_is_written(tmp_path):
+    store = tfp.ModelStore(tmp_path, incremental=True)
+    full = store.save(arrays(1), 1)
+    assert full.increment.reason == "there is no earlier checkpoint"
+    assert full.increment.written > 8 * BIG
+    for step in (2, 3, 4):
+        checkpoint = store.save(arrays(step), step)
+        assert_holds(checkpoint, arrays(step))
+        assert checkpoint.increment.written < 1000
+        assert checkpoint.increment.shared == 8 * BIG + 14
+        assert checkpoint.increment.base == f"model.ckpt-{step - 1}"
+        assert checkpoint.increment.reason == ""
+    shared = {f"model.ckpt-{step}.data-00000-of-00002" for step in (2, 3, 4)}
+    inodes = {(tmp_path / name).stat().st_ino for name in shared}
+    assert inodes == {(tmp_path / "model.ckpt-1.data-00000-of-00001").stat().st_ino}
+    assert tfp.ModelStore(tmp_path).save(arrays(5), 5).increment is None
+    assert_holds(tfp.Checkpoint(tmp_path), arrays(5))
+
+
+@pytest.mark.parametrize("where", ["disk", "memory"])
+@pytest.mark.parametrize("removed", [*itertools.permutations((1, 2, 3), 2)])
+def test_removing_any_leaves_the_others_whole(tmp_path, where, removed):
+    location = tmp_path if where == "disk" else f"memory://{uuid.uuid4()}"
+    store = tfp.ModelStore(location, incremental=True, durable=False)
+    for step in (1, 2, 3):
+        store.save(arrays(step, 99), step)
+    (left,) = {1, 2, 3} - {*removed}
+    for step in removed:
+        store.prune(keep=tfp.Keep(where=lambda facts, gone=step: facts.step != gone))
+        storage = open_storage(location)
+        storage.remove(listing.belonging(f"model.ckpt-{step}", storage.names()))
+        for checkpoint in store.checkpoints():
+            assert_holds(checkpoint, arrays(checkpoint.step, 99))
+    assert [checkpoint.step for checkpoint in store.checkpoints()] == [left]
+
+
+def test_retention_and_increments_together(tmp_path):
+    keep = tfp.Keep(last=2)
+    store = tfp.ModelStore(tmp_path, incremental=True, keep=keep, durable=False)
+    for step in range(6):
+        store.save(arrays(step), step)
+    assert [checkpoint.step for checkpoint in store.checkpoints()] == [4, 5]
+    for checkpoint in store.checkpoints():
+        assert_holds(checkpoint, arrays(checkpoint.step))
+    assert len(os.listdir(tmp_path)) == 1 + 2 * 4
+
+
+def test_one_name_again_and_again(tmp_path):
+    store = tfp.ModelStore(tmp_path, incremental=True, durable=False)
+    for step in (1, 1, 2, 2, 3):
+        checkpoint = store.save(arrays(step))
+        assert_holds(checkpoint, arrays(step))
+        names = set(os.listdir(tmp_path)) - {"checkpoint"}
+        assert names == set(checkpoint._located.files.all)
+    assert checkpoint.increment.shared == 8 * BIG + 14
+
+
+def test_nothing_changed(tmp_path):
+    storage = open_storage(tmp_path)
+    values = arrays(1)
+    save(storage, "m-1", values)
+    for prefix in ("m-2", "m-2", "m-3"):
+        checkpoint = save(storage, prefix, values)
+        assert_holds(checkpoint, values)
+        assert checkpoint.increment.written == 0
+    inodes = {path.stat().st_ino for path in tmp_path.iterdir() if ".data-" in path.name}
+    assert len(inodes) == 1
+    assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
+
+
+def test_equal_checksums_are_not_taken_for_equal_bytes(tmp_path):
+    seen = {}
+    for number in range(1_000_000):
+        data = np.int64(number * 0x9E3779B97F4A7C15 & 0x7FFFFFFFFFFFFFFF).tobytes()
+        other = seen.setdefault(google_crc32c.value(data), data)
+        if other != data:
+            break
+    assert google_crc32c.value(other) == google_crc32c.value(data)
+    assert other != data
+    storage = open_storage(tmp_path)
+    frozen = np.arange(1000.0)
+    for step, value in enumerate((other, data)):
+        values = {"frozen": frozen, "v": np.frombuffer(value, np.int64)}
+        assert_holds(save(storage, f"m-{step}", values), values)
+    assert Checkpoint("m-1", storage=storage).increment.shared == 8000
+
+
+@pytest.mark.parametrize("kind", ["nan", "zero", "last", "shape", "dtype"])
+def test_the_smallest_change_is_a_change(tmp_path, kind):
+    storage = open_storage(tmp_path)
+    old = np.zeros(BIG + 3, np.float32)
+    new = old.copy()
+    if kind == "nan":
+        old[5] = np.uint32(0x7FC00000).view(np.float32)
+        new[5] = np.uint32(0x7FC00001).view(np.float32)
+    elif kind == "zero":
+        new[7] = -0.0
+    elif kind == "last":
+        new[-1:].view(np.uint8)[-1] = 1
+    elif kind == "shape":
+        new = new.reshape(1, -1)
+    else:
+        new = new.view(np.int32)
+    save(storage, "m-1", {"v": old, "w": np.arange(float(BIG))})
+    checkpoint = save(storage, "m-2", {"v": new, "w": np.arange(float(BIG))})
+    assert checkpoint.increment.shared == 8 * BIG
+    assert checkpoint["v"].tobytes() == new.tobytes()
+    assert checkpoint["v"].shape == new.shape
+    assert checkpoint["v"].dtype == new.dtype
+
+
+def test_strings_views_and_orders(tmp_path):
+    storage = open_storage(tmp_path)
+    grid = np.arange(600.0).reshape(20, 30)
+    values = {
+        "s": np.array([b"one", b"zwei", b""], object),
+        "none": np.array([b"same"] * 5, object),
+        "t": np.asfortranarray(grid),
+        "every other": grid[::2],
+        "swapped": grid.astype(">f8"),
+        "truth": np.array([True, False]),
+        "empty": np.zeros((0, 3)),
+    }
+    first = save(storage, "m-1", values)
+    expected = {key: first[key] for key in values}
+    second = save(storage, "m-2", {**values, "s": np.array([b"one", b"zwei", b"!"], object)})
+    assert second.verify().ok
+    assert second["s"].tolist() == [b"one", b"zwei", b"!"]
+    for key in values.keys() - {"s"}:
+        assert second[key].tolist() == expected[key].tolist()
+    assert 4800 < second.increment.shared < 20_000
+
+
+def parts(step):
+    whole = np.arange(40.0).reshape(10, 4)
+    for start, length in ((0, 6), (6, 4)):
+        part = Slice("v", (10, 4), (start, 0), (length, 4))
+        rows = whole[start : start + length] + (step if start else 0)
+        yield Item("v", payload_of(rows), part)
+
+
+@pytest.mark.parametrize("change", [0, 1])
+def test_partitioned_variables_are_taken_over_or_written_as_one(tmp_path, change):
+    storage = open_storage(tmp_path)
+    for step in (0, 1):
+        each = [*parts(step * change), *items({"w": np.arange(300.0)})]
+        write_checkpoint(storage, f"m-{step}", each, incremental=True)
+    checkpoint = Checkpoint("m-1", storage=storage)
+    assert checkpoint.verify().ok
+    expected = np.arange(40.0).reshape(10, 4)
+    expected[6:] += change
+    assert (checkpoint["v"] == expected).all()
+    assert checkpoint.increment.shared == (2400 if change else 2720)
+    other = [Item("v", payload_of(np.arange(40.0).reshape(10, 4))), *items({"w": np.zeros(2)})]
+    write_checkpoint(storage, "m-2", other, incremental=True)
+    assert (Checkpoint("m-2", storage=storage)["v"] == np.arange(40.0).reshape(10, 4)).all()
+
+
+def test_what_cannot_be_saved_is_refused_all_the_same(tmp_path):
+    storage = open_storage(tmp_path)
+    save(storage, "m-1", arrays(1))
+    before = set(os.listdir(tmp_path))
+    twice = [*items(arrays(1)), Item("head", payload_of(np.zeros(3)))]
+    with pytest.raises(SaveError, match="two tensors have one name"):
+        write_checkpoint(storage, "m-2", twice, incremental=True)
+    assert set(os.listdir(tmp_path)) == before
+
+
+# --- the bound -----------------------------------------------------------------------------------
+
+
+def test_shared_files_are_mostly_in_use_and_few(tmp_path):
+    storage = open_storage(tmp_path)
+    values = {f"v{number:02}": np.full(500, 0.0) for number in range(60)}
+    rewritten = 0
+    for step in range(1, 90):
+        values[f"v{step % 60:02}"] = np.full(500, float(step))
+        checkpoint = save(storage, f"m-{step % 3}", values)
+        assert_holds(checkpoint, values)
+        contents = checkpoint._contents
+        assert len(contents.shard_names) <= MOST_SHARDS
+        used = dict.fromkeys(range(len(contents.shard_names)), 0)
+        for entry in contents.index.entries.values():
+            used[entry.shard] += entry.size
+        for number, size in used.items():
+            assert size >= LEAST_IN_USE * len(contents.shard(number)[0])
+        rewritten += checkpoint.increment.written
+    assert rewritten < 0.3 * 89 * 60 * 4000
+
+
+changes = st.lists(
+    st.tuples(
+        st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 3), max_size=6),
+        st.integers(0, 4),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+def value(key, number):
+    rng = np.random.default_rng(ord(key))
+    base = rng.normal(size=1 + 40 * (ord(key) - ord("a")))
+    base[: number + 1] += number
+    if key == "f":
+        return np.array([b"x" * number, str(number).encode()], object)
+    return base.astype(np.float32) if key in "ac" else base
+
+
+@given(changes)
+def test_any_history_reads_as_what_was_saved(history):
+    storage = open_storage(f"memory://{uuid.uuid4()}")
+    expected = {}
+    for change, slot, remove in history:
+        prefix = f"m-{slot}"
+        if remove and prefix in expected:
+            storage.remove(listing.belonging(prefix, storage.names()))
+            del expected[prefix]
+        else:
+            values = {key: value(key, number) for key, number in change.items()}
+            save(storage, prefix, values)
+            expected[prefix] = values
+        for name, values in expected.items():
+            assert_holds(Checkpoint(name, storage=storage), values)
+    storage.remove(storage.names())
+
+
+# --- what stands in the way ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("harm", ["cut", "flipped", "missing", "index", "longer"])
+def test_an_earlier_checkpoint_that_is_damaged(tmp_path, harm):
+    storage = open_storage(tmp_path)
+    save(storage, "m-1", arrays(1))
+    data, index = tmp_path / "m-1.data-00000-of-00001", tmp_path / "m-1.index"
+    content = bytearray(data.read_bytes())
+    if harm == "cut":
+        data.write_bytes(content[: len(content) // 2])
+    elif harm == "longer":
+        data.write_bytes(bytes(content) + b"more")
+    elif harm == "flipped":
+        content[100] ^= 1
+        data.write_bytes(content)
+    elif harm == "missing":
+        data.unlink()
+    else:
+        index.write_bytes(index.read_bytes()[:-9])
+    checkpoint = save(storage, "m-2", arrays(2))
+    assert_holds(checkpoint, arrays(2))
+    if harm == "longer":
+        assert checkpoint.increment.shared
+    elif harm == "flipped":
+        # The small tensor in the damaged file is sound, but not worth the file.
+        assert checkpoint.increment.shared == 0
+        assert checkpoint.increment.reason == "too little is as it was"
+    else:
+        assert checkpoint.increment.shared == 0
+        assert checkpoint.increment.reason
+
+
+class Linkless(LocalDirectory):
+    """A directory of a file system without hard links, as FAT is one."""
+
+    def link(self, held, name):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+
+def test_a_file_system_without_hard_links(tmp_path):
+    storage = StagedStorage(Linkless(str(tmp_path)))
+    save(storage, "m-1", arrays(1))
+    with pytest.warns(UserWarning, match="in full, not incrementally: files cannot be linked"):
+        checkpoint = save(storage, "m-2", arrays(2))
+    assert_holds(checkpoint, arrays(2))
+    assert checkpoint.increment.shared == 0
+    assert "cannot be linked" in checkpoint.increment.reason
+    assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
+
+
+def test_a_remote_store_says_that_it_writes_in_full(tmp_path):
+    pytest.importorskip("fsspec")
+    store = tfp.ModelStore(f"local://{tmp_path}/run", incremental=True)
+    for step in (1, 2):
+        with pytest.warns(UserWarning, match="in full, not incrementally: .* has no hard links"):
+            checkpoint = store.save(arrays(step, 99), step)
+        assert checkpoint.increment.reason == "this kind of store has no hard links"
+        assert_holds(checkpoint, arrays(step, 99))
+
+
+def test_damage_to_a_shared_file_is_noticed_in_all_that_share_it(tmp_path):
+    storage = open_storage(tmp_path)
+    for step in (1, 2):
+        save(storage, f"m-{step}", arrays(step))
+    path = tmp_path / "m-2.data-00000-of-00002"
+    content = path.read_bytes()
+    with open(path, "r+b") as file:
+        file.write(b"\xff" * 20)
+    assert not Checkpoint("m-1", storage=storage).verify().ok
+    assert not Checkpoint("m-2", storage=storage).verify().ok
+    path.write_bytes(content + b"x")
+    flaws = Checkpoint("m-2", storage=storage).verify().flaws
+    assert any("and was of" in flaw.problem for flaw in flaws)
+
+
+# --- kills ---------------------------------------------------------------------------------------
+
+
+class KillingDirectory(LocalDirectory):
+    """Kills its process before its step number `at`."""
+
+    def __init__(self, location, at):
+        super().__init__(location)
+        object.__setattr__(self, "count", itertools.count())
+        object.__setattr__(self, "at", at)
+
+
+def _deadly(step):
+    def do(self, *arguments, **options):
+        if next(self.count) == self.at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return getattr(LocalDirectory, step)(self, *arguments, **options)
+
+    return do
+
+
+for _step in ("make", "stage", "rename", "unlink", "sync", "lock", "names", "hold", "link", "read"):
+    setattr(KillingDirectory, _step, _deadly(_step))
+
+
+@pytest.mark.parametrize("prefix", ["m-1", "m-2"])
+def test_killed_at_each_step(tmp_path, prefix):
+    """The newest is whole and one of the two that were saved; m-1 is replaced, or m-2 added."""
+    newest = []
+    for at in itertools.count():
+        path = tmp_path / str(at)
+        save(open_storage(path), "m-1", arrays(1, 999))
+        child = os.fork()
+        if child == 0:
+            try:
+                write_checkpoint(
+                    StagedStorage(KillingDirectory(str(path), at)),
+                    prefix,
+                    items(arrays(2, 999)),
+                    incremental=True,
+                )
+            finally:
+                os._exit(0)
+        died = os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        checkpoint = Checkpoint(path)
+        step = int(checkpoint["step"])
+        assert_holds(checkpoint, arrays(step, 999))
+        assert checkpoint.name == (prefix if step == 2 else "m-1")
+        if prefix == "m-2":
+            assert_holds(Checkpoint(path / "m-1"), arrays(1, 999))
+        newest.append(step)
+        assert_holds(save(open_storage(path), "m-3", arrays(3, 999)), arrays(3, 999))
+        assert not [name for name in os.listdir(path) if name.startswith(".tfpersist")]
+        if not died:
+            break
+    assert newest == sorted(newest)
+    assert newest.count(1) > 10
+    assert newest.count(2) > 5
+
+
+def test_a_rival_that_cleans_up_leaves_staged_links_alone(tmp_path):
+    """What is staged is locked by its writer, even where it is another checkpoint's file, too."""
+    storage, rival = open_storage(tmp_path), open_storage(tmp_path)
+    save(storage, "m-1", arrays(1))
+    hold = storage.hold("m-1.data-00000-of-00001")
+    with storage.publish() as publication:
+        publication.link(hold, "linked")
+        save(rival, "m-2", arrays(2))
+        rival.recover()
+        publication.create("last").write(b"1")
+    hold.release()
+    assert storage.size("linked") == storage.size("m-1.data-00000-of-00001")
+
+
+# --- TensorFlow ----------------------------------------------------------------------------------
+
+
+def test_tensorflow_reads_them_and_its_own_are_taken_over(fresh, tmp_path):
+    out = fresh(
+        """
+        import sys
+        import numpy as np
+        import tensorflow as tf
+        import tfpersist as tfp
+
+        class Net(tf.Module):
+            def __init__(self):
+                self.frozen = tf.Variable(tf.random.normal([300, 40]), trainable=False)
+                self.head = tf.Variable(tf.zeros([40]))
+                self.step = tf.Variable(0, dtype=tf.int64)
+
+        net = Net()
+        tf.train.Checkpoint(net).write(sys.argv[1] + "/model.ckpt-0")
+        store = tfp.ModelStore(sys.argv[1], incremental=True, keep=tfp.Keep(last=2))
+        for step in range(1, 5):
+            net.head.assign_add(tf.ones([40]))
+            net.step.assign(step)
+            saved = store.save(net, step)
+            assert saved.increment.shared >= 48000, saved.increment
+            other = Net()
+            tf.train.Checkpoint(other).read(saved.prefix).assert_consumed()
+            assert (other.frozen.numpy() == net.frozen.numpy()).all()
+            assert (other.head.numpy() == step).all() and int(other.step) == step
+            reader = tf.train.load_checkpoint(saved.prefix)
+            assert set(reader.get_variable_to_shape_map()) == set(saved)
+        assert tf.train.latest_checkpoint(sys.argv[1]) == saved.prefix
+        state = tf.train.get_checkpoint_state(sys.argv[1])
+        assert len(state.all_model_checkpoint_paths) == 2
+        assert [tf.train.load_checkpoint(path).get_tensor("step/.ATTRIBUTES/VARIABLE_VALUE")
+                for path in state.all_model_checkpoint_paths] == [3, 4]
+
+        with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+            shards = tf.compat.v1.fixed_size_partitioner(3)
+            frozen = tf.compat.v1.get_variable("frozen", [30, 500], partitioner=shards)
+            head = tf.compat.v1.get_variable("head", [9], initializer=tf.zeros_initializer())
+            step = head.assign_add(tf.ones([9]))
+            session.run(tf.compat.v1.global_variables_initializer())
+            one = tfp.ModelStore(sys.argv[1] + "/v1", incremental=True)
+            for number in range(3):
+                session.run(step)
+                saved = one.save(session, number)
+            assert saved.increment.shared == 60000, saved.increment
+            value = session.run(frozen.as_tensor())
+            session.run(tf.compat.v1.global_variables_initializer())
+            tf.compat.v1.train.Saver().restore(session, saved.prefix)
+            assert (session.run(frozen.as_tensor()) == value).all()
+            assert (session.run(head) == 3).all()
+            one.restore(session)
+        print("done")
+        """,
+        tmp_path,
+    )
+    assert out == "done\n"
+
+
+def test_the_docstring_says_what_the_code_does():
+    text = incremental.__doc__
+    assert str(MOST_SHARDS) in text
+    assert "less than half" in text
+    assert LEAST_IN_USE == 0.5
+    assert pathlib.Path(incremental.__file__).name == "incremental.py"
