@@ -88,6 +88,18 @@ def test_loops_in_a_graph_end(meta):
     assert "ref" not in sources(Graph(meta.graph_def), meta)
 
 
+@pytest.mark.parametrize("shape", [[1 << 40], [1] * 40, [1 << 20, 1 << 20]])
+def test_names_that_a_constant_only_claims_cost_nothing(meta, shape):
+    names = meta.graph_def.node[3].attr["value"].tensor
+    del names.tensor_shape.dim[:], names.string_val[1:]
+    for extent in shape:
+        names.tensor_shape.dim.add(size=extent)
+    found = sources(Graph(meta.graph_def), meta)
+    assert found["ref"] == Source("other")
+    meta.graph_def.node[6].input[1] = "save/restore:" + "9" * 5000
+    assert sources(Graph(meta.graph_def), meta)["ref"] == Source("other")
+
+
 @pytest.mark.parametrize(
     "text", ["4 3", "4 3 0,1", "4 3 a,b:0,3", "4 3 1:2", "x 0,1", " ", "4 3 ,:,"]
 )

@@ -27,6 +27,7 @@ from tfpersist.graph.prune import producer
 _ASSIGNS = frozenset({"Assign", "AssignVariableOp"})
 _RESTORES = frozenset({"RestoreV2", "Restore", "RestoreSlice"})
 _MOST_STEPS = 8
+_MOST_DIGITS = 10
 
 
 @attrs.frozen
@@ -144,36 +145,37 @@ def _walk(nodes: Mapping[str, Message], text: str) -> tuple[str, int]:
         ):
             break
         text = node.input[0]
-    return name, int(index) if index.isdecimal() else 0
+    return name, int(index) if index.isdecimal() and len(index) < _MOST_DIGITS else 0
 
 
 @attrs.define(eq=False)
 class _Reads:
     nodes: Mapping[str, Message]
-    _texts: dict[str, list[str]] = attrs.field(factory=dict)
+    _texts: dict[str, Any] = attrs.field(factory=dict)
 
     def source(self, text: str) -> Source | None:
         name, index = _walk(self.nodes, text)
         node = self.nodes.get(name)
         if node is None or node.op not in _RESTORES or len(node.input) < 2:
             return None
-        names = self._strings(node.input[1])
-        slices = self._strings(node.input[2]) if len(node.input) > 2 else []
-        if index >= len(names):
+        key = self._string(node.input[1], index)
+        if key is None:
             return None
-        text = slices[index] if index < len(slices) else ""
-        return Source(names[index], parse_slice(names[index], text) if text else None)
+        part = self._string(node.input[2], index) if len(node.input) > 2 else None
+        return Source(key, parse_slice(key, part) if part else None)
 
-    def _strings(self, text: str) -> list[str]:
+    def _string(self, text: str, index: int) -> str | None:
+        """Read an element of a constant, which may claim more of them than memory holds."""
         name, _ = _walk(self.nodes, text)
         if name not in self._texts:
             node = self.nodes.get(name)
-            self._texts[name] = []
+            self._texts[name] = ()
             if node is not None and node.op == "Const" and "value" in node.attr:
                 array = tensor_proto.to_array(node.attr["value"].tensor, file=f"node {name}")
                 if array.dtype.kind == "O":
-                    self._texts[name] = [bytes(t).decode(errors="replace") for t in array.flat]
-        return self._texts[name]
+                    self._texts[name] = array.reshape(-1)
+        texts = self._texts[name]
+        return bytes(texts[index]).decode(errors="replace") if index < len(texts) else None
 
 
 def parse_slice(name: str, text: str) -> Slice:
