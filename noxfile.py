@@ -17,7 +17,8 @@ nox.options.error_on_missing_interpreters = False
 PROJECT = nox.project.load_toml("pyproject.toml")
 HERE = pathlib.Path(__file__).resolve().parent
 CORPUS = HERE.parent / "shared" / "corpus"
-OUTSIDE = (".ci", "benchmarks", "docs", "examples", "tests", "tools", "README.md", "pyproject.toml")
+OUTSIDE = (".ci", "benchmarks", "docs", "examples", "fuzz", "tests", "tools")
+OUTSIDE += ("README.md", "pyproject.toml")
 
 
 def group(name: str) -> list[str]:
@@ -105,6 +106,14 @@ def bench(session: nox.Session) -> None:
         if script.stem not in {"harness", "models", "plot"}:
             session.run("python", str(script), *session.posargs)
     session.run("python", str(HERE / "benchmarks" / "plot.py"))
+
+
+@nox.session(default=False)
+def fuzz(session: nox.Session) -> None:
+    """Feed spoilt files to all that reads them; needs no TensorFlow. `-- --help` shows how long."""
+    session.install(*light())
+    session.install("--no-deps", ".")
+    session.run("python", "fuzz/run.py", *(session.posargs or ["--seconds", "3600"]))
 
 
 @nox.session(default=False)
