@@ -137,3 +137,44 @@ def test_several_signatures_without_a_default_leave_the_choice():
     meta.signature_def["a"].outputs["y"].name = "y:0"
     meta.signature_def["b"].outputs["y"].name = "z:0"
     assert saved_model.endpoints(meta, None, "m") == saved_model.Endpoints()
+
+
+def test_a_signature_s_inputs_are_where_the_file_begins(corpus):
+    model = Freezer(corpus / f"{HALF_PLUS_TWO}/00000123").freeze()
+    assert [ref.name for ref in model.inputs] == ["x:0"]
+    assert "ParseExample" not in model.summary().operations
+
+
+def test_a_graph_that_reads_from_an_iterator_begins_behind_it(corpus):
+    """The `.meta` of keras-bert has ops that no TensorFlow has any more, before the iterator."""
+    freezer = Freezer(corpus / "keras-bert").outputs("bert/pooler/dense/Tanh")
+    with pytest.raises(FreezeError, match="IteratorV2"):
+        freezer.freeze()
+    names = [f"IteratorGetNext:{n}" for n in range(7)]
+    graph = split(tfp.Checkpoint(corpus / "keras-bert").meta.graph_def.SerializeToString())
+    used = {text for node in graph.proto.node for text in node.input if "IteratorGetNext" in text}
+    pooler = _needed(graph, "bert/pooler/dense/Tanh")
+    wanted = [name for name in names if name.removesuffix(":0") in used & pooler]
+    model = freezer.inputs(*wanted).freeze()
+    assert len(model.inputs) == len(wanted) == 3
+    feeds = {ref.name: np.ones(ref.spec.shape, "int32") for ref in model.inputs}
+    pooled = model.run("bert/pooler/dense/Tanh", feeds)
+    assert np.isfinite(pooled).all()
+    assert pooled.shape[1] == 4
+    named = freezer.inputs(**{f"in{n}": name for n, name in enumerate(wanted)}).freeze()
+    assert [ref.operation for ref in named.inputs] == ["in0", "in1", "in2"]
+    again = {f"in{n}:0": feeds[model.inputs[n].name] for n in range(3)}
+    # It was saved in training: dropout makes each run another.
+    assert named.run("bert/pooler/dense/Tanh", again).shape == pooled.shape
+    with pytest.raises(FreezeError, match="do not depend on this input"):
+        freezer.inputs(*wanted, "bert/pooler/dense/kernel/Initializer/truncated_normal").freeze()
+
+
+def _needed(graph, name):
+    found, pending = set(), [name]
+    while pending:
+        for text in graph.nodes[pending.pop()].input:
+            if text not in found:
+                found.add(text)
+                pending.append(text.removeprefix("^").partition(":")[0])
+    return found

@@ -13,17 +13,17 @@ from tfpersist import sources
 from tfpersist.errors import FreezeError, NameNotFoundError, did_you_mean
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.tensors import Payload, payload_of
-from tfpersist.graph import constants, portable, refusals, summary
+from tfpersist.graph import constants, portable, refusals
+from tfpersist.graph.candidates import Candidates, candidates
+from tfpersist.graph.cut import cut
 from tfpersist.graph.lowered import Lowered
 from tfpersist.graph.names import TensorRef, find_tensor
-from tfpersist.graph.prune import prune
+from tfpersist.graph.prune import needed, prune
 
 if TYPE_CHECKING:
     from tfpersist.frozen import FrozenModel
 
 _MOST_SHOWN = 12
-# The scopes that TensorFlow gives to what saves and trains a model.
-_TRAINING = ("save/", "gradients/")
 
 
 def _names(values: Iterable[object]) -> tuple[str, ...]:
@@ -63,6 +63,7 @@ class Freezer:
     _keep: tuple[object, ...] = attrs.field(default=())
     _signature: str | None = attrs.field(default=None)
     _tags: tuple[str, ...] = attrs.field(default=())
+    _inputs: tuple[tuple[str, str], ...] = attrs.field(default=())
 
     def outputs(self, *names: object) -> Freezer:
         """Say which tensors the frozen graph computes.
@@ -79,6 +80,43 @@ class Freezer:
             Freezer(source='runs/mnist', ...('probabilities', 'split:1')...)
         """
         return attrs.evolve(self, outputs=_names(names))
+
+    def inputs(self, *names: object, **named: object) -> Freezer:
+        """Say where the frozen graph begins: at placeholders in the places of these tensors.
+
+        Args:
+            names: "operation", "operation:index", TensorRefs or tf.Tensors; placeholders too.
+            named: the same; the argument's name becomes that of the placeholder.
+
+        Returns:
+            A changed copy.
+
+        Example:
+            >>> _ = Freezer("runs/bert").inputs("embeddings", ids="IteratorGetNext:1")
+        """
+        pairs = [(name, name) for name in _names(names)]
+        pairs += zip(named, _names(named.values()), strict=True)
+        return attrs.evolve(self, inputs=tuple(pairs))
+
+    def candidates(self) -> Candidates:
+        """List what the source might be asked to compute, the likeliest first.
+
+        Returns:
+            The tensors with data types and shapes; print them to read them.
+
+        Raises:
+            FreezeError: there is no graph.
+
+        Example:
+            >>> import tensorflow as tf
+            >>> double = tf.function(lambda x: x + x, input_signature=[tf.TensorSpec((), name="x")])
+            >>> print(Freezer(double).candidates())
+            likely outputs:
+              Identity:0 float32[]
+            inputs:
+              x:0 float32[]
+        """
+        return _candidates(self._lowered())
 
     def only_variables(self, *names: object) -> Freezer:
         """Make constants of these variables alone; all others stay variables.
@@ -193,11 +231,13 @@ class Freezer:
         FrozenModel(graph).write(path, durable=durable)
         return FrozenModel.load(path)
 
+    def _lowered(self) -> Lowered:
+        choice = sources.Choice(self.checkpoint, self._signature, self._tags)
+        return sources.lower(self.source, choice)
+
     def _frozen(self) -> tuple[Graph, bool]:
-        lowered = sources.lower(
-            self.source, sources.Choice(self.checkpoint, self._signature, self._tags)
-        )
-        refs = self._refs(lowered)
+        lowered = self._lowered()
+        lowered, refs = self._cut(lowered, self._refs(lowered))
         pruned = prune(lowered.graph, [ref.name for ref in refs])
         kept = self._kept(lowered, pruned)
         graph = constants.freeze(attrs.evolve(lowered, graph=pruned), kept)
@@ -209,15 +249,35 @@ class Freezer:
     def _refs(self, lowered: Lowered) -> list[TensorRef]:
         names = self._outputs or lowered.outputs
         if not names:
-            every = summary.outputs(lowered.graph)
-            likely = [str(ref) for ref in every if not ref.operation.startswith(_TRAINING)]
+            likely = [str(ref) for ref in _candidates(lowered).outputs]
             more = f" and {len(likely) - _MOST_SHOWN} more" if len(likely) > _MOST_SHOWN else ""
             raise FreezeError(
                 "it is not said what to compute",
                 advice="Name the outputs: Freezer(...).outputs(...). "
-                + (f"Likely ones are {', '.join(likely[-_MOST_SHOWN:])}{more}" if likely else ""),
+                + (f"Likely ones are {', '.join(likely[:_MOST_SHOWN])}{more}" if likely else ""),
             )
         return [find_tensor(lowered.graph, _called(name, lowered)) for name in names]
+
+    def _cut(self, lowered: Lowered, refs: list[TensorRef]) -> tuple[Lowered, list[TensorRef]]:
+        """Let the graph begin at the inputs that were named, or that go with the outputs."""
+        given = self._inputs or (() if self._outputs else [(n, n) for n in lowered.inputs])
+        wanted: dict[str, TensorRef] = {}
+        for label, name in given:
+            ref = find_tensor(lowered.graph, _called(name, lowered))
+            wanted[ref.name if label == name else label] = ref
+        graph, renamed = cut(lowered.graph, wanted)
+        refs = [find_tensor(graph, renamed.get(ref.name, ref.name)) for ref in refs]
+        unused = set(renamed.values()) - {
+            f"{name}:0" for name in needed(graph, [ref.name for ref in refs])
+        }
+        if self._inputs and unused:
+            raise FreezeError(
+                "the outputs do not depend on this input",
+                where=", ".join(sorted(unused)),
+                advice="Leave it out of inputs(), or cut the graph nearer to the outputs.",
+            )
+        labels = {label: renamed.get(name, name) for label, name in lowered.labels.items()}
+        return attrs.evolve(lowered, graph=graph, labels=labels), refs
 
     def _kept(self, lowered: Lowered, pruned: Graph) -> frozenset[str]:
         """Name the nodes of the variables that stay."""
@@ -227,6 +287,10 @@ class Freezer:
             only = {name for one in self._only for name in _matching(one, every, lowered.objects)}
             kept |= {name for name in every if name not in only}
         return frozenset(kept & set(pruned.nodes))
+
+
+def _candidates(lowered: Lowered) -> Candidates:
+    return candidates(lowered.graph, lowered.outputs)
 
 
 def _called(name: str, lowered: Lowered) -> str:

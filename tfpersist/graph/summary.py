@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import attrs
 
@@ -123,24 +123,28 @@ def inputs(graph: Graph) -> tuple[TensorRef, ...]:
     )
 
 
-def outputs(graph: Graph) -> tuple[TensorRef, ...]:
+def outputs(graph: Graph, *, unseen: Collection[str] = ()) -> tuple[TensorRef, ...]:
     """List the tensors of a graph that look like results, in its order.
 
     They are those of the operations that no other computation uses or waits for. Left out are
     operations without a value (assertions, assignments, resources), summaries, constants and
     placeholders.
+
+    Args:
+        graph: the graph.
+        unseen: names of nodes that are left out, and whose uses do not count.
     """
     used = {
         source.removeprefix("^").partition(":")[0]
         for node in graph.proto.node
         for source in node.input
-        if node.op != "NoOp"
+        if node.op != "NoOp" and node.name not in unseen
     }
     refs: list[TensorRef] = []
     for node in graph.proto.node:
         if node.name in used or node.op in _NO_RESULT or node.op.endswith("Summary"):
             continue
-        if _LEFTOVER.fullmatch(node.name):
+        if node.name in unseen or _LEFTOVER.fullmatch(node.name):
             continue
         types = _types(graph, node)
         for index, number in enumerate([0] if types is None else types):

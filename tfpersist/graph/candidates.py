@@ -1,0 +1,148 @@
+"""Which tensors of a graph look like what it is for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+import attrs
+
+from tfpersist.errors import NameNotFoundError
+from tfpersist.formats.graphdef import Graph
+from tfpersist.formats.schema import Message
+from tfpersist.graph import summary
+from tfpersist.graph.names import TensorRef, find_tensor
+from tfpersist.graph.prune import producer
+
+# What trains, saves, restores, reports or initializes; whatever comes after it is no result.
+_SERVICE_OPS = re.compile(
+    r"(Resource)?(Sparse)?Apply\w+|(Assign|ResourceScatter|Scatter)(?!Nd$)\w*|Save\w*|Restore\w*"
+    r"|MergeV2Checkpoints|ShardedFilename|\w+Summary(V2)?|(Merge|Write)\w*Summary\w*"
+    r"|InitializeTable\w*|LookupTable(Import|Export)\w*|ReportUninitialized\w*"
+    r"|(Is|Var)\w*Initialized\w*|Assert"
+)
+_GRADIENTS = re.compile(r"(.*/)?gradients(_\d+)?/.*")
+_SERVICE_NAMES = re.compile(
+    r"(.*/)?(gradients(_\d+)?|save(_\d+)?|Initializer|report_uninitialized_\w+)/.*"
+    r"|(.*/)?init(_\d+)?|saver_filename"
+)
+_MEASURES = re.compile(
+    r"loss|cost|accuracy|error|metric|global_step|learning_rate|(^|/)Shape(_\d+)?$", re.IGNORECASE
+)
+_MOST_SHOWN = 12
+
+
+@attrs.frozen
+class Candidates:
+    """What a source may be asked to compute.
+
+    Args:
+        outputs: tensors that look like results, the likeliest first.
+        inputs: the placeholders of the source.
+
+    Example:
+        >>> from tfpersist.formats.tensors import TensorSpec
+        >>> print(Candidates((TensorRef("y", 0, TensorSpec("float32", (None, 10))),)))
+        likely outputs:
+          y:0 float32[?,10]
+        inputs: none
+    """
+
+    outputs: tuple[TensorRef, ...]
+    inputs: tuple[TensorRef, ...] = ()
+
+    def __str__(self) -> str:
+        shown = [f"  {ref}" for ref in self.outputs[:_MOST_SHOWN]]
+        more = len(self.outputs) - len(shown)
+        shown += [f"  and {more} more"] if more else []
+        inputs = ["inputs:", *(f"  {ref}" for ref in self.inputs)] if self.inputs else []
+        return "\n".join(["likely outputs:", *(shown or ["  none"]), *(inputs or ["inputs: none"])])
+
+
+def candidates(graph: Graph, known: Iterable[str] = ()) -> Candidates:
+    """Rank the tensors of a graph that look like results.
+
+    Those that the source's own signature names come first. Then come tensors that gradients and
+    summaries use, if anything does: first those that depend on a placeholder, measures such as a
+    loss and scalars last among them, and those with more behind them first. What trains, saves and
+    initializes is left out.
+
+    Args:
+        graph: the graph, not pruned.
+        known: names of tensors that are results for sure.
+
+    Example:
+        >>> from tfpersist.formats.graphdef import parse_text
+        >>> graph = parse_text(b'''node { name: "x" op: "Placeholder" }
+        ...     node { name: "y" op: "Mystery" input: "x" }
+        ...     node { name: "y_1" op: "ScalarSummary" input: "y" }''')
+        >>> [ref.name for ref in candidates(graph).outputs]
+        ['y:0']
+    """
+    given: dict[str, TensorRef] = {}
+    for name in known:
+        try:
+            ref = find_tensor(graph, name)
+        except NameNotFoundError:
+            continue
+        given[ref.name] = ref
+    service = _service(graph)
+    learning = [
+        node.name
+        for node in graph.proto.node
+        if _GRADIENTS.fullmatch(node.name) or node.op.endswith(("Summary", "SummaryV2"))
+    ]
+    results = [
+        ref
+        for ref in summary.outputs(graph, unseen=frozenset(learning))
+        if ref.operation not in service
+    ]
+    behind = {ref.operation: _behind(graph, ref.operation) for ref in results}
+    fed = {
+        name: any(graph.nodes[each].op in summary.PLACEHOLDERS for each in names)
+        for name, names in behind.items()
+    }
+    ranked = sorted(
+        (ref for ref in results if ref.name not in given),
+        key=lambda ref: (
+            not fed[ref.operation],
+            _MEASURES.search(ref.operation) is not None,
+            ref.spec is not None and ref.spec.shape == (),
+            -len(behind[ref.operation]),
+        ),
+    )
+    if any(fed.values()):
+        ranked = [ref for ref in ranked if fed[ref.operation]]
+    inputs = (ref for ref in summary.inputs(graph) if ref.operation not in service)
+    return Candidates((*given.values(), *ranked), tuple(inputs))
+
+
+def _service(graph: Graph) -> frozenset[str]:
+    """Name the nodes that serve training and saving, and those that come after them."""
+    users: dict[str, list[str]] = {}
+    found = set()
+    for node in graph.proto.node:
+        for text in node.input:
+            if not text.startswith("^"):
+                users.setdefault(producer(text), []).append(node.name)
+        if _SERVICE_OPS.fullmatch(node.op) or _SERVICE_NAMES.fullmatch(node.name):
+            found.add(node.name)
+    pending = list(found)
+    while pending:
+        for user in users.get(pending.pop(), ()):
+            if user not in found:
+                found.add(user)
+                pending.append(user)
+    return frozenset(found)
+
+
+def _behind(graph: Graph, name: str) -> set[str]:
+    nodes: Mapping[str, Message] = graph.nodes
+    found, pending = {name}, [name]
+    while pending:
+        for text in nodes[pending.pop()].input:
+            source = producer(text)
+            if source in nodes and source not in found:
+                found.add(source)
+                pending.append(source)
+    return found
