@@ -132,6 +132,8 @@ def completed(key: str, own: str, known: Collection[str]) -> str:
         >>> completed("net/w", f"v{end}", {f"net/w{end}"})
         'net/w/.ATTRIBUTES/VARIABLE_VALUE'
     """
+    if key in known:
+        return key
     end = own.find("/.ATTRIBUTES/")
     longer = key + own[end:] if end >= 0 else key
-    return longer if key not in known and longer in known else key
+    return longer if longer in known else key

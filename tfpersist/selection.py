@@ -238,8 +238,14 @@ class Selection:
         )
 
     def _keyed(self, entries: Sequence[Entry]) -> dict[int, str]:
+        chosen: dict[int, str]
+        if self.only is None and not self.renames:
+            chosen = {at: entry.key for at, entry in enumerate(entries) if entry.default}
+            if len(set(chosen.values())) < len(chosen):
+                _require_one_variable_per_key(entries, chosen)
+            return chosen
         index = _Index(entries)
-        chosen: dict[int, str] = {}
+        chosen = {}
         if self.only is None:
             chosen = {at: entry.key for at, entry in enumerate(entries) if entry.default}
         elif isinstance(self.only, Mapping):

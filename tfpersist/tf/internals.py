@@ -19,7 +19,7 @@ from tfpersist.errors import TargetError, UnsupportedError
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.object_graph import ATTRIBUTES
 from tfpersist.tf import live
-from tfpersist.tf.live import LiveGraph, Node, State
+from tfpersist.tf.live import LiveGraph, State
 
 # Gives the names and ends of the edges of an object.
 Edges = Callable[[Any], Iterable[tuple[str, Any]]]
@@ -74,11 +74,8 @@ def live_graph(target: Any, more: Edges | None = None) -> LiveGraph:
         return known.revived(things, root)
     objects, paths, numbers, edges = _walk(view, more)
     slots = _add_slots(objects, paths, numbers)
-    nodes = tuple(
-        Node(thing, path, _states_of(thing, path))
-        for thing, path in zip(objects, paths, strict=True)
-    )
-    found = live.graph_of(nodes, edges, slots, _full_name, root)
+    states = [(path, _states_of(o, path)) for o, path in zip(objects, paths, strict=True)]
+    found = live.graph_of(objects, states, edges, slots, full_name=_full_name, root=root)
     if reusable:
         looks = {n: _look(o) for n, o in enumerate(objects) if n not in edges and _is_leaf(o)}
         if None not in looks.values():

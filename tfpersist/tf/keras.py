@@ -194,13 +194,13 @@ def _lost(live: LiveGraph) -> list[str]:
     """Name the weights of Keras layers that are not in the object graph."""
     import keras
 
-    reached = {id(node.trackable) for node in live.nodes}
+    reached = set(map(id, live.objects))
     inside: set[int] = set()
     lost: dict[int, str] = {}
-    for number, node in enumerate(live.nodes):
-        if number not in inside and isinstance(node.trackable, keras.layers.Layer):
+    for number, thing in enumerate(live.objects):
+        if number not in inside and isinstance(thing, keras.layers.Layer):
             inside.update(live.graph.below(number))
-            for weight in node.trackable.weights:
+            for weight in thing.weights:
                 if id(weight) not in reached:
                     lost[id(weight)] = weight.path
     return list(lost.values())

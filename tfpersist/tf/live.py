@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import weakref
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import attrs
@@ -62,22 +63,30 @@ class Node:
     states: tuple[State, ...]
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class LiveGraph:
     """All objects that can be reached from a root.
 
     Args:
-        nodes: the objects, in the order of TensorFlow's object graph.
+        objects: the objects, in the order of TensorFlow's object graph.
+        states: path and states of each.
         graph: that object graph.
         root: keeps the root alive, which TensorFlow itself refers to weakly.
         facts: what follows from the graph, by name; it is there again with the next walk that
             finds the same, so it must not hold any of the objects.
     """
 
-    nodes: tuple[Node, ...]
+    objects: Sequence[Any] = attrs.field(eq=False, repr=False)
+    states: Sequence[tuple[str, tuple[State, ...]]]
     graph: ObjectGraph
     root: Any = attrs.field(eq=False, repr=False)
     facts: dict[str, Any] = attrs.field(eq=False, repr=False, factory=dict)
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """Objects, paths and states together."""
+        pairs = zip(self.objects, self.states, strict=True)
+        return tuple(Node(thing, path, states) for thing, (path, states) in pairs)
 
     @property
     def encoded(self) -> bytes:
@@ -95,19 +104,26 @@ Slots = Mapping[int, Sequence[tuple[str, int, int]]]
 
 
 def graph_of(
-    nodes: tuple[Node, ...], edges: Edges, slots: Slots, full_name: Callable[[Any], str], root: Any
+    objects: Sequence[Any],
+    states: Sequence[tuple[str, tuple[State, ...]]],
+    edges: Edges,
+    slots: Slots,
+    *,
+    full_name: Callable[[Any], str],
+    root: Any,
 ) -> LiveGraph:
     """Describe objects as TensorFlow does in a checkpoint.
 
     Args:
-        nodes: the objects.
+        objects: the objects.
+        states: path and states of each.
         edges: names and numbers of the children of each.
         slots: the slot variables of optimizers: name, variable, slot variable.
         full_name: gives the name of an object in a TF1 graph.
         root: see `LiveGraph`.
     """
     message = schema.TrackableObjectGraph()
-    for number, node in enumerate(nodes):
+    for number, (thing, (_, owned)) in enumerate(zip(objects, states, strict=True)):
         proto = message.nodes.add()
         for name, child in edges.get(number, ()):
             proto.children.add(node_id=child, local_name=name)
@@ -115,11 +131,11 @@ def graph_of(
             proto.slot_variables.add(
                 slot_name=name, original_variable_node_id=variable, slot_variable_node_id=slot
             )
-        called = full_name(node.trackable) if node.states else ""
-        for attribute, key in dict.fromkeys((s.attribute, s.attribute_key) for s in node.states):
+        called = full_name(thing) if owned else ""
+        for attribute, key in dict.fromkeys((s.attribute, s.attribute_key) for s in owned):
             proto.attributes.add(name=attribute, checkpoint_key=key, full_name=called)
     object_graph.mark_values(message)
-    return LiveGraph(nodes, ObjectGraph.of(message), root)
+    return LiveGraph(objects, states, ObjectGraph.of(message), root)
 
 
 @attrs.frozen(eq=False)
@@ -138,7 +154,7 @@ class Outline:
     """
 
     objects: tuple[weakref.ref[Any], ...]
-    states: tuple[tuple[str, tuple[State, ...]], ...]
+    states: Sequence[tuple[str, tuple[State, ...]]]
     edges: Edges
     slots: Slots
     reached: int
@@ -153,8 +169,7 @@ class Outline:
 
     def revived(self, things: Sequence[Any], root: Any) -> LiveGraph:
         """Give the graph of these objects again."""
-        nodes = (Node(thing, *each) for thing, each in zip(things, self.states, strict=True))
-        return LiveGraph(tuple(nodes), self.graph, root, self.facts)
+        return LiveGraph(things, self.states, self.graph, root, self.facts)
 
 
 _OUTLINES: collections.OrderedDict[Hashable, Outline] = collections.OrderedDict()
@@ -170,12 +185,11 @@ def remember(
 ) -> None:
     """Remember a walk, where all of the objects can be referred to weakly."""
     try:
-        objects = tuple(weakref.ref(node.trackable) for node in live.nodes)
+        objects = tuple(weakref.ref(thing) for thing in live.objects)
     except TypeError:
         return
-    states = tuple((node.path, node.states) for node in live.nodes)
-    reached = len(live.nodes) - sum(map(len, slots.values()))
-    outline = Outline(objects, states, edges, slots, reached, looks, live.graph, live.facts)
+    reached = len(live.objects) - sum(map(len, slots.values()))
+    outline = Outline(objects, live.states, edges, slots, reached, looks, live.graph, live.facts)
     _OUTLINES[_key(target)] = outline
     while len(_OUTLINES) > _MOST_OUTLINES:
         _OUTLINES.popitem(last=False)

@@ -78,7 +78,7 @@ class ObjectTarget:
             return [entry for _, _, entry in self._each()]
         if object_graph == self.live.graph.message:
             self.saved = self.live.graph
-            self.bound = {number: number for number in range(len(self.live.nodes))}
+            self.bound = {number: number for number in range(len(self.live.objects))}
             return [entry for _, _, entry in self._each()]
         self.saved = ObjectGraph.of(object_graph)
         self.pair()
@@ -227,10 +227,10 @@ class ObjectTarget:
     def _each(self) -> list[_Row]:
         if self._rows is None or self._rows[0] is not self.live:
             listed = self.live.facts.get("entries")
-            rows = self._list() if listed is None else _relist(self.live.nodes, listed)
+            rows = self._list() if listed is None else _relist(self.live.objects, listed)
             # Without the objects, which facts must not keep alive.
             self.live.facts["entries"] = [
-                (number, state, attrs.evolve(entry, ref=None, handle=None))
+                (number, state, attrs.evolve(entry, ref=None, handle=_kept(entry)))
                 for number, state, entry in (rows if listed is None else ())
             ] or listed
             self._rows = self.live, rows
@@ -302,17 +302,21 @@ def identity(entry: Entry) -> tuple[int, str]:
     return id(entry.ref), getattr(entry.handle, "local", "")
 
 
-def _relist(nodes: Sequence[Node], listed: Sequence[_Row]) -> list[_Row]:
+def _relist(objects: Sequence[Any], listed: Sequence[_Row]) -> list[_Row]:
     """List the entries of eager objects again."""
     rows = []
     for number, state, bare in listed:
-        thing = nodes[number].trackable
-        handle = internals.variable_in(thing) if internals.is_variable(thing) else state
+        thing = objects[number]
+        handle = state if bare.handle is None else internals.variable_in(thing)
         entry = Entry(
             bare.key, bare.name, bare.spec, thing, None, handle, bare.slot, aliases=bare.aliases
         )
         rows.append((number, state, entry))
     return rows
+
+
+def _kept(entry: Entry) -> str | None:
+    return "variable" if internals.is_variable(entry.ref) else None
 
 
 def _payload(value: np.ndarray[Any, Any], spec: TensorSpec) -> Payload:
