@@ -86,6 +86,58 @@ def test_two_scopes_of_one_session_share_nothing(resource):
         assert again.run("known") == 1
 
 
+def counting(location, step):
+    """Save a graph with a function that keeps a count and a table of its own."""
+    from tensorflow.python.framework import function
+
+    graph = tf.Graph()
+    with graph.as_default():
+
+        @function.Defun(func_name="bump")
+        def bump():
+            count = tf.raw_ops.VarHandleOp(dtype=tf.int64, shape=[], shared_name="count")
+            table = tf.raw_ops.MutableHashTableV2(
+                key_dtype=tf.int64, value_dtype=tf.int64, use_node_name_sharing=True
+            )
+            write = tf.raw_ops.AssignAddVariableOp(
+                resource=count, value=tf.constant(step, tf.int64)
+            )
+            with tf.control_dependencies([write]):
+                now = tf.raw_ops.ReadVariableOp(resource=count, dtype=tf.int64)
+            insert = tf.raw_ops.LookupTableInsertV2(table_handle=table, keys=[now], values=[now])
+            with tf.control_dependencies([insert]):
+                size = tf.raw_ops.LookupTableSizeV2(table_handle=table)
+            return now, size
+
+        @function.Defun(func_name="start")
+        def start():
+            count = tf.raw_ops.VarHandleOp(dtype=tf.int64, shape=[], shared_name="count")
+            first = tf.raw_ops.AssignVariableOp(resource=count, value=tf.constant(0, tf.int64))
+            with tf.control_dependencies([first]):
+                return tf.constant(0)
+
+        v = v1.get_variable("v", initializer=[1.0])
+        tf.identity_n(bump(), name="count")
+        tf.identity(start(), name="start")
+    with v1.Session(graph=graph) as session:
+        session.run(v.initializer)
+        tfp.ModelStore(location).save(session)
+    return tfp.ModelStore(location)
+
+
+def test_what_functions_keep_is_not_shared_between_scopes():
+    """Nor are the functions: these have one name and different bodies."""
+    with v1.Session(graph=tf.Graph()) as session:
+        models = [
+            counting(f"memory://open/counting/{step}", step).open_graph(scope="A", session=session)
+            for step in (1, 10)
+        ]
+        assert [model.scope for model in models] == ["A", "A_1"]
+        assert [model.run("start") for model in models] == [0, 0]
+        counts = [[each.run(["count:0", "count:1"]) for _ in range(2)] for each in models]
+        assert counts == [[[1, 1], [2, 2]], [[10, 1], [20, 2]]]
+
+
 def test_a_table_is_filled_though_its_graph_has_no_saver():
     store = saved("memory://open/table", values=(7.0, 2.0), table=True, saver=False)
     for scope in (None, "S"):

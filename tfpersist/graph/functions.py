@@ -138,13 +138,19 @@ def settle_names(graph: Message) -> None:
     bases = {name.partition("_frozen")[0]: settled for name, settled in renamed.items()}
     for function in graph.library.function:
         _settle_arguments(function, bases)
-    _rename_functions(graph, renamed)
+    rename_functions(graph, renamed)
     encoded = graph.library.SerializeToString(deterministic=True)
     digest = hashlib.sha256(encoded).hexdigest()[:8]
-    _rename_functions(graph, {name: f"{name}__{digest}" for name in renamed.values()})
+    rename_functions(graph, {name: f"{name}__{digest}" for name in renamed.values()})
 
 
-def _rename_functions(graph: Message, renamed: Mapping[str, str]) -> None:
+def rename_functions(graph: Message, renamed: Mapping[str, str]) -> None:
+    """Give functions other names, wherever they are named.
+
+    Args:
+        graph: a GraphDef of the caller's own; it is changed.
+        renamed: {name: new name}.
+    """
     for function in graph.library.function:
         function.signature.name = renamed.get(function.signature.name, function.signature.name)
     bodies = [graph.node, *(function.node_def for function in graph.library.function)]

@@ -11,6 +11,7 @@ import attrs
 from tfpersist.errors import CorruptionError, GraphError, SaveError, TargetError
 from tfpersist.formats.graphdef import Graph
 from tfpersist.graph import soundness
+from tfpersist.graph.functions import rename_functions, unused
 from tfpersist.graph.prune import producer
 from tfpersist.safety import Policy, scan
 from tfpersist.tf import left_out
@@ -19,6 +20,8 @@ from tfpersist.tf.execute import translated
 _VERSION = re.compile(r"\d+(\.\d+)*")
 # VarHandleOp shares its variable with every handle of an equal name, even of the empty name.
 _HANDLE = "VarHandleOp"
+_BY_NAME = "use_node_name_sharing"
+_ODD = re.compile(r"\W", re.ASCII)
 
 
 @attrs.frozen
@@ -215,8 +218,29 @@ def _make_tables_fillable(meta: Any) -> None:
 
 
 def _scope_resources(meta: Any, scope: str) -> None:
+    """Let nothing be shared with what is under another scope: variables, tables, functions."""
     for node in meta.graph_def.node:
-        if "shared_name" in node.attr and (node.attr["shared_name"].s or node.op == _HANDLE):
-            node.attr["shared_name"].s = f"{scope}/".encode() + node.attr["shared_name"].s
-        elif node.op == _HANDLE:
-            node.attr["shared_name"].s = f"{scope}/".encode()
+        _scope_resource(node, scope)
+    functions = meta.graph_def.library.function
+    suffix = _ODD.sub("_", scope)
+    names = {function.signature.name for function in functions}
+    renamed = {name: unused(f"{name}__{suffix}", names) for name in names}
+    texts = {name.encode(): new.encode() for name, new in renamed.items()}
+    for function in functions:
+        for node in function.node_def:
+            # The import puts no scope before the names of these nodes.
+            by_name = _BY_NAME in node.attr and node.attr[_BY_NAME].b
+            if by_name and not node.attr["shared_name"].s:
+                node.attr["shared_name"].s = node.name.encode()
+            _scope_resource(node, scope)
+        for value in function.attr.values():
+            if value.s:
+                value.s = texts.get(value.s, value.s)
+    rename_functions(meta.graph_def, renamed)
+
+
+def _scope_resource(node: Any, scope: str) -> None:
+    if "shared_name" in node.attr and (node.attr["shared_name"].s or node.op == _HANDLE):
+        node.attr["shared_name"].s = f"{scope}/".encode() + node.attr["shared_name"].s
+    elif node.op == _HANDLE:
+        node.attr["shared_name"].s = f"{scope}/".encode()
