@@ -184,6 +184,14 @@ def test_results_alias_neither_each_other_nor_weights_nor_feeds(model):
     np.testing.assert_array_equal(model.graph.payloads["weights"].load(), WEIGHTS)
 
 
+def test_mapping_is_a_choice_that_copies_keep(path):
+    loaded = tfp.FrozenModel.load(path, mapped=False)
+    written = loaded.write("memory://test-frozen/mapped.pb")
+    for twin in (loaded, written, copy.copy(loaded), pickle.loads(pickle.dumps(loaded))):
+        assert not twin.mapped
+    np.testing.assert_array_equal(loaded.run("weights"), WEIGHTS)
+
+
 def test_threads_share_one_session(definition):
     model = tfp.FrozenModel(graphdef.split(definition.SerializeToString()))
     sessions, wrong = set(), []
@@ -222,6 +230,41 @@ def test_a_model_is_copied_and_pickled(model, path):
         assert twin is not model
         np.testing.assert_array_equal(twin.run("Net/add", {"Net/feed": BATCH}), expected)
     assert pickle.loads(pickle.dumps(tfp.FrozenModel.load(path))).file == str(path)
+
+
+def test_a_model_goes_to_other_processes(model, tmp_path, fresh):
+    expected = model.run("Net/add", {"Net/feed": BATCH})
+    pickled = tmp_path / "model.pickle"
+    pickled.write_bytes(pickle.dumps([model, model.bind("Net/feed", "Net/add")]))
+    printed = fresh(
+        """
+        import os, pickle, sys
+        model, net = pickle.load(open(sys.argv[1], "rb"))
+        batch = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
+        print(net(batch).sum(), model.run("Net/add", {"Net/feed": batch}).sum())
+        """,
+        pickled,
+    )
+    assert [float(word) for word in printed.split()] == pytest.approx([expected.sum()] * 2)
+
+
+def test_a_model_that_has_not_run_yet_is_forked(path, fresh):
+    printed = fresh(
+        """
+        import os, sys
+        import tfpersist as tfp
+        import tensorflow
+        model = tfp.FrozenModel.load(sys.argv[1])
+        child = os.fork()
+        if child == 0:
+            done = model.run("far_away").sum() > 0
+            os._exit(0 if done else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        print(model.run("far_away").shape)
+        """,
+        path,
+    )
+    assert printed == "(3, 400)\n"
 
 
 def test_close_releases_the_session(definition):

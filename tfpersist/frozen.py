@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import html
 import os
-import threading
 from collections.abc import Mapping
 from typing import Any
 
 import attrs
 
-from tfpersist import graph_file, safety
-from tfpersist.errors import RunError, UnsupportedError
+from tfpersist import graph_file
+from tfpersist.errors import UnsupportedError
 from tfpersist.formats import graphdef
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.tensors import TensorSpec
@@ -20,35 +19,10 @@ from tfpersist.graph.names import TensorRef
 from tfpersist.graph.summary import Summary
 from tfpersist.safety import Policy
 from tfpersist.storage import open_storage
-
-
-@attrs.define(eq=False)
-class _Engine:
-    """The executor of a model: built once, when it is first needed."""
-
-    lock: Any = attrs.field(factory=threading.Lock)
-    executor: Any = None
-    closed: bool = False
-
-    def start(self, model: FrozenModel) -> Any:
-        with self.lock:
-            if self.closed:
-                raise RunError(
-                    "this model is closed", advice="Load it again with FrozenModel.load()."
-                )
-            if self.executor is None:
-                if model.policy is not None:
-                    model.policy.check(safety.scan(model.graph, model.file))
-                from tfpersist.tf.imported import import_graph
-
-                self.executor = import_graph(model.graph)
-            return self.executor
-
-    def close(self) -> None:
-        with self.lock:
-            executor, self.executor, self.closed = self.executor, None, True
-        if executor is not None:
-            executor.close()
+from tfpersist.tf import bound
+from tfpersist.tf.bound import Bound
+from tfpersist.tf.engine import Engine
+from tfpersist.tf.execute import Executor, spec_of_tensor
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -63,6 +37,9 @@ class FrozenModel:
         file: where it came from; "" for one that was made in memory.
         policy: what the graph may do once it runs, checked before anything of it is imported; None
             for a graph of your own, which may do anything.
+        mapped: whether constants of 64 MB and more together stay where they are, in the mapped
+            file or in memory: the model is there at once, in little memory. False copies them into
+            TensorFlow, which then makes more of them: slower to load, faster to call.
 
     Example:
         >>> from tfpersist.formats.graphdef import parse_text
@@ -79,20 +56,30 @@ class FrozenModel:
     graph: Graph
     file: str = ""
     policy: Policy | None = None
-    _engine: _Engine = attrs.field(factory=_Engine, init=False)
+    mapped: bool = attrs.field(default=True, kw_only=True)
+    _engine: Engine = attrs.field(factory=Engine, init=False)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, policy: Policy | None = None) -> FrozenModel:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        policy: Policy | None = None,
+        mapped: bool = True,
+    ) -> FrozenModel:
         """Read a frozen graph.
 
         The file is mapped, not copied. Replacing it by a rename, as tfpersist and most programs do,
-        is safe while it is in use; writing into it is not.
+        is safe while it is in use; writing into it or cutting it off is not: it changes the weights
+        or ends the process.
 
         Args:
             path: a `.pb` or `.pbtxt`; a path or a URL such as memory://models/digits.pb.
             policy: what the graph may do when it runs; by default it may compute, keep state and
                 draw random numbers, but reach no file, network or process. Reading and describing
                 the graph is harmless; the first `run` refuses what is not allowed.
+            mapped: False for the fastest calls of a model over 64 MB, at a slower start and some
+                times its size in memory.
 
         Returns:
             The model.
@@ -109,7 +96,7 @@ class FrozenModel:
             <FrozenModel memory://frozen/load.pb: 1 node, nothing -> nothing>
         """
         text = os.fsdecode(os.fspath(path))
-        return cls(graph_file.load(text), text, policy or Policy.default())
+        return cls(graph_file.load(text), text, policy or Policy.default(), mapped=mapped)
 
     @property
     def inputs(self) -> tuple[TensorRef, ...]:
@@ -167,7 +154,47 @@ class FrozenModel:
             >>> model.run({"first": "one:0", "again": "one"})
             {'first': array(1, dtype=int32), 'again': array(1, dtype=int32)}
         """
-        return self._engine.start(self).run(fetches, feeds)
+        return self._executor().run(fetches, feeds)
+
+    def bind(self, inputs: Any = None, outputs: Any = None) -> Bound:
+        """Make a function of some inputs that gives some outputs, at the least cost a call.
+
+        Args:
+            inputs: the name or TensorRef of a tensor, or a list of them, one for each argument of
+                the function; all inputs of the model by default.
+            outputs: one to get an array, a list to get a tuple of arrays; by default the model's
+                output, or all of them.
+
+        Returns:
+            The function. Its arguments are checked and cast as `run` does. It computes in the
+            thread that calls it, so that several threads make use of several cores. Results are
+            the caller's own.
+
+        Raises:
+            NameNotFoundError: one of them names nothing in the graph.
+            FeedError: the outputs need other inputs as well.
+            UnsafeModelError: the graph could do more than its policy allows; nothing was imported.
+            GraphError: TensorFlow refuses the graph.
+            RunError: an output has no value, or the model is closed.
+
+        Example:
+            >>> model = FrozenModel(graphdef.parse_text(b'''
+            ...     node { name: "x" op: "Placeholder"
+            ...       attr { key: "dtype" value { type: DT_INT32 } } }
+            ...     node { name: "y" op: "Neg" input: "x"
+            ...       attr { key: "T" value { type: DT_INT32 } } }'''))
+            >>> negative = model.bind("x:0", "y:0")
+            >>> negative([1, 2])
+            array([-1, -2], dtype=int32)
+        """
+        taken = [self[ref] for ref in _listed(self.inputs if inputs is None else inputs)]
+        refs = self.outputs if outputs is None else outputs
+        given = [self[ref] for ref in _listed(refs)]
+        single = len(given) == 1 and (outputs is None or isinstance(outputs, (str, TensorRef)))
+        asked = [ref.name for ref in taken], given[0].name if single else [r.name for r in given]
+        return bound.bind(
+            self._executor(), taken, given, single=single, again=lambda: (_bound, (self, *asked))
+        )
 
     def summary(self) -> Summary:
         """Describe the graph: inputs, outputs, ops, weights, functions.
@@ -213,7 +240,7 @@ class FrozenModel:
         graphdef.size(self.graph)
         with open_storage(location).publish(durable=durable) as publication:
             graphdef.join(self.graph, publication.create(name))
-        return FrozenModel(self.graph, text, self.policy)
+        return FrozenModel(self.graph, text, self.policy, mapped=self.mapped)
 
     def close(self) -> None:
         """Release the session and its memory; a later run raises RunError.
@@ -234,15 +261,15 @@ class FrozenModel:
         self.close()
 
     def __copy__(self) -> FrozenModel:
-        return FrozenModel(self.graph, self.file, self.policy)
+        return FrozenModel(self.graph, self.file, self.policy, mapped=self.mapped)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FrozenModel:
-        return FrozenModel(self.graph, self.file, self.policy)
+        return FrozenModel(self.graph, self.file, self.policy, mapped=self.mapped)
 
     def __reduce__(self) -> tuple[Any, ...]:
         buffer = _Buffer()
         graphdef.join(self.graph, buffer)
-        return _unpickled, (bytes(buffer.data), self.file, self.policy)
+        return _unpickled, (bytes(buffer.data), self.file, self.policy, self.mapped)
 
     def __repr__(self) -> str:
         takes, gives = (_short(refs) for refs in (self.inputs, self.outputs))
@@ -263,13 +290,14 @@ class FrozenModel:
         facts = f"{about.nodes:,} nodes, {about.parameters:,} parameters, {about.nbytes:,} bytes"
         return f"<b>{title}</b><br>{facts}<table>{cells}</table>"
 
+    def _executor(self) -> Executor:
+        return self._engine.start(self.graph, self.file, self.policy, mapped=self.mapped)
+
     def _refined(self, ref: TensorRef) -> TensorRef:
         executor = self._engine.executor
         known = ref.spec is not None and ref.spec.elements is not None
         if executor is None or known:
             return ref
-        from tfpersist.tf.execute import spec_of_tensor
-
         spec: TensorSpec = spec_of_tensor(executor.tensor(ref.name))
         return attrs.evolve(ref, spec=spec)
 
@@ -287,8 +315,16 @@ class _Buffer:
         self.data += data
 
 
-def _unpickled(data: bytes, file: str, policy: Policy | None) -> FrozenModel:
-    return FrozenModel(graphdef.split(data, file), file, policy)
+def _bound(model: FrozenModel, inputs: list[str], outputs: Any) -> Bound:
+    return model.bind(inputs, outputs)
+
+
+def _listed(refs: Any) -> list[Any]:
+    return [refs] if isinstance(refs, (str, TensorRef)) else list(refs)
+
+
+def _unpickled(data: bytes, file: str, policy: Policy | None, mapped: bool) -> FrozenModel:
+    return FrozenModel(graphdef.split(data, file), file, policy, mapped=mapped)
 
 
 def _short(refs: tuple[TensorRef, ...]) -> str:

@@ -12,6 +12,7 @@ from tfpersist.formats.schema import Message
 
 # tensorflow::TensorShape holds no more dimensions.
 _MOST_DIMENSIONS = 254
+_HARMLESS = frozenset({None, "s", "i", "f", "b", "placeholder"})
 
 
 def refuse_unsound(graph: Graph) -> None:
@@ -52,6 +53,8 @@ def _refuse(fault: str | None, owner: Message, attr: str) -> None:
 
 def _faults(value: Message) -> Iterator[str]:
     kind = value.WhichOneof("value")
+    if kind in _HARMLESS:
+        return
     if kind == "func":
         for inner in value.func.attr.values():
             yield from _faults(inner)

@@ -29,11 +29,28 @@ _MOST_PLANS = 256
 
 
 @attrs.frozen
-class _Plan:
-    """What a set of fetches needs, given a set of fed tensors."""
+class Plan:
+    """What a set of fetches needs, given a set of fed tensors.
+
+    Args:
+        missing: placeholders that they need and that are not fed.
+        keeps_feeds: whether something may keep what is fed for longer than the run.
+    """
 
     missing: tuple[Any, ...]
     keeps_feeds: bool
+
+    def refuse_missing(self) -> None:
+        """Raise a FeedError if something is missing."""
+        if self.missing:
+            raise FeedError(
+                "needed by the fetches and not fed"
+                if len(self.missing) == 1
+                else "all needed by the fetches and not fed",
+                where=", ".join(tensor.name for tensor in self.missing),
+                expected=", ".join(str(spec_of_tensor(tensor)) for tensor in self.missing),
+                advice=f"Pass feeds={{{self.missing[0].name!r}: ...}}.",
+            )
 
 
 @attrs.define(eq=False)
@@ -47,7 +64,7 @@ class Executor:
 
     graph: Any
     session: Any
-    _plans: dict[Any, _Plan] = attrs.field(factory=dict, init=False, repr=False)
+    _plans: dict[Any, Plan] = attrs.field(factory=dict, init=False, repr=False)
 
     def tensor(self, ref: Any) -> Any:
         """Find a tensor.
@@ -61,7 +78,7 @@ class Executor:
         Raises:
             NameNotFoundError: there is no such tensor; nearest names are given.
         """
-        found = self._fetchable(ref)
+        found = self.fetchable(ref)
         if not _is_tensor(found):
             raise NameNotFoundError(
                 f"the operation {found.name!r} ({found.type}) has no output", expected="a tensor"
@@ -86,11 +103,11 @@ class Executor:
             RunError: TensorFlow failed.
         """
         if isinstance(fetches, Mapping):
-            wanted = [self._fetchable(ref) for ref in fetches.values()]
+            wanted = [self.fetchable(ref) for ref in fetches.values()]
             return dict(zip(fetches, self._compute(wanted, feeds or {}), strict=True))
         if isinstance(fetches, (list, tuple)):
-            return self._compute([self._fetchable(ref) for ref in fetches], feeds or {})
-        return self._compute([self._fetchable(fetches)], feeds or {})[0]
+            return self._compute([self.fetchable(ref) for ref in fetches], feeds or {})
+        return self._compute([self.fetchable(fetches)], feeds or {})[0]
 
     def close(self) -> None:
         """Release the session; a later run raises RunError."""
@@ -100,21 +117,13 @@ class Executor:
         fed: dict[str, Any] = {}
         arrays: dict[str, np.ndarray[Any, Any]] = {}
         for ref, value in feeds.items():
-            tensor = self._feedable(ref)
+            tensor = self.feedable(ref)
             if tensor.name in fed:
                 raise FeedError("fed twice", where=tensor.name, found=f"again as {ref!r}")
             fed[tensor.name] = tensor
-            arrays[tensor.name] = _fit(value, tensor)
-        plan = self._plan(wanted, fed)
-        if plan.missing:
-            raise FeedError(
-                "needed by the fetches and not fed"
-                if len(plan.missing) == 1
-                else "all needed by the fetches and not fed",
-                where=", ".join(tensor.name for tensor in plan.missing),
-                expected=", ".join(str(spec_of_tensor(tensor)) for tensor in plan.missing),
-                advice=f"Pass feeds={{{plan.missing[0].name!r}: ...}}.",
-            )
+            arrays[tensor.name] = self.fit(value, tensor)
+        plan = self.plan(wanted, fed)
+        plan.refuse_missing()
         if plan.keeps_feeds:
             # A variable adopts the memory of an aligned feed, and would change with the caller's.
             arrays = {name: array.copy() for name, array in arrays.items()}
@@ -124,7 +133,8 @@ class Executor:
         by_name = dict(zip((item.name for item in distinct), values, strict=True))
         return _own(wanted, by_name)
 
-    def _plan(self, wanted: list[Any], fed: Mapping[str, Any]) -> _Plan:
+    def plan(self, wanted: list[Any], fed: Mapping[str, Any]) -> Plan:
+        """Tell what fetches need beside the tensors that are fed, by name."""
         key = (
             self.graph.version,
             frozenset(item.name for item in wanted),
@@ -138,8 +148,13 @@ class Executor:
             self._plans[key] = plan
         return plan
 
-    def _fetchable(self, ref: Any) -> Any:
-        """The tensor, or the operation where a plain name is of one without outputs."""
+    def fetchable(self, ref: Any) -> Any:
+        """Find the tensor, or the operation where a plain name is of one without outputs.
+
+        Raises:
+            NameNotFoundError: there is no such thing.
+            RunError: it has no value.
+        """
         found = self._find(ref)
         if not self.graph.is_fetchable(found):
             raise RunError("TensorFlow has marked this as not fetchable", where=found.name)
@@ -151,11 +166,31 @@ class Executor:
             )
         return found
 
-    def _feedable(self, ref: Any) -> Any:
+    def feedable(self, ref: Any) -> Any:
+        """Find a tensor that can be fed.
+
+        Raises:
+            NameNotFoundError: there is no such tensor.
+            FeedError: it cannot be fed.
+        """
         found = self._find(ref, to_feed=True)
         if not _is_tensor(found) or not self.graph.is_feedable(found):
             raise FeedError("this cannot be fed", where=found.name, expected="a tensor")
         return found
+
+    def fit(self, value: Any, tensor: Any) -> np.ndarray[Any, Any]:
+        """Make the array that is fed to a tensor; the value itself where it fits.
+
+        Raises:
+            FeedError: it does not fit.
+        """
+        spec = spec_of_tensor(tensor)
+        if spec.dtype not in dtypes.BY_NAME:
+            raise FeedError(f"a tensor of type {spec.dtype} cannot be fed", where=tensor.name)
+        array = feeding.fit(value, spec, tensor.name)
+        stored = np.dtype(tensor.dtype.base_dtype.as_numpy_dtype)
+        # TensorFlow tells quantized integers from plain ones by a field of that name.
+        return array.view(stored) if stored.names else array
 
     def _find(self, ref: Any, *, to_feed: bool = False) -> Any:
         name = ref if isinstance(ref, str) else getattr(ref, "name", None)
@@ -254,7 +289,7 @@ def _advice(error: Exception) -> str | None:
     return None
 
 
-def _walk(wanted: Iterable[Any], fed: Mapping[str, Any]) -> _Plan:
+def _walk(wanted: Iterable[Any], fed: Mapping[str, Any]) -> Plan:
     """Follow the edges from the fetches back to the feeds, as TensorFlow prunes a graph."""
     fed_operations = {tensor.op.name for tensor in fed.values()}
     missing: dict[str, Any] = {}
@@ -275,17 +310,7 @@ def _walk(wanted: Iterable[Any], fed: Mapping[str, Any]) -> _Plan:
             keeps_feeds = True
         stack.extend(operation.inputs)
         stack.extend(operation.control_inputs)
-    return _Plan(tuple(missing[name] for name in sorted(missing)), keeps_feeds)
-
-
-def _fit(value: Any, tensor: Any) -> np.ndarray[Any, Any]:
-    spec = spec_of_tensor(tensor)
-    if spec.dtype not in dtypes.BY_NAME:
-        raise FeedError(f"a tensor of type {spec.dtype} cannot be fed", where=tensor.name)
-    array = feeding.fit(value, spec, tensor.name)
-    stored = np.dtype(tensor.dtype.base_dtype.as_numpy_dtype)
-    # TensorFlow tells quantized integers from plain ones by a field of that name.
-    return array.view(stored) if stored.names else array
+    return Plan(tuple(missing[name] for name in sorted(missing)), keeps_feeds)
 
 
 def _own(wanted: list[Any], values: Mapping[str, Any]) -> list[Any]:

@@ -16,9 +16,11 @@ from tfpersist.tf.execute import Executor, translated
 
 # `_output_shapes` is a comment that old writers got wrong; a colocation may name what was pruned.
 _DROPPED_ATTRS = ("_output_shapes", "_class")
+# What has fewer bytes of weights is not measured to see that it is smaller than 2 GB.
+_NEAR_LARGEST = graphdef.LARGEST // 2
 
 
-def import_graph(graph: Graph) -> Executor:
+def import_graph(graph: Graph, *, mapped: bool = True) -> Executor:
     """Import a graph into a tf.Graph of its own, with a session on it.
 
     The default graph is not touched. Device placements, colocations and recorded shapes are left
@@ -30,6 +32,7 @@ def import_graph(graph: Graph) -> Executor:
 
     Args:
         graph: the graph.
+        mapped: False to copy all constants into TensorFlow's graph.
 
     Returns:
         What runs it.
@@ -42,7 +45,7 @@ def import_graph(graph: Graph) -> Executor:
     """
     import tensorflow as tf
 
-    lifted = lifting.lift(graph)
+    lifted = lifting.lift(graph) if mapped else Lifted(graph)
     target = tf.Graph()
     import_into(target, lifted.graph)
     session = tf.compat.v1.Session(graph=target)
@@ -72,7 +75,8 @@ def import_into(target: Any, graph: Graph, **options: Any) -> Any:
     """
     import tensorflow as tf
 
-    graphdef.size(graph)
+    if sum(payload.spec.nbytes or 0 for payload in graph.payloads.values()) > _NEAR_LARGEST:
+        graphdef.size(graph)
     soundness.refuse_unsound(graph)
     definition = _definition(graph)
     try:
