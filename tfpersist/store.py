@@ -23,7 +23,7 @@ from tfpersist.retaining import Retaining
 from tfpersist.selection import OBJECT_GRAPH_KEY, Selection
 from tfpersist.storage import Storage, open_storage
 from tfpersist.tf.target import Captured, Target, adapt, step_of
-from tfpersist.training import Training, lasting
+from tfpersist.training import Training, lasting, served
 
 if TYPE_CHECKING:
     from tfpersist.safety import Policy
@@ -153,6 +153,7 @@ class ModelStore(Training, Retaining):
         """
         return attrs.evolve(self, step=int(step), chosen=None)
 
+    @served
     def save(
         self, target: object, step: Any = None, metrics: Mapping[str, float] | None = None
     ) -> Checkpoint:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import sys
+from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast
 
 import attrs
 
@@ -13,9 +16,13 @@ from tfpersist.formats.tensors import payload_of
 
 if TYPE_CHECKING:
     from tfpersist.background import Worker
+    from tfpersist.preemption import SignalSave
+    from tfpersist.store import ModelStore
     from tfpersist.tf.target import Captured
 
 _Store = TypeVar("_Store", bound="Training")
+_Result = TypeVar("_Result")
+_Given = ParamSpec("_Given")
 
 
 @attrs.frozen(eq=False, slots=False)
@@ -91,6 +98,130 @@ class Training:
         """
         self.wait()
 
+    def callback(
+        self,
+        every: int | Literal["epoch"] = "epoch",
+        *,
+        monitor: str | None = None,
+        mode: Literal["auto", "min", "max"] = "auto",
+        resume: bool = True,
+    ) -> Any:
+        """Make a Keras callback that saves the model while `fit` runs, and resumes.
+
+        When `fit` begins, the newest checkpoint is restored: weights, optimizer, the epoch and the
+        batch. Epochs that are done are skipped, and so are the batches of the epoch that was under
+        way; the averages that `fit` prints for that epoch are those of the rest of it. What `fit`
+        has measured is saved as the metrics of each checkpoint, with the numbers of `epoch`s and
+        `batch`es done; its step is the number of steps that the optimizer has taken.
+
+        Args:
+            every: "epoch", or a number of batches.
+            monitor: save only where this metric is better than in every checkpoint so far.
+            mode: whether smaller ("min") or larger ("max") is better; "auto" takes accuracies and
+                the like for larger, and all else for smaller.
+            resume: restore the newest checkpoint first. A model that is not built cannot be.
+
+        Returns:
+            A keras.callbacks.Callback; its `resumed` is the checkpoint that was restored, or None.
+
+        Raises:
+            SaveError: the arguments make no sense.
+
+        Example:
+            >>> import keras, numpy as np, tfpersist as tfp
+            >>> store = tfp.ModelStore("memory://doc/callback")
+            >>> def fit(epochs):
+            ...     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+            ...     model.compile("sgd", "mse")
+            ...     data = np.ones((4, 1)), np.ones((4, 1))
+            ...     return model.fit(*data, epochs=epochs, verbose=0, callbacks=[store.callback()])
+            >>> fit(2).epoch, fit(5).epoch
+            ([0, 1], [2, 3, 4])
+        """
+        from tfpersist.tf import callbacks
+
+        return callbacks.callback(self._store, every, monitor, mode, resume=resume)
+
+    def hook(
+        self,
+        every_steps: int | None = None,
+        every_secs: float | None = None,
+        *,
+        resume: bool = True,
+    ) -> Any:
+        """Make a hook for tf.compat.v1.train.MonitoredTrainingSession that saves and resumes.
+
+        After the session was created and initialized, the newest checkpoint is restored, unless
+        training has come further by then; the same happens where a session is created anew after
+        a failure. A last checkpoint is saved at the end. The graph must count its global step; no
+        op is added to it. With several workers give the hook to the chief alone.
+
+        Args:
+            every_steps: save when the global step has grown by this.
+            every_secs: save when so many seconds have passed; 600 where neither is given. Where
+                both are, whichever comes first.
+            resume: restore the newest checkpoint first.
+
+        Returns:
+            A tf.compat.v1.train.SessionRunHook.
+
+        Raises:
+            SaveError: the arguments make no sense.
+
+        Example:
+            >>> import tensorflow as tf, tfpersist as tfp
+            >>> store, v1 = tfp.ModelStore("memory://doc/hook"), tf.compat.v1
+            >>> with tf.Graph().as_default():
+            ...     step = v1.train.get_or_create_global_step()
+            ...     train = v1.assign_add(step, 1)
+            ...     hook = store.hook(every_steps=2)
+            ...     with v1.train.MonitoredTrainingSession(hooks=[hook]) as session:
+            ...         for _ in range(5):
+            ...             _ = session.run(train)
+            >>> [checkpoint.step for checkpoint in store.checkpoints()]
+            [2, 4, 5]
+        """
+        from tfpersist.tf import hooks
+
+        return hooks.hook(self._store, every_steps, every_secs, resume=resume)
+
+    def save_on_signal(self, target: object, signum: int, *, step: Any = None) -> SignalSave:
+        """Save once more when a signal asks the process to end; then the signal takes its course.
+
+        That is the handler that was there before, or what the system does by default: the process
+        ends, and its exit status is that of the signal. Saves in the background are waited for
+        first. If the signal comes while a save is under way, the last one follows it. An error of
+        the last save is printed, and the signal takes its course all the same.
+
+        Args:
+            target: what `save` takes.
+            signum: the signal, such as `signal.SIGTERM`.
+            step: the training step: what `save` takes, or a function without arguments that gives
+                it. While `fit` runs with this store's callback, it and the epoch are known.
+
+        Returns:
+            A context manager, at whose end the signal is given back; or call `cancel()`.
+
+        Raises:
+            UnsupportedError: this is not the main thread, or that signal cannot be handled.
+
+        Example:
+            >>> import signal
+            >>> import numpy as np, tfpersist as tfp
+            >>> store = tfp.ModelStore("memory://doc/signal")
+            >>> def stop(number, frame):
+            ...     print("stopped by", signal.Signals(number).name)
+            >>> before = signal.signal(signal.SIGUSR1, stop)
+            >>> with store.save_on_signal({"v": np.zeros(2)}, signal.SIGUSR1, step=7):
+            ...     signal.raise_signal(signal.SIGUSR1)
+            stopped by SIGUSR1
+            >>> store.latest().step
+            7
+        """
+        from tfpersist.preemption import SignalSave
+
+        return SignalSave(self._store, target, int(signum), step).begin()
+
     def __enter__(self: _Store) -> _Store:
         return self
 
@@ -109,6 +240,25 @@ class Training:
 
         @property
         def _worker(self) -> Worker: ...
+
+    @property
+    def _store(self) -> ModelStore:
+        return cast("ModelStore", self)
+
+
+def served(save: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
+    """Let a signal that came during a save take its course at the end of it."""
+
+    @functools.wraps(save)
+    def wrapped(*given: _Given.args, **named: _Given.kwargs) -> _Result:
+        try:
+            return save(*given, **named)
+        finally:
+            preemption = sys.modules.get("tfpersist.preemption")
+            if preemption is not None:
+                preemption.serve()
+
+    return wrapped
 
 
 def lasting(captured: Captured) -> list[Item]:

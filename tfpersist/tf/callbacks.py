@@ -1,0 +1,218 @@
+"""A Keras callback that saves into a store while `fit` runs, and resumes from it.
+
+How far a training has come is noted beside each checkpoint, as two metrics: `epoch`, the epochs
+that are done, and `batch`, the batches of the next one that are done.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import weakref
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+from tfpersist.checkpoint import Checkpoint
+from tfpersist.errors import CheckpointNotFoundError, SaveError
+from tfpersist.tf import internals_keras
+
+if TYPE_CHECKING:
+    from tfpersist.store import ModelStore
+
+Mode = Literal["auto", "min", "max"]
+EPOCH, BATCH = "epoch", "batch"
+
+# By model that is being fitted: the callback that knows how far it has come.
+_FITTED: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+
+
+@attrs.frozen
+class Progress:
+    """How far a training has come.
+
+    Args:
+        epoch: the epochs that are done.
+        batch: the batches of the next epoch that are done.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+
+
+def callback(
+    store: ModelStore, every: int | str, monitor: str | None, mode: Mode, *, resume: bool
+) -> Any:
+    """Make the callback; `ModelStore.callback` says what it does.
+
+    Raises:
+        SaveError: the arguments make no sense.
+    """
+    if every != "epoch" and (not isinstance(every, int) or every < 1):
+        raise SaveError(
+            "a callback saves at the end of epochs or every so many batches",
+            expected='"epoch" or a number of batches from 1 up',
+            found=repr(every),
+        )
+    if mode not in ("auto", "min", "max"):
+        raise SaveError(
+            "a metric is better when it is smaller or when it is larger",
+            expected='mode "min", "max" or "auto"',
+            found=repr(mode),
+        )
+    return _kind()(store, every, monitor, mode, resume)
+
+
+@functools.cache
+def _kind() -> type[Any]:
+    import keras
+
+    class StoreCallback(keras.callbacks.Callback):  # type: ignore[misc]
+        """Saves the model that is being fitted, and restores it before."""
+
+        def __init__(
+            self,
+            store: ModelStore,
+            every: int | str,
+            monitor: str | None,
+            mode: Mode,
+            resume: bool,
+        ) -> None:
+            super().__init__()
+            self.store = store
+            self.every = every
+            self.monitor = monitor
+            self.larger = _larger_is_better(monitor, mode)
+            self.resume = resume
+            self.resumed: Checkpoint | None = None
+            self.best: float | None = None
+            self.progress = Progress()
+            self.unsaved = 0
+            self.seen = 0
+            self.skipped = 0
+
+        def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+            self.progress, self.unsaved, self.seen = Progress(), 0, 0
+            self.best = self._best_so_far()
+            _FITTED[self.model] = self
+            if self.resume:
+                self._restore()
+
+        def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+            done = self.progress.batch if epoch == self.progress.epoch else 0
+            self.progress = Progress(epoch, done)
+            self.seen = self.skipped = done
+            if done:
+                _skip(self.model, done)
+
+        def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+            # With several steps to an execution the batch is the last of them.
+            done = batch + 1
+            if done <= self.skipped:
+                return
+            self.unsaved += done - self.seen
+            self.seen = done
+            self.progress = Progress(self.progress.epoch, done)
+            if self.every != "epoch" and self.unsaved >= int(self.every):
+                self._save(logs)
+
+        def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+            self.progress = Progress(epoch + 1)
+            self.seen = self.skipped = 0
+            if self.every == "epoch":
+                self._save(logs)
+
+        def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+            internals_keras.begin_at_epoch(self.model, None)
+            _FITTED.pop(self.model, None)
+            self.store.wait()
+
+        def _save(self, logs: Mapping[str, Any] | None) -> None:
+            measured = {name: float(value) for name, value in (logs or {}).items()}
+            if self.monitor is not None:
+                if self.monitor not in measured:
+                    raise SaveError(
+                        f"the training does not measure {self.monitor!r}",
+                        expected="one of " + ", ".join(sorted(measured)),
+                        advice="Name a metric of this list; those of validation exist at the end"
+                        " of epochs only.",
+                    )
+                if not self._improves(measured[self.monitor]):
+                    return
+            self.store.save(self.model, self.step(), {**measured, **self.done()})
+            self.unsaved = 0
+            if self.monitor is not None:
+                self.best = measured[self.monitor]
+
+        def done(self) -> Mapping[str, float]:
+            """How far training has come, as it is noted beside a checkpoint."""
+            return {EPOCH: self.progress.epoch, BATCH: self.progress.batch}
+
+        def step(self) -> int:
+            """The steps that the optimizer has taken; the epochs where there is none."""
+            optimizer = getattr(self.model, "optimizer", None)
+            if optimizer is not None:
+                return int(optimizer.iterations)
+            return self.progress.epoch
+
+        def _improves(self, value: float) -> bool:
+            if self.best is None or math.isnan(value):
+                return not math.isnan(value)
+            return value > self.best if self.larger else value < self.best
+
+        def _best_so_far(self) -> float | None:
+            if self.monitor is None or not self.resume:
+                return None
+            values = [
+                checkpoint.metrics[self.monitor]
+                for checkpoint in self.store.checkpoints()
+                if self.monitor in checkpoint.metrics
+            ]
+            return (max if self.larger else min)(values, default=None)
+
+        def _restore(self) -> None:
+            self.resumed = None
+            try:
+                report = self.store.restore(self.model)
+            except CheckpointNotFoundError:
+                return
+            self.resumed = Checkpoint(report.checkpoint)
+            metrics = self.resumed.metrics
+            self.progress = Progress(int(metrics.get(EPOCH, 0)), int(metrics.get(BATCH, 0)))
+            internals_keras.begin_at_epoch(self.model, self.progress.epoch)
+
+    return StoreCallback
+
+
+def progress_of(target: object) -> tuple[int | None, Mapping[str, float] | None]:
+    """Give the step of a model that is being fitted, and how far that has come."""
+    try:
+        running = _FITTED.get(target)
+    except TypeError:
+        return None, None
+    return (None, None) if running is None else (running.step(), running.done())
+
+
+def _larger_is_better(monitor: str | None, mode: Mode) -> bool:
+    if mode != "auto":
+        return mode == "max"
+    larger = ("acc", "auc", "precision", "recall", "f1", "iou", "r2")
+    last = (monitor or "").removeprefix("val_").lower()
+    return any(last.endswith(word) or last.startswith(word) for word in larger)
+
+
+def _skip(model: Any, batches: int) -> None:
+    """Let the model pass over batches that it was trained on already."""
+    train, left = model.train_function, batches
+
+    def skip(iterator: Any) -> dict[str, Any]:
+        nonlocal left
+        for _ in range(int(model.steps_per_execution)):
+            next(iterator)
+            left -= 1
+        if left <= 0:
+            model.train_function = train
+        return {}
+
+    model.train_function = skip
