@@ -8,12 +8,15 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import numpy as np
 
 from tfpersist import sources
 from tfpersist.errors import FreezeError, NameNotFoundError, did_you_mean
+from tfpersist.feeds import fit
 from tfpersist.formats.graphdef import Graph
-from tfpersist.formats.tensors import Payload, payload_of
+from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
 from tfpersist.graph import constants, portable, refusals
+from tfpersist.graph.bake import bake
 from tfpersist.graph.candidates import Candidates, candidates
 from tfpersist.graph.cut import cut
 from tfpersist.graph.lowered import Lowered
@@ -61,6 +64,7 @@ class Freezer:
     _outputs: tuple[str, ...] = attrs.field(default=())
     _only: tuple[object, ...] | None = attrs.field(default=None)
     _keep: tuple[object, ...] = attrs.field(default=())
+    _baked: Mapping[str, Any] = attrs.field(factory=dict, eq=repr)
     _signature: str | None = attrs.field(default=None)
     _tags: tuple[str, ...] = attrs.field(default=())
     _inputs: tuple[tuple[str, str], ...] = attrs.field(default=())
@@ -97,6 +101,34 @@ class Freezer:
         pairs = [(name, name) for name in _names(names)]
         pairs += zip(named, _names(named.values()), strict=True)
         return attrs.evolve(self, inputs=tuple(pairs))
+
+    def bake(self, values: Mapping[Any, Any]) -> Freezer:
+        """Fix what would have to be fed, and leave out what then never runs.
+
+        Branches that are not taken go, with the assignments in them, before any variable is frozen;
+        so does a dropout that keeps everything. Calls of functions are not looked into.
+
+        Args:
+            values: {placeholder or any other tensor: its value}, such as {"is_training": False,
+                "keep_prob": 1.0}. Values are cast as `FrozenModel.run` casts feeds.
+
+        Returns:
+            A changed copy. Freezing it raises NameNotFoundError for a tensor that is not there, and
+            FeedError for a value of another kind or shape.
+
+        Example:
+            >>> import tensorflow as tf
+            >>> graph = tf.Graph()
+            >>> with graph.as_default():
+            ...     scale = tf.compat.v1.placeholder(tf.float32, [], name="scale")
+            ...     x = tf.compat.v1.placeholder(tf.float32, [None], name="x")
+            ...     y = tf.multiply(x, scale, name="y")
+            >>> model = Freezer(graph.as_graph_def()).bake({"scale": 3}).outputs("y").freeze()
+            >>> model.run("y:0", {"x:0": [1.0, 2.0]})
+            array([3., 6.], dtype=float32)
+        """
+        named = {_names([name])[0]: value for name, value in values.items()}
+        return attrs.evolve(self, baked={**self._baked, **named})
 
     def candidates(self) -> Candidates:
         """List what the source might be asked to compute, the likeliest first.
@@ -233,7 +265,20 @@ class Freezer:
 
     def _lowered(self) -> Lowered:
         choice = sources.Choice(self.checkpoint, self._signature, self._tags)
-        return sources.lower(self.source, choice)
+        lowered = sources.lower(self.source, choice)
+        if not self._baked:
+            return lowered
+        values = {}
+        for name, value in self._baked.items():
+            ref = find_tensor(lowered.graph, _called(name, lowered))
+            spec = ref.spec or TensorSpec(np.asarray(value).dtype.name, None)
+            values[ref] = fit(value, spec, ref.name)
+        gone = {ref.name for ref in values}
+        return attrs.evolve(
+            lowered,
+            graph=bake(lowered.graph, values),
+            inputs=tuple(name for name in lowered.inputs if _called(name, lowered) not in gone),
+        )
 
     def _frozen(self) -> tuple[Graph, bool]:
         lowered = self._lowered()

@@ -1,0 +1,64 @@
+"""Tensors that are fed become constants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tfpersist.formats import schema
+from tfpersist.formats.graphdef import Graph
+from tfpersist.graph import folding, functions
+from tfpersist.graph.decisions import decide
+from tfpersist.graph.folding import Array
+from tfpersist.graph.names import TensorRef
+
+
+def bake(graph: Graph, values: Mapping[TensorRef, Array]) -> Graph:
+    """Fix some tensors of a graph, and take the decisions that follow.
+
+    Args:
+        graph: the graph, which stays as it is.
+        values: a value of each tensor's own type and shape.
+
+    Returns:
+        The graph with constants in place of the tensors, without the branches that are never taken.
+
+    Example:
+        >>> import numpy as np
+        >>> from tfpersist.formats.graphdef import parse_text
+        >>> graph = parse_text(b'''
+        ...     node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } } }
+        ...     node { name: "y" op: "Neg" input: "x"
+        ...       attr { key: "T" value { type: DT_FLOAT } } }''')
+        >>> baked = bake(graph, {TensorRef("x"): np.array(2, np.float32)})
+        >>> baked.nodes["x"].op, baked.nodes["y"].op
+        ('Const', 'Const')
+    """
+    proto = schema.GraphDef()
+    proto.CopyFrom(graph.proto)
+    nodes = {node.name: node for node in proto.node}
+    payloads = dict(graph.payloads)
+    taken = set(nodes)
+    moved: dict[str, str] = {}
+    added = []
+    for ref, value in values.items():
+        node = nodes[ref.operation]
+        several = any(
+            text.startswith(f"{ref.operation}:") and not text.endswith(":0")
+            for other in proto.node
+            for text in other.input
+        )
+        if ref.index or several:
+            name = functions.unused(f"{ref.operation}_{ref.index}_baked", taken)
+            taken.add(name)
+            node = schema.NodeDef(name=name)
+            added.append(node)
+            moved[ref.name] = name
+        else:
+            payloads.pop(ref.operation, None)
+        folding.become_constant(node, value)
+    for node in proto.node if moved else ():
+        inputs = [moved.get(text if ":" in text else f"{text}:0", text) for text in node.input]
+        node.ClearField("input")
+        node.input.extend(inputs)
+    proto.node.extend(added)
+    return decide(Graph(proto, payloads))

@@ -1,0 +1,338 @@
+"""What known values decide: which branch is taken, whether a dropout drops anything.
+
+Values are followed from the constants on. A Switch or Merge, an If or Case whose predicate is known
+loses the branches that are never taken; arithmetic that changes nothing goes, and with it a dropout
+that keeps everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+
+import attrs
+import numpy as np
+
+from tfpersist.formats import schema
+from tfpersist.formats.graphdef import Graph
+from tfpersist.formats.schema import Message
+from tfpersist.graph import folding, ops
+from tfpersist.graph.folding import Array
+from tfpersist.graph.functions import unused
+from tfpersist.graph.prune import producer
+
+_LARGEST = 1024
+_UNIFORM = frozenset({"RandomUniform", "StatelessRandomUniform", "StatelessRandomUniformV2"})
+_BACK = frozenset({"NextIteration", "RefNextIteration"})
+_CALLS = MappingProxyType(
+    {
+        "If": "StatefulPartitionedCall",
+        "StatelessIf": "PartitionedCall",
+        "Case": "StatefulPartitionedCall",
+        "StatelessCase": "PartitionedCall",
+    }
+)
+
+
+def decide(graph: Graph) -> Graph:
+    """Take the decisions of a graph that its constants allow.
+
+    Args:
+        graph: the graph, which stays as it is.
+
+    Returns:
+        A graph without the nodes that can never run. Nodes that are left have their old names; what
+        only those used that are gone is still there.
+
+    Example:
+        >>> from tfpersist.formats.graphdef import parse_text
+        >>> graph = parse_text(b'''
+        ...     node { name: "p" op: "Const" attr { key: "dtype" value { type: DT_BOOL } }
+        ...       attr { key: "value" value { tensor {
+        ...         dtype: DT_BOOL tensor_shape {} bool_val: true } } } }
+        ...     node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } } }
+        ...     node { name: "s" op: "Switch" input: "x" input: "p"
+        ...       attr { key: "T" value { type: DT_FLOAT } } }
+        ...     node { name: "never" op: "Neg" input: "s" }
+        ...     node { name: "y" op: "Neg" input: "s:1" }''')
+        >>> [(node.name, node.op, *node.input) for node in decide(graph).proto.node]
+        [('p', 'Const'), ('x', 'Placeholder'), ('s', 'Identity', 'x'), ('y', 'Neg', 's')]
+    """
+    proto = schema.GraphDef()
+    proto.CopyFrom(graph.proto)
+    copy = Graph(proto, dict(graph.payloads))
+    walk = _Walk(copy)
+    for name in _ordered(copy.nodes):
+        walk.visit(copy.nodes[name])
+    for number in reversed(range(len(proto.node))):
+        if proto.node[number].name in walk.dead:
+            del proto.node[number]
+    kept = {name: payload for name, payload in copy.payloads.items() if name not in walk.dead}
+    return Graph(proto, kept)
+
+
+def _ordered(nodes: Mapping[str, Message]) -> Iterator[str]:
+    """Give the names of nodes, each after those of its inputs, but for the backs of loops."""
+    seen: set[str] = set()
+    for start in nodes:
+        if start in seen:
+            continue
+        seen.add(start)
+        stack = [(start, iter(nodes[start].input))]
+        while stack:
+            name, inputs = stack[-1]
+            source = next((producer(text) for text in inputs), None)
+            if source is None:
+                stack.pop()
+                yield name
+            elif source in nodes and source not in seen and nodes[source].op not in _BACK:
+                seen.add(source)
+                stack.append((source, iter(nodes[source].input)))
+
+
+@attrs.define(eq=False)
+class _Walk:
+    """One pass over the nodes in the order of their data.
+
+    Args:
+        graph: a graph of the caller's own.
+        known: values of tensors.
+        moved: other names of tensors, by their old ones.
+        dead: names of nodes that never run.
+        ended: tensors that never have a value, of nodes that do run.
+        ranges: tensors whose elements all lie in [low, high), with the tensor of their shape.
+        taken: names of nodes.
+    """
+
+    graph: Graph
+    known: dict[str, Array] = attrs.field(factory=dict)
+    moved: dict[str, str] = attrs.field(factory=dict)
+    dead: set[str] = attrs.field(factory=set)
+    ended: set[str] = attrs.field(factory=set)
+    ranges: dict[str, tuple[float, float, str]] = attrs.field(factory=dict)
+    taken: set[str] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.taken = set(self.graph.nodes)
+
+    def visit(self, node: Message) -> None:
+        """Decide about one node, whose inputs have been decided about."""
+        data = [_full(text) for text in node.input if not text.startswith("^")]
+        controls = [text for text in node.input if text.startswith("^")]
+        gone = [self._gone(text) for text in data]
+        merges = node.op in ("Merge", "RefMerge")
+        first = [ended for text, ended in zip(data, gone, strict=True) if not self._back(text)]
+        if any(text[1:] in self.dead for text in controls) or (
+            first and all(first) if merges else any(gone)
+        ):
+            self.dead.add(node.name)
+            return
+        data = [self.moved.get(text, text) for text in data]
+        if any(text in self.moved for text in map(_full, node.input)):
+            _set_inputs(node, data, controls)
+        if merges:
+            self._merge(node, data, controls, gone)
+        elif node.op in ("Switch", "RefSwitch") and data[-1] in self.known:
+            self._switch(node, data, controls)
+        elif node.op in _CALLS and data and data[0] in self.known:
+            self._call(node, data, controls)
+        else:
+            self._compute(node, data, controls)
+
+    def _gone(self, tensor: str) -> bool:
+        return tensor in self.ended or producer(tensor) in self.dead
+
+    def _back(self, tensor: str) -> bool:
+        """Whether a tensor comes from the end of a loop's body, about which nothing is known."""
+        source = self.graph.nodes.get(producer(tensor))
+        return source is not None and source.op in _BACK
+
+    def _switch(self, node: Message, data: list[str], controls: list[str]) -> None:
+        taken = int(bool(self.known[data[1]]))
+        self.ended.add(f"{node.name}:{1 - taken}")
+        self.moved[f"{node.name}:{taken}"] = f"{node.name}:0"
+        self._pass_on(node, data[0], controls)
+
+    def _merge(self, node: Message, data: list[str], controls: list[str], gone: list[bool]) -> None:
+        if any(map(self._back, data)) or gone.count(False) != 1 or len(data) < 2:
+            return
+        taken = gone.index(False)
+        if any(f"{node.name}:1" in other.input for other in self.graph.nodes.values()):
+            name = unused(f"{node.name}/value_index", self.taken)
+            self.taken.add(name)
+            index = self.graph.proto.node.add(name=name)
+            folding.become_constant(index, np.array(taken, np.int32), [f"^{node.name}"])
+            self.moved[f"{node.name}:1"] = f"{name}:0"
+        self._pass_on(node, data[taken], controls)
+
+    def _pass_on(self, node: Message, tensor: str, controls: list[str]) -> None:
+        """Let a Switch or a Merge give the one tensor that it can give."""
+        value = self.known.get(tensor)
+        if value is not None:
+            self.known[f"{node.name}:0"] = value
+            waits = dict.fromkeys([*controls, *self._waits([tensor])])
+            folding.become_constant(node, value, list(waits))
+            return
+        node.op = "RefIdentity" if node.op.startswith("Ref") else "Identity"
+        for name in [name for name in node.attr if name not in ("T", "_class")]:
+            del node.attr[name]
+        _set_inputs(node, [tensor], controls)
+
+    def _call(self, node: Message, data: list[str], controls: list[str]) -> None:
+        value = self.known[data[0]]
+        if value.ndim:
+            return
+        if node.op.endswith("If"):
+            branch = "then_branch" if value else "else_branch"
+            target = schema.AttrValue(func=node.attr[branch].func)
+        else:
+            branches = node.attr["branches"].list.func
+            index = int(value)
+            target = schema.AttrValue(
+                func=branches[index if 0 <= index < len(branches) else len(branches) - 1]
+            )
+        node.op = _CALLS[node.op]
+        kept = {"Tin", "Tout"}
+        for name in [name for name in node.attr if name not in kept]:
+            del node.attr[name]
+        node.attr["f"].CopyFrom(target)
+        _set_inputs(node, data[1:], controls)
+
+    def _compute(self, node: Message, data: list[str], controls: list[str]) -> None:
+        if node.op == "Const":
+            value = None if node.name in self.graph.payloads else folding.constant(node)
+            if value is not None and value.nbytes <= _LARGEST and value.dtype.kind != "O":
+                self.known[f"{node.name}:0"] = value
+            return
+        if data and all(text in self.known for text in data):
+            value = folding.evaluate(node, [self.known[text] for text in data])
+            if value is not None and value.nbytes <= _LARGEST:
+                self.known[f"{node.name}:0"] = value
+                waits = [*controls, *self._waits(data)]
+                folding.become_constant(node, value, list(dict.fromkeys(waits)))
+                return
+        if len(data) and not self._same(node, data, controls):
+            self._range(node, data)
+
+    def _waits(self, data: list[str]) -> Iterator[str]:
+        """Name what the constants behind a node wait for: it tells in which loop they are."""
+        for text in data:
+            source = self.graph.nodes[producer(text)]
+            yield from (each for each in source.input if each.startswith("^"))
+
+    def _same(self, node: Message, data: list[str], controls: list[str]) -> bool:
+        """Let a node pass on what it would give unchanged."""
+        same = None
+        if node.op in ("Mul", "RealDiv", "Div") and len(data) == 2:
+            pairs = [(data[0], data[1])]
+            pairs += [(data[1], data[0])] if node.op == "Mul" else []
+            same = next((one for one, by in pairs if self._is(by, 1, one)), None)
+        elif node.op in ("Select", "SelectV2") and self._is(data[0], 1, data[1]):
+            other = self.known.get(data[2])
+            same = (
+                data[1] if node.op == "Select" or (other is not None and not other.ndim) else None
+            )
+        if same is None:
+            return False
+        number = (ops.output_types(node, self.graph.functions) or [0])[0]
+        node.op = "Identity"
+        node.ClearField("attr")
+        node.attr["T"].type = number
+        _set_inputs(node, [same], controls)
+        return True
+
+    def _is(self, tensor: str, number: float, like: str) -> bool:
+        """Whether a tensor is that number everywhere, and no larger than another tensor."""
+        value = self.known.get(tensor)
+        if value is not None:
+            return value.ndim == 0 and bool(value == number)
+        low, high, shape = self.ranges.get(tensor, (0.0, 0.0, ""))
+        if not low == high == number:
+            return False
+        source = self.graph.nodes.get(producer(shape))
+        return (
+            source is not None
+            and source.op == "Shape"
+            and self._root(like) == self._root(_full(source.input[0]))
+        )
+
+    def _root(self, tensor: str) -> str:
+        """Name the tensor that another one has its shape from."""
+        for _ in range(64):
+            tensor = self.moved.get(tensor, tensor)
+            node = self.graph.nodes.get(producer(tensor))
+            if node is None or not node.input:
+                break
+            scalar = len(node.input) == 2 and [
+                _full(text) in self.known and self.known[_full(text)].ndim == 0
+                for text in node.input
+            ]
+            if node.op == "Identity":
+                tensor = _full(node.input[0])
+            elif node.op in ("Mul", "RealDiv") and scalar and any(scalar):
+                tensor = _full(node.input[scalar.index(False)])
+            else:
+                break
+        return tensor
+
+    def _range(self, node: Message, data: list[str]) -> None:
+        here = f"{node.name}:0"
+        if node.op in _UNIFORM:
+            self.ranges[here] = (0.0, 1.0, data[0])
+            return
+        if node.op in ("Floor", "Identity", "Cast") and data[0] in self.ranges:
+            low, high, shape = self.ranges[data[0]]
+            if node.op == "Floor" and low == 1.0 and high == 2.0:
+                low, high = 1.0, 1.0
+            elif node.op == "Floor":
+                return
+            self.ranges[here] = (low, high, shape)
+            return
+        if len(data) != 2:
+            return
+        ranged = [text for text in data if text in self.ranges]
+        others = [self.known[text] for text in data if text in self.known]
+        if len(ranged) != 1 or len(others) != 1 or others[0].ndim:
+            return
+        found = _RANGES.get(node.op, _unknown)(
+            *self.ranges[ranged[0]][:2], float(others[0]), data[0] == ranged[0]
+        )
+        if found is not None:
+            self.ranges[here] = (*found, self.ranges[ranged[0]][2])
+
+
+_Bounds = tuple[float, float] | None
+
+
+def _unknown(low: float, high: float, other: float, first: bool) -> _Bounds:
+    del low, high, other, first
+    return None
+
+
+def _plus(low: float, high: float, other: float, first: bool) -> _Bounds:
+    # Sums of other numbers may be rounded up to the end that is no part of the range.
+    del first
+    return (low + other, high + other) if other in (0.0, 1.0) else None
+
+
+def _times(low: float, high: float, other: float, first: bool) -> _Bounds:
+    del first
+    return (low, high) if other == 1.0 else None
+
+
+def _at_least(low: float, high: float, other: float, first: bool) -> _Bounds:
+    return (1.0, 1.0) if first and high > low >= other else None
+
+
+_RANGES: Mapping[str, Callable[[float, float, float, bool], _Bounds]] = MappingProxyType(
+    {"Add": _plus, "AddV2": _plus, "Mul": _times, "GreaterEqual": _at_least}
+)
+
+
+def _full(text: str) -> str:
+    return text if ":" in text or text.startswith("^") else f"{text}:0"
+
+
+def _set_inputs(node: Message, data: list[str], controls: list[str]) -> None:
+    node.ClearField("input")
+    node.input.extend([*(text.removesuffix(":0") for text in data), *controls])
