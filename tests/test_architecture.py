@@ -36,7 +36,7 @@ TRANSLATED = {
 # From the top down: a module imports from its own row and the rows below, never from one above.
 LAYERS = (
     {"", "cli"},
-    {"store", "restoring", "retaining", "freezer", "frozen", "sources"}
+    {"store", "restoring", "retaining", "saving", "freezer", "frozen", "sources"}
     | {"training", "background", "preemption"},
     {"tf"},
     {"checkpoint", "checkpoint_writer", "contents", "difference", "locate", "listing"}

@@ -18,6 +18,8 @@ from tfpersist.data_files import Shards, publish_changes
 from tfpersist.errors import SaveError, StorageError
 from tfpersist.formats import crc32c, state
 from tfpersist.formats.bundle_writer import Item
+from tfpersist.incremental import Seen
+from tfpersist.progress import Watched, progress
 from tfpersist.storage import Storage
 
 ALIGNMENT = 64
@@ -35,6 +37,7 @@ def write_checkpoint(
     durable: bool = True,
     alignment: int = ALIGNMENT,
     incremental: bool = False,
+    seen: Seen | None = None,
 ) -> listing.Files:
     """Write a checkpoint, all of it or nothing.
 
@@ -49,6 +52,7 @@ def write_checkpoint(
         durable: wait until it would survive a power loss.
         alignment: every tensor starts at a multiple of this many bytes; 1 is what TensorFlow does.
         incremental: take over what has not changed since the checkpoint before.
+        seen: what is known of memory that the tensors may lie in; with `incremental`.
 
     Returns:
         Its files.
@@ -78,10 +82,14 @@ def write_checkpoint(
         # The newest stays the newest where the clock went back.
         created = math.nextafter(newest, math.inf)
     facts = sidecar.Sidecar(created, step, measured)
+    size = sum(item.payload.spec.nbytes or 0 for item in items)
 
     def publish(shards: Shards) -> list[str]:
-        with storage.publish(durable=durable) as publication:
-            names, written = shards.write(publication, prefix, alignment)
+        with (
+            progress(f"Saving {prefix}", size) as done,
+            storage.publish(durable=durable) as publication,
+        ):
+            names, written = shards.write(Watched(publication, done), prefix, alignment)
             if meta is not None:
                 publication.create(prefix + listing.META).write(meta)
                 names.append(prefix + listing.META)
@@ -96,11 +104,13 @@ def write_checkpoint(
             names += [prefix + sidecar.SUFFIX, prefix + listing.INDEX]
             for name in sorted(listing.belonging(prefix, storage.names()).difference(names)):
                 publication.discard(name)
+        if seen is not None:
+            seen.note(noted.index_crc32c or 0, shards.plan.buffers if shards.plan else {})
         return names
 
     if incremental:
         earlier = {name: found[name] for name in known}
-        names = publish_changes(storage, prefix, items, earlier, publish)
+        names = publish_changes(storage, prefix, items, earlier, publish, seen=seen)
     else:
         names = publish(Shards(items))
     if state:

@@ -11,7 +11,7 @@ import attrs
 from tfpersist.errors import StorageError
 from tfpersist.formats import bundle
 from tfpersist.formats.bundle_writer import Item, index_of, write_bundle
-from tfpersist.incremental import Base, Plan, compare, opened
+from tfpersist.incremental import Base, Plan, Seen, compare, opened
 from tfpersist.listing import Files
 from tfpersist.sidecar import Increment
 from tfpersist.storage import Publication, Sink, Storage
@@ -102,6 +102,8 @@ def publish_changes(
     items: Sequence[Item],
     earlier: Mapping[str, Files],
     publish: Callable[[Shards], list[str]],
+    *,
+    seen: Seen | None = None,
 ) -> list[str]:
     """Publish a checkpoint that takes over what has not changed, or else all of it.
 
@@ -111,6 +113,7 @@ def publish_changes(
         items: its tensors.
         earlier: the whole checkpoints there, oldest first.
         publish: writes it, and gives the names of its files.
+        seen: what is known of memory that the tensors may lie in.
 
     Returns:
         The names of its files.
@@ -119,7 +122,7 @@ def publish_changes(
     storage.recover()
     with opened(storage, prefix, earlier) as base:
         if isinstance(base, Base):
-            plan = compare(base, items)
+            plan = compare(base, items, seen)
             if plan.linked:
                 try:
                     return publish(Shards(items, plan, base))

@@ -6,9 +6,13 @@ one data file of its own, and the index of the new checkpoint speaks of all of t
 checkpoint has all its files, TensorFlow reads it, and any other may be removed.
 
 Whether a tensor changed is told by comparing all its bytes with those of the very file that is
-linked; checksums decide nothing. A linked file keeps the space of what is out of date in it. So one
-of which less than half is still in use is not linked, its tensors are written again; nor are there
-ever more than 16 data files: the tensors of those with the least in them are written again, too.
+linked; checksums decide nothing. One that was found unchanged, and lies in memory that TensorFlow
+never changes while others share it, stays shared from then on: if it still lies there at the next
+save, it cannot have changed and is not even read.
+
+A linked file keeps the space of what is out of date in it. So one of which less than half is still
+in use is not linked, its tensors are written again; nor are there ever more than 16 data files: the
+tensors of those with the least in them are written again, too.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ import numpy as np
 
 from tfpersist.contents import Bundle, open_contents
 from tfpersist.errors import CorruptionError, StorageError, UnsupportedError
-from tfpersist.formats import bundle, bundle_entry, dtypes, slices, string_tensor
+from tfpersist.formats import bundle, bundle_entry, crc32c, dtypes, slices, string_tensor
 from tfpersist.formats.bundle_entry import Entry
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import TensorSpec
@@ -35,6 +39,34 @@ MOST_SHARDS = 16
 
 _STEP = re.compile(r"-[0-9]{1,18}\Z")
 _CHUNK = 1 << 18
+_LARGE = 1 << 16
+
+
+@attrs.frozen(eq=False)
+class Seen:
+    """Memory that is known to hold what a checkpoint holds, for as long as it is shared.
+
+    Args:
+        borrowed: the keys of tensors in memory that the caller may write to.
+        facts: the memory of tensors, by key; that by the checksum of the checkpoint's index.
+    """
+
+    borrowed: frozenset[str] = frozenset()
+    _facts: dict[int, Mapping[str, np.ndarray[Any, Any]]] = attrs.field(factory=dict)
+
+    def of(self, index_crc: int) -> Mapping[str, np.ndarray[Any, Any]]:
+        """What is known of a checkpoint."""
+        return self._facts.get(index_crc, {})
+
+    def note(self, index_crc: int, buffers: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """Remember this of one checkpoint, and nothing of any other."""
+        self._facts.clear()
+        self._facts[index_crc] = buffers
+
+    def takes(self, item: Item, array: np.ndarray[Any, Any]) -> bool:
+        """Whether the memory of a tensor is shared with TensorFlow, and large enough to matter."""
+        shared = not (array.flags.owndata or array.flags.writeable)
+        return shared and array.nbytes >= _LARGE and item.key not in self.borrowed
 
 
 @attrs.frozen(eq=False)
@@ -45,11 +77,13 @@ class Base:
         name: what it is called.
         contents: its index and its mapped data files.
         holds: its data files, by number.
+        index_crc: the checksum of its index.
     """
 
     name: str
     contents: Bundle
     holds: tuple[Hold, ...]
+    index_crc: int = -1
 
 
 @attrs.frozen(eq=False)
@@ -61,12 +95,14 @@ class Plan:
         linked: the data files to take over, by their numbers in the base.
         rows: what the new index says of the tensors in them, by key.
         shared: how many bytes those tensors are.
+        buffers: the memory of those that stay shared.
     """
 
     changed: Sequence[Item]
     linked: tuple[int, ...] = ()
     rows: Mapping[bytes, bytes] = attrs.field(factory=dict)
     shared: int = 0
+    buffers: Mapping[str, np.ndarray[Any, Any]] = attrs.field(factory=dict)
 
 
 @contextmanager
@@ -116,7 +152,8 @@ def _open(storage: Storage, files: Files, stack: ExitStack) -> Base | str:
         return f"{files.prefix} is of another layout"
     if len(contents.shard_names) != len(files.shards):
         return f"{files.prefix} is of another layout"
-    return Base(files.prefix, contents, tuple(holds[1:]))
+    crc = crc32c.of(np.frombuffer(storage.read(files.index or ""), np.uint8))
+    return Base(files.prefix, contents, tuple(holds[1:]), crc)
 
 
 @attrs.frozen(eq=False)
@@ -128,12 +165,13 @@ class _Unit:
     whole: Entry | None = None
 
 
-def compare(base: Base, items: Sequence[Item]) -> Plan:
+def compare(base: Base, items: Sequence[Item], seen: Seen | None = None) -> Plan:
     """Find what has not changed since the base was saved.
 
     Args:
         base: the earlier checkpoint.
         items: the tensors of the new one.
+        seen: what is known of the base.
 
     Returns:
         What is to be written, in the order given, and what is taken over.
@@ -141,7 +179,9 @@ def compare(base: Base, items: Sequence[Item]) -> Plan:
     if _named_twice(items):
         # The writer refuses them, and can only do so if it sees all.
         return Plan(items)
-    same = list(_unchanged(base.contents, items))
+    seen = seen or Seen()
+    search = _Search(base.contents, seen, seen.of(base.index_crc))
+    same = list(search.unchanged(items))
     linked = _worth_linking(base.contents, same)
     same = [unit for unit in same if all(entry.shard in linked for entry in unit.entries)]
     linked = sorted({entry.shard for unit in same for entry in unit.entries})
@@ -152,7 +192,12 @@ def compare(base: Base, items: Sequence[Item]) -> Plan:
         tuple(linked),
         dict(_rows(same, numbers)),
         sum(entry.size for unit in same for entry in unit.entries),
+        {key: search.buffers[key] for key in search.buffers.keys() & _keys(same)},
     )
+
+
+def _keys(same: Sequence[_Unit]) -> set[str]:
+    return {unit.items[0].key for unit in same}
 
 
 def _named_twice(items: Sequence[Item]) -> bool:
@@ -166,34 +211,63 @@ def _is_part(item: Item) -> bool:
     return item.part is not None and item.part.length != item.part.full_shape
 
 
-def _unchanged(contents: Bundle, items: Sequence[Item]) -> Iterator[_Unit]:
-    partitioned: dict[str, list[Item]] = {}
-    for item in items:
-        entry = contents.index.entries.get(item.key)
-        if entry is None:
-            continue
-        if _is_part(item):
-            partitioned.setdefault(item.key, []).append(item)
-        elif not entry.slices and _same(contents, entry, item):
-            yield _Unit([item], [entry])
-    for key, parts in partitioned.items():
-        whole = contents.index.entries[key]
-        taken = [item.part for item in parts if item.part]
-        if set(taken) == set(whole.slices):
-            entries = [contents.index.parts[bundle.part_key(part)] for part in taken]
-            if all(
-                _same(contents, entry, item) for entry, item in zip(entries, parts, strict=True)
-            ):
-                yield _Unit(parts, entries, whole)
+@attrs.frozen(eq=False)
+class _Search:
+    """Finds what is in a checkpoint already, and the memory that is to stay shared."""
+
+    contents: Bundle
+    seen: Seen
+    known: Mapping[str, np.ndarray[Any, Any]]
+    buffers: dict[str, np.ndarray[Any, Any]] = attrs.field(factory=dict)
+
+    def unchanged(self, items: Sequence[Item]) -> Iterator[_Unit]:
+        index = self.contents.index
+        partitioned: dict[str, list[Item]] = {}
+        for item in items:
+            entry = index.entries.get(item.key)
+            if entry is None:
+                continue
+            if _is_part(item):
+                partitioned.setdefault(item.key, []).append(item)
+            elif not entry.slices and self.same(entry, item):
+                yield _Unit([item], [entry])
+        for key, parts in partitioned.items():
+            whole = index.entries[key]
+            taken = [item.part for item in parts if item.part]
+            if set(taken) == set(whole.slices):
+                entries = [index.parts[bundle.part_key(part)] for part in taken]
+                if all(self.same(entry, item) for entry, item in zip(entries, parts, strict=True)):
+                    yield _Unit(parts, entries, whole)
+
+    def same(self, entry: Entry, item: Item) -> bool:
+        spec = item.payload.spec
+        if entry.spec != spec or not entry.size:
+            return False
+        array = np.asarray(item.payload.load())
+        known = None if _is_part(item) else self.known.get(item.key)
+        if known is None or not _is_one_memory(known, array):
+            data, _ = self.contents.shard(entry.shard)
+            stored = np.frombuffer(data, np.uint8, entry.size, entry.offset)
+            if not _holds(array, spec, stored):
+                return False
+        if not _is_part(item) and self.seen.takes(item, array):
+            self.buffers[item.key] = array
+        return True
 
 
-def _same(contents: Bundle, entry: Entry, item: Item) -> bool:
-    spec = item.payload.spec
-    if entry.spec != spec or not entry.size:
-        return False
-    data, _ = contents.shard(entry.shard)
-    stored = np.frombuffer(data, np.uint8, entry.size, entry.offset)
-    array = np.asarray(item.payload.load())
+def _is_one_memory(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
+    """Whether two arrays, both alive, are views on the same bytes, in the same order."""
+    return (
+        one.ctypes.data == other.ctypes.data
+        and one.strides == other.strides
+        and one.shape == other.shape
+        and one.dtype == other.dtype
+        and not other.flags.writeable
+    )
+
+
+def _holds(array: np.ndarray[Any, Any], spec: TensorSpec, stored: np.ndarray[Any, Any]) -> bool:
+    """Whether an array has just these bytes."""
     if spec.dtype == "string":
         try:
             encoded, _ = string_tensor.encode(array)

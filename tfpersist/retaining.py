@@ -8,6 +8,7 @@ import attrs
 
 from tfpersist import pruning
 from tfpersist.errors import RetentionError
+from tfpersist.incremental import Seen
 from tfpersist.retention import Best, Keep, Mode, Pruning, as_keep, best_of
 
 if TYPE_CHECKING:
@@ -29,11 +30,13 @@ class Retaining:
             not shared, and a checkpoint has at most 16 data files. Where files cannot be linked, a
             warning says so and all is written; `Checkpoint.increment` tells what was.
         chosen: the checkpoint that `best` has chosen; None for the newest.
+        seen: what incremental saves know of the memory of tensors.
     """
 
     keep: Keep | None = attrs.field(default=None, converter=as_keep, kw_only=True)
     incremental: bool = attrs.field(default=False, kw_only=True)
     chosen: str | None = attrs.field(default=None, kw_only=True)
+    seen: Seen = attrs.field(factory=Seen, kw_only=True, repr=False)
 
     if TYPE_CHECKING:
         name: str

@@ -8,22 +8,19 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import numpy as np
 
-from tfpersist import background, listing, pruning, restoring, sidecar
+from tfpersist import background, listing, pruning, restoring, saving, sidecar
 from tfpersist.checkpoint import Checkpoint
 from tfpersist.checkpoint_writer import write_checkpoint
-from tfpersist.errors import CheckpointNotFoundError, RestoreError, TargetError
-from tfpersist.formats.bundle_writer import Item
-from tfpersist.formats.tensors import payload_of
+from tfpersist.errors import CheckpointNotFoundError, RestoreError
 from tfpersist.locate import Located
 from tfpersist.report import RestoreReport, report_on
 from tfpersist.restoring import Fitted
 from tfpersist.retaining import Retaining
-from tfpersist.selection import OBJECT_GRAPH_KEY, Selection
+from tfpersist.selection import Selection
 from tfpersist.storage import Storage, open_storage
-from tfpersist.tf.target import Captured, Target, adapt, step_of
-from tfpersist.training import Training, lasting, served
+from tfpersist.tf.target import Target, adapt, step_of
+from tfpersist.training import Training, served
 
 if TYPE_CHECKING:
     from tfpersist.safety import Policy
@@ -45,6 +42,7 @@ class ModelStore(Training, Retaining):
         keep: which checkpoints a save leaves: a Keep, or a tuple of them; None for all.
         incremental: write only what has changed since the checkpoint before; see `Retaining`.
         chosen: the checkpoint that `best` has chosen; None for the newest.
+        seen: what incremental saves know of the memory of tensors; copies of the store share it.
         in_flight: how many saves may be under way in the background; 0 where every save is over
             when it returns.
 
@@ -186,8 +184,9 @@ class ModelStore(Training, Retaining):
         prefix = self.name if number is None else f"{self.name}-{number}"
 
         def capture() -> Callable[[], Located]:
-            captured = self._captured(target, adapted)
+            captured = saving.capture(target, adapted, self.selection, lasts=bool(self.in_flight))
             items, meta = list(captured.items), captured.meta
+            seen = attrs.evolve(self.seen, borrowed=captured.borrowed)
 
             def write() -> Located:
                 try:
@@ -200,6 +199,7 @@ class ModelStore(Training, Retaining):
                         metrics=metrics,
                         durable=self.durable,
                         incremental=self.incremental,
+                        seen=seen if self.incremental else None,
                     )
                 finally:
                     # An error's traceback would keep the values for as long as it lives itself.
@@ -335,22 +335,6 @@ class ModelStore(Training, Retaining):
         return graph_model.open_model(
             meta, restore, scope=scope, session=session, file=file, policy=policy
         )
-
-    def _captured(self, target: object, adapted: Target) -> Captured:
-        chosen = self.selection.for_save(adapted.entries())
-        if not chosen:
-            raise TargetError(
-                f"this {type(target).__name__} has no variables, so there is nothing to save",
-                advice="Build the model first.",
-            )
-        captured = adapted.capture(chosen)
-        items = lasting(captured) if self.in_flight else list(captured.items)
-        if captured.object_graph is None:
-            items.sort(key=lambda item: item.key)
-        else:  # tf.train.Checkpoint writes in the order of the objects, and their graph last
-            encoded = np.array(captured.object_graph, dtype=object)
-            items.append(Item(OBJECT_GRAPH_KEY, payload_of(encoded)))
-        return attrs.evolve(captured, items=items)
 
     @property
     def _storage(self) -> Storage:

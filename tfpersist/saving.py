@@ -1,0 +1,50 @@
+"""Take from a target what a save writes, under the keys that a selection gives it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import numpy as np
+
+from tfpersist.errors import TargetError
+from tfpersist.formats.bundle_writer import Item
+from tfpersist.formats.tensors import payload_of
+from tfpersist.selection import OBJECT_GRAPH_KEY, Selection
+from tfpersist.training import lasting
+
+if TYPE_CHECKING:
+    from tfpersist.tf.target import Captured, Target
+
+
+def capture(target: object, adapted: Target, selection: Selection, *, lasts: bool) -> Captured:
+    """Take the values of a target.
+
+    Args:
+        target: what the user gave, for the error.
+        adapted: the same, seen as variables under keys.
+        selection: which variables, under which keys.
+        lasts: whether the values are to stay what they are now while the target changes.
+
+    Returns:
+        All that is to be written, the object graph among the items.
+
+    Raises:
+        TargetError: there is nothing to save.
+        SelectionError: the selection asks for what is not there, or for one key twice.
+        SaveError: some variables have no value yet.
+    """
+    chosen = selection.for_save(adapted.entries())
+    if not chosen:
+        raise TargetError(
+            f"this {type(target).__name__} has no variables, so there is nothing to save",
+            advice="Build the model first.",
+        )
+    captured = adapted.capture(chosen)
+    items = lasting(captured) if lasts else list(captured.items)
+    if captured.object_graph is None:
+        items.sort(key=lambda item: item.key)
+    else:  # tf.train.Checkpoint writes in the order of the objects, and their graph last
+        encoded = np.array(captured.object_graph, dtype=object)
+        items.append(Item(OBJECT_GRAPH_KEY, payload_of(encoded)))
+    return attrs.evolve(captured, items=items)
