@@ -78,8 +78,8 @@ def main():
                 tuning.train()
                 harness.weigh(saves[options.alone])
                 return
-            for name in saves:
-                saves[name]()
+            for save in saves.values():
+                save()
             seconds = harness.alternate(saves, options.rounds, tuning.train)
             question = "incremental_durable" if durable else "incremental"
             harness.report(
