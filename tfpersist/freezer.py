@@ -22,6 +22,7 @@ from tfpersist.graph.cut import cut
 from tfpersist.graph.lowered import Lowered
 from tfpersist.graph.names import TensorRef, find_tensor
 from tfpersist.graph.prune import needed, prune
+from tfpersist.safety import Policy
 
 if TYPE_CHECKING:
     from tfpersist.frozen import FrozenModel
@@ -214,7 +215,8 @@ class Freezer:
         """Freeze in memory.
 
         Returns:
-            The model, as the source is now: training on does not change it.
+            The model, as the source is now: training on does not change it. If it is from a file,
+            it may do what `FrozenModel.load` allows by default; live code of your own may do all.
 
         Raises:
             NameNotFoundError: an output or a variable of that name is not in the graph.
@@ -232,7 +234,7 @@ class Freezer:
         if live:
             kept = {name: _snapshot(payload) for name, payload in graph.payloads.items()}
             graph = Graph(graph.proto, kept)
-        return FrozenModel(graph)
+        return FrozenModel(graph, policy=_policy(self.source))
 
     def write(self, path: str | os.PathLike[str], *, durable: bool = True) -> FrozenModel:
         """Freeze straight into a file, one variable at a time.
@@ -242,7 +244,7 @@ class Freezer:
             durable: wait until the file would survive a power loss.
 
         Returns:
-            The model, as of that file.
+            The model, as of that file; what it may do is as in `freeze`.
 
         Raises:
             NameNotFoundError: an output or a variable of that name is not in the graph.
@@ -261,7 +263,7 @@ class Freezer:
 
         graph, _ = self._frozen()
         FrozenModel(graph).write(path, durable=durable)
-        return FrozenModel.load(path)
+        return FrozenModel.load(path, policy=_policy(self.source) or Policy.trusted())
 
     def _lowered(self) -> Lowered:
         choice = sources.Choice(self.checkpoint, self._signature, self._tags)
@@ -342,6 +344,16 @@ def _called(name: str, lowered: Lowered) -> str:
     """Give the name of a tensor that may be called as the source's signature calls it."""
     known = name.partition(":")[0] in lowered.graph.nodes
     return name if known else lowered.labels.get(name, name)
+
+
+def _policy(source: object) -> Policy | None:
+    """What a frozen model may do when it runs: all that live code of the user's own may do."""
+    from tfpersist.frozen import FrozenModel
+
+    if isinstance(source, FrozenModel):
+        return source.policy
+    checkpoint = isinstance(source, Mapping) and hasattr(source, "meta")
+    return Policy.default() if checkpoint or isinstance(source, (str, os.PathLike)) else None
 
 
 def _matching(wanted: Any, names: list[str], objects: Mapping[str, object]) -> list[str]:

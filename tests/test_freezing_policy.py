@@ -1,0 +1,57 @@
+"""What is frozen from live code may do what that code does; what comes from files may not."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+import tensorflow as tf
+
+import tfpersist as tfp
+from tfpersist.errors import UnsafeModelError
+from tfpersist.safety import Policy
+
+v1 = tf.compat.v1
+
+
+@pytest.fixture
+def session(tmp_path):
+    """A session of a graph that reads a file."""
+    (tmp_path / "note").write_text("read")
+    graph = tf.Graph()
+    with graph.as_default():
+        v = v1.get_variable("v", initializer=["; "])
+        tf.add(tf.io.read_file(str(tmp_path / "note")), v, name="text")
+    with v1.Session(graph=graph) as session:
+        session.run(v.initializer)
+        yield session
+
+
+def test_live_code_is_trusted(session, tmp_path):
+    freezer = tfp.Freezer(session).outputs("text")
+    assert freezer.freeze().run("text").tolist() == [b"read; "]
+    assert freezer.write(tmp_path / "m.pb").run("text").tolist() == [b"read; "]
+
+    @tf.function(input_signature=[])
+    def read():
+        return tf.io.read_file(str(tmp_path / "note"))
+
+    assert tfp.Freezer(read).write(tmp_path / "f.pb").run("Identity") == b"read"
+
+
+@pytest.mark.parametrize("how", ["path", "checkpoint", "file", "model"])
+def test_what_comes_from_a_file_is_not(session, tmp_path, how):
+    checkpoint = tfp.ModelStore(tmp_path / "run").save(session)
+    tfp.Freezer(session).outputs("text").write(tmp_path / "m.pb")
+    source = {
+        "path": tmp_path / "run",
+        "checkpoint": checkpoint,
+        "file": str(tmp_path / "m.pb"),
+        "model": tfp.FrozenModel.load(tmp_path / "m.pb"),
+    }[how]
+    freezer = tfp.Freezer(source).outputs("text")
+    for model in (freezer.freeze(), freezer.write(tmp_path / "again.pb")):
+        with pytest.raises(UnsafeModelError, match="file read: ReadFile"):
+            model.run("text")
+        allowed = attrs.evolve(model, policy=Policy(allow="file read"))
+        assert allowed.run("text").tolist() == [b"read; "]
+        assert tfp.Freezer(allowed).outputs("text").freeze().policy == allowed.policy
