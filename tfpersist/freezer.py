@@ -15,10 +15,11 @@ from tfpersist.errors import FreezeError, NameNotFoundError, did_you_mean
 from tfpersist.feeds import fit
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
-from tfpersist.graph import constants, portable, refusals
+from tfpersist.graph import constants, portable, refusals, tables
 from tfpersist.graph.bake import bake
 from tfpersist.graph.candidates import Candidates, candidates
 from tfpersist.graph.cut import cut
+from tfpersist.graph.kept import with_assignments, with_init
 from tfpersist.graph.lowered import Lowered
 from tfpersist.graph.names import TensorRef, find_tensor
 from tfpersist.graph.prune import needed, prune
@@ -167,7 +168,10 @@ class Freezer:
         return attrs.evolve(self, only=names)
 
     def keep_variables(self, *names: object) -> Freezer:
-        """Let these variables stay variables; whoever loads the graph has to initialize them.
+        """Let these variables stay variables, with the values they have as their first ones.
+
+        FrozenModel gives them these values when it is first used; whoever else loads the graph has
+        to run the operation `tfpersist/init` once.
 
         Args:
             names: variables, their names, or globs such as "counter*".
@@ -266,7 +270,10 @@ class Freezer:
         return FrozenModel.load(path, policy=_policy(self.source) or Policy.trusted())
 
     def _lowered(self) -> Lowered:
-        choice = sources.Choice(self.checkpoint, self._signature, self._tags)
+        shaped = (*self._outputs, *(name for _, name in self._inputs), *self._baked)
+        choice = sources.Choice(
+            self.checkpoint, self._signature, self._tags, shaped if self._outputs else None
+        )
         lowered = sources.lower(self.source, choice)
         if not self._baked:
             return lowered
@@ -285,11 +292,15 @@ class Freezer:
     def _frozen(self) -> tuple[Graph, bool]:
         lowered = self._lowered()
         lowered, refs = self._cut(lowered, self._refs(lowered))
-        pruned = prune(lowered.graph, [ref.name for ref in refs])
+        names = [ref.name for ref in refs]
+        lowered, fills = tables.with_tables(lowered, names, sources.read_text)
+        pruned = prune(lowered.graph, [*names, *fills])
         kept = self._kept(lowered, pruned)
         graph = constants.freeze(attrs.evolve(lowered, graph=pruned), kept)
-        graph = prune(graph, [ref.name for ref in refs])
+        graph = prune(graph, [*names, *fills])
+        graph, assigns = with_assignments(graph, lowered, kept & set(graph.nodes))
         refusals.refuse(graph, kept)
+        graph = with_init(graph, [*fills, *assigns])
         portable.clean(graph.proto, shaped={ref.operation for ref in refs})
         return graph, lowered.live
 

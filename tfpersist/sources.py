@@ -31,11 +31,13 @@ class Choice:
         checkpoint: where the values of a graph lie, if the source is a graph alone.
         signature: which signature of a SavedModel.
         tags: which graph of a SavedModel.
+        shaped: names of the tensors whose shapes are wanted of a session; None for all.
     """
 
     checkpoint: Any = None
     signature: str | None = None
     tags: tuple[str, ...] = ()
+    shaped: tuple[str, ...] | None = None
 
 
 def lower(source: Any, choice: Choice | None = None) -> Lowered:
@@ -75,7 +77,19 @@ def lower(source: Any, choice: Choice | None = None) -> Lowered:
         return _lower_checkpoint(source)
     from tfpersist.tf import lower
 
-    return lower.lower(source)
+    return lower.lower(source, choice.shaped)
+
+
+def read_text(path: str) -> bytes:
+    """Read the file that fills a lookup table.
+
+    Args:
+        path: a path or a URL.
+
+    Raises:
+        StorageError: there is no such file, or it cannot be read.
+    """
+    return bytes(graph_file.read(path)[0])
 
 
 def _graph_of(source: Any) -> Graph | None:
@@ -141,7 +155,17 @@ def _lower_saved_model(folder: str, choice: Choice) -> Lowered:
         inputs=tuple(ends.inputs.values()),
         outputs=tuple(ends.outputs.values()),
         labels={**ends.inputs, **ends.outputs},
+        assets=_assets(folder, meta),
     )
+
+
+def _assets(folder: str, meta: schema.Message) -> dict[str, str]:
+    """Say where the files lie that came with a SavedModel."""
+    inside = f"{folder}/assets"
+    found = {name: f"{inside}/{name}" for name in open_storage(inside).names()}
+    for asset in meta.asset_file_def:
+        found[asset.tensor_info.name] = f"{inside}/{asset.filename}"
+    return found
 
 
 def _lower_checkpoint(checkpoint: Any) -> Lowered:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import attrs
+import numpy as np
 
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.tensors import Payload
@@ -24,6 +26,8 @@ class Lowered:
         objects: the variable itself, by name of its node, where names do not tell them apart.
         live: whether the values may change after this, because the source goes on training.
         labels: names of tensors, by what the source's signature calls them.
+        tables: what gives the keys and values of a lookup table, by name of its node.
+        assets: paths of files, by name of the tensor that tells it or by their last part.
     """
 
     graph: Graph
@@ -34,3 +38,7 @@ class Lowered:
     objects: Mapping[str, object] = attrs.field(factory=dict)
     live: bool = False
     labels: Mapping[str, str] = attrs.field(factory=dict)
+    tables: Mapping[str, Callable[[], tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]] = (
+        attrs.field(factory=dict)
+    )
+    assets: Mapping[str, str] = attrs.field(factory=dict)

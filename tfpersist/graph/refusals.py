@@ -10,6 +10,7 @@ from tfpersist.errors import FreezeError
 from tfpersist.formats import dtypes
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
+from tfpersist.graph.tables import TABLES
 
 _RESOURCE = dtypes.BY_NAME["resource"].number
 _KINDS = (
@@ -20,7 +21,7 @@ _KINDS = (
     ),
     (
         r"(?:Anonymous)?(?:Mutable|MutableDense)?HashTable(?:OfTensors)?(?:V\d)?"
-        r"|AnonymousMutable(?:Dense)?HashTable(?:OfTensors)?|InitializeTable\w*|LookupTable\w*",
+        r"|InitializeTableFrom\w*",
         "it uses a lookup table, whose content is not in the graph",
         "Freeze an output behind the lookup and feed what the table gives.",
     ),
@@ -51,7 +52,7 @@ def refuse(graph: Graph, kept: Collection[str]) -> None:
 
     Args:
         graph: the frozen graph.
-        kept: names of the variables that stay.
+        kept: names of the variables that stay. Tables outside of functions are filled.
 
     Raises:
         FreezeError: names the node, its op and what to do.
@@ -60,7 +61,7 @@ def refuse(graph: Graph, kept: Collection[str]) -> None:
         op = node.op
         if op != "Placeholder" and _refusal(op) is None:
             continue
-        if function is None and node.name in kept:
+        if function is None and (node.name in kept or TABLES.fullmatch(op)):
             continue
         where = f"node {node.name} ({node.op})" + (f" in function {function}" if function else "")
         if op == "Placeholder" and node.attr["dtype"].type == _RESOURCE:

@@ -8,7 +8,8 @@ collections say.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import attrs
@@ -23,8 +24,10 @@ from tfpersist.graph.calls import call_of
 from tfpersist.graph.constants import VARIABLES
 from tfpersist.graph.lowered import Lowered
 from tfpersist.graph.prune import producer
+from tfpersist.graph.tables import TABLES
 
 _ASSIGNS = frozenset({"Assign", "AssignVariableOp"})
+_IMPORTS = frozenset({"LookupTableImport", "LookupTableImportV2"})
 _RESTORES = frozenset({"RestoreV2", "Restore", "RestoreSlice"})
 _MOST_STEPS = 8
 _MOST_DIGITS = 10
@@ -75,7 +78,22 @@ def lower(
             values[node.name] = payload(source.key)
         else:
             values[node.name] = _part(payload(source.key), source.part)
-    return Lowered(graph, values, problems=problems)
+    tables = {}
+    pairs = {
+        node.name: (Source(f"{node.name}-keys"), Source(f"{node.name}-values"))
+        for node in graph.proto.node
+        if TABLES.fullmatch(node.op) and f"{node.name}-keys" in specs
+    }
+    for name, pair in (pairs | table_sources(graph, meta)).items():
+        if all(source.key in specs for source in pair):
+            tables[name] = partial(_contents, *(payload(source.key) for source in pair))
+        else:
+            problems[name] = f"the checkpoint has no tensor {pair[0].key!r}"
+    return Lowered(graph, values, problems=problems, tables=tables)
+
+
+def _contents(keys: Payload, values: Payload) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    return keys.load(), values.load()
 
 
 def sources(graph: Graph, meta: Message) -> dict[str, Source]:
@@ -96,11 +114,37 @@ def sources(graph: Graph, meta: Message) -> dict[str, Source]:
             source = reads.source(node.input[1])
             if source is not None:
                 found[_walk(graph.nodes, node.input[0])[0]] = source
-        found.update(_restored_by_function(graph, node))
+        found.update(_restored_by_function(graph, node, _ASSIGNS, 1))
     return found
 
 
-def _restored_by_function(graph: Graph, call: Message) -> Iterator[tuple[str, Source]]:
+def table_sources(graph: Graph, meta: Message) -> dict[str, tuple[Source, Source]]:
+    """Tell where the saver of a graph finds the keys and the values of each lookup table.
+
+    Args:
+        graph: the graph.
+        meta: the MetaGraphDef that it is from.
+
+    Returns:
+        The sources of keys and values by name of the table's node.
+    """
+    reads = _Reads(graph.nodes)
+    both: list[dict[str, Source]] = [{}, {}]
+    for name in _restore_ops(graph, meta):
+        node = graph.nodes[name]
+        for index, found in enumerate(both, start=1):
+            if node.op in _IMPORTS and len(node.input) > index:
+                source = reads.source(node.input[index])
+                if source is not None:
+                    found[_walk(graph.nodes, node.input[0])[0]] = source
+            found.update(_restored_by_function(graph, node, _IMPORTS, index))
+    keys, values = both
+    return {name: (keys[name], values[name]) for name in keys if name in values}
+
+
+def _restored_by_function(
+    graph: Graph, call: Message, ops: Collection[str], index: int
+) -> Iterator[tuple[str, Source]]:
     """What a TF2 SavedModel does: its restore op calls a function that restores and assigns."""
     called = call_of(call, graph.functions)
     if called is None or len(called.targets) != 1:
@@ -110,9 +154,9 @@ def _restored_by_function(graph: Graph, call: Message) -> Iterator[tuple[str, So
     nodes = {node.name: node for node in function.node_def}
     reads = _Reads(nodes)
     for node in nodes.values():
-        if node.op not in _ASSIGNS or len(node.input) < 2:
+        if node.op not in ops or len(node.input) <= index:
             continue
-        source = reads.source(node.input[1])
+        source = reads.source(node.input[index])
         outer = arguments.get(_walk(nodes, node.input[0])[0])
         if source is not None and outer is not None:
             yield _walk(graph.nodes, outer)[0], source

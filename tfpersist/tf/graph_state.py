@@ -16,7 +16,7 @@ from tfpersist.selection import Entry
 
 VARIABLE_OPS = frozenset({"VarHandleOp", "VariableV2", "Variable", "TemporaryVariable"})
 _ASSIGN_OPS = frozenset({"Assign", "AssignVariableOp"})
-_EXPORT_OPS = frozenset({"LookupTableExportV2", "LookupTableExport"})
+EXPORT_OPS = frozenset({"LookupTableExportV2", "LookupTableExport"})
 _IMPORT_OPS = frozenset({"LookupTableImportV2", "LookupTableImport"})
 
 
@@ -115,7 +115,7 @@ def writes_of(entry: Entry) -> list[Write]:
 def is_table(entry: Entry) -> bool:
     """Whether the entry is the keys or the values of a table."""
     held: Any = entry.handle
-    return not hasattr(held, "outputs") and held.op.type in _EXPORT_OPS
+    return not hasattr(held, "outputs") and held.op.type in EXPORT_OPS
 
 
 def _variable(op: Any, variable: Any, names: set[str], *, default: bool) -> Entry:
@@ -155,18 +155,18 @@ def _tables(graph: Any) -> Iterator[Entry]:
         # A collection that came from a `.meta` file holds the tables' operations instead.
         imported.add(id(saveable))
         for spec in getattr(saveable, "specs", ()):
-            if spec.tensor.op.type in _EXPORT_OPS:
+            if spec.tensor.op.type in EXPORT_OPS:
                 exported.add(id(spec.tensor.op.inputs[0].op))
             yield _tensor_entry(spec.name, spec.name, spec.tensor, saveable.op)
     operations = graph.get_operations()
     for save in (op for op in operations if op.type == "SaveV2"):
         for key, tensor in zip(_strings(save.inputs[1]), tuple(save.inputs)[3:], strict=False):
-            if tensor.op.type in _EXPORT_OPS and id(tensor.op.inputs[0].op) not in exported:
+            if tensor.op.type in EXPORT_OPS and id(tensor.op.inputs[0].op) not in exported:
                 yield _tensor_entry(key, _table_name(tensor), tensor, tensor.op.inputs[0].op)
         exported.update(
-            id(tensor.op.inputs[0].op) for tensor in save.inputs if tensor.op.type in _EXPORT_OPS
+            id(tensor.op.inputs[0].op) for tensor in save.inputs if tensor.op.type in EXPORT_OPS
         )
-    for op in (op for op in operations if op.type in _EXPORT_OPS):
+    for op in (op for op in operations if op.type in EXPORT_OPS):
         table = op.inputs[0].op
         if id(table) in imported and id(table) not in exported:
             exported.add(id(table))

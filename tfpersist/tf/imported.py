@@ -12,6 +12,7 @@ from tfpersist.formats import graphdef
 from tfpersist.formats.graphdef import Graph
 from tfpersist.graph import lifting, soundness
 from tfpersist.graph.lifting import Lifted
+from tfpersist.graph.tables import INIT
 from tfpersist.tf.execute import Executor, translated
 
 # `_output_shapes` is a comment that old writers got wrong; a colocation may name what was pruned.
@@ -29,6 +30,9 @@ def import_graph(graph: Graph, *, mapped: bool = True) -> Executor:
     Large constants become variables that use the graph's own bytes where these lie at a multiple
     of 64 bytes, as in files that tfpersist wrote, and a copy of them elsewhere. A file must not be
     written into while it is in use. Other constants are copied.
+
+    Tables are filled, and variables that stay get their first values, if the graph has the
+    operation that does so.
 
     Args:
         graph: the graph.
@@ -49,12 +53,15 @@ def import_graph(graph: Graph, *, mapped: bool = True) -> Executor:
     target = tf.Graph()
     import_into(target, lifted.graph)
     session = tf.compat.v1.Session(graph=target)
-    if lifted.values:
-        try:
+    try:
+        if lifted.values:
             _initialize(session, lifted)
-        except BaseException:
-            session.close()
-            raise
+        if INIT in graph.nodes:
+            with translated():
+                session.run(INIT)
+    except BaseException:
+        session.close()
+        raise
     return Executor(target, session)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
 from tfpersist.graph.functions import unused
 from tfpersist.graph.lowered import Lowered
 from tfpersist.graph.prune import producer
+from tfpersist.graph.tables import table_types
 from tfpersist.tf.lower_session import as_array, uninitialized
 
 # Keras numbers unnamed tensors over the life of a process.
@@ -23,11 +25,12 @@ _UNNAMED = re.compile(r"keras_tensor(_\d+)?")
 _FOREIGN = re.compile(r"[^A-Za-z0-9_.\\/>-]", re.ASCII)
 
 
-def lower(source: Any) -> Lowered:
+def lower(source: Any, shaped: Sequence[str] | None = None) -> Lowered:
     """Lower a living model.
 
     Args:
         source: a session, a Keras model, a tf.function or a ConcreteFunction.
+        shaped: names of the tensors whose shapes are wanted of a session; None for all.
 
     Returns:
         Its graph, variables, inputs and outputs.
@@ -41,7 +44,7 @@ def lower(source: Any) -> Lowered:
 
     target = session.adapt(source)
     if isinstance(target, session.SessionTarget):
-        return lower_session.lower_session(target)
+        return lower_session.lower_session(target, shaped)
     if isinstance(source, tf.types.experimental.ConcreteFunction):
         return lower_function(source)
     if isinstance(source, tf.types.experimental.GenericFunction):
@@ -153,6 +156,7 @@ def lower_function(function: Any, output_names: Sequence[str] = ()) -> Lowered:
     payloads, variables = dict(graph.payloads), dict[str, Payload]()
     renamed: dict[str, str] = {}
     objects: dict[str, object] = {}
+    tables: dict[str, Any] = {}
     for outside, inside in zip(captured, placeholders, strict=True):
         node = nodes[inside.op.name]
         variable = held.get(id(outside))
@@ -165,6 +169,11 @@ def lower_function(function: Any, output_names: Sequence[str] = ()) -> Lowered:
             _make_handle(node, name, variables[name].spec)
         elif hasattr(outside, "numpy") and dtypes.BY_NAME[outside.dtype.name].numpy is not None:
             _make_constant(node, outside, payloads)
+        elif outside.dtype == "resource":
+            types = table_types(graph, inside.op.name)
+            if types is not None:
+                _make_table(node, types)
+                tables[node.name] = partial(_exported, outside, types)
     outputs = [tensor.name for tensor in function.outputs]
     for output, name in zip(outputs, output_names, strict=False):
         wanted = _FOREIGN.sub("_", name)
@@ -179,7 +188,26 @@ def lower_function(function: Any, output_names: Sequence[str] = ()) -> Lowered:
         tuple(_renamed(name, renamed) for name in outputs),
         objects=objects,
         live=True,
+        tables=tables,
     )
+
+
+def _make_table(node: Message, types: tuple[int, int]) -> None:
+    node.op = "MutableHashTableV2"
+    node.ClearField("attr")
+    node.attr["shared_name"].s = node.name.encode()
+    node.attr["key_dtype"].type, node.attr["value_dtype"].type = types
+
+
+def _exported(handle: Any, types: tuple[int, int]) -> tuple[Any, Any]:
+    import tensorflow as tf
+
+    keys, values = tf.raw_ops.LookupTableExportV2(
+        table_handle=handle,
+        Tkeys=tf.dtypes.as_dtype(types[0]),
+        Tvalues=tf.dtypes.as_dtype(types[1]),
+    )
+    return keys.numpy(), values.numpy()
 
 
 def _read(variable: Any, name: str) -> Payload:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
@@ -12,6 +13,7 @@ from tfpersist.errors import FreezeError, TFPersistError
 from tfpersist.formats.graphdef import split
 from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
 from tfpersist.graph.lowered import Lowered
+from tfpersist.graph.prune import producer
 from tfpersist.selection import Entry
 from tfpersist.tf import graph_state, session
 
@@ -21,16 +23,25 @@ _SMALL = 1 << 20
 _GROUP = 16 << 20
 
 
-def lower_session(target: session.SessionTarget) -> Lowered:
+def lower_session(
+    target: session.SessionTarget, shaped: Sequence[str] | None = None
+) -> Lowered:
     """Lower a session; nothing is added to its graph.
 
     Args:
         target: the session.
+        shaped: names of the tensors whose shapes are wanted; None for all, which takes as long as
+            all the rest.
 
     Returns:
         Its graph and the values of its variables, which are read where the graph reads them.
     """
-    graph = split(memoryview(target.graph.as_graph_def(add_shapes=True).SerializeToString()))
+    definition = target.graph.as_graph_def(add_shapes=shaped is None)
+    graph = split(memoryview(definition.SerializeToString()))
+    for name in {producer(text) for text in shaped or ()} & graph.nodes.keys():
+        shapes = graph.nodes[name].attr["_output_shapes"].list.shape
+        for output in target.graph.get_operation_by_name(name).outputs:
+            shapes.add().ParseFromString(output.shape.as_proto().SerializeToString())
     entries = [e for e in graph_state.entries_of(target.graph) if not graph_state.is_table(e)]
     reads: dict[tuple[str, str], Any] = {}
     for entry in entries:
@@ -43,7 +54,20 @@ def lower_session(target: session.SessionTarget) -> Lowered:
         for entry in entries
         if entry.name not in found
     }
-    return Lowered(graph, _Values(target, found), problems=problems, live=True)
+    tables = {
+        str(op.inputs[0].op.name): partial(_exported, target, tuple(op.outputs))
+        for op in target.graph.get_operations()
+        if op.type in graph_state.EXPORT_OPS
+    }
+    values = _Values(target, found)
+    return Lowered(graph, values, problems=problems, live=True, tables=tables)
+
+
+def _exported(
+    target: session.SessionTarget, tensors: tuple[Any, Any]
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    keys, values = target.value_of(list(tensors))
+    return np.asarray(keys), np.asarray(values)
 
 
 def _shared(entry: Entry) -> tuple[str, str]:

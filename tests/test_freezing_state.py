@@ -1,0 +1,191 @@
+"""Tables and kept variables go with the file, and work in a fresh process."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+tf = pytest.importorskip("tensorflow")
+
+import tfpersist as tfp  # noqa: E402
+from tfpersist.errors import FreezeError  # noqa: E402
+from tfpersist.freezer import Freezer  # noqa: E402
+
+v1 = tf.compat.v1
+
+# Plain TensorFlow 1 style, as another runtime does it: import, run the one operation, compute.
+FOREIGN = """
+    import json, sys
+    import tensorflow as tf
+    definition = tf.compat.v1.GraphDef.FromString(open(sys.argv[1], "rb").read())
+    with tf.Graph().as_default() as graph:
+        tf.graph_util.import_graph_def(definition, name="")
+    with tf.compat.v1.Session(graph=graph) as session:
+        session.run("tfpersist/init")
+        feeds = {name: value for name, value in json.loads(sys.argv[3]).items()}
+        results = session.run(json.loads(sys.argv[2]), feeds)
+    print(json.dumps([result.tolist() for result in results]))
+"""
+
+
+def same_everywhere(freezer, tmp_path, fresh, outputs, feeds, expected):
+    """Run a frozen file here and in TensorFlow alone, elsewhere."""
+    model = freezer.write(tmp_path / "model.pb")
+    results = model.run(outputs, feeds)
+    assert [np.asarray(each).tolist() for each in results] == expected
+    printed = fresh(FOREIGN, tmp_path / "model.pb", json.dumps(outputs), json.dumps(feeds))
+    assert json.loads(printed) == expected
+
+
+@pytest.fixture
+def words(tmp_path):
+    """A session with tables of every kind, on a graph that is saved with a checkpoint."""
+    (tmp_path / "words.txt").write_text("x\nz\r\nw")
+    with tf.Graph().as_default() as graph:
+        asked = v1.placeholder(tf.string, [None], name="asked")
+        pairs = tf.lookup.KeyValueTensorInitializer(["a", "b"], np.int64([10, 20]))
+        tf.identity(tf.lookup.StaticHashTable(pairs, -1).lookup(asked), name="static")
+        lines = tf.lookup.TextFileInitializer(
+            str(tmp_path / "words.txt"),
+            tf.string,
+            tf.lookup.TextFileIndex.WHOLE_LINE,
+            tf.int64,
+            tf.lookup.TextFileIndex.LINE_NUMBER,
+        )
+        vocabulary = tf.lookup.StaticVocabularyTable(lines, 2)
+        tf.identity(vocabulary.lookup(asked), name="vocabulary")
+        mutable = tf.lookup.experimental.MutableHashTable(
+            tf.string, tf.float32, [0.0, 0.0], name="mutable"
+        )
+        tf.identity(mutable.lookup(asked), name="learned")
+        insert = mutable.insert(["m"], [[1.0, 2.0]])
+        v1.get_variable("v", initializer=[1.0])
+    with v1.Session(graph=graph) as session:
+        with graph.as_default():
+            session.run([v1.tables_initializer(), v1.global_variables_initializer(), insert])
+        yield session
+
+
+OUTPUTS = ["static:0", "vocabulary:0", "learned:0"]
+FEEDS = {"asked:0": ["a", "z", "m"]}
+
+
+def expected_of(session):
+    return [value.tolist() for value in session.run(OUTPUTS, FEEDS)]
+
+
+def test_tables_of_a_session(words, tmp_path, fresh):
+    expected = expected_of(words)
+    assert expected[0] == [10, -1, -1]
+    freezer = Freezer(words).outputs(*OUTPUTS)
+    (tmp_path / "words.txt").rename(tmp_path / "moved.txt")
+    with pytest.raises(tfp.errors.StorageError):
+        freezer.freeze()
+    (tmp_path / "moved.txt").rename(tmp_path / "words.txt")
+    freezer.freeze()
+    same_everywhere(freezer, tmp_path, fresh, OUTPUTS, FEEDS, expected)
+
+
+def test_tables_of_a_checkpoint(words, tmp_path, fresh):
+    expected = expected_of(words)
+    checkpoint = tfp.ModelStore(tmp_path / "runs").save(words, step=1)
+    freezer = Freezer(checkpoint).outputs(*OUTPUTS)
+    same_everywhere(freezer, tmp_path, fresh, OUTPUTS, FEEDS, expected)
+
+
+class Words(tf.Module):
+    def __init__(self, file):
+        super().__init__()
+        pairs = tf.lookup.KeyValueTensorInitializer(["a", "b"], tf.constant([10, 20], tf.int64))
+        self.static = tf.lookup.StaticHashTable(pairs, -1)
+        self.vocabulary = tf.lookup.StaticVocabularyTable(
+            tf.lookup.TextFileInitializer(file, tf.string, -2, tf.int64, -1), 2
+        )
+        self.mutable = tf.lookup.experimental.MutableHashTable(tf.string, tf.int64, -1)
+        self.mutable.insert(["m"], tf.constant([9], tf.int64))
+
+    @tf.function
+    def inner(self, asked):
+        return self.static.lookup(asked)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="asked")])
+    def look_up(self, asked):
+        return {
+            "a": self.inner(asked),
+            "b": self.vocabulary.lookup(asked),
+            "c": self.mutable.lookup(asked),
+        }
+
+
+@pytest.mark.parametrize("source", ["function", "SavedModel"])
+def test_tables_of_a_module(source, tmp_path, fresh):
+    (tmp_path / "words.txt").write_text("x\ny\nz\n")
+    words = Words(str(tmp_path / "words.txt"))
+    asked = ["a", "z", "m"]
+    live = words.look_up(tf.constant(asked))
+    expected = [live[name].numpy().tolist() for name in "abc"]
+    assert expected[0] == [10, -1, -1]
+    assert expected[2] == [-1, -1, 9]
+    if source == "SavedModel":
+        tf.saved_model.save(words, str(tmp_path / "saved"), signatures=words.look_up)
+        (tmp_path / "words.txt").unlink()
+        (tmp_path / "saved").rename(tmp_path / "moved")
+        freezer = Freezer(tmp_path / "moved").outputs("a", "b", "c")
+        names = [f"StatefulPartitionedCall:{n}" for n in range(3)]
+        feeds = {"serving_default_asked:0": asked}
+    else:
+        freezer = Freezer(words.look_up)
+        names = ["Identity:0", "Identity_1:0", "Identity_2:0"]
+        feeds = {"asked:0": asked}
+    same_everywhere(freezer, tmp_path, fresh, names, feeds, expected)
+
+
+@pytest.mark.parametrize("layer", ["StringLookup", "TextVectorization", "IntegerLookup"])
+def test_layers_that_look_words_up(layer, tmp_path):
+    import keras
+
+    if layer == "IntegerLookup":
+        x, asked = keras.Input((2,), dtype="int64", name="x"), np.int64([[7, 1], [9, 7]])
+        made = keras.layers.IntegerLookup(vocabulary=[7, 9])
+    elif layer == "StringLookup":
+        x, asked = keras.Input((2,), dtype="string", name="x"), np.array([["a", "?"], ["b", "a"]])
+        made = keras.layers.StringLookup(vocabulary=["a", "b"])
+    else:
+        x, asked = keras.Input((), dtype="string", name="x"), np.array(["a b", "b c a"])
+        made = keras.layers.TextVectorization(vocabulary=["a", "b"], output_sequence_length=3)
+    model = keras.Model(x, made(x))
+    expected = model(tf.constant(asked)).numpy()
+    frozen = Freezer(model).write(tmp_path / "model.pb")
+    assert (frozen.run(frozen.outputs[0], {frozen.inputs[0]: asked}) == expected).all()
+
+
+@pytest.mark.parametrize("kind", ["resource", "ref"])
+def test_kept_variables_begin_with_their_values(kind, tmp_path, fresh):
+    with tf.Graph().as_default() as graph:
+        use_resource = kind == "resource"
+        w = v1.get_variable("w", initializer=[[2.0, 3.0]], use_resource=use_resource)
+        count = v1.get_variable("count", initializer=5, use_resource=use_resource)
+        with tf.control_dependencies([v1.assign_add(count, 1)]):
+            tf.identity(w * 2.0, name="y")
+        tf.identity(count, name="seen")
+        init = v1.global_variables_initializer()
+    with v1.Session(graph=graph) as session:
+        session.run(init)
+        session.run("y:0")
+        freezer = Freezer(session).outputs("y", "seen").keep_variables("count")
+        model = freezer.freeze()
+    assert model.run("seen:0") == 6
+    assert model.run("y:0").tolist() == [[4.0, 6.0]]
+    assert model.run("seen:0") == 7
+    model.write(tmp_path / "model.pb")
+    printed = fresh(FOREIGN, tmp_path / "model.pb", json.dumps(["y:0"]), "{}")
+    assert json.loads(printed) == [[[4.0, 6.0]]]
+
+
+def test_a_kept_variable_without_a_value():
+    with tf.Graph().as_default() as graph:
+        tf.identity(v1.get_variable("late", [2]), name="y")
+    with v1.Session(graph=graph) as session, pytest.raises(FreezeError, match=r"late.*no value"):
+        Freezer(session).outputs("y").keep_variables("late").freeze()

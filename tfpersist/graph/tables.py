@@ -1,0 +1,302 @@
+"""Lookup tables: the ops that fill them go with the graph, under one operation to be run once.
+
+What fills a table is in the graph already (its initializer, with constant keys and values or the
+name of a text file), or a source knows the contents: a session or a function exports them, a
+checkpoint has them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tfpersist.errors import FreezeError
+from tfpersist.formats import dtypes, schema, tensor_proto
+from tfpersist.formats.graphdef import Graph, with_payload
+from tfpersist.formats.schema import Message
+from tfpersist.formats.tensors import Payload, payload_of
+from tfpersist.graph.calls import call_of
+from tfpersist.graph.lowered import Lowered
+from tfpersist.graph.prune import needed, producer
+
+INIT = "tfpersist/init"
+TABLES = re.compile(r"(Mutable|MutableDense)?HashTable(OfTensors)?(V2)?")
+_FILLS = re.compile(r"InitializeTable(V2)?|LookupTableImport(V2)?")
+_FILE_FILLS = re.compile(r"InitializeTableFromTextFile(V2)?")
+_FINDS = re.compile(r"LookupTableFind(V2)?")
+_ASSIGNS = ("Assign", "AssignVariableOp")
+_READS = ("Identity", "ReadVariableOp")
+_LINE, _NUMBER = -2, -1
+_MOST_STEPS = 16
+
+
+@attrs.frozen
+class _Fill:
+    """One operation of the graph that fills a table.
+
+    Args:
+        name: of the operation in the main graph, which may call a function.
+        op: the NodeDef that fills, perhaps in that function.
+        file: the tensor of the main graph that names the text file it reads; None where it has
+            keys and values.
+    """
+
+    name: str
+    op: Message
+    file: str | None = None
+
+
+def with_tables(
+    lowered: Lowered, outputs: Sequence[str], read: Callable[[str], bytes]
+) -> tuple[Lowered, list[str]]:
+    """See to it that every table that some outputs need is filled.
+
+    Args:
+        lowered: the whole graph and its values.
+        outputs: names of the tensors.
+        read: gives the bytes of a text file.
+
+    Returns:
+        The graph, perhaps with operations added, and the names of the operations that fill.
+
+    Raises:
+        FreezeError: it is not known what is in a table.
+    """
+    graph = lowered.graph
+    tables = [n for n in sorted(needed(graph, outputs)) if TABLES.fullmatch(graph.nodes[n].op)]
+    if not tables:
+        return lowered, []
+    fills: dict[str, _Fill] = {}
+    for table, found in _fills(graph):
+        fills.setdefault(table, found)
+    added: list[Message] = []
+    payloads = dict(graph.payloads)
+    run: list[str] = []
+    for name in tables:
+        fill = fills.get(name)
+        where = f"table {name} ({graph.nodes[name].op})"
+        if name in lowered.tables:
+            keys, values = lowered.tables[name]()
+        elif fill is None:
+            raise FreezeError(
+                lowered.problems.get(name, "it is not known what is in this lookup table"),
+                where=where,
+                advice="Freeze an output behind the lookup and feed what the table gives.",
+            )
+        elif fill.file is None:
+            _refuse_fed(graph, fill, where)
+            run.append(fill.name)
+            continue
+        else:
+            path = _path(lowered, fill.file, where)
+            keys, values = _parsed(read(path), fill.op, graph.nodes[name], f"{where}, file {path}")
+        run.append(_import(graph.nodes[name], keys, values, added, payloads))
+    proto = schema.GraphDef()
+    proto.CopyFrom(graph.proto)
+    proto.node.extend(added)
+    return attrs.evolve(lowered, graph=Graph(proto, payloads)), list(dict.fromkeys(run))
+
+
+def table_types(graph: Graph, name: str) -> tuple[int, int] | None:
+    """Tell the types of keys and values of a table that some node of the main graph stands for.
+
+    Args:
+        graph: the graph.
+        name: of the node.
+
+    Returns:
+        Data type numbers, taken from a lookup that the table flows to, over calls of functions too;
+        None where it is looked up nowhere.
+    """
+    pending: list[tuple[str, str]] = [("", name)]
+    met = set(pending)
+    while pending:
+        function, held = pending.pop()
+        body = graph.functions[function].node_def if function else graph.proto.node
+        for node in body:
+            inputs = [producer(text) for text in node.input]
+            if held not in inputs:
+                continue
+            if _FINDS.fullmatch(node.op) and inputs[0] == held:
+                return node.attr["Tin"].type, node.attr["Tout"].type
+            found = [(function, node.name)] if node.op == "Identity" else []
+            call = call_of(node, graph.functions)
+            for target in call.targets if call else ():
+                arguments = graph.functions[target].signature.input_arg
+                passed = inputs[call.skip :] if call else []
+                found += [
+                    (target, arg.name)
+                    for arg, text in zip(arguments, passed, strict=False)
+                    if text == held
+                ]
+            for each in found:
+                if each not in met:
+                    met.add(each)
+                    pending.append(each)
+    return None
+
+
+def constant(name: str, payload: Payload, payloads: dict[str, Payload]) -> Message:
+    """Make a Const; its elements go to `payloads` where they can be kept apart."""
+    node = schema.NodeDef(name=name)
+    if payload.spec.nbytes:
+        with_payload(node, payload.spec)
+        payloads[name] = payload
+    else:
+        node.op = "Const"
+        node.attr["dtype"].type = dtypes.BY_NAME[payload.spec.dtype].number
+        proto = tensor_proto.from_array(payload.load(), payload.spec.dtype)
+        node.attr["value"].tensor.CopyFrom(proto)
+    return node
+
+
+def _import(
+    table: Message,
+    keys: np.ndarray[Any, Any],
+    values: np.ndarray[Any, Any],
+    added: list[Message],
+    payloads: dict[str, Payload],
+) -> str:
+    prefix = f"{INIT}/{table.name}"
+    types = [dtypes.by_number(table.attr[attr].type) for attr in ("key_dtype", "value_dtype")]
+    for part, array, dtype in zip(("keys", "values"), (keys, values), types, strict=True):
+        payload = payload_of(array, dtype.name if dtype else None)
+        added.append(constant(f"{prefix}/{part}", payload, payloads))
+    suffix = "V2" if table.op.endswith("V2") else ""
+    # A HashTable is filled once; a mutable one at any time.
+    op = "InitializeTable" if table.op.startswith("Hash") else "LookupTableImport"
+    node = schema.NodeDef(name=f"{prefix}/fill", op=op + suffix)
+    node.input.extend([table.name, f"{prefix}/keys", f"{prefix}/values"])
+    for attr, source in zip(
+        ("Tkey", "Tval") if op == "InitializeTable" else ("Tin", "Tout"),
+        ("key_dtype", "value_dtype"),
+        strict=True,
+    ):
+        node.attr[attr].type = table.attr[source].type
+    added.append(node)
+    return str(node.name)
+
+
+def _refuse_fed(graph: Graph, fill: _Fill, where: str) -> None:
+    for name in sorted(needed(graph, [fill.name])):
+        if graph.nodes[name].op == "Placeholder":
+            raise FreezeError(
+                "what fills this lookup table has to be fed",
+                where=where,
+                found=f"placeholder {name}",
+                advice="Freeze an output behind the lookup and feed what the table gives.",
+            )
+
+
+def _fills(graph: Graph) -> Iterator[tuple[str, _Fill]]:
+    """Find what fills tables: in the main graph, and in functions that it calls with a table."""
+    for node in graph.proto.node:
+        found = _fill(node)
+        if found and node.input:
+            table = _origin(graph.nodes, node.input[0])
+            if not _restored(graph.nodes, node):
+                yield table, _Fill(node.name, node, node.input[1] if found == "file" else None)
+            continue
+        call = call_of(node, graph.functions)
+        if call is None or len(call.targets) != 1:
+            continue
+        function = graph.functions[call.targets[0]]
+        outer = dict(zip((a.name for a in function.signature.input_arg), node.input, strict=False))
+        nodes = {inner.name: inner for inner in function.node_def}
+        for inner in function.node_def:
+            found = _fill(inner)
+            table = _origin(nodes, inner.input[0]) if found else ""
+            if table in outer and not _restored(nodes, inner):
+                file = outer.get(_origin(nodes, inner.input[1])) if found == "file" else None
+                if file is not None or found == "values":
+                    yield _origin(graph.nodes, outer[table]), _Fill(node.name, inner, file)
+
+
+def _fill(node: Message) -> str:
+    if _FILLS.fullmatch(node.op) and len(node.input) > 2:
+        return "values"
+    return "file" if _FILE_FILLS.fullmatch(node.op) and len(node.input) > 1 else ""
+
+
+def _restored(nodes: Mapping[str, Message], node: Message) -> bool:
+    source = nodes.get(_origin(nodes, node.input[1]))
+    return source is not None and source.op.startswith("Restore")
+
+
+def _origin(nodes: Mapping[str, Message], text: str) -> str:
+    name = producer(text)
+    for _ in range(_MOST_STEPS):
+        node = nodes.get(name)
+        if node is None or node.op != "Identity" or not node.input:
+            break
+        name = producer(node.input[0])
+    return name
+
+
+def _path(lowered: Lowered, tensor: str, where: str) -> str:
+    """Find the path that a tensor of the main graph holds."""
+    nodes = lowered.graph.nodes
+    name = producer(tensor)
+    for _ in range(_MOST_STEPS):
+        if f"{name}:0" in lowered.assets:
+            return lowered.assets[f"{name}:0"]
+        node = nodes.get(name)
+        if node is None:
+            break
+        if node.op == "Const":
+            value = tensor_proto.to_array(node.attr["value"].tensor, file=f"node {name}")
+            path = bytes(value.reshape(-1)[0]).decode(errors="surrogateescape")
+            base = path.replace("\\", "/").rpartition("/")[2]
+            return lowered.assets.get(base, path)
+        if node.op == "VarHandleOp":
+            writers = (n for n in nodes.values() if n.op in _ASSIGNS and len(n.input) > 1)
+            name = next((producer(n.input[1]) for n in writers if producer(n.input[0]) == name), "")
+        elif (node.op in _READS or node.op == "PlaceholderWithDefault") and node.input:
+            name = producer(node.input[0])
+        else:
+            break
+    raise FreezeError(
+        "it is not known which file fills this lookup table",
+        where=where,
+        found=f"tensor {tensor}",
+        advice="Freeze an output behind the lookup and feed what the table gives.",
+    )
+
+
+def _parsed(
+    text: bytes, fill: Message, table: Message, where: str
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Read keys and values from the lines of a file, as InitializeTableFromTextFileV2 does."""
+    numbers = {n: fill.attr[n].i if n in fill.attr else 0 for n in ("key_index", "value_index")}
+    size = fill.attr["vocab_size"].i if "vocab_size" in fill.attr else -1
+    offset = fill.attr["offset"].i if "offset" in fill.attr else 0
+    delimiter = fill.attr["delimiter"].s if "delimiter" in fill.attr else b"\t"
+    lines = text.replace(b"\r", b"").split(b"\n")
+    lines = lines[offset : len(lines) - (not lines[-1])]
+    lines = lines[:size] if size >= 0 else lines
+    columns = []
+    for attr, index_attr in (("key_dtype", "key_index"), ("value_dtype", "value_index")):
+        index = numbers[index_attr]
+        dtype = dtypes.by_number(table.attr[attr].type)
+        try:
+            if index == _NUMBER:
+                column: list[Any] = list(range(len(lines)))
+            elif index == _LINE:
+                column = list(lines)
+            else:
+                column = [line.split(delimiter)[index] for line in lines]
+            if dtype is not None and dtype.name != "string":
+                column = [float(c) if "float" in dtype.name else int(c) for c in column]
+        except (IndexError, ValueError) as error:
+            raise FreezeError(
+                f"a line of the file gives no {attr.partition('_')[0]}: {error}", where=where
+            ) from error
+        array = np.empty(len(column), object)
+        array[:] = column
+        typed = dtype is not None and dtype.numpy is not None and dtype.name != "string"
+        columns.append(array.astype(dtype.numpy) if typed and dtype else array)
+    return columns[0], columns[1]
