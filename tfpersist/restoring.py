@@ -17,6 +17,7 @@ from tfpersist.errors import (
     StorageError,
     TFPersistError,
 )
+from tfpersist.progress import progress
 from tfpersist.report import Skipped
 from tfpersist.selection import Entry, Plan, Selection
 from tfpersist.storage import Storage
@@ -212,12 +213,16 @@ def _plan(checkpoint: Checkpoint, selection: Selection, target: Target) -> Plan:
 def _load(checkpoint: Checkpoint, plan: Plan) -> list[tuple[Entry, np.ndarray[Any, Any]]]:
     whole: dict[str, np.ndarray[Any, Any]] = {}
     values = []
-    for one in plan.assignments:
-        if one.key not in whole:
-            whole[one.key] = checkpoint[one.key]
-        value, part = whole[one.key], one.entry.part
-        if part is not None:
-            ends = zip(part.start, part.length, strict=True)
-            value = value[tuple(slice(start, start + length) for start, length in ends)]
-        values.append((one.entry, value))
+    wanted = {one.key for one in plan.assignments}
+    total = sum(checkpoint.specs[key].nbytes or 0 for key in wanted)
+    with progress(f"Restoring {checkpoint.name}", total) as done:
+        for one in plan.assignments:
+            if one.key not in whole:
+                whole[one.key] = checkpoint[one.key]
+                done(whole[one.key].nbytes)
+            value, part = whole[one.key], one.entry.part
+            if part is not None:
+                ends = zip(part.start, part.length, strict=True)
+                value = value[tuple(slice(start, start + length) for start, length in ends)]
+            values.append((one.entry, value))
     return values

@@ -15,6 +15,7 @@ from tfpersist.errors import CorruptionError, StorageError, UnsupportedError
 from tfpersist.formats import sstable
 from tfpersist.listing import readable
 from tfpersist.locate import Located
+from tfpersist.progress import progress
 from tfpersist.sidecar import Sidecar
 
 _SHOWN = 20
@@ -104,14 +105,17 @@ def verify(located: Located) -> Verification:
     for name in tables:
         if not _is_footer_clean(storage.read(name)):
             flaws.append(Flaw(f"{storage.location}/{name}", "stray bytes in its footer"))
-    for key in contents.specs:
-        try:
-            contents.read(key)
-            sound += 1
-        except CorruptionError as error:
-            flaws.append(Flaw(key, str(error)))
-        except UnsupportedError:
-            unchecked.append(key)
+    total = sum(spec.nbytes or 0 for spec in contents.specs.values())
+    with progress(f"Verifying {files.prefix}", total) as done:
+        for key, spec in contents.specs.items():
+            try:
+                contents.read(key)
+                sound += 1
+            except CorruptionError as error:
+                flaws.append(Flaw(key, str(error)))
+            except UnsupportedError:
+                unchecked.append(key)
+            done(spec.nbytes or 0)
     if isinstance(contents, Bundle):
         facts = listing.read_sidecar(storage, files)
         flaws += _strays(contents, _own_shards(contents, facts))

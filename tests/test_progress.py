@@ -1,0 +1,98 @@
+"""The bar: on a terminal, after a second, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from tfpersist.progress import Watched
+from tfpersist.storage import open_storage
+
+SLOW = """
+import sys, time
+import numpy as np
+import tfpersist as tfp
+from tfpersist import progress
+from tfpersist.storage import open_storage
+
+progress.PATIENCE = {patience}
+tensors = {{f"tensor {{n}}": np.zeros(1 << 19) for n in range(5)}}
+store = tfp.ModelStore("run")
+{work}
+assert ("rich" in sys.modules) == {loaded}, sorted(sys.modules)
+"""
+WORK = {
+    "Saving": "checkpoint = store.save(tensors, step=3)",
+    "Restoring": "store.save(tensors, step=3); print('begin'); store.restore(tensors)",
+    "Verifying": "store.save(tensors, step=3); print('begin'); store.latest().verify()",
+    "nothing": "store.background().save(tensors, step=3).wait()",
+}
+
+
+def on_a_terminal(tmp_path, code):
+    """Run a script whose standard error is a terminal; give what that has shown."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=tmp_path,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"},
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                more = os.read(ours, 4096)
+            except OSError:
+                break
+            if not more:
+                break
+            shown += more
+    os.close(ours)
+    assert process.returncode == 0, shown.decode()
+    return shown.decode()
+
+
+@pytest.mark.parametrize("doing", ["Saving", "Restoring", "Verifying"])
+def test_what_lasts_is_shown_on_a_terminal(tmp_path, doing):
+    code = SLOW.format(patience=0, work=WORK[doing], loaded=True)
+    assert f"{doing} model.ckpt-3" in on_a_terminal(tmp_path, code)
+
+
+@pytest.mark.parametrize("doing", ["Saving", "Restoring", "Verifying"])
+def test_what_is_over_soon_is_not_shown(tmp_path, doing):
+    code = SLOW.format(patience=1000, work=WORK[doing], loaded=False)
+    assert on_a_terminal(tmp_path, code) == ""
+
+
+def test_what_the_background_does_is_not_shown(tmp_path):
+    code = SLOW.format(patience=0, work=WORK["nothing"], loaded=False)
+    assert on_a_terminal(tmp_path, code) == ""
+
+
+def test_nothing_is_shown_where_there_is_no_terminal(fresh):
+    assert fresh(SLOW.format(patience=0, work=WORK["Saving"], loaded=False)) == ""
+
+
+def test_a_watched_publication_is_the_same_publication(tmp_path):
+    storage, told = open_storage(tmp_path), []
+    with storage.publish() as publication:
+        publication.create("old").write(b"1")
+    with storage.publish() as publication:
+        watched = Watched(publication, told.append)
+        sink = watched.create("new")
+        sink.reserve(5)
+        sink.write(b"12345")
+        watched.discard("old")
+    assert told == [5]
+    assert storage.names() == {"new"}
+    hold = storage.hold("new")
+    with storage.publish() as publication:
+        Watched(publication, told.append).link(hold, "other")
+    hold.release()
+    assert bytes(storage.read("other")) == b"12345"

@@ -1,0 +1,156 @@
+"""The hook of TF1's monitored sessions: when it saves, and how a training goes on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfpersist as tfp
+from tfpersist.errors import SaveError, TargetError
+
+v1 = tf.compat.v1
+
+
+@pytest.fixture(params=["", "background"])
+def store(request, tmp_path):
+    made = tfp.ModelStore(tmp_path)
+    return made.background(in_flight=2) if request.param else made
+
+
+@pytest.fixture(params=[True, False], ids=["resource", "ref"])
+def resource(request):
+    return request.param
+
+
+def build(resource=True):
+    """Build a graph that trains a line; give the operation that takes one step."""
+    with v1.variable_scope("", use_resource=resource):
+        step = v1.train.get_or_create_global_step()
+        w = v1.get_variable("w", [3], initializer=v1.zeros_initializer(), use_resource=resource)
+        loss = tf.reduce_sum((w - [1.0, 2.0, 3.0]) ** 2)
+        return v1.train.AdamOptimizer(0.1).minimize(loss, step)
+
+
+def train(store, steps, resource=True, fail_at=None, **options):
+    """Train up to so many steps in all; give how many were run."""
+    with tf.Graph().as_default() as graph:
+        operation = build(resource)
+        hook = store.hook(**options)
+        ran = 0
+        scaffold = v1.train.Scaffold(ready_op=tf.constant([], tf.string))
+        with v1.train.MonitoredTrainingSession(
+            scaffold=scaffold, hooks=[hook, v1.train.StopAtStepHook(last_step=steps)]
+        ) as session:
+            operations = len(graph.get_operations())
+            while not session.should_stop():
+                session.run(operation)
+                ran += 1
+                if ran == fail_at:
+                    raise ZeroDivisionError
+            assert len(graph.get_operations()) == operations
+        return ran
+
+
+def test_steps_are_counted_and_the_last_is_saved(store, resource):
+    assert train(store, 7, resource, every_steps=3) == 7
+    found = store.checkpoints()
+    assert [each.step for each in found] == [3, 6, 7]
+    assert [int(each["global_step"]) for each in found] == [3, 6, 7]
+    assert all(each.verify().ok for each in found)
+
+
+def test_the_last_is_not_saved_twice(store):
+    train(store, 6, every_steps=3)
+    assert [each.step for each in store.checkpoints()] == [3, 6]
+
+
+def test_an_interrupted_training_ends_as_one_that_was_not(store, resource, tmp_path):
+    whole = tfp.ModelStore(tmp_path / "whole")
+    train(whole, 10, resource)
+    with pytest.raises(ZeroDivisionError):
+        train(store, 10, resource, fail_at=7, every_steps=4)
+    assert [each.step for each in store.checkpoints()] == [4]
+    assert train(store, 10, resource, every_steps=4) == 6
+    assert [each.step for each in store.checkpoints()] == [4, 8, 10]
+    one, other = whole.latest(), store.latest()
+    assert set(one) == set(other)
+    assert all(np.array_equal(one[key], other[key]) for key in one)
+
+
+def test_without_resume_training_begins_anew(store):
+    train(store, 3)
+    assert train(store, 5, resume=False) == 5
+
+
+def test_seconds_are_counted(store):
+    train(store, 4, every_secs=1e-6)
+    assert [each.step for each in store.checkpoints()] == [1, 2, 3, 4]
+    assert train(store, 6) == 2
+    assert [each.step for each in store.checkpoints()] == [1, 2, 3, 4, 6]
+
+
+def test_whichever_comes_first(store):
+    train(store, 4, every_steps=2, every_secs=1e6)
+    assert [each.step for each in store.checkpoints()] == [2, 4]
+
+
+def test_a_session_that_has_come_further_is_left_as_it_is(store, tmp_path):
+    train(store, 3)
+    with tf.Graph().as_default():
+        operation = build()
+        with v1.train.MonitoredTrainingSession(
+            checkpoint_dir=str(tmp_path / "theirs"), save_summaries_steps=None
+        ) as session:
+            for _ in range(5):
+                session.run(operation)
+    with tf.Graph().as_default():
+        operation = build()
+        with v1.train.MonitoredTrainingSession(
+            checkpoint_dir=str(tmp_path / "theirs"),
+            save_summaries_steps=None,
+            hooks=[store.hook()],
+        ) as session:
+            session.run(operation)
+    assert store.latest().step == 6
+
+
+def test_a_session_that_is_made_anew_is_restored(store):
+    with tf.Graph().as_default():
+        operation = build()
+        seen = []
+
+        class Abort(v1.train.SessionRunHook):
+            def before_run(self, context):
+                seen.append(int(context.session.run(v1.train.get_global_step())))
+                if len(seen) == 4:
+                    raise tf.errors.AbortedError(None, None, "the worker is gone")
+
+        hooks = [store.hook(every_steps=2), Abort(), v1.train.StopAtStepHook(last_step=6)]
+        with v1.train.MonitoredTrainingSession(hooks=hooks) as session:
+            while not session.should_stop():
+                session.run(operation)
+    assert seen == [0, 1, 2, 3, 2, 3, 4, 5]
+    assert [each.step for each in store.checkpoints()] == [2, 4, 6]
+
+
+def test_a_graph_that_counts_no_steps_is_refused(store):
+    with tf.Graph().as_default():
+        v1.get_variable("v", [2])
+        with (
+            pytest.raises(TargetError, match="counts no steps"),
+            v1.train.MonitoredTrainingSession(hooks=[store.hook()]),
+        ):
+            pass
+
+
+@pytest.mark.parametrize("options", [{"every_steps": 0}, {"every_secs": -1}])
+def test_arguments_that_make_no_sense_are_refused(store, options):
+    with pytest.raises(SaveError, match="more than 0"):
+        store.hook(**options)
+
+
+def test_an_error_of_a_background_save_ends_the_training(tmp_path):
+    store = tfp.ModelStore(tmp_path, name="bad/name").background()
+    with pytest.raises(SaveError, match="cannot have this name"):
+        train(store, 5, every_steps=2, resume=False)
