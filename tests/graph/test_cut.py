@@ -60,3 +60,13 @@ def test_a_placeholder_stays_itself():
     same, renamed = cut(graph, {"x:0": find_tensor(graph, "x")})
     assert same.proto == graph.proto
     assert renamed == {"x:0": "x:0"}
+
+
+def test_edges_that_no_tensorflow_would_write_do_not_matter():
+    text = b"""
+    node { name: "a" op: "Identity" attr { key: "T" value { type: DT_INT32 } } }
+    node { name: "b" op: "Neg" input: "a:b" input: "a:" input: ":" }
+    """
+    graph, renamed = cut(parse_text(text), {"a:0": find_tensor(parse_text(text), "a")})
+    assert renamed == {"a:0": "a_0:0"}
+    assert list(graph.nodes["b"].input) == ["a:b", "a:", ":"]

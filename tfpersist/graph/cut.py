@@ -43,17 +43,14 @@ def cut(graph: Graph, refs: Mapping[str, TensorRef]) -> tuple[Graph, dict[str, s
     renamed: dict[str, str] = {}
     added: list[Message] = []
     in_place: dict[str, Message] = {}
-    outputs: dict[str, int] = {}
-    for node in graph.proto.node:
-        for text in node.input:
-            name, _, index = text.partition(":")
-            outputs[name] = max(outputs.get(name, 0), int(index or 0))
+    edges = (text.partition(":") for node in graph.proto.node for text in node.input)
+    several = {name for name, _, index in edges if index.strip("0")}
     for wanted, ref in refs.items():
         node = graph.nodes[ref.operation]
         if node.op in PLACEHOLDERS and wanted in (ref.name, ref.operation):
             renamed[ref.name] = ref.name
             continue
-        alone = ref.index == 0 and not outputs.get(ref.operation)
+        alone = ref.index == 0 and ref.operation not in several
         if wanted == ref.name:
             name = ref.operation if alone else f"{ref.operation}_{ref.index}"
             name = name if alone else functions.unused(name, taken)
