@@ -40,6 +40,28 @@ class File:
         self.open = False
 
 
+@attrs.frozen
+class Held:
+    """A file that is held, and the same as a staged link to it."""
+
+    file: File
+    disk: object
+    effective: bool = True
+
+    @property
+    def identity(self):
+        return id(self.file)
+
+    def finish(self, *, durable):
+        self.disk.step()
+        self.file.finish(durable=durable)
+
+    def release(self):
+        pass
+
+    close = release
+
+
 @attrs.define
 class Disk:
     """A directory that remembers which of its changes were synced, and fails at a given step."""
@@ -51,6 +73,7 @@ class Disk:
     steps: int = 0
     location: str = "disk"
     maps: bool = True
+    links: bool = True
     renames_atomically: bool = True
 
     def step(self, *changes):
@@ -88,6 +111,16 @@ class Disk:
         file = File()
         self.step((name, file))
         return file
+
+    def hold(self, name, *, alone):
+        return Held(self.file(name), self)
+
+    def identity(self, name):
+        return id(self.file(name))
+
+    def link(self, held, name):
+        self.step((name, held.file))
+        return held
 
     def sweep(self, name):
         if not self.file(name).open:
@@ -169,6 +202,80 @@ def test_a_power_loss_while_something_is_replaced():
             break
     assert crashes > 1000
     assert {b"old", b"new"} == set(seen)
+
+
+def test_a_power_loss_while_something_is_removed():
+    """As a prune does it: the state file is replaced, and a set of files goes, the marker first."""
+    chance = random.Random(4)
+    old = {**OLD, "state": b"old", "other": b"1"}
+    new = {"state": b"new", "other": b"1"}
+    seen = []
+    for at in itertools.count():
+        disk = Disk()
+        storage = StagedStorage(disk)
+        write(storage, old)
+        disk.fail_at = disk.steps + at
+        failed = False
+        try:
+            hold = storage.hold("p.index", alone=True)
+            with storage.publish() as publication:
+                for name in ("p.index", "p.data", "p.meta"):
+                    publication.discard(name, held=hold)
+                publication.create("state").write(b"new")
+        except PowerLoss:
+            failed = True
+        for _ in range(60):
+            again = StagedStorage(disk.after_power_loss(chance))
+            found = contents(again)
+            assert found in (old, new), f"step {at}"
+            assert failed or found == new
+            again.recover()
+            assert contents(again) == found
+            assert again.directory.names() == set(found)
+            seen.append(found["state"])
+        if not failed:
+            break
+    assert {b"old", b"new"} == set(seen)
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_a_power_loss_while_a_file_is_linked(replaced):
+    """As an incremental save does it; what is linked was not safe until then."""
+    chance = random.Random(5)
+    old = {"p.data": b"base" * 50, "p.index": b"old"}
+    prefix = "p" if replaced else "q"
+    new = {f"{prefix}.data0": b"base" * 50, f"{prefix}.data1": b"own", f"{prefix}.index": b"new"}
+    after = new if replaced else {**old, **new}
+    for at in itertools.count():
+        disk = Disk()
+        storage = StagedStorage(disk)
+        write(storage, old)
+        disk.file("p.data").durable = False
+        disk.fail_at = disk.steps + at
+        failed = False
+        try:
+            hold = storage.hold("p.data")
+            with storage.publish() as publication:
+                publication.link(hold, f"{prefix}.data0")
+                publication.create(f"{prefix}.data1").write(b"own")
+                publication.create(f"{prefix}.index").write(b"new")
+                if replaced:
+                    publication.discard("p.data")
+        except PowerLoss:
+            failed = True
+        for _ in range(40):
+            again = StagedStorage(disk.after_power_loss(chance))
+            found = contents(again)
+            if not failed:
+                assert found == after
+            if replaced:
+                assert found.keys() in (old.keys(), new.keys()), f"step {at}"
+            assert found.keys() >= old.keys() or replaced
+            if f"{prefix}.index" in found and found.keys() >= new.keys():
+                assert {name: found[name] for name in new} == new
+        if not failed:
+            break
+    assert at > 6
 
 
 def test_a_power_loss_while_something_is_added():
