@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from tfpersist.errors import SelectionError
 from tfpersist.formats.tensors import TensorSpec
 
 # Names that TensorFlow's and Google's published optimizers give to what they keep per variable.
@@ -137,3 +138,11 @@ def completed(key: str, own: str, known: Collection[str]) -> str:
     end = own.find("/.ATTRIBUTES/")
     longer = key + own[end:] if end >= 0 else key
     return longer if longer in known else key
+
+
+def twice(name: str, first: str, second: str) -> SelectionError:
+    """Make the error for a variable that a selection names under two keys."""
+    return SelectionError(
+        f"variable {name!r} is given two keys, {first!r} and {second!r}",
+        advice="Name each variable once.",
+    )

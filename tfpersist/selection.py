@@ -12,7 +12,7 @@ import attrs
 
 from tfpersist.errors import SelectionError, did_you_mean, nearest
 from tfpersist.formats.tensors import Slice, TensorSpec
-from tfpersist.naming import advice_for, completed
+from tfpersist.naming import advice_for, completed, twice
 
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 # Finding look-alikes takes milliseconds for each name.
@@ -238,22 +238,19 @@ class Selection:
         )
 
     def _keyed(self, entries: Sequence[Entry]) -> dict[int, str]:
-        chosen: dict[int, str]
+        chosen = {at: entry.key for at, entry in enumerate(entries) if entry.default}
         if self.only is None and not self.renames:
-            chosen = {at: entry.key for at, entry in enumerate(entries) if entry.default}
-            if len(set(chosen.values())) < len(chosen):
-                _require_one_variable_per_key(entries, chosen)
+            _require_one_variable_per_key(entries, chosen)
             return chosen
         index = _Index(entries)
-        chosen = {}
-        if self.only is None:
-            chosen = {at: entry.key for at, entry in enumerate(entries) if entry.default}
-        elif isinstance(self.only, Mapping):
+        if self.only is not None:
+            chosen = {}
+        if isinstance(self.only, Mapping):
             for key, choice in self.only.items():
                 for position in index.one(choice, "only()"):
                     if chosen.setdefault(position, key) != key:
-                        raise _twice(entries[position], chosen[position], key)
-        else:
+                        raise twice(entries[position].name, chosen[position], key)
+        elif self.only is not None:
             for choice in self.only:
                 for position in index.matching(choice, "only()"):
                     chosen.setdefault(position, entries[position].key)
@@ -274,12 +271,12 @@ class Selection:
                 continue
             for at in index.one(choice, "rename()"):
                 if exact.setdefault(at, key) != key:
-                    raise _twice(index.entries[at], exact[at], key)
+                    raise twice(index.entries[at].name, exact[at], key)
         used = set()
         for at, key in chosen.items():
             if at in exact:
                 if isinstance(self.only, Mapping):
-                    raise _twice(index.entries[at], key, exact[at])
+                    raise twice(index.entries[at].name, key, exact[at])
                 chosen[at] = exact[at]
                 continue
             plain = index.entries[at].key
@@ -373,14 +370,9 @@ def _is_prefix(text: str) -> bool:
     return not text or text.endswith("/")
 
 
-def _twice(entry: Entry, first: str, second: str) -> SelectionError:
-    return SelectionError(
-        f"variable {entry.name!r} is given two keys, {first!r} and {second!r}",
-        advice="Name each variable once.",
-    )
-
-
 def _require_one_variable_per_key(entries: Sequence[Entry], chosen: Mapping[int, str]) -> None:
+    if len(set(chosen.values())) == len(chosen):
+        return
     owners: dict[str, Entry] = {}
     for position, key in chosen.items():
         entry = entries[position]

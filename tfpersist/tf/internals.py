@@ -103,9 +103,9 @@ def _unchanged(known: live.Outline, view: Any, is_dict: bool) -> list[Any] | Non
     for number, thing in enumerate(things):
         look = known.looks.get(number)
         if look is not None:
-            if getattr(thing, "_self_unconditional_checkpoint_dependencies", None):
-                return None
-            if _look(thing) != look:
+            inner = variable_in(thing)
+            children = getattr(thing, "_self_unconditional_checkpoint_dependencies", None)
+            if children or (inner.shape, inner.dtype) != look:
                 return None
             continue
         path, states = known.states[number]
@@ -120,9 +120,8 @@ def _unchanged(known: live.Outline, view: Any, is_dict: bool) -> list[Any] | Non
     objects = things[: known.reached]
     numbers = {id(thing): number for number, thing in enumerate(objects)}
     paths = [path for path, _ in known.states[: known.reached]]
-    if _add_slots(objects, paths, numbers) != known.slots:
-        return None
-    return things if all(map(operator.is_, objects, things)) else None
+    same = _add_slots(objects, paths, numbers) == known.slots
+    return things if same and all(map(operator.is_, objects, things)) else None
 
 
 def _look(variable: Any) -> live.Look | None:

@@ -322,7 +322,7 @@ def _kept(entry: Entry) -> str | None:
 def _payload(value: np.ndarray[Any, Any], spec: TensorSpec) -> Payload:
     if value.shape != spec.shape:
         spec = TensorSpec(spec.dtype, value.shape)
-    return Payload(spec, lambda: value)
+    return Payload(spec, value.view)
 
 
 def _entry(node: Node, state: State, slot: str | None) -> Entry:
