@@ -126,7 +126,7 @@ def run(code, *arguments, check=True):
 
 def test_a_directory_without_permission(tmp_path):
     put(open_storage(tmp_path / "d"), a=b"old", b=b"old")
-    for path in (tmp_path.parent.parent, tmp_path.parent, tmp_path):
+    for path in (*tmp_path.parents[:3], tmp_path):
         path.chmod(0o755)
     (tmp_path / "d").chmod(0o555)
     code = """
@@ -352,7 +352,7 @@ def test_a_reader_without_permission_to_write_reads_through_a_journal(tmp_path):
         assert killed(path, at, durable=True)
         if (path / ".tfpersist-journal").exists():
             break
-    for above in (tmp_path.parent.parent, tmp_path.parent, tmp_path):
+    for above in (*tmp_path.parents[:3], tmp_path):
         above.chmod(0o755)
     path.chmod(0o555)
     code = """

@@ -1,8 +1,8 @@
 """A directory of any file system that fsspec knows: s3://, gs://, hdfs://, sftp:// and so on.
 
 Reads take a file into memory. Object stores neither rename in one step nor lock, so every
-publication goes through the journal of `staged`; two writers of one directory must not overwrite
-the same checkpoint at once. Leftovers of dead writers are removed a day later.
+publication goes through the journal of `staged`; writers in two processes must not overwrite the
+same checkpoint at once. Leftovers of dead writers are removed a day later.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
@@ -47,6 +48,10 @@ def open_remote(url: str) -> StagedStorage:
             advice="Use a path, memory://name, or a URL whose scheme fsspec lists",
         ) from error
     return StagedStorage(RemoteDirectory(url, system, path.rstrip("/")))
+
+
+# By URL, as every ModelStore of a directory opens it anew.
+_LOCKS: dict[str, threading.RLock] = {}
 
 
 @contextmanager
@@ -160,9 +165,11 @@ class RemoteDirectory:
     def sync(self) -> None:
         """Do nothing: these systems answer when what they were given is safe."""
 
-    def lock(self) -> nullcontext[None]:
-        """Lock nothing: these systems have no locks that die with their holder."""
-        return nullcontext()
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other threads out: these systems have no lock that would die with its process."""
+        with _LOCKS.setdefault(self.location, threading.RLock()):
+            yield
 
 
 @attrs.frozen(eq=False)
