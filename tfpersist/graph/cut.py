@@ -37,6 +37,8 @@ def cut(graph: Graph, refs: Mapping[str, TensorRef]) -> tuple[Graph, dict[str, s
         >>> graph.nodes["y"].input, graph.nodes["x"].op, renamed
         (['x'], 'Placeholder', {'deep:0': 'x:0'})
     """
+    if not refs:
+        return graph, {}
     proto = schema.GraphDef()
     proto.CopyFrom(graph.proto)
     taken = set(graph.nodes)
