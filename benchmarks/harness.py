@@ -29,6 +29,12 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 HERE = pathlib.Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 OURS = "tfpersist"
+# Code that leaves the megabytes of a process at its peak in `peak`.
+PEAK = """
+for line in open("/proc/self/status"):
+    if line.startswith("VmHWM"):
+        peak = int(line.split()[1]) / 1024
+"""
 MB = 1 << 20
 
 
@@ -37,6 +43,7 @@ def arguments(**sizes):
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--alone", help="run this contender once, for its memory")
+    parser.add_argument("--light", action="store_true", help="leave the memory out")
     parser.add_argument("--folder", help="where files go; a temporary directory by default")
     for name, default in sizes.items():
         parser.add_argument(f"--{name}", type=type(default), default=default)
@@ -97,7 +104,8 @@ def fresh(*command):
     """Run this script, or another command of Python, in a fresh process.
 
     Returns:
-        What it printed last, as JSON; its seconds from start to end; its peak megabytes.
+        What it printed last, as JSON; its seconds from start to end; its peak megabytes, which
+        are never less than what this process had when it began that one (see PEAK).
     """
     start = time.perf_counter()
     with subprocess.Popen(
@@ -116,6 +124,8 @@ def fresh(*command):
 
 def memory(script, contenders, *options):
     """Give the megabytes that each contender adds, from a fresh process for each."""
+    if "--light" in sys.argv:
+        return {}
     return {name: fresh(script, "--alone", name, *options)[0]["added"] for name in contenders}
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import harness
 import models
 
+PEAK = harness.PEAK + "print(peak)"
 PROGRAMS = {
     "tfpersist": """
 import sys, tfpersist
@@ -38,7 +39,7 @@ def main():
         megabytes = {}
 
         def process(name):
-            _, seconds, megabytes[name] = harness.fresh("-c", PROGRAMS[name], prefix, key)
+            megabytes[name], seconds, _ = harness.fresh("-c", PROGRAMS[name] + PEAK, prefix, key)
             return seconds
 
         reads = {name: lambda name=name: process(name) for name in PROGRAMS}
