@@ -364,6 +364,18 @@ def test_damage_to_a_shared_file_is_noticed_in_all_that_share_it(tmp_path):
     assert any("and was of" in flaw.problem for flaw in flaws)
 
 
+def test_without_the_sidecar_what_is_out_of_date_is_told_apart_from_damage(tmp_path):
+    storage = open_storage(tmp_path)
+    for step in (1, 2):
+        save(storage, f"m-{step}", arrays(step))
+    storage.remove(["m-2.tfpersist.json"])
+    flaws = Checkpoint("m-2", storage=storage).verify().flaws
+    assert flaws
+    assert all("; no harm if it was saved incrementally" in flaw.problem for flaw in flaws)
+    assert Checkpoint("m-2", storage=storage)["head"][0] == 2
+    assert_holds(save(storage, "m-3", arrays(3)), arrays(3))
+
+
 # --- kills ---------------------------------------------------------------------------------------
 
 

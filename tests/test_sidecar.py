@@ -4,7 +4,7 @@ import pytest
 
 from tfpersist import sidecar
 from tfpersist.errors import SaveError
-from tfpersist.sidecar import Sidecar
+from tfpersist.sidecar import Increment, Sidecar, decode
 
 
 def test_round_trip():
@@ -28,3 +28,20 @@ def test_metrics_must_be_numbers():
     assert dict(sidecar.measured({"a": 1, "b": "0.5"})) == {"a": 1.0, "b": 0.5}
     with pytest.raises(SaveError, match="'a' is no number"):
         sidecar.measured({"a": None})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sizes": 5},
+        {"sizes": ["a"]},
+        {"sizes": None},
+        {"increment": []},
+        {"increment": {}},
+        {"increment": {"written": "x", "shared": 1}},
+    ],
+)
+def test_what_an_incremental_save_notes_is_read_or_refused(change):
+    whole = Sidecar(1.5, sizes=(7, 8), increment=Increment(1, 2, "m-1", "why"))
+    assert decode(whole.encode()) == whole
+    assert decode(json.dumps({**json.loads(whole.encode()), **change}).encode()) is None

@@ -21,6 +21,7 @@ from tfpersist.sidecar import Sidecar
 _SHOWN = 20
 _CHUNK = 1 << 20
 _MOST_ALIGNMENT = 4096
+_NO_FACTS = "; no harm if it was saved incrementally: the .tfpersist.json that says so is missing"
 
 
 @attrs.frozen
@@ -118,7 +119,8 @@ def verify(located: Located) -> Verification:
             done(spec.nbytes or 0)
     if isinstance(contents, Bundle):
         facts = listing.read_sidecar(storage, files)
-        flaws += _strays(contents, _own_shards(contents, facts))
+        hint = _NO_FACTS if facts is None and len(contents.shard_names) > 1 else ""
+        flaws += _strays(contents, _own_shards(contents, facts), hint)
         flaws += _misfits(contents, facts)
         tables += contents.shard_names
     size = sum(storage.size(name) for name in tables)
@@ -144,7 +146,7 @@ def _misfits(contents: Bundle, facts: Sidecar | None) -> Iterator[Flaw]:
             yield Flaw(file, f"it is of {contents.storage.size(name)} bytes, and was of {size}")
 
 
-def _strays(contents: Bundle, shards: range) -> Iterator[Flaw]:
+def _strays(contents: Bundle, shards: range, hint: str) -> Iterator[Flaw]:
     """Bytes of the shards that belong to no tensor; alignment may put zeros there."""
     whole = [entry for entry in contents.index.entries.values() if not entry.slices]
     for number in shards:
@@ -161,11 +163,12 @@ def _strays(contents: Bundle, shards: range) -> Iterator[Flaw]:
         end = 0
         for start, stop in [*spans, (len(data), len(data))]:
             if start > end and not _is_zero(data[end:start]):
-                yield Flaw(file, f"the {start - end} bytes at {end} belong to no tensor")
+                yield Flaw(file, f"the {start - end} bytes at {end} belong to no tensor{hint}")
             end = max(end, stop)
         excess = len(data) - max((stop for _, stop in spans), default=0)
         if excess and not _is_padding(excess, len(data), [start for start, _ in spans]):
-            yield Flaw(file, f"the {excess} bytes at its end are neither a tensor nor padding")
+            problem = f"the {excess} bytes at its end are neither a tensor nor padding"
+            yield Flaw(file, problem + hint)
 
 
 def _is_padding(excess: int, size: int, starts: list[int]) -> bool:
