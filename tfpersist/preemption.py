@@ -15,15 +15,13 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
 from tfpersist.errors import UnsupportedError
-
-if TYPE_CHECKING:
-    from tfpersist.store import ModelStore
 
 _PAUSE = 0.01
 _FOLDER = os.path.join(os.path.dirname(__file__), "")
@@ -38,16 +36,12 @@ class SignalSave:
     """The last save that a signal will cause; a context manager, at whose end it will not.
 
     Args:
-        store: where to.
-        target: what is saved.
+        save: saves what is to be saved.
         number: the signal.
-        step: the training step, or what tells it.
     """
 
-    store: ModelStore
-    target: object
+    save: Callable[[], None]
     number: int
-    step: Any = None
     _before: Any = attrs.field(default=None, init=False)
     _active: bool = attrs.field(default=False, init=False)
 
@@ -104,7 +98,7 @@ class SignalSave:
         # Whatever comes of the save, a second signal takes its own course at once.
         self.cancel()
         try:
-            self._save()
+            self.save()
         except Exception:
             traceback.print_exc(file=sys.stderr)
         if callable(self._before):
@@ -118,20 +112,6 @@ class SignalSave:
             time.sleep(_PAUSE)
             if not _inside(sys._current_frames().get(main or 0)) and _claim(self):
                 os.kill(os.getpid(), self.number)
-
-    def _save(self) -> None:
-        step, metrics = self.step() if callable(self.step) else self.step, None
-        callbacks = sys.modules.get("tfpersist.tf.callbacks")
-        if step is None and callbacks is not None:
-            step, metrics = callbacks.progress_of(self.target)
-        store = self.store
-        if store.in_flight:
-            try:
-                store.wait()
-            except Exception:
-                traceback.print_exc(file=sys.stderr)
-            store = attrs.evolve(store, in_flight=0)
-        store.save(self.target, step, metrics)
 
 
 # Signals that came while the main thread was inside; whoever takes one out of here serves it.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast
 
@@ -16,8 +17,9 @@ from tfpersist.formats.tensors import payload_of
 
 if TYPE_CHECKING:
     from tfpersist.background import Worker
+    from tfpersist.checkpoint import Checkpoint
     from tfpersist.preemption import SignalSave
-    from tfpersist.store import ModelStore
+    from tfpersist.tf.callbacks import Store
     from tfpersist.tf.target import Captured
 
 _Store = TypeVar("_Store", bound="Training")
@@ -220,7 +222,18 @@ class Training:
         """
         from tfpersist.preemption import SignalSave
 
-        return SignalSave(self._store, target, int(signum), step).begin()
+        return SignalSave(lambda: self._save_at_last(target, step), int(signum)).begin()
+
+    def _save_at_last(self, target: object, step: Any) -> None:
+        number, metrics = step() if callable(step) else step, None
+        callbacks = sys.modules.get("tfpersist.tf.callbacks")
+        if number is None and callbacks is not None:
+            number, metrics = callbacks.progress_of(target)
+        try:
+            self.wait()
+        except Exception:
+            traceback.print_exc(file=sys.stderr)
+        attrs.evolve(self, in_flight=0).save(target, number, metrics)
 
     def __enter__(self: _Store) -> _Store:
         return self
@@ -241,9 +254,13 @@ class Training:
         @property
         def _worker(self) -> Worker: ...
 
+        def save(
+            self, target: object, step: Any = None, metrics: Mapping[str, float] | None = None
+        ) -> Checkpoint: ...
+
     @property
-    def _store(self) -> ModelStore:
-        return cast("ModelStore", self)
+    def _store(self) -> Store:
+        return cast("Store", self)
 
 
 def served(save: Callable[_Given, _Result]) -> Callable[_Given, _Result]:

@@ -10,7 +10,7 @@ import functools
 import math
 import weakref
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import attrs
 
@@ -19,13 +19,27 @@ from tfpersist.errors import CheckpointNotFoundError, SaveError
 from tfpersist.tf import internals_keras
 
 if TYPE_CHECKING:
-    from tfpersist.store import ModelStore
+    from tfpersist.report import RestoreReport
 
 Mode = Literal["auto", "min", "max"]
 EPOCH, BATCH = "epoch", "batch"
 
 # By model that is being fitted: the callback that knows how far it has come.
 _FITTED: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+
+
+class Store(Protocol):
+    """What training needs of a store."""
+
+    @property
+    def in_flight(self) -> int: ...
+    def save(
+        self, target: object, step: Any = None, metrics: Mapping[str, float] | None = None
+    ) -> Checkpoint: ...
+    def restore(self, target: object) -> RestoreReport: ...
+    def checkpoints(self) -> list[Checkpoint]: ...
+    def latest(self) -> Checkpoint | None: ...
+    def wait(self) -> None: ...
 
 
 @attrs.frozen
@@ -42,7 +56,7 @@ class Progress:
 
 
 def callback(
-    store: ModelStore, every: int | str, monitor: str | None, mode: Mode, *, resume: bool
+    store: Store, every: int | str, monitor: str | None, mode: Mode, *, resume: bool
 ) -> Any:
     """Make the callback; `ModelStore.callback` says what it does.
 
@@ -73,7 +87,7 @@ def _kind() -> type[Any]:
 
         def __init__(
             self,
-            store: ModelStore,
+            store: Store,
             every: int | str,
             monitor: str | None,
             mode: Mode,
@@ -179,7 +193,14 @@ def _kind() -> type[Any]:
                 return
             self.resumed = Checkpoint(report.checkpoint)
             metrics = self.resumed.metrics
-            self.progress = Progress(int(metrics.get(EPOCH, 0)), int(metrics.get(BATCH, 0)))
+            epoch, batch = int(metrics.get(EPOCH, 0)), int(metrics.get(BATCH, 0))
+            batches = self.params.get("steps")
+            if batches is None:
+                # Keras cannot end an epoch of which no batch was run, and this may be the last.
+                batch = max(0, batch - int(self.model.steps_per_execution))
+            elif batch >= batches:
+                epoch, batch = epoch + 1, 0
+            self.progress = Progress(epoch, batch)
             internals_keras.begin_at_epoch(self.model, self.progress.epoch)
 
     return StoreCallback

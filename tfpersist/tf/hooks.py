@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any
 from tfpersist.errors import SaveError, TargetError
 
 if TYPE_CHECKING:
-    from tfpersist.store import ModelStore
+    from tfpersist.tf.callbacks import Store
 
 _SECONDS = 600.0
 
 
-def hook(
-    store: ModelStore, every_steps: int | None, every_secs: float | None, *, resume: bool
-) -> Any:
+def hook(store: Store, every_steps: int | None, every_secs: float | None, *, resume: bool) -> Any:
     """Make the hook; `ModelStore.hook` says what it does.
 
     Raises:
@@ -42,7 +40,7 @@ def _kind() -> type[Any]:
 
         def __init__(
             self,
-            store: ModelStore,
+            store: Store,
             every_steps: int | None,
             every_secs: float | None,
             resume: bool,

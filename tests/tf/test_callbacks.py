@@ -1,0 +1,219 @@
+"""The Keras callback: what it saves while `fit` runs, and how a training goes on from it."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+import tfpersist as tfp
+from tfpersist.errors import RestoreError, SaveError
+
+X = np.random.default_rng(0).random((64, 4), np.float32)
+Y = X.sum(axis=1, keepdims=True)
+
+
+class Stop(Exception):
+    """What ends a training early."""
+
+
+def network(**options):
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.Dense(1)])
+    model.compile("adam", "mse", metrics=["mae"], **options)
+    return model
+
+
+def stop_at(epoch=None, batch=None):
+    """A callback that stops at the end of an epoch, or of a batch in it."""
+
+    class Stopping(keras.callbacks.Callback):
+        now = 0
+
+        def on_epoch_begin(self, number, logs=None):
+            self.now = number
+
+        def on_epoch_end(self, number, logs=None):
+            if batch is None and number == epoch:
+                raise Stop
+
+        def on_train_batch_end(self, number, logs=None):
+            if batch is not None and (self.now, number) == (epoch, batch):
+                raise Stop
+
+    return Stopping()
+
+
+def fit(model, *callbacks, epochs=4, **options):
+    options = {"batch_size": 8, "shuffle": False, "verbose": 0, **options}
+    return model.fit(X, Y, epochs=epochs, callbacks=list(callbacks), **options)
+
+
+def same(one, two):
+    values = [
+        [np.asarray(each) for each in (*model.variables, *model.optimizer.variables)]
+        for model in (one, two)
+    ]
+    return all(np.array_equal(a, b) for a, b in zip(*values, strict=True))
+
+
+@pytest.fixture
+def store(tmp_path):
+    return tfp.ModelStore(tmp_path).background(in_flight=2)
+
+
+def test_every_epoch_is_saved_with_what_was_measured(store):
+    history = fit(network(), store.callback(), validation_data=(X, Y))
+    found = store.checkpoints()
+    assert [each.step for each in found] == [8, 16, 24, 32]
+    assert [each.metrics["epoch"] for each in found] == [1, 2, 3, 4]
+    assert [each.metrics["batch"] for each in found] == [0, 0, 0, 0]
+    for name in ("loss", "mae", "val_loss"):
+        assert [each.metrics[name] for each in found] == pytest.approx(history.history[name])
+    assert all(each.verify().ok for each in found)
+
+
+def test_an_interrupted_training_ends_as_one_that_was_not(store, tmp_path):
+    whole = network()
+    fit(whole)
+    with pytest.raises(Stop):
+        fit(network(), store.callback(), stop_at(1))
+    model, callback = network(), store.callback()
+    history = fit(model, callback)
+    assert callback.resumed.step == 16
+    assert history.epoch == [2, 3]
+    assert same(model, whole)
+
+
+@pytest.mark.parametrize("steps_per_execution", [1, 2])
+def test_a_training_goes_on_in_the_middle_of_an_epoch(store, steps_per_execution):
+    options = {"steps_per_execution": steps_per_execution}
+    whole = network(**options)
+    fit(whole)
+    with pytest.raises(Stop):
+        fit(network(**options), store.callback(every=2), stop_at(1, 5))
+    newest = store.latest()
+    assert newest.step == 14
+    assert (newest.metrics["epoch"], newest.metrics["batch"]) == (1, 6)
+    model, callback = network(**options), store.callback(every=2)
+    history = fit(model, callback)
+    assert callback.resumed.step == 14
+    assert history.epoch == [1, 2, 3]
+    assert set(history.history) == {"loss", "mae"}
+    assert same(model, whole)
+    assert [each.step for each in store.checkpoints()] == list(range(2, 33, 2))
+    last = store.latest()
+    assert (last.metrics["epoch"], last.metrics["batch"]) == (3, 8)
+
+
+def test_a_saved_epoch_that_is_over_but_for_its_end_is_not_repeated(store):
+    whole = network()
+    fit(whole)
+    with pytest.raises(Stop):
+        fit(network(), store.callback(every=8), stop_at(1, 7))
+    assert store.latest().metrics["batch"] == 8
+    model = network()
+    fit(model, store.callback(every=8))
+    assert same(model, whole)
+
+
+def test_data_of_unknown_size(store):
+    def batches():
+        for at in range(0, 64, 8):
+            yield X[at : at + 8], Y[at : at + 8]
+
+    def fit_batches(model, *callbacks):
+        import tensorflow as tf
+
+        spec = (tf.TensorSpec((8, 4)), tf.TensorSpec((8, 1)))
+        data = tf.data.Dataset.from_generator(batches, output_signature=spec)
+        return model.fit(data, epochs=2, verbose=0, callbacks=list(callbacks))
+
+    with pytest.raises(Stop):
+        fit_batches(network(), store.callback(every=8), stop_at(0, 7))
+    assert store.latest().metrics["batch"] == 8
+    model = network()
+    assert fit_batches(model, store.callback(every=8)).epoch == [0, 1]
+    assert int(model.optimizer.iterations) == 8 + 1 + 8
+
+
+def test_batches_are_counted_across_epochs(store):
+    fit(network(), store.callback(every=5))
+    assert [each.step for each in store.checkpoints()] == [5, 10, 15, 20, 25, 30]
+
+
+def test_only_improvements_are_saved(store):
+    noisy = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: logs.update(score=[0.5, 0.25, 0.75, float("nan")][epoch])
+    )
+    fit(network(), noisy, store.callback(monitor="score", mode="max"))
+    assert [each.metrics["score"] for each in store.checkpoints()] == [0.5, 0.75]
+    fit(network(), noisy, tfp.ModelStore(store.location, name="low").callback(monitor="score"))
+    low = tfp.ModelStore(store.location, name="low").checkpoints()
+    assert [each.metrics["score"] for each in low] == [0.5, 0.25]
+
+
+def test_the_best_before_a_restart_counts(store):
+    store.save(network(), 1, {"mae": -1.0, "epoch": 1})
+    history = fit(network(), store.callback(monitor="mae"))
+    assert history.epoch == [1, 2, 3]
+    assert [each.step for each in store.checkpoints()] == [1]
+
+
+@pytest.mark.parametrize(
+    ("monitor", "larger"),
+    [("val_accuracy", True), ("auc", True), ("loss", False), ("val_mae", False), ("f1", True)],
+)
+def test_what_is_better_is_known_by_name(tmp_path, monitor, larger):
+    assert tfp.ModelStore(tmp_path).callback(monitor=monitor).larger is larger
+
+
+def test_without_resume_training_begins_anew(store):
+    fit(network(), store.callback(), epochs=2)
+    callback = store.callback(resume=False)
+    history = fit(network(), callback, epochs=2)
+    assert callback.resumed is None
+    assert history.epoch == [0, 1]
+
+
+def test_the_next_fit_of_the_same_model_begins_where_it_says(store):
+    fit(network(), store.callback(), epochs=2)
+    model = network()
+    assert fit(model, store.callback(), epochs=3).epoch == [2]
+    assert fit(model, epochs=2).epoch == [0, 1]
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path):
+    store = tfp.ModelStore(tmp_path)
+    fit(network(), store.callback(), epochs=2)
+    data = tmp_path / "model.ckpt-16.data-00000-of-00001"
+    spoilt = bytearray(data.read_bytes())
+    spoilt[len(spoilt) // 2] ^= 1
+    data.write_bytes(bytes(spoilt))
+    callback = store.callback()
+    assert fit(network(), callback, epochs=3).epoch == [1, 2]
+    assert callback.resumed.step == 8
+
+
+def test_a_model_that_is_not_built_cannot_resume(store):
+    fit(network(), store.callback(), epochs=1)
+    model = keras.Sequential([keras.layers.Dense(3), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    with pytest.raises(RestoreError, match="not built"):
+        model.fit(X, Y, verbose=0, callbacks=[store.callback()])
+
+
+def test_arguments_that_make_no_sense_are_refused(store):
+    for wrong in (0, -1, "batch", 2.5):
+        with pytest.raises(SaveError, match="every so many batches"):
+            store.callback(every=wrong)
+    with pytest.raises(SaveError, match="smaller or when it is larger"):
+        store.callback(monitor="loss", mode="best")
+    with pytest.raises(SaveError, match="does not measure 'f1'"):
+        fit(network(), store.callback(monitor="f1"))
+
+
+def test_an_error_of_a_background_save_ends_the_training(tmp_path):
+    store = tfp.ModelStore(tmp_path, name="bad/name").background()
+    with pytest.raises(SaveError, match="cannot have this name"):
+        fit(network(), store.callback(resume=False))
