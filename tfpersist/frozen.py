@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import html
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
 
-from tfpersist import graph_file
-from tfpersist.errors import UnsupportedError
+from tfpersist import graph_file, safety
+from tfpersist.checkpoint import Checkpoint
+from tfpersist.checkpoint_writer import write_checkpoint
 from tfpersist.formats import graphdef
+from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.graph import summary
+from tfpersist.graph import summary, unfreezing
 from tfpersist.graph.names import TensorRef
 from tfpersist.graph.summary import Summary
 from tfpersist.safety import Policy
 from tfpersist.storage import open_storage
-from tfpersist.tf import bound
+from tfpersist.tf import bound, composed
 from tfpersist.tf.bound import Bound
 from tfpersist.tf.engine import Engine
 from tfpersist.tf.execute import Executor, spec_of_tensor
@@ -35,8 +36,7 @@ class FrozenModel:
     Args:
         graph: the graph.
         file: where it came from; "" for one that was made in memory.
-        policy: what the graph may do once it runs, checked before anything of it is imported; None
-            for a graph of your own, which may do anything.
+        policy: what it may do, checked before anything of it is imported; None for everything.
         mapped: whether constants of 64 MB and more together stay where they are, in the mapped
             file or in memory: the model is there at once, in little memory. False copies them into
             TensorFlow, which then makes more of them: slower to load, faster to call.
@@ -75,9 +75,8 @@ class FrozenModel:
 
         Args:
             path: a `.pb` or `.pbtxt`; a path or a URL such as memory://models/digits.pb.
-            policy: what the graph may do when it runs; by default it may compute, keep state and
-                draw random numbers, but reach no file, network or process. Reading and describing
-                the graph is harmless; the first `run` refuses what is not allowed.
+            policy: what the graph may do when it runs, which the first `run` checks; by default it
+                may compute, keep state and draw random numbers, but reach no file or network.
             mapped: False for the fastest calls of a model over 64 MB, at a slower start and some
                 times its size in memory.
 
@@ -148,10 +147,8 @@ class FrozenModel:
 
         Example:
             >>> model = FrozenModel(graphdef.parse_text(b'''
-            ...     node { name: "one" op: "Const" attr { key: "dtype" value { type: DT_INT32 } }
-            ...       attr { key: "value" value { tensor {
-            ...         dtype: DT_INT32 tensor_shape {} int_val: 1 } } } }'''))
-            >>> model.run({"first": "one:0", "again": "one"})
+            ...   node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: 3 } } }'''))
+            >>> model.run({"first": "x:0", "again": "x"}, {"x": 1})
             {'first': array(1, dtype=int32), 'again': array(1, dtype=int32)}
         """
         return self._executor().run(fetches, feeds)
@@ -160,41 +157,140 @@ class FrozenModel:
         """Make a function of some inputs that gives some outputs, at the least cost a call.
 
         Args:
-            inputs: the name or TensorRef of a tensor, or a list of them, one for each argument of
-                the function; all inputs of the model by default.
-            outputs: one to get an array, a list to get a tuple of arrays; by default the model's
-                output, or all of them.
+            inputs: the name or TensorRef of a tensor, or a list of them, one for each argument; by
+                default all inputs of the model.
+            outputs: one to get an array, a list to get a tuple; by default all of the model's.
 
         Returns:
-            The function. Its arguments are checked and cast as `run` does. It computes in the
-            thread that calls it, so that several threads make use of several cores. Results are
-            the caller's own.
+            The function. It checks and casts its arguments as `run` does, and computes in the
+            thread that calls it. Results are the caller's own.
 
         Raises:
             NameNotFoundError: one of them names nothing in the graph.
             FeedError: the outputs need other inputs as well.
-            UnsafeModelError: the graph could do more than its policy allows; nothing was imported.
-            GraphError: TensorFlow refuses the graph.
             RunError: an output has no value, or the model is closed.
+            UnsafeModelError, GraphError: as `run` does.
 
         Example:
             >>> model = FrozenModel(graphdef.parse_text(b'''
-            ...     node { name: "x" op: "Placeholder"
-            ...       attr { key: "dtype" value { type: DT_INT32 } } }
-            ...     node { name: "y" op: "Neg" input: "x"
-            ...       attr { key: "T" value { type: DT_INT32 } } }'''))
+            ...     node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: 3 } } }
+            ...     node { name: "y" op: "Neg" input: "x" attr { key: "T" value { type: 3 } } }'''))
             >>> negative = model.bind("x:0", "y:0")
             >>> negative([1, 2])
             array([-1, -2], dtype=int32)
         """
-        taken = [self[ref] for ref in _listed(self.inputs if inputs is None else inputs)]
-        refs = self.outputs if outputs is None else outputs
-        given = [self[ref] for ref in _listed(refs)]
-        single = len(given) == 1 and (outputs is None or isinstance(outputs, (str, TensorRef)))
+        taken, given, single = self._ends(inputs, outputs)
         asked = [ref.name for ref in taken], given[0].name if single else [r.name for r in given]
         return bound.bind(
             self._executor(), taken, given, single=single, again=lambda: (_bound, (self, *asked))
         )
+
+    def import_into(
+        self,
+        graph: Any = None,
+        inputs: Mapping[Any, Any] | None = None,
+        outputs: Iterable[Any] | None = None,
+        *,
+        prefix: str = "frozen",
+    ) -> dict[str, Any]:
+        """Make the model a part of another graph, or of a tf.function that is being traced.
+
+        A GradientTape does not see into it; it does into what `as_module` gives.
+
+        Args:
+            graph: the tf.Graph; None for the current one, as inside of a tf.function.
+            inputs: {name or TensorRef: tf.Tensor or value}. Any tensor may be replaced.
+            outputs: names or TensorRefs; the model's outputs by default. Only what they need is
+                imported, weights as constants.
+            prefix: the name scope; TensorFlow makes it unique.
+
+        Returns:
+            The tf.Tensor of each output, by its name in the model.
+
+        Raises:
+            NameNotFoundError: an input or output names nothing in the model.
+            FeedError: an input is missing, or does not fit.
+            UnsupportedError: it is larger than 2 GB.
+            UnsafeModelError, GraphError: as `run` does.
+
+        Example:
+            >>> import tensorflow as tf
+            >>> model = FrozenModel(graphdef.parse_text(b'''
+            ...     node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: 1 } } }
+            ...     node { name: "y" op: "Neg" input: "x" attr { key: "T" value { type: 1 } } }'''))
+            >>> @tf.function
+            ... def twice(value):
+            ...     return 2.0 * model.import_into(inputs={"x": value})["y:0"]
+            >>> float(twice(tf.constant(3.0)))
+            -6.0
+        """
+        names = [self[ref].name for ref in (self.outputs if outputs is None else outputs)]
+        self._check()
+        return composed.compose(self.graph, graph, inputs or {}, names, prefix)
+
+    def as_module(self, inputs: Any = None, outputs: Any = None) -> Any:
+        """Make a tf.Module of the model: for a tf.function, a SavedModel, a Keras Lambda layer.
+
+        Args:
+            inputs: as in `bind`.
+            outputs: as in `bind`.
+
+        Returns:
+            The module, which is called with tensors.
+
+        Raises:
+            NameNotFoundError: one of them names nothing in the graph.
+            UnsafeModelError: the model could do more than its policy allows; nothing was imported.
+
+        Example:
+            >>> model = FrozenModel(graphdef.parse_text(b'''
+            ...     node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: 1 } } }
+            ...     node { name: "y" op: "Neg" input: "x" attr { key: "T" value { type: 1 } } }'''))
+            >>> float(model.as_module("x", "y")(3.0))
+            -3.0
+        """
+        taken, given, single = self._ends(inputs, outputs)
+        self._check()
+        return composed.module_of(self.graph, taken, given, single=single)
+
+    def unfreeze(
+        self,
+        names: str | Iterable[str],
+        location: str | os.PathLike[str],
+        *,
+        step: int | None = None,
+        durable: bool = True,
+    ) -> Checkpoint:
+        """Save the model as a checkpoint in which constants are trainable variables again.
+
+        With it goes a `.meta`, so `ModelStore(location).open_graph()` gives a model to train on.
+
+        Args:
+            names: names of constants or globs such as "dense*/kernel"; of floats only.
+            location: the directory of the checkpoint, a path or a URL.
+            step: a training step to number it by.
+            durable: as in `write`.
+
+        Returns:
+            The checkpoint, made without TensorFlow.
+
+        Raises:
+            NameNotFoundError: a name matches no such constant.
+            StorageError: it cannot be written; nothing is left behind.
+
+        Example:
+            >>> model = FrozenModel(graphdef.parse_text(b'''
+            ...     node { name: "w" op: "Const" attr { key: "dtype" value { type: 1 } } attr { key:
+            ...       "value" value { tensor { dtype: 1 float_val: 3 tensor_shape {} } } } }'''))
+            >>> dict(model.unfreeze("w", "memory://frozen/unfrozen"))
+            {'w': array(3., dtype=float32)}
+        """
+        unfrozen = unfreezing.unfreeze(self.graph, [names] if isinstance(names, str) else names)
+        items = [Item(name, value) for name, value in sorted(unfrozen.values.items())]
+        prefix = "model.ckpt" if step is None else f"model.ckpt-{step}"
+        storage, meta = open_storage(location), unfrozen.meta.SerializeToString(deterministic=True)
+        write_checkpoint(storage, prefix, items, meta=meta, step=step, durable=durable)
+        return Checkpoint(prefix, storage=storage)
 
     def summary(self) -> Summary:
         """Describe the graph: inputs, outputs, ops, weights, functions.
@@ -231,15 +327,7 @@ class FrozenModel:
             >>> model.write("memory://frozen/write.pb").file
             'memory://frozen/write.pb'
         """
-        text = os.fsdecode(os.fspath(path))
-        location, name = graph_file.place(text)
-        if name.endswith((".pbtxt", ".pb.txt")):
-            raise UnsupportedError(
-                "frozen graphs are written in binary form", where=text, advice="Name it .pb."
-            )
-        graphdef.size(self.graph)
-        with open_storage(location).publish(durable=durable) as publication:
-            graphdef.join(self.graph, publication.create(name))
+        graph_file.save(self.graph, text := os.fsdecode(os.fspath(path)), durable=durable)
         return FrozenModel(self.graph, text, self.policy, mapped=self.mapped)
 
     def close(self) -> None:
@@ -260,35 +348,33 @@ class FrozenModel:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def __copy__(self) -> FrozenModel:
+    def __copy__(self, memo: object = None) -> FrozenModel:
         return FrozenModel(self.graph, self.file, self.policy, mapped=self.mapped)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> FrozenModel:
-        return FrozenModel(self.graph, self.file, self.policy, mapped=self.mapped)
+    __deepcopy__ = __copy__
 
     def __reduce__(self) -> tuple[Any, ...]:
-        buffer = _Buffer()
-        graphdef.join(self.graph, buffer)
-        return _unpickled, (bytes(buffer.data), self.file, self.policy, self.mapped)
+        return _unpickled, (graph_file.encoded(self.graph), self.file, self.policy, self.mapped)
 
     def __repr__(self) -> str:
-        takes, gives = (_short(refs) for refs in (self.inputs, self.outputs))
+        takes, gives = map(summary.shortened, (self.inputs, self.outputs))
         name = self.file or "in memory"
         count = len(self.graph.proto.node)
         nodes = "1 node" if count == 1 else f"{count:,} nodes"
         return f"<FrozenModel {name}: {nodes}, {takes} -> {gives}>"
 
     def _repr_html_(self) -> str:
-        about = self.summary()
-        rows = [("input", ref) for ref in self.inputs] + [("output", ref) for ref in self.outputs]
-        cells = "".join(
-            f"<tr><td>{kind}</td><td>{html.escape(ref.name)}</td>"
-            f"<td>{html.escape(str(ref.spec or 'unknown'))}</td></tr>"
-            for kind, ref in rows[:20]
-        )
-        title = html.escape(self.file or "FrozenModel")
-        facts = f"{about.nodes:,} nodes, {about.parameters:,} parameters, {about.nbytes:,} bytes"
-        return f"<b>{title}</b><br>{facts}<table>{cells}</table>"
+        return attrs.evolve(self.summary(), inputs=self.inputs, outputs=self.outputs).html()
+
+    def _ends(self, inputs: Any, outputs: Any) -> tuple[list[TensorRef], list[TensorRef], bool]:
+        taken = [self[ref] for ref in _listed(self.inputs if inputs is None else inputs)]
+        given = [self[ref] for ref in _listed(self.outputs if outputs is None else outputs)]
+        single = isinstance(outputs, (str, TensorRef)) or (outputs is None and len(given) == 1)
+        return taken, given, single
+
+    def _check(self) -> None:
+        if self.policy is not None:
+            self.policy.check(safety.scan(self.graph, self.file))
 
     def _executor(self) -> Executor:
         return self._engine.start(self.graph, self.file, self.policy, mapped=self.mapped)
@@ -302,19 +388,6 @@ class FrozenModel:
         return attrs.evolve(ref, spec=spec)
 
 
-@attrs.define(eq=False)
-class _Buffer:
-    """A sink in memory."""
-
-    data: bytearray = attrs.field(factory=bytearray)
-
-    def reserve(self, size: int) -> None:
-        """Take note of nothing: the buffer grows as it needs."""
-
-    def write(self, data: memoryview | bytes) -> None:
-        self.data += data
-
-
 def _bound(model: FrozenModel, inputs: list[str], outputs: Any) -> Bound:
     return model.bind(inputs, outputs)
 
@@ -325,8 +398,3 @@ def _listed(refs: Any) -> list[Any]:
 
 def _unpickled(data: bytes, file: str, policy: Policy | None, mapped: bool) -> FrozenModel:
     return FrozenModel(graphdef.split(data, file), file, policy, mapped=mapped)
-
-
-def _short(refs: tuple[TensorRef, ...]) -> str:
-    shown = ", ".join(map(str, refs[:3])) or "nothing"
-    return f"{shown} and {len(refs) - 3} more" if len(refs) > 3 else shown

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 
+import attrs
+
 from tfpersist.errors import CorruptionError, StorageError, UnsupportedError, did_you_mean
 from tfpersist.formats import graphdef, recognize
 from tfpersist.formats.graphdef import Graph
@@ -88,6 +90,53 @@ def load(path: str) -> Graph:
             raise other from error
         raise
     return _parsed(data, path, name)
+
+
+def save(graph: Graph, path: str, *, durable: bool, large: bool = False) -> None:
+    """Write a GraphDef in binary form: all of it or nothing.
+
+    Args:
+        graph: what to write.
+        path: a path or a URL.
+        durable: wait until the file would survive a power loss.
+        large: whether it may be larger than 2 GB, which tfpersist alone reads.
+
+    Raises:
+        StorageError: it cannot be written; nothing is left behind.
+        UnsupportedError: it would be larger than 2 GB, or the name asks for text.
+    """
+    location, name = place(path)
+    if name.endswith((".pbtxt", ".pb.txt")):
+        raise UnsupportedError(
+            "frozen graphs are written in binary form", where=path, advice="Name it .pb."
+        )
+    graphdef.size(graph, large=large)
+    with open_storage(location).publish(durable=durable) as publication:
+        graphdef.join(graph, publication.create(name), large=large)
+
+
+def encoded(graph: Graph) -> bytes:
+    """Give the bytes of a GraphDef.
+
+    Raises:
+        UnsupportedError: they would be more than 2 GB.
+    """
+    buffer = _Buffer()
+    graphdef.join(graph, buffer)
+    return bytes(buffer.data)
+
+
+@attrs.define(eq=False)
+class _Buffer:
+    """A sink in memory."""
+
+    data: bytearray = attrs.field(factory=bytearray)
+
+    def reserve(self, size: int) -> None:
+        """Take note of nothing: the buffer grows as it needs."""
+
+    def write(self, data: memoryview | bytes) -> None:
+        self.data += data
 
 
 def _parsed(data: memoryview, file: str, name: str) -> Graph:

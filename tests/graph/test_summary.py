@@ -147,3 +147,16 @@ def test_a_graph_of_absurd_shapes_is_described_at_once():
     about = summary.summarize(absurd)
     assert about.parameters == 2**80
     assert about.constants[0].spec.shape == (2**40, 2**40)
+
+
+def test_layers_have_the_bytes_of_their_constants():
+    described = summary.summarize(
+        graph(
+            const("net/dense/kernel", (3, 4)),
+            const("net/dense/bias", (4,)),
+            const("net/out/kernel", (100,)),
+            const("scale", (2,)),
+        )
+    )
+    assert list(described.layers.items()) == [("net/out", 400), ("net/dense", 64)]
+    assert "  layers      net/out 400 bytes\n              net/dense 64 bytes" in str(described)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import collections
+import html
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import attrs
 
@@ -54,6 +55,8 @@ class Summary:
             nor string.
         nbytes: bytes of all constants.
         constants: the largest ones, largest first.
+        layers: the bytes of the constants of each layer, largest first. A layer is what stands
+            before the last "/" of a name; a name without one belongs to none.
         functions: names of the functions in its library.
         producer: the graph version of the TensorFlow that wrote it; 0 where it did not say.
     """
@@ -66,6 +69,7 @@ class Summary:
     parameters: int
     nbytes: int
     constants: tuple[Constant, ...]
+    layers: Mapping[str, int]
     functions: tuple[str, ...]
     producer: int
 
@@ -81,9 +85,23 @@ class Summary:
             *_listed(
                 "largest", [f"{c.name} {c.spec} {c.nbytes:,} bytes" for c in self.constants[:5]]
             ),
+            *_listed("layers", [f"{name} {size:,} bytes" for name, size in self.layers.items()]),
             *_listed("functions", list(self.functions)),
         ]
         return "\n".join(lines)
+
+    def html(self) -> str:
+        """Give a short form for notebooks."""
+        rows = [("input", each) for each in self.inputs]
+        rows += [("output", each) for each in self.outputs]
+        cells = "".join(
+            f"<tr><td>{kind}</td><td>{html.escape(ref.name)}</td>"
+            f"<td>{html.escape(str(ref.spec or 'unknown'))}</td></tr>"
+            for kind, ref in rows[:20]
+        )
+        title = html.escape(self.file or "FrozenModel")
+        facts = f"{self.nodes:,} nodes, {self.parameters:,} parameters, {self.nbytes:,} bytes"
+        return f"<b>{title}</b><br>{facts}<table>{cells}</table>"
 
 
 def summarize(graph: Graph, file: str = "", *, largest: int = 10) -> Summary:
@@ -109,6 +127,7 @@ def summarize(graph: Graph, file: str = "", *, largest: int = 10) -> Summary:
         parameters=sum(c.spec.elements or 0 for c in constants if c.spec.dtype not in _NOT_WEIGHTS),
         nbytes=sum(constant.nbytes for constant in constants),
         constants=tuple(constants[:largest]),
+        layers=_layers(constants),
         functions=tuple(graph.functions),
         producer=graph.proto.versions.producer,
     )
@@ -164,6 +183,12 @@ def find(graph: Graph, text: str) -> TensorRef:
     return _settled(graph, names.find_tensor(graph, text))
 
 
+def shortened(refs: Sequence[TensorRef]) -> str:
+    """Name some tensors on one line."""
+    shown = ", ".join(map(str, refs[:3])) or "nothing"
+    return f"{shown} and {len(refs) - 3} more" if len(refs) > 3 else shown
+
+
 def _types(graph: Graph, node: Message) -> list[int] | None:
     return ops.output_types(node, graph.functions)
 
@@ -202,6 +227,13 @@ def _constant(node: Message, name: str) -> Constant | None:
     spec = TensorSpec(dtype.name, shape)
     text = sum(map(len, tensor.string_val))
     return Constant(name, spec, text if spec.nbytes is None else spec.nbytes)
+
+
+def _layers(constants: list[Constant]) -> dict[str, int]:
+    sizes: collections.Counter[str] = collections.Counter()
+    for constant in constants:
+        sizes[constant.name.rpartition("/")[0]] += constant.nbytes
+    return {name: size for name, size in sizes.most_common() if name and size}
 
 
 def _listed(title: str, entries: list[str]) -> Iterator[str]:
