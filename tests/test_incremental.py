@@ -7,6 +7,9 @@ import itertools
 import os
 import pathlib
 import signal
+import subprocess
+import sys
+import textwrap
 import uuid
 
 import google_crc32c
@@ -434,6 +437,47 @@ def test_killed_at_each_step(tmp_path, prefix):
     assert newest == sorted(newest)
     assert newest.count(1) > 10
     assert newest.count(2) > 5
+
+
+def test_killed_at_any_time_while_saving_and_pruning_in_a_loop(tmp_path):
+    code = """
+        import sys
+        import numpy as np
+        import tfpersist as tfp
+        keep = tfp.Keep(last=2, best=("even", "max"))
+        store = tfp.ModelStore(sys.argv[1], keep=keep, incremental=True, durable=False)
+        frozen = np.arange(50_000.0)
+        for step in range(int(sys.argv[2]), 1_000_000):
+            head = np.full(40, float(step))
+            store.save({"frozen/w": frozen, "head": head}, step, {"even": -(step % 2)})
+            print(step, flush=True)
+    """
+    done = 0
+    for round_ in range(6):
+        child = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(code), str(tmp_path), str(done + 1)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2 + round_):
+            done = int(child.stdout.readline())
+        child.kill()
+        rest = child.stdout.read().split()
+        child.wait()
+        done = int(rest[-1]) if rest else done
+        store = tfp.ModelStore(tmp_path)
+        newest = store.latest()
+        assert newest.step in (done, done + 1)
+        for checkpoint in store.checkpoints():
+            expected = {"frozen/w": np.arange(50_000.0), "head": np.full(40, checkpoint.step)}
+            assert checkpoint.verify().ok
+            assert all((checkpoint[key] == value).all() for key, value in expected.items())
+        assert len(store.checkpoints()) <= 5
+        done = newest.step
+    store = tfp.ModelStore(tmp_path, keep=tfp.Keep(last=1))
+    store.prune()
+    # One has an index, a sidecar and at most two data files here; nothing else is left.
+    assert len(os.listdir(tmp_path)) <= 1 + 4
 
 
 def test_a_rival_that_cleans_up_leaves_staged_links_alone(tmp_path):
