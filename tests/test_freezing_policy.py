@@ -7,7 +7,9 @@ import pytest
 import tensorflow as tf
 
 import tfpersist as tfp
-from tfpersist.errors import UnsafeModelError
+from tfpersist.errors import CorruptionError, UnsafeModelError
+from tfpersist.formats import schema
+from tfpersist.formats.graphdef import parse_text
 from tfpersist.safety import Policy
 
 v1 = tf.compat.v1
@@ -55,3 +57,16 @@ def test_what_comes_from_a_file_is_not(session, tmp_path, how):
         allowed = attrs.evolve(model, policy=Policy(allow="file read"))
         assert allowed.run("text").tolist() == [b"read; "]
         assert tfp.Freezer(allowed).outputs("text").freeze().policy == allowed.policy
+
+
+@pytest.mark.parametrize("name", ["../secret", "a/../../secret", "/etc/hostname"])
+def test_an_asset_lies_inside_of_its_model(tmp_path, name):
+    saved = schema.SavedModel(saved_model_schema_version=1)
+    meta = saved.meta_graphs.add()
+    meta.meta_info_def.tags.append("serve")
+    meta.graph_def.MergeFrom(parse_text(b"node { name: 'y' op: 'Const' }").proto)
+    meta.signature_def["serving_default"].outputs["y"].name = "y:0"
+    meta.asset_file_def.add(filename=name).tensor_info.name = "path:0"
+    (tmp_path / "saved_model.pb").write_bytes(saved.SerializeToString())
+    with pytest.raises(CorruptionError, match="asset"):
+        tfp.Freezer(tmp_path).freeze()

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from tfpersist import graph_file
-from tfpersist.errors import FreezeError, StorageError
+from tfpersist.errors import CorruptionError, FreezeError, StorageError
 from tfpersist.formats import schema
 from tfpersist.formats.graphdef import Graph, parse_saved_model, split
 from tfpersist.graph import saved_model, saver
@@ -164,6 +164,12 @@ def _assets(folder: str, meta: schema.Message) -> dict[str, str]:
     inside = f"{folder}/assets"
     found = {name: f"{inside}/{name}" for name in open_storage(inside).names()}
     for asset in meta.asset_file_def:
+        if asset.filename.startswith("/") or ".." in asset.filename.split("/"):
+            raise CorruptionError(
+                f"asset {asset.filename!r} is no file of this model",
+                file=folder,
+                expected="a name inside of its assets directory",
+            )
         found[asset.tensor_info.name] = f"{inside}/{asset.filename}"
     return found
 
