@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from tfpersist.errors import FreezeError, NameNotFoundError
 from tfpersist.formats import schema
 from tfpersist.formats.graphdef import split
 from tfpersist.freezer import Freezer
-from tfpersist.graph import saved_model
+from tfpersist.graph import saved_model, signature
 
 HALF_PLUS_TWO = "tensorflow/saved_model_half_plus_two"
 
@@ -178,3 +180,24 @@ def _needed(graph, name):
                 found.add(text)
                 pending.append(text.removeprefix("^").partition(":")[0])
     return found
+
+
+def test_the_signature_says_what_the_source_called_things(corpus, tmp_path):
+    path = tmp_path / "half.pb"
+    model = Freezer(corpus / f"{HALF_PLUS_TWO}/00000123").write(path)
+    said = signature.read(model.graph)
+    assert str(said) == "x = x:0 -> y = y:0"
+    assert said.origin.tensorflow == "1.1.0-rc2"
+    index = (corpus / f"{HALF_PLUS_TWO}/00000123/variables/variables.index").read_bytes()
+    assert said.origin.checkpoint == hashlib.sha256(index).hexdigest()
+    Freezer(path).write(tmp_path / "again.pb")
+    assert path.read_bytes() == (tmp_path / "again.pb").read_bytes()
+
+
+def test_the_signature_tells_the_step(corpus):
+    freezer = Freezer(corpus / "made-by-tf/1.15.5/model_v2.ckpt-5").outputs("loop_out")
+    said = signature.read(freezer.inputs(image="input").freeze().graph)
+    assert (said.inputs, said.outputs) == ({"image": "image:0"}, {"loop_out": "loop_out:0"})
+    assert (said.origin.step, said.origin.tensorflow) == (5, "1.15.5")
+    v1 = Freezer(corpus / "made-by-tf/1.15.5/model_v1.ckpt-5").outputs("loop_out").freeze()
+    assert signature.read(v1.graph).origin.checkpoint is None

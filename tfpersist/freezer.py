@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -10,25 +9,22 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from tfpersist import sources
-from tfpersist.errors import FreezeError, NameNotFoundError, did_you_mean
+from tfpersist import graph_file, sources
 from tfpersist.feeds import fit
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
-from tfpersist.graph import constants, portable, refusals, tables
+from tfpersist.graph import choices, constants, portable, refusals, releases, signature, tables
 from tfpersist.graph.bake import bake
-from tfpersist.graph.candidates import Candidates, candidates
-from tfpersist.graph.cut import cut
+from tfpersist.graph.candidates import Candidates
 from tfpersist.graph.kept import with_assignments, with_init
 from tfpersist.graph.lowered import Lowered
-from tfpersist.graph.names import TensorRef, find_tensor
-from tfpersist.graph.prune import needed, prune
+from tfpersist.graph.names import find_tensor
+from tfpersist.graph.releases import Portability, Release
+from tfpersist.graph.prune import prune
 from tfpersist.safety import Policy
 
 if TYPE_CHECKING:
     from tfpersist.frozen import FrozenModel
-
-_MOST_SHOWN = 12
 
 
 def _names(values: Iterable[object]) -> tuple[str, ...]:
@@ -67,6 +63,7 @@ class Freezer:
     _only: tuple[object, ...] | None = attrs.field(default=None)
     _keep: tuple[object, ...] = attrs.field(default=())
     _baked: Mapping[str, Any] = attrs.field(factory=dict, eq=repr)
+    _release: Release | None = attrs.field(default=None)
     _signature: str | None = attrs.field(default=None)
     _tags: tuple[str, ...] = attrs.field(default=())
     _inputs: tuple[tuple[str, str], ...] = attrs.field(default=())
@@ -132,6 +129,45 @@ class Freezer:
         named = {_names([name])[0]: value for name, value in values.items()}
         return attrs.evolve(self, baked={**self._baked, **named})
 
+    def portable(self, release: Release) -> Freezer:
+        """Let an older TensorFlow load the frozen graph.
+
+        What its ops can say as well is said with them; whatever it does not know beyond that is an
+        error of the freezing.
+
+        Args:
+            release: "1.15" or "2.4".
+
+        Returns:
+            A changed copy.
+
+        Example:
+            >>> Freezer("runs/mnist").portable("1.15")  # doctest: +ELLIPSIS
+            Freezer(source='runs/mnist', ...release='1.15'...)
+        """
+        return attrs.evolve(self, release=release)
+
+    def check(self, release: Release) -> Portability:
+        """Find out what would keep an older TensorFlow from loading the frozen graph.
+
+        Args:
+            release: "1.15" or "2.4".
+
+        Returns:
+            The nodes that it does not know; `ok` tells whether there are none.
+
+        Raises:
+            FreezeError: nothing is known of that release, or the source cannot be frozen.
+
+        Example:
+            >>> import tensorflow as tf
+            >>> double = tf.function(lambda x: x + x, input_signature=[tf.TensorSpec((), name="x")])
+            >>> print(Freezer(double).check("1.15"))
+            TensorFlow 1.15 knows every op and attr
+        """
+        graph, *_ = attrs.evolve(self, release=None)._frozen()
+        return releases.check(releases.rewrite(graph, release), release)
+
     def candidates(self) -> Candidates:
         """List what the source might be asked to compute, the likeliest first.
 
@@ -150,7 +186,7 @@ class Freezer:
             inputs:
               x:0 float32[]
         """
-        return _candidates(self._lowered())
+        return choices.candidates_of(self._lowered())
 
     def only_variables(self, *names: object) -> Freezer:
         """Make constants of these variables alone; all others stay variables.
@@ -240,12 +276,16 @@ class Freezer:
             graph = Graph(graph.proto, kept)
         return FrozenModel(graph, policy=_policy(self.source))
 
-    def write(self, path: str | os.PathLike[str], *, durable: bool = True) -> FrozenModel:
+    def write(
+        self, path: str | os.PathLike[str], *, durable: bool = True, large: bool = False
+    ) -> FrozenModel:
         """Freeze straight into a file, one variable at a time.
 
         Args:
             path: where the `.pb` goes, a path or a URL; it appears complete or not at all.
             durable: wait until the file would survive a power loss.
+            large: whether it may be larger than 2 GB. FrozenModel loads such a file; TensorFlow and
+                all others that use protobuf cannot.
 
         Returns:
             The model, as of that file; what it may do is as in `freeze`.
@@ -253,7 +293,8 @@ class Freezer:
         Raises:
             NameNotFoundError: an output or a variable of that name is not in the graph.
             FreezeError: no outputs are set, or a node cannot be frozen.
-            UnsupportedError: the file would be larger than 2 GB.
+            UnsupportedError: the file would be larger than 2 GB, and is not to be; the largest
+                weights are named, and nothing is written.
             StorageError: it cannot be written; nothing is left behind.
 
         Example:
@@ -266,7 +307,7 @@ class Freezer:
         from tfpersist.frozen import FrozenModel
 
         graph, _ = self._frozen()
-        FrozenModel(graph).write(path, durable=durable)
+        graph_file.save(graph, os.fsdecode(os.fspath(path)), durable=durable, large=large)
         return FrozenModel.load(path, policy=_policy(self.source) or Policy.trusted())
 
     def _lowered(self) -> Lowered:
@@ -279,82 +320,40 @@ class Freezer:
             return lowered
         values = {}
         for name, value in self._baked.items():
-            ref = find_tensor(lowered.graph, _called(name, lowered))
+            ref = find_tensor(lowered.graph, choices.called(name, lowered))
             spec = ref.spec or TensorSpec(np.asarray(value).dtype.name, None)
             values[ref] = fit(value, spec, ref.name)
         gone = {ref.name for ref in values}
         return attrs.evolve(
             lowered,
             graph=bake(lowered.graph, values),
-            inputs=tuple(name for name in lowered.inputs if _called(name, lowered) not in gone),
+            inputs=tuple(
+                name for name in lowered.inputs if choices.called(name, lowered) not in gone
+            ),
         )
 
     def _frozen(self) -> tuple[Graph, bool]:
         lowered = self._lowered()
-        lowered, refs = self._cut(lowered, self._refs(lowered))
+        refs = choices.outputs(lowered, self._outputs)
+        given = self._inputs or (() if self._outputs else [(n, n) for n in lowered.inputs])
+        lowered, refs = choices.begin(lowered, refs, given, strict=bool(self._inputs))
         names = [ref.name for ref in refs]
         lowered, fills = tables.with_tables(lowered, names, sources.read_text)
         pruned = prune(lowered.graph, [*names, *fills])
-        kept = self._kept(lowered, pruned)
+        kept = choices.kept(lowered, pruned, self._keep, self._only)
         graph = constants.freeze(attrs.evolve(lowered, graph=pruned), kept)
         graph = prune(graph, [*names, *fills])
         graph, assigns = with_assignments(graph, lowered, kept & set(graph.nodes))
         refusals.refuse(graph, kept)
         graph = with_init(graph, [*fills, *assigns])
         portable.clean(graph.proto, shaped={ref.operation for ref in refs})
+        if self._release is not None:
+            graph = releases.rewrite(graph, self._release)
+            found = releases.check(graph, self._release)
+            if not found.ok:
+                raise FreezeError(str(found), advice="Freeze an output that does not need them.")
+        signature.sign(graph, signature.describe(lowered, graph, refs))
         return graph, lowered.live
-
-    def _refs(self, lowered: Lowered) -> list[TensorRef]:
-        names = self._outputs or lowered.outputs
-        if not names:
-            likely = [str(ref) for ref in _candidates(lowered).outputs]
-            more = f" and {len(likely) - _MOST_SHOWN} more" if len(likely) > _MOST_SHOWN else ""
-            raise FreezeError(
-                "it is not said what to compute",
-                advice="Name the outputs: Freezer(...).outputs(...). "
-                + (f"Likely ones are {', '.join(likely[:_MOST_SHOWN])}{more}" if likely else ""),
-            )
-        return [find_tensor(lowered.graph, _called(name, lowered)) for name in names]
-
-    def _cut(self, lowered: Lowered, refs: list[TensorRef]) -> tuple[Lowered, list[TensorRef]]:
-        """Let the graph begin at the inputs that were named, or that go with the outputs."""
-        given = self._inputs or (() if self._outputs else [(n, n) for n in lowered.inputs])
-        wanted: dict[str, TensorRef] = {}
-        for label, name in given:
-            ref = find_tensor(lowered.graph, _called(name, lowered))
-            wanted[ref.name if label == name else label] = ref
-        graph, renamed = cut(lowered.graph, wanted)
-        refs = [find_tensor(graph, renamed.get(ref.name, ref.name)) for ref in refs]
-        unused = set(renamed.values()) - {
-            f"{name}:0" for name in needed(graph, [ref.name for ref in refs])
-        }
-        if self._inputs and unused:
-            raise FreezeError(
-                "the outputs do not depend on this input",
-                where=", ".join(sorted(unused)),
-                advice="Leave it out of inputs(), or cut the graph nearer to the outputs.",
-            )
-        labels = {label: renamed.get(name, name) for label, name in lowered.labels.items()}
-        return attrs.evolve(lowered, graph=graph, labels=labels), refs
-
-    def _kept(self, lowered: Lowered, pruned: Graph) -> frozenset[str]:
-        """Name the nodes of the variables that stay."""
-        every = [n.name for n in lowered.graph.proto.node if n.op in constants.VARIABLES]
-        kept = {name for one in self._keep for name in _matching(one, every, lowered.objects)}
-        if self._only is not None:
-            only = {name for one in self._only for name in _matching(one, every, lowered.objects)}
-            kept |= {name for name in every if name not in only}
-        return frozenset(kept & set(pruned.nodes))
-
-
-def _candidates(lowered: Lowered) -> Candidates:
-    return candidates(lowered.graph, lowered.outputs)
-
-
-def _called(name: str, lowered: Lowered) -> str:
-    """Give the name of a tensor that may be called as the source's signature calls it."""
-    known = name.partition(":")[0] in lowered.graph.nodes
-    return name if known else lowered.labels.get(name, name)
 
 
 def _policy(source: object) -> Policy | None:
@@ -365,28 +364,6 @@ def _policy(source: object) -> Policy | None:
         return source.policy
     checkpoint = isinstance(source, Mapping) and hasattr(source, "meta")
     return Policy.default() if checkpoint or isinstance(source, (str, os.PathLike)) else None
-
-
-def _matching(wanted: Any, names: list[str], objects: Mapping[str, object]) -> list[str]:
-    """Name the variables that a user means by a name, a glob or a variable."""
-    # A Keras variable holds one of TensorFlow's as its `value`.
-    same = [
-        n
-        for n, known in objects.items()
-        if any(known is one for one in (wanted, getattr(wanted, "value", None)))
-    ]
-    if same:
-        return same
-    pattern = str(getattr(wanted, "path", None) or getattr(wanted, "name", wanted))
-    plain = pattern.removesuffix(":0")
-    found = [plain] if plain in names else fnmatch.filter(names, plain)
-    # A partitioned variable goes by the name that its parts begin with.
-    found = found or [name for name in names if name.startswith(f"{plain}/part_")]
-    if not found:
-        raise NameNotFoundError(
-            f"the graph has no variable {pattern!r}", advice=did_you_mean(plain, names)
-        )
-    return found
 
 
 def _snapshot(payload: Payload) -> Payload:

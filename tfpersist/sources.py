@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -10,11 +11,12 @@ from typing import Any
 import attrs
 
 from tfpersist import graph_file
-from tfpersist.errors import CorruptionError, FreezeError, StorageError
+from tfpersist.errors import CorruptionError, FreezeError, NameNotFoundError, StorageError
 from tfpersist.formats import schema
 from tfpersist.formats.graphdef import Graph, parse_saved_model, split
-from tfpersist.graph import saved_model, saver
-from tfpersist.graph.lowered import Lowered
+from tfpersist.graph import saved_model, saver, signature
+from tfpersist.graph.lowered import Lowered, Origin
+from tfpersist.graph.names import find_tensor
 from tfpersist.storage import open_storage
 
 _GRAPH_FILES = (".pb", ".pbtxt", ".pb.txt")
@@ -112,7 +114,10 @@ def _graph_of(source: Any) -> Graph | None:
 
 def _with_values(graph: Graph, checkpoint: Any) -> Lowered:
     if checkpoint is None:
-        return Lowered(graph, {})
+        known = signature.read(graph) or signature.Signature()
+        ends = tuple(name for name in known.outputs.values() if _has(graph, name))
+        labels = {**known.inputs, **known.outputs}
+        return Lowered(graph, {}, outputs=ends, labels=labels, origin=known.origin)
     if not isinstance(checkpoint, Mapping):
         from tfpersist.checkpoint import Checkpoint
 
@@ -120,7 +125,25 @@ def _with_values(graph: Graph, checkpoint: Any) -> Lowered:
     # The graph has its saver, but nothing beside it says which op restores.
     meta = schema.MetaGraphDef()
     meta.saver_def.restore_op_name = _RESTORE
-    return saver.lower(graph, meta, checkpoint.specs, checkpoint.payload)
+    lowered = saver.lower(graph, meta, checkpoint.specs, checkpoint.payload)
+    return attrs.evolve(lowered, origin=_origin(checkpoint, meta))
+
+
+def _has(graph: Graph, name: str) -> bool:
+    try:
+        find_tensor(graph, name)
+    except NameNotFoundError:
+        return False
+    return True
+
+
+def _origin(checkpoint: Any, meta: schema.Message) -> Origin:
+    version = meta.meta_info_def.tensorflow_version or None
+    try:
+        index = checkpoint.storage.read(f"{checkpoint.name}.index")
+    except StorageError:
+        return Origin(None, checkpoint.step, version)
+    return Origin(hashlib.sha256(index).hexdigest(), checkpoint.step, version)
 
 
 def _saved_model(path: str) -> str | None:
@@ -150,6 +173,7 @@ def _lower_saved_model(folder: str, choice: Choice) -> Lowered:
     if open_storage(f"{folder}/variables").names():
         checkpoint = Checkpoint(f"{folder}/variables/variables")
         lowered = saver.lower(graph, meta, checkpoint.specs, checkpoint.payload)
+        lowered = attrs.evolve(lowered, origin=_origin(checkpoint, meta))
     return attrs.evolve(
         lowered,
         inputs=tuple(ends.inputs.values()),
@@ -184,4 +208,5 @@ def _lower_checkpoint(checkpoint: Any) -> Lowered:
             advice="Restore it into the model and freeze that, or save it again from a session.",
         )
     graph = split(memoryview(meta.graph_def.SerializeToString()), f"{checkpoint.prefix}.meta")
-    return saver.lower(graph, meta, checkpoint.specs, checkpoint.payload)
+    lowered = saver.lower(graph, meta, checkpoint.specs, checkpoint.payload)
+    return attrs.evolve(lowered, origin=_origin(checkpoint, meta))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import mmap
 import tracemalloc
 
 import numpy as np
@@ -330,3 +331,56 @@ def test_protobuf_refuses_what_split_refuses():
         schema.GraphDef.FromString(b"\x0a\x05abc")
     with pytest.raises(CorruptionError):
         split(b"\x0a\x05abc")
+
+
+class _Sparse:
+    """A file sink that leaves holes where large payloads of zeros belong."""
+
+    def __init__(self, file):
+        self.file, self.reserved, self.written = file, 0, 0
+
+    def reserve(self, size):
+        self.reserved = size
+
+    def write(self, data):
+        if len(data) > 1 << 24:
+            self.file.seek(len(data), 1)
+        else:
+            self.file.write(data)
+        self.written += len(data)
+
+
+class TestMoreThanTwoGigabytes:
+    SHAPE = (450, 1 << 20)
+
+    @pytest.fixture
+    def graph(self):
+        spec = TensorSpec("float32", self.SHAPE)
+        proto = schema.GraphDef()
+        payloads = {}
+        for name in ("a", "b"):
+            graphdef.with_payload(proto.node.add(name=name), spec)
+            # The zeros are never touched, so that no memory is behind them.
+            payloads[name] = Payload(spec, lambda: np.zeros(self.SHAPE, np.float32))
+        proto.node.add(name="end", op="NoOp", input=["^a", "^b"])
+        return Graph(proto, payloads)
+
+    def test_it_is_refused_with_sizes_before_a_byte_is_written(self, graph, tmp_path):
+        with open(tmp_path / "large.pb", "wb") as file:
+            sink = _Sparse(file)
+            with pytest.raises(UnsupportedError, match=r"a 1,887,436,800.*large=True"):
+                graphdef.join(graph, sink)
+        assert (sink.reserved, sink.written) == (0, 0)
+
+    def test_it_is_written_on_wish_and_read_again(self, graph, tmp_path):
+        with open(tmp_path / "large.pb", "wb") as file:
+            sink = _Sparse(file)
+            graphdef.join(graph, sink, large=True)
+            file.truncate()
+        assert sink.written == sink.reserved == graphdef.size(graph, large=True)
+        assert (tmp_path / "large.pb").stat().st_size == sink.written > graphdef.LARGEST
+        with open(tmp_path / "large.pb", "rb") as file:
+            again = split(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        assert [node.name for node in again.proto.node] == ["a", "b", "end"]
+        assert again.payloads["b"].spec == TensorSpec("float32", self.SHAPE)
+        assert again.payloads["b"].load()[-1, -1] == 0

@@ -141,8 +141,12 @@ def parse_saved_model(data: bytes | memoryview, file: str = "") -> Message:
     return schema.parse(schema.SavedModel, data, file=file)
 
 
-def size(graph: Graph) -> int:
+def size(graph: Graph, *, large: bool = False) -> int:
     """Tell how many bytes `join` will write.
+
+    Args:
+        graph: the graph.
+        large: whether they may be more than 2 GB.
 
     Raises:
         UnsupportedError: they are more than 2 GB, which no protobuf parser reads.
@@ -151,10 +155,10 @@ def size(graph: Graph) -> int:
         >>> size(Graph(schema.GraphDef(node=[schema.NodeDef(name="a")])))
         5
     """
-    return _total(graph, _layout(graph))
+    return _total(graph, _layout(graph), large)
 
 
-def join(graph: Graph, sink: Sink) -> None:
+def join(graph: Graph, sink: Sink, *, large: bool = False) -> None:
     """Write a graph as one GraphDef.
 
     The same graph gives the same bytes in any process. One payload is in memory at a time.
@@ -162,13 +166,14 @@ def join(graph: Graph, sink: Sink) -> None:
     Args:
         graph: what to write.
         sink: where to write it; its `reserve` is called first with the size.
+        large: whether it may be larger than 2 GB, so that `split` reads it, and no protobuf parser.
 
     Raises:
         UnsupportedError: the file would be larger than 2 GB; nothing has been written.
         GraphError: a payload is not what its spec says.
     """
     pieces = list(_layout(graph))
-    sink.reserve(_total(graph, pieces))
+    sink.reserve(_total(graph, pieces, large))
     small: list[bytes] = []
     pending = 0
     for piece in pieces:
@@ -370,16 +375,17 @@ def _padding(end: int) -> bytes:
     return tag + varint.encode(zeros) + bytes(zeros)
 
 
-def _total(graph: Graph, pieces: Any) -> int:
+def _total(graph: Graph, pieces: Any, large: bool) -> int:
     total = sum(len(p) if isinstance(p, bytes) else p[1].spec.nbytes or 0 for p in pieces)
-    if total > LARGEST:
+    if total > LARGEST and not large:
         largest = sorted(graph.payloads.items(), key=lambda item: -(item[1].spec.nbytes or 0))[:5]
         raise UnsupportedError(
             "the frozen graph would be larger than any protobuf parser reads",
             expected=f"at most {LARGEST:,} bytes",
             found=f"{total:,}; the largest are "
             + ", ".join(f"{name} {payload.spec.nbytes:,}" for name, payload in largest),
-            advice="Keep the largest variables out of the graph with keep_variables().",
+            advice="Keep the largest variables out of the graph with keep_variables(), or write it"
+            " with large=True for tfpersist alone.",
         )
     return total
 

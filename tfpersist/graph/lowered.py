@@ -13,6 +13,21 @@ from tfpersist.formats.tensors import Payload
 
 
 @attrs.frozen
+class Origin:
+    """Where the values of a frozen graph come from.
+
+    Args:
+        checkpoint: SHA-256 of the index of the checkpoint, which has the checksums of all tensors.
+        step: the training step of the checkpoint.
+        tensorflow: the version of TensorFlow that built the graph.
+    """
+
+    checkpoint: str | None = None
+    step: int | None = None
+    tensorflow: str | None = None
+
+
+@attrs.frozen
 class Lowered:
     """A graph, the variables in it and where it begins and ends.
 
@@ -28,6 +43,7 @@ class Lowered:
         labels: names of tensors, by what the source's signature calls them.
         tables: what gives the keys and values of a lookup table, by name of its node.
         assets: paths of files, by name of the tensor that tells it or by their last part.
+        origin: where the values come from.
     """
 
     graph: Graph
@@ -42,3 +58,4 @@ class Lowered:
         attrs.field(factory=dict)
     )
     assets: Mapping[str, str] = attrs.field(factory=dict)
+    origin: Origin = attrs.field(factory=Origin)

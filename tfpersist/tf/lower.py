@@ -15,7 +15,7 @@ from tfpersist.formats.graphdef import Graph, split, with_payload
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
 from tfpersist.graph.functions import unused
-from tfpersist.graph.lowered import Lowered
+from tfpersist.graph.lowered import Lowered, Origin
 from tfpersist.graph.prune import producer
 from tfpersist.graph.tables import table_types
 from tfpersist.tf.lower_session import as_array, uninitialized
@@ -138,6 +138,8 @@ def lower_function(function: Any, output_names: Sequence[str] = ()) -> Lowered:
     Returns:
         Its graph, whose variables are VarHandleOps under the variables' names.
     """
+    import tensorflow as tf
+
     graph = split(memoryview(function.graph.as_graph_def(add_shapes=True).SerializeToString()))
     captured = list(function.captured_inputs)
     arguments = function.inputs[: len(function.inputs) - len(captured)]
@@ -189,6 +191,7 @@ def lower_function(function: Any, output_names: Sequence[str] = ()) -> Lowered:
         objects=objects,
         live=True,
         tables=tables,
+        origin=Origin(tensorflow=tf.__version__),
     )
 
 

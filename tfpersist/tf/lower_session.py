@@ -12,7 +12,7 @@ import numpy as np
 from tfpersist.errors import FreezeError, TFPersistError
 from tfpersist.formats.graphdef import split
 from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
-from tfpersist.graph.lowered import Lowered
+from tfpersist.graph.lowered import Lowered, Origin
 from tfpersist.graph.prune import producer
 from tfpersist.selection import Entry
 from tfpersist.tf import graph_state, session
@@ -23,9 +23,7 @@ _SMALL = 1 << 20
 _GROUP = 16 << 20
 
 
-def lower_session(
-    target: session.SessionTarget, shaped: Sequence[str] | None = None
-) -> Lowered:
+def lower_session(target: session.SessionTarget, shaped: Sequence[str] | None = None) -> Lowered:
     """Lower a session; nothing is added to its graph.
 
     Args:
@@ -36,6 +34,8 @@ def lower_session(
     Returns:
         Its graph and the values of its variables, which are read where the graph reads them.
     """
+    import tensorflow as tf
+
     definition = target.graph.as_graph_def(add_shapes=shaped is None)
     graph = split(memoryview(definition.SerializeToString()))
     for name in {producer(text) for text in shaped or ()} & graph.nodes.keys():
@@ -60,7 +60,8 @@ def lower_session(
         if op.type in graph_state.EXPORT_OPS
     }
     values = _Values(target, found)
-    return Lowered(graph, values, problems=problems, live=True, tables=tables)
+    origin = Origin(tensorflow=tf.__version__)
+    return Lowered(graph, values, problems=problems, live=True, tables=tables, origin=origin)
 
 
 def _exported(

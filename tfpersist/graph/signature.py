@@ -1,0 +1,130 @@
+"""What a frozen file says of itself, in a field of the GraphDef that other readers skip.
+
+GraphDef = ... { 18932: the signature, JSON in UTF-8 }
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+from tfpersist.formats import varint, wire
+from tfpersist.formats.graphdef import Graph
+from tfpersist.graph import summary
+from tfpersist.graph.lowered import Lowered, Origin
+from tfpersist.graph.names import TensorRef
+from tfpersist.graph.tables import INIT
+
+FIELD = 18932
+
+
+@attrs.frozen
+class Signature:
+    """What a frozen graph takes and gives, and where it comes from.
+
+    Args:
+        inputs: names of the tensors to feed, by what the source calls them.
+        outputs: names of the tensors to fetch, by what the source calls them.
+        init: the operation that has to run once before anything else; None where none has to.
+        origin: where the values come from.
+
+    Example:
+        >>> print(Signature({"image": "x:0"}, {"digit": "ArgMax:0"}))
+        image = x:0 -> digit = ArgMax:0
+    """
+
+    inputs: Mapping[str, str] = attrs.field(factory=dict)
+    outputs: Mapping[str, str] = attrs.field(factory=dict)
+    init: str | None = None
+    origin: Origin = attrs.field(factory=Origin)
+
+    def __str__(self) -> str:
+        takes, gives = (
+            ", ".join(f"{label} = {name}" for label, name in ends.items()) or "nothing"
+            for ends in (self.inputs, self.outputs)
+        )
+        return f"{takes} -> {gives}"
+
+
+def describe(lowered: Lowered, graph: Graph, refs: Sequence[TensorRef]) -> Signature:
+    """Make the signature of a frozen graph.
+
+    Args:
+        lowered: the source.
+        graph: the frozen graph.
+        refs: what it computes.
+    """
+    labels: dict[str, str] = {}
+    for label, name in sorted(lowered.labels.items()):
+        labels.setdefault(name, label)
+
+    def named(some: Sequence[TensorRef]) -> dict[str, str]:
+        return {labels.get(ref.name, ref.name.removesuffix(":0")): ref.name for ref in some}
+
+    init = INIT if INIT in {node.name for node in graph.proto.node} else None
+    return Signature(named(summary.inputs(graph)), named(refs), init, lowered.origin)
+
+
+def sign(graph: Graph, signature: Signature) -> None:
+    """Put a signature into a graph.
+
+    Args:
+        graph: the graph, whose GraphDef is the caller's own; it is changed.
+        signature: what it says of itself.
+    """
+    known = {name: value for name, value in attrs.asdict(signature).items() if value}
+    known["origin"] = {
+        name: v for name, v in attrs.asdict(signature.origin).items() if v is not None
+    }
+    text = json.dumps(known, sort_keys=True, ensure_ascii=False).encode("utf-8", "replace")
+    tag = varint.encode(FIELD << 3 | wire.BYTES)
+    graph.proto.MergeFromString(tag + varint.encode(len(text)) + text)
+
+
+def read(graph: Graph) -> Signature | None:
+    """Read the signature of a graph; None where it has none that can be understood.
+
+    Example:
+        >>> from tfpersist.formats import schema
+        >>> graph = Graph(schema.GraphDef())
+        >>> sign(graph, Signature({"x": "in:0"}))
+        >>> read(graph).inputs, read(Graph(schema.GraphDef()))
+        ({'x': 'in:0'}, None)
+    """
+    fields: Any = UnknownFieldSet(graph.proto)
+    for field in fields:
+        if field.field_number == FIELD and isinstance(field.data, bytes):
+            return _decoded(field.data)
+    return None
+
+
+def _decoded(data: bytes) -> Signature | None:
+    try:
+        known = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(known, dict):
+        return None
+    ends = [_names(known.get(part)) for part in ("inputs", "outputs")]
+    init, origin = known.get("init"), known.get("origin")
+    origin = origin if isinstance(origin, dict) else {}
+    step = origin.get("step")
+    texts = {part: origin.get(part) for part in ("checkpoint", "tensorflow")}
+    return Signature(
+        ends[0],
+        ends[1],
+        init if isinstance(init, str) else None,
+        Origin(
+            **{part: text for part, text in texts.items() if isinstance(text, str)},
+            step=step if isinstance(step, int) else None,
+        ),
+    )
+
+
+def _names(value: Any) -> dict[str, str]:
+    pairs = value.items() if isinstance(value, dict) else ()
+    return {label: name for label, name in pairs if isinstance(name, str)}
