@@ -249,9 +249,10 @@ def _path(lowered: Lowered, tensor: str, where: str) -> str:
             break
         if node.op == "Const":
             value = tensor_proto.to_array(node.attr["value"].tensor, file=f"node {name}")
+            if value.dtype.kind != "O" or not value.size:
+                break
             path = bytes(value.reshape(-1)[0]).decode(errors="surrogateescape")
-            base = path.replace("\\", "/").rpartition("/")[2]
-            return lowered.assets.get(base, path)
+            return lowered.assets.get(re.split(r"[\\/]", path)[-1], path)
         if node.op == "VarHandleOp":
             writers = (n for n in nodes.values() if n.op in _ASSIGNS and len(n.input) > 1)
             name = next((producer(n.input[1]) for n in writers if producer(n.input[0]) == name), "")
@@ -291,12 +292,12 @@ def _parsed(
                 column = [line.split(delimiter)[index] for line in lines]
             if dtype is not None and dtype.name != "string":
                 column = [float(c) if "float" in dtype.name else int(c) for c in column]
-        except (IndexError, ValueError) as error:
+            array = np.empty(len(column), object)
+            array[:] = column
+            typed = dtype is not None and dtype.numpy is not None and dtype.name != "string"
+            columns.append(array.astype(dtype.numpy) if typed and dtype else array)
+        except (IndexError, OverflowError, ValueError) as error:
             raise FreezeError(
                 f"a line of the file gives no {attr.partition('_')[0]}: {error}", where=where
             ) from error
-        array = np.empty(len(column), object)
-        array[:] = column
-        typed = dtype is not None and dtype.numpy is not None and dtype.name != "string"
-        columns.append(array.astype(dtype.numpy) if typed and dtype else array)
     return columns[0], columns[1]
