@@ -12,7 +12,7 @@ import models
 
 import tfpersist as tfp
 
-FULL, INCREMENTAL = "in full", "incremental"
+FULL, INCREMENTAL = "in full", "tfpersist, incremental"
 TRAINED = 0.05
 FEWER_BYTES, FASTER = 8, 4
 

@@ -23,6 +23,7 @@ NAMES = {
     "restore_session": "restore 0.5 GB, session",
     "read_one": "read one tensor, fresh",
     "import_time": "import",
+    "incremental": "save, 95 % unchanged",
 }
 
 
