@@ -19,8 +19,8 @@ from tfpersist.graph.candidates import Candidates
 from tfpersist.graph.kept import with_assignments, with_init
 from tfpersist.graph.lowered import Lowered
 from tfpersist.graph.names import find_tensor
-from tfpersist.graph.releases import Portability, Release
 from tfpersist.graph.prune import prune
+from tfpersist.graph.releases import Portability, Release
 from tfpersist.safety import Policy
 
 if TYPE_CHECKING:
@@ -348,10 +348,7 @@ class Freezer:
         graph = with_init(graph, [*fills, *assigns])
         portable.clean(graph.proto, shaped={ref.operation for ref in refs})
         if self._release is not None:
-            graph = releases.rewrite(graph, self._release)
-            found = releases.check(graph, self._release)
-            if not found.ok:
-                raise FreezeError(str(found), advice="Freeze an output that does not need them.")
+            graph = releases.require(graph, self._release)
         signature.sign(graph, signature.describe(lowered, graph, refs))
         return graph, lowered.live
 
