@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tfpersist.errors import FeedError, RunError
+from tfpersist.errors import FeedError, RunError, TFPersistError
 from tfpersist.tf import internals_session
 from tfpersist.tf.execute import Executor, translated
 
@@ -40,7 +40,7 @@ class _Guard:
     def __call__(self, value: Any) -> Any:
         if (
             type(value) is np.ndarray
-            and value.dtype == self.dtype
+            and (value.dtype is self.dtype or value.dtype == self.dtype)
             and value.flags.c_contiguous
             and self._accepts(value.shape)
         ):
@@ -122,9 +122,13 @@ class Bound:
         guards = self._guards
         if len(values) != len(guards) or self._process != os.getpid():
             raise self._misuse(len(values))
-        fed = [guard(value) for guard, value in zip(guards, values, strict=True)]
         try:
-            results = self._compute(*fed)
+            if len(guards) == 1:
+                results = self._compute(guards[0](values[0]))
+            else:
+                results = self._compute(*map(_Guard.__call__, guards, values))
+        except TFPersistError:
+            raise
         except Exception:
             with translated():
                 raise
