@@ -112,9 +112,10 @@ class Training:
 
         When `fit` begins, the newest checkpoint is restored: weights, optimizer, the epoch and the
         batch. Epochs that are done are skipped, and so are the batches of the epoch that was under
-        way; the averages that `fit` prints for that epoch are those of the rest of it. What `fit`
-        has measured is saved as the metrics of each checkpoint, with the numbers of `epoch`s and
-        `batch`es done; its step is the number of steps that the optimizer has taken.
+        way; the averages that `fit` prints for that epoch are those of the rest of it. Where the
+        number of batches is not known, that epoch begins anew. What `fit` has measured is saved as
+        the metrics of each checkpoint, with the numbers of `epoch`s and `batch`es done; its step
+        is the number of steps that the optimizer has taken.
 
         Args:
             every: "epoch", or a number of batches.

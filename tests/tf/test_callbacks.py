@@ -132,9 +132,10 @@ def test_data_of_unknown_size(store):
     with pytest.raises(Stop):
         fit_batches(network(), store.callback(every=8), stop_at(0, 7))
     assert store.latest().metrics["batch"] == 8
-    model = network()
-    assert fit_batches(model, store.callback(every=8)).epoch == [0, 1]
-    assert int(model.optimizer.iterations) == 8 + 1 + 8
+    model, callback = network(), store.callback(every=8)
+    assert fit_batches(model, callback).epoch == [0, 1]
+    assert callback.resumed.step == 8
+    assert int(model.optimizer.iterations) == 8 + 8 + 8
 
 
 def test_batches_are_counted_across_epochs(store):
@@ -148,9 +149,9 @@ def test_only_improvements_are_saved(store):
     )
     fit(network(), noisy, store.callback(monitor="score", mode="max"))
     assert [each.metrics["score"] for each in store.checkpoints()] == [0.5, 0.75]
-    fit(network(), noisy, tfp.ModelStore(store.location, name="low").callback(monitor="score"))
-    low = tfp.ModelStore(store.location, name="low").checkpoints()
-    assert [each.metrics["score"] for each in low] == [0.5, 0.25]
+    low = tfp.ModelStore(store.location / "low")
+    fit(network(), noisy, low.callback(monitor="score"))
+    assert [each.metrics["score"] for each in low.checkpoints()] == [0.5, 0.25]
 
 
 def test_the_best_before_a_restart_counts(store):

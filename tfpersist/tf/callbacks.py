@@ -196,8 +196,8 @@ def _kind() -> type[Any]:
             epoch, batch = int(metrics.get(EPOCH, 0)), int(metrics.get(BATCH, 0))
             batches = self.params.get("steps")
             if batches is None:
-                # Keras cannot end an epoch of which no batch was run, and this may be the last.
-                batch = max(0, batch - int(self.model.steps_per_execution))
+                # Keras cannot end an epoch of which no batch was run, and all may have been.
+                batch = 0
             elif batch >= batches:
                 epoch, batch = epoch + 1, 0
             self.progress = Progress(epoch, batch)
