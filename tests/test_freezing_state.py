@@ -33,6 +33,8 @@ FOREIGN = """
 def same_everywhere(freezer, tmp_path, fresh, outputs, feeds, expected):
     """Run a frozen file here and in TensorFlow alone, elsewhere."""
     model = freezer.write(tmp_path / "model.pb")
+    assert model.signature.init == "tfpersist/init"
+    assert sorted(ref.name for ref in model.outputs) == sorted(outputs)
     results = model.run(outputs, feeds)
     assert [np.asarray(each).tolist() for each in results] == expected
     printed = fresh(FOREIGN, tmp_path / "model.pb", json.dumps(outputs), json.dumps(feeds))

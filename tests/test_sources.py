@@ -185,8 +185,9 @@ def _needed(graph, name):
 def test_the_signature_says_what_the_source_called_things(corpus, tmp_path):
     path = tmp_path / "half.pb"
     model = Freezer(corpus / f"{HALF_PLUS_TWO}/00000123").write(path)
-    said = signature.read(model.graph)
+    said = signature.Signature.of(model.graph)
     assert str(said) == "x = x:0 -> y = y:0"
+    assert model.signature == said
     assert said.origin.tensorflow == "1.1.0-rc2"
     index = (corpus / f"{HALF_PLUS_TWO}/00000123/variables/variables.index").read_bytes()
     assert said.origin.checkpoint == hashlib.sha256(index).hexdigest()
@@ -196,8 +197,11 @@ def test_the_signature_says_what_the_source_called_things(corpus, tmp_path):
 
 def test_the_signature_tells_the_step(corpus):
     freezer = Freezer(corpus / "made-by-tf/1.15.5/model_v2.ckpt-5").outputs("loop_out")
-    said = signature.read(freezer.inputs(image="input").freeze().graph)
+    said = signature.Signature.of(freezer.inputs(image="input").freeze().graph)
     assert (said.inputs, said.outputs) == ({"image": "image:0"}, {"loop_out": "loop_out:0"})
+    keras = Freezer(corpus / "made-by-tf/2.4.4/keras_savedmodel").freeze()
+    assert keras["d"].name == "StatefulPartitionedCall:0"
+    assert keras["c1_input"].name == "serving_default_c1_input:0"
     assert (said.origin.step, said.origin.tensorflow) == (5, "1.15.5")
     v1 = Freezer(corpus / "made-by-tf/1.15.5/model_v1.ckpt-5").outputs("loop_out").freeze()
-    assert signature.read(v1.graph).origin.checkpoint is None
+    assert signature.Signature.of(v1.graph).origin.checkpoint is None

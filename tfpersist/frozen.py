@@ -14,9 +14,9 @@ from tfpersist.checkpoint_writer import write_checkpoint
 from tfpersist.formats import graphdef
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.graphdef import Graph
-from tfpersist.formats.tensors import TensorSpec
 from tfpersist.graph import summary, unfreezing
 from tfpersist.graph.names import TensorRef
+from tfpersist.graph.signature import Signature, resolve
 from tfpersist.graph.summary import Summary
 from tfpersist.safety import Policy
 from tfpersist.storage import open_storage
@@ -107,11 +107,16 @@ class FrozenModel:
         """The tensors that nothing in the graph uses, in its order."""
         return tuple(self._refined(ref) for ref in summary.outputs(self.graph))
 
+    @property
+    def signature(self) -> Signature | None:
+        """What its source called inputs and outputs, and where it is from, if the file says so."""
+        return Signature.of(self.graph)
+
     def __getitem__(self, name: str | TensorRef) -> TensorRef:
         """Find a tensor.
 
         Args:
-            name: "operation:index", or "operation" for index 0.
+            name: "operation:index", "operation" for index 0, or a name of the signature.
 
         Returns:
             The reference, with data type and shape as far as the file tells them; after the first
@@ -120,7 +125,7 @@ class FrozenModel:
         Raises:
             NameNotFoundError: there is no such tensor; the nearest names are given.
         """
-        text = name.name if isinstance(name, TensorRef) else name
+        text = resolve(self.graph, getattr(name, "name", name))
         return self._refined(summary.find(self.graph, text))
 
     def run(self, fetches: Any, feeds: Mapping[Any, Any] | None = None) -> Any:
@@ -285,7 +290,7 @@ class FrozenModel:
             >>> dict(model.unfreeze("w", "memory://frozen/unfrozen"))
             {'w': array(3., dtype=float32)}
         """
-        unfrozen = unfreezing.unfreeze(self.graph, [names] if isinstance(names, str) else names)
+        unfrozen = unfreezing.unfreeze(self.graph, _listed(names))
         items = [Item(name, value) for name, value in sorted(unfrozen.values.items())]
         prefix = "model.ckpt" if step is None else f"model.ckpt-{step}"
         storage, meta = open_storage(location), unfrozen.meta.SerializeToString(deterministic=True)
@@ -334,8 +339,7 @@ class FrozenModel:
         """Release the session and its memory; a later run raises RunError.
 
         Example:
-            >>> model = FrozenModel(graphdef.parse_text(b'node { name: "x" op: "NoOp" }'))
-            >>> model.close()
+            >>> (model := FrozenModel(graphdef.parse_text(b'node { name: "x" }'))).close()
             >>> model.run("x")
             Traceback (most recent call last):
             tfpersist.errors.RunError: this model is closed. Load it again with FrozenModel.load().
@@ -358,10 +362,8 @@ class FrozenModel:
 
     def __repr__(self) -> str:
         takes, gives = map(summary.shortened, (self.inputs, self.outputs))
-        name = self.file or "in memory"
-        count = len(self.graph.proto.node)
-        nodes = "1 node" if count == 1 else f"{count:,} nodes"
-        return f"<FrozenModel {name}: {nodes}, {takes} -> {gives}>"
+        nodes = f"{(count := len(self.graph.proto.node)):,} node" + "s" * (count != 1)
+        return f"<FrozenModel {self.file or 'in memory'}: {nodes}, {takes} -> {gives}>"
 
     def _repr_html_(self) -> str:
         return attrs.evolve(self.summary(), inputs=self.inputs, outputs=self.outputs).html()
@@ -381,11 +383,9 @@ class FrozenModel:
 
     def _refined(self, ref: TensorRef) -> TensorRef:
         executor = self._engine.executor
-        known = ref.spec is not None and ref.spec.elements is not None
-        if executor is None or known:
+        if executor is None or (ref.spec is not None and ref.spec.elements is not None):
             return ref
-        spec: TensorSpec = spec_of_tensor(executor.tensor(ref.name))
-        return attrs.evolve(ref, spec=spec)
+        return attrs.evolve(ref, spec=spec_of_tensor(executor.tensor(ref.name)))
 
 
 def _bound(model: FrozenModel, inputs: list[str], outputs: Any) -> Bound:

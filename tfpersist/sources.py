@@ -114,7 +114,7 @@ def _graph_of(source: Any) -> Graph | None:
 
 def _with_values(graph: Graph, checkpoint: Any) -> Lowered:
     if checkpoint is None:
-        known = signature.read(graph) or signature.Signature()
+        known = signature.Signature.of(graph) or signature.Signature()
         ends = tuple(name for name in known.outputs.values() if _has(graph, name))
         labels = {**known.inputs, **known.outputs}
         return Lowered(graph, {}, outputs=ends, labels=labels, origin=known.origin)

@@ -8,7 +8,7 @@ from tfpersist.formats import schema, varint
 from tfpersist.formats.graphdef import Graph, parse_text, split
 from tfpersist.graph.lowered import Lowered, Origin
 from tfpersist.graph.names import TensorRef
-from tfpersist.graph.signature import FIELD, Signature, describe, read, sign
+from tfpersist.graph.signature import FIELD, Signature, describe, sign
 
 FULL = Signature(
     {"Bild": "x:0"},
@@ -28,7 +28,7 @@ def test_it_travels_in_the_bytes_of_the_graph(signature):
     graph = Graph(schema.GraphDef(node=[schema.NodeDef(name="x")]))
     sign(graph, signature)
     loaded = split(graph.proto.SerializeToString())
-    assert read(loaded) == signature
+    assert Signature.of(loaded) == signature
     assert [node.name for node in loaded.proto.node] == ["x"]
 
 
@@ -36,7 +36,7 @@ def test_it_travels_in_the_bytes_of_the_graph(signature):
     "data", [b"", b"\xff", b"[]", b"[" * 5000, b'{"inputs": 1, "origin": [], "init": {}}']
 )
 def test_strange_bytes_say_nothing(data):
-    found = read(signed(data))
+    found = Signature.of(signed(data))
     assert found is None or found == Signature()
 
 
@@ -47,7 +47,7 @@ def test_names_of_a_strange_kind_are_left_out():
             "origin": {"step": "x", "checkpoint": 3, "tensorflow": "2"},
         }
     )
-    found = read(signed(data.encode()))
+    found = Signature.of(signed(data.encode()))
     assert found.inputs == {"b": "b:0"}
     assert found.origin == Origin(tensorflow="2")
 

@@ -42,6 +42,23 @@ class Signature:
     init: str | None = None
     origin: Origin = attrs.field(factory=Origin)
 
+    @classmethod
+    def of(cls, graph: Graph) -> Signature | None:
+        """Read the signature of a graph; None where it has none that can be understood.
+
+        Example:
+            >>> from tfpersist.formats import schema
+            >>> graph = Graph(schema.GraphDef())
+            >>> sign(graph, Signature({"x": "in:0"}))
+            >>> Signature.of(graph).inputs, Signature.of(Graph(schema.GraphDef()))
+            ({'x': 'in:0'}, None)
+        """
+        fields: Any = UnknownFieldSet(graph.proto)
+        for field in fields:
+            if field.field_number == FIELD and isinstance(field.data, bytes):
+                return _decoded(field.data)
+        return None
+
     def __str__(self) -> str:
         takes, gives = (
             ", ".join(f"{label} = {name}" for label, name in ends.items()) or "nothing"
@@ -85,21 +102,17 @@ def sign(graph: Graph, signature: Signature) -> None:
     graph.proto.MergeFromString(tag + varint.encode(len(text)) + text)
 
 
-def read(graph: Graph) -> Signature | None:
-    """Read the signature of a graph; None where it has none that can be understood.
+def resolve(graph: Graph, text: str) -> str:
+    """Give the name of a tensor that may be called as the signature calls it.
 
-    Example:
-        >>> from tfpersist.formats import schema
-        >>> graph = Graph(schema.GraphDef())
-        >>> sign(graph, Signature({"x": "in:0"}))
-        >>> read(graph).inputs, read(Graph(schema.GraphDef()))
-        ({'x': 'in:0'}, None)
+    Args:
+        graph: the graph, whose own names come first.
+        text: the name of a tensor, or what the signature calls it.
     """
-    fields: Any = UnknownFieldSet(graph.proto)
-    for field in fields:
-        if field.field_number == FIELD and isinstance(field.data, bytes):
-            return _decoded(field.data)
-    return None
+    if text.partition(":")[0] in graph.nodes:
+        return text
+    known = Signature.of(graph) or Signature()
+    return known.outputs.get(text) or known.inputs.get(text) or text
 
 
 def _decoded(data: bytes) -> Signature | None:

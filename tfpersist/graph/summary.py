@@ -15,6 +15,7 @@ from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.graph import names, ops
 from tfpersist.graph.names import TensorRef
+from tfpersist.graph.tables import INIT
 
 PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2", "PlaceholderWithDefault"})
 _NO_RESULT = frozenset({"Const", "Variable", "VariableV2", "VarHandleOp", *PLACEHOLDERS})
@@ -157,7 +158,7 @@ def outputs(graph: Graph, *, unseen: Collection[str] = ()) -> tuple[TensorRef, .
         source.removeprefix("^").partition(":")[0]
         for node in graph.proto.node
         for source in node.input
-        if node.op != "NoOp" and node.name not in unseen
+        if (node.op != "NoOp" or node.name == INIT) and node.name not in unseen
     }
     refs: list[TensorRef] = []
     for node in graph.proto.node:
