@@ -28,8 +28,7 @@ def prune(graph: Graph, outputs: Iterable[str]) -> Graph:
         outputs: names of tensors or operations that are there.
 
     Returns:
-        A graph of copied nodes in their old order, with the library that they reach; the graph
-        itself where all of it is needed.
+        A graph of copied nodes in their old order, with the library that they reach.
 
     Raises:
         GraphError: a node's input comes from nowhere.
@@ -42,8 +41,6 @@ def prune(graph: Graph, outputs: Iterable[str]) -> Graph:
         ['a', 'b']
     """
     kept = needed(graph, outputs)
-    if len(kept) == len(graph.nodes) and not graph.functions:
-        return graph
     pruned = schema.GraphDef(node=[node for name, node in graph.nodes.items() if name in kept])
     pruned.versions.CopyFrom(graph.proto.versions)
     pruned.version = graph.proto.version
