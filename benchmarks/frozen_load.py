@@ -26,7 +26,7 @@ def write(path, megabytes):
     import numpy as np
     import tensorflow as tf
 
-    from tfpersist.formats import graphdef, schema
+    from tfpersist.formats import graphdef, graphdef_writer, schema
     from tfpersist.formats.graphdef import Graph
     from tfpersist.formats.tensors import payload_of, spec_of
 
@@ -45,10 +45,8 @@ def write(path, megabytes):
             node.attr.clear()
             graphdef.with_payload(node, spec_of(weights))
     made = Graph(proto, dict.fromkeys(names, payload_of(weights)))
-    graphdef.LARGEST, limit = 1 << 40, graphdef.LARGEST
     with open(path, "wb", buffering=0) as file:
-        graphdef.join(made, Sink(file))
-    graphdef.LARGEST = limit
+        graphdef_writer.join(made, Sink(file), large=True)
 
 
 class Sink:

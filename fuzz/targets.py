@@ -13,12 +13,14 @@ import numpy as np
 from mutation import Mutation, any_of, spoil_bytes, spoil_message, spoil_table
 
 import tfpersist as tfp
-from tfpersist import object_graph, safety, sidecar
+from tfpersist import safety
+from tfpersist.checkpoints import sidecar
 from tfpersist.errors import FreezeError
 from tfpersist.formats import (
     bundle,
     bundle_writer,
     graphdef,
+    graphdef_writer,
     schema,
     slices,
     sstable_writer,
@@ -28,6 +30,7 @@ from tfpersist.formats import (
 )
 from tfpersist.formats.tensors import Slice, payload_of
 from tfpersist.graph import soundness
+from tfpersist.matching import object_graph
 from tfpersist.storage import journal, open_storage
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -317,9 +320,9 @@ def read_pb(data: bytes) -> object:
     str(report)
     model = tfp.FrozenModel.load(url)
     str(model.summary()), repr(model), model._repr_html_(), model.inputs
-    graphdef.size(model.graph)
+    graphdef_writer.size(model.graph)
     out = Shard()
-    graphdef.join(model.graph, out)
+    graphdef_writer.join(model.graph, out)
     graphdef.split(out.getvalue())
     frozen = freeze(tfp.Freezer(model).keep_variables(*{"a"}.intersection(model.graph.nodes)))
     soundness.refuse_unsound(model.graph)

@@ -39,10 +39,8 @@ LAYERS = (
     {"store", "restoring", "retaining", "saving", "freezer", "frozen", "sources"}
     | {"training", "background", "preemption"},
     {"tf"},
-    {"checkpoint", "checkpoint_writer", "contents", "difference", "locate", "listing"}
-    | {"sidecar", "verification", "pins", "pruning", "incremental", "data_files"},
-    {"selection", "report", "safety", "naming", "by_name", "keras_eras", "feeds", "object_graph"}
-    | {"retention"},
+    {"checkpoint", "checkpoints"},
+    {"matching", "report", "safety", "feeds", "retention"},
     {"safety", "progress"},
     {"graph_file"},
     {"storage"},
@@ -368,7 +366,7 @@ LAWS: dict[Callable[[Modules], Iterator[str]], list[Modules]] = {
         invented(errors="from tfpersist import formats", formats=""),
         invented(formats__v1="from tfpersist.graph import names", graph__names=""),
         invented(graph__names="def f():\n    import tfpersist.store", store=""),
-        invented(selection="from .tf import target", tf__target=""),
+        invented(matching__selection="from ..tf import target", tf__target=""),
         invented(elsewhere=""),
     ],
     no_import_cycles: [

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tfpersist.checkpoint import Checkpoint
-from tfpersist.checkpoint_writer import write_checkpoint
+from tfpersist.checkpoints.writer import write_checkpoint
 from tfpersist.errors import CorruptionError, NameNotFoundError, TFPersistError
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import Slice, TensorSpec, payload_of

@@ -8,8 +8,8 @@ import pytest
 
 from tfpersist.errors import RestoreError
 from tfpersist.formats.tensors import TensorSpec
+from tfpersist.matching.selection import Entry, Selection
 from tfpersist.report import RestoreReport, Row, Skipped, report_on
-from tfpersist.selection import Entry, Selection
 
 FLOAT = TensorSpec("float32", (2,))
 

@@ -19,9 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tfpersist as tfp
-from tfpersist import listing
+from tfpersist.checkpoints import listing
+from tfpersist.checkpoints.pruning import prune
 from tfpersist.errors import CheckpointNotFoundError, NameNotFoundError, RetentionError
-from tfpersist.pruning import prune
 from tfpersist.retention import Best, Candidate, Keep, Pruning, as_keep, best_of, decide, seconds
 from tfpersist.storage import open_storage
 from tfpersist.storage.local import LocalDirectory

@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from tfpersist import listing
-from tfpersist.contents import Bundle, V1Files, open_contents
-from tfpersist.difference import Difference, compare
+from tfpersist.checkpoints import listing
+from tfpersist.checkpoints.contents import Bundle, V1Files, open_contents
+from tfpersist.checkpoints.difference import Difference, compare
+from tfpersist.checkpoints.locate import Located, locate
+from tfpersist.checkpoints.pins import Pin, pin
+from tfpersist.checkpoints.sidecar import Increment, Sidecar
+from tfpersist.checkpoints.verification import Verification, verify
 from tfpersist.errors import NameNotFoundError, TFPersistError, did_you_mean
 from tfpersist.formats import schema
 from tfpersist.formats.tensors import Payload, TensorSpec
-from tfpersist.locate import Located, locate
-from tfpersist.pins import Pin, pin
-from tfpersist.sidecar import Increment, Sidecar
 from tfpersist.storage import Storage
-from tfpersist.verification import Verification, verify
 
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
@@ -45,7 +45,7 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
 
     Example:
         >>> import numpy as np
-        >>> from tfpersist.checkpoint_writer import write_checkpoint
+        >>> from tfpersist.checkpoints.writer import write_checkpoint
         >>> from tfpersist.formats.bundle_writer import Item
         >>> from tfpersist.formats.tensors import payload_of
         >>> from tfpersist.storage import open_storage

@@ -10,7 +10,7 @@ import attrs
 
 from tfpersist import graph_file, safety
 from tfpersist.checkpoint import Checkpoint
-from tfpersist.checkpoint_writer import write_checkpoint
+from tfpersist.checkpoints.writer import write_checkpoint
 from tfpersist.formats import graphdef
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.graphdef import Graph
@@ -125,7 +125,7 @@ class FrozenModel:
         Raises:
             NameNotFoundError: there is no such tensor; the nearest names are given.
         """
-        text = resolve(self.graph, getattr(name, "name", name))
+        text = resolve(self.graph, name.name if isinstance(name, TensorRef) else name)
         return self._refined(summary.find(self.graph, text))
 
     def run(self, fetches: Any, feeds: Mapping[Any, Any] | None = None) -> Any:

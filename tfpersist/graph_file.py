@@ -9,7 +9,7 @@ from contextlib import suppress
 import attrs
 
 from tfpersist.errors import CorruptionError, StorageError, UnsupportedError, did_you_mean
-from tfpersist.formats import graphdef, recognize
+from tfpersist.formats import graphdef, graphdef_writer, recognize
 from tfpersist.formats.graphdef import Graph
 from tfpersist.storage import is_url, open_storage
 
@@ -110,9 +110,9 @@ def save(graph: Graph, path: str, *, durable: bool, large: bool = False) -> None
         raise UnsupportedError(
             "frozen graphs are written in binary form", where=path, advice="Name it .pb."
         )
-    graphdef.size(graph, large=large)
+    graphdef_writer.size(graph, large=large)
     with open_storage(location).publish(durable=durable) as publication:
-        graphdef.join(graph, publication.create(name), large=large)
+        graphdef_writer.join(graph, publication.create(name), large=large)
 
 
 def encoded(graph: Graph) -> bytes:
@@ -122,7 +122,7 @@ def encoded(graph: Graph) -> bytes:
         UnsupportedError: they would be more than 2 GB.
     """
     buffer = _Buffer()
-    graphdef.join(graph, buffer)
+    graphdef_writer.join(graph, buffer)
     return bytes(buffer.data)
 
 

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import attrs
 
-from tfpersist.naming import slot_of
-from tfpersist.selection import Plan
+from tfpersist.matching.naming import slot_of
+from tfpersist.matching.selection import Plan
 
 Outcome = Literal["missing", "mismatched", "unexpected", "fits", "averaged", "restored"]
 

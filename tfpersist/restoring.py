@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from tfpersist import listing
 from tfpersist.checkpoint import Checkpoint
+from tfpersist.checkpoints import listing
 from tfpersist.errors import (
     CheckpointNotFoundError,
     CorruptionError,
     StorageError,
     TFPersistError,
 )
+from tfpersist.matching.selection import Entry, Plan, Selection
 from tfpersist.progress import progress
 from tfpersist.report import Skipped
-from tfpersist.selection import Entry, Plan, Selection
 from tfpersist.storage import Storage
 
 if TYPE_CHECKING:

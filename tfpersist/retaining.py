@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
-from tfpersist import pruning
+from tfpersist.checkpoints import pruning
+from tfpersist.checkpoints.incremental import Seen
 from tfpersist.errors import RetentionError
-from tfpersist.incremental import Seen
 from tfpersist.retention import Best, Keep, Mode, Pruning, as_keep, best_of
 
 if TYPE_CHECKING:

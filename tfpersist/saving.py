@@ -10,7 +10,7 @@ import numpy as np
 from tfpersist.errors import TargetError
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of
-from tfpersist.selection import OBJECT_GRAPH_KEY, Selection
+from tfpersist.matching.selection import OBJECT_GRAPH_KEY, Selection
 from tfpersist.training import lasting
 
 if TYPE_CHECKING:

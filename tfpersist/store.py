@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from tfpersist import background, listing, pruning, restoring, saving, sidecar
+from tfpersist import background, restoring, saving
 from tfpersist.checkpoint import Checkpoint
-from tfpersist.checkpoint_writer import write_checkpoint
+from tfpersist.checkpoints import listing, pruning, sidecar
+from tfpersist.checkpoints.locate import Located
+from tfpersist.checkpoints.writer import write_checkpoint
 from tfpersist.errors import CheckpointNotFoundError, RestoreError
-from tfpersist.locate import Located
+from tfpersist.matching.selection import Selection
 from tfpersist.report import RestoreReport, report_on
 from tfpersist.restoring import Fitted
 from tfpersist.retaining import Retaining
-from tfpersist.selection import Selection
 from tfpersist.storage import Storage, open_storage
 from tfpersist.tf.target import Target, adapt, step_of
 from tfpersist.training import Training, served

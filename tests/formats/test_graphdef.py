@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from tfpersist.errors import CorruptionError, GraphError, UnsupportedError
 from tfpersist.formats import graphdef, schema
-from tfpersist.formats.graphdef import Graph, join, size, split
+from tfpersist.formats.graphdef import Graph, split
+from tfpersist.formats.graphdef_writer import join, size
 from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
 
 
@@ -369,15 +370,15 @@ class TestMoreThanTwoGigabytes:
         with open(tmp_path / "large.pb", "wb") as file:
             sink = _Sparse(file)
             with pytest.raises(UnsupportedError, match=r"a 1,887,436,800.*large=True"):
-                graphdef.join(graph, sink)
+                join(graph, sink)
         assert (sink.reserved, sink.written) == (0, 0)
 
     def test_it_is_written_on_wish_and_read_again(self, graph, tmp_path):
         with open(tmp_path / "large.pb", "wb") as file:
             sink = _Sparse(file)
-            graphdef.join(graph, sink, large=True)
+            join(graph, sink, large=True)
             file.truncate()
-        assert sink.written == sink.reserved == graphdef.size(graph, large=True)
+        assert sink.written == sink.reserved == size(graph, large=True)
         assert (tmp_path / "large.pb").stat().st_size == sink.written > graphdef.LARGEST
         with open(tmp_path / "large.pb", "rb") as file:
             again = split(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

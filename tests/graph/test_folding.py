@@ -82,3 +82,14 @@ def test_a_damaged_constant_has_no_value():
     node.attr["value"].tensor.tensor_shape.dim.add(size=3)
     node.attr["value"].tensor.tensor_content = b"123"
     assert folding.constant(node) is None
+
+
+def test_a_result_larger_than_its_graph_is_left():
+    side = np.ones(100_000, np.float32)
+    multiply = schema.NodeDef(name="n", op="Mul")
+    multiply.attr["T"].type = 1
+    assert folding.evaluate(multiply, [side[:, None], side]) is None
+    count = schema.NodeDef(name="n", op="Range")
+    count.attr["Tidx"].type = 9
+    limits = [np.array(each, np.int64) for each in (0, 2**62, 1)]
+    assert folding.evaluate(count, limits) is None

@@ -8,11 +8,11 @@ import pytest
 import tensorflow as tf
 
 import tfpersist as tfp
-from tfpersist.checkpoint_writer import write_checkpoint
+from tfpersist.checkpoints.writer import write_checkpoint
 from tfpersist.errors import RestoreError, SelectionError
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of
-from tfpersist.selection import OBJECT_GRAPH_KEY
+from tfpersist.matching.selection import OBJECT_GRAPH_KEY
 from tfpersist.storage import open_storage
 from tfpersist.tf.target import adapt
 

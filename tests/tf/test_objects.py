@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow.python.ops.resource_variable_ops import UninitializedVariable
 
 import tfpersist as tfp
-from tfpersist.checkpoint_writer import write_checkpoint
+from tfpersist.checkpoints.writer import write_checkpoint
 from tfpersist.errors import (
     RestoreError,
     SaveError,
@@ -20,7 +20,7 @@ from tfpersist.errors import (
 from tfpersist.formats import dtypes
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of
-from tfpersist.selection import OBJECT_GRAPH_KEY
+from tfpersist.matching.selection import OBJECT_GRAPH_KEY
 from tfpersist.storage import open_storage
 from tfpersist.tf.target import adapt
 

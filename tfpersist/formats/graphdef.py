@@ -1,4 +1,4 @@
-"""GraphDef bytes to skeleton and payloads, and back.
+"""GraphDef bytes to skeleton and payloads.
 
     GraphDef   = { 1: NodeDef } { 2: library } { 3: version } { 4: versions }
     NodeDef    = 1: name  2: op  3: input ...  5: { 1: "value"  2: AttrValue }
@@ -7,8 +7,7 @@
 
 `split` walks this one path by hand, so the bytes of a large Const are never copied: the skeleton
 holds the Const with an empty `tensor_content`, and a payload looks at the bytes where they lie.
-`join` computes every length first and then streams. Fields 1 to 5 of GraphDef are TensorFlow's; a
-field of number `PADDING_FIELD` in front of a node moves its payload to a multiple of 64 bytes,
+Fields 1 to 5 of GraphDef are TensorFlow's; `graphdef_writer` adds fields of number `PADDING_FIELD`,
 which readers skip as any unknown field.
 """
 
@@ -22,18 +21,17 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tfpersist.errors import CorruptionError, GraphError, UnsupportedError
+from tfpersist.errors import CorruptionError
 from tfpersist.formats import dtypes, schema, varint, wire
-from tfpersist.formats.bundle_writer import Sink
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import Payload, TensorSpec
 
 PADDING_FIELD = 18931
 ALIGNMENT = 64
-ALIGNED_FROM = 1024
+# Constants of fewer bytes are not worth a payload.
+APART_FROM = 1024
 # No protobuf parser accepts a longer message.
 LARGEST = 2**31 - 1
-_CHUNK = 1 << 20
 _NODE = 1 << 3 | wire.BYTES
 
 
@@ -61,7 +59,7 @@ class Graph:
         return {function.signature.name: function for function in self.proto.library.function}
 
 
-def split(data: memoryview | bytes, file: str = "", *, larger_than: int = ALIGNED_FROM) -> Graph:
+def split(data: memoryview | bytes, file: str = "", *, larger_than: int = APART_FROM) -> Graph:
     """Take a GraphDef apart without copying its large constants.
 
     Args:
@@ -139,54 +137,6 @@ def parse_saved_model(data: bytes | memoryview, file: str = "") -> Message:
         0
     """
     return schema.parse(schema.SavedModel, data, file=file)
-
-
-def size(graph: Graph, *, large: bool = False) -> int:
-    """Tell how many bytes `join` will write.
-
-    Args:
-        graph: the graph.
-        large: whether they may be more than 2 GB.
-
-    Raises:
-        UnsupportedError: they are more than 2 GB, which no protobuf parser reads.
-
-    Example:
-        >>> size(Graph(schema.GraphDef(node=[schema.NodeDef(name="a")])))
-        5
-    """
-    return _total(graph, _layout(graph), large)
-
-
-def join(graph: Graph, sink: Sink, *, large: bool = False) -> None:
-    """Write a graph as one GraphDef.
-
-    The same graph gives the same bytes in any process. One payload is in memory at a time.
-
-    Args:
-        graph: what to write.
-        sink: where to write it; its `reserve` is called first with the size.
-        large: whether it may be larger than 2 GB, so that `split` reads it, and no protobuf parser.
-
-    Raises:
-        UnsupportedError: the file would be larger than 2 GB; nothing has been written.
-        GraphError: a payload is not what its spec says.
-    """
-    pieces = list(_layout(graph))
-    sink.reserve(_total(graph, pieces, large))
-    small: list[bytes] = []
-    pending = 0
-    for piece in pieces:
-        if isinstance(piece, bytes):
-            small.append(piece)
-            pending += len(piece)
-        if small and (pending > _CHUNK or not isinstance(piece, bytes)):
-            sink.write(b"".join(small))
-            small, pending = [], 0
-        if not isinstance(piece, bytes):
-            sink.write(_elements(*piece))
-    if small:
-        sink.write(b"".join(small))
 
 
 def with_payload(node: Message, spec: TensorSpec) -> None:
@@ -316,90 +266,3 @@ def _refuse_duplicates(graph: Graph, file: str) -> None:
         counted = collections.Counter(node.name for node in graph.proto.node)
         name = counted.most_common(1)[0][0]
         raise CorruptionError(f"two nodes are called {name!r}", file=file)
-
-
-def _layout(graph: Graph) -> Iterator[bytes | tuple[str, Payload]]:
-    """Give the file's pieces in order: bytes, and payloads with their names."""
-    # The nodes come first, in their order.
-    whole = graph.proto.SerializeToString(deterministic=True)
-    position = start = after = 0
-    for node in graph.proto.node if graph.payloads else ():
-        before = after
-        length, body = varint.read(whole, before + 1, len(whole), file=node.name)
-        after = body + length
-        payload = graph.payloads.get(node.name)
-        if payload is None:
-            continue
-        if start < before:
-            position += before - start
-            yield whole[start:before]
-        start = after
-        nbytes = payload.spec.nbytes
-        if nbytes is None:
-            raise GraphError(
-                f"a payload of type {payload.spec} cannot be kept apart", where=f"node {node.name}"
-            )
-        head = _header(node, nbytes)
-        if nbytes >= ALIGNED_FROM:
-            head = _padding(position + len(head)) + head
-        position += len(head) + nbytes
-        yield head
-        yield node.name, payload
-    yield whole[start:]
-
-
-def _header(node: Message, nbytes: int) -> bytes:
-    """Encode all of a Const up to its elements."""
-    plain = schema.NodeDef()
-    plain.CopyFrom(node)
-    tensor = schema.TensorProto()
-    tensor.CopyFrom(node.attr["value"].tensor)
-    tensor.ClearField("tensor_content")
-    del plain.attr["value"]
-    head: bytes = tensor.SerializeToString(deterministic=True) + b"\x22" + varint.encode(nbytes)
-    for before, tag in ((b"", b"\x42"), (b"\x0a\x05value", b"\x12"), (b"", b"\x2a")):
-        head = before + tag + varint.encode(len(head) + nbytes) + head
-    body: bytes = plain.SerializeToString(deterministic=True)
-    return b"\x0a" + varint.encode(len(body) + len(head) + nbytes) + body + head
-
-
-def _padding(end: int) -> bytes:
-    """Encode a field that moves what would end at `end` on to a multiple of `ALIGNMENT`."""
-    missing = -end % ALIGNMENT
-    if not missing:
-        return b""
-    tag = varint.encode(PADDING_FIELD << 3 | wire.BYTES)
-    if missing < len(tag) + 1:
-        missing += ALIGNMENT
-    zeros = missing - len(tag) - 1
-    return tag + varint.encode(zeros) + bytes(zeros)
-
-
-def _total(graph: Graph, pieces: Any, large: bool) -> int:
-    total = sum(len(p) if isinstance(p, bytes) else p[1].spec.nbytes or 0 for p in pieces)
-    if total > LARGEST and not large:
-        largest = sorted(graph.payloads.items(), key=lambda item: -(item[1].spec.nbytes or 0))[:5]
-        raise UnsupportedError(
-            "the frozen graph would be larger than any protobuf parser reads",
-            expected=f"at most {LARGEST:,} bytes",
-            found=f"{total:,}; the largest are "
-            + ", ".join(f"{name} {payload.spec.nbytes:,}" for name, payload in largest),
-            advice="Keep the largest variables out of the graph with keep_variables(), or write it"
-            " with large=True for tfpersist alone.",
-        )
-    return total
-
-
-def _elements(name: str, payload: Payload) -> memoryview:
-    array = payload.load()
-    if array.nbytes != payload.spec.nbytes:
-        raise GraphError(
-            "the elements do not fill the constant",
-            where=f"node {name}",
-            expected=payload.spec,
-            found=f"{array.dtype}{list(array.shape)}",
-        )
-    if not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
-    flat: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    return memoryview(flat).toreadonly()

@@ -6,6 +6,7 @@ logic, the four operations of IEEE arithmetic, and whatever only moves elements.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -20,7 +21,10 @@ from tfpersist.graph import ops
 Array = np.ndarray[Any, Any]
 # numpy calculates in these types what TensorFlow does.
 _EXACT = frozenset({"bool", "int32", "int64", "float32", "float64"})
-_Evaluate = Callable[[Message, Sequence[Array]], Array]
+_Evaluate = Callable[[Message, Sequence[Array]], Array | None]
+# Elements of the largest result that is computed, where it may be larger than what it is made of:
+# two constants of a file can multiply to more than any memory holds.
+_LARGEST = 1 << 20
 
 
 def evaluate(node: Message, inputs: Sequence[Array]) -> Array | None:
@@ -44,12 +48,14 @@ def evaluate(node: Message, inputs: Sequence[Array]) -> Array | None:
         return None
     try:
         with np.errstate(all="ignore"):
-            value = np.asarray(compute(node, inputs))
+            value = compute(node, inputs)
     except (ValueError, TypeError, IndexError, OverflowError, MemoryError):
         return None
     types = ops.output_types(node)
     told = dtypes.by_number(types[0]) if types else None
-    return value if told is not None and told.numpy == value.dtype else None
+    if value is None or told is None or told.numpy != value.dtype:
+        return None
+    return np.asarray(value)
 
 
 def constant(node: Message) -> Array | None:
@@ -80,36 +86,46 @@ def become_constant(node: Message, value: Array, controls: Sequence[str] = ()) -
 
 
 def _numeric(function: Any) -> _Evaluate:
-    def compute(node: Message, inputs: Sequence[Array]) -> Array:
+    def compute(node: Message, inputs: Sequence[Array]) -> Array | None:
         del node
         left, right = inputs
+        elements = math.prod(np.broadcast_shapes(left.shape, right.shape))
+        if elements > max(_LARGEST, left.size, right.size):
+            return None
         return np.asarray(function(left, right))
 
     return compute
 
 
-def _divide(node: Message, inputs: Sequence[Array]) -> Array:
-    del node
+def _divide(node: Message, inputs: Sequence[Array]) -> Array | None:
     if inputs[0].dtype.kind != "f":
-        raise TypeError("integers are divided in ways that differ")
-    return np.asarray(np.divide(*inputs))
+        return None  # Integers are divided in ways that differ.
+    return _numeric(np.divide)(node, inputs)
 
 
-def _cast(node: Message, inputs: Sequence[Array]) -> Array:
+def _cast(node: Message, inputs: Sequence[Array]) -> Array | None:
     target = dtypes.by_number(node.attr["DstT"].type)
     (value,) = inputs
     if target is None or target.name not in _EXACT:
-        raise TypeError("a type that is not computed here")
+        return None
     if value.dtype.kind == "f" and target.name in ("int32", "int64"):
         info = np.iinfo(target.name)
         if not np.all((value > float(info.min)) & (value < float(info.max))):
-            raise ValueError("a number that the type cannot hold")
+            return None  # The type cannot hold it: each processor gives its own.
     return value.astype(target.name)
 
 
 def _squeeze(node: Message, inputs: Sequence[Array]) -> Array:
     told = ops.attr(node, "squeeze_dims", ops.definition(node.op))
     return np.squeeze(inputs[0], tuple(told.list.i) or None if told is not None else None)
+
+
+def _range(node: Message, inputs: Sequence[Array]) -> Array | None:
+    del node
+    if inputs[0].dtype.kind != "i":
+        return None
+    numbers = range(*(int(one) for one in inputs))
+    return np.array(numbers, inputs[0].dtype) if len(numbers) <= _LARGEST else None
 
 
 def _pack(node: Message, inputs: Sequence[Array]) -> Array:
@@ -141,10 +157,6 @@ _OPS: Mapping[str, _Evaluate] = MappingProxyType(
         "Pack": _pack,
         "ConcatV2": lambda _, inputs: np.concatenate(inputs[:-1], int(inputs[-1])),
         "Transpose": lambda _, inputs: np.ascontiguousarray(np.transpose(inputs[0], inputs[1])),
-        "Range": lambda _, inputs: (
-            np.arange(*(int(one) for one in inputs), dtype=inputs[0].dtype)
-            if inputs[0].dtype.kind == "i"
-            else np.array(None)
-        ),
+        "Range": _range,
     }
 )

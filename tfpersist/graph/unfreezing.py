@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import attrs
 
 from tfpersist.errors import NameNotFoundError, did_you_mean
-from tfpersist.formats import dtypes, graphdef, schema, tensor_proto
+from tfpersist.formats import dtypes, graphdef_writer, schema, tensor_proto
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import Payload, payload_of
@@ -45,7 +45,8 @@ def unfreeze(graph: Graph, patterns: Iterable[str]) -> Unfrozen:
         UnsupportedError: what remains is larger than 2 GB.
 
     Example:
-        >>> graph = graphdef.parse_text(b'''
+        >>> from tfpersist.formats.graphdef import parse_text
+        >>> graph = parse_text(b'''
         ...     node { name: "w" op: "Const" attr { key: "dtype" value { type: DT_FLOAT } }
         ...       attr { key: "value" value { tensor { dtype: DT_FLOAT float_val: 3
         ...         tensor_shape { dim { size: 2 } } } } } }
@@ -77,7 +78,7 @@ def unfreeze(graph: Graph, patterns: Iterable[str]) -> Unfrozen:
     for node in proto.node:
         if node.op != "AssignVariableOp" and node.name not in reads.values():
             _rewire(node, reads)
-    graphdef.size(Graph(proto, rest))
+    graphdef_writer.size(Graph(proto, rest))
     meta = schema.MetaGraphDef(graph_def=proto)
     meta.meta_info_def.tags.append("train")
     for node in meta.graph_def.node:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfpersist.errors import SaveError
-from tfpersist.selection import Entry
+from tfpersist.matching.selection import Entry
 from tfpersist.tf import internals
 
 # TensorFlow takes over memory that lies at multiples of this and copies any other.

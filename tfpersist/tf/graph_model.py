@@ -9,9 +9,9 @@ from typing import Any
 import attrs
 
 from tfpersist.graph.names import TensorRef
+from tfpersist.matching.selection import Entry
 from tfpersist.report import RestoreReport
 from tfpersist.safety import Policy
-from tfpersist.selection import Entry
 from tfpersist.tf import meta_graph
 from tfpersist.tf.execute import Executor, spec_of_tensor
 from tfpersist.tf.session import SessionTarget

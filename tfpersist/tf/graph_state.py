@@ -11,8 +11,8 @@ from typing import Any
 import attrs
 
 from tfpersist.formats.tensors import Slice, TensorSpec
-from tfpersist.naming import slot_of
-from tfpersist.selection import Entry
+from tfpersist.matching.naming import slot_of
+from tfpersist.matching.selection import Entry
 
 VARIABLE_OPS = frozenset({"VarHandleOp", "VariableV2", "Variable", "TemporaryVariable"})
 _ASSIGN_OPS = frozenset({"Assign", "AssignVariableOp"})

@@ -8,7 +8,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from tfpersist.errors import GraphError, UnsupportedError
-from tfpersist.formats import graphdef
+from tfpersist.formats import graphdef, graphdef_writer
 from tfpersist.formats.graphdef import Graph
 from tfpersist.graph import lifting, soundness
 from tfpersist.graph.lifting import Lifted
@@ -83,7 +83,7 @@ def import_into(target: Any, graph: Graph, **options: Any) -> Any:
     import tensorflow as tf
 
     if sum(payload.spec.nbytes or 0 for payload in graph.payloads.values()) > _NEAR_LARGEST:
-        graphdef.size(graph)
+        graphdef_writer.size(graph)
     soundness.refuse_unsound(graph)
     definition = _definition(graph)
     try:

@@ -17,7 +17,7 @@ import numpy as np
 
 from tfpersist.errors import TargetError, UnsupportedError
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.object_graph import ATTRIBUTES
+from tfpersist.matching.object_graph import ATTRIBUTES
 from tfpersist.tf import live
 from tfpersist.tf.live import LiveGraph, State
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import attrs
 
-from tfpersist import keras_eras, object_graph
 from tfpersist.errors import RestoreError, SelectionError, TargetError
-from tfpersist.object_graph import ObjectGraph
-from tfpersist.selection import Entry
+from tfpersist.matching import keras_eras, object_graph
+from tfpersist.matching.object_graph import ObjectGraph
+from tfpersist.matching.selection import Entry
 from tfpersist.tf import internals, objects
 from tfpersist.tf.live import LiveGraph
 from tfpersist.tf.target import Target

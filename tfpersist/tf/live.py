@@ -15,10 +15,10 @@ from typing import Any
 
 import attrs
 
-from tfpersist import object_graph
 from tfpersist.formats import schema
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.object_graph import ObjectGraph
+from tfpersist.matching import object_graph
+from tfpersist.matching.object_graph import ObjectGraph
 
 # A program saves few models at a time.
 _MOST_OUTLINES = 8

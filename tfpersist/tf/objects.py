@@ -8,7 +8,6 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tfpersist import by_name, object_graph
 from tfpersist.errors import (
     RestoreError,
     SelectionError,
@@ -17,8 +16,9 @@ from tfpersist.errors import (
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import Payload, TensorSpec
-from tfpersist.object_graph import ATTRIBUTES, VALUE, ObjectGraph
-from tfpersist.selection import Entry
+from tfpersist.matching import by_name, object_graph
+from tfpersist.matching.object_graph import ATTRIBUTES, VALUE, ObjectGraph
+from tfpersist.matching.selection import Entry
 from tfpersist.tf import eager, internals, states
 from tfpersist.tf.live import LiveGraph, Node, State
 from tfpersist.tf.target import Captured, Target

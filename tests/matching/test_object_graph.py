@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tfpersist import object_graph
 from tfpersist.errors import CorruptionError
 from tfpersist.formats import schema
-from tfpersist.object_graph import ObjectGraph
+from tfpersist.matching import object_graph
+from tfpersist.matching.object_graph import ObjectGraph
 
 
 def graph(*nodes):

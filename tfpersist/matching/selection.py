@@ -12,7 +12,7 @@ import attrs
 
 from tfpersist.errors import SelectionError, did_you_mean, nearest
 from tfpersist.formats.tensors import Slice, TensorSpec
-from tfpersist.naming import advice_for, completed, twice
+from tfpersist.matching.naming import advice_for, completed, twice
 
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 # Finding look-alikes takes milliseconds for each name.

@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from tfpersist import sidecar
+from tfpersist.checkpoints import sidecar
+from tfpersist.checkpoints.sidecar import Increment, Sidecar, decode
 from tfpersist.errors import SaveError
-from tfpersist.sidecar import Increment, Sidecar, decode
 
 
 def test_round_trip():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
-from tfpersist import sidecar
+from tfpersist.checkpoints import sidecar
 from tfpersist.errors import StorageError, TFPersistError
 from tfpersist.formats import crc32c
 from tfpersist.storage import Storage

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from tfpersist import listing
-from tfpersist.checkpoint_writer import write_checkpoint
-from tfpersist.contents import Bundle, V1Files, open_contents
+from tfpersist.checkpoints import listing
+from tfpersist.checkpoints.contents import Bundle, V1Files, open_contents
+from tfpersist.checkpoints.writer import write_checkpoint
 from tfpersist.errors import CorruptionError, StorageError
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import TensorSpec, payload_of

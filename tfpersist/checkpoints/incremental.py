@@ -25,13 +25,13 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tfpersist.contents import Bundle, open_contents
+from tfpersist.checkpoints.contents import Bundle, open_contents
+from tfpersist.checkpoints.listing import Files
 from tfpersist.errors import CorruptionError, StorageError, UnsupportedError
 from tfpersist.formats import bundle, bundle_entry, crc32c, dtypes, slices, string_tensor
 from tfpersist.formats.bundle_entry import Entry
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.listing import Files
 from tfpersist.storage import Hold, Storage
 
 LEAST_IN_USE = 0.5

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tfpersist import by_name
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.selection import Entry
+from tfpersist.matching import by_name
+from tfpersist.matching.selection import Entry
 
 
 def paired(names, specs):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from tfpersist.checkpoint import Checkpoint
-from tfpersist.checkpoint_writer import write_checkpoint
+from tfpersist.checkpoints.locate import locate
+from tfpersist.checkpoints.writer import write_checkpoint
 from tfpersist.errors import CheckpointNotFoundError, CorruptionError, TFPersistError
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of
-from tfpersist.locate import locate
 from tfpersist.storage import open_storage
 
 

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
+from tfpersist.checkpoints.incremental import Base, Plan, Seen, compare, opened
+from tfpersist.checkpoints.listing import Files
+from tfpersist.checkpoints.sidecar import Increment
 from tfpersist.errors import StorageError
 from tfpersist.formats import bundle
 from tfpersist.formats.bundle_writer import Item, index_of, write_bundle
-from tfpersist.incremental import Base, Plan, Seen, compare, opened
-from tfpersist.listing import Files
-from tfpersist.sidecar import Increment
 from tfpersist.storage import Publication, Sink, Storage
 from tfpersist.storage.base import unlinkable
 

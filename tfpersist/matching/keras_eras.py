@@ -11,7 +11,7 @@ from __future__ import annotations
 import collections
 from collections.abc import Collection, Mapping
 
-from tfpersist.object_graph import ObjectGraph, in_order, is_optimizer, match_from
+from tfpersist.matching.object_graph import ObjectGraph, in_order, is_optimizer, match_from
 
 _WEIGHTED = "layer_with_weights-"
 

@@ -14,14 +14,14 @@ from collections.abc import Mapping
 
 import attrs
 
-from tfpersist import listing
-from tfpersist.checkpoint_writer import encode_state
-from tfpersist.contents import open_contents
+from tfpersist.checkpoints import listing
+from tfpersist.checkpoints.contents import open_contents
+from tfpersist.checkpoints.listing import Files
+from tfpersist.checkpoints.pins import marker
+from tfpersist.checkpoints.sidecar import Sidecar
+from tfpersist.checkpoints.writer import encode_state
 from tfpersist.errors import CorruptionError, RetentionError, StorageError, UnsupportedError
-from tfpersist.listing import Files
-from tfpersist.pins import marker
 from tfpersist.retention import Candidate, Keep, Pruning, Verdict, decide
-from tfpersist.sidecar import Sidecar
 from tfpersist.storage import Hold, Storage
 
 _HELD = "pinned, or being read or written"

@@ -10,10 +10,10 @@ import os
 
 import attrs
 
-from tfpersist import listing, sidecar
-from tfpersist.contents import missing
+from tfpersist.checkpoints import listing, sidecar
+from tfpersist.checkpoints.contents import missing
+from tfpersist.checkpoints.listing import Files
 from tfpersist.errors import CheckpointNotFoundError, nearest
-from tfpersist.listing import Files
 from tfpersist.storage import Storage, is_url, open_storage
 
 _SAVED_MODEL = frozenset({"saved_model.pb", "saved_model.pbtxt"})

@@ -19,13 +19,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tfpersist as tfp
-from tfpersist import incremental, listing
 from tfpersist.checkpoint import Checkpoint
-from tfpersist.checkpoint_writer import write_checkpoint
+from tfpersist.checkpoints import incremental, listing
+from tfpersist.checkpoints.incremental import LEAST_IN_USE, MOST_SHARDS
+from tfpersist.checkpoints.writer import write_checkpoint
 from tfpersist.errors import SaveError
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import Slice, payload_of
-from tfpersist.incremental import LEAST_IN_USE, MOST_SHARDS
 from tfpersist.storage import open_storage
 from tfpersist.storage.local import LocalDirectory
 from tfpersist.storage.staged import StagedStorage

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 import attrs
 import numpy as np
 
-from tfpersist import listing
-from tfpersist.contents import Bundle, open_contents
+from tfpersist.checkpoints import listing
+from tfpersist.checkpoints.contents import Bundle, open_contents
+from tfpersist.checkpoints.listing import readable
+from tfpersist.checkpoints.locate import Located
+from tfpersist.checkpoints.sidecar import Sidecar
 from tfpersist.errors import CorruptionError, StorageError, UnsupportedError
 from tfpersist.formats import sstable
-from tfpersist.listing import readable
-from tfpersist.locate import Located
 from tfpersist.progress import progress
-from tfpersist.sidecar import Sidecar
 
 _SHOWN = 20
 _CHUNK = 1 << 20

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfpersist import keras_eras, object_graph
 from tfpersist.formats import schema
-from tfpersist.object_graph import ObjectGraph
+from tfpersist.matching import keras_eras, object_graph
+from tfpersist.matching.object_graph import ObjectGraph
 
 
 def graph(tree, slots=()):

@@ -12,9 +12,9 @@ from types import TracebackType
 
 import attrs
 
+from tfpersist.checkpoints.listing import Files
+from tfpersist.checkpoints.locate import Located
 from tfpersist.errors import CheckpointNotFoundError, StorageError, UnsupportedError
-from tfpersist.listing import Files
-from tfpersist.locate import Located
 from tfpersist.storage import Hold
 
 # A pruner or a writer is in the way for as long as it renames a few files.

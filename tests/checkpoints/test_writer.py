@@ -9,9 +9,9 @@ import textwrap
 import numpy as np
 import pytest
 
-from tfpersist import listing
 from tfpersist.checkpoint import Checkpoint
-from tfpersist.checkpoint_writer import write_checkpoint, write_state
+from tfpersist.checkpoints import listing
+from tfpersist.checkpoints.writer import write_checkpoint, write_state
 from tfpersist.errors import CheckpointNotFoundError, SaveError, StorageError
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
@@ -191,7 +191,7 @@ def test_killed_at_any_time_while_saving_in_a_loop(tmp_path):
     code = """
         import sys
         import numpy as np
-        from tfpersist.checkpoint_writer import write_checkpoint
+        from tfpersist.checkpoints.writer import write_checkpoint
         from tfpersist.formats.bundle_writer import Item
         from tfpersist.formats.tensors import payload_of
         from tfpersist.storage import open_storage

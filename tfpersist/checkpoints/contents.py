@@ -10,10 +10,10 @@ from typing import Any, Protocol
 import attrs
 import numpy as np
 
+from tfpersist.checkpoints.listing import Files
 from tfpersist.errors import CorruptionError, StorageError
 from tfpersist.formats import bundle, v1
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.listing import Files
 from tfpersist.storage import Storage
 
 # How often a checkpoint that is replaced while it is being opened is opened anew.

@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from tfpersist import listing, sidecar
-from tfpersist.data_files import Shards, publish_changes
+from tfpersist.checkpoints import listing, sidecar
+from tfpersist.checkpoints.data_files import Shards, publish_changes
+from tfpersist.checkpoints.incremental import Seen
 from tfpersist.errors import SaveError, StorageError
 from tfpersist.formats import crc32c, state
 from tfpersist.formats.bundle_writer import Item
-from tfpersist.incremental import Seen
 from tfpersist.progress import Watched, progress
 from tfpersist.storage import Storage
 

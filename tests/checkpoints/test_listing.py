@@ -4,11 +4,11 @@ import os
 import numpy as np
 import pytest
 
-from tfpersist import listing
-from tfpersist.checkpoint_writer import write_checkpoint
+from tfpersist.checkpoints import listing
+from tfpersist.checkpoints.listing import Files, list_checkpoints
+from tfpersist.checkpoints.writer import write_checkpoint
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of
-from tfpersist.listing import Files, list_checkpoints
 from tfpersist.storage import open_storage
 
 

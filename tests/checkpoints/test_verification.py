@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 from tfpersist.checkpoint import Checkpoint
-from tfpersist.checkpoint_writer import write_checkpoint
+from tfpersist.checkpoints.verification import Flaw, Verification
+from tfpersist.checkpoints.writer import write_checkpoint
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of
 from tfpersist.storage import open_storage
-from tfpersist.verification import Flaw, Verification
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Which tensor of a checkpoint belongs to which variable: pure, no TensorFlow."""
