@@ -36,7 +36,8 @@ TRANSLATED = {
 # From the top down: a module imports from its own row and the rows below, never from one above.
 LAYERS = (
     {"", "cli"},
-    {"store", "restoring", "retaining", "saving", "freezer", "frozen", "sources"}
+    {"store", "restoring", "retaining", "saving", "sources"}
+    | {"freezer", "choosing", "freezing", "frozen", "described"}
     | {"training", "background", "preemption"},
     {"tf"},
     {"checkpoint", "checkpoints"},

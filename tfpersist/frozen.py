@@ -11,13 +11,11 @@ import attrs
 from tfpersist import graph_file, safety
 from tfpersist.checkpoint import Checkpoint
 from tfpersist.checkpoints.writer import write_checkpoint
+from tfpersist.described import Described
 from tfpersist.formats import graphdef
 from tfpersist.formats.bundle_writer import Item
-from tfpersist.formats.graphdef import Graph
-from tfpersist.graph import summary, unfreezing
+from tfpersist.graph import unfreezing
 from tfpersist.graph.names import TensorRef
-from tfpersist.graph.signature import Signature, resolve
-from tfpersist.graph.summary import Summary
 from tfpersist.safety import Policy
 from tfpersist.storage import open_storage
 from tfpersist.tf import bound, composed
@@ -27,7 +25,7 @@ from tfpersist.tf.execute import Executor, spec_of_tensor
 
 
 @attrs.frozen(eq=False, repr=False)
-class FrozenModel:
+class FrozenModel(Described):
     """A graph that holds its weights as constants.
 
     Everything but `run` works without TensorFlow. A model may be run from several threads, copied,
@@ -53,8 +51,6 @@ class FrozenModel:
         array([-1., -2.], dtype=float32)
     """
 
-    graph: Graph
-    file: str = ""
     policy: Policy | None = None
     mapped: bool = attrs.field(default=True, kw_only=True)
     _engine: Engine = attrs.field(factory=Engine, init=False)
@@ -96,37 +92,6 @@ class FrozenModel:
         """
         text = os.fsdecode(os.fspath(path))
         return cls(graph_file.load(text), text, policy or Policy.default(), mapped=mapped)
-
-    @property
-    def inputs(self) -> tuple[TensorRef, ...]:
-        """The placeholders, in the graph's order."""
-        return tuple(self._refined(ref) for ref in summary.inputs(self.graph))
-
-    @property
-    def outputs(self) -> tuple[TensorRef, ...]:
-        """The tensors that nothing in the graph uses, in its order."""
-        return tuple(self._refined(ref) for ref in summary.outputs(self.graph))
-
-    @property
-    def signature(self) -> Signature | None:
-        """What its source called inputs and outputs, and where it is from, if the file says so."""
-        return Signature.of(self.graph)
-
-    def __getitem__(self, name: str | TensorRef) -> TensorRef:
-        """Find a tensor.
-
-        Args:
-            name: "operation:index", "operation" for index 0, or a name of the signature.
-
-        Returns:
-            The reference, with data type and shape as far as the file tells them; after the first
-            run, as far as TensorFlow infers them.
-
-        Raises:
-            NameNotFoundError: there is no such tensor; the nearest names are given.
-        """
-        text = resolve(self.graph, name.name if isinstance(name, TensorRef) else name)
-        return self._refined(summary.find(self.graph, text))
 
     def run(self, fetches: Any, feeds: Mapping[Any, Any] | None = None) -> Any:
         """Compute tensors.
@@ -297,22 +262,6 @@ class FrozenModel:
         write_checkpoint(storage, prefix, items, meta=meta, step=step, durable=durable)
         return Checkpoint(prefix, storage=storage)
 
-    def summary(self) -> Summary:
-        """Describe the graph: inputs, outputs, ops, weights, functions.
-
-        Returns:
-            The facts; print them to read them.
-
-        Raises:
-            GraphError: a node's attrs do not tell what it gives.
-
-        Example:
-            >>> model = FrozenModel(graphdef.parse_text(b'node { name: "x" op: "NoOp" }'))
-            >>> model.summary().operations
-            {'NoOp': 1}
-        """
-        return summary.summarize(self.graph, self.file)
-
     def write(self, path: str | os.PathLike[str], *, durable: bool = True) -> FrozenModel:
         """Write the graph as a `.pb`: all of it or nothing.
 
@@ -359,14 +308,6 @@ class FrozenModel:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpickled, (graph_file.encoded(self.graph), self.file, self.policy, self.mapped)
-
-    def __repr__(self) -> str:
-        takes, gives = map(summary.shortened, (self.inputs, self.outputs))
-        nodes = f"{(count := len(self.graph.proto.node)):,} node" + "s" * (count != 1)
-        return f"<FrozenModel {self.file or 'in memory'}: {nodes}, {takes} -> {gives}>"
-
-    def _repr_html_(self) -> str:
-        return attrs.evolve(self.summary(), inputs=self.inputs, outputs=self.outputs).html()
 
     def _ends(self, inputs: Any, outputs: Any) -> tuple[list[TensorRef], list[TensorRef], bool]:
         taken = [self[ref] for ref in _listed(self.inputs if inputs is None else inputs)]

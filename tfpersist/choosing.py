@@ -1,0 +1,180 @@
+"""What a freezer is asked for, one step after another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+import attrs
+
+from tfpersist.freezing import Wishes
+from tfpersist.graph.releases import Release
+
+_Freezer = TypeVar("_Freezer", bound="Choosing")
+
+
+@attrs.frozen(repr=False)
+class Choosing:
+    """The part of a freezer that is told what to freeze, and how.
+
+    Args:
+        wishes: what it has been told so far.
+    """
+
+    wishes: Wishes = attrs.field(factory=Wishes, kw_only=True)
+
+    def outputs(self: _Freezer, *names: object) -> _Freezer:
+        """Say which tensors the frozen graph computes.
+
+        Args:
+            names: "operation", "operation:index", TensorRefs or tf.Tensors. The frozen graph has
+                all that they need, and nothing else.
+
+        Returns:
+            A changed copy.
+
+        Example:
+            >>> import tfpersist as tfp
+            >>> tfp.Freezer("runs/mnist").outputs("probabilities", "split:1")
+            Freezer('runs/mnist', outputs=('probabilities', 'split:1'))
+        """
+        return self._with(outputs=_names(names))
+
+    def inputs(self: _Freezer, *names: object, **named: object) -> _Freezer:
+        """Say where the frozen graph begins: at placeholders in the places of these tensors.
+
+        Args:
+            names: "operation", "operation:index", TensorRefs or tf.Tensors; placeholders too.
+            named: the same; the argument's name becomes that of the placeholder.
+
+        Returns:
+            A changed copy.
+
+        Example:
+            >>> import tfpersist as tfp
+            >>> _ = tfp.Freezer("runs/bert").inputs("embeddings", ids="IteratorGetNext:1")
+        """
+        pairs = [(name, name) for name in _names(names)]
+        pairs += zip(named, _names(named.values()), strict=True)
+        return self._with(inputs=tuple(pairs))
+
+    def bake(self: _Freezer, values: Mapping[Any, Any]) -> _Freezer:
+        """Fix what would have to be fed, and leave out what then never runs.
+
+        Branches that are not taken go, with the assignments in them, before any variable is frozen;
+        so does a dropout that keeps everything. Calls of functions are not looked into.
+
+        Args:
+            values: {placeholder or any other tensor: its value}, such as {"is_training": False,
+                "keep_prob": 1.0}. Values are cast as `FrozenModel.run` casts feeds.
+
+        Returns:
+            A changed copy. Freezing it raises NameNotFoundError for a tensor that is not there, and
+            FeedError for a value of another kind or shape.
+
+        Example:
+            >>> import tensorflow as tf, tfpersist as tfp
+            >>> graph = tf.Graph()
+            >>> with graph.as_default():
+            ...     scale = tf.compat.v1.placeholder(tf.float32, [], name="scale")
+            ...     x = tf.compat.v1.placeholder(tf.float32, [None], name="x")
+            ...     y = tf.multiply(x, scale, name="y")
+            >>> model = tfp.Freezer(graph.as_graph_def()).bake({"scale": 3}).outputs("y").freeze()
+            >>> model.run("y:0", {"x:0": [1.0, 2.0]})
+            array([3., 6.], dtype=float32)
+        """
+        named = {_names([name])[0]: value for name, value in values.items()}
+        return self._with(baked={**self.wishes.baked, **named})
+
+    def portable(self: _Freezer, release: Release) -> _Freezer:
+        """Let an older TensorFlow load the frozen graph.
+
+        What its ops can say as well is said with them; whatever it does not know beyond that is an
+        error of the freezing.
+
+        Args:
+            release: "1.15" or "2.4".
+
+        Returns:
+            A changed copy.
+
+        Example:
+            >>> import tfpersist as tfp
+            >>> tfp.Freezer("runs/mnist").portable("1.15")
+            Freezer('runs/mnist', release='1.15')
+        """
+        return self._with(release=release)
+
+    def only_variables(self: _Freezer, *names: object) -> _Freezer:
+        """Make constants of these variables alone; all others stay variables.
+
+        Args:
+            names: variables, their names, or globs such as "conv1/*".
+
+        Returns:
+            A changed copy.
+
+        Example:
+            >>> import tfpersist as tfp
+            >>> tfp.Freezer("runs/mnist").only_variables() == tfp.Freezer("runs/mnist")
+            False
+        """
+        return self._with(only=names)
+
+    def keep_variables(self: _Freezer, *names: object) -> _Freezer:
+        """Let these variables stay variables, with the values they have as their first ones.
+
+        FrozenModel gives them these values when it is first used; whoever else loads the graph has
+        to run the operation `tfpersist/init` once.
+
+        Args:
+            names: variables, their names, or globs such as "counter*".
+
+        Returns:
+            A changed copy.
+
+        Example:
+            >>> import tfpersist as tfp
+            >>> tfp.Freezer("runs/mnist").keep_variables() == tfp.Freezer("runs/mnist")
+            True
+        """
+        return self._with(keep=names)
+
+    def signature(self: _Freezer, name: str) -> _Freezer:
+        """Say which signature of a SavedModel to freeze.
+
+        Args:
+            name: such as "serving_default", which is what is taken where nothing is said.
+
+        Returns:
+            A changed copy.
+
+        Example:
+            >>> import tfpersist as tfp
+            >>> tfp.Freezer("export/1").signature("classify") == tfp.Freezer("export/1")
+            False
+        """
+        return self._with(signature=name)
+
+    def tags(self: _Freezer, *tags: str) -> _Freezer:
+        """Say which graph of a SavedModel to freeze.
+
+        Args:
+            tags: all tags of the graph; "serve" is what is taken where nothing is said.
+
+        Returns:
+            A changed copy.
+
+        Example:
+            >>> import tfpersist as tfp
+            >>> tfp.Freezer("export/1").tags("serve", "gpu") == tfp.Freezer("export/1")
+            False
+        """
+        return self._with(tags=tags)
+
+    def _with(self: _Freezer, **wishes: Any) -> _Freezer:
+        return attrs.evolve(self, wishes=attrs.evolve(self.wishes, **wishes))
+
+
+def _names(values: Iterable[object]) -> tuple[str, ...]:
+    return tuple(str(getattr(value, "name", value)) for value in values)
