@@ -175,6 +175,32 @@ class StorageContract:
         with pytest.raises(StorageError, match="cannot hold 'a'"):
             storage.hold("a")
 
+    def test_files_get_other_names(self, storage):
+        put(storage, a=b"1", b=b"2", c=b"3")
+        assert storage.rename({"a": "x", "absent": "y", "b": "z"})
+        assert contents(self.reopen(storage)) == {"x": b"1", "z": b"2", "c": b"3"}
+        with pytest.raises(StorageError, match="already") as caught:
+            storage.rename({"x": "a", "z": "c"})
+        assert caught.value.errno == errno.EEXIST
+        assert contents(storage) == {"a": b"1", "z": b"2", "c": b"3"}
+        for names in ({"a": "../a"}, {"../a": "d"}):
+            with pytest.raises(StorageError):
+                storage.rename(names)
+        assert contents(storage) == {"a": b"1", "z": b"2", "c": b"3"}
+
+    def test_only_what_is_still_held_gets_another_name(self, storage):
+        put(storage, a=b"1", b=b"2")
+        hold = storage.hold("a", alone=True)
+        assert storage.rename({"b": "x", "a": "y"}, held=hold)
+        hold.release()
+        assert contents(storage) == {"x": b"2", "y": b"1"}
+        hold = storage.hold("y")
+        if hold.effective:
+            put(self.reopen(storage), x=b"two", y=b"one")
+            assert not storage.rename({"x": "b", "y": "a"}, held=hold)
+            assert contents(storage) == {"x": b"two", "y": b"one"}
+        hold.release()
+
     def test_a_file_under_one_more_name(self, storage):
         put(storage, a=b"1234")
         hold = storage.hold("a")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
@@ -17,6 +17,7 @@ _ADVICE = {
     errno.EPERM: "Check the permissions of the directory and of the user who runs this",
     errno.EROFS: "Choose a directory that can be written",
     errno.ENOENT: "Check the spelling; names() lists what is there",
+    errno.EEXIST: "Choose another name, or move the file away",
     errno.EISDIR: "Choose another name, or move the directory away",
     errno.ENOTDIR: "A part of this path is a file; choose another directory",
     errno.ENAMETOOLONG: "Choose a shorter name",
@@ -114,6 +115,23 @@ class Storage(Protocol):
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove files in this order; those that are absent already are passed over."""
+
+    def rename(
+        self, names: Mapping[str, str], *, held: Hold | None = None, durable: bool = True
+    ) -> bool:
+        """Give files names that are free, one after the other; absent files are passed over.
+
+        Args:
+            names: what each is to be called, by what it is called, in the order to go by.
+            held: a file that is held: if another has taken its name by then, nothing is renamed.
+            durable: wait until that would survive a power loss.
+
+        Returns:
+            Whether `held` was still there.
+
+        Raises:
+            StorageError: that is refused, or a name is taken; files before it are renamed already.
+        """
 
     def hold(self, name: str, *, alone: bool = False) -> Hold | None:
         """Hold a file: any number may, or one alone; None where others are in the way.

@@ -6,7 +6,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import attrs
@@ -90,6 +90,21 @@ class MemoryStorage:
                 files.pop(base.plain(name, self.location), None)
             if not files:
                 _DIRECTORIES.pop(self.name, None)
+
+    def rename(
+        self, names: Mapping[str, str], *, held: base.Hold | None = None, durable: bool = True
+    ) -> bool:
+        """Give files names that are free; `durable` has no meaning here."""
+        with _LOCK, base.translated(self.location, "rename files"):
+            files = _DIRECTORIES.get(self.name, {})
+            if held is not None and not held.current():
+                return False
+            for old, new in names.items():
+                if base.plain(new, self.location) in files:
+                    raise FileExistsError(errno.EEXIST, f"there is a file {new!r} already")
+                if base.plain(old, self.location) in files:
+                    files[new] = files.pop(old)
+        return True
 
     def hold(self, name: str, *, alone: bool = False) -> base.Hold | None:
         file = self._file(name, "hold")

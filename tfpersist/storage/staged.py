@@ -24,7 +24,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Protocol, TypeVar
 
@@ -154,6 +154,23 @@ class StagedStorage:
             for name in names:
                 with suppress(FileNotFoundError):
                     self.directory.unlink(base.plain(name, self.location))
+
+    def rename(
+        self, names: Mapping[str, str], *, held: base.Hold | None = None, durable: bool = True
+    ) -> bool:
+        with base.translated(self.location, "rename files"), self.directory.lock():
+            _settle(self.directory, durable=durable)
+            if held is not None and not held.current():
+                return False
+            present = self.directory.names()
+            for old, new in names.items():
+                if base.plain(new, self.location) in present:
+                    raise FileExistsError(errno.EEXIST, f"there is a file {new!r} already")
+                if base.plain(old, self.location) in present:
+                    self.directory.rename(old, new)
+            if durable:
+                self.directory.sync()
+        return True
 
     def recover(self) -> None:
         with base.translated(self.location, "recover this directory"):
