@@ -329,8 +329,7 @@ def test_the_newest_sound_one_stays_when_newer_ones_are_damaged(tmp_path, harm):
     table = store.prune(keep=tfp.Keep(last=1))
     assert table.dropped == ()
     assert "damaged" in str(table)
-    target = model()
-    assert store.restore(target).checkpoint.endswith("-1")
+    assert store.at(1).restore(model()).checkpoint.endswith("-1")
     attrs.evolve(store, keep=tfp.Keep(last=1)).save(model(4), 4)
     kept = [each.candidate.name for each in store.prune(keep=tfp.Keep(last=1)).verdicts]
     assert kept == [f"model.ckpt-{step}" for step in (2, 3, 4)]

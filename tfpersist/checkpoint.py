@@ -132,7 +132,8 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
         name = self._located.files.meta
         if name is None:
             return None
-        return graphdef.parse_meta(self.storage.read(name), f"{self.storage.location}/{name}")
+        data = listing.read_meta(self.storage, self._located.files)
+        return graphdef.parse_meta(data, f"{self.storage.location}/{name}")
 
     def payload(self, key: str) -> Payload:
         """Give a tensor that is read, and compared with its checksum, when it is loaded.

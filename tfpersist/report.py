@@ -49,10 +49,22 @@ class Skipped:
     Args:
         checkpoint: where it is.
         reason: what is wrong with it.
+        outcome: what became of its files.
+        quarantined: whether these have names by which nobody takes them for a checkpoint.
+
+    Example:
+        >>> print(Skipped("run/model.ckpt-6", "it is cut", "left as it is: the disk is full"))
+        run/model.ckpt-6: it is cut [left as it is: the disk is full]
     """
 
     checkpoint: str
     reason: str
+    outcome: str = ""
+    quarantined: bool = False
+
+    def __str__(self) -> str:
+        outcome = f" [{self.outcome}]" if self.outcome else ""
+        return f"{self.checkpoint}: {self.reason}{outcome}"
 
 
 @attrs.frozen
@@ -185,7 +197,7 @@ class RestoreReport:
 
     def __str__(self) -> str:
         lines = [self.headline()]
-        lines += [f"  skipped {each.checkpoint}: {each.reason}" for each in self.skipped]
+        lines += [f"  skipped {each}" for each in self.skipped]
         cells = self._cells()
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         for row in cells:
@@ -201,10 +213,7 @@ class RestoreReport:
             for row in self._cells()
         )
         head = "".join(f"<th>{name}</th>" for name in _HEADINGS)
-        notes = "".join(
-            f"<p>skipped {html.escape(each.checkpoint)}: {html.escape(each.reason)}</p>"
-            for each in self.skipped
-        )
+        notes = "".join(f"<p>skipped {html.escape(str(each))}</p>" for each in self.skipped)
         return (
             f"<p>{html.escape(self.headline())}</p>{notes}<table><tr>{head}</tr>{body}</table>"
             f"<p>{html.escape(self.advice)}</p>"

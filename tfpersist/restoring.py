@@ -11,6 +11,9 @@ import numpy as np
 
 from tfpersist.checkpoint import Checkpoint
 from tfpersist.checkpoints import listing
+from tfpersist.checkpoints.locate import locate
+from tfpersist.checkpoints.quarantine import ENDING, Outcome, ending_of, quarantine
+from tfpersist.checkpoints.verification import refuse_resized
 from tfpersist.errors import (
     CheckpointNotFoundError,
     CorruptionError,
@@ -102,7 +105,8 @@ def newest_first(
         CheckpointNotFoundError: there are none.
     """
     found = listing.checkpoints(storage)
-    found = {**listing.v2_files(storage.names()), **found}
+    names = storage.names()
+    found = {**listing.v2_files(names), **listing.without_index(names), **found}
     prefixes = called(name, list(listing.dated(storage, found)))
     steps = {prefix: _step_of(storage, found[prefix]) for prefix in prefixes if step is not None}
     fitting = [prefix for prefix in prefixes if step is None or steps[prefix] == step]
@@ -110,9 +114,11 @@ def newest_first(
         fitting = [prefix for prefix in fitting if prefix == chosen]
     if not fitting:
         known = sorted({each for each in steps.values() if each is not None})
+        aside = sorted(name for name in names if ENDING in name)
         raise CheckpointNotFoundError(
             f"there is no checkpoint {_asked(step, chosen)}here",
             where=storage.location,
+            found=f"damaged ones that were set aside: {', '.join(aside)}" if aside else None,
             advice=f"There are those of the steps {', '.join(map(str, known))}."
             if known
             else "Save one first, or check the directory.",
@@ -158,15 +164,19 @@ def fit(
         prefix = listed.pop(0)
         try:
             with _held(storage, prefix):
-                checkpoint = Checkpoint(prefix, storage=storage)
+                located = locate(prefix, storage)
+                refuse_resized(storage, located.files)
+                checkpoint = Checkpoint(located)
                 plan = _plan(checkpoint, selection, target)
                 values = _load(checkpoint, plan) if plan.fits or partly else []
         except (CorruptionError, CheckpointNotFoundError, StorageError) as error:
-            if seen < _MOST_GONE and _is_gone(storage, prefix):
+            gone = _is_gone(storage, prefix)
+            aside = gone and ending_of(prefix, storage.names())
+            if gone and not aside and seen < _MOST_GONE:
                 # It was pruned, so a newer one is there.
                 listed, skipped, first, seen = list(prefixes()), [], None, seen + 1
                 continue
-            if only_one or isinstance(error, StorageError):
+            if only_one or (isinstance(error, StorageError) and not aside):
                 raise
             first = first or error
             skipped.append(Skipped(f"{storage.location}/{prefix}", str(error)))
@@ -177,6 +187,74 @@ def fit(
         file=storage.location,
         found="; ".join(f"{each.checkpoint}: {each.reason}" for each in skipped),
     ) from first
+
+
+def set_aside(storage: Storage, skipped: Sequence[Skipped], *, durable: bool) -> list[Skipped]:
+    """Quarantine the checkpoints that were passed over, and say what became of each."""
+    done = []
+    for each in skipped:
+        try:
+            outcome = quarantine(storage, each.checkpoint.rsplit("/", 1)[-1], durable=durable)
+        except TFPersistError as error:
+            outcome = Outcome(reason=str(error))
+        quarantined = bool(outcome.ending)
+        done.append(attrs.evolve(each, outcome=str(outcome), quarantined=quarantined))
+    return done
+
+
+@attrs.frozen
+class SavedGraph:
+    """The `.meta` that the newest checkpoint with a sound one has.
+
+    Args:
+        data: its bytes.
+        file: where it is.
+        skipped: newer checkpoints whose `.meta` is damaged.
+    """
+
+    data: bytes
+    file: str
+    skipped: tuple[Skipped, ...] = ()
+
+
+def newest_graph(storage: Storage, prefixes: Sequence[str], *, only_one: bool) -> SavedGraph:
+    """Find the newest `.meta` that is sound.
+
+    Args:
+        storage: the directory.
+        prefixes: the checkpoints, the best first.
+        only_one: raise what is wrong with the first instead of passing it over.
+
+    Raises:
+        CheckpointNotFoundError: there is no `.meta`.
+        CorruptionError: none is sound.
+    """
+    from tfpersist.formats import graphdef
+
+    names, skipped = storage.names(), []
+    first: CorruptionError | None = None
+    for prefix in prefixes:
+        file = f"{storage.location}/{prefix}{listing.META}"
+        if prefix + listing.META not in names:
+            continue
+        try:
+            data = listing.read_meta(storage, listing.described(prefix, names))
+            graphdef.parse_meta(data, file)
+        except CorruptionError as error:
+            if only_one:
+                raise
+            first = first or error
+            outcome = "left as it is: other files of it may be sound"
+            skipped.append(Skipped(f"{storage.location}/{prefix}", str(error), outcome))
+        else:
+            return SavedGraph(data, file, tuple(skipped))
+    if first is not None:
+        raise first
+    raise CheckpointNotFoundError(
+        "no checkpoint here has a .meta file, which holds the graph",
+        where=storage.location,
+        advice="Save a session, or restore into a model that your code builds.",
+    )
 
 
 @contextmanager
@@ -193,7 +271,8 @@ def _held(storage: Storage, prefix: str) -> Iterator[None]:
 
 
 def _is_gone(storage: Storage, prefix: str) -> bool:
-    found = listing.v2_files(name for name in storage.names() if name.startswith(prefix))
+    names = [name for name in storage.names() if name.startswith(prefix)]
+    found = listing.v2_files(names).keys() | listing.without_index(names).keys()
     return prefix not in found and prefix not in listing.checkpoints(storage)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,12 @@ import attrs
 
 from tfpersist import background, restoring, saving
 from tfpersist.checkpoint import Checkpoint
-from tfpersist.checkpoints import listing, pruning, sidecar
+from tfpersist.checkpoints import pruning, sidecar
 from tfpersist.checkpoints.locate import Located
 from tfpersist.checkpoints.writer import write_checkpoint
-from tfpersist.errors import CheckpointNotFoundError, RestoreError
+from tfpersist.errors import RestoreError, StorageError
 from tfpersist.matching.selection import Selection
-from tfpersist.report import RestoreReport, report_on
+from tfpersist.report import RestoreReport, Skipped, report_on
 from tfpersist.restoring import Fitted
 from tfpersist.retaining import Retaining
 from tfpersist.storage import Storage, open_storage
@@ -221,11 +222,15 @@ class ModelStore(Training, Retaining):
     def restore(self, target: object) -> RestoreReport:
         """Restore a model from the newest checkpoint that is sound; no initializer runs before.
 
+        Newer ones that turn out to be damaged are passed over and set aside: their files get names
+        that end in ".corrupt-1", or the next number, and are never deleted. After `at` or `best`
+        there is no other to take, and nothing is renamed.
+
         Args:
             target: what `save` takes; arrays are filled in place.
 
         Returns:
-            What went where, and which newer checkpoints were passed over as damaged.
+            What went where, which newer checkpoints were passed over, and what became of them.
 
         Raises:
             CheckpointNotFoundError: there is none.
@@ -319,10 +324,11 @@ class ModelStore(Training, Retaining):
         """
         from tfpersist.tf import graph_model
 
-        meta, file = self._newest_meta()
+        only_one = self.step is not None or self.chosen is not None
+        saved = restoring.newest_graph(self._storage, self._names(), only_one=only_one)
 
         def restore(target: ScopedTarget) -> RestoreReport:
-            fitted = self._fitted(target, partly=True)
+            fitted = self._fitted(target, partly=True, without=saved.skipped)
             fits = not fitted.plan.mismatched and (fitted.plan.fits or bool(fitted.values))
             report = self._report(fitted, carried_out=fits)
             if not fits:
@@ -334,7 +340,7 @@ class ModelStore(Training, Retaining):
             return report
 
         return graph_model.open_model(
-            meta, restore, scope=scope, session=session, file=file, policy=policy
+            saved.data, restore, scope=scope, session=session, file=saved.file, policy=policy
         )
 
     @property
@@ -359,26 +365,23 @@ class ModelStore(Training, Retaining):
             averages=self.selection.averages is not None,
         )
 
-    def _fitted(self, target: Target, *, partly: bool = False) -> Fitted:
-        return restoring.fit(
+    def _fitted(
+        self, target: Target, *, partly: bool = False, without: Sequence[Skipped] = ()
+    ) -> Fitted:
+        # What a dead process left is cleared away, where this one may do so.
+        with suppress(StorageError):
+            self._storage.recover()
+        out = {each.checkpoint.rsplit("/", 1)[-1] for each in without}
+        fitted = restoring.fit(
             self._storage,
-            self._names,
+            lambda: [prefix for prefix in self._names() if prefix not in out],
             self.selection,
             target,
             partly=partly,
             only_one=self.step is not None or self.chosen is not None,
         )
+        aside = restoring.set_aside(self._opened, fitted.skipped, durable=self.durable)
+        return attrs.evolve(fitted, skipped=(*without, *aside))
 
     def _names(self) -> list[str]:
         return restoring.newest_first(self._storage, self.name, self.step, self.chosen)
-
-    def _newest_meta(self) -> tuple[bytes, str]:
-        files = self._storage.names()
-        for name in (f"{prefix}{listing.META}" for prefix in self._names()):
-            if name in files:
-                return bytes(self._storage.read(name)), f"{self._storage.location}/{name}"
-        raise CheckpointNotFoundError(
-            "no checkpoint here has a .meta file, which holds the graph",
-            where=self._storage.location,
-            advice="Save a session, or restore into a model that your code builds.",
-        )

@@ -1,10 +1,10 @@
-import json
 import os
 
+import attrs
 import numpy as np
 import pytest
 
-from tfpersist.checkpoints import listing
+from tfpersist.checkpoints import listing, sidecar
 from tfpersist.checkpoints.listing import Files, list_checkpoints
 from tfpersist.checkpoints.writer import write_checkpoint
 from tfpersist.formats.bundle_writer import Item
@@ -96,7 +96,7 @@ def test_a_sidecar_of_what_another_program_has_replaced(storage, tmp_path):
 
 def test_the_clock_may_go_back(storage, tmp_path):
     path = tmp_path / "m-4.tfpersist.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "created": 4e9}))
+    path.write_bytes(attrs.evolve(sidecar.decode(path.read_bytes()), created=4e9).encode())
     save(storage, "m-6")
     assert list_checkpoints(storage)[-2:] == ["m-4", "m-6"]
 

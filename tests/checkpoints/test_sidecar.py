@@ -45,3 +45,18 @@ def test_what_an_incremental_save_notes_is_read_or_refused(change):
     whole = Sidecar(1.5, sizes=(7, 8), increment=Increment(1, 2, "m-1", "why"))
     assert decode(whole.encode()) == whole
     assert decode(json.dumps({**json.loads(whole.encode()), **change}).encode()) is None
+
+
+def test_one_flipped_bit_makes_it_none_or_changes_nothing():
+    whole = Sidecar(1.5, 7, {"loss": 0.25}, 5, (10, 20), Increment(1, 2, "m-1"), 9)
+    data = whole.encode()
+    for bit in range(8 * len(data)):
+        spoilt = bytearray(data)
+        spoilt[bit // 8] ^= 1 << bit % 8
+        assert decode(bytes(spoilt)) in (None, whole), bit
+
+
+def test_one_without_a_checksum_is_read():
+    facts = json.loads(Sidecar(1.5, 7).encode())
+    del facts["crc32c"], facts["meta_crc32c"]
+    assert decode(json.dumps(facts).encode()) == Sidecar(1.5, 7)

@@ -2,8 +2,11 @@ import numpy as np
 import pytest
 
 from tfpersist.checkpoint import Checkpoint
-from tfpersist.checkpoints.verification import Flaw, Verification
+from tfpersist.checkpoints import listing
+from tfpersist.checkpoints.verification import Flaw, Verification, refuse_resized
 from tfpersist.checkpoints.writer import write_checkpoint
+from tfpersist.errors import CorruptionError
+from tfpersist.formats import schema
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of
 from tfpersist.storage import open_storage
@@ -67,3 +70,33 @@ def test_what_cannot_be_checked_is_said():
     assert report.ok
     assert str(report).splitlines()[1] == "  not checked: iterator"
     assert str(Verification("m", 0, 0, (Flaw("f", "cut"),))).splitlines()[1] == "  f  cut"
+
+
+def test_a_meta_graph_that_was_changed_or_is_none(tmp_path):
+    storage = open_storage(tmp_path)
+    meta = schema.MetaGraphDef(saver_def={"filename_tensor_name": "x"}).SerializeToString()
+    write_checkpoint(storage, "m", [Item("v", payload_of(np.zeros(2)))], meta=meta)
+    checkpoint = Checkpoint(tmp_path / "m")
+    assert checkpoint.verify().ok
+    path = tmp_path / "m.meta"
+    path.write_bytes(meta.replace(b"x", b"y"))
+    assert "not the one that was saved" in checkpoint.verify().flaws[0].problem
+    with pytest.raises(CorruptionError, match=r"m\.meta.*not the one that was saved"):
+        Checkpoint(tmp_path / "m").meta  # noqa: B018
+    (tmp_path / "m.tfpersist.json").unlink()
+    assert Checkpoint(tmp_path / "m").verify().ok
+    path.write_bytes(b"\xff")
+    assert "MetaGraphDef" in Checkpoint(tmp_path / "m").verify().flaws[0].problem
+
+
+def test_data_files_of_another_size(prefix):
+    files = listing.v2_files(path.name for path in prefix.parent.iterdir())["m"]
+    storage = open_storage(prefix.parent)
+    refuse_resized(storage, files)
+    data = prefix.with_name("m.data-00000-of-00001")
+    size = data.stat().st_size
+    data.write_bytes(data.read_bytes() + b"x")
+    with pytest.raises(CorruptionError, match=f"of {size + 1} bytes, and was of {size}"):
+        refuse_resized(storage, files)
+    prefix.with_name("m.tfpersist.json").unlink()
+    refuse_resized(storage, listing.v2_files(path.name for path in prefix.parent.iterdir())["m"])

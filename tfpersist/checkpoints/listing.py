@@ -15,7 +15,7 @@ import attrs
 import numpy as np
 
 from tfpersist.checkpoints import sidecar
-from tfpersist.errors import StorageError, TFPersistError
+from tfpersist.errors import CorruptionError, StorageError, TFPersistError
 from tfpersist.formats import crc32c
 from tfpersist.storage import Storage
 
@@ -100,6 +100,25 @@ def v2_files(names: Iterable[str]) -> dict[str, Files]:
     return found
 
 
+def without_index(names: Iterable[str]) -> dict[str, Files]:
+    """Find V2 checkpoints of tfpersist whose index alone is gone, by prefix.
+
+    Example:
+        >>> without_index(["m.tfpersist.json", "m.data-00000-of-00001", "n.tfpersist.json"]).keys()
+        dict_keys(['m'])
+    """
+    names = frozenset(names)
+    sets = _shard_sets(names, DATA)
+    found = {}
+    for facts in names:
+        prefix = facts.removesuffix(sidecar.SUFFIX)
+        if facts.endswith(sidecar.SUFFIX) and prefix + INDEX not in names and prefix in sets:
+            shards, missing = _best(prefix, sets[prefix], ".data")
+            files = Files(prefix, prefix + INDEX, shards, (prefix + INDEX, *missing))
+            found[prefix] = _with_extras(files, names)
+    return found
+
+
 def v1_shard_files(names: Iterable[str]) -> dict[str, Files]:
     """Find what looks like sharded V1 checkpoints among the files of a directory, by prefix."""
     names = frozenset(names)
@@ -109,6 +128,12 @@ def v1_shard_files(names: Iterable[str]) -> dict[str, Files]:
         shards, missing = _best(prefix, by_total, "")
         found[prefix] = _with_extras(Files(prefix, None, shards, missing), names)
     return found
+
+
+def described(prefix: str, names: Iterable[str]) -> Files:
+    """Describe a checkpoint of which not even the index need be there."""
+    own = belonging(prefix, names)
+    return v2_files(own).get(prefix) or _with_extras(Files(prefix, None, ()), own)
 
 
 def v1_file(name: str, names: Iterable[str]) -> Files:
@@ -157,12 +182,36 @@ def read_sidecar(storage: Storage, files: Files) -> sidecar.Sidecar | None:
         return None
     try:
         facts = sidecar.decode(storage.read(files.sidecar))
+        if files.index in files.missing:
+            return facts
         if facts is not None and facts.index_crc32c is not None and storage.maps:
             index = np.frombuffer(storage.read(files.index), np.uint8)
             return facts if crc32c.of(index) == facts.index_crc32c else None
     except StorageError:
         return None
     return facts
+
+
+def read_meta(storage: Storage, files: Files) -> bytes:
+    """Read the `.meta` of a checkpoint that has one.
+
+    Raises:
+        CorruptionError: it is not what was saved.
+        StorageError: it cannot be read.
+    """
+    name = files.prefix + META
+    data = bytes(storage.read(name))
+    facts = read_sidecar(storage, files)
+    expected = None if facts is None else facts.meta_crc32c
+    found = crc32c.of(data)
+    if expected is not None and found != expected:
+        raise CorruptionError(
+            "this meta graph is not the one that was saved",
+            file=f"{storage.location}/{name}",
+            expected=f"the checksum {expected:#010x}",
+            found=f"{found:#010x}",
+        )
+    return data
 
 
 def dated(storage: Storage, found: Mapping[str, Files]) -> dict[str, float]:

@@ -19,7 +19,7 @@ from tfpersist.checkpoints.contents import open_contents
 from tfpersist.checkpoints.listing import Files
 from tfpersist.checkpoints.pins import marker
 from tfpersist.checkpoints.sidecar import Sidecar
-from tfpersist.checkpoints.writer import encode_state
+from tfpersist.checkpoints.writer import correct_state, encode_state
 from tfpersist.errors import CorruptionError, RetentionError, StorageError, UnsupportedError
 from tfpersist.retention import Candidate, Keep, Pruning, Verdict, decide
 from tfpersist.storage import Hold, Storage
@@ -162,6 +162,7 @@ def _remove(storage: Storage, census: Census, holds: Mapping[str, Hold], *, dura
             for file in (*census.files[name].all, *sorted(belonging)):
                 publication.discard(file, held=hold)
         publication.create(listing.STATE_FILE).write(encode_state(storage, left))
+    correct_state(storage, durable=durable)
 
 
 def prune_after(

@@ -1,6 +1,7 @@
 """The small file beside a checkpoint with the facts that TensorFlow's own files have no place for.
 
-`<prefix>.tfpersist.json` may be lost, or be unreadable, without harm to the checkpoint.
+`<prefix>.tfpersist.json` may be lost, or be unreadable, without harm to the checkpoint. It has a
+checksum of its own, so that a damaged one counts as lost.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import attrs
 
 from tfpersist.errors import SaveError
+from tfpersist.formats import crc32c
 
 SUFFIX = ".tfpersist.json"
 
@@ -48,6 +50,7 @@ class Sidecar:
             date when another program has saved under the same name; None where that is open.
         sizes: the size of each data file, in bytes; empty where that was not noted.
         increment: what an incremental save has noted; None for any other.
+        meta_crc32c: checksum of its `.meta`; None where there is none, or that was not noted.
     """
 
     created: float
@@ -56,6 +59,7 @@ class Sidecar:
     index_crc32c: int | None = None
     sizes: tuple[int, ...] = ()
     increment: Increment | None = None
+    meta_crc32c: int | None = None
 
     def encode(self) -> bytes:
         """Give the bytes of the file."""
@@ -66,9 +70,10 @@ class Sidecar:
             "index_crc32c": self.index_crc32c,
             "sizes": self.sizes,
             "increment": None if self.increment is None else attrs.asdict(self.increment),
+            "meta_crc32c": self.meta_crc32c,
             "tfpersist": _version(),
         }
-        return json.dumps(facts, indent=1).encode() + b"\n"
+        return json.dumps({**facts, "crc32c": _crc(facts)}, indent=1).encode() + b"\n"
 
 
 def decode(data: bytes | memoryview) -> Sidecar | None:
@@ -80,9 +85,15 @@ def decode(data: bytes | memoryview) -> Sidecar | None:
     """
     try:
         facts = json.loads(bytes(data))
+        noted = facts.pop("crc32c", None)
+        if noted is not None and noted != _crc(facts):
+            return None
         created = float(facts["created"])
         step = None if facts.get("step") is None else int(facts["step"])
-        crc = None if facts.get("index_crc32c") is None else int(facts["index_crc32c"])
+        crcs = [
+            None if facts.get(name) is None else int(facts[name])
+            for name in ("index_crc32c", "meta_crc32c")
+        ]
         measured = {str(name): float(value) for name, value in facts.get("metrics", {}).items()}
         sizes = tuple(int(size) for size in facts.get("sizes", ()))
         increment = _increment(facts.get("increment"))
@@ -90,7 +101,11 @@ def decode(data: bytes | memoryview) -> Sidecar | None:
         return None
     if not math.isfinite(created):
         return None
-    return Sidecar(created, step, MappingProxyType(measured), crc, sizes, increment)
+    return Sidecar(created, step, MappingProxyType(measured), crcs[0], sizes, increment, crcs[1])
+
+
+def _crc(facts: Mapping[str, Any]) -> int:
+    return crc32c.of(json.dumps(facts).encode())
 
 
 def _increment(facts: Mapping[str, Any] | None) -> Increment | None:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import attrs
 import numpy as np
 
 from tfpersist.checkpoints import listing
 from tfpersist.checkpoints.contents import Bundle, open_contents
-from tfpersist.checkpoints.listing import readable
+from tfpersist.checkpoints.listing import Files, readable
 from tfpersist.checkpoints.locate import Located
 from tfpersist.checkpoints.sidecar import Sidecar
 from tfpersist.errors import CorruptionError, StorageError, UnsupportedError
-from tfpersist.formats import sstable
+from tfpersist.formats import graphdef, sstable
 from tfpersist.progress import progress
+from tfpersist.storage import Storage
 
 _SHOWN = 20
 _CHUNK = 1 << 20
@@ -121,7 +123,9 @@ def verify(located: Located) -> Verification:
         facts = listing.read_sidecar(storage, files)
         hint = _NO_FACTS if facts is None and len(contents.shard_names) > 1 else ""
         flaws += _strays(contents, _own_shards(contents, facts), hint)
-        flaws += _misfits(contents, facts)
+        flaws += _misfits(storage, contents.shard_names, facts)
+        if files.meta is not None:
+            flaws += _meta_flaws(storage, files, facts)
         tables += contents.shard_names
     size = sum(storage.size(name) for name in tables)
     return Verification(located.path, sound, size, tuple(flaws), tuple(unchecked))
@@ -136,14 +140,46 @@ def _own_shards(contents: Bundle, facts: Sidecar | None) -> range:
     return range(count - 1 if increment.written else count, count)
 
 
-def _misfits(contents: Bundle, facts: Sidecar | None) -> Iterator[Flaw]:
+def refuse_resized(storage: Storage, files: Files) -> None:
+    """Compare the sizes of the data files with what the sidecar has noted, which costs no reading.
+
+    Raises:
+        CorruptionError: one is longer or shorter than it was.
+        StorageError: a file cannot be looked at.
+    """
+    facts = listing.read_sidecar(storage, files)
+    while True:
+        try:
+            problem = next(_misfits(storage, files.shards, facts), None)
+        except StorageError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            problem = Flaw(storage.location, str(error))
+        # It may be saved anew while it is looked at; then the sidecar is another as well.
+        before, facts = facts, listing.read_sidecar(storage, files)
+        if problem is None or facts is None:
+            return
+        if facts == before:
+            raise CorruptionError(problem.problem, file=problem.what)
+
+
+def _misfits(storage: Storage, names: Sequence[str], facts: Sidecar | None) -> Iterator[Flaw]:
     """Shards that are not as long as they were."""
-    if facts is None or len(facts.sizes) != len(contents.shard_names):
+    if facts is None or len(facts.sizes) != len(names):
         return
-    for name, size in zip(contents.shard_names, facts.sizes, strict=True):
-        if contents.storage.size(name) != size:
-            file = f"{contents.storage.location}/{name}"
-            yield Flaw(file, f"it is of {contents.storage.size(name)} bytes, and was of {size}")
+    for name, size in zip(names, facts.sizes, strict=True):
+        found = storage.size(name)
+        if found != size:
+            yield Flaw(f"{storage.location}/{name}", f"it is of {found} bytes, and was of {size}")
+
+
+def _meta_flaws(storage: Storage, files: Files, facts: Sidecar | None) -> Iterator[Flaw]:
+    try:
+        data = listing.read_meta(storage, files)
+        if facts is None or facts.meta_crc32c is None:
+            graphdef.parse_meta(data, f"{storage.location}/{files.meta}")
+    except CorruptionError as error:
+        yield Flaw(error.file, str(error))
 
 
 def _strays(contents: Bundle, shards: range, hint: str) -> Iterator[Flaw]:

@@ -23,6 +23,8 @@ from tfpersist.progress import Watched, progress
 from tfpersist.storage import Storage
 
 ALIGNMENT = 64
+# How often the state file is written again because others save at the same time.
+_TRIES = 20
 
 
 def write_checkpoint(
@@ -96,6 +98,7 @@ def write_checkpoint(
             noted = attrs.evolve(
                 facts,
                 index_crc32c=crc32c.of(written.index),
+                meta_crc32c=None if meta is None else crc32c.of(meta),
                 sizes=written.sizes,
                 increment=shards.noted(written) if incremental else None,
             )
@@ -137,6 +140,32 @@ def write_state(storage: Storage, dates: Mapping[str, float], *, durable: bool =
         publication.create(listing.STATE_FILE).write(content)
 
 
+def correct_state(storage: Storage, *, without: str | None = None, durable: bool = True) -> None:
+    """Write the state file again if there is one, and it does not name what is there.
+
+    Two processes may each write what they found before the other was done: so who has written it
+    looks again, and the last to do so is right.
+
+    Args:
+        storage: the directory.
+        without: a checkpoint that is not to be named any more.
+        durable: wait until it would survive a power loss.
+
+    Raises:
+        StorageError: it could not be written; what it said before still stands.
+    """
+    for _ in range(_TRIES):
+        recorded = listing.read_state(storage)
+        if recorded is None:
+            return
+        found = listing.checkpoints(storage)
+        found.pop(without or "", None)
+        named = {path.rsplit("/", 1)[-1] for path in (*recorded.all, recorded.latest)}
+        if named == found.keys():
+            return
+        write_state(storage, listing.dated(storage, found), durable=durable)
+
+
 def encode_state(storage: Storage, dates: Mapping[str, float]) -> bytes:
     """Give the bytes of the state file for these checkpoints, oldest first, at least one."""
     prefixes = tuple(dates)
@@ -162,6 +191,7 @@ def _update_state(
         if found.keys() != dates.keys():
             dates = listing.dated(storage, found)
         write_state(storage, dates, durable=durable)
+        correct_state(storage, durable=durable)
     except StorageError as error:
         raise StorageError(
             f"the checkpoint {prefix!r} is saved and whole, but the state file is not up to date: "
