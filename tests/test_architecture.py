@@ -37,7 +37,7 @@ TRANSLATED = {
 LAYERS = (
     {"", "cli"},
     {"store", "restoring", "retaining", "saving", "sources"}
-    | {"freezer", "choosing", "freezing", "frozen", "described"}
+    | {"freezer", "choosing", "freezing", "proving", "frozen", "verifying", "described"}
     | {"training", "background", "preemption"},
     {"tf"},
     {"checkpoint", "checkpoints"},

@@ -172,6 +172,33 @@ class Choosing:
         """
         return self._with(tags=tags)
 
+    def parity(self: _Freezer, feeds: Mapping[Any, Any], tolerance: float = 0.0) -> _Freezer:
+        """Try the frozen model beside its source, and refuse to write it if they differ.
+
+        Both run once on these feeds, which takes the memory of both. A session, a function or a
+        Keras model runs itself; of files, their graph runs before anything is done to it. What was
+        fed and what the source gave goes into the file, for `FrozenModel.verify` to repeat it:
+        whole if it is not over 128 KB; of larger feeds a digest, of larger outputs an even sample.
+
+        Args:
+            feeds: {an input of the frozen model, as `FrozenModel.run` takes it: its value}.
+            tolerance: numbers may differ by `tolerance * (1 + |what the source gives|)`. What is
+                computed in another order differs by about 1e-6. All else must be the same.
+
+        Returns:
+            A changed copy. Freezing it raises ParityError where an output differs, with the
+            largest differences and the first element; FeedError for feeds that do not fit.
+
+        Example:
+            >>> import tensorflow as tf, tfpersist as tfp
+            >>> double = tf.function(lambda x: x + x, input_signature=[tf.TensorSpec((), name="x")])
+            >>> model = tfp.Freezer(double).parity({"x": 2}).write("memory://models/parity.pb")
+            >>> print(tfp.FrozenModel.load("memory://models/parity.pb").verify())
+            Identity:0 is the same, bit by bit
+        """
+        named = {_names([name])[0]: value for name, value in feeds.items()}
+        return self._with(feeds=named, tolerance=float(tolerance))
+
     def _with(self: _Freezer, **wishes: Any) -> _Freezer:
         return attrs.evolve(self, wishes=attrs.evolve(self.wishes, **wishes))
 

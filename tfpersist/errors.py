@@ -13,6 +13,7 @@ TFPersistError
 ├── RetentionError           Keep() does not say what to keep                  (also ValueError)
 ├── GraphError               a graph is inconsistent: edges to nowhere, cycles, duplicate names
 ├── FreezeError              a node cannot be frozen; names node, op and variable
+├── ParityError              the frozen model gives something else than its source; see `.report`
 ├── UnsafeModelError         a graph could do what the policy refuses; names node, op, capability
 ├── FeedError                a feed is missing, unknown, or of another dtype or shape
 └── RunError                 TensorFlow failed while it ran the model
@@ -165,6 +166,22 @@ class GraphError(TFPersistError):
 
 class FreezeError(TFPersistError):
     """A node cannot be frozen."""
+
+
+class ParityError(TFPersistError):
+    """A frozen model gives something else than its source; nothing was written.
+
+    Args:
+        report: the `Parity` of all outputs; None where they could not be compared.
+    """
+
+    def __init__(self, problem: str, *, report: object = None, **facts: Any) -> None:
+        self.report = report
+        super().__init__(problem, **facts)
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if self.report is None else f"{text}\n{self.report}"
 
 
 class UnsafeModelError(TFPersistError):

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from tfpersist import freezing, graph_file
+from tfpersist import freezing, graph_file, proving
 from tfpersist.choosing import Choosing
+from tfpersist.formats.graphdef import Graph
 from tfpersist.graph import choices, releases
 from tfpersist.graph.candidates import Candidates
 from tfpersist.graph.lowered import Lowered
@@ -67,8 +68,8 @@ class Freezer(Choosing):
             >>> print(Freezer(double).check("1.15"))
             TensorFlow 1.15 knows every op and attr
         """
-        graph = freezing.freeze(self._lowered(), attrs.evolve(self.wishes, release=None))
-        return releases.check(releases.rewrite(graph, release), release)
+        frozen = freezing.freeze(self._lowered(), attrs.evolve(self.wishes, release=None))
+        return releases.check(releases.rewrite(frozen.graph, release), release)
 
     def candidates(self) -> Candidates:
         """List what the source might be asked to compute, the likeliest first.
@@ -88,7 +89,7 @@ class Freezer(Choosing):
             inputs:
               x:0 float32[]
         """
-        return choices.candidates_of(self._lowered())
+        return choices.candidates_of(freezing.fix(self._lowered(), self.wishes)[0])
 
     def freeze(self) -> FrozenModel:
         """Freeze in memory.
@@ -109,11 +110,7 @@ class Freezer(Choosing):
         """
         from tfpersist.frozen import FrozenModel
 
-        lowered = self._lowered()
-        graph = freezing.freeze(lowered, self.wishes)
-        if lowered.live:
-            graph = freezing.snapshot(graph)
-        return FrozenModel(graph, policy=freezing.policy_of(self.source))
+        return FrozenModel(self._frozen(hold=True), policy=freezing.policy_of(self.source))
 
     def write(
         self, path: str | os.PathLike[str], *, durable: bool = True, large: bool = False
@@ -145,7 +142,7 @@ class Freezer(Choosing):
         """
         from tfpersist.frozen import FrozenModel
 
-        graph = freezing.freeze(self._lowered(), self.wishes)
+        graph = self._frozen(hold=self.wishes.feeds is not None)
         graph_file.save(graph, os.fsdecode(os.fspath(path)), durable=durable, large=large)
         return FrozenModel.load(path, policy=freezing.policy_of(self.source) or Policy.trusted())
 
@@ -156,3 +153,12 @@ class Freezer(Choosing):
 
     def _lowered(self) -> Lowered:
         return freezing.lower(self.source, self.checkpoint, self.wishes)
+
+    def _frozen(self, *, hold: bool) -> Graph:
+        """Freeze, sign and try it; hold the values of a living source as they are now."""
+        frozen = freezing.freeze(self._lowered(), self.wishes)
+        if hold and frozen.source.live:
+            frozen = attrs.evolve(frozen, graph=freezing.snapshot(frozen.graph))
+        if self.wishes.feeds is None:
+            return frozen.signed()
+        return proving.prove(frozen, self.wishes, freezing.policy_of(self.source))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -11,15 +11,27 @@ import numpy as np
 
 from tfpersist import sources
 from tfpersist.feeds import fit
+from tfpersist.formats import schema
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
-from tfpersist.graph import choices, constants, portable, refusals, releases, signature, tables
+from tfpersist.graph import (
+    choices,
+    constants,
+    portable,
+    refusals,
+    releases,
+    signature,
+    summary,
+    tables,
+)
 from tfpersist.graph.bake import bake
+from tfpersist.graph.golden import Array, Golden, attach
 from tfpersist.graph.kept import with_assignments, with_init
 from tfpersist.graph.lowered import Lowered
 from tfpersist.graph.names import find_tensor
 from tfpersist.graph.prune import prune
 from tfpersist.graph.releases import Release
+from tfpersist.graph.signature import Signature
 from tfpersist.safety import Policy
 
 
@@ -36,6 +48,8 @@ class Wishes:
         release: the TensorFlow that is to load the graph.
         signature: which signature of a SavedModel.
         tags: which graph of a SavedModel.
+        feeds: what the frozen graph is tried with beside the source; None where it is not.
+        tolerance: how much its outputs may differ then.
     """
 
     outputs: tuple[str, ...] = ()
@@ -46,6 +60,8 @@ class Wishes:
     release: Release | None = None
     signature: str | None = None
     tags: tuple[str, ...] = ()
+    feeds: Mapping[str, Any] | None = attrs.field(default=None, eq=repr)
+    tolerance: float = 0.0
 
     def __repr__(self) -> str:
         fields = attrs.fields(type(self))
@@ -54,8 +70,43 @@ class Wishes:
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in told)
 
 
+@attrs.frozen
+class Frozen:
+    """What has been made of a source.
+
+    Args:
+        graph: the frozen graph, not yet signed; its payloads are those of the source.
+        signature: what it says of itself.
+        source: the source as it was found, nothing baked or cut.
+        fixed: the values that are baked, by name of the tensor of the source.
+        inputs: what the source calls the tensors that are fed, by their names in the frozen graph.
+        outputs: what the source calls the tensors that are computed, by the same.
+    """
+
+    graph: Graph
+    signature: Signature
+    source: Lowered
+    fixed: Mapping[str, Array]
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+
+    def signed(self, golden: Golden | None = None) -> Graph:
+        """Give the graph with its signature, and with a golden pair.
+
+        Args:
+            golden: the pair, whose digest the signature has already.
+        """
+        proto = schema.GraphDef()
+        proto.CopyFrom(self.graph.proto)
+        graph = Graph(proto, self.graph.payloads)
+        signature.sign(graph, self.signature)
+        if golden is not None:
+            attach(graph, golden)
+        return graph
+
+
 def lower(source: Any, checkpoint: Any, wishes: Wishes) -> Lowered:
-    """Lower a source, with the values in it that are baked.
+    """Lower a source.
 
     Args:
         source: what Freezer takes.
@@ -64,45 +115,55 @@ def lower(source: Any, checkpoint: Any, wishes: Wishes) -> Lowered:
 
     Raises:
         FreezeError: it has no graph.
-        NameNotFoundError, FeedError: a value cannot be baked.
     """
     shaped = (*wishes.outputs, *(name for _, name in wishes.inputs), *wishes.baked)
     choice = sources.Choice(
         checkpoint, wishes.signature, wishes.tags, shaped if wishes.outputs else None
     )
-    lowered = sources.lower(source, choice)
-    if not wishes.baked:
-        return lowered
-    values = {}
-    for name, value in wishes.baked.items():
-        ref = find_tensor(lowered.graph, choices.called(name, lowered))
-        spec = ref.spec or TensorSpec(np.asarray(value).dtype.name, None)
-        values[ref] = fit(value, spec, ref.name)
-    gone = {ref.name for ref in values}
-    return attrs.evolve(
-        lowered,
-        graph=bake(lowered.graph, values),
-        inputs=tuple(name for name in lowered.inputs if choices.called(name, lowered) not in gone),
-    )
+    return sources.lower(source, choice)
 
 
-def freeze(lowered: Lowered, wishes: Wishes) -> Graph:
-    """Make the graph of a frozen model.
+def fix(lowered: Lowered, wishes: Wishes) -> tuple[Lowered, dict[str, Array]]:
+    """Bake the values that are to be fixed.
 
     Args:
         lowered: the source.
         wishes: what is to be frozen of it.
 
     Returns:
-        The graph, signed; its payloads are those of the source.
+        The source with constants, and their values by name of the tensor.
+
+    Raises:
+        NameNotFoundError: there is no such tensor.
+        FeedError: a value is of another kind or shape.
+    """
+    if not wishes.baked:
+        return lowered, {}
+    values = {}
+    for name, value in wishes.baked.items():
+        ref = find_tensor(lowered.graph, choices.called(name, lowered))
+        spec = ref.spec or TensorSpec(np.asarray(value).dtype.name, None)
+        values[ref] = fit(value, spec, ref.name)
+    fixed = {ref.name: value for ref, value in values.items()}
+    inputs = tuple(n for n in lowered.inputs if choices.called(n, lowered) not in fixed)
+    return attrs.evolve(lowered, graph=bake(lowered.graph, values), inputs=inputs), fixed
+
+
+def freeze(source: Lowered, wishes: Wishes) -> Frozen:
+    """Make the graph of a frozen model.
+
+    Args:
+        source: the source.
+        wishes: what is to be frozen of it.
 
     Raises:
         NameNotFoundError: an output or a variable of that name is not in the graph.
         FreezeError: no outputs are set, or a node cannot be frozen.
     """
-    refs = choices.outputs(lowered, wishes.outputs)
-    given = wishes.inputs or (() if wishes.outputs else [(n, n) for n in lowered.inputs])
-    lowered, refs = choices.begin(lowered, refs, given, strict=bool(wishes.inputs))
+    lowered, fixed = fix(source, wishes)
+    asked = choices.outputs(lowered, wishes.outputs)
+    begun = choices.begin(lowered, asked, given(lowered, wishes), strict=bool(wishes.inputs))
+    lowered, refs = begun.lowered, begun.outputs
     names = [ref.name for ref in refs]
     lowered, fills = tables.with_tables(lowered, names, sources.read_text)
     pruned = prune(lowered.graph, [*names, *fills])
@@ -115,8 +176,18 @@ def freeze(lowered: Lowered, wishes: Wishes) -> Graph:
     portable.clean(graph.proto, shaped={ref.operation for ref in refs})
     if wishes.release is not None:
         graph = releases.require(graph, wishes.release)
-    signature.sign(graph, signature.describe(lowered, graph, refs))
-    return graph
+    described = signature.describe(lowered, graph, refs)
+    old = {new: name for name, new in begun.renamed.items()}
+    inputs = {ref.name: old.get(ref.name, ref.name) for ref in summary.inputs(graph)}
+    outputs = {new.name: ref.name for new, ref in zip(refs, asked, strict=True)}
+    return Frozen(graph, described, source, fixed, inputs, outputs)
+
+
+def given(lowered: Lowered, wishes: Wishes) -> Iterable[tuple[str, str]]:
+    """Say where the graph begins: what the placeholders are called, and names of tensors."""
+    if wishes.inputs or wishes.outputs:
+        return wishes.inputs
+    return [(name, name) for name in lowered.inputs]
 
 
 def snapshot(graph: Graph) -> Graph:

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from tfpersist import graph_file, safety
+from tfpersist import graph_file, safety, verifying
 from tfpersist.checkpoint import Checkpoint
 from tfpersist.checkpoints.writer import write_checkpoint
 from tfpersist.described import Described
@@ -16,6 +16,7 @@ from tfpersist.formats import graphdef
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.graph import unfreezing
 from tfpersist.graph.names import TensorRef
+from tfpersist.graph.parity import Parity
 from tfpersist.safety import Policy
 from tfpersist.storage import open_storage
 from tfpersist.tf import bound, composed
@@ -261,6 +262,33 @@ class FrozenModel(Described):
         storage, meta = open_storage(location), unfrozen.meta.SerializeToString(deterministic=True)
         write_checkpoint(storage, prefix, items, meta=meta, step=step, durable=durable)
         return Checkpoint(prefix, storage=storage)
+
+    def verify(
+        self, feeds: Mapping[Any, Any] | None = None, *, tolerance: float | None = None
+    ) -> Parity:
+        """Repeat what `Freezer.parity` tried, here: with the feeds that the file holds, or knows.
+
+        Args:
+            feeds: what was fed at first, where it is too large to be in the file, which then has
+                its digest.
+            tolerance: how much the outputs may differ; by default what was allowed at first. Other
+                processors and releases of TensorFlow compute in other orders: 1e-5 is common.
+
+        Returns:
+            How each output differs; it may be printed, and `exact` tells whether none does.
+
+        Raises:
+            ParityError: an output differs by more, or there is nothing to verify it with.
+            FeedError: the file does not hold the feeds, or these are others.
+            UnsafeModelError, UnsupportedError, GraphError, RunError: as `run` does.
+
+        Example:
+            >>> import tensorflow as tf, tfpersist as tfp
+            >>> double = tf.function(lambda x: x + x, input_signature=[tf.TensorSpec((), name="x")])
+            >>> tfp.Freezer(double).parity({"x": 2}).freeze().verify().exact
+            True
+        """
+        return verifying.verify(self, self.run, feeds, tolerance)
 
     def write(self, path: str | os.PathLike[str], *, durable: bool = True) -> FrozenModel:
         """Write the graph as a `.pb`: all of it or nothing.

@@ -20,6 +20,21 @@ from tfpersist.graph.prune import needed
 _MOST_SHOWN = 12
 
 
+@attrs.frozen
+class Begun:
+    """A source whose graph begins at some tensors.
+
+    Args:
+        lowered: the source.
+        outputs: what is to be computed, as it is called now.
+        renamed: the new names of the tensors where it begins.
+    """
+
+    lowered: Lowered
+    outputs: list[TensorRef]
+    renamed: Mapping[str, str]
+
+
 def candidates_of(lowered: Lowered) -> Candidates:
     """Rank what a source may be asked for, its own outputs first."""
     return candidates(lowered.graph, lowered.outputs)
@@ -56,7 +71,7 @@ def outputs(lowered: Lowered, names: Sequence[str]) -> list[TensorRef]:
 
 def begin(
     lowered: Lowered, refs: list[TensorRef], given: Iterable[tuple[str, str]], *, strict: bool
-) -> tuple[Lowered, list[TensorRef]]:
+) -> Begun:
     """Let the graph begin at some tensors.
 
     Args:
@@ -64,9 +79,6 @@ def begin(
         refs: what is to be computed.
         given: what the placeholders are to be called, and the names of the tensors.
         strict: whether each of them must be needed.
-
-    Returns:
-        The source and what is to be computed, as they are called then.
 
     Raises:
         NameNotFoundError: there is no such tensor.
@@ -77,7 +89,7 @@ def begin(
         ref = find_tensor(lowered.graph, called(name, lowered))
         wanted[ref.name if label == name else label] = ref
     if not wanted:
-        return lowered, refs
+        return Begun(lowered, refs, {})
     graph, renamed = cut(lowered.graph, wanted)
     refs = [find_tensor(graph, renamed.get(ref.name, ref.name)) for ref in refs]
     used = {f"{name}:0" for name in needed(graph, [ref.name for ref in refs])}
@@ -89,7 +101,7 @@ def begin(
             advice="Leave it out of inputs(), or cut the graph nearer to the outputs.",
         )
     labels = {label: renamed.get(name, name) for label, name in lowered.labels.items()}
-    return attrs.evolve(lowered, graph=graph, labels=labels), refs
+    return Begun(attrs.evolve(lowered, graph=graph, labels=labels), refs, renamed)
 
 
 def kept(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -10,6 +10,8 @@ import numpy as np
 
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.tensors import Payload
+
+Array = np.ndarray[Any, Any]
 
 
 @attrs.frozen
@@ -44,6 +46,8 @@ class Lowered:
         tables: what gives the keys and values of a lookup table, by name of its node.
         assets: paths of files, by name of the tensor that tells it or by their last part.
         origin: where the values come from.
+        run: computes tensors of the living source itself, given the values of some others by name;
+            gives None for what it cannot compute of these. None where the source does not live.
     """
 
     graph: Graph
@@ -54,8 +58,7 @@ class Lowered:
     objects: Mapping[str, object] = attrs.field(factory=dict)
     live: bool = False
     labels: Mapping[str, str] = attrs.field(factory=dict)
-    tables: Mapping[str, Callable[[], tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]] = (
-        attrs.field(factory=dict)
-    )
+    tables: Mapping[str, Callable[[], tuple[Array, Array]]] = attrs.field(factory=dict)
     assets: Mapping[str, str] = attrs.field(factory=dict)
     origin: Origin = attrs.field(factory=Origin)
+    run: Callable[[Sequence[str], Mapping[str, Array]], Sequence[Array] | None] | None = None

@@ -17,6 +17,7 @@ _NOTES = frozenset(
         "_read_only_resource_inputs",
         "_user_specified_name",
         "config_proto",
+        "debug_name",
     }
 )
 _FUNCTION_NOTES = frozenset(

@@ -23,6 +23,19 @@ FIELD = 18932
 
 
 @attrs.frozen
+class Proof:
+    """That a frozen graph gave what its source gave.
+
+    Args:
+        digest: SHA-256 of the golden pair: what was fed, and what the source gave.
+        tolerance: how much a number may differ: by so much, and by that part of itself.
+    """
+
+    digest: str
+    tolerance: float
+
+
+@attrs.frozen
 class Signature:
     """What a frozen graph takes and gives, and where it comes from.
 
@@ -31,6 +44,7 @@ class Signature:
         outputs: names of the tensors to fetch, by what the source calls them.
         init: the operation that has to run once before anything else; None where none has to.
         origin: where the values come from.
+        proof: that it gave what its source gave; None where that was not tried.
 
     Example:
         >>> print(Signature({"image": "x:0"}, {"digit": "ArgMax:0"}))
@@ -41,6 +55,7 @@ class Signature:
     outputs: Mapping[str, str] = attrs.field(factory=dict)
     init: str | None = None
     origin: Origin = attrs.field(factory=Origin)
+    proof: Proof | None = None
 
     @classmethod
     def of(cls, graph: Graph) -> Signature | None:
@@ -135,7 +150,16 @@ def _decoded(data: bytes) -> Signature | None:
             **{part: text for part, text in texts.items() if isinstance(text, str)},
             step=step if isinstance(step, int) else None,
         ),
+        _proof(known.get("proof")),
     )
+
+
+def _proof(value: Any) -> Proof | None:
+    known = value if isinstance(value, dict) else {}
+    digest, tolerance = known.get("digest"), known.get("tolerance")
+    if not isinstance(digest, str) or not isinstance(tolerance, (int, float)):
+        return None
+    return Proof(digest, float(tolerance))
 
 
 def _names(value: Any) -> dict[str, str]:

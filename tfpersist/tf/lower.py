@@ -18,6 +18,7 @@ from tfpersist.graph.functions import unused
 from tfpersist.graph.lowered import Lowered, Origin
 from tfpersist.graph.prune import producer
 from tfpersist.graph.tables import table_types
+from tfpersist.tf.execute import translated
 from tfpersist.tf.lower_session import as_array, uninitialized
 
 # Keras numbers unnamed tensors over the life of a process.
@@ -183,16 +184,61 @@ def lower_function(function: Any, output_names: Sequence[str] = ()) -> Lowered:
             renamed[producer(output)] = unused(wanted, taken)
             taken.add(renamed[producer(output)])
     _rename(proto, renamed)
+    inputs = tuple(tensor.name for tensor in arguments)
+    ends = tuple(_renamed(name, renamed) for name in outputs)
     return Lowered(
         Graph(proto, payloads),
         variables,
-        tuple(tensor.name for tensor in arguments),
-        tuple(_renamed(name, renamed) for name in outputs),
+        inputs,
+        ends,
         objects=objects,
         live=True,
         tables=tables,
         origin=Origin(tensorflow=tf.__version__),
+        run=partial(_call, function, inputs, ends),
     )
+
+
+def _call(
+    function: Any,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    fetches: Sequence[str],
+    feeds: Mapping[str, np.ndarray[Any, Any]],
+) -> list[np.ndarray[Any, Any]] | None:
+    """Call a ConcreteFunction; None where it takes or gives something else, or not by these names.
+
+    Args:
+        function: the function.
+        inputs: names of its arguments.
+        outputs: names of its results.
+        fetches: names of the results that are wanted.
+        feeds: values of the arguments.
+    """
+    import tensorflow as tf
+
+    structure = function.structured_input_signature
+    if set(inputs) != feeds.keys() or not set(fetches) <= set(outputs) or structure is None:
+        return None
+    leaves = tf.nest.flatten(structure, expand_composites=True)
+    specs = [leaf for leaf in leaves if isinstance(leaf, tf.TensorSpec)]
+    if len(specs) != len(inputs) or any(
+        spec.name not in (None, producer(name)) for spec, name in zip(specs, inputs, strict=True)
+    ):
+        return None
+    values = iter([feeds[name] for name in inputs])
+    flat = [
+        tf.constant(next(values), leaf.dtype) if isinstance(leaf, tf.TensorSpec) else leaf
+        for leaf in leaves
+    ]
+    args, kwargs = tf.nest.pack_sequence_as(structure, flat, expand_composites=True)
+    with translated():
+        given = tf.nest.flatten(function(*args, **kwargs), expand_composites=True)
+    found = [tensor for tensor in given if tensor is not None]
+    if len(found) != len(outputs):
+        return None
+    by_name = dict(zip(outputs, found, strict=True))
+    return [np.array(as_array(by_name[name].numpy(), by_name[name].dtype.name)) for name in fetches]
 
 
 def _make_table(node: Message, types: tuple[int, int]) -> None:

@@ -61,7 +61,15 @@ def lower_session(target: session.SessionTarget, shaped: Sequence[str] | None = 
     }
     values = _Values(target, found)
     origin = Origin(tensorflow=tf.__version__)
-    return Lowered(graph, values, problems=problems, live=True, tables=tables, origin=origin)
+    return Lowered(
+        graph,
+        values,
+        problems=problems,
+        live=True,
+        tables=tables,
+        origin=origin,
+        run=target.run,
+    )
 
 
 def _exported(

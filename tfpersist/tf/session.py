@@ -135,6 +135,24 @@ class SessionTarget:
         with execute.translated(TargetError):
             return self._raw(lambda session: session.run(tensor))
 
+    def run(
+        self, fetches: Sequence[str], feeds: Mapping[str, np.ndarray[Any, Any]]
+    ) -> Sequence[np.ndarray[Any, Any]]:
+        """Compute tensors of the graph by name, without hooks.
+
+        Raises:
+            RunError: TensorFlow failed.
+        """
+
+        def run(session: Any) -> Sequence[np.ndarray[Any, Any]]:
+            found: list[np.ndarray[Any, Any]] = execute.Executor(self.graph, session).run(
+                list(fetches), feeds
+            )
+            return found
+
+        values: Sequence[np.ndarray[Any, Any]] = self._raw(run)
+        return values
+
     def _raw(self, work: Callable[[Any], Any]) -> Any:
         if hasattr(self.session, "run_step_fn"):
             return self.session.run_step_fn(lambda step_context: work(step_context.session))

@@ -1,0 +1,92 @@
+"""A frozen model is tried beside its source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from tfpersist import freezing, sources, verifying
+from tfpersist.errors import FreezeError, GraphError, ParityError, RunError
+from tfpersist.formats.graphdef import Graph
+from tfpersist.freezing import Frozen, Wishes
+from tfpersist.frozen import FrozenModel
+from tfpersist.graph import choices, constants, golden, tables
+from tfpersist.graph.golden import Array
+from tfpersist.graph.kept import with_assignments, with_init
+from tfpersist.graph.lowered import Lowered
+from tfpersist.graph.prune import prune
+from tfpersist.graph.signature import Proof
+from tfpersist.graph.tables import INIT
+from tfpersist.safety import Policy
+
+
+def prove(frozen: Frozen, wishes: Wishes, policy: Policy | None) -> Graph:
+    """Run a frozen graph and its source on the same feeds.
+
+    Args:
+        frozen: the graph and its source.
+        wishes: what was asked for, feeds and tolerance among it.
+        policy: what both may do.
+
+    Returns:
+        The graph, signed, with the golden pair.
+
+    Raises:
+        ParityError: they differ, or the source cannot be run.
+        FeedError: a feed is missing, unknown, or does not fit.
+    """
+    with FrozenModel(frozen.signed(), policy=policy) as model:
+        feeds = verifying.fitted(model, verifying.named(model, wishes.feeds or {}, frozen.inputs))
+        found = dict(zip(frozen.outputs, model.run(list(frozen.outputs), feeds), strict=True))
+    live = dict(zip(frozen.outputs, _source(frozen, wishes, feeds, policy), strict=True))
+    known = golden.pair(feeds, live)
+    # All that the source gave is compared here, however little of it goes into the file.
+    whole = [attrs.evolve(held, values=live[held.name], stride=1) for held in known.outputs]
+    report = verifying.compared(whole, found, wishes.tolerance)
+    if not report.ok:
+        raise ParityError(
+            "the frozen model gives something else than its source",
+            expected=f"outputs within a tolerance of {wishes.tolerance:g}",
+            report=report,
+        )
+    proof = Proof(known.digest, wishes.tolerance)
+    signed = attrs.evolve(frozen, signature=attrs.evolve(frozen.signature, proof=proof))
+    return signed.signed(known)
+
+
+def _source(
+    frozen: Frozen, wishes: Wishes, feeds: Mapping[str, Array], policy: Policy | None
+) -> Sequence[Array]:
+    """Compute the outputs with the source itself, or with its graph as it was found."""
+    source = frozen.source
+    fed = {frozen.inputs[name]: value for name, value in feeds.items()}
+    if source.run is not None:
+        found = source.run(list(frozen.outputs.values()), {**fed, **frozen.fixed})
+        if found is not None:
+            return found
+    given = freezing.given(source, wishes)
+    begun = choices.begin(source, choices.outputs(source, wishes.outputs), given, strict=False)
+    names = [ref.name for ref in begun.outputs]
+    fed = {**feeds, **{begun.renamed.get(n, n): value for n, value in frozen.fixed.items()}}
+    try:
+        with FrozenModel(_unfrozen(begun.lowered, names), policy=policy) as model:
+            computed: Sequence[Array] = model.run(names, fed)
+            return computed
+    except (FreezeError, GraphError, RunError) as error:
+        raise ParityError(
+            "the source itself cannot be run beside the frozen model",
+            found=str(error),
+            advice="Leave parity() out, or freeze a session or a function of the model.",
+        ) from error
+
+
+def _unfrozen(lowered: Lowered, names: Sequence[str]) -> Graph:
+    """Give the graph of a source with its variables, which get their values when it is loaded."""
+    if INIT in lowered.graph.nodes:
+        return prune(lowered.graph, [*names, INIT])
+    lowered, fills = tables.with_tables(lowered, names, sources.read_text)
+    graph = prune(lowered.graph, [*names, *fills])
+    variables = {name for name, node in graph.nodes.items() if node.op in constants.VARIABLES}
+    graph, assigns = with_assignments(graph, lowered, variables)
+    return with_init(graph, [*fills, *assigns])
