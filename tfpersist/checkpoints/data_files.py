@@ -13,7 +13,8 @@ from tfpersist.checkpoints.listing import Files
 from tfpersist.checkpoints.sidecar import Increment
 from tfpersist.errors import StorageError
 from tfpersist.formats import bundle
-from tfpersist.formats.bundle_writer import Item, index_of, write_bundle
+from tfpersist.formats.bundle_layout import index_of
+from tfpersist.formats.bundle_writer import Item, write_bundle
 from tfpersist.storage import Publication, Sink, Storage
 from tfpersist.storage.base import unlinkable
 

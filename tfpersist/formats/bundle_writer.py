@@ -6,31 +6,24 @@ follow each, so that the next starts at a multiple of it.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 import attrs
 import numpy as np
 
 from tfpersist.errors import SaveError, UnsupportedError
-from tfpersist.formats import (
-    bundle,
-    bundle_entry,
-    crc32c,
-    dtypes,
-    schema,
-    slices,
-    sstable_writer,
-    string_tensor,
-)
+from tfpersist.formats import crc32c, dtypes, string_tensor
+from tfpersist.formats.bundle_layout import Layout, lay_out
 from tfpersist.formats.tensors import Payload, Slice, TensorSpec
 
-# Small tensors are gathered until there is this much to write.
+# Smaller tensors are gathered until there is this much to write.
+_SMALL = 64 << 10
 _GATHER = 512 << 10
 
 _NO_ROWS: Mapping[bytes, bytes] = MappingProxyType({})
+_Array = np.ndarray[Any, Any]
 
 
 class Sink(Protocol):
@@ -58,6 +51,65 @@ class Item:
     key: str
     payload: Payload
     part: Slice | None = None
+
+
+@attrs.define(eq=False)
+class Items(Sequence[Item]):
+    """Many tensors to write, in columns: 20,000 of them are a few lists, not 60,000 objects.
+
+    Args:
+        names: the key of each; see `Item`.
+        specs: its data type and shape.
+        loads: gives its elements; see `Payload`.
+        parts: which slice it is.
+    """
+
+    names: list[str] = attrs.field(factory=list)
+    specs: list[TensorSpec] = attrs.field(factory=list)
+    loads: list[Callable[[], _Array]] = attrs.field(factory=list)
+    parts: list[Slice | None] = attrs.field(factory=list)
+
+    @classmethod
+    def of(cls, items: Iterable[Item]) -> Items:
+        """Put items into columns.
+
+        Example:
+            >>> from tfpersist.formats.tensors import payload_of
+            >>> Items.of([Item("v", payload_of(np.zeros(3)))]).names
+            ['v']
+        """
+        made = cls()
+        for item in items:
+            made.append(item)
+        return made
+
+    def append(self, item: Item) -> None:
+        """Add one at the end."""
+        self.names.append(item.key)
+        self.specs.append(item.payload.spec)
+        self.loads.append(item.payload.load)
+        self.parts.append(item.part)
+
+    def clear(self) -> None:
+        """Let go of all, and so of their values, whoever still holds this."""
+        for column in (self.names, self.specs, self.loads, self.parts):
+            column.clear()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, at: int) -> Item: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Item]: ...
+    def __getitem__(self, at: int | slice) -> Item | Sequence[Item]:
+        if isinstance(at, slice):
+            return [self[number] for number in range(*at.indices(len(self)))]
+        return Item(self.names[at], Payload(self.specs[at], self.loads[at]), self.parts[at])
+
+    def __iter__(self) -> Iterator[Item]:
+        columns = zip(self.names, self.specs, self.loads, self.parts, strict=True)
+        return (Item(name, Payload(spec, load), part) for name, spec, load, part in columns)
 
 
 def write_bundle(
@@ -94,139 +146,61 @@ def write_bundle(
         >>> len(b"".join(shard))
         64
     """
-    layout = _lay_out(items, alignment)
+    taken = items if isinstance(items, Items) else Items.of(items)
+    kinds = enumerate(taken.specs)
+    strings = {at: _encode_strings(taken, at) for at, spec in kinds if spec.dtype == "string"}
+    sizes = {at: len(content) for at, (content, _) in strings.items()}
+    layout = lay_out(taken.names, taken.specs, taken.parts, sizes, alignment)
     data_sink.reserve(layout.size)
-    table = {**others, **layout.wholes}
+    crcs = _write_data(taken, strings, layout, data_sink)
+    return layout.index(crcs, shard=shard, others=others)
+
+
+def _write_data(
+    items: Items, strings: Mapping[int, tuple[bytes, int]], layout: Layout, sink: Sink
+) -> list[int]:
+    crcs: list[int] = []
     gathered: list[bytes] = []
     length = 0
-    for place in layout.places:
-        crc = place.crc
-        if place.size < _GATHER:
-            content = _load(place.item).tobytes() if place.content is None else place.content
+    for at, (size, padding) in enumerate(zip(layout.sizes, layout.paddings, strict=True)):
+        if at in strings:
+            content, crc = strings[at]
             gathered.append(content)
-            length += place.size
-            if place.content is None:
-                crc = crc32c.of(content)
+        elif size < _SMALL:
+            content = _load(items, at).tobytes()
+            gathered.append(content)
+            crc = crc32c.of_bytes(content)
         else:
             if gathered:
-                data_sink.write(b"".join(gathered))
+                sink.write(b"".join(gathered))
                 gathered, length = [], 0
-            for chunk in _chunks(place):
-                data_sink.write(chunk)
-                if place.content is None:
-                    crc = crc32c.of(chunk, start=crc)
-        if place.padding:
-            gathered.append(bytes(place.padding))
-            length += place.padding
+            crc = _write_large(_load(items, at), sink)
+            length = -size
+        if padding:
+            gathered.append(bytes(padding))
+        length += size + padding
         if length >= _GATHER:
-            data_sink.write(b"".join(gathered))
+            sink.write(b"".join(gathered))
             gathered, length = [], 0
-        where = bundle_entry.encode_place(place.offset, place.size, crc32c.masked(crc), shard=shard)
-        table[place.key] = place.head + where
+        crcs.append(crc)
     if gathered:
-        data_sink.write(b"".join(gathered))
-    return index_of(table, shard + 1)
+        sink.write(b"".join(gathered))
+    return crcs
 
 
-def index_of(table: Mapping[bytes, bytes], num_shards: int) -> bytes:
-    """Give the bytes of the index that consists of these encoded entries, by key."""
-    header = schema.BundleHeaderProto(num_shards=num_shards)
-    header.version.producer = bundle.VERSION
-    out = io.BytesIO()
-    rows = ((key, table[key]) for key in sorted(table))
-    sstable_writer.write_table([(b"", header.SerializeToString()), *rows], out)
-    return out.getvalue()
+def _write_large(array: _Array, sink: Sink) -> int:
+    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    crc = 0
+    for start in range(0, flat.size, crc32c.CHUNK):
+        chunk = flat[start : start + crc32c.CHUNK]
+        sink.write(chunk.data)
+        crc = crc32c.of(chunk, start=crc)
+    return crc
 
 
-@attrs.define(eq=False)
-class _Place:
-    """Where an item goes; strings are encoded already, for only so their size is known."""
-
-    key: bytes
-    head: bytes
-    item: Item
-    offset: int
-    size: int
-    padding: int
-    content: bytes | None
-    crc: int
-
-
-@attrs.frozen
-class _Layout:
-    size: int
-    places: list[_Place]
-    wholes: dict[bytes, bytes]
-
-
-def _lay_out(items: Iterable[Item], alignment: int) -> _Layout:
-    places: list[_Place] = []
-    partitioned: dict[str, list[Item]] = {}
-    specs: dict[tuple[str, object], tuple[bytes, int | None]] = {}
-    used: set[bytes] = set()
-    offset = 0
-    for item in items:
-        part, spec = item.part, item.payload.spec
-        key = bundle_entry.raw(item.key)
-        if part is not None and part.length != part.full_shape:
-            partitioned.setdefault(item.key, []).append(item)
-            key = slices.part_key(key, zip(part.start, part.length, strict=True))
-        if not item.key or key in used:
-            raise _same_name(
-                item.key, "two tensors have one name" if item.key else "a name is empty"
-            )
-        used.add(key)
-        known = specs.get((spec.dtype, spec.shape))
-        if known is None:
-            known = (bundle_entry.encode_spec(spec), spec.nbytes)
-            specs[spec.dtype, spec.shape] = known
-        head, size = known
-        content, crc = None, 0
-        if spec.dtype == "string":
-            content, crc = _encode_strings(item)
-            size = len(content)
-        if size is None:
-            raise SaveError(
-                f"a tensor of {spec} has no bytes that could be saved",
-                where=f"tensor {item.key!r}",
-                advice="Save a tensor whose shape is known and whose data type numpy can hold.",
-            )
-        padding = -(offset + size) % alignment
-        places.append(_Place(key, head, item, offset, size, padding, content, crc))
-        offset += size + padding
-    wholes = {}
-    for name, parts in partitioned.items():
-        key = bundle_entry.raw(name)
-        if key in used:
-            raise _same_name(name, "a tensor is saved both as a whole and in parts")
-        wholes[key] = _encode_whole(name, parts)
-    return _Layout(offset, places, wholes)
-
-
-def _same_name(name: str, problem: str) -> SaveError:
-    return SaveError(
-        problem, where=f"tensor {name!r}", advice="Give every tensor a name of its own."
-    )
-
-
-def _encode_whole(name: str, parts: list[Item]) -> bytes:
-    shapes = {item.part.full_shape for item in parts if item.part}
-    types = {item.payload.spec.dtype for item in parts}
-    fits = all(item.part and item.payload.spec.shape == item.part.length for item in parts)
-    if len(shapes) != 1 or len(types) != 1 or not fits:
-        raise SaveError(
-            "the parts of a partitioned variable do not fit together",
-            where=f"variable {name!r}",
-            expected="one data type, one full shape, and slices of the shape of their elements",
-            found=[str(item.payload.spec) for item in parts],
-        )
-    head = bundle_entry.encode_spec(TensorSpec(types.pop(), shapes.pop()))
-    return head + bundle_entry.encode_slices([item.part for item in parts if item.part])
-
-
-def _load(item: Item) -> np.ndarray[Any, Any]:
-    array = np.asarray(item.payload.load())
-    spec = item.payload.spec
+def _load(items: Items, at: int) -> _Array:
+    array = np.asarray(items.loads[at]())
+    spec = items.specs[at]
     wanted = dtypes.BY_NAME[spec.dtype].numpy
     if array.dtype is wanted and array.shape == spec.shape:
         return array
@@ -235,26 +209,17 @@ def _load(item: Item) -> np.ndarray[Any, Any]:
     if array.shape != spec.shape or not (strings or native == wanted):
         raise SaveError(
             "a tensor is not what it was announced as",
-            where=f"tensor {item.key!r}",
+            where=f"tensor {items.names[at]!r}",
             expected=spec,
             found=f"{array.dtype} of shape {list(array.shape)}",
         )
     return array if strings else array.astype(wanted, copy=False)
 
 
-def _encode_strings(item: Item) -> tuple[bytes, int]:
+def _encode_strings(items: Items, at: int) -> tuple[bytes, int]:
     try:
-        return string_tensor.encode(_load(item))
+        return string_tensor.encode(_load(items, at))
     except UnsupportedError as error:
         raise SaveError(
-            error.problem, where=f"tensor {item.key!r}", expected="bytes or str"
+            error.problem, where=f"tensor {items.names[at]!r}", expected="bytes or str"
         ) from error
-
-
-def _chunks(place: _Place) -> Iterator[memoryview]:
-    if place.content is not None:
-        flat = np.frombuffer(place.content, np.uint8)
-    else:
-        flat = np.ascontiguousarray(_load(place.item)).reshape(-1).view(np.uint8)
-    for at in range(0, flat.size, crc32c.CHUNK):
-        yield flat[at : at + crc32c.CHUNK].data

@@ -7,7 +7,10 @@ entry that is twice as large. Every sixteenth key is written in full, and every 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
+
+import attrs
+import numpy as np
 
 from tfpersist.errors import SaveError
 from tfpersist.formats import crc32c, sstable, varint
@@ -24,6 +27,45 @@ class Output(Protocol):
         ...
 
 
+@attrs.frozen(eq=False)
+class Table:
+    """The bytes of a table, and where in them the values are.
+
+    Args:
+        content: the bytes.
+        ends: where each value ends.
+        blocks: where each block that holds values starts, and how long it is without its trailer.
+    """
+
+    content: bytes
+    ends: np.ndarray[Any, np.dtype[np.int64]]
+    blocks: tuple[tuple[int, int], ...]
+
+    def with_tails(
+        self, numbers: np.ndarray[Any, np.dtype[np.int64]], tails: np.ndarray[Any, Any]
+    ) -> bytes:
+        """Give the bytes of the table whose values end otherwise.
+
+        Args:
+            numbers: which values.
+            tails: the last four bytes of each, as a number.
+
+        Example:
+            >>> table = encode_table([(b"a", b"-1234")])
+            >>> other = table.with_tails(np.array([0]), np.array([0x34333231], np.uint32))
+            >>> other == table.content, other == encode_table([(b"a", b"-....")]).content
+            (True, False)
+        """
+        content = np.frombuffer(self.content, np.uint8).copy()
+        places = self.ends[numbers].reshape(-1, 1) + np.arange(-4, 0)
+        content[places] = tails.astype("<u4").view(np.uint8).reshape(-1, 4)
+        for start, size in self.blocks:
+            checked = start + size + 1
+            crc = crc32c.masked(crc32c.of(content[start:checked])).to_bytes(4, "little")
+            content[checked : checked + 4] = np.frombuffer(crc, np.uint8)
+        return content.tobytes()
+
+
 class _Block:
     """A block that is being filled."""
 
@@ -36,7 +78,7 @@ class _Block:
         self._restarts = [0]
         self._since_restart = 0
         self._last = b""
-        self._length = 0
+        self.length = 0
 
     def __bool__(self) -> bool:
         return bool(self._parts)
@@ -46,7 +88,7 @@ class _Block:
         if self._since_restart < self._interval:
             shared = _shared_prefix(self._last, key)
         else:
-            self._restarts.append(self._length)
+            self._restarts.append(self.length)
             self._since_restart = 0
         self._since_restart += 1
         self._last = key
@@ -56,8 +98,8 @@ class _Block:
         else:
             entry = b"".join([*map(varint.encode, (shared, fresh, length)), key[shared:], value])
         self._parts.append(entry)
-        self._length += len(entry)
-        return self._length + 4 * len(self._restarts) + 4
+        self.length += len(entry)
+        return self.length + 4 * len(self._restarts) + 4
 
     def content(self) -> bytes:
         restarts = [*self._restarts, len(self._restarts)]
@@ -84,7 +126,22 @@ def write_table(items: Iterable[tuple[bytes, bytes]], sink: Output) -> int:
         >>> [(key, bytes(value)) for key, value, _ in sstable.read_table(file.getbuffer(), "x")]
         [(b'a', b'1'), (b'b', b'2')]
     """
+    table = encode_table(items)
+    sink.write(table.content)
+    return len(table.content)
+
+
+def encode_table(items: Iterable[tuple[bytes, bytes]]) -> Table:
+    """Encode a table; see `write_table`.
+
+    Example:
+        >>> len(encode_table([(b"a", b"1"), (b"b", b"2")]).content)
+        103
+    """
     data, index = _Block(RESTART_INTERVAL), _Block(1)
+    written: list[bytes] = []
+    blocks: list[tuple[int, int]] = []
+    ends: list[int] = []
     offset = 0
     last: bytes | None = None
     handle = b""
@@ -92,9 +149,11 @@ def write_table(items: Iterable[tuple[bytes, bytes]], sink: Output) -> int:
     def emit(block: _Block) -> bytes:
         nonlocal offset
         content = block.content() + bytes([sstable.PLAIN])
-        sink.write(content + crc32c.masked(crc32c.of(content)).to_bytes(4, "little"))
+        written.append(content + crc32c.masked(crc32c.of(content)).to_bytes(4, "little"))
         start, size = offset, len(content) - 1
         offset += size + sstable.TRAILER_SIZE
+        if block is data:
+            blocks.append((start, size))
         block.clear()
         return varint.encode(start) + varint.encode(size)
 
@@ -109,6 +168,7 @@ def write_table(items: Iterable[tuple[bytes, bytes]], sink: Output) -> int:
             index.add(_separator(last or b"", key), handle)
             handle = b""
         size = data.add(key, value)
+        ends.append(offset + data.length)
         last = key
         if size >= BLOCK_SIZE:
             handle = emit(data)
@@ -118,8 +178,8 @@ def write_table(items: Iterable[tuple[bytes, bytes]], sink: Output) -> int:
     if handle:
         index.add(_successor(last or b""), handle)
     footer = metaindex + emit(index)
-    sink.write(footer.ljust(sstable.FOOTER_SIZE - len(sstable.MAGIC), b"\0") + sstable.MAGIC)
-    return offset + sstable.FOOTER_SIZE
+    written.append(footer.ljust(sstable.FOOTER_SIZE - len(sstable.MAGIC), b"\0") + sstable.MAGIC)
+    return Table(b"".join(written), np.array(ends, np.int64), tuple(blocks))
 
 
 def _shared_prefix(one: bytes, other: bytes) -> int:
