@@ -21,12 +21,12 @@ def _nothing(size: int) -> None:
 
 
 @contextmanager
-def progress(doing: str, total: int) -> Iterator[Callable[[int], None]]:
+def progress(doing: str, total: int | Callable[[], int]) -> Iterator[Callable[[int], None]]:
     """Show how far some work has come.
 
     Args:
         doing: what is being done, such as "Saving model.ckpt-5".
-        total: its bytes, or 0 where they are not known.
+        total: its bytes, or 0 where they are not known; or what gives them when they are shown.
 
     Returns:
         A function to be told how many bytes more are done.
@@ -39,7 +39,7 @@ def progress(doing: str, total: int) -> Iterator[Callable[[int], None]]:
     if not shown:
         yield _nothing
         return
-    bar = _Bar(doing, total)
+    bar = _Bar(doing, total() if callable(total) else total)
     try:
         yield bar.add
     finally:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
 import numpy as np
 
 from tfpersist.errors import TargetError
-from tfpersist.formats.bundle_writer import Item
+from tfpersist.formats.bundle_writer import Item, Items
 from tfpersist.formats.tensors import payload_of
 from tfpersist.matching.selection import OBJECT_GRAPH_KEY, Selection
 from tfpersist.training import lasting
@@ -17,7 +16,9 @@ if TYPE_CHECKING:
     from tfpersist.tf.target import Captured, Target
 
 
-def capture(target: object, adapted: Target, selection: Selection, *, lasts: bool) -> Captured:
+def capture(
+    target: object, adapted: Target, selection: Selection, *, lasts: bool
+) -> tuple[Captured, Items]:
     """Take the values of a target.
 
     Args:
@@ -27,24 +28,32 @@ def capture(target: object, adapted: Target, selection: Selection, *, lasts: boo
         lasts: whether the values are to stay what they are now while the target changes.
 
     Returns:
-        All that is to be written, the object graph among the items.
+        What was captured; and all tensors that are to be written, the object graph among them,
+        for the caller to clear.
 
     Raises:
         TargetError: there is nothing to save.
         SelectionError: the selection asks for what is not there, or for one key twice.
         SaveError: some variables have no value yet.
     """
-    chosen = selection.for_save(adapted.entries())
-    if not chosen:
-        raise TargetError(
-            f"this {type(target).__name__} has no variables, so there is nothing to save",
-            advice="Build the model first.",
-        )
-    captured = adapted.capture(chosen)
-    items = lasting(captured) if lasts else list(captured.items)
+    everything = getattr(adapted, "capture_all", None)
+    if selection.only is not None or selection.renames or selection.averages is not None:
+        everything = None
+    captured: Captured | None = None if everything is None else everything()
+    if captured is None:
+        chosen = selection.for_save(adapted.entries())
+        if not chosen:
+            raise TargetError(
+                f"this {type(target).__name__} has no variables, so there is nothing to save",
+                advice="Build the model first.",
+            )
+        captured = adapted.capture(chosen)
+    taken = lasting(captured) if lasts else captured.items
     if captured.object_graph is None:
-        items.sort(key=lambda item: item.key)
-    else:  # tf.train.Checkpoint writes in the order of the objects, and their graph last
+        taken = sorted(taken, key=lambda item: item.key)
+    items = taken if isinstance(taken, Items) else Items.of(taken)
+    if captured.object_graph is not None:
+        # tf.train.Checkpoint writes in the order of the objects, and their graph last.
         encoded = np.array(captured.object_graph, dtype=object)
         items.append(Item(OBJECT_GRAPH_KEY, payload_of(encoded)))
-    return attrs.evolve(captured, items=items)
+    return captured, items

@@ -186,8 +186,9 @@ class ModelStore(Training, Retaining):
         prefix = self.name if number is None else f"{self.name}-{number}"
 
         def capture() -> Callable[[], Located]:
-            captured = saving.capture(target, adapted, self.selection, lasts=bool(self.in_flight))
-            items, meta = list(captured.items), captured.meta
+            lasts = bool(self.in_flight)
+            captured, items = saving.capture(target, adapted, self.selection, lasts=lasts)
+            meta = captured.meta
             seen = attrs.evolve(self.seen, borrowed=captured.borrowed)
 
             def write() -> Located:

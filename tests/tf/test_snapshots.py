@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 
 import tfpersist as tfp
+from tfpersist.formats.bundle_writer import Items
 
 v1 = tf.compat.v1
 ROWS, COLUMNS = 300, 64
@@ -251,7 +252,7 @@ def test_what_is_shared_is_not_copied(tmp_path):
     store.save({"v": held})
     job = store._worker._jobs[0]
     cells = [cell.cell_contents for cell in job.work.__closure__]
-    (items,) = (each for each in cells if isinstance(each, list))
+    (items,) = (each for each in cells if isinstance(each, Items))
     seen = [item.payload.load().ctypes.data for item in items]
     gate.set()
     store.close()

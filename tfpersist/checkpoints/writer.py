@@ -84,11 +84,10 @@ def write_checkpoint(
         # The newest stays the newest where the clock went back.
         created = math.nextafter(newest, math.inf)
     facts = sidecar.Sidecar(created, step, measured)
-    size = sum(item.payload.spec.nbytes or 0 for item in items)
 
     def publish(shards: Shards) -> list[str]:
         with (
-            progress(f"Saving {prefix}", size) as done,
+            progress(f"Saving {prefix}", lambda: _size(items)) as done,
             storage.publish(durable=durable) as publication,
         ):
             names, written = shards.write(Watched(publication, done), prefix, alignment)
@@ -113,7 +112,7 @@ def write_checkpoint(
 
     if incremental:
         earlier = {name: found[name] for name in known}
-        names = publish_changes(storage, prefix, items, earlier, publish, seen=seen)
+        names = publish_changes(storage, prefix, list(items), earlier, publish, seen=seen)
     else:
         names = publish(Shards(items))
     if state:
@@ -199,6 +198,10 @@ def _update_state(
             where=f"{storage.location}/{listing.STATE_FILE}",
             advice="tfpersist finds the checkpoint all the same; TensorFlow finds it by its prefix",
         ) from error
+
+
+def _size(items: Sequence[Item]) -> int:
+    return sum(item.payload.spec.nbytes or 0 for item in items)
 
 
 def _check_prefix(prefix: str) -> None:

@@ -18,8 +18,12 @@ import numpy as np
 from tfpersist.errors import TargetError, UnsupportedError
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching.object_graph import ATTRIBUTES
-from tfpersist.tf import live
+from tfpersist.tf import internals_slots, live
 from tfpersist.tf.live import LiveGraph, State
+
+# The operation that reads many variables takes longer for each the more there are.
+_AT_ONCE = 250
+_PLAIN = frozenset("biufc")
 
 # Gives the names and ends of the edges of an object.
 Edges = Callable[[Any], Iterable[tuple[str, Any]]]
@@ -73,12 +77,13 @@ def live_graph(target: Any, more: Edges | None = None) -> LiveGraph:
     if known is not None and things is not None:
         return known.revived(things, root)
     objects, paths, numbers, edges = _walk(view, more)
-    slots = _add_slots(objects, paths, numbers)
+    slots = internals_slots.add_slots(objects, paths, numbers)
     states = [(path, _states_of(o, path)) for o, path in zip(objects, paths, strict=True)]
     found = live.graph_of(objects, states, edges, slots, full_name=_full_name, root=root)
     if reusable:
-        looks = {n: _look(o) for n, o in enumerate(objects) if n not in edges and _is_leaf(o)}
-        if None not in looks.values():
+        leaves = [n for n, o in enumerate(objects) if n not in edges and _is_leaf(o)]
+        looks = {n: look for n in leaves if (look := _look(objects[n])) is not None}
+        if len(looks) == len(leaves):
             live.remember(target, found, edges, slots, looks)
     return found
 
@@ -100,15 +105,11 @@ def _unchanged(known: live.Outline, view: Any, is_dict: bool) -> list[Any] | Non
         things = known.living()
     if things is None or things[0] is not view.root:
         return None
-    for number, thing in enumerate(things):
-        look = known.looks.get(number)
-        if look is not None:
-            inner = variable_in(thing)
-            children = getattr(thing, "_self_unconditional_checkpoint_dependencies", None)
-            if children or (inner.shape, inner.dtype) != look:
-                return None
-            continue
-        path, states = known.states[number]
+    if not _look_alike(known.looks, things):
+        return None
+    others = [number for number in range(len(things)) if number not in known.looks]
+    for number in others:
+        thing, (path, states) = things[number], known.states[number]
         edges = known.edges.get(number, ())
         children = view.list_children(thing) if number < known.reached else ()
         same = len(children) == len(edges) and all(
@@ -117,11 +118,29 @@ def _unchanged(known: live.Outline, view: Any, is_dict: bool) -> list[Any] | Non
         )
         if not same or _states_of(thing, path) != states:
             return None
+    if not any(hasattr(type(things[number]), "get_slot_names") for number in others):
+        return None if known.slots else things
     objects = things[: known.reached]
     numbers = {id(thing): number for number, thing in enumerate(objects)}
     paths = [path for path, _ in known.states[: known.reached]]
-    same = _add_slots(objects, paths, numbers) == known.slots
+    same = internals_slots.add_slots(objects, paths, numbers) == known.slots
     return things if same and all(map(operator.is_, objects, things)) else None
+
+
+def _look_alike(looks: Mapping[int, live.Look], things: Sequence[Any]) -> bool:
+    """Whether variables still have no children, and the shapes and data types they had."""
+    import tensorflow as tf
+
+    for number, (shape, dtype) in looks.items():
+        thing = things[number]
+        inner = thing if isinstance(thing, tf.Variable) else thing.value
+        if inner.dtype is not dtype and inner.dtype != dtype:
+            return False
+        if inner.shape is not shape and inner.shape != shape:
+            return False
+        if getattr(thing, "_self_unconditional_checkpoint_dependencies", None):
+            return False
+    return True
 
 
 def _look(variable: Any) -> live.Look | None:
@@ -187,37 +206,6 @@ def container(thing: object) -> Any | None:
     if isinstance(thing, (list, tuple)):
         return data_structures.wrap_or_unwrap(list(thing))
     return None
-
-
-def _add_slots(
-    objects: list[Any], paths: list[str], numbers: dict[int, int]
-) -> dict[int, list[tuple[str, int, int]]]:
-    from tensorflow.python.trackable import trackable_utils
-
-    slots: dict[int, list[tuple[str, int, int]]] = {}
-    reached = list(enumerate(objects))
-    for owner, optimizer in reached:
-        if not hasattr(type(optimizer), "get_slot_names"):
-            continue
-        for name in optimizer.get_slot_names():
-            for number, variable in reached:
-                try:
-                    slot = optimizer.get_slot(variable, name)
-                except (AttributeError, KeyError):
-                    continue
-                if slot is None:
-                    continue
-                if id(slot) in numbers:
-                    raise TargetError(
-                        f"slot {name!r} of {paths[number]!r} is also an attribute of an object",
-                        advice="Let the optimizer alone hold its slot variables.",
-                    )
-                path = trackable_utils.slot_variable_key(paths[number], paths[owner], name)
-                numbers[id(slot)] = len(objects)
-                slots.setdefault(owner, []).append((name, number, len(objects)))
-                objects.append(slot)
-                paths.append(path)
-    return slots
 
 
 def _states_of(thing: Any, path: str) -> tuple[State, ...]:
@@ -344,8 +332,8 @@ def view(tensor: Any) -> np.ndarray[Any, Any]:
     return seen
 
 
-def read_together(variables: Sequence[Any]) -> list[np.ndarray[Any, Any] | None] | None:
-    """Give the elements of many eager variables by one operation.
+def read_together(variables: Sequence[Any]) -> Sequence[np.ndarray[Any, Any]] | None:
+    """Give the elements of many eager variables by few operations.
 
     Args:
         variables: TensorFlow's own.
@@ -360,37 +348,26 @@ def read_together(variables: Sequence[Any]) -> list[np.ndarray[Any, Any] | None]
     types = [variable.dtype.as_datatype_enum for variable in variables]
     if len({handle.device for handle in handles}) != 1:
         return None
+    values = []
     try:
-        tensors = execute.execute(
-            b"_ReadVariablesOp",
-            len(handles),
-            handles,
-            ("N", len(handles), "dtypes", types),
-            context.context(),
-        )
+        for start in range(0, len(handles), _AT_ONCE):
+            some = handles[start : start + _AT_ONCE]
+            attributes = ("N", len(some), "dtypes", types[start : start + _AT_ONCE])
+            current = context.context()
+            for tensor in execute.execute(
+                b"_ReadVariablesOp", len(some), some, attributes, current
+            ):
+                array = tensor._numpy_internal()
+                if type(array) is np.ndarray and array.dtype.kind in _PLAIN:
+                    array.setflags(write=False)
+                    values.append(array)
+                else:
+                    values.append(view(tensor))
     except (tf.errors.OpError, AttributeError):
         return None
-    return [view(tensor) for tensor in tensors]
+    return values
 
 
 def restore_states(thing: Any, tensors: Mapping[str, Any]) -> None:
     """Let an object that is no variable take its state, by the object's own names."""
     thing._restore_from_tensors(dict(tensors))
-
-
-def create_slots(optimizer: Any, variables: Iterable[Any]) -> bool:
-    """Let a TF1 optimizer make the slot variables that it would make at its first step.
-
-    Args:
-        optimizer: any object of an object graph.
-        variables: what it is to have slots for.
-
-    Returns:
-        Whether there is such an optimizer in eager mode, and it has made them.
-    """
-    import tensorflow as tf
-
-    if not isinstance(optimizer, tf.compat.v1.train.Optimizer) or not tf.executing_eagerly():
-        return False
-    optimizer._create_slots(list(variables))
-    return True

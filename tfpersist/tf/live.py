@@ -97,8 +97,8 @@ class LiveGraph:
         return encoded
 
 
-# Shape and data type of a variable; None for one of a graph.
-Look = tuple[Any, Any] | None
+# Shape and data type of an eager variable.
+Look = tuple[Any, Any]
 Edges = Mapping[int, Sequence[tuple[str, int]]]
 Slots = Mapping[int, Sequence[tuple[str, int, int]]]
 

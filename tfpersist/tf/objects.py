@@ -15,11 +15,11 @@ from tfpersist.errors import (
 )
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.schema import Message
-from tfpersist.formats.tensors import Payload, TensorSpec
+from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching import by_name, object_graph
 from tfpersist.matching.object_graph import ATTRIBUTES, VALUE, ObjectGraph
 from tfpersist.matching.selection import Entry
-from tfpersist.tf import eager, internals, states
+from tfpersist.tf import capturing, eager, internals, internals_slots, states
 from tfpersist.tf.live import LiveGraph, Node, State
 from tfpersist.tf.target import Captured, Target
 
@@ -129,7 +129,7 @@ class ObjectTarget:
                 if node in back
             ]
             if variables and not self.live.graph.slots(mine):
-                made |= internals.create_slots(self.live.nodes[mine].trackable, variables)
+                made |= internals_slots.create_slots(self.live.nodes[mine].trackable, variables)
         return made
 
     def require_variables(self) -> None:
@@ -160,12 +160,20 @@ class ObjectTarget:
                 encoded = message.SerializeToString()
         values = self._read_graph(held) if _symbolic(held) else _read(held)
         items = [
-            Item(entry.key, _payload(value, entry.spec))
+            Item(entry.key, capturing.payload(value, entry.spec))
             for entry, value in zip(held, values, strict=True)
         ]
         # TensorFlow writes Python state after all tensors.
         items.sort(key=lambda item: item.key.endswith(_PYTHON))
         return Captured(items, None, encoded)
+
+    def capture_all(self) -> Captured | None:
+        """Take everything, as `capture` does of all entries, without making any of these.
+
+        Returns:
+            The same; None where there is something else than eager variables with values.
+        """
+        return capturing.capture_all(self.live)
 
     def assign(self, values: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> None:
         """Give variables and other objects their values; all are converted before the first."""
@@ -317,12 +325,6 @@ def _relist(objects: Sequence[Any], listed: Sequence[_Row]) -> list[_Row]:
 
 def _kept(entry: Entry) -> str | None:
     return "variable" if internals.is_variable(entry.ref) else None
-
-
-def _payload(value: np.ndarray[Any, Any], spec: TensorSpec) -> Payload:
-    if value.shape != spec.shape:
-        spec = TensorSpec(spec.dtype, value.shape)
-    return Payload(spec, value.view)
 
 
 def _entry(node: Node, state: State, slot: str | None) -> Entry:
