@@ -29,9 +29,11 @@ from tfpersist.graph.golden import Array, Golden, attach
 from tfpersist.graph.kept import with_assignments, with_init
 from tfpersist.graph.lowered import Lowered
 from tfpersist.graph.names import find_tensor
+from tfpersist.graph.optimizing import optimize
 from tfpersist.graph.prune import prune
 from tfpersist.graph.releases import Release
 from tfpersist.graph.signature import Signature
+from tfpersist.graph.tables import INIT
 from tfpersist.safety import Policy
 
 
@@ -48,6 +50,7 @@ class Wishes:
         release: the TensorFlow that is to load the graph.
         signature: which signature of a SavedModel.
         tags: which graph of a SavedModel.
+        optimized: whether to leave out what need not be computed.
         feeds: what the frozen graph is tried with beside the source; None where it is not.
         tolerance: how much its outputs may differ then.
     """
@@ -60,6 +63,7 @@ class Wishes:
     release: Release | None = None
     signature: str | None = None
     tags: tuple[str, ...] = ()
+    optimized: bool = False
     feeds: Mapping[str, Any] | None = attrs.field(default=None, eq=repr)
     tolerance: float = 0.0
 
@@ -173,6 +177,9 @@ def freeze(source: Lowered, wishes: Wishes) -> Frozen:
     graph, assigns = with_assignments(graph, lowered, kept & set(graph.nodes))
     refusals.refuse(graph, kept)
     graph = with_init(graph, [*fills, *assigns])
+    if wishes.optimized:
+        ends = [*names, INIT] if INIT in graph.nodes else names
+        graph = optimize(graph, ends, {*lowered.inputs, *lowered.labels.values()})
     portable.clean(graph.proto, shaped={ref.operation for ref in refs})
     if wishes.release is not None:
         graph = releases.require(graph, wishes.release)

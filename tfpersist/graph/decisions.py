@@ -62,7 +62,7 @@ def decide(graph: Graph) -> Graph:
     proto.CopyFrom(graph.proto)
     copy = Graph(proto, dict(graph.payloads))
     walk = _Walk(copy)
-    for name in _ordered(copy.nodes):
+    for name in ordered(copy.nodes):
         walk.visit(copy.nodes[name])
     for number in reversed(range(len(proto.node))):
         if proto.node[number].name in walk.dead:
@@ -71,7 +71,7 @@ def decide(graph: Graph) -> Graph:
     return Graph(proto, kept)
 
 
-def _ordered(nodes: Mapping[str, Message]) -> Iterator[str]:
+def ordered(nodes: Mapping[str, Message]) -> Iterator[str]:
     """Give the names of nodes, each after those of its inputs, but for the backs of loops."""
     seen: set[str] = set()
     for start in nodes:

@@ -58,6 +58,16 @@ def evaluate(node: Message, inputs: Sequence[Array]) -> Array | None:
     return np.asarray(value)
 
 
+def computes(op: str) -> bool:
+    """Whether this module computes an op at all.
+
+    Example:
+        >>> computes("Add"), computes("Conv2D")
+        (True, False)
+    """
+    return op in _OPS
+
+
 def constant(node: Message) -> Array | None:
     """Give the value of a Const that is wholly in the graph; None for any other node."""
     if node.op != "Const" or "value" not in node.attr:

@@ -1,0 +1,55 @@
+"""Passes that make a graph smaller and leave it a graph that every runtime reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tfpersist.formats.graphdef import Graph
+from tfpersist.graph import simplify
+from tfpersist.graph.decisions import decide
+from tfpersist.graph.normalization import fold_normalization
+from tfpersist.graph.prune import producer, prune
+
+_MOST_ROUNDS = 8
+
+
+def optimize(graph: Graph, ends: Iterable[str], fed: Iterable[str] = ()) -> Graph:
+    """Take out of a graph what it need not compute.
+
+    Constants are folded; nodes that pass on what they read, arithmetic that changes nothing,
+    branches that are never taken and needless waiting go: all of that bit by bit alike. Batch
+    normalization becomes a part of the convolution or product before it. Only ops are used that
+    the graph had, and BiasAdd. Doing it again changes nothing.
+
+    Args:
+        graph: the graph, which stays as it is.
+        ends: names of the tensors and operations that are wanted; their names stay.
+        fed: names of tensors that may be fed, though they are no placeholders; so do theirs.
+
+    Returns:
+        The graph, pruned.
+
+    Example:
+        >>> from tfpersist.formats.graphdef import parse_text
+        >>> graph = parse_text(b'''node { name: "x" op: "Placeholder" }
+        ...     node { name: "same" op: "Identity" input: "x" }
+        ...     node { name: "y" op: "Neg" input: "same" }''')
+        >>> [(node.name, *node.input) for node in optimize(graph, ["y:0"]).proto.node]
+        [('x',), ('y', 'x')]
+    """
+    names = list(ends)
+    wanted = {producer(name) for name in names}
+    keep = wanted | {producer(name) for name in fed}
+    # A branch that is decided gives its tensor by another index, which no output may.
+    decided = all(graph.nodes[name].op not in simplify.CONTROL_FLOW for name in wanted)
+    for _ in range(_MOST_ROUNDS):
+        before = graph.proto.SerializeToString(deterministic=True)
+        graph = decide(graph) if decided else graph
+        graph = simplify.drop_waits(prune(graph, names))
+        graph = simplify.bypass(graph, keep)
+        graph = simplify.fold(graph, keep)
+        graph = fold_normalization(prune(graph, names), keep)
+        graph = prune(graph, names)
+        if graph.proto.SerializeToString(deterministic=True) == before:
+            break
+    return graph
