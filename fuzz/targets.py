@@ -18,6 +18,7 @@ from tfpersist.checkpoints import sidecar
 from tfpersist.errors import FreezeError
 from tfpersist.formats import (
     bundle,
+    bundle_tensors,
     bundle_writer,
     graphdef,
     graphdef_writer,
@@ -272,7 +273,9 @@ def read_bundle(data: bytes) -> object:
         for key in index.entries:
             try:
                 arrays.append(
-                    bundle.read_tensor(index, key, lambda _: (shard, "m.data"), verify=verify)
+                    bundle_tensors.read_tensor(
+                        index, key, lambda _: (shard, "m.data"), verify=verify
+                    )
                 )
             except tfp.TFPersistError as error:
                 problem = error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -162,6 +162,27 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
             )
         contents = self._contents
         return Payload(spec, lambda: contents.read(key))
+
+    def load(self, keys: Iterable[str]) -> Iterator[np.ndarray[Any, Any]]:
+        """Read many tensors, which takes less time than one after the other.
+
+        Args:
+            keys: their names.
+
+        Returns:
+            The arrays in the order of the names, each compared with its checksum.
+
+        Raises:
+            NameNotFoundError: there is no such tensor.
+            CorruptionError: one of them is damaged.
+
+        Example:
+            >>> import numpy as np, tfpersist as tfp
+            >>> store = tfp.ModelStore("memory://doc/load")
+            >>> list(store.save({"v1": np.float32([1, 2])}).load(["v1"]))
+            [array([1., 2.], dtype=float32)]
+        """
+        return self._contents.read_many(keys)
 
     def pin(self) -> Pin:
         """Keep it from being pruned, by any process, until it is let go or this process ends.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import attrs
 
 from tfpersist.matching.naming import slot_of
-from tfpersist.matching.selection import Plan
+from tfpersist.matching.selection import Assignment, Plan
 
 Outcome = Literal["missing", "mismatched", "unexpected", "fits", "averaged", "restored"]
 
@@ -40,6 +41,39 @@ class Row:
     found: str = ""
     slot: str = ""
     nearest: tuple[str, ...] = ()
+
+
+class _Rows(Sequence[Row]):
+    """The rows of a restore; those of what fits are made when they are asked for.
+
+    A report that nobody reads costs little, however many variables there are. It keeps names only,
+    so that a model does not live for as long as a report on it.
+    """
+
+    def __init__(self, first: tuple[Row, ...], fitting: Callable[[], Iterable[Row]]) -> None:
+        self.first = first
+        self._fitting = fitting
+
+    @cached_property
+    def _all(self) -> tuple[Row, ...]:
+        return (*self.first, *self._fitting())
+
+    def __getitem__(self, at: Any) -> Any:
+        return self._all[at]
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, _Rows):
+            return self._all == other._all
+        return self._all == other if isinstance(other, tuple) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._all)
+
+    def __repr__(self) -> str:
+        return repr(self._all)
 
 
 @attrs.frozen
@@ -89,7 +123,7 @@ class RestoreReport:
     """
 
     checkpoint: str
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
     skipped: tuple[Skipped, ...] = ()
     unselected: tuple[str, ...] = ()
     wanted_averages: bool = False
@@ -142,7 +176,8 @@ class RestoreReport:
     @property
     def fits(self) -> bool:
         """Whether nothing is missing or mismatched."""
-        return not any(row.outcome in _PROBLEMS for row in self.rows)
+        rows = self.rows.first if isinstance(self.rows, _Rows) else self.rows
+        return not any(row.outcome in _PROBLEMS for row in rows)
 
     def as_dict(self) -> dict[str, Any]:
         """Give it as plain dicts, lists and strings.
@@ -154,7 +189,7 @@ class RestoreReport:
             >>> RestoreReport("run/model.ckpt-5", ()).as_dict()["checkpoint"]
             'run/model.ckpt-5'
         """
-        return attrs.asdict(self, value_serializer=_plain)
+        return attrs.asdict(attrs.evolve(self, rows=tuple(self.rows)), value_serializer=_plain)
 
     def to_json(self) -> str:
         """Give it as JSON.
@@ -277,20 +312,32 @@ def report_on(
     ]
     known = {one.key for one in plan.assignments} | set(plan.unexpected)
     rows += [Row("unexpected", "", key, slot=slot_of(key, known) or "") for key in plan.unexpected]
-    done: dict[bool, Outcome] = {True: "averaged", False: "restored"}
-    rows += [
-        Row(
-            done[one.averaged] if carried_out else "fits",
-            one.entry.name,
-            one.key,
-            str(one.entry.wanted),
-            slot=one.entry.slot or "",
-        )
-        for one in plan.assignments
-    ]
+    fitting = _fitting(plan.assignments, carried_out=carried_out)
     return RestoreReport(
-        checkpoint, tuple(rows), tuple(skipped), plan.unselected, averages, plan.advice
+        checkpoint,
+        _Rows(tuple(rows), fitting),
+        tuple(skipped),
+        plan.unselected,
+        averages,
+        plan.advice,
     )
+
+
+def _fitting(
+    assignments: Sequence[Assignment], *, carried_out: bool
+) -> Callable[[], Iterable[Row]]:
+    names = [one.entry.name for one in assignments]
+    keys = [one.key for one in assignments]
+    wanted = [one.entry.wanted for one in assignments]
+    slots = [one.entry.slot or "" for one in assignments]
+    done: dict[bool, Outcome] = {True: "averaged", False: "restored"}
+    averaged = [one.averaged for one in assignments]
+
+    def rows() -> Iterable[Row]:
+        for fate, name, key, spec, slot in zip(averaged, names, keys, wanted, slots, strict=True):
+            yield Row(done[fate] if carried_out else "fits", name, key, str(spec), slot=slot)
+
+    return rows
 
 
 def _plain(_owner: object, _field: object, value: Any) -> Any:

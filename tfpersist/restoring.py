@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from tfpersist.errors import (
     StorageError,
     TFPersistError,
 )
+from tfpersist.formats.tensors import Slice
 from tfpersist.matching.selection import Entry, Plan, Selection
 from tfpersist.progress import progress
 from tfpersist.report import Skipped
@@ -290,18 +292,20 @@ def _plan(checkpoint: Checkpoint, selection: Selection, target: Target) -> Plan:
 
 
 def _load(checkpoint: Checkpoint, plan: Plan) -> list[tuple[Entry, np.ndarray[Any, Any]]]:
+    wanted = list(dict.fromkeys(one.key for one in plan.assignments))
+    specs = {id(spec): spec for spec in map(checkpoint.specs.__getitem__, wanted)}
+    counts = Counter(map(id, map(checkpoint.specs.__getitem__, wanted)))
+    total = sum(count * (specs[each].nbytes or 0) for each, count in counts.items())
     whole: dict[str, np.ndarray[Any, Any]] = {}
-    values = []
-    wanted = {one.key for one in plan.assignments}
-    total = sum(checkpoint.specs[key].nbytes or 0 for key in wanted)
     with progress(f"Restoring {checkpoint.name}", total) as done:
-        for one in plan.assignments:
-            if one.key not in whole:
-                whole[one.key] = checkpoint[one.key]
-                done(whole[one.key].nbytes)
-            value, part = whole[one.key], one.entry.part
-            if part is not None:
-                ends = zip(part.start, part.length, strict=True)
-                value = value[tuple(slice(start, start + length) for start, length in ends)]
-            values.append((one.entry, value))
-    return values
+        for key, value in zip(wanted, checkpoint.load(wanted), strict=True):
+            whole[key] = value
+            done(value.nbytes)
+    return [(one.entry, _part(whole[one.key], one.entry.part)) for one in plan.assignments]
+
+
+def _part(value: np.ndarray[Any, Any], part: Slice | None) -> np.ndarray[Any, Any]:
+    if part is None:
+        return value
+    ends = zip(part.start, part.length, strict=True)
+    return value[tuple(slice(start, start + length) for start, length in ends)]

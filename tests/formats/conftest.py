@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tfpersist.errors import CorruptionError, UnsupportedError
-from tfpersist.formats import bundle, bundle_writer
+from tfpersist.formats import bundle, bundle_tensors, bundle_writer
 
 
 class MemorySink:
@@ -94,7 +94,7 @@ def read_all() -> Callable[..., dict[str, np.ndarray]]:
         sizes = {number: len(shard) for number, shard in enumerate(shards)}
         bundle.check_ranges(loaded, sizes, "m.index")
         return {
-            key: bundle.read_tensor(
+            key: bundle_tensors.read_tensor(
                 loaded,
                 key,
                 lambda number: (memoryview(shards[number]), f"m.data-{number}"),

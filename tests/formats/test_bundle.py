@@ -9,6 +9,7 @@ import pytest
 from tfpersist.errors import CorruptionError, NameNotFoundError, UnsupportedError
 from tfpersist.formats import (
     bundle,
+    bundle_tensors,
     crc32c,
     dtypes,
     schema,
@@ -132,7 +133,7 @@ def test_values_are_what_the_writing_tensorflow_computed(corpus, version, name, 
 
 def test_a_view_is_given_that_cannot_be_written(sample):
     index, data = bundle.read_index(memoryview(sample[0]), "x"), bytearray(sample[1])
-    array = bundle.read_tensor(index, "a/b", lambda _: (memoryview(data), "d"))
+    array = bundle_tensors.read_tensor(index, "a/b", lambda _: (memoryview(data), "d"))
     assert not array.flags.writeable
     assert np.shares_memory(array, np.frombuffer(data, np.uint8))
     with pytest.raises(ValueError, match="read-only"):
@@ -156,7 +157,7 @@ def test_the_index_says_what_there_is(sample):
 def test_an_unknown_name_names_its_neighbour(sample, read_all):
     index = bundle.read_index(memoryview(sample[0]), "m.index")
     with pytest.raises(NameNotFoundError, match="'a/b'"):
-        bundle.read_tensor(index, "z/b", lambda _: (memoryview(b""), "d"))
+        bundle_tensors.read_tensor(index, "z/b", lambda _: (memoryview(b""), "d"))
 
 
 def test_every_damage_of_an_index_is_noticed_or_harmless(sample, read_all, same_arrays, survives):
@@ -459,8 +460,8 @@ def test_a_tensor_of_variants_is_listed_but_not_read(tmp_path):
     bundle.check_ranges(index, {0: len(shard)}, "m.index")
     assert str(index.entries["list"].spec) == "variant[]"
     with pytest.raises(UnsupportedError, match="'list'"):
-        bundle.read_tensor(index, "list", lambda _: (memoryview(shard), "d"))
-    assert bundle.read_tensor(index, "x", lambda _: (memoryview(shard), "d")) == 7
+        bundle_tensors.read_tensor(index, "list", lambda _: (memoryview(shard), "d"))
+    assert bundle_tensors.read_tensor(index, "x", lambda _: (memoryview(shard), "d")) == 7
 
 
 def test_more_dimensions_than_numpy_has_are_refused_when_read(read_all, sample):
@@ -483,11 +484,11 @@ def test_tensorflow_is_not_needed(fresh, sample, tmp_path):
     printed = fresh(
         """
         import sys
-        from tfpersist.formats import bundle, bundle_writer, v1, state, tensor_proto
+        from tfpersist.formats import bundle, bundle_tensors, bundle_writer, v1, state, tensor_proto
         read = lambda name: memoryview(open(name, "rb").read())
         index = bundle.read_index(read("i"), "i")
         shard = lambda number: (read("d"), "d")
-        print([bundle.read_tensor(index, key, shard).shape for key in index.entries])
+        print([bundle_tensors.read_tensor(index, key, shard).shape for key in index.entries])
         print("tensorflow" in sys.modules)
         """
     )

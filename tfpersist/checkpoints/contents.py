@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from tfpersist.checkpoints.listing import Files
 from tfpersist.errors import CorruptionError, StorageError
-from tfpersist.formats import bundle, v1
+from tfpersist.formats import bundle, bundle_tensors, v1
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.storage import Storage
 
@@ -29,6 +29,9 @@ class Contents(Protocol):
 
     def read(self, key: str) -> np.ndarray[Any, Any]:
         """The elements of a tensor, checked against their checksum when first read."""
+
+    def read_many(self, keys: Iterable[str]) -> Iterator[np.ndarray[Any, Any]]:
+        """The same for many tensors, in less time."""
 
 
 @attrs.frozen(eq=False)
@@ -58,9 +61,18 @@ class Bundle:
         return MappingProxyType(self._specs)
 
     def read(self, key: str) -> np.ndarray[Any, Any]:
-        array = bundle.read_tensor(self.index, key, self.shard, verify=key not in self._checked)
+        array = bundle_tensors.read_tensor(
+            self.index, key, self.shard, verify=key not in self._checked
+        )
         self._checked.add(key)
         return array
+
+    def read_many(self, keys: Iterable[str]) -> Iterator[np.ndarray[Any, Any]]:
+        keys = list(keys)
+        read = bundle_tensors.read_tensors(self.index, keys, self.shard, trusted=self._checked)
+        for key, array in zip(keys, read, strict=True):
+            self._checked.add(key)
+            yield array
 
     def shard(self, number: int) -> tuple[memoryview, str]:
         """A data file and its name."""
@@ -86,6 +98,9 @@ class V1Files:
 
     def read(self, key: str) -> np.ndarray[Any, Any]:
         return v1.read_tensor(self.index, key)
+
+    def read_many(self, keys: Iterable[str]) -> Iterator[np.ndarray[Any, Any]]:
+        return map(self.read, keys)
 
 
 def open_contents(storage: Storage, files: Files) -> Bundle | V1Files:

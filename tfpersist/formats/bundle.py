@@ -8,16 +8,14 @@ instead; each slice has an entry of its own under an encoded key (`slices`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Any
 
 import attrs
-import numpy as np
 
-from tfpersist.errors import CorruptionError, NameNotFoundError, UnsupportedError, did_you_mean
-from tfpersist.formats import bundle_entry, crc32c, dtypes, schema, slices, sstable, string_tensor
+from tfpersist.errors import CorruptionError, UnsupportedError
+from tfpersist.formats import bundle_entry, schema, slices, sstable
 from tfpersist.formats.bundle_entry import Entry
 from tfpersist.formats.tensors import Slice
 
@@ -25,17 +23,15 @@ __all__ = [
     "VERSION",
     "Entry",
     "Index",
-    "Shard",
+    "check_disjoint",
     "check_ranges",
+    "outside",
     "part_key",
     "read_index",
-    "read_tensor",
     "shard_name",
 ]
 
 VERSION = 1
-
-Shard = Callable[[int], tuple[memoryview, str]]
 
 
 @attrs.frozen
@@ -92,7 +88,7 @@ def read_index(data: memoryview, file: str) -> Index:
         CorruptionError: the bytes are no index, or damaged.
         UnsupportedError: a later version of the format.
     """
-    records = sstable.read_table(data, file)
+    records = sstable.read_table(data, file, copied=True)
     if not records or records[0][0]:
         raise CorruptionError(
             "the header is missing",
@@ -185,13 +181,31 @@ def check_ranges(index: Index, shard_sizes: Mapping[int, int], file: str) -> Non
     """
     stored = [entry for entry in index.entries.values() if not entry.slices]
     stored += index.parts.values()
+    shard, end, most, ordered = -1, 0, 0, True
     for entry in stored:
-        if entry.offset + entry.size > shard_sizes.get(entry.shard, 0) and entry.size:
-            raise _outside(entry, shard_sizes.get(entry.shard, 0), file)
-    _check_disjoint(stored, file)
+        if not entry.size:
+            continue
+        if entry.shard != shard:
+            ordered = ordered and entry.shard > shard
+            shard, end, most = entry.shard, 0, shard_sizes.get(entry.shard, 0)
+        ordered = ordered and entry.offset >= end
+        end = entry.offset + entry.size
+        if end > most:
+            raise outside(entry, most, file)
+    if not ordered:
+        check_disjoint(stored, file)
 
 
-def _check_disjoint(entries: Iterable[Entry], file: str) -> None:
+def check_disjoint(entries: Iterable[Entry], file: str) -> None:
+    """Refuse tensors that share bytes.
+
+    Args:
+        entries: where they lie.
+        file: name of the index, for errors.
+
+    Raises:
+        CorruptionError: two overlap.
+    """
     filled = (entry for entry in entries if entry.size)
     ordered = sorted(filled, key=lambda entry: (entry.shard, entry.offset))
     for one, other in pairwise(ordered):
@@ -205,7 +219,8 @@ def _check_disjoint(entries: Iterable[Entry], file: str) -> None:
             )
 
 
-def _outside(entry: Entry, size: int, file: str) -> CorruptionError:
+def outside(entry: Entry, size: int, file: str) -> CorruptionError:
+    """Make the error for a tensor that lies beyond the `size` bytes of its shard, `file`."""
     return CorruptionError(
         f"tensor {entry.key!r} reaches over the end of its shard",
         file=file,
@@ -213,125 +228,3 @@ def _outside(entry: Entry, size: int, file: str) -> CorruptionError:
         expected=f"{entry.size} bytes at {entry.offset}",
         found=f"a shard of {size} bytes",
     )
-
-
-def read_tensor(
-    index: Index, key: str, shard: Shard, *, verify: bool = True
-) -> np.ndarray[Any, Any]:
-    """Read one tensor.
-
-    Args:
-        index: the index of the checkpoint.
-        key: name of the tensor.
-        shard: gives a data file, and its name, by its number.
-        verify: whether to compare the checksum; that of a string tensor always is.
-
-    Returns:
-        A read-only view on the shard; a new array for strings, for a partitioned variable and
-        where the byte order differs.
-
-    Raises:
-        NameNotFoundError: there is no such tensor.
-        CorruptionError: its bytes are missing or damaged.
-        UnsupportedError: its elements mean nothing outside of TensorFlow.
-
-    Example:
-        >>> import io
-        >>> from tfpersist.formats.bundle_writer import Item, write_bundle
-        >>> from tfpersist.formats.tensors import payload_of
-        >>> class Shard(io.BytesIO):
-        ...     def reserve(self, size): pass
-        >>> shard = Shard()
-        >>> encoded = write_bundle([Item("v", payload_of(np.arange(3)))], shard)
-        >>> index = read_index(memoryview(encoded), "m.index")
-        >>> read_tensor(index, "v", lambda number: (memoryview(shard.getvalue()), "m.data"))
-        array([0, 1, 2])
-    """
-    entry = index.entries.get(key)
-    if entry is None:
-        raise NameNotFoundError(
-            f"there is no tensor {key!r}",
-            where=index.file or None,
-            advice=did_you_mean(key, index.entries),
-        )
-    if not entry.slices:
-        return _read(index, entry, shard, verify)
-    _numpy_dtype(entry, index.file)
-    parts = [(part, index.parts[part_key(part)]) for part in entry.slices]
-    for _, each in parts:
-        _shard_of(each, shard, index)
-    _check_disjoint((each for _, each in parts), index.file)
-    whole = slices.assemble(
-        entry.spec,
-        ((part, _read(index, each, shard, verify)) for part, each in parts),
-        file=index.file,
-        offset=0,
-    )
-    whole.flags.writeable = False
-    return whole
-
-
-def _numpy_dtype(entry: Entry, file: str) -> np.dtype[Any]:
-    dtype = dtypes.BY_NAME[entry.spec.dtype].numpy
-    if dtype is None:
-        raise UnsupportedError(
-            f"tensor {entry.key!r} is of type {entry.spec.dtype}, which numpy cannot hold",
-            where=file,
-            advice="Leave it out, or read it with TensorFlow itself.",
-        )
-    return dtype
-
-
-def _shard_of(entry: Entry, shard: Shard, index: Index) -> tuple[memoryview, str]:
-    if not entry.size:
-        return memoryview(b""), index.file
-    data, file = shard(entry.shard)
-    if entry.offset + entry.size > len(data):
-        raise _outside(entry, len(data), file)
-    return data.toreadonly(), file
-
-
-def _read(index: Index, entry: Entry, shard: Shard, verify: bool) -> np.ndarray[Any, Any]:
-    dtype = _numpy_dtype(entry, index.file)
-    data, file = _shard_of(entry, shard, index)
-    start = entry.offset if entry.size else 0
-    shape: tuple[int, ...] = entry.spec.shape  # type: ignore[assignment]
-    strings = None
-    if dtype.kind == "O":
-        count: int = entry.spec.elements  # type: ignore[assignment]
-        raw = data[start : start + entry.size]
-        strings, crc = string_tensor.decode(
-            raw, count, big_endian=index.big_endian, file=file, offset=start
-        )
-    elif verify:
-        crc = crc32c.of(np.frombuffer(data, np.uint8, entry.size, start))
-    if (verify or strings is not None) and crc32c.masked(crc) != entry.crc32c:
-        raise CorruptionError(
-            f"the checksum of tensor {entry.key!r} does not match its bytes",
-            file=file,
-            offset=start,
-            expected=f"{entry.crc32c:#010x}",
-            found=f"{crc32c.masked(crc):#010x}",
-        )
-    try:
-        if strings is not None:
-            array = strings.reshape(shape)
-        else:
-            array = np.ndarray(shape, dtype, data, start)
-    except ValueError as error:
-        raise UnsupportedError(
-            f"tensor {entry.key!r} of shape {list(shape)} does not fit numpy: {error}",
-            where=index.file,
-            advice="Read it with TensorFlow itself.",
-        ) from error
-    if index.big_endian and strings is None:
-        array = _swapped(array)
-    array.flags.writeable = False
-    return array
-
-
-def _swapped(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Reverse the bytes of every number; a complex one is two numbers."""
-    size = array.itemsize // 2 if array.dtype.kind == "c" else array.itemsize
-    raw = np.frombuffer(array.tobytes(), np.uint8).reshape(-1, size)[:, ::-1]
-    return np.ndarray(array.shape, array.dtype, raw.tobytes())

@@ -18,9 +18,10 @@ _MOST_BYTES = 1 << 63
 _MOST_DIMENSIONS = 254
 
 # Field number << 3 | wire type, of the fields of BundleEntryProto.
-_DTYPE, _SHAPE, _SHARD, _OFFSET, _SIZE, _CRC = 0x08, 0x12, 0x18, 0x20, 0x28, 0x35
+_DTYPE, _SHAPE, _SHARD, _OFFSET = 0x08, 0x12, 0x18, 0x20
 
 _NO_PARTS: list[bytes] = []
+_NO_SPEC = TensorSpec("variant", None)
 
 
 @attrs.frozen
@@ -57,7 +58,8 @@ class Decoder:
 
     file: str
     num_shards: int
-    _specs: dict[bytes, tuple[TensorSpec, int | None]] = attrs.field(factory=dict, init=False)
+    _heads: dict[bytes, tuple[TensorSpec, bytes | None]] = attrs.field(factory=dict, init=False)
+    _sizes: dict[bytes, int] = attrs.field(factory=dict, init=False)
 
     def entry(self, key: bytes, value: memoryview, at: int) -> tuple[Entry, list[bytes]]:
         """Decode one entry.
@@ -74,41 +76,50 @@ class Decoder:
             CorruptionError: it contradicts itself.
         """
         raw = bytes(value)
-        shard = offset = size = crc = 0
-        end = len(raw)
         try:
-            # Data type and shape come first and are the same in many entries.
+            # Data type and shape come first and are the same in many entries, as is the size, which
+            # follows the offset.
             position = 4 + raw[3]
             head = raw[:position]
-            known = self._specs.get(head)
+            known = self._heads.get(head)
             if known is None:
-                if raw[0] != _DTYPE or raw[2] != _SHAPE or raw[1] | raw[3] >= 0x80:
-                    return self._unusual(key, raw, at)
-                proto = schema.parse(schema.BundleEntryProto, head, file=self.file, offset=at)
-                known = self._specs[head] = self._spec(proto, at)
-            while position < end:
-                tag = raw[position]
-                if tag == _CRC and position + 5 == end:
-                    crc = int.from_bytes(raw[position + 1 :], "little")
-                    break
-                number = raw[position + 1]
+                known = self._head(head, at)
+            spec, rest = known
+            shard = offset = shift = 0
+            if raw[position] == _SHARD and raw[position + 1] < min(self.num_shards, 0x80):
+                shard = raw[position + 1]
                 position += 2
-                if number >= 0x80:
-                    number, position = varint.read(raw, position - 1, end, file=self.file)
-                if tag == _SIZE:
-                    size = number
-                elif tag == _OFFSET:
-                    offset = number
-                elif tag == _SHARD:
-                    shard = number
-                else:
-                    return self._unusual(key, raw, at)
+            if raw[position] == _OFFSET:
+                byte = 0x80
+                while byte >= 0x80:
+                    position += 1
+                    byte = raw[position]
+                    offset |= (byte & 0x7F) << shift
+                    shift += 7
+                position += 1
+            if rest == raw[position:-4] and offset < _MOST_BYTES and shift < 64:
+                crc = int.from_bytes(raw[-4:], "little")
+                size = self._sizes[rest]
+                return Entry(text(key), spec, shard, offset, size, crc), _NO_PARTS
         except (IndexError, CorruptionError):
-            return self._unusual(key, raw, at)
-        spec, nbytes = known
-        if size == nbytes and shard < self.num_shards and offset < _MOST_BYTES:
-            return Entry(text(key), spec, shard, offset, size, crc), _NO_PARTS
-        return self._checked(key, known, (shard, offset, size, crc), at), _NO_PARTS
+            pass
+        return self._unusual(key, raw, at)
+
+    def _head(self, head: bytes, at: int) -> tuple[TensorSpec, bytes | None]:
+        """The spec that an entry begins with; and size and tag of the checksum as they follow.
+
+        There is no such rest where the entry has to be looked at by the protobuf parser.
+        """
+        if head[0] != _DTYPE or head[2] != _SHAPE or head[1] | head[3] >= 0x80:
+            return _NO_SPEC, None
+        proto = schema.parse(schema.BundleEntryProto, head, file=self.file, offset=at)
+        spec, nbytes = self._spec(proto, at)
+        rest = encode_place(0, nbytes or 0, 1)[:-4]
+        # A string tensor tells its size itself.
+        known = spec, rest if nbytes is not None and self.num_shards > 0 else None
+        self._sizes[rest] = nbytes or 0
+        self._heads[head] = known
+        return known
 
     def _unusual(self, key: bytes, raw: bytes, at: int) -> tuple[Entry, list[bytes]]:
         proto = schema.parse(schema.BundleEntryProto, raw, file=self.file, offset=at)

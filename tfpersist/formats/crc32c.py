@@ -7,6 +7,7 @@ The mask keeps the checksum of bytes that contain their own checksum from degene
 from __future__ import annotations
 
 import ctypes
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -26,9 +27,9 @@ _LARGE = 1 << 18
 def _unlocked() -> Callable[[int, int, int], int] | None:
     """Find the C function below google_crc32c, which itself keeps all other threads waiting."""
     try:
-        library = ctypes.CDLL(google_crc32c.cext._crc32c.__file__)
-        extend = library.crc32c_extend
-    except (AttributeError, OSError, TypeError):
+        extension = importlib.import_module("google_crc32c._crc32c")
+        extend = ctypes.CDLL(extension.__file__).crc32c_extend
+    except (ImportError, AttributeError, OSError):
         return None
     extend.argtypes = [ctypes.c_uint32, ctypes.c_void_p, ctypes.c_size_t]
     extend.restype = ctypes.c_uint32
@@ -36,6 +37,8 @@ def _unlocked() -> Callable[[int, int, int], int] | None:
 
 
 _EXTEND = _unlocked()
+# Whether checksums of large buffers are computed while other threads run.
+PARALLEL = _EXTEND is not None
 
 
 def masked(crc: int) -> int:

@@ -56,6 +56,8 @@ class TensorSpec:
         """
         if self.dtype != other.dtype or self.shape is None or other.shape is None:
             return self.dtype == other.dtype
+        if self.shape == other.shape:
+            return True
         return len(self.shape) == len(other.shape) and all(
             mine is None or theirs is None or mine == theirs
             for mine, theirs in zip(self.shape, other.shape, strict=True)

@@ -203,24 +203,26 @@ class Selection:
             'a'
         """
         keyed = self._keyed(entries)
-        pairs = [(entries[at], completed(key, entries[at].key, specs)) for at, key in keyed.items()]
+        chosen = [entries[at] for at in keyed]
+        keys = [completed(key, entries[at].key, specs) for at, key in keyed.items()]
         shadows: Mapping[str, Sequence[str]] = {}
         if self.averages is not None and averages_of is not None:
-            shadows = averages_of(self.averages, [entry.under(key) for entry, key in pairs])
+            shadows = averages_of(self.averages, list(map(Entry.under, chosen, keys)))
         assignments: list[Assignment] = []
         missing: list[Missing] = []
         mismatched: list[Mismatch] = []
-        for entry, plain in pairs:
-            shadow = next((key for key in shadows.get(plain, ()) if key in specs), None)
+        for entry, plain in zip(chosen, keys, strict=True):
+            shadow = next(filter(specs.__contains__, shadows.get(plain, ())), None)
             key = plain if shadow is None else shadow
-            if key not in specs:
+            found = specs.get(key)
+            if found is None:
                 missing.append(Missing(key, entry))
-            elif not entry.wanted.accepts(specs[key]):
-                mismatched.append(Mismatch(key, entry, specs[key]))
+            elif not entry.wanted.accepts(found):
+                mismatched.append(Mismatch(key, entry, found))
             else:
                 assignments.append(Assignment(key, entry, averaged=shadow is not None))
         left_alone = [entry for at, entry in enumerate(entries) if at not in keyed]
-        known = {key for _, key in pairs} | {entry.key for entry in left_alone}
+        known = {*keys, *(entry.key for entry in left_alone)}
         known |= {one.key for one in assignments} | {each.key for each in mismatched}
         known.add(OBJECT_GRAPH_KEY)
         unexpected = tuple(sorted(key for key in specs if key not in known))

@@ -1,0 +1,204 @@
+"""Read the tensors of a checkpoint of the V2 format: the bytes that its index tells of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from tfpersist.errors import CorruptionError, NameNotFoundError, UnsupportedError, did_you_mean
+from tfpersist.formats import bundle, crc32c, dtypes, slices, string_tensor
+from tfpersist.formats.bundle import Entry, Index
+
+Shard = Callable[[int], tuple[memoryview, str]]
+
+# From this size on a checksum is worth a thread; more of them wait for memory and not for each
+# other.
+_LARGE, _THREADS = 1 << 20, 4
+
+
+def read_tensor(
+    index: Index, key: str, shard: Shard, *, verify: bool = True
+) -> np.ndarray[Any, Any]:
+    """Read one tensor.
+
+    Args:
+        index: the index of the checkpoint.
+        key: name of the tensor.
+        shard: gives a data file, and its name, by its number.
+        verify: whether to compare the checksum; that of a string tensor always is.
+
+    Returns:
+        A read-only view on the shard; a new array for strings, for a partitioned variable and
+        where the byte order differs.
+
+    Raises:
+        NameNotFoundError: there is no such tensor.
+        CorruptionError: its bytes are missing or damaged.
+        UnsupportedError: its elements mean nothing outside of TensorFlow.
+
+    Example:
+        >>> import io
+        >>> from tfpersist.formats.bundle import read_index
+        >>> from tfpersist.formats.bundle_writer import Item, write_bundle
+        >>> from tfpersist.formats.tensors import payload_of
+        >>> class Shard(io.BytesIO):
+        ...     def reserve(self, size): pass
+        >>> shard = Shard()
+        >>> encoded = write_bundle([Item("v", payload_of(np.arange(3)))], shard)
+        >>> index = read_index(memoryview(encoded), "m.index")
+        >>> read_tensor(index, "v", lambda number: (memoryview(shard.getvalue()), "m.data"))
+        array([0, 1, 2])
+    """
+    entry = index.entries.get(key)
+    if entry is None:
+        raise NameNotFoundError(
+            f"there is no tensor {key!r}",
+            where=index.file or None,
+            advice=did_you_mean(key, index.entries),
+        )
+    if not entry.slices:
+        return _read(index, entry, shard, verify)
+    _numpy_dtype(entry, index.file)
+    parts = [(part, index.parts[bundle.part_key(part)]) for part in entry.slices]
+    for _, each in parts:
+        _shard_of(each, shard, index)
+    bundle.check_disjoint((each for _, each in parts), index.file)
+    whole = slices.assemble(
+        entry.spec,
+        ((part, _read(index, each, shard, verify)) for part, each in parts),
+        file=index.file,
+        offset=0,
+    )
+    whole.flags.writeable = False
+    return whole
+
+
+def read_tensors(
+    index: Index, keys: Iterable[str], shard: Shard, *, trusted: Container[str] = ()
+) -> Iterator[np.ndarray[Any, Any]]:
+    """Read many tensors, the large ones on several processors at once.
+
+    Args:
+        index: the index of the checkpoint.
+        keys: names of the tensors.
+        shard: gives a data file, and its name, by its number.
+        trusted: the names of those whose checksum is known to be right.
+
+    Returns:
+        What `read_tensor` gives for each, in order. Use all of them or none: damage is met when
+        its turn comes.
+
+    Raises:
+        NameNotFoundError: there is no such tensor.
+        CorruptionError: the bytes of one are missing or damaged.
+        UnsupportedError: the elements of one mean nothing outside of TensorFlow.
+    """
+    keys = list(keys)
+    files: dict[int, np.ndarray[Any, Any]] = {}
+    views = [_view(index, key, shard, files) for key in keys]
+    with ThreadPoolExecutor(_THREADS) as threads:
+        try:
+            checks = {
+                key: threads.submit(crc32c.of, view)
+                for key, view in zip(keys, views, strict=True)
+                if view is not None and view.nbytes >= _LARGE and key not in trusted
+            }
+            for key, view in zip(keys, views, strict=True):
+                sound = view is not None and key in trusted
+                if view is not None and not sound:
+                    crc = checks[key].result() if key in checks else crc32c.of(view)
+                    sound = crc32c.masked(crc) == index.entries[key].crc32c
+                # Anything else, and what is wrong with a damaged one, is for `read_tensor` to say.
+                if view is not None and sound:
+                    yield view
+                else:
+                    yield read_tensor(index, key, shard, verify=key not in trusted)
+        finally:
+            threads.shutdown(cancel_futures=True)
+
+
+def _view(
+    index: Index, key: str, shard: Shard, files: dict[int, np.ndarray[Any, Any]]
+) -> np.ndarray[Any, Any] | None:
+    """View a tensor that is what most are, numbers in one piece; None for any other."""
+    entry = index.entries.get(key)
+    if entry is None or entry.slices or not entry.size or index.big_endian:
+        return None
+    dtype = dtypes.BY_NAME[entry.spec.dtype].numpy
+    if dtype is None or dtype.kind == "O":
+        return None
+    if entry.shard not in files:
+        files[entry.shard] = np.frombuffer(shard(entry.shard)[0].toreadonly(), np.uint8)
+    try:
+        return np.ndarray(entry.spec.shape, dtype, files[entry.shard], entry.offset)  # type: ignore[arg-type]
+    except (ValueError, TypeError):
+        return None
+
+
+def _numpy_dtype(entry: Entry, file: str) -> np.dtype[Any]:
+    dtype = dtypes.BY_NAME[entry.spec.dtype].numpy
+    if dtype is None:
+        raise UnsupportedError(
+            f"tensor {entry.key!r} is of type {entry.spec.dtype}, which numpy cannot hold",
+            where=file,
+            advice="Leave it out, or read it with TensorFlow itself.",
+        )
+    return dtype
+
+
+def _shard_of(entry: Entry, shard: Shard, index: Index) -> tuple[memoryview, str]:
+    if not entry.size:
+        return memoryview(b""), index.file
+    data, file = shard(entry.shard)
+    if entry.offset + entry.size > len(data):
+        raise bundle.outside(entry, len(data), file)
+    return data.toreadonly(), file
+
+
+def _read(index: Index, entry: Entry, shard: Shard, verify: bool) -> np.ndarray[Any, Any]:
+    dtype = _numpy_dtype(entry, index.file)
+    data, file = _shard_of(entry, shard, index)
+    start = entry.offset if entry.size else 0
+    shape: tuple[int, ...] = entry.spec.shape  # type: ignore[assignment]
+    strings = None
+    if dtype.kind == "O":
+        count: int = entry.spec.elements  # type: ignore[assignment]
+        raw = data[start : start + entry.size]
+        strings, crc = string_tensor.decode(
+            raw, count, big_endian=index.big_endian, file=file, offset=start
+        )
+    elif verify:
+        crc = crc32c.of(np.frombuffer(data, np.uint8, entry.size, start))
+    if (verify or strings is not None) and crc32c.masked(crc) != entry.crc32c:
+        raise CorruptionError(
+            f"the checksum of tensor {entry.key!r} does not match its bytes",
+            file=file,
+            offset=start,
+            expected=f"{entry.crc32c:#010x}",
+            found=f"{crc32c.masked(crc):#010x}",
+        )
+    try:
+        if strings is not None:
+            array = strings.reshape(shape)
+        else:
+            array = np.ndarray(shape, dtype, data, start)
+    except ValueError as error:
+        raise UnsupportedError(
+            f"tensor {entry.key!r} of shape {list(shape)} does not fit numpy: {error}",
+            where=index.file,
+            advice="Read it with TensorFlow itself.",
+        ) from error
+    if index.big_endian and strings is None:
+        array = _swapped(array)
+    array.flags.writeable = False
+    return array
+
+
+def _swapped(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Reverse the bytes of every number; a complex one is two numbers."""
+    size = array.itemsize // 2 if array.dtype.kind == "c" else array.itemsize
+    raw = np.frombuffer(array.tobytes(), np.uint8).reshape(-1, size)[:, ::-1]
+    return np.ndarray(array.shape, array.dtype, raw.tobytes())
