@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +20,7 @@ from tfpersist.errors import (
     StorageError,
     TFPersistError,
 )
-from tfpersist.formats.tensors import Slice
-from tfpersist.matching.selection import Entry, Plan, Selection
+from tfpersist.matching.selection import Assignment, Entry, Plan, Selection
 from tfpersist.progress import progress
 from tfpersist.report import Skipped
 from tfpersist.storage import Storage
@@ -292,20 +290,24 @@ def _plan(checkpoint: Checkpoint, selection: Selection, target: Target) -> Plan:
 
 
 def _load(checkpoint: Checkpoint, plan: Plan) -> list[tuple[Entry, np.ndarray[Any, Any]]]:
-    wanted = list(dict.fromkeys(one.key for one in plan.assignments))
-    specs = {id(spec): spec for spec in map(checkpoint.specs.__getitem__, wanted)}
-    counts = Counter(map(id, map(checkpoint.specs.__getitem__, wanted)))
-    total = sum(count * (specs[each].nbytes or 0) for each, count in counts.items())
-    whole: dict[str, np.ndarray[Any, Any]] = {}
-    with progress(f"Restoring {checkpoint.name}", total) as done:
-        for key, value in zip(wanted, checkpoint.load(wanted), strict=True):
-            whole[key] = value
-            done(value.nbytes)
-    return [(one.entry, _part(whole[one.key], one.entry.part)) for one in plan.assignments]
+    wanted = list(dict.fromkeys([one.key for one in plan.assignments]))
+    specs = list(map(checkpoint.specs.__getitem__, wanted))
+    # Many tensors have one spec in common.
+    sizes = {id(spec): spec.nbytes or 0 for spec in {id(spec): spec for spec in specs}.values()}
+    arrays = []
+    with progress(f"Restoring {checkpoint.name}", sum(sizes[id(s)] for s in specs)) as done:
+        for array in checkpoint.load(wanted):
+            arrays.append(array)
+            done(array.nbytes)
+    whole = dict(zip(wanted, arrays, strict=True))
+    return [
+        (one.entry, whole[one.key] if one.entry.part is None else _part(whole, one))
+        for one in plan.assignments
+    ]
 
 
-def _part(value: np.ndarray[Any, Any], part: Slice | None) -> np.ndarray[Any, Any]:
-    if part is None:
-        return value
+def _part(whole: Mapping[str, np.ndarray[Any, Any]], one: Assignment) -> np.ndarray[Any, Any]:
+    part = one.entry.part
+    assert part is not None
     ends = zip(part.start, part.length, strict=True)
-    return value[tuple(slice(start, start + length) for start, length in ends)]
+    return whole[one.key][tuple(slice(start, start + length) for start, length in ends)]

@@ -69,10 +69,8 @@ class Bundle:
 
     def read_many(self, keys: Iterable[str]) -> Iterator[np.ndarray[Any, Any]]:
         keys = list(keys)
-        read = bundle_tensors.read_tensors(self.index, keys, self.shard, trusted=self._checked)
-        for key, array in zip(keys, read, strict=True):
-            self._checked.add(key)
-            yield array
+        yield from bundle_tensors.read_tensors(self.index, keys, self.shard, trusted=self._checked)
+        self._checked.update(keys)
 
     def shard(self, number: int) -> tuple[memoryview, str]:
         """A data file and its name."""
