@@ -241,5 +241,6 @@ def _refused(body: Body, node: Message, held: Held) -> FreezeError:
         f"it needs {names} as a variable, not as a constant",
         where=body.place(node),
         advice="Freeze an output that does not depend on it: build the model for inference, without"
-        f" assignments on the way, or keep the variable with keep_variables({names})",
+        " assignments on the way, or bake() the tensor that asks for them, or keep the variable"
+        f" with keep_variables({names})",
     )

@@ -170,7 +170,11 @@ def _import(
     # A HashTable is filled once; a mutable one at any time.
     op = "InitializeTable" if table.op.startswith("Hash") else "LookupTableImport"
     node = schema.NodeDef(name=f"{prefix}/fill", op=op + suffix)
-    node.input.extend([table.name, f"{prefix}/keys", f"{prefix}/values"])
+    inputs = [f"{prefix}/keys", f"{prefix}/values"]
+    if keys.ndim > 1:
+        # The op takes a dense table's buckets, though it is said to take keys of rank 1 alone.
+        inputs = [_of_any_shape(text, added) for text in inputs]
+    node.input.extend([table.name, *inputs])
     for attr, source in zip(
         ("Tkey", "Tval") if op == "InitializeTable" else ("Tin", "Tout"),
         ("key_dtype", "value_dtype"),
@@ -179,6 +183,15 @@ def _import(
         node.attr[attr].type = table.attr[source].type
     added.append(node)
     return str(node.name)
+
+
+def _of_any_shape(name: str, added: list[Message]) -> str:
+    dtype = next(node for node in added if node.name == name).attr["dtype"]
+    hidden = schema.NodeDef(name=f"{name}/any", op="PlaceholderWithDefault", input=[name])
+    hidden.attr["dtype"].CopyFrom(dtype)
+    hidden.attr["shape"].shape.unknown_rank = True
+    added.append(hidden)
+    return str(hidden.name)
 
 
 def _refuse_fed(graph: Graph, fill: _Fill, where: str) -> None:

@@ -174,9 +174,10 @@ def lower_function(function: Any, output_names: Sequence[str] = ()) -> Lowered:
             _make_constant(node, outside, payloads)
         elif outside.dtype == "resource":
             types = table_types(graph, inside.op.name)
-            if types is not None:
-                _make_table(node, types)
-                tables[node.name] = partial(_exported, outside, types)
+            contents = _exported(outside, types) if types is not None else None
+            if types is not None and contents is not None:
+                _make_table(node, types, contents[1].shape[1:])
+                tables[node.name] = partial(tuple[Any, Any], contents)
     outputs = [tensor.name for tensor in function.outputs]
     for output, name in zip(outputs, output_names, strict=False):
         wanted = _FOREIGN.sub("_", name)
@@ -241,22 +242,33 @@ def _call(
     return [np.array(as_array(by_name[name].numpy(), by_name[name].dtype.name)) for name in fetches]
 
 
-def _make_table(node: Message, types: tuple[int, int]) -> None:
-    node.op = "MutableHashTableV2"
+def _make_table(node: Message, types: tuple[int, int], value: tuple[int, ...]) -> None:
+    node.op = "MutableHashTableOfTensorsV2" if value else "MutableHashTableV2"
     node.ClearField("attr")
     node.attr["shared_name"].s = node.name.encode()
     node.attr["key_dtype"].type, node.attr["value_dtype"].type = types
+    for extent in value:
+        node.attr["value_shape"].shape.dim.add(size=extent)
 
 
-def _exported(handle: Any, types: tuple[int, int]) -> tuple[Any, Any]:
+def _exported(handle: Any, types: tuple[int, int]) -> tuple[Any, Any] | None:
+    """Take keys and values out of a table; None where its keys are vectors."""
     import tensorflow as tf
 
-    keys, values = tf.raw_ops.LookupTableExportV2(
+    exported = tf.raw_ops.LookupTableExportV2(
         table_handle=handle,
         Tkeys=tf.dtypes.as_dtype(types[0]),
         Tvalues=tf.dtypes.as_dtype(types[1]),
     )
-    return keys.numpy(), values.numpy()
+    keys, values = (tensor.numpy() for tensor in exported)
+    if keys.ndim == 1:
+        return keys, values
+    if keys.shape[1:] != (1,):
+        return None
+    # A dense table gives all of its buckets; only what lies in the empty ones is there twice.
+    found, first, count = np.unique(keys[:, 0], return_index=True, return_counts=True)
+    values = values[first[count == 1]]
+    return found[count == 1], values[:, 0] if values.shape[1:] == (1,) else values
 
 
 def _read(variable: Any, name: str) -> Payload:
