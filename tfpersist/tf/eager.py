@@ -9,7 +9,7 @@ import numpy as np
 
 from tfpersist.errors import SaveError
 from tfpersist.matching.selection import Entry
-from tfpersist.tf import internals
+from tfpersist.tf import internals, internals_eager
 
 # TensorFlow takes over memory that lies at multiples of this and copies any other.
 _ALIGNMENT = 64
@@ -17,6 +17,8 @@ _TAKEN_OVER = 16
 # Smaller values are copied side by side into pieces of memory of this size, several in one.
 _SMALL = 16 << 10
 _PIECE = 256 << 10
+# From how many variables on those of one type, of a kind that numpy itself has, go together.
+_MANY, _PLAIN = 2_000, "biufc"
 
 
 def read(entries: Sequence[Entry]) -> list[np.ndarray[Any, Any]]:
@@ -30,7 +32,8 @@ def read(entries: Sequence[Entry]) -> list[np.ndarray[Any, Any]]:
     """
     variables: list[Any] = [entry.handle for entry in entries]
     together = internals.read_together(variables)
-    read = together or [_read_one(variable) for variable in variables]
+    each = (_read_one(variable) for variable in variables)
+    read: Sequence[np.ndarray[Any, Any] | None] = list(each) if together is None else together
     values, empty = [], []
     for entry, variable, value in zip(entries, variables, read, strict=True):
         # A variable that was made without a value may also read as an empty tensor.
@@ -82,11 +85,28 @@ def assign(
     """
     import tensorflow as tf
 
-    room = _Room()
+    room, waiting = _Room(), dict[Any, list[tuple[Any, Any]]]()
+
+    def one(handle: Any, value: Any) -> None:
+        tf.raw_ops.AssignVariableOp(resource=handle, value=value)
+
     for at, (entry, value) in enumerate(pairs):
         variable: Any = entry.handle
-        made = converted[at] if at in converted else room.copy(value)
-        tf.raw_ops.AssignVariableOp(resource=variable.handle, value=made)
+        if at in converted:
+            one(variable.handle, converted[at])
+        elif len(pairs) < _MANY or value.nbytes > _SMALL or value.dtype.kind not in _PLAIN:
+            one(variable.handle, room.copy(value))
+        else:
+            alike = waiting.setdefault(value.dtype, [])
+            alike.append((variable.handle, room.copy(value)))
+            if len(alike) == internals_eager.TOGETHER:
+                handles, copies = zip(*waiting.pop(value.dtype), strict=True)
+                if not internals_eager.assign_together(handles, copies):
+                    for handle, copy in zip(handles, copies, strict=True):
+                        one(handle, copy)
+    for alike in waiting.values():
+        for handle, copy in alike:
+            one(handle, copy)
 
 
 def tensor(dtype: str, value: np.ndarray[Any, Any]) -> Any:
