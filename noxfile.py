@@ -117,6 +117,18 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def faults(session: nox.Session) -> None:
+    """Let every system call of saves and prunes fail, and kill them there; needs a C compiler."""
+    session.install(*light())
+    session.install("--no-deps", ".")
+    if session.posargs:
+        session.run("python", "fuzz/faults.py", *session.posargs)
+    else:
+        session.run("python", "fuzz/faults.py", "--kills", "500")
+        session.run("python", "fuzz/faults.py")
+
+
+@nox.session(default=False)
 def schema(session: nox.Session) -> None:
     """Compile formats/schema.proto to the descriptor set that the package loads."""
     session.install(*group("schema"))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfpersist.errors import CorruptionError, GraphError, UnsupportedError
-from tfpersist.formats import graphdef, schema
+from tfpersist.formats import graphdef, schema, varint
 from tfpersist.formats.graphdef import Graph, split
 from tfpersist.formats.graphdef_writer import join, size
 from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
@@ -385,3 +385,18 @@ class TestMoreThanTwoGigabytes:
         assert [node.name for node in again.proto.node] == ["a", "b", "end"]
         assert again.payloads["b"].spec == TensorSpec("float32", self.SHAPE)
         assert again.payloads["b"].load()[-1, -1] == 0
+
+
+def test_an_attribute_that_protobuf_takes_for_none_is_no_hole():
+    """An entry of a map that has a third field is kept as unknown bytes."""
+    node = const("w", np.ones((40, 10), np.float32)).SerializeToString(deterministic=True)
+    entry = node.rindex(b"*", 0, node.index(b"\x0a\x05value"))
+    at = entry + 1
+    size, body = varint.read(node, at, len(node), file="")
+    whole = node[body : body + size] + b"\x88\x01\x05"
+    node = node[:entry] + b"*" + varint.encode(len(whole)) + whole + node[body + size :]
+    data = b"\x0a" + varint.encode(len(node)) + node
+    graph = split(data)
+    assert not graph.payloads
+    assert "value" not in graph.proto.node[0].attr
+    assert without_padding(joined(graph)) == without_padding(data)

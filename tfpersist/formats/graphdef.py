@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -184,10 +185,11 @@ def _hole(  # noqa: PLR0911
         return None
     path = [node, entries[keys.index(b"value")]]
     inner: list[wire.Field] = []
-    for number, alone in ((2, False), (8, True), (4, False)):
+    # Protobuf takes an entry of a map with any other field for none.
+    for number, most in ((2, 2), (8, 1), (4, sys.maxsize)):
         inner = list(wire.fields(view, path[-1].body, path[-1].end, file))
         found = _only(inner, number)
-        if found is None or (alone and len(inner) > 1):
+        if found is None or len(inner) > most:
             return None
         path.append(found)
     tensor, content = path[-2], path[-1]

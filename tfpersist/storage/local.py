@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import mmap
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import attrs
@@ -19,6 +20,23 @@ from tfpersist.storage.staged import Held, StagedStorage
 _CHUNK = 1 << 20
 _NO_LOCKS = {errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 _NO_RESERVE = {errno.EINVAL, errno.ENODEV, errno.ENOSYS, errno.EOPNOTSUPP}
+
+
+# SYNC_FILE_RANGE_WRITE of sync_file_range(2).
+_RANGE_WRITE = 2
+
+
+def _range_writer() -> Callable[[int, int, int, int], int] | None:
+    """Find the call of Linux that starts to write a part of a file and does not wait."""
+    try:
+        call = ctypes.CDLL(None).sync_file_range
+    except (AttributeError, OSError, TypeError):
+        return None
+    call.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+    return call
+
+
+_BEGIN_TO_WRITE = _range_writer()
 
 
 def open_local(path: str) -> StagedStorage:
@@ -93,10 +111,16 @@ class LocalDirectory:
         while True:
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             descriptor = os.open(self.path(name), flags, 0o666)
-            _flock(descriptor, fcntl.LOCK_EX)
-            # A sweep of another process may have come between the two calls above.
-            if os.fstat(descriptor).st_nlink:
-                return LocalFile(descriptor)
+            try:
+                _flock(descriptor, fcntl.LOCK_EX)
+                # A sweep of another process may have come between the two calls above.
+                if os.fstat(descriptor).st_nlink:
+                    return LocalFile(descriptor)
+            except BaseException:
+                os.close(descriptor)
+                with suppress(OSError):
+                    self.unlink(name)
+                raise
             os.close(descriptor)
 
     def hold(self, name: str, *, alone: bool) -> HeldFile | None:
@@ -136,8 +160,14 @@ class LocalDirectory:
         if not isinstance(held, HeldFile):
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
         os.link(self.path(held.name), self.path(name))
-        if self.identity(name) != held.identity:
-            self.unlink(name)
+        same = False
+        try:
+            same = self.identity(name) == held.identity
+        finally:
+            if not same:
+                with suppress(OSError):
+                    self.unlink(name)
+        if not same:
             raise FileNotFoundError(errno.ENOENT, f"{held.name!r} was replaced while it was linked")
         return LinkedFile(held)
 
@@ -177,9 +207,11 @@ class LocalDirectory:
             yield
         finally:
             # A process forked meanwhile shares the lock, so closing alone would not free it.
-            if locked:
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
-            os.close(descriptor)
+            with suppress(OSError):
+                if locked:
+                    fcntl.flock(descriptor, fcntl.LOCK_UN)
+            with suppress(OSError):
+                os.close(descriptor)
 
 
 @attrs.define(eq=False)
@@ -189,6 +221,7 @@ class LocalFile:
     descriptor: int
     written: int = 0
     reserved: int = 0
+    begun: int = 0
 
     def reserve(self, size: int) -> None:
         if size > 0 and hasattr(os, "posix_fallocate"):
@@ -205,6 +238,13 @@ class LocalFile:
             count = os.pwrite(self.descriptor, data[start : start + _CHUNK], self.written)
             start += count
             self.written += count
+
+    def hasten(self, least: int) -> None:
+        size = self.written - self.begun
+        if size >= least and _BEGIN_TO_WRITE is not None:
+            # A failure is for the sync to tell: it comes later, and this consumes none.
+            _BEGIN_TO_WRITE(self.descriptor, self.begun, size, _RANGE_WRITE)
+            self.begun = self.written
 
     def finish(self, *, durable: bool) -> None:
         if self.reserved > self.written:
@@ -237,7 +277,8 @@ class HeldFile:
             # A process forked meanwhile shares the lock, so closing alone would not free it.
             with suppress(OSError):
                 fcntl.flock(self.descriptor, fcntl.LOCK_UN)
-            os.close(self.descriptor)
+            with suppress(OSError):
+                os.close(self.descriptor)
             self.descriptor = -1
 
 
@@ -257,6 +298,9 @@ class LinkedFile:
     def write(self, data: memoryview) -> None:
         """Refuse: it is another checkpoint's, too."""
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    def hasten(self, least: int) -> None:
+        """Do nothing: there is hardly anything left of it to write."""
 
     def finish(self, *, durable: bool) -> None:
         if durable:
