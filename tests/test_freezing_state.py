@@ -93,7 +93,9 @@ def test_tables_of_a_session(words, tmp_path, fresh):
 def test_tables_of_a_checkpoint(words, tmp_path, fresh):
     expected = expected_of(words)
     checkpoint = tfp.ModelStore(tmp_path / "runs").save(words, step=1)
-    freezer = Freezer(checkpoint).outputs(*OUTPUTS)
+    with pytest.raises(tfp.UnsafeModelError, match=r"StaticVocabularyTable|words\.txt"):
+        Freezer(checkpoint).outputs(*OUTPUTS).freeze()
+    freezer = Freezer(checkpoint, policy=tfp.Policy.trusted()).outputs(*OUTPUTS)
     same_everywhere(freezer, tmp_path, fresh, OUTPUTS, FEEDS, expected)
 
 

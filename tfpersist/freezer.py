@@ -31,6 +31,10 @@ class Freezer(Choosing):
             has a `.meta`. None of the files needs TensorFlow.
         checkpoint: where the values of a GraphDef or of a graph file lie, if the variables in it
             are to become constants: whatever Checkpoint takes.
+        policy: what the source may do while it is frozen and the frozen model when it runs. By
+            default live code of your own may do all; a source that is a file may do what
+            `FrozenModel.load` allows, and have its tables filled from its own files alone: those
+            beside a `.meta` or `.pb`, the assets of a SavedModel. `Policy.trusted()` for all files.
         wishes: what the steps have asked for so far.
 
     Example:
@@ -49,6 +53,7 @@ class Freezer(Choosing):
 
     source: Any
     checkpoint: Any = attrs.field(default=None, kw_only=True)
+    policy: Policy | None = attrs.field(default=None, kw_only=True)
 
     def check(self, release: Release) -> Portability:
         """Find out what would keep an older TensorFlow from loading the frozen graph.
@@ -101,6 +106,7 @@ class Freezer(Choosing):
         Raises:
             NameNotFoundError: an output or a variable of that name is not in the graph.
             FreezeError: no outputs are set, or a node cannot be frozen.
+            UnsafeModelError: a table is filled from a file that its policy does not let it read.
 
         Example:
             >>> import tensorflow as tf
@@ -110,7 +116,7 @@ class Freezer(Choosing):
         """
         from tfpersist.frozen import FrozenModel
 
-        return FrozenModel(self._frozen(hold=True), policy=freezing.policy_of(self.source))
+        return FrozenModel(self._frozen(hold=True), policy=self._policy())
 
     def write(
         self, path: str | os.PathLike[str], *, durable: bool = True, large: bool = False
@@ -129,6 +135,7 @@ class Freezer(Choosing):
         Raises:
             NameNotFoundError: an output or a variable of that name is not in the graph.
             FreezeError: no outputs are set, or a node cannot be frozen.
+            UnsafeModelError: a table is filled from a file that its policy does not let it read.
             UnsupportedError: the file would be larger than 2 GB, and is not to be; the largest
                 weights are named, and nothing is written.
             StorageError: it cannot be written; nothing is left behind.
@@ -144,15 +151,19 @@ class Freezer(Choosing):
 
         graph = self._frozen(hold=self.wishes.feeds is not None)
         graph_file.save(graph, os.fsdecode(os.fspath(path)), durable=durable, large=large)
-        return FrozenModel.load(path, policy=freezing.policy_of(self.source) or Policy.trusted())
+        return FrozenModel.load(path, policy=self._policy() or Policy.trusted())
 
     def __repr__(self) -> str:
-        checkpoint = "" if self.checkpoint is None else f"checkpoint={self.checkpoint!r}"
-        told = filter(None, [repr(self.source), checkpoint, repr(self.wishes)])
+        given = {"checkpoint": self.checkpoint, "policy": self.policy}
+        facts = [f"{name}={value!r}" for name, value in given.items() if value is not None]
+        told = filter(None, [repr(self.source), *facts, repr(self.wishes)])
         return f"Freezer({', '.join(told)})"
 
+    def _policy(self) -> Policy | None:
+        return freezing.policy_of(self.source) if self.policy is None else self.policy
+
     def _lowered(self) -> Lowered:
-        return freezing.lower(self.source, self.checkpoint, self.wishes)
+        return freezing.lower(self.source, self.checkpoint, self.wishes, self.policy)
 
     def _frozen(self, *, hold: bool) -> Graph:
         """Freeze, sign and try it; hold the values of a living source as they are now."""
@@ -161,4 +172,4 @@ class Freezer(Choosing):
             frozen = attrs.evolve(frozen, graph=freezing.snapshot(frozen.graph))
         if self.wishes.feeds is None:
             return frozen.signed()
-        return proving.prove(frozen, self.wishes, freezing.policy_of(self.source))
+        return proving.prove(frozen, self.wishes, self._policy())

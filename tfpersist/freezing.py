@@ -25,6 +25,7 @@ from tfpersist.graph import (
     tables,
 )
 from tfpersist.graph.bake import bake
+from tfpersist.graph.compression import Form, compress
 from tfpersist.graph.golden import Array, Golden, attach
 from tfpersist.graph.kept import with_assignments, with_init
 from tfpersist.graph.lowered import Lowered
@@ -51,6 +52,7 @@ class Wishes:
         signature: which signature of a SavedModel.
         tags: which graph of a SavedModel.
         optimized: whether to leave out what need not be computed.
+        weights: in which form the large ones are held; None for float32.
         feeds: what the frozen graph is tried with beside the source; None where it is not.
         tolerance: how much its outputs may differ then.
     """
@@ -64,6 +66,7 @@ class Wishes:
     signature: str | None = None
     tags: tuple[str, ...] = ()
     optimized: bool = False
+    weights: Form | None = None
     feeds: Mapping[str, Any] | None = attrs.field(default=None, eq=repr)
     tolerance: float = 0.0
 
@@ -109,20 +112,21 @@ class Frozen:
         return graph
 
 
-def lower(source: Any, checkpoint: Any, wishes: Wishes) -> Lowered:
+def lower(source: Any, checkpoint: Any, wishes: Wishes, policy: Policy | None) -> Lowered:
     """Lower a source.
 
     Args:
         source: what Freezer takes.
         checkpoint: where the values of a graph lie, if the source is a graph alone.
         wishes: what is to be frozen of it.
+        policy: what it may do; None for what is right for its kind.
 
     Raises:
         FreezeError: it has no graph.
     """
     shaped = (*wishes.outputs, *(name for _, name in wishes.inputs), *wishes.baked)
     choice = sources.Choice(
-        checkpoint, wishes.signature, wishes.tags, shaped if wishes.outputs else None
+        checkpoint, wishes.signature, wishes.tags, shaped if wishes.outputs else None, policy
     )
     return sources.lower(source, choice)
 
@@ -169,7 +173,7 @@ def freeze(source: Lowered, wishes: Wishes) -> Frozen:
     begun = choices.begin(lowered, asked, given(lowered, wishes), strict=bool(wishes.inputs))
     lowered, refs = begun.lowered, begun.outputs
     names = [ref.name for ref in refs]
-    lowered, fills = tables.with_tables(lowered, names, sources.read_text)
+    lowered, fills = tables.with_tables(lowered, names)
     pruned = prune(lowered.graph, [*names, *fills])
     kept = choices.kept(lowered, pruned, wishes.keep, wishes.only)
     graph = constants.freeze(attrs.evolve(lowered, graph=pruned), kept)
@@ -183,6 +187,8 @@ def freeze(source: Lowered, wishes: Wishes) -> Frozen:
     portable.clean(graph.proto, shaped={ref.operation for ref in refs})
     if wishes.release is not None:
         graph = releases.require(graph, wishes.release)
+    if wishes.weights is not None:
+        graph = compress(graph, wishes.weights, {n for n in graph.nodes if n.startswith(INIT)})
     described = signature.describe(lowered, graph, refs)
     old = {new: name for name, new in begun.renamed.items()}
     inputs = {ref.name: old.get(ref.name, ref.name) for ref in summary.inputs(graph)}

@@ -40,6 +40,30 @@ def place(path: str) -> tuple[str, str]:
     return location + "/" * location.endswith("://"), name
 
 
+def inside(folder: str, path: str) -> str | None:
+    """Find out whether a file lies in a directory, not deeper and not by way of a link.
+
+    Args:
+        folder: the directory, a path or a URL.
+        path: the file, a path or a URL.
+
+    Returns:
+        How to read that very file; None where it lies elsewhere.
+
+    Example:
+        >>> inside("memory://models", "memory://models/words.txt")
+        'memory://models/words.txt'
+        >>> inside("/models", "/etc/passwd"), inside("/models", "memory://models/words.txt")
+        (None, None)
+    """
+    if is_url(folder) or is_url(path):
+        location, _, name = path.rpartition("/")
+        same = location.rstrip("/") == folder.rstrip("/") and name not in ("", ".", "..")
+        return path if same else None
+    real = os.path.realpath(path)
+    return real if os.path.dirname(real) == os.path.realpath(folder) else None
+
+
 def read(path: str, *, inside: Iterable[str] = ()) -> tuple[memoryview, str]:
     """Read a file.
 

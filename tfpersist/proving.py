@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from tfpersist import freezing, sources, verifying
+from tfpersist import freezing, verifying
 from tfpersist.errors import FreezeError, GraphError, ParityError, RunError
 from tfpersist.formats.graphdef import Graph
 from tfpersist.freezing import Frozen, Wishes
@@ -85,7 +85,7 @@ def _unfrozen(lowered: Lowered, names: Sequence[str]) -> Graph:
     """Give the graph of a source with its variables, which get their values when it is loaded."""
     if INIT in lowered.graph.nodes:
         return prune(lowered.graph, [*names, INIT])
-    lowered, fills = tables.with_tables(lowered, names, sources.read_text)
+    lowered, fills = tables.with_tables(lowered, names)
     graph = prune(lowered.graph, [*names, *fills])
     variables = {name for name, node in graph.nodes.items() if node.op in constants.VARIABLES}
     graph, assigns = with_assignments(graph, lowered, variables)

@@ -6,22 +6,31 @@ import hashlib
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import attrs
 
 from tfpersist import graph_file
-from tfpersist.errors import CorruptionError, FreezeError, NameNotFoundError, StorageError
+from tfpersist.errors import (
+    CorruptionError,
+    FreezeError,
+    NameNotFoundError,
+    StorageError,
+    UnsafeModelError,
+)
 from tfpersist.formats import schema
 from tfpersist.formats.graphdef import Graph, parse_saved_model, split
 from tfpersist.graph import saved_model, saver, signature
 from tfpersist.graph.lowered import Lowered, Origin
 from tfpersist.graph.names import find_tensor
+from tfpersist.safety import Policy
 from tfpersist.storage import open_storage
 
 _GRAPH_FILES = (".pb", ".pbtxt", ".pb.txt")
 # What a Saver calls its restore op unless it has a scope of its own.
 _RESTORE = "save/restore_all"
+_ASSETS = "assets"
 _SAVED_MODELS = ("saved_model.pb", "saved_model.pbtxt")
 
 
@@ -34,12 +43,14 @@ class Choice:
         signature: which signature of a SavedModel.
         tags: which graph of a SavedModel.
         shaped: names of the tensors whose shapes are wanted of a session; None for all.
+        policy: what it may do; None for what is right for its kind.
     """
 
     checkpoint: Any = None
     signature: str | None = None
     tags: tuple[str, ...] = ()
     shaped: tuple[str, ...] | None = None
+    policy: Policy | None = None
 
 
 def lower(source: Any, choice: Choice | None = None) -> Lowered:
@@ -59,7 +70,9 @@ def lower(source: Any, choice: Choice | None = None) -> Lowered:
     choice = choice or Choice()
     graph = _graph_of(source)
     if graph is not None:
-        return _with_values(graph, choice.checkpoint)
+        lowered = _with_values(graph, choice.checkpoint)
+        policy = choice.policy or getattr(source, "policy", Policy.default())
+        return attrs.evolve(lowered, read=partial(read_text, policy, _home(source)))
     if choice.checkpoint is not None:
         raise FreezeError(
             "this source has values of its own",
@@ -67,31 +80,58 @@ def lower(source: Any, choice: Choice | None = None) -> Lowered:
             found=f"a {type(source).__qualname__}",
             advice="Leave the checkpoint out, or restore it into the model first.",
         )
+    policy = choice.policy or Policy.default()
     if isinstance(source, (str, os.PathLike)):
         path = os.fsdecode(os.fspath(source))
         folder = _saved_model(path)
         if folder is not None:
-            return _lower_saved_model(folder, choice)
+            lowered = _lower_saved_model(folder, choice)
+            return attrs.evolve(lowered, read=partial(read_text, policy, f"{folder}/{_ASSETS}"))
         from tfpersist.checkpoint import Checkpoint
 
-        return _lower_checkpoint(Checkpoint(path))
+        source = Checkpoint(path)
     if isinstance(source, Mapping) and hasattr(source, "meta"):
-        return _lower_checkpoint(source)
+        checkpoint: Any = source
+        lowered = _lower_checkpoint(checkpoint)
+        return attrs.evolve(lowered, read=partial(read_text, policy, checkpoint.storage.location))
     from tfpersist.tf import lower
 
-    return lower.lower(source, choice.shaped)
+    lowered = lower.lower(source, choice.shaped)
+    return attrs.evolve(lowered, read=partial(read_text, choice.policy, None))
 
 
-def read_text(path: str) -> bytes:
+def read_text(policy: Policy | None, home: str | None, path: str, where: str) -> bytes:
     """Read the file that fills a lookup table.
 
     Args:
+        policy: what the model may do; None for everything.
+        home: the directory that it may read from even where it may read no files.
         path: a path or a URL.
+        where: which table it is.
 
     Raises:
+        UnsafeModelError: it may not read that file.
         StorageError: there is no such file, or it cannot be read.
     """
-    return bytes(graph_file.read(path)[0])
+    if policy is None or "file read" in policy.allowed:
+        return bytes(graph_file.read(path)[0])
+    own = None if home is None else graph_file.inside(home, path)
+    if own is None:
+        raise UnsafeModelError(
+            "this table is to be filled from a file that is not the model's own",
+            where=where,
+            expected=f"a file in {home}" if home else "no file, for a graph that has no directory",
+            found=path,
+            advice="Put the file there, or freeze with policy=Policy.trusted() if you trust the"
+            " model's author with every file of yours: what it holds goes into the frozen model.",
+        )
+    return bytes(graph_file.read(own)[0])
+
+
+def _home(source: Any) -> str | None:
+    """Name the directory of a graph file."""
+    path = source if isinstance(source, (str, os.PathLike)) else getattr(source, "file", "")
+    return graph_file.place(os.fsdecode(os.fspath(path)))[0] if path else None
 
 
 def _graph_of(source: Any) -> Graph | None:
@@ -185,7 +225,7 @@ def _lower_saved_model(folder: str, choice: Choice) -> Lowered:
 
 def _assets(folder: str, meta: schema.Message) -> dict[str, str]:
     """Say where the files lie that came with a SavedModel."""
-    inside = f"{folder}/assets"
+    inside = f"{folder}/{_ASSETS}"
     found = {name: f"{inside}/{name}" for name in open_storage(inside).names()}
     for asset in meta.asset_file_def:
         if asset.filename.startswith("/") or ".." in asset.filename.split("/"):

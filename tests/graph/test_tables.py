@@ -23,20 +23,20 @@ node { name: "x" op: "Placeholder" } node { name: "y" op: "Placeholder" }
 NAMED = 'dtype: DT_STRING tensor_shape { } string_val: "dir/words.txt"'
 
 
-def lowered(name, column):
-    return Lowered(parse_text((GRAPH % (name, column)).encode()), {})
+def lowered(name, column, text=b""):
+    graph = parse_text((GRAPH % (name, column)).encode())
+    return Lowered(graph, {}, read=lambda path, where: {"dir/words.txt": text}[path])
 
 
 def test_a_file_fills_a_table():
-    read = {"dir/words.txt": b"a\t1\nb\t2\n"}.__getitem__
-    _, run = with_tables(lowered(NAMED, 1), ["find:0"], read)
+    _, run = with_tables(lowered(NAMED, 1, b"a\t1\nb\t2\n"), ["find:0"])
     assert len(run) == 1
 
 
 @pytest.mark.parametrize("line", [b"a\t" + b"9" * 30, b"a\t" + b"9" * 5000, b"a", b"a\tb"])
 def test_a_line_that_is_no_number_of_the_type(line):
     with pytest.raises(FreezeError, match="a line of the file gives no value"):
-        with_tables(lowered(NAMED, 1), ["find:0"], lambda path: line)
+        with_tables(lowered(NAMED, 1, line), ["find:0"])
 
 
 @pytest.mark.parametrize(
@@ -44,4 +44,4 @@ def test_a_line_that_is_no_number_of_the_type(line):
 )
 def test_a_constant_that_is_no_path(name):
     with pytest.raises(FreezeError, match="not known which file"):
-        with_tables(lowered(name, 1), ["find:0"], lambda path: b"")
+        with_tables(lowered(name, 1), ["find:0"])

@@ -46,6 +46,8 @@ class Lowered:
         tables: what gives the keys and values of a lookup table, by name of its node.
         assets: paths of files, by name of the tensor that tells it or by their last part.
         origin: where the values come from.
+        read: gives the bytes of a file that fills a table, by its path; what it says of a file that
+            must not be read begins with the second argument, the table.
         run: computes tensors of the living source itself, given the values of some others by name;
             gives None for what it cannot compute of these. None where the source does not live.
     """
@@ -61,4 +63,5 @@ class Lowered:
     tables: Mapping[str, Callable[[], tuple[Array, Array]]] = attrs.field(factory=dict)
     assets: Mapping[str, str] = attrs.field(factory=dict)
     origin: Origin = attrs.field(factory=Origin)
+    read: Callable[[str, str], bytes] | None = None
     run: Callable[[Sequence[str], Mapping[str, Array]], Sequence[Array] | None] | None = None

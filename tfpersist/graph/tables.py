@@ -8,7 +8,7 @@ checkpoint has them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -50,21 +50,19 @@ class _Fill:
     file: str | None = None
 
 
-def with_tables(
-    lowered: Lowered, outputs: Sequence[str], read: Callable[[str], bytes]
-) -> tuple[Lowered, list[str]]:
+def with_tables(lowered: Lowered, outputs: Sequence[str]) -> tuple[Lowered, list[str]]:
     """See to it that every table that some outputs need is filled.
 
     Args:
         lowered: the whole graph and its values.
         outputs: names of the tensors.
-        read: gives the bytes of a text file.
 
     Returns:
         The graph, perhaps with operations added, and the names of the operations that fill.
 
     Raises:
         FreezeError: it is not known what is in a table.
+        UnsafeModelError: it is in a file that the source may not read.
     """
     graph = lowered.graph
     tables = [n for n in sorted(needed(graph, outputs)) if TABLES.fullmatch(graph.nodes[n].op)]
@@ -93,7 +91,8 @@ def with_tables(
             continue
         else:
             path = _path(lowered, fill.file, where)
-            keys, values = _parsed(read(path), fill.op, graph.nodes[name], f"{where}, file {path}")
+            text = lowered.read(path, where) if lowered.read else b""
+            keys, values = _parsed(text, fill.op, graph.nodes[name], f"{where}, file {path}")
         run.append(_import(graph.nodes[name], keys, values, added, payloads))
     proto = schema.GraphDef()
     proto.CopyFrom(graph.proto)
