@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import attrs
 
 from tfpersist.freezing import Wishes
+from tfpersist.graph.compression import Form
 from tfpersist.graph.releases import Release
 
 _Freezer = TypeVar("_Freezer", bound="Choosing")
@@ -197,6 +198,31 @@ class Choosing:
             ['Placeholder', 'Const', 'Mul', 'Identity']
         """
         return self._with(optimized=True)
+
+    def weights(self: _Freezer, form: Form) -> _Freezer:
+        """Write a smaller file: hold the large float32 weights, from 4 KB on, in fewer bytes.
+
+        FrozenModel decodes them when it loads the file; other TensorFlows do so by a Cast, and a
+        Mul, at each call. Not every runtime does: OpenCV does not. What float16 cannot hold (not
+        finite, over 65504, all below 6e-5) and, for int8, vectors stay float32. Each weight is read
+        once before it is written, one at a time.
+
+        Args:
+            form: "float16" for half the bytes: each weight is off by up to 1/2048 of itself. "int8"
+                for a quarter: by up to 1/254 of the largest of its channel (its last dimension).
+
+        Returns:
+            A changed copy. Freezing it raises FreezeError for another form.
+
+        Example:
+            >>> import tensorflow as tf, tfpersist as tfp
+            >>> w = tf.Variable(tf.ones((64, 64)), name="w")
+            >>> net = tf.function(lambda x: x @ w, input_signature=[tf.TensorSpec((1, 64))])
+            >>> half = tfp.Freezer(net).weights("float16").freeze()
+            >>> print(half["w/float16"], half["w"])
+            w/float16:0 float16[64,64] w:0 float32[...]
+        """
+        return self._with(weights=form)
 
     def parity(self: _Freezer, feeds: Mapping[Any, Any], tolerance: float = 0.0) -> _Freezer:
         """Try the frozen model beside its source, and refuse to write it if they differ.

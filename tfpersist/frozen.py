@@ -15,6 +15,7 @@ from tfpersist.described import Described
 from tfpersist.formats import graphdef
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.graph import unfreezing
+from tfpersist.graph.compression import expand
 from tfpersist.graph.names import TensorRef
 from tfpersist.graph.parity import Parity
 from tfpersist.safety import Policy
@@ -256,7 +257,7 @@ class FrozenModel(Described):
             >>> dict(model.unfreeze("w", "memory://frozen/unfrozen"))
             {'w': array(3., dtype=float32)}
         """
-        unfrozen = unfreezing.unfreeze(self.graph, _listed(names))
+        unfrozen = unfreezing.unfreeze(expand(self.graph), _listed(names))
         items = [Item(name, value) for name, value in sorted(unfrozen.values.items())]
         prefix = "model.ckpt" if step is None else f"model.ckpt-{step}"
         storage, meta = open_storage(location), unfrozen.meta.SerializeToString(deterministic=True)

@@ -11,6 +11,7 @@ from tfpersist.errors import GraphError, UnsupportedError
 from tfpersist.formats import graphdef, graphdef_writer
 from tfpersist.formats.graphdef import Graph
 from tfpersist.graph import lifting, soundness
+from tfpersist.graph.compression import expand
 from tfpersist.graph.lifting import Lifted
 from tfpersist.graph.tables import INIT
 from tfpersist.tf.execute import Executor, translated
@@ -29,7 +30,8 @@ def import_graph(graph: Graph, *, mapped: bool = True) -> Executor:
 
     Large constants become variables that use the graph's own bytes where these lie at a multiple
     of 64 bytes, as in files that tfpersist wrote, and a copy of them elsewhere. A file must not be
-    written into while it is in use. Other constants are copied.
+    written into while it is in use. Other constants are copied. Weights in a smaller form are
+    decoded.
 
     Tables are filled, and variables that stay get their first values, if the graph has the
     operation that does so.
@@ -49,6 +51,7 @@ def import_graph(graph: Graph, *, mapped: bool = True) -> Executor:
     """
     import tensorflow as tf
 
+    graph = expand(graph)
     lifted = lifting.lift(graph) if mapped else Lifted(graph)
     target = tf.Graph()
     import_into(target, lifted.graph)
@@ -82,6 +85,7 @@ def import_into(target: Any, graph: Graph, **options: Any) -> Any:
     """
     import tensorflow as tf
 
+    graph = expand(graph)
     if sum(payload.spec.nbytes or 0 for payload in graph.payloads.values()) > _NEAR_LARGEST:
         graphdef_writer.size(graph)
     soundness.refuse_unsound(graph)
