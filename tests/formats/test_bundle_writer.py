@@ -241,11 +241,11 @@ def test_data_goes_out_in_chunks_and_one_payload_is_loaded_at_a_time():
         ("load", 1),
         ("write", 30),
         ("load", 2),
-        *[("write", 1 << 20)] * 3,
+        *[("write", 1 << 18)] * 12,
         ("load", 3),
         ("write", 5),
         ("load", 4),
-        ("write", 1 << 20),
+        *[("write", 1 << 18)] * 4,
         ("write", 1),
     ]
 

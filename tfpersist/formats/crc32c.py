@@ -37,8 +37,6 @@ def _unlocked() -> Callable[[int, int, int], int] | None:
 
 
 _EXTEND = _unlocked()
-# Whether checksums of large buffers are computed while other threads run.
-PARALLEL = _EXTEND is not None
 
 
 def masked(crc: int) -> int:

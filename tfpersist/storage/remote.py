@@ -196,6 +196,9 @@ class RemoteFile:
         with _refusals():
             self.stream.write(data)
 
+    def hasten(self, least: int) -> None:
+        """Do nothing: what was written is on its way."""
+
     def finish(self, *, durable: bool) -> None:
         """End the file; what was written is visible, and as safe as the system makes it."""
         self.close()

@@ -10,10 +10,10 @@
    left; doing so twice is harmless. Renames go in order, the commit marker's last, so a reader
    that knows no journals sees a new checkpoint whole or not at all.
 4. A power loss may undo any step that no sync followed, in any combination. So, where something is
-   replaced, the directory is synced before the journal is put in place, when it is, when files
-   were discarded and when all are renamed; only then the journal goes. Should it come back, none
-   of its staged names is left, and it means nothing. Where nothing is replaced, one sync at the
-   end will do: what is lost before is a part of the new set, and the old is elsewhere.
+   replaced or linked, the directory is synced before the journal is put in place, when it is, when
+   files were discarded and when all are renamed; only then the journal goes. Should it come back,
+   none of its staged names is left, and it means nothing. Where all is new, one sync at the end
+   will do: what is lost before is a part of the new set, and the old is elsewhere.
 
 Renames happen under a lock of the directory that dies with its holder: a journal met under the
 lock is a dead process's. A staged file is locked by its writer: one without a lock is rubbish.
@@ -34,13 +34,20 @@ from tfpersist.errors import StorageError
 from tfpersist.storage import base, journal
 
 _T = TypeVar("_T")
+# From so many bytes on the disk begins to write while more is to come.
+_AHEAD = 8 << 20
 
 
 class StagedFile(Protocol):
-    """A file that is being written; raises OSError as it comes."""
+    """A file that is being written; raises OSError as it comes.
+
+    `hasten` begins to bring what was written to the disk, if that is as many bytes, and does not
+    wait for it: the later sync has the less to do. It promises nothing.
+    """
 
     def reserve(self, size: int) -> None: ...
     def write(self, data: memoryview) -> None: ...
+    def hasten(self, least: int) -> None: ...
     def finish(self, *, durable: bool) -> None: ...
     def close(self) -> None: ...
 
@@ -225,6 +232,7 @@ class _Sink:
 
     file: StagedFile
     where: str
+    durable: bool
 
     def reserve(self, size: int) -> None:
         with base.translated(self.where, f"reserve {size} bytes"):
@@ -232,9 +240,16 @@ class _Sink:
 
     def write(self, data: memoryview | bytes) -> None:
         view = memoryview(data)
-        if view.nbytes:
+        if not view.nbytes:
+            return
+        try:
+            self.file.write(view if view.format == "B" and view.ndim == 1 else view.cast("B"))
+        except OSError:
+            # There are thousands of writes: a context for each would cost more than some of them.
             with base.translated(self.where, f"write {view.nbytes} bytes"):
-                self.file.write(view if view.format == "B" and view.ndim == 1 else view.cast("B"))
+                raise
+        if self.durable:
+            self.file.hasten(_AHEAD)
 
 
 @attrs.frozen
@@ -244,14 +259,16 @@ class _Publication:
     token: str = attrs.field(factory=lambda: secrets.token_hex(8))
     files: list[StagedFile] = attrs.field(factory=list)
     moves: dict[str, str] = attrs.field(factory=dict)
+    linked: list[str] = attrs.field(factory=list)
     discards: dict[str, base.Hold | None] = attrs.field(factory=dict)
 
     def create(self, name: str) -> base.Sink:
         self._begin(name, "create", self.directory.stage)
-        return _Sink(self.files[-1], f"{self.directory.location}: {name}")
+        return _Sink(self.files[-1], f"{self.directory.location}: {name}", self.durable)
 
     def link(self, hold: base.Hold, name: str) -> None:
         self._begin(name, "link", lambda staged: self.directory.link(_held(hold), staged))
+        self.linked.append(name)
 
     def discard(self, name: str, *, held: base.Hold | None = None) -> None:
         self.discards[base.plain(name, self.directory.location)] = held
@@ -267,6 +284,9 @@ class _Publication:
         self.moves[name] = staged
 
     def commit(self) -> None:
+        for file in self.files if self.durable else ():
+            # So the sync of the first file can commit what the file system notes of all.
+            file.hasten(1)
         for file in self.files:
             file.finish(durable=self.durable)
         with self.directory.lock():
@@ -283,7 +303,8 @@ class _Publication:
             if len(self.moves) + len(gone) == 1 and self.directory.renames_atomically:
                 self._exchange(gone)
             elif self.moves or gone:
-                replaces = bool(gone or self.moves.keys() & present)
+                # What is linked is not read right without all that is new beside it.
+                replaces = bool(gone or self.linked or self.moves.keys() & present)
                 self._carry(journal.Journal(dict(self.moves), gone), replaces=replaces)
 
     def _exchange(self, gone: Iterable[str]) -> None:

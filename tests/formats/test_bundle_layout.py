@@ -1,0 +1,117 @@
+"""A repeated save, whose index is made of the one before, writes what a first one would write."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+
+from tfpersist.errors import SaveError
+from tfpersist.formats import bundle, bundle_layout, crc32c
+from tfpersist.formats.bundle_writer import Item, Items, write_bundle
+from tfpersist.formats.tensors import Payload, Slice, TensorSpec, payload_of
+
+
+class Shard(io.BytesIO):
+    def reserve(self, size):
+        """Nothing to do."""
+
+
+def written(items, **how):
+    shard = Shard()
+    return write_bundle(items, shard, **how), shard.getvalue()
+
+
+def first(items, **how):
+    """Write with nothing remembered."""
+    bundle_layout._REMEMBERED.clear()
+    return written(items, **how)
+
+
+def tensors(seed, count=6000):
+    generator = np.random.default_rng(seed)
+    # Without common beginnings, which would be left out.
+    numbers = [n * 2654435761 % (1 << 32) for n in range(count)]
+    names = [f"{number:010}/a-layer-of-the-model/.ATTRIBUTES/VARIABLE_VALUE" for number in numbers]
+    items = [
+        Item(name, payload_of(generator.random((n % 5, 7), np.float32)))
+        for n, name in enumerate(names)
+    ]
+    items.append(Item("text", payload_of(np.array([b"ab" * seed, b"c"], object))))
+    halves = (Slice("p", (4,), (0,), (2,)), Slice("p", (4,), (2,), (2,)))
+    items += [Item("p", payload_of(generator.random(2)), half) for half in halves]
+    return items
+
+
+@pytest.mark.parametrize("alignment", [1, 64])
+def test_a_repeated_save_is_byte_for_byte_what_a_first_one_is(alignment):
+    fresh = [first(tensors(seed), alignment=alignment) for seed in (5, 6, 5)]
+    bundle_layout._REMEMBERED.clear()
+    again = [written(tensors(seed), alignment=alignment) for seed in (5, 6, 5)]
+    assert again == fresh
+    assert len(fresh[0][0]) > 1 << 18  # so there are several blocks
+    assert fresh[0] != fresh[1]
+
+
+def test_other_values_in_the_same_places_use_what_is_remembered():
+    first(tensors(5))
+    written([*tensors(5)])
+    assert len(bundle_layout._REMEMBERED) == 1
+    written(tensors(6))  # its text is longer
+    assert len(bundle_layout._REMEMBERED) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda items: [*items[:-1], Item("q", items[0].payload)],
+        lambda items: [items[1], items[0], *items[2:]],
+        lambda items: [Item(items[0].key, payload_of(np.ones((3, 7), np.float32))), *items[1:]],
+        lambda items: [Item(items[0].key, payload_of(np.ones((1, 7), np.int32))), *items[1:]],
+    ],
+    ids=["a name", "the order", "a shape", "a type"],
+)
+def test_what_differs_is_laid_out_anew(change):
+    items = tensors(5, 20)[:20]
+    first(items)
+    changed = change(items)
+    assert written(changed) == first(changed)
+
+
+def test_a_masked_checksum_of_zero_is_left_out_as_ever():
+    names, specs = ["a", "b"], [TensorSpec("uint8", (4,))] * 2
+    bundle_layout._REMEMBERED.clear()
+
+    def index(crcs):
+        layout = bundle_layout.lay_out(names, specs, [None, None], {}, 1)
+        return layout.index(crcs, shard=0, others={})
+
+    usual, other = index([1, 2]), index([1, crc32c.unmasked(0)])
+    assert len(other) == len(usual) - 5
+    assert bundle.read_index(memoryview(other), "x").entries["b"].crc32c == 0
+    assert index([1, 2]) == usual
+
+
+def test_nothing_remembered_hides_a_name_that_is_there_twice():
+    first([Item("a", payload_of(np.zeros(2))), Item("b", payload_of(np.zeros(2)))])
+    with pytest.raises(SaveError, match="two tensors have one name"):
+        written([Item("a", payload_of(np.zeros(2))), Item("a", payload_of(np.zeros(2)))])
+
+
+def test_columns_are_a_sequence_of_items():
+    items = tensors(5, 4)
+    columns = Items.of(items)
+    assert list(columns) == items
+    assert (len(columns), columns[1], columns[-2:]) == (len(items), items[1], items[-2:])
+    assert written(columns) == written(items)
+    columns.clear()
+    assert list(columns) == []
+
+
+def test_cleared_columns_let_go_of_values_though_the_layout_is_remembered():
+    columns = Items.of([Item("a", Payload(TensorSpec("float64", (2,)), lambda: np.zeros(2)))])
+    bundle_layout._REMEMBERED.clear()
+    before = written(columns)
+    columns.clear()
+    assert written([Item("a", payload_of(np.zeros(2)))]) == before
