@@ -5,6 +5,7 @@ import tensorflow as tf
 from tensorflow.compat import v1
 
 from tfpersist.formats.graphdef import Graph, parse_text, split
+from tfpersist.formats.tensors import Payload
 from tfpersist.graph import folding, simplify
 from tfpersist.graph.optimizing import optimize
 
@@ -127,6 +128,28 @@ class TestFold:
             *("Placeholder", "Reshape"),
         ]
         assert len(result.payloads) == 1
+
+    def test_large_results_are_computed_when_they_are_wanted(self):
+        kernel = np.random.default_rng(0).normal(size=(300, 200)).astype(np.float32)
+        with tf.Graph().as_default() as graph:
+            x = v1.placeholder(tf.float32, (2, 300), name="x")
+            turned = tf.negative(tf.transpose(tf.constant(kernel.T)))
+            tf.matmul(x, tf.reshape(turned, (300, 200)), name="y")
+        folded = graph_of(graph)
+        asked = []
+
+        def load():
+            asked.append(1)
+            return np.ascontiguousarray(kernel.T)
+
+        (name,) = folded.payloads
+        spec = folded.payloads[name].spec
+        result = optimize(Graph(folded.proto, {name: Payload(spec, load)}), ["y:0"])
+        (held,) = result.payloads.values()
+        before = len(asked)
+        np.testing.assert_array_equal(held.load(), -kernel)
+        assert len(asked) == before + 1
+        assert ops_of(result) == ["Const", "MatMul", "Placeholder"]
 
     def test_nothing_grows(self):
         with tf.Graph().as_default() as graph:

@@ -9,12 +9,15 @@ edges that say so.
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
+import numpy as np
+
+from tfpersist.errors import FreezeError
 from tfpersist.formats import schema
 from tfpersist.formats.graphdef import APART_FROM, Graph, with_payload
 from tfpersist.formats.schema import Message
-from tfpersist.formats.tensors import Payload, payload_of
+from tfpersist.formats.tensors import Payload, payload_of, spec_of
 from tfpersist.graph import folding, ops
 from tfpersist.graph.decisions import ordered
 from tfpersist.graph.folding import Array
@@ -136,9 +139,43 @@ def fold(graph: Graph, keep: Collection[str] = ()) -> Graph:
             for one, source in zip(known, sources, strict=True)
             if source is not None and readers.get(source.name) == 1 and source.name not in keep
         ]
-        if value is not None and value.nbytes <= max([_SMALL, *spared]):
+        if value is None or value.nbytes > max([_SMALL, *spared]):
+            continue
+        if value.nbytes <= _SMALL:
             become(node, value, payloads)
+            continue
+        held = [_loader(source, payloads) for source in sources if source is not None]
+        payload = Payload(spec_of(value), _later(node, held))
+        payloads[name] = payload
+        node.ClearField("input")
+        node.ClearField("attr")
+        with_payload(node, payload.spec)
     return Graph(proto, payloads)
+
+
+def _loader(source: Message, payloads: Mapping[str, Payload]) -> Callable[[], Array]:
+    if source.name in payloads:
+        return payloads[source.name].load
+    value = folding.constant(source)
+    return lambda: np.zeros(0) if value is None else value
+
+
+def _later(node: Message, inputs: Sequence[Callable[[], Array]]) -> Callable[[], Array]:
+    """Compute a node whenever its value is wanted, so that no large one is kept until then."""
+    copy = schema.NodeDef()
+    copy.CopyFrom(node)
+
+    def load() -> Array:
+        value = folding.evaluate(copy, [each() for each in inputs])
+        if value is None:
+            raise FreezeError(
+                "the values that this is computed of have changed while they were frozen",
+                where=f"node {copy.name} ({copy.op})",
+                advice="Freeze again, with nothing training meanwhile.",
+            )
+        return value
+
+    return load
 
 
 def become(node: Message, value: Array, payloads: dict[str, Payload]) -> None:
