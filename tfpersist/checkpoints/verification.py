@@ -155,10 +155,10 @@ def refuse_resized(storage: Storage, files: Files) -> None:
             if error.errno != errno.ENOENT:
                 raise
             problem = Flaw(storage.location, str(error))
+        if problem is None:
+            return
         # It may be saved anew while it is looked at; then the sidecar is another as well.
         before, facts = facts, listing.read_sidecar(storage, files)
-        if problem is None or facts is None:
-            return
         if facts == before:
             raise CorruptionError(problem.problem, file=problem.what)
 
