@@ -5,8 +5,10 @@ import pytest
 import tensorflow as tf
 from tensorflow.compat import v1
 
-from tfpersist.formats.graphdef import split
+from tfpersist.formats.graphdef import parse_text, split
 from tfpersist.frozen import FrozenModel
+from tfpersist.graph.compression import expand
+from tfpersist.graph.normalization import fold_normalization
 from tfpersist.graph.optimizing import optimize
 
 RNG = np.random.default_rng(7)
@@ -168,6 +170,31 @@ def test_what_is_wanted_in_between_stays():
         result(kept, f"{convolution}:0"), result(graph, f"{convolution}:0")
     )
     assert convolution not in optimize(graph, ["y:0"]).nodes
+
+
+@pytest.mark.parametrize("extent", [10**9, 1 << 40, -1])
+def test_a_kernel_that_is_larger_than_its_bytes_is_left(extent):
+    graph = parse_text(
+        f"""
+        node {{ name: "x" op: "Placeholder" attr {{ key: "dtype" value {{ type: DT_FLOAT }} }} }}
+        node {{ name: "k" op: "Const" attr {{ key: "dtype" value {{ type: DT_FLOAT }} }}
+          attr {{ key: "value" value {{ tensor {{ dtype: DT_FLOAT float_val: 1 tensor_shape {{
+            dim {{ size: 1 }} dim {{ size: {extent} }} }} }} }} }} }}
+        node {{ name: "s" op: "Const" attr {{ key: "dtype" value {{ type: DT_FLOAT }} }}
+          attr {{ key: "value" value {{ tensor {{ dtype: DT_FLOAT float_val: 2 tensor_shape {{
+            dim {{ size: {extent} }} }} }} }} }} }}
+        node {{ name: "none" op: "Const" }}
+        node {{ name: "other" op: "MatMul" input: "x" input: "none" }}
+        node {{ name: "half" op: "Cast" input: "none" }}
+        node {{ name: "p" op: "MatMul" input: "x" input: "k" }}
+        node {{ name: "y" op: "Mul" input: "p" input: "s" attr {{ key: "T" value {{ type: 1 }} }} }}
+        """.encode()
+    )
+    before = graph.proto.SerializeToString(deterministic=True)
+    assert fold_normalization(graph, ["y"]) is graph
+    assert expand(graph) is graph
+    assert ops_of(optimize(graph, ["y", "other", "half"])).count("MatMul") == 2
+    assert graph.proto.SerializeToString(deterministic=True) == before
 
 
 def test_channels_first():

@@ -209,7 +209,7 @@ def _cast_of(node: Message, graph: Graph) -> Payload | None:
     source = graph.payloads.get(_plain(node.input[0])) if len(node.input) == 1 else None
     if source is None or source.spec.dtype not in FORMS or graph.nodes[_plain(node.input[0])].input:
         return None
-    if node.attr["DstT"].type != dtypes.BY_NAME["float32"].number:
+    if "DstT" not in node.attr or node.attr["DstT"].type != dtypes.BY_NAME["float32"].number:
         return None
     spec = TensorSpec("float32", source.spec.shape)
     return Payload(spec, lambda: source.load().astype(np.float32))

@@ -30,6 +30,7 @@ _RANKS = {"Conv2D": 4, "DepthwiseConv2dNative": 4, "MatMul": 2}
 _FUSED = frozenset({"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"})
 _FLOATS = frozenset({"float32", "float64"})
 _DEEPEST = 12
+_LARGEST_INSIDE = 1 << 16
 
 
 @attrs.frozen
@@ -109,9 +110,11 @@ class _Search:
             if step[2] or scaled is not None:
                 scaled = names, scale, shift
             node = after
-        if scaled is None or not all(np.isfinite(each).all() for each in scaled[1:]):
+        if scaled is None:
             return []
-        return [_Chain(start, kernel, *scaled)]
+        with np.errstate(over="ignore"):
+            single = [each.astype(np.float32) for each in scaled[1:]]
+        return [_Chain(start, kernel, *scaled)] if np.isfinite(single).all() else []
 
     def _kernel(self, node: Message) -> Message | None:
         if node.op not in _RANKS or len(node.input) != 2:
@@ -119,12 +122,17 @@ class _Search:
         kernel = self.graph.nodes.get(producer(node.input[1]))
         if kernel is None or kernel.op != "Const" or kernel.input or kernel.name in self.keep:
             return None
+        if "value" not in kernel.attr or "dtype" not in kernel.attr:
+            return None
+        if kernel.name not in self.graph.payloads:
+            # A few bytes in the graph may stand for a kernel of any size.
+            value = folding.constant(kernel)
+            if value is None or value.nbytes > _LARGEST_INSIDE:
+                return None
         dtype = dtypes.by_number(kernel.attr["dtype"].type)
         rank = len(kernel.attr["value"].tensor.tensor_shape.dim)
         alone = len(self.readers[kernel.name]) == 1
         fits = dtype is not None and dtype.name in _FLOATS and rank == _RANKS[node.op]
-        if kernel.name not in self.graph.payloads and folding.constant(kernel) is None:
-            return None
         return kernel if alone and fits else None
 
     def _step(
