@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,8 @@ _SMALL = 16 << 10
 _PIECE = 256 << 10
 # From how many variables on those of one type, of a kind that numpy itself has, go together.
 _MANY, _PLAIN = 2_000, "biufc"
+# Copies of large values are made side by side; more of them wait for memory.
+_THREADS = 2
 
 
 def read(entries: Sequence[Entry]) -> list[np.ndarray[Any, Any]]:
@@ -77,36 +81,55 @@ def assign(
 ) -> None:
     """Give eager variables their values, of which each gets a copy of its own.
 
-    One variable's old value is freed before the next is copied, so that memory does not grow.
+    Variables' old values are freed before the next are copied, so that memory does not grow.
 
     Args:
         pairs: the variables, each in `handle`, and what they are to hold.
         converted: what `converted` has made of them.
     """
-    import tensorflow as tf
-
-    room, waiting = _Room(), dict[Any, list[tuple[Any, Any]]]()
-
-    def one(handle: Any, value: Any) -> None:
-        tf.raw_ops.AssignVariableOp(resource=handle, value=value)
-
+    room, large = _Room(), list[tuple[Any, Any]]()
+    waiting: dict[Any, list[tuple[Any, Any]]] = {}
     for at, (entry, value) in enumerate(pairs):
         variable: Any = entry.handle
         if at in converted:
-            one(variable.handle, converted[at])
-        elif len(pairs) < _MANY or value.nbytes > _SMALL or value.dtype.kind not in _PLAIN:
-            one(variable.handle, room.copy(value))
+            _assign_one((variable.handle, converted[at]))
+        elif value.nbytes > _SMALL:
+            large.append((variable.handle, value))
+        elif len(pairs) < _MANY or value.dtype.kind not in _PLAIN:
+            _assign_one((variable.handle, room.copy(value)))
         else:
             alike = waiting.setdefault(value.dtype, [])
             alike.append((variable.handle, room.copy(value)))
             if len(alike) == internals_eager.TOGETHER:
-                handles, copies = zip(*waiting.pop(value.dtype), strict=True)
-                if not internals_eager.assign_together(handles, copies):
-                    for handle, copy in zip(handles, copies, strict=True):
-                        one(handle, copy)
+                _assign_alike(waiting.pop(value.dtype))
     for alike in waiting.values():
-        for handle, copy in alike:
-            one(handle, copy)
+        deque(map(_assign_one, alike), 0)
+    # What a variable frees has room for the next only if that is no larger.
+    large.sort(key=lambda pair: -pair[1].nbytes)
+    with ThreadPoolExecutor(_THREADS) as threads:
+        deque(threads.map(_assign_copy, large), 0)
+
+
+def _assign_one(pair: tuple[Any, Any]) -> None:
+    import tensorflow as tf
+
+    tf.raw_ops.AssignVariableOp(resource=pair[0], value=pair[1])
+
+
+def _assign_alike(pairs: Sequence[tuple[Any, Any]]) -> None:
+    handles, values = zip(*pairs, strict=True)
+    if not internals_eager.assign_together(handles, values):
+        deque(map(_assign_one, pairs), 0)
+
+
+def _assign_copy(pair: tuple[Any, Any]) -> None:
+    import tensorflow as tf
+
+    handle, value = pair
+    # TensorFlow itself copies what lies elsewhere.
+    if value.__array_interface__["data"][0] % _TAKEN_OVER == 0:
+        value = tf.raw_ops.DeepCopy(x=value)
+    _assign_one((handle, value))
 
 
 def tensor(dtype: str, value: np.ndarray[Any, Any]) -> Any:
@@ -121,19 +144,13 @@ def tensor(dtype: str, value: np.ndarray[Any, Any]) -> Any:
 
 
 class _Room:
-    """Makes copies that TensorFlow takes over without copying them again."""
+    """Makes copies of small values that TensorFlow takes over without copying them again."""
 
     def __init__(self) -> None:
         self._piece: np.ndarray[Any, Any] = np.empty(0, np.uint8)
         self._at = 0
 
     def copy(self, value: np.ndarray[Any, Any]) -> Any:
-        import tensorflow as tf
-
-        if value.nbytes > _SMALL:
-            if value.__array_interface__["data"][0] % _TAKEN_OVER:
-                return value
-            return tf.raw_ops.DeepCopy(x=value)
         if self._at + value.nbytes > self._piece.size:
             room = np.empty(_PIECE + _ALIGNMENT, np.uint8)
             start = -room.ctypes.data % _ALIGNMENT
