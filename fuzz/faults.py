@@ -285,8 +285,8 @@ def check(kind: Kind, path: str, how: int, outcome: Outcome, before: dict[str, b
     ):
         left = [name for name in names if name.startswith(".tfpersist-")]
         assert not left, f"left after {outcome.problem or 'all went well'}: {left}"
-    if kind.kept and not kind.replaces:
-        look_as_tensorflow(path, names)
+    if not kind.replaces:
+        look_as_tensorflow(path, names, quarantined=kind.name == "quarantine")
     store = store_at(path, durable=False)
     damaged = {3} if kind.name == "quarantine" else set()
     found = {checkpoint.step: checkpoint for checkpoint in store.checkpoints()}
@@ -322,15 +322,24 @@ def check(kind: Kind, path: str, how: int, outcome: Outcome, before: dict[str, b
     assert version_of(store.latest()) == NEXT
     left = [name for name in os.listdir(path) if name.startswith(".tfpersist-")]
     assert not left, f"left after the next save: {left}"
+    names = {name for name in os.listdir(path) if ".corrupt-" not in name}
+    for checkpoint in store.checkpoints():
+        names -= listing.belonging(checkpoint.name, names)
+    assert names == {listing.STATE_FILE}, f"left after the next save: {names}"
     if kind.name == "quarantine":
         look_for_all(path, before)
 
 
-def look_as_tensorflow(path: str, names: set[str]) -> None:
-    """What the state file names has all its files under their own names."""
+def look_as_tensorflow(path: str, names: set[str], *, quarantined: bool) -> None:
+    """What has an index has all its files under their own names, and so has the newest."""
+    found = listing.v2_files(names)
+    for files in found.values():
+        assert not files.missing or (quarantined and files.prefix.endswith("-3")), files.missing
+    if listing.STATE_FILE not in names:
+        return
     data = pathlib.Path(path, listing.STATE_FILE).read_bytes()
     latest = state.parse_state(data, "checkpoint").latest
-    files = listing.v2_files(names).get(latest)
+    files = found.get(latest)
     assert files is not None, f"the state file names {latest}, of which there is no index"
     assert not files.missing, f"the state file names {latest}, which lacks {files.missing}"
 
