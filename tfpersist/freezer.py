@@ -116,7 +116,8 @@ class Freezer(Choosing):
         """
         from tfpersist.frozen import FrozenModel
 
-        return FrozenModel(self._frozen(hold=True), policy=self._policy())
+        with freezing.uncollected():
+            return FrozenModel(self._frozen(hold=True), policy=self._policy())
 
     def write(
         self, path: str | os.PathLike[str], *, durable: bool = True, large: bool = False
@@ -149,9 +150,10 @@ class Freezer(Choosing):
         """
         from tfpersist.frozen import FrozenModel
 
-        graph = self._frozen(hold=self.wishes.feeds is not None)
-        graph_file.save(graph, os.fsdecode(os.fspath(path)), durable=durable, large=large)
-        return FrozenModel.load(path, policy=self._policy() or Policy.trusted())
+        with freezing.uncollected():
+            graph = self._frozen(hold=self.wishes.feeds is not None)
+            graph_file.save(graph, os.fsdecode(os.fspath(path)), durable=durable, large=large)
+            return FrozenModel.load(path, policy=self._policy() or Policy.trusted())
 
     def __repr__(self) -> str:
         given = {"checkpoint": self.checkpoint, "policy": self.policy}

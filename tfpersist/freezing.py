@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
@@ -31,7 +33,7 @@ from tfpersist.graph.kept import with_assignments, with_init
 from tfpersist.graph.lowered import Lowered
 from tfpersist.graph.names import find_tensor
 from tfpersist.graph.optimizing import optimize
-from tfpersist.graph.prune import prune
+from tfpersist.graph.prune import prune, trim
 from tfpersist.graph.releases import Release
 from tfpersist.graph.signature import Signature
 from tfpersist.graph.tables import INIT
@@ -112,6 +114,22 @@ class Frozen:
         return graph
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Let no garbage be collected: nothing that freezing makes is a cycle of references.
+
+    A collection goes through all that TensorFlow keeps, too, and takes longer than to freeze a
+    graph of many nodes.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
 def lower(source: Any, checkpoint: Any, wishes: Wishes, policy: Policy | None) -> Lowered:
     """Lower a source.
 
@@ -177,7 +195,7 @@ def freeze(source: Lowered, wishes: Wishes) -> Frozen:
     pruned = prune(lowered.graph, [*names, *fills])
     kept = choices.kept(lowered, pruned, wishes.keep, wishes.only)
     graph = constants.freeze(attrs.evolve(lowered, graph=pruned), kept)
-    graph = prune(graph, [*names, *fills])
+    graph = trim(graph, [*names, *fills])
     graph, assigns = with_assignments(graph, lowered, kept & set(graph.nodes))
     refusals.refuse(graph, kept)
     graph = with_init(graph, [*fills, *assigns])

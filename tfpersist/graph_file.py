@@ -134,7 +134,6 @@ def save(graph: Graph, path: str, *, durable: bool, large: bool = False) -> None
         raise UnsupportedError(
             "frozen graphs are written in binary form", where=path, advice="Name it .pb."
         )
-    graphdef_writer.size(graph, large=large)
     with open_storage(location).publish(durable=durable) as publication:
         graphdef_writer.join(graph, publication.create(name), large=large)
 

@@ -50,6 +50,19 @@ def prune(graph: Graph, outputs: Iterable[str]) -> Graph:
     return Graph(pruned, payloads)
 
 
+def trim(graph: Graph, outputs: Iterable[str]) -> Graph:
+    """Do as `prune`, with a graph of the caller's own.
+
+    Args:
+        graph: the whole graph; its library is changed, and it is given back, where all is needed.
+        outputs: names of tensors or operations that are there.
+    """
+    if len(needed(graph, outputs)) < len(graph.nodes):
+        return prune(graph, outputs)
+    functions.prune_library(graph.proto)
+    return Graph(graph.proto, graph.payloads)
+
+
 def needed(graph: Graph, outputs: Iterable[str]) -> set[str]:
     """Name the nodes that some outputs need, their own included.
 

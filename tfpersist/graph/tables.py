@@ -7,6 +7,7 @@ checkpoint has them.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -65,7 +66,9 @@ def with_tables(lowered: Lowered, outputs: Sequence[str]) -> tuple[Lowered, list
         UnsafeModelError: it is in a file that the source may not read.
     """
     graph = lowered.graph
-    tables = [n for n in sorted(needed(graph, outputs)) if TABLES.fullmatch(graph.nodes[n].op)]
+    tables = [name for name, node in graph.nodes.items() if _is_table(node.op)]
+    if tables:
+        tables = sorted(needed(graph, outputs).intersection(tables))
     if not tables:
         return lowered, []
     fills: dict[str, _Fill] = {}
@@ -98,6 +101,11 @@ def with_tables(lowered: Lowered, outputs: Sequence[str]) -> tuple[Lowered, list
     proto.CopyFrom(graph.proto)
     proto.node.extend(added)
     return attrs.evolve(lowered, graph=Graph(proto, payloads)), list(dict.fromkeys(run))
+
+
+@functools.cache
+def _is_table(op: str) -> bool:
+    return TABLES.fullmatch(op) is not None
 
 
 def table_types(graph: Graph, name: str) -> tuple[int, int] | None:
