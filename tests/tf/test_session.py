@@ -639,3 +639,27 @@ def test_a_closed_session_is_told():
 def test_a_graph_without_variables_is_refused():
     with v1.Session(graph=tf.Graph()) as session, pytest.raises(TargetError, match="no variables"):
         tfp.ModelStore("memory://session/nothing").save(session)
+
+
+def test_resource_variables_are_shared_with_a_save_and_others_are_copied():
+    with tf.Graph().as_default() as graph, v1.Session() as session:
+        made = [
+            v1.get_variable(name, initializer=tf.ones(1 << 10), use_resource=name == "shared")
+            for name in ("shared", "copied")
+        ]
+        grow = [v1.assign_add(variable, tf.ones(1 << 10)).op for variable in made]
+        initialize(session)
+        with unchanged(graph):
+            target = adapt(session)
+            entries = target.entries()
+            first, second = (
+                {item.key: item.payload.load() for item in target.capture(entries).items}
+                for _ in range(2)
+            )
+        session.run(grow)
+        later = {item.key: item.payload.load() for item in target.capture(entries).items}
+    places = {key: {each.ctypes.data for each in (first[key], second[key])} for key in first}
+    assert (len(places["shared"]), len(places["copied"])) == (1, 2)
+    assert not first["shared"].flags.writeable
+    assert all((value == 1).all() for value in first.values())
+    assert all((value == 2).all() for value in later.values())

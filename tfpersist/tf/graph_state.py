@@ -112,6 +112,11 @@ def writes_of(entry: Entry) -> list[Write]:
     return sorted(found, key=lambda write: len(write.op.control_inputs))
 
 
+def is_resource(entry: Entry) -> bool:
+    """Whether the entry is a resource variable."""
+    return getattr(entry.handle, "type", None) == "VarHandleOp"
+
+
 def is_table(entry: Entry) -> bool:
     """Whether the entry is the keys or the values of a table."""
     held: Any = entry.handle

@@ -21,12 +21,12 @@ def direct_callable(
         fetches: names of tensors, in the order of its results.
 
     Returns:
-        The function; None where this TensorFlow has no such thing.
+        The function; None where this TensorFlow has no such thing, or another process computes.
     """
     from tensorflow.core.protobuf import config_pb2
 
     make = getattr(session, "_make_callable_from_options", None)
-    if make is None:
+    if make is None or getattr(session, "_target", None):
         return None
     options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
     options.run_options.inter_op_thread_pool = -1
