@@ -131,6 +131,23 @@ class TestFiles:
         frozen = Freezer(model).outputs("y").parity({"x": X}).freeze()
         assert frozen.verify().ok
 
+    def test_a_checkpoint_that_is_cut(self, net, tmp_path):
+        prefix = ModelStore(tmp_path / "run").save(net, step=5).prefix
+        freezer = Freezer(prefix).outputs("y").bake({"keep": 1.0}).inputs(deep="hidden")
+        deep = weights(2, 30, seed=3)
+        for name in ("deep", "hidden"):
+            model = freezer.parity({name: deep}, 1e-6).freeze()
+            (held,) = golden.attached(model.graph).outputs
+            np.testing.assert_allclose(held.values, deep + weights(30), 1e-6)
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 30], name="x")])
+        def function(x):
+            return tf.nn.relu(tf.negative(x, name="inner"))
+
+        cut = Freezer(function).inputs("inner").parity({"inner": deep}).freeze()
+        assert [ref.name for ref in cut.inputs] == ["inner:0"]
+        assert cut.verify().exact
+
     def test_a_saved_model_with_a_table(self, tmp_path):
         class Words(tf.Module):
             def __init__(self):

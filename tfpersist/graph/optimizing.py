@@ -41,7 +41,9 @@ def optimize(graph: Graph, ends: Iterable[str], fed: Iterable[str] = ()) -> Grap
     wanted = {producer(name) for name in names}
     keep = wanted | {producer(name) for name in fed}
     # A branch that is decided gives its tensor by another index, which no output may.
-    decided = all(graph.nodes[name].op not in simplify.CONTROL_FLOW for name in wanted)
+    decided = all(
+        node.name not in wanted or node.op not in simplify.CONTROL_FLOW for node in graph.proto.node
+    )
     for _ in range(_MOST_ROUNDS):
         before = graph.proto.SerializeToString(deterministic=True)
         graph = decide(graph) if decided else graph
