@@ -13,7 +13,7 @@ from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import TensorSpec, payload_of
 from tfpersist.matching.selection import Entry
-from tfpersist.tf import execute, graph_state, meta_graph
+from tfpersist.tf import execute, graph_state, internals_session, meta_graph
 from tfpersist.tf.graph_state import Write
 from tfpersist.tf.target import Captured, Target
 
@@ -73,7 +73,7 @@ class SessionTarget:
         return self.entries()
 
     def capture(self, entries: Sequence[Entry]) -> Captured:
-        """Fetch all values in one run, through reads that the graph has."""
+        """Fetch all values at once, through reads that the graph has."""
         tensors = [graph_state.read_of(entry) for entry in entries]
         unread = [e.name for e, tensor in zip(entries, tensors, strict=True) if tensor is None]
         if unread:
@@ -163,7 +163,7 @@ class SessionTarget:
 
         def fetch(session: Any) -> Sequence[Any] | None:
             try:
-                fetched: Sequence[Any] = session.run(list(tensors))
+                fetched = _fetched(session, entries, tensors)
             except tf.errors.FailedPreconditionError as error:
                 names = self._uninitialized(entries, tensors, session)
                 if not names:
@@ -209,6 +209,30 @@ class SessionTarget:
     def _run(self, each: _Round) -> None:
         with execute.translated(RestoreError):
             self._raw(lambda session: session.run(each.ops, dict(each.feeds)))
+
+
+def _fetched(session: Any, entries: Sequence[Entry], tensors: Sequence[Any]) -> Sequence[Any]:
+    # What a resource variable holds is shared and not copied: TensorFlow copies it before it
+    # changes what is shared. It makes no such promise for other variables.
+    shared = [at for at, entry in enumerate(entries) if graph_state.is_resource(entry)]
+    read = None
+    if shared:
+        names = [tensors[at].name for at in shared]
+        read = internals_session.direct_callable(session, (), names)
+    if read is None:
+        copies: Sequence[Any] = session.run(list(tensors))
+        return copies
+    fetched = dict(zip(shared, map(_read_only, read()), strict=True))
+    rest = [at for at in range(len(tensors)) if at not in fetched]
+    if rest:
+        fetched.update(zip(rest, session.run([tensors[at] for at in rest]), strict=True))
+    return [fetched[at] for at in range(len(tensors))]
+
+
+def _read_only(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        value.flags.writeable = False
+    return value
 
 
 @attrs.frozen
