@@ -8,7 +8,7 @@ import pytest
 
 from tfpersist.errors import RestoreError
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.matching.selection import Entry, Selection
+from tfpersist.matching.selection import Assignment, Entry, Missing, Plan, Selection
 from tfpersist.report import RestoreReport, Row, Skipped, report_on
 
 FLOAT = TensorSpec("float32", (2,))
@@ -116,3 +116,16 @@ def test_renamed_variables_show_both_names():
     report = RestoreReport("run", (Row("restored", "v", "x", "float32[2]"),))
     assert report.renamed == {"x": "v"}
     assert str(report).splitlines()[1].split() == ["restored", "v", "x", "float32[2]"]
+
+
+def test_rows_that_are_made_late_are_what_rows_are():
+    plan = Plan((Assignment("b", entry("b")),), (Missing("a", entry("a")),))
+    report, same = report_on(plan, "run"), report_on(plan, "run")
+    assert report == same
+    assert hash(report) == hash(same)
+    assert report.rows == tuple(report.rows)
+    assert [row.outcome for row in report.rows] == ["missing", "restored"]
+    assert (len(report.rows), report.rows[1].variable) == (2, "b")
+    assert not report.fits
+    assert repr(report.rows[0]) in repr(report)
+    assert [row["outcome"] for row in report.as_dict()["rows"]] == ["missing", "restored"]

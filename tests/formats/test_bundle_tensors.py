@@ -1,0 +1,83 @@
+"""Reading many tensors at once gives what reading each of them gives."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+
+from tfpersist.errors import CorruptionError, NameNotFoundError
+from tfpersist.formats import bundle, bundle_tensors, crc32c
+from tfpersist.formats.bundle_writer import Item, write_bundle
+from tfpersist.formats.tensors import Slice, payload_of
+
+
+class Shard(io.BytesIO):
+    def reserve(self, size):
+        pass
+
+
+ARRAYS = {
+    "bytes": np.array([b"a", b"", b"longer"], object),
+    "empty": np.zeros((0, 3), np.float32),
+    "large": np.arange(700_000, dtype=np.float64),
+    "larger": np.arange(2_000_000, dtype=np.int32).reshape(2, -1),
+    "scalar": np.array(7, np.int64),
+    "small": np.arange(6, dtype=np.float32).reshape(2, 3),
+}
+
+
+def written():
+    items = [Item(key, payload_of(array)) for key, array in ARRAYS.items()]
+    half = np.ones((2, 2), np.float32)
+    for start in (0, 2):
+        items.append(Item("parts", payload_of(half), Slice("parts", (4, 2), (start, 0), (2, 2))))
+    encoded = write_bundle(sorted(items, key=lambda item: item.key), shard := Shard())
+    return bundle.read_index(memoryview(encoded), "m.index"), bytearray(shard.getvalue())
+
+
+def shards(content):
+    return lambda number: (memoryview(content), "m.data")
+
+
+def test_many_are_what_each_is():
+    index, content = written()
+    keys = [*index.entries, "small"]
+    for key, array in zip(
+        keys, bundle_tensors.read_tensors(index, keys, shards(content)), strict=True
+    ):
+        alone = bundle_tensors.read_tensor(index, key, shards(content))
+        assert array.dtype == alone.dtype
+        assert array.shape == alone.shape
+        assert np.array_equal(array, alone)
+        assert not array.flags.writeable
+
+
+@pytest.mark.parametrize("key", ["bytes", "large", "larger", "scalar", "small"])
+def test_damage_is_met_unless_the_checksum_is_known(key):
+    index, content = written()
+    content[index.entries[key].offset + index.entries[key].size - 1] ^= 1
+    keys = sorted(index.entries)
+    with pytest.raises(CorruptionError, match=key):
+        list(bundle_tensors.read_tensors(index, keys, shards(content)))
+    if key != "bytes":
+        read = bundle_tensors.read_tensors(index, keys, shards(content), trusted={key})
+        assert len(list(read)) == len(keys)
+
+
+def test_a_cut_shard_and_a_wrong_name_are_told():
+    index, content = written()
+    with pytest.raises(CorruptionError, match="over the end"):
+        list(bundle_tensors.read_tensors(index, index.entries, shards(content[:100])))
+    with pytest.raises(NameNotFoundError, match="smal"):
+        list(bundle_tensors.read_tensors(index, ["smal"], shards(content)))
+
+
+def test_checksums_are_the_same_with_and_without_the_c_function(monkeypatch):
+    data = np.random.default_rng(0).integers(0, 256, 3_000_001, np.uint8)
+    views = [data, data[1:], data[7:300_000], data[:5]]
+    fast = [crc32c.of(view, start=3) for view in views]
+    monkeypatch.setattr(crc32c, "_EXTEND", None)
+    assert [crc32c.of(view, start=3) for view in views] == fast
+    assert fast[3] == crc32c.of(data[:5].tobytes(), start=3)
