@@ -52,7 +52,7 @@ def test_wheel(session: nox.Session, *requirements: str) -> None:
         environment = {"TFPERSIST_INSTALLED": "1"}
         if CORPUS.is_dir():
             environment["TFPERSIST_CORPUS"] = str(CORPUS)
-        options = session.posargs or ["-n", "auto", "--maxprocesses", "4"]
+        options = session.posargs or ["-n", "auto", "--maxprocesses", "4", "--dist", "loadgroup"]
         session.run("python", "-m", "pytest", *options, env=environment)
 
 
