@@ -16,6 +16,7 @@ import pytest
 import tfpersist as tfp
 from tfpersist.background import PendingCheckpoint
 from tfpersist.errors import SaveError, TargetError
+from tfpersist.formats.bundle_writer import Items
 
 GATED = '''
 import contextlib, threading, time
@@ -228,7 +229,7 @@ def test_values_are_let_go_when_they_are_written_or_have_failed(tmp_path, name):
     gate = gated(store)
     checkpoint = store.save({"v": np.zeros(10)})
     cells = [cell.cell_contents for cell in store._worker._jobs[0].work.__closure__]
-    (items,) = (each for each in cells if isinstance(each, list))
+    (items,) = (each for each in cells if isinstance(each, Items))
     holder = weakref.ref(items[0].payload.load())
     del cells, items
     assert holder() is not None
