@@ -295,10 +295,12 @@ class _Publication:
             for name, staged in self.moves.items():
                 if staged not in present:
                     raise FileNotFoundError(errno.ENOENT, f"{name!r} was removed while staged")
+            # Asked once, so that what one hold stands for goes as a whole or stays.
+            current = {held: held is None or held.current() for held in {*self.discards.values()}}
             gone = tuple(
                 name
                 for name, held in self.discards.items()
-                if name in present and name not in self.moves and (held is None or held.current())
+                if name in present and name not in self.moves and current[held]
             )
             if len(self.moves) + len(gone) == 1 and self.directory.renames_atomically:
                 self._exchange(gone)
