@@ -11,7 +11,7 @@ import numpy as np
 
 from tfpersist.checkpoint import Checkpoint
 from tfpersist.checkpoints import listing
-from tfpersist.checkpoints.locate import locate
+from tfpersist.checkpoints.locate import Located, locate
 from tfpersist.checkpoints.quarantine import ENDING, Outcome, ending_of, quarantine
 from tfpersist.checkpoints.verification import refuse_resized
 from tfpersist.errors import (
@@ -69,8 +69,10 @@ def called(name: str, prefixes: Sequence[str]) -> list[str]:
 
 def listed(
     storage: Storage, name: str, step: int | None = None, chosen: str | None = None
-) -> list[str]:
+) -> list[Checkpoint]:
     """List the checkpoints that have all their files, oldest first.
+
+    The directory is looked at once: one that is pruned meanwhile is in the list or is not.
 
     Args:
         storage: the directory.
@@ -80,7 +82,7 @@ def listed(
     """
     found = listing.checkpoints(storage)
     return [
-        prefix
+        Checkpoint(Located(storage, found[prefix]))
         for prefix in called(name, list(listing.dated(storage, found)))
         if (chosen is None or prefix == chosen)
         and (step is None or _step_of(storage, found[prefix]) == step)

@@ -270,8 +270,7 @@ class ModelStore(Training, Retaining):
             >>> ModelStore("memory://doc/nothing").checkpoints()
             []
         """
-        names = restoring.listed(self._storage, self.name, self.step, self.chosen)
-        return [Checkpoint(name, storage=self._storage) for name in names]
+        return restoring.listed(self._storage, self.name, self.step, self.chosen)
 
     def latest(self) -> Checkpoint | None:
         """Find the newest checkpoint that has all its files, of those that `checkpoints` lists.
@@ -283,8 +282,7 @@ class ModelStore(Training, Retaining):
             >>> ModelStore("memory://doc/nothing").latest() is None
             True
         """
-        names = restoring.listed(self._storage, self.name, self.step, self.chosen)
-        return Checkpoint(names[-1], storage=self._storage) if names else None
+        return next(reversed(self.checkpoints()), None)
 
     def open_graph(
         self, scope: str | None = None, session: Any = None, *, policy: Policy | None = None

@@ -243,6 +243,8 @@ def test_an_unsound_graph_is_refused_before_it_is_imported():
     storage = open_storage("memory://left_out/unsound")
     meta = v1.MetaGraphDef.FromString(bytes(storage.read("model.ckpt.meta")))
     meta.graph_def.node[0].attr["dtype"].type = 67
+    # Without the facts that tell a changed file from the one that was saved.
+    storage.remove(["model.ckpt.tfpersist.json"])
     with storage.publish(durable=False) as publication:
         publication.create("model.ckpt.meta").write(meta.SerializeToString())
     with pytest.raises(GraphError, match="unsound"):
