@@ -161,7 +161,7 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
                 advice=did_you_mean(str(key), self.specs),
             )
         contents = self._contents
-        return Payload(spec, lambda: contents.read(key))
+        return Payload(spec, lambda: contents.read(key), lambda: contents.release(key))
 
     def load(self, keys: Iterable[str]) -> Iterator[np.ndarray[Any, Any]]:
         """Read many tensors, which takes less time than one after the other.

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import textwrap
 
+import numpy as np
 import pytest
 from contract import StorageContract, contents, put, write
 
 from tfpersist.errors import StorageError
 from tfpersist.storage import open_storage
-from tfpersist.storage.local import LocalDirectory
+from tfpersist.storage.local import LocalDirectory, forget
 from tfpersist.storage.staged import StagedStorage
 
 STEPS = ("make", "stage", "rename", "unlink", "sync", "lock", "names", "read")
@@ -434,3 +435,25 @@ def test_processes_replace_one_set_at_once(tmp_path):
     assert [child.returncode for child in children] == [0, 0]
     assert len({bytes(storage.read(name)) for name in "abc"}) == 1
     assert set(os.listdir(tmp_path)) == set("abc")
+
+
+def test_mapped_bytes_that_are_forgotten_are_read_again(tmp_path):
+    content = np.random.default_rng(0).bytes(5 << 20)
+    (tmp_path / "a").write_bytes(content)
+    whole = open_storage(tmp_path).read("a")
+
+    def held():
+        """Kilobytes of files in this process."""
+        status = pathlib.Path("/proc/self/status").read_text()
+        return int(status.split("RssFile:")[1].split()[0])
+
+    part = whole[4097:-4097]
+    before = held()
+    assert bytes(part) == content[4097:-4097]
+    used = held() - before
+    forget(part)
+    forget(part[:1])
+    forget(whole[:4095])
+    assert used > 4 << 10
+    assert held() - before < used / 2
+    assert whole == content

@@ -15,6 +15,7 @@ from tfpersist.errors import CorruptionError, StorageError
 from tfpersist.formats import bundle, bundle_tensors, v1
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.storage import Storage
+from tfpersist.storage.local import forget
 
 # How often a checkpoint that is replaced while it is being opened is opened anew.
 _TRIES = 20
@@ -32,6 +33,9 @@ class Contents(Protocol):
 
     def read_many(self, keys: Iterable[str]) -> Iterator[np.ndarray[Any, Any]]:
         """The same for many tensors, in less time."""
+
+    def release(self, key: str) -> None:
+        """Give back the memory that reading a tensor took; it is read again when it is used."""
 
 
 @attrs.frozen(eq=False)
@@ -72,6 +76,17 @@ class Bundle:
         yield from bundle_tensors.read_tensors(self.index, keys, self.shard, trusted=self._checked)
         self._checked.update(keys)
 
+    def release(self, key: str) -> None:
+        entry = self.index.entries[key]
+        for part in (self.index.parts[bundle.part_key(each)] for each in entry.slices):
+            self._release(part)
+        if not entry.slices:
+            self._release(entry)
+
+    def _release(self, entry: bundle.Entry) -> None:
+        if entry.shard in self.shards:
+            forget(self.shards[entry.shard][entry.offset : entry.offset + entry.size])
+
     def shard(self, number: int) -> tuple[memoryview, str]:
         """A data file and its name."""
         name = self.shard_names[number]
@@ -99,6 +114,9 @@ class V1Files:
 
     def read_many(self, keys: Iterable[str]) -> Iterator[np.ndarray[Any, Any]]:
         return map(self.read, keys)
+
+    def release(self, key: str) -> None:
+        """What reading took was copies, which nothing here keeps."""
 
 
 def open_contents(storage: Storage, files: Files) -> Bundle | V1Files:

@@ -118,6 +118,7 @@ def verify(located: Located) -> Verification:
                 flaws.append(Flaw(key, str(error)))
             except UnsupportedError:
                 unchecked.append(key)
+            contents.release(key)
             done(spec.nbytes or 0)
     if isinstance(contents, Bundle):
         facts = listing.read_sidecar(storage, files)

@@ -65,6 +65,7 @@ def join(graph: Graph, sink: Sink, *, large: bool = False) -> None:
             small, pending = [], 0
         if not isinstance(piece, bytes):
             sink.write(_elements(*piece))
+            piece[1].release()
     if small:
         sink.write(b"".join(small))
 

@@ -86,6 +86,10 @@ class Slice:
     length: tuple[int, ...]
 
 
+def _nothing() -> None:
+    pass
+
+
 @attrs.frozen
 class Payload:
     """A tensor whose elements are fetched only when they are wanted.
@@ -94,10 +98,12 @@ class Payload:
         spec: its data type and shape.
         load: gives the elements as a C-contiguous array that nobody changes; strings as an object
             array of bytes. Called once for each use, so it should keep nothing large alive.
+        release: gives back the memory that a use took, where `load` could not know when it ended.
     """
 
     spec: TensorSpec
     load: Callable[[], np.ndarray[Any, Any]] = attrs.field(eq=False, repr=False)
+    release: Callable[[], None] = attrs.field(default=_nothing, eq=False, repr=False)
 
 
 def spec_of(array: np.ndarray[Any, Any]) -> TensorSpec:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import attrs
+import numpy as np
 
 from tfpersist.storage.staged import Held, StagedStorage
 
@@ -312,6 +313,26 @@ class LinkedFile:
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
+
+
+def forget(data: memoryview) -> None:
+    """Give back the memory of mapped bytes, which are read from the file again when they are used.
+
+    Other bytes, and those on pages that they share with others, stay.
+
+    Args:
+        data: what `read` gave, or a part of it.
+
+    Example:
+        >>> forget(memoryview(b"no map"))
+    """
+    mapped = data.obj
+    if isinstance(mapped, mmap.mmap) and data.nbytes >= mmap.PAGESIZE:
+        first, start = (np.frombuffer(each, np.uint8).ctypes.data for each in (mapped, data))
+        begin = -(-(start - first) // mmap.PAGESIZE) * mmap.PAGESIZE
+        end = (start - first + data.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+        if end > begin:
+            mapped.madvise(mmap.MADV_DONTNEED, begin, end - begin)
 
 
 def _map(descriptor: int, size: int) -> mmap.mmap:
