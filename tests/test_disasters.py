@@ -205,6 +205,9 @@ def test_one_prunes_while_another_reads(tmp_path):
         keeping.save(values(step), step)
         time.sleep(0.02)
     assert [reader.wait(120) for reader in readers] == [0, 0]
+    # What was being read when the last save was pruned is still there.
+    assert store.latest().step == 30
+    keeping.prune()
     assert_whole(store, 30)
 
 
