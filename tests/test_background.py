@@ -235,7 +235,8 @@ def test_values_are_let_go_when_they_are_written_or_have_failed(tmp_path, name):
     assert holder() is not None
     gate.set()
     with contextlib.suppress(tfp.StorageError):
-        assert checkpoint.wait() and name == "model.ckpt"
+        assert checkpoint.wait()
+        assert name == "model.ckpt"
     gc.collect()
     assert holder() is None
 
