@@ -42,7 +42,7 @@ LAYERS = (
     {"tf"},
     {"checkpoint", "checkpoints"},
     {"matching", "report", "safety", "feeds", "retention"},
-    {"safety", "progress"},
+    {"safety", "progress", "garbage"},
     {"graph_file"},
     {"storage"},
     {"graph"},

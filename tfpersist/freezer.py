@@ -10,6 +10,7 @@ import attrs
 from tfpersist import freezing, graph_file, proving
 from tfpersist.choosing import Choosing
 from tfpersist.formats.graphdef import Graph
+from tfpersist.garbage import uncollected
 from tfpersist.graph import choices, releases
 from tfpersist.graph.candidates import Candidates
 from tfpersist.graph.lowered import Lowered
@@ -116,7 +117,7 @@ class Freezer(Choosing):
         """
         from tfpersist.frozen import FrozenModel
 
-        with freezing.uncollected():
+        with uncollected():
             return FrozenModel(self._frozen(hold=True), policy=self._policy())
 
     def write(
@@ -150,7 +151,7 @@ class Freezer(Choosing):
         """
         from tfpersist.frozen import FrozenModel
 
-        with freezing.uncollected():
+        with uncollected():
             graph = self._frozen(hold=self.wishes.feeds is not None)
             graph_file.save(graph, os.fsdecode(os.fspath(path)), durable=durable, large=large)
             return FrozenModel.load(path, policy=self._policy() or Policy.trusted())

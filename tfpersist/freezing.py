@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -112,22 +110,6 @@ class Frozen:
         if golden is not None:
             attach(graph, golden)
         return graph
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Let no garbage be collected: nothing that freezing makes is a cycle of references.
-
-    A collection goes through all that TensorFlow keeps, too, and takes longer than to freeze a
-    graph of many nodes.
-    """
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
 
 
 def lower(source: Any, checkpoint: Any, wishes: Wishes, policy: Policy | None) -> Lowered:

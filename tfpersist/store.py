@@ -16,6 +16,7 @@ from tfpersist.checkpoints import pruning, sidecar
 from tfpersist.checkpoints.locate import Located
 from tfpersist.checkpoints.writer import write_checkpoint
 from tfpersist.errors import RestoreError, StorageError
+from tfpersist.garbage import uncollected
 from tfpersist.matching.selection import Selection
 from tfpersist.report import RestoreReport, Skipped, report_on
 from tfpersist.restoring import Fitted
@@ -247,16 +248,17 @@ class ModelStore(Training, Retaining):
             >>> store.only(["a"]).restore({"a": np.zeros((), np.int32)}).unexpected
             ('b',)
         """
-        adapted = adapt(target)
-        fitted = self._fitted(adapted)
-        report = self._report(fitted, carried_out=fitted.plan.fits)
-        if not report.fits:
-            raise RestoreError(
-                f"{report.checkpoint} does not fit this {type(target).__name__}; nothing was"
-                " assigned",
-                report=report,
-            )
-        adapted.assign(fitted.values)
+        with uncollected():
+            adapted = adapt(target)
+            fitted = self._fitted(adapted)
+            report = self._report(fitted, carried_out=fitted.plan.fits)
+            if not report.fits:
+                raise RestoreError(
+                    f"{report.checkpoint} does not fit this {type(target).__name__}; nothing was"
+                    " assigned",
+                    report=report,
+                )
+            adapted.assign(fitted.values)
         return report
 
     def checkpoints(self) -> list[Checkpoint]:

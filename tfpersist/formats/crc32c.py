@@ -37,6 +37,8 @@ def _unlocked() -> Callable[[int, int, int], int] | None:
 
 
 _EXTEND = _unlocked()
+# Whether a thread may well compute the checksum of much.
+LETS_OTHERS_RUN = _EXTEND is not None
 
 
 def masked(crc: int) -> int:
