@@ -67,11 +67,12 @@ def main(folder=harness.HERE.parent / "docs"):
     places = range(len(drawn))
     axes.barh(places, [ratio for _, ratio, _ in drawn], color="#3b7dd8")
     for place, (_, ratio, wanted) in zip(places, drawn, strict=True):
-        axes.text(ratio * 1.05, place, f"{ratio:.1f}×", va="center", fontsize=8)
+        axes.text(max(ratio, wanted or 0) * 1.05, place, f"{ratio:.1f}×", va="center", fontsize=8)
         if wanted:
             axes.plot([wanted] * 2, [place - 0.4, place + 0.4], color="#d8433b", linewidth=2)
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xscale("log")
+    axes.margins(y=0.01)
     axes.set_yticks(list(places), [label for label, _, _ in drawn], fontsize=8)
     axes.set_xlabel("tfpersist is faster by (red: wanted)")
     axes.spines[["top", "right"]].set_visible(False)
