@@ -80,7 +80,8 @@ def written() -> tuple[bytes, bytes]:
         for rows, start, length in parts
     ]
     shard = Shard()
-    return bundle_writer.write_bundle(items, shard, alignment=1), shard.getvalue()
+    index = bundle_writer.write_bundle(items, lambda count: [shard], alignment=1)
+    return index, shard.getvalue()
 
 
 def written_v1() -> bytes:

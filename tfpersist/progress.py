@@ -54,12 +54,15 @@ class _Bar:
     done: int = 0
     _stop: Callable[[], None] | None = None
     _update: Callable[[int], None] = _nothing
+    _lock: threading.Lock = attrs.field(factory=threading.Lock)
 
     def add(self, size: int) -> None:
-        self.done += size
-        if self._stop is None and time.monotonic() - self.start > PATIENCE:
-            self._show()
-        self._update(self.done)
+        # Several shards may be written at once.
+        with self._lock:
+            self.done += size
+            if self._stop is None and time.monotonic() - self.start > PATIENCE:
+                self._show()
+            self._update(self.done)
 
     def close(self) -> None:
         if self._stop is not None:

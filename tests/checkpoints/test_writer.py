@@ -18,6 +18,7 @@ from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
 from tfpersist.storage import open_storage
 from tfpersist.storage.local import LocalDirectory
 from tfpersist.storage.staged import StagedStorage
+from tfpersist.store import ModelStore
 
 
 def items(value):
@@ -263,3 +264,35 @@ def test_nothing_is_left_where_nothing_was_saved(tmp_path):
     assert os.listdir(place) == []
     with pytest.raises(CheckpointNotFoundError):
         Checkpoint(place)
+
+
+def test_a_large_save_has_several_shards_until_a_small_one_replaces_it(tmp_path):
+    import tensorflow as tf
+
+    random = np.random.default_rng(1)
+    large = {f"v{n}": random.random((3 << 20) + n, np.float32) for n in range(6)}
+    store = ModelStore(tmp_path, durable=False)
+    store.save(large, step=1)
+    data = {f"model.ckpt-1.data-0000{n}-of-00002" for n in range(2)}
+    assert data < set(os.listdir(tmp_path))
+    reader = tf.train.load_checkpoint(f"{tmp_path}/model.ckpt-1")
+    assert all(np.array_equal(reader.get_tensor(name), value) for name, value in large.items())
+    found = {name: np.zeros_like(value) for name, value in large.items()}
+    store.restore(found)
+    assert all(np.array_equal(found[name], value) for name, value in large.items())
+    assert Checkpoint(f"{tmp_path}/model.ckpt-1").verify().ok
+    store.save({"v0": large["v0"]}, step=1)
+    assert data.isdisjoint(os.listdir(tmp_path))
+
+
+def test_an_incremental_save_takes_over_one_shard_of_several(tmp_path):
+    values = {f"v{n}": np.full(3 << 20, n, np.float32) for n in range(6)}
+    store = ModelStore(tmp_path, durable=False, incremental=True)
+    store.save(values, step=1)
+    first = [os.stat(f"{tmp_path}/model.ckpt-1.data-0000{n}-of-00002").st_ino for n in range(2)]
+    changed = {**values, **{f"v{n}": np.full(3 << 20, -1, np.float32) for n in range(3)}}
+    store.save(changed, step=2)
+    names = sorted(name for name in os.listdir(tmp_path) if name.startswith("model.ckpt-2.data"))
+    assert [os.stat(f"{tmp_path}/{name}").st_ino in first for name in names] == [True, False]
+    found = Checkpoint(f"{tmp_path}/model.ckpt-2")
+    assert all(np.array_equal(found[name], value) for name, value in changed.items())

@@ -42,7 +42,7 @@ def write_ours() -> Callable[..., tuple[bytes, bytes]]:
 
     def write(items: list[bundle_writer.Item], alignment: int = 1) -> tuple[bytes, bytes]:
         sink = MemorySink()
-        index = bundle_writer.write_bundle(items, sink, alignment=alignment)
+        index = bundle_writer.write_bundle(items, lambda count: [sink], alignment=alignment)
         return index, sink.content
 
     return write

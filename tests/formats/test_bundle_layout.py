@@ -20,7 +20,7 @@ class Shard(io.BytesIO):
 
 def written(items, **how):
     shard = Shard()
-    return write_bundle(items, shard, **how), shard.getvalue()
+    return write_bundle(items, lambda count: [shard], **how), shard.getvalue()
 
 
 def first(items, **how):
@@ -85,7 +85,7 @@ def test_a_masked_checksum_of_zero_is_left_out_as_ever():
 
     def index(crcs):
         layout = bundle_layout.lay_out(names, specs, [None, None], {}, 1)
-        return layout.index(crcs, shard=0, others={})
+        return layout.index(crcs, first=0, others={})
 
     usual, other = index([1, 2]), index([1, crc32c.unmasked(0)])
     assert len(other) == len(usual) - 5

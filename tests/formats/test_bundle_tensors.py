@@ -33,7 +33,8 @@ def written():
     half = np.ones((2, 2), np.float32)
     for start in (0, 2):
         items.append(Item("parts", payload_of(half), Slice("parts", (4, 2), (start, 0), (2, 2))))
-    encoded = write_bundle(sorted(items, key=lambda item: item.key), shard := Shard())
+    shard = Shard()
+    encoded = write_bundle(sorted(items, key=lambda item: item.key), lambda count: [shard])
     return bundle.read_index(memoryview(encoded), "m.index"), bytearray(shard.getvalue())
 
 

@@ -234,7 +234,7 @@ def test_data_goes_out_in_chunks_and_one_payload_is_loaded_at_a_time():
         )
         for n, size in enumerate(sizes)
     ]
-    write_bundle(items, Sink(), alignment=1)
+    write_bundle(items, lambda count: [Sink()], alignment=1)
     assert events == [
         ("reserve", sum(sizes)),
         ("load", 0),

@@ -1,4 +1,4 @@
-"""The data files of a checkpoint that is being saved: one of its own, and those it takes over."""
+"""The data files of a checkpoint that is being saved: its own, and those it takes over."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Written:
     Args:
         index: the bytes of the index, which is not written yet.
         sizes: the size of each data file, in bytes.
-        own: the size of the one that is new.
+        own: the size of those that are new.
     """
 
     index: bytes
@@ -66,7 +66,7 @@ class Shards:
     reason: str = ""
 
     def write(
-        self, publication: Publication, prefix: str, alignment: int
+        self, publication: Publication, prefix: str, alignment: int, shard_size: int
     ) -> tuple[list[str], Written]:
         """Link and write the data files; give their names, and what was written.
 
@@ -74,20 +74,32 @@ class Shards:
             StorageError: that could not be done.
         """
         plan = self.plan or Plan(self.changed)
-        count = len(plan.linked) + bool(plan.changed or not plan.linked)
-        names = [bundle.shard_name(prefix, number, count) for number in range(count)]
-        sizes = []
-        for shard, name in zip(plan.linked, names, strict=False):
-            if self.base is not None:
-                publication.link(self.base.holds[shard], name)
-                sizes.append(len(self.base.contents.shard(shard)[0]))
-        if count == len(plan.linked):
-            return names, Written(index_of(plan.rows, count), tuple(sizes), 0)
-        own = _Measured(publication.create(names[-1]))
-        index = write_bundle(
-            plan.changed, own, alignment=alignment, shard=count - 1, others=plan.rows
-        )
-        return names, Written(index, (*sizes, own.size), own.size)
+        linked = [] if self.base is None else [self.base.file(shard) for shard in plan.linked]
+        names: list[str] = []
+        own: list[_Measured] = []
+
+        def begin(count: int) -> Sequence[Sink]:
+            total = len(linked) + count
+            names.extend(bundle.shard_name(prefix, number, total) for number in range(total))
+            for (hold, _), name in zip(linked, names, strict=False):
+                publication.link(hold, name)
+            own.extend(_Measured(publication.create(name)) for name in names[len(linked) :])
+            return own
+
+        if linked and not plan.changed:
+            begin(0)
+            index = index_of(plan.rows, len(linked))
+        else:
+            index = write_bundle(
+                plan.changed,
+                begin,
+                alignment=alignment,
+                shard_size=shard_size,
+                first=len(linked),
+                others=plan.rows,
+            )
+        sizes = [size for _, size in linked] + [shard.size for shard in own]
+        return names, Written(index, tuple(sizes), sum(shard.size for shard in own))
 
     def noted(self, written: Written) -> Increment:
         """What the sidecar says of it."""

@@ -2,7 +2,7 @@
 
 Tensors with the same bytes as in the previous checkpoint stay where they are: the data files that
 hold them become data files of the new checkpoint, too, as hard links. Those that changed go into
-one data file of its own, and the index of the new checkpoint speaks of all of them. So each
+data files of its own, and the index of the new checkpoint speaks of all of them. So each
 checkpoint has all its files, TensorFlow reads it, and any other may be removed.
 
 Whether a tensor changed is told by comparing all its bytes with those of the very file that is
@@ -84,6 +84,10 @@ class Base:
     contents: Bundle
     holds: tuple[Hold, ...]
     index_crc: int = -1
+
+    def file(self, shard: int) -> tuple[Hold, int]:
+        """A data file: what holds it, and its size."""
+        return self.holds[shard], len(self.contents.shard(shard)[0])
 
 
 @attrs.frozen(eq=False)

@@ -23,6 +23,8 @@ from tfpersist.progress import Watched, progress
 from tfpersist.storage import Storage
 
 ALIGNMENT = 64
+# From twice as many bytes on, files of about this size or more are written side by side.
+_SHARD_SIZE = 32 << 20
 # How often the state file is written again because others save at the same time.
 _TRIES = 20
 
@@ -90,7 +92,9 @@ def write_checkpoint(
             progress(f"Saving {prefix}", lambda: _size(items)) as done,
             storage.publish(durable=durable) as publication,
         ):
-            names, written = shards.write(Watched(publication, done), prefix, alignment)
+            names, written = shards.write(
+                Watched(publication, done), prefix, alignment, _SHARD_SIZE if storage.maps else 0
+            )
             if meta is not None:
                 publication.create(prefix + listing.META).write(meta)
                 names.append(prefix + listing.META)

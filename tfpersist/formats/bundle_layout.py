@@ -1,4 +1,4 @@
-"""Where the tensors of a data shard lie, and the index that says so.
+"""Where the tensors of the data shards lie, and the index that says so.
 
 A program that trains saves the same tensors again and again: only their bytes change, and so their
 checksums. So a few layouts are remembered together with their encoded index, into which the
@@ -7,6 +7,8 @@ checksums of the next save are put.
 
 from __future__ import annotations
 
+import itertools
+from bisect import bisect
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,6 +22,8 @@ from tfpersist.formats.sstable_writer import Table, encode_table
 from tfpersist.formats.tensors import Slice, TensorSpec
 
 _MOST_REMEMBERED = 4
+# More shards than processors that write them do no good.
+_MOST_SHARDS = 4
 # The first row of an index is its header.
 _FIRST = 1
 
@@ -28,7 +32,7 @@ _Rows = dict[bytes, bytes]
 
 @attrs.frozen
 class Layout:
-    """Where tensors lie in a data shard; see `lay_out`.
+    """Where tensors lie in data shards, which take one range of them after the other.
 
     Args:
         names: their names; for a part of a partitioned variable, that of the whole.
@@ -36,9 +40,10 @@ class Layout:
         parts: which slices they are; None for a whole one.
         strings: the encoded size of those that are strings, by number.
         alignment: each starts at a multiple of this many bytes.
+        shard_size: how many bytes each shard has, about or more; 0 for one, however large it is.
         sizes: the number of bytes of each.
         paddings: how many zeros follow each.
-        size: the number of bytes of the shard.
+        ends: the number of the tensor behind the last of each shard.
     """
 
     names: Sequence[str]
@@ -46,48 +51,63 @@ class Layout:
     parts: Sequence[Slice | None]
     strings: Mapping[int, int]
     alignment: int
+    shard_size: int
     sizes: Sequence[int] = attrs.field(eq=False, default=())
     paddings: Sequence[int] = attrs.field(eq=False, default=())
-    size: int = attrs.field(eq=False, default=0)
+    ends: Sequence[int] = attrs.field(eq=False, default=())
     _index: tuple[Table, np.ndarray[Any, Any]] | None = attrs.field(eq=False, default=None)
 
-    def index(self, crcs: Sequence[int], *, shard: int, others: Mapping[bytes, bytes]) -> bytes:
+    @property
+    def shards(self) -> Sequence[range]:
+        """The numbers of the tensors in each shard."""
+        return [range(*ends) for ends in itertools.pairwise((0, *self.ends))]
+
+    def size(self, tensors: range) -> int:
+        """The number of bytes of the shard with these tensors."""
+        taken = slice(tensors.start, tensors.stop)
+        return sum(self.sizes[taken]) + sum(self.paddings[taken])
+
+    def index(self, crcs: Sequence[int], *, first: int, others: Mapping[bytes, bytes]) -> bytes:
         """Encode the index.
 
         Args:
             crcs: the plain checksum of each tensor.
-            shard: the number of their data shard, the last one.
-            others: the rows of tensors in other shards, by key.
+            first: the number of their first shard; they are the last ones.
+            others: the rows of tensors in the shards before it, by key.
 
         Raises:
             SaveError: two tensors of one name, an empty name, or parts that do not fit together.
         """
         masked = crc32c.all_masked(np.array(crcs, np.uint32))
         # An entry leaves out a zero, so an index with one in it has other offsets.
-        usual = not shard and not others and bool(masked.all())
+        usual = not first and not others and bool(masked.all())
         if usual and self._index is not None:
             table, numbers = self._index
             return table.with_tails(numbers, masked)
-        keys, wholes = _keys(self.names, self.specs, self.parts)
+        keys, wholes = _keys(self.names, self.specs, self.parts, self.ends, first)
         rows: _Rows = {**others, **wholes}
         heads: dict[TensorSpec, bytes] = {}
-        offset = 0
-        for number, (key, spec) in enumerate(zip(keys, self.specs, strict=True)):
-            head = heads.get(spec)
-            if head is None:
-                head = heads[spec] = bundle_entry.encode_spec(spec)
-            size = self.sizes[number]
-            crc = int(masked[number])
-            rows[key] = head + bundle_entry.encode_place(offset, size, crc, shard=shard)
-            offset += size + self.paddings[number]
-        table = _encode(rows, shard + 1)
+        for shard, tensors in enumerate(self.shards, first):
+            offset = 0
+            for number in tensors:
+                spec = self.specs[number]
+                head = heads.get(spec)
+                if head is None:
+                    head = heads[spec] = bundle_entry.encode_spec(spec)
+                size = self.sizes[number]
+                crc = int(masked[number])
+                place = bundle_entry.encode_place(offset, size, crc, shard=shard)
+                rows[keys[number]] = head + place
+                offset += size + self.paddings[number]
+        table = _encode(rows, first + len(self.ends))
         if usual:
             numbered = {key: number for number, key in enumerate(sorted(rows), _FIRST)}
             numbers = np.array([numbered[key] for key in keys], np.int64)
             # What was given may be emptied by its owner, to free the values beside it.
             lists = (list(self.names), list(self.specs), list(self.parts))
-            places = (self.sizes, self.paddings, self.size)
-            known = Layout(*lists, self.strings, self.alignment, *places, (table, numbers))
+            wanted = (self.strings, self.alignment, self.shard_size)
+            places = (self.sizes, self.paddings, self.ends)
+            known = Layout(*lists, *wanted, *places, (table, numbers))
             _REMEMBERED.append(known)
         return table.content
 
@@ -101,6 +121,8 @@ def lay_out(
     parts: Sequence[Slice | None],
     strings: Mapping[int, int],
     alignment: int,
+    *,
+    shard_size: int = 0,
 ) -> Layout:
     """Give each tensor its place, one behind the other; see `Layout` for what is given.
 
@@ -109,17 +131,18 @@ def lay_out(
             tensor that has no bytes that could be saved.
 
     Example:
-        >>> lay_out(["a"], [TensorSpec("int8", (3,))], [None], {}, 64).size
-        64
+        >>> specs = [TensorSpec("int8", (3,))] * 2
+        >>> layout = lay_out(["a", "b"], specs, [None, None], {}, 64, shard_size=3)
+        >>> layout.shards, layout.paddings
+        ([range(0, 1), range(1, 2)], [61, 61])
     """
-    layout = Layout(names, specs, parts, strings, alignment)
+    layout = Layout(names, specs, parts, strings, alignment, shard_size)
     for known in tuple(_REMEMBERED):
         if known == layout:
             return known
     _keys(names, specs, parts)
     fixed: dict[TensorSpec, int | None] = {}
-    sizes, paddings = [], []
-    offset = 0
+    sizes: list[int] = []
     for number, spec in enumerate(specs):
         if spec not in fixed:
             fixed[spec] = spec.nbytes
@@ -130,11 +153,25 @@ def lay_out(
                 where=f"tensor {names[number]!r}",
                 advice="Save a tensor whose shape is known and whose data type numpy can hold.",
             )
-        padding = -(offset + size) % alignment
         sizes.append(size)
-        paddings.append(padding)
-        offset += size + padding
-    return attrs.evolve(layout, sizes=sizes, paddings=paddings, size=offset)
+    # Each starts at a multiple of the alignment, and so does what follows its padding.
+    paddings = [-size % alignment for size in sizes]
+    return attrs.evolve(layout, sizes=sizes, paddings=paddings, ends=_ends(sizes, shard_size))
+
+
+def _ends(sizes: Sequence[int], shard_size: int) -> list[int]:
+    """Cut tensors into shards of about the same size, none of less than half of `shard_size`."""
+    sums = [0, *itertools.accumulate(sizes)]
+    total = sums[-1]
+    wanted = min(total // shard_size, _MOST_SHARDS) if shard_size else 1
+    ends = [0]
+    for number in range(1, wanted):
+        goal = total * number / wanted
+        above = bisect(sums, goal)
+        end = min((above - 1, above), key=lambda at: abs(sums[at] - goal))
+        if 2 * min(sums[end] - sums[ends[-1]], total - sums[end]) >= shard_size:
+            ends.append(end)
+    return [*ends[1:], len(sizes)]
 
 
 def index_of(rows: Mapping[bytes, bytes], num_shards: int) -> bytes:
@@ -150,16 +187,23 @@ def _encode(rows: Mapping[bytes, bytes], num_shards: int) -> Table:
 
 
 def _keys(
-    names: Sequence[str], specs: Sequence[TensorSpec], parts: Sequence[Slice | None]
+    names: Sequence[str],
+    specs: Sequence[TensorSpec],
+    parts: Sequence[Slice | None],
+    ends: Sequence[int] = (),
+    first: int = 0,
 ) -> tuple[list[bytes], _Rows]:
     """The key of each tensor in the index, and the rows of partitioned variables as wholes."""
     keys: list[bytes] = []
     used: set[bytes] = set()
     partitioned: dict[str, list[tuple[TensorSpec, Slice]]] = {}
+    shards: dict[str, int] = {}
     for name, spec, part in zip(names, specs, parts, strict=True):
         key = bundle_entry.raw(name)
         if part is not None and part.length != part.full_shape:
             partitioned.setdefault(name, []).append((spec, part))
+            # It has no bytes of its own, but TensorFlow gives it the shard of its first part.
+            shards.setdefault(name, first + bisect(ends, len(keys)))
             key = slices.part_key(key, zip(part.start, part.length, strict=True))
         if not name or key in used:
             raise _same_name(name, "two tensors have one name" if name else "a name is empty")
@@ -170,7 +214,7 @@ def _keys(
         key = bundle_entry.raw(name)
         if key in used:
             raise _same_name(name, "a tensor is saved both as a whole and in parts")
-        wholes[key] = _encode_whole(name, members)
+        wholes[key] = _encode_whole(name, members, shards[name])
     return keys, wholes
 
 
@@ -180,7 +224,7 @@ def _same_name(name: str, problem: str) -> SaveError:
     )
 
 
-def _encode_whole(name: str, members: Sequence[tuple[TensorSpec, Slice]]) -> bytes:
+def _encode_whole(name: str, members: Sequence[tuple[TensorSpec, Slice]], shard: int) -> bytes:
     shapes = {part.full_shape for _, part in members}
     types = {spec.dtype for spec, _ in members}
     fits = all(spec.shape == part.length for spec, part in members)
@@ -192,4 +236,5 @@ def _encode_whole(name: str, members: Sequence[tuple[TensorSpec, Slice]]) -> byt
             found=[str(spec) for spec, _ in members],
         )
     head = bundle_entry.encode_spec(TensorSpec(types.pop(), shapes.pop()))
-    return head + bundle_entry.encode_slices([part for _, part in members])
+    place = bundle_entry.encode_place(0, 0, 0, shard=shard)
+    return head + place + bundle_entry.encode_slices([part for _, part in members])

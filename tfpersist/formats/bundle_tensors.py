@@ -47,7 +47,8 @@ def read_tensor(
         >>> class Shard(io.BytesIO):
         ...     def reserve(self, size): pass
         >>> shard = Shard()
-        >>> encoded = write_bundle([Item("v", payload_of(np.arange(3)))], shard)
+        >>> item = Item("v", payload_of(np.arange(3)))
+        >>> encoded = write_bundle([item], lambda count: [shard])
         >>> index = read_index(memoryview(encoded), "m.index")
         >>> read_tensor(index, "v", lambda number: (memoryview(shard.getvalue()), "m.data"))
         array([0, 1, 2])

@@ -1,15 +1,17 @@
 """Write a checkpoint of the V2 format, byte for byte as SaveV2 does; `bundle` describes it.
 
-Tensors lie in the data shard in the order in which they are given. With an alignment above 1 zeros
-follow each, so that the next starts at a multiple of it.
+Tensors lie in the data shards in the order in which they are given. With an alignment above 1 zeros
+follow each, so that the next starts at a multiple of it. The kernel lets one writer at a time into
+a file, and copying into its page cache is most of the work: so several shards are written at once.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from types import MappingProxyType
-from typing import Any, Protocol, overload
+from typing import Any, Protocol, TypeVar, overload
 
 import attrs
 import numpy as np
@@ -24,11 +26,12 @@ _SMALL = 64 << 10
 _GATHER = 512 << 10
 # A piece of a larger one, which stays in the processor's cache between two uses.
 _CHUNK = 256 << 10
-# From this size on a tensor is worth a thread, and is written in such pieces.
+# From this size on a checksum is worth a thread, and a tensor is written in such pieces.
 _LONG = 4 << 20
 
 _NO_ROWS: Mapping[bytes, bytes] = MappingProxyType({})
 _Array = np.ndarray[Any, Any]
+_T = TypeVar("_T")
 
 
 class Sink(Protocol):
@@ -119,23 +122,27 @@ class Items(Sequence[Item]):
 
 def write_bundle(
     items: Sequence[Item],
-    data_sink: Sink,
+    open_shards: Callable[[int], Sequence[Sink]],
     *,
     alignment: int = 64,
-    shard: int = 0,
+    shard_size: int = 0,
+    first: int = 0,
     others: Mapping[bytes, bytes] = _NO_ROWS,
 ) -> bytes:
-    """Write the data shard of a checkpoint and lay out its index.
+    """Write the data shards of a checkpoint and lay out its index.
 
     Args:
-        items: the tensors, in the order of their bytes in the shard.
-        data_sink: where the shard goes; its exact size is reserved first.
+        items: the tensors, in the order of their bytes in the shards.
+        open_shards: gives as many shards as it is asked for, for all bytes to come; of each the
+            exact size is reserved first. No two threads use the same one.
         alignment: every tensor starts at a multiple of this many bytes; 1 is what SaveV2 does.
-        shard: the number of this shard, the last one; those before it are written already.
+        shard_size: much is cut into several shards of about this many bytes or more, at most four,
+            which are written at once; 0 for one shard, however much it is.
+        first: the number of the first shard; those before it are written already.
         others: what the index says of the tensors in those, by key, encoded.
 
     Returns:
-        The bytes of the index, to be written once the shard is safe.
+        The bytes of the index, to be written once the shards are safe.
 
     Raises:
         SaveError: two tensors of one name, an empty name, or elements that are not what was said.
@@ -146,7 +153,8 @@ def write_bundle(
         ...     def reserve(self, size): print("expects", size, "bytes")
         ...     def write(self, data): self.append(bytes(data))
         >>> shard = Shard()
-        >>> index = write_bundle([Item("v", payload_of(np.zeros(3, np.float32)))], shard)
+        >>> items = [Item("v", payload_of(np.zeros(3, np.float32)))]
+        >>> index = write_bundle(items, lambda count: [shard])
         expects 64 bytes
         >>> len(b"".join(shard))
         64
@@ -155,84 +163,134 @@ def write_bundle(
     kinds = enumerate(taken.specs)
     strings = {at: _encode_strings(taken, at) for at, spec in kinds if spec.dtype == "string"}
     sizes = {at: len(content) for at, (content, _) in strings.items()}
-    layout = lay_out(taken.names, taken.specs, taken.parts, sizes, alignment)
-    data_sink.reserve(layout.size)
-    crcs = _write_data(taken, strings, layout, data_sink)
-    return layout.index(crcs, shard=shard, others=others)
+    layout = lay_out(taken.names, taken.specs, taken.parts, sizes, alignment, shard_size=shard_size)
+    ranges = layout.shards
+    sinks = open_shards(len(ranges))
+    for sink, tensors in zip(sinks, ranges, strict=True):
+        sink.reserve(layout.size(tensors))
+    stop = threading.Event()
+    shards = [
+        _Shard(taken, strings, layout, tensors, sink, stop, alone=len(ranges) == 1)
+        for sink, tensors in zip(sinks, ranges, strict=True)
+    ]
+    crcs = [crc for found in _all_at_once([shard.write for shard in shards], stop) for crc in found]
+    return layout.index(crcs, first=first, others=others)
 
 
-def _write_data(
-    items: Items, strings: Mapping[int, tuple[bytes, int]], layout: Layout, sink: Sink
-) -> list[int]:
-    crcs: list[int] = []
-    gathered: list[bytes] = []
-    length = 0
-    for at, (size, padding) in enumerate(zip(layout.sizes, layout.paddings, strict=True)):
-        if at in strings:
-            content, crc = strings[at]
-            gathered.append(content)
-        elif size < _SMALL:
-            content = _load(items, at).tobytes()
-            gathered.append(content)
-            crc = crc32c.of_bytes(content)
-        else:
-            if gathered:
-                sink.write(b"".join(gathered))
-                gathered, length = [], 0
-            crc = _write_large(_load(items, at), sink)
-            length = -size
-        if padding:
-            gathered.append(bytes(padding))
-        length += size + padding
-        if length >= _GATHER:
-            sink.write(b"".join(gathered))
-            gathered, length = [], 0
-        crcs.append(crc)
-    if gathered:
-        sink.write(b"".join(gathered))
-    return crcs
+def _all_at_once(works: Sequence[Callable[[], _T]], stop: threading.Event) -> list[_T]:
+    """Do the first here and the others in threads; where one fails, let the others stop, too."""
 
+    def stopping(work: Callable[[], _T]) -> Callable[[], _T]:
+        def run() -> _T:
+            try:
+                return work()
+            except BaseException:
+                stop.set()
+                raise
 
-def _write_large(array: _Array, sink: Sink) -> int:
-    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    beside = _checksum_beside(flat) if flat.size >= _LONG else None
-    if beside is not None:
-        try:
-            for start in range(0, flat.size, _LONG):
-                sink.write(flat[start : start + _LONG].data)
-        finally:
-            found = beside()
-        return found
-    crc = 0
-    for start in range(0, flat.size, _CHUNK):
-        chunk = flat[start : start + _CHUNK]
-        # The copy reads what is not in the cache and leaves it there for the checksum; the other
-        # way round both together take longer.
-        sink.write(chunk.data)
-        crc = crc32c.of(chunk, start=crc)
-    return crc
+        return run
 
-
-def _checksum_beside(flat: _Array) -> Callable[[], int] | None:
-    """Let another processor compute a checksum, which takes less time than copying the bytes.
-
-    Returns:
-        What waits for it; None where no thread is to be had, as when there are too many.
-    """
-    if not crc32c.LETS_OTHERS_RUN:
-        return None
-    found: list[int] = []
-    thread = threading.Thread(target=lambda: found.append(crc32c.of(flat)), name="tfpersist crc")
+    others: list[Future[_T]] = []
     try:
-        thread.start()
+        others += [_beside(stopping(work)) for work in works[1:]]
+        return [stopping(works[0])(), *(other.result() for other in others)]
+    finally:
+        # An interrupt comes here: no thread may go on with a file that is about to be closed.
+        stop.set()
+        wait(others)
+
+
+def _beside(work: Callable[[], _T]) -> Future[_T]:
+    """Let a thread do some work, or do it at once where there is none to be had."""
+    future: Future[_T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    try:
+        threading.Thread(target=run, name="tfpersist writing").start()
     except RuntimeError:
-        return None
+        # There are as many as there may be, or the interpreter is about to end.
+        run()
+    return future
 
-    def wait() -> int:
-        thread.join()
-        return found[0]
 
-    return wait
+@attrs.frozen(eq=False)
+class _Shard:
+    """One data shard that is being written.
+
+    Args:
+        items: all tensors of the checkpoint.
+        strings: the bytes and the checksum of those that are strings, by number.
+        layout: where all lie.
+        tensors: the numbers of those in this shard.
+        sink: where it goes.
+        stop: set when the whole has failed.
+        alone: whether this is all that is being written.
+    """
+
+    items: Items
+    strings: Mapping[int, tuple[bytes, int]]
+    layout: Layout
+    tensors: range
+    sink: Sink
+    stop: threading.Event
+    alone: bool
+
+    def write(self) -> list[int]:
+        """Write it; give the checksums of its tensors."""
+        crcs: list[int] = []
+        gathered: list[bytes] = []
+        length = 0
+        for at in self.tensors:
+            if self.stop.is_set():
+                break
+            size, padding = self.layout.sizes[at], self.layout.paddings[at]
+            if at in self.strings:
+                content, crc = self.strings[at]
+                gathered.append(content)
+            elif size < _SMALL:
+                content = _load(self.items, at).tobytes()
+                gathered.append(content)
+                crc = crc32c.of_bytes(content)
+            else:
+                if gathered:
+                    self.sink.write(b"".join(gathered))
+                    gathered, length = [], 0
+                crc = self._write_large(_load(self.items, at))
+                length = -size
+            if padding:
+                gathered.append(bytes(padding))
+            length += size + padding
+            if length >= _GATHER:
+                self.sink.write(b"".join(gathered))
+                gathered, length = [], 0
+            crcs.append(crc)
+        if gathered:
+            self.sink.write(b"".join(gathered))
+        return crcs
+
+    def _write_large(self, array: _Array) -> int:
+        flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        if self.alone and flat.size >= _LONG and crc32c.LETS_OTHERS_RUN:
+            # Another processor computes the checksum, in less time than copying the bytes takes.
+            beside = _beside(lambda: crc32c.of(flat))
+            for start in range(0, flat.size, _LONG):
+                self.sink.write(flat[start : start + _LONG].data)
+            return beside.result()
+        crc = 0
+        for start in range(0, flat.size, _CHUNK):
+            if self.stop.is_set():
+                break
+            chunk = flat[start : start + _CHUNK]
+            # The copy reads what is not in the cache and leaves it there for the checksum; the
+            # other way round both together take longer.
+            self.sink.write(chunk.data)
+            crc = crc32c.of(chunk, start=crc)
+        return crc
 
 
 def _load(items: Items, at: int) -> _Array:
