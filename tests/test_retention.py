@@ -134,6 +134,13 @@ def test_every_leaves_no_two_too_near_and_no_gap_too_wide(history):
             assert any(each.created - 3600 < time <= each.created for time in times)
 
 
+def test_every_counts_anew_after_a_clock_that_was_ahead():
+    times = [0, 1000, 9e8, 2000, 2010, 5600, 5700]
+    history = [Candidate(f"m-{number}", time) for number, time in enumerate(times)]
+    kept = [v.candidate.created for v in decide(history, Keep(every="1h")) if v.kept]
+    assert kept == [0, 9e8, 2000, 5600, 5700]
+
+
 def test_lengths_of_time():
     assert seconds("1d") == 86400
     assert seconds("1h30m") == 5400
@@ -258,6 +265,22 @@ def test_no_file_of_what_went_is_left(tmp_path):
     assert file_names(tmp_path) == [*names, "model.ckpt-2.tfpersist.json"]
     state = listing.read_state(store.latest().storage)
     assert (state.latest, state.all) == ("model.ckpt-2", ("model.ckpt-2",))
+
+
+def test_names_that_begin_alike_and_the_longest_steps(location):
+    store = tfp.ModelStore(location, keep=tfp.Keep(last=2))
+    other = tfp.ModelStore(location, name="model.ckpt-best")
+    long = 1_764_363_484_123_456_789
+    for step in (1, long, long + 1, 2**63 - 1):
+        other.save(model(7), step=step)
+        store.save(model(step % 100), step=step)
+    assert steps(store) == [long + 1, 2**63 - 1]
+    assert steps(other) == [1, long, long + 1, 2**63 - 1]
+    assert store.latest().name == f"model.ckpt-{2**63 - 1}"
+    with pytest.raises(CheckpointNotFoundError):
+        store.at(1).restore(model())
+    other.prune(keep=tfp.Keep(last=1))
+    assert (len(steps(other)), len(steps(store))) == (1, 2)
 
 
 def test_a_dry_run_removes_nothing(location):

@@ -12,6 +12,7 @@ import numpy as np
 from tfpersist.checkpoint import Checkpoint
 from tfpersist.checkpoints import listing
 from tfpersist.checkpoints.locate import Located, locate
+from tfpersist.checkpoints.naming import is_called
 from tfpersist.checkpoints.quarantine import ENDING, Outcome, ending_of, quarantine
 from tfpersist.checkpoints.verification import refuse_resized
 from tfpersist.errors import (
@@ -60,10 +61,10 @@ def called(name: str, prefixes: Sequence[str]) -> list[str]:
         Those of the name; all where there are none, since others call their checkpoints anything.
 
     Example:
-        >>> called("m", ["m", "m-1", "max-1"]), called("m", ["max-1"])
+        >>> called("m", ["m", "m-1", "m-best-1"]), called("m", ["max-1"])
         (['m', 'm-1'], ['max-1'])
     """
-    ours = [prefix for prefix in prefixes if prefix == name or prefix.startswith(f"{name}-")]
+    ours = [prefix for prefix in prefixes if is_called(prefix, name)]
     return ours or list(prefixes)
 
 

@@ -9,7 +9,6 @@ journal tells every reader, and the next writer, what was to go.
 from __future__ import annotations
 
 import errno
-import re
 from collections.abc import Mapping
 
 import attrs
@@ -17,6 +16,7 @@ import attrs
 from tfpersist.checkpoints import listing
 from tfpersist.checkpoints.contents import open_contents
 from tfpersist.checkpoints.listing import Files
+from tfpersist.checkpoints.naming import is_called
 from tfpersist.checkpoints.pins import marker
 from tfpersist.checkpoints.sidecar import Sidecar
 from tfpersist.checkpoints.writer import correct_state, encode_state
@@ -59,11 +59,10 @@ def take_census(storage: Storage, name: str) -> Census:
     whole = listing.checkpoints(storage)
     found = {**listing.v2_files(storage.names()), **whole}
     dates = listing.dated(storage, found)
-    own = re.compile(re.escape(name) + r"(-[0-9]{1,18})?")
     candidates, marks = [], {}
     for prefix, created in dates.items():
         files = found[prefix]
-        if files.index is not None and own.fullmatch(prefix):
+        if files.index is not None and is_called(prefix, name):
             marks[prefix] = _mark(storage, files)
             candidates.append(_candidate(storage, files, created))
     dates = {prefix: date for prefix, date in dates.items() if prefix in whole}
