@@ -13,7 +13,7 @@ from tfpersist.checkpoints.listing import Files
 from tfpersist.checkpoints.sidecar import Increment
 from tfpersist.errors import StorageError
 from tfpersist.formats import bundle
-from tfpersist.formats.bundle_layout import index_of
+from tfpersist.formats.bundle_layout import index_of, rows_of
 from tfpersist.formats.bundle_writer import Item, write_bundle
 from tfpersist.storage import Publication, Sink, Storage
 from tfpersist.storage.base import unlinkable
@@ -26,7 +26,7 @@ class Written:
     Args:
         index: the bytes of the index, which is not written yet.
         sizes: the size of each data file, in bytes.
-        own: the size of the one that is new.
+        own: the size of what is new.
     """
 
     index: bytes
@@ -74,20 +74,26 @@ class Shards:
             StorageError: that could not be done.
         """
         plan = self.plan or Plan(self.changed)
-        count = len(plan.linked) + bool(plan.changed or not plan.linked)
+        written = [items for items in (plan.again, plan.changed) if items]
+        if not plan.linked and not written:
+            written = [plan.changed]
+        count = len(plan.linked) + len(written)
         names = [bundle.shard_name(prefix, number, count) for number in range(count)]
         sizes = []
         for shard, name in zip(plan.linked, names, strict=False):
             if self.base is not None:
                 publication.link(self.base.holds[shard], name)
                 sizes.append(len(self.base.contents.shard(shard)[0]))
-        if count == len(plan.linked):
+        if not written:
             return names, Written(index_of(plan.rows, count), tuple(sizes), 0)
-        own = _Measured(publication.create(names[-1]))
-        index = write_bundle(
-            plan.changed, own, alignment=alignment, shard=count - 1, others=plan.rows
-        )
-        return names, Written(index, (*sizes, own.size), own.size)
+        rows, index = plan.rows, b""
+        for items in written:
+            shard = len(sizes)
+            own = _Measured(publication.create(names[shard]))
+            index = write_bundle(items, own, alignment=alignment, shard=shard, others=rows)
+            rows = rows_of(index) if items is not written[-1] else rows
+            sizes.append(own.size)
+        return names, Written(index, tuple(sizes), sum(sizes[len(plan.linked) :]))
 
     def noted(self, written: Written) -> Increment:
         """What the sidecar says of it."""
@@ -124,9 +130,10 @@ def publish_changes(
     with opened(storage, prefix, earlier) as base:
         if isinstance(base, Base):
             plan = compare(base, items, seen)
-            if plan.linked:
+            if plan.linked or plan.again:
+                reason = "" if plan.linked else "too little is as it was"
                 try:
-                    return publish(Shards(items, plan, base))
+                    return publish(Shards(items, plan, base, reason))
                 except StorageError as error:
                     if not unlinkable(error) and error.errno != errno.ENOENT:
                         raise

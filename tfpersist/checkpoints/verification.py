@@ -135,10 +135,13 @@ def verify(located: Located) -> Verification:
 def _own_shards(contents: Bundle, facts: Sidecar | None) -> range:
     """The shards that no other checkpoint shares; in others, tensors of those may lie."""
     count = len(contents.shard_names)
-    increment = None if facts is None else facts.increment
-    if increment is None or not increment.shared:
+    if facts is None or facts.increment is None or not facts.increment.shared:
         return range(count)
-    return range(count - 1 if increment.written else count, count)
+    first, left = count, facts.increment.written
+    while first and left > 0:
+        first -= 1
+        left -= facts.sizes[first] if len(facts.sizes) == count else left
+    return range(first, count)
 
 
 def refuse_resized(storage: Storage, files: Files) -> None:

@@ -15,7 +15,7 @@ import attrs
 import numpy as np
 
 from tfpersist.errors import SaveError
-from tfpersist.formats import bundle, bundle_entry, crc32c, schema, slices
+from tfpersist.formats import bundle, bundle_entry, crc32c, schema, slices, sstable
 from tfpersist.formats.sstable_writer import Table, encode_table
 from tfpersist.formats.tensors import Slice, TensorSpec
 
@@ -140,6 +140,12 @@ def lay_out(
 def index_of(rows: Mapping[bytes, bytes], num_shards: int) -> bytes:
     """Give the bytes of the index that consists of these encoded entries, by key."""
     return _encode(rows, num_shards).content
+
+
+def rows_of(index: bytes) -> _Rows:
+    """Give the encoded entries of an index, by key."""
+    records = sstable.read_table(memoryview(index), "an index just made", copied=True)
+    return {key: row for key, row, _ in records[_FIRST:]}
 
 
 def _encode(rows: Mapping[bytes, bytes], num_shards: int) -> Table:
