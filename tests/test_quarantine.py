@@ -477,9 +477,15 @@ def test_files_of_two_checkpoints_that_were_swapped(store, tmp_path, suffixes):
         shutil.move(spare, two)
     target = empty()
     matched = (".index" in suffixes) == (DATA in suffixes)
-    if matched:
-        store.restore(target)
-        assert step_in(target, 1, 2)
+    renamed = len(suffixes) == 3
+    for checkpoint in store.checkpoints():
+        report = checkpoint.verify()
+        assert report.ok == renamed
+        assert report.notes or not renamed
+    if matched and SIDECAR in suffixes:
+        report = store.restore(target)
+        assert (report.checkpoint[-1] == str(step_in(target, 1, 2))) != renamed
+        assert not report.skipped
     else:
         with pytest.raises(CorruptionError):
             store.restore(target)

@@ -14,7 +14,7 @@ from tfpersist.checkpoints import listing
 from tfpersist.checkpoints.contents import Bundle, V1Files, open_contents
 from tfpersist.checkpoints.difference import Difference, compare
 from tfpersist.checkpoints.locate import Located, locate
-from tfpersist.checkpoints.pins import Pin, pin
+from tfpersist.checkpoints.pins import Pin, held, pin
 from tfpersist.checkpoints.sidecar import Increment, Sidecar
 from tfpersist.checkpoints.verification import Verification, verify
 from tfpersist.errors import NameNotFoundError, TFPersistError, did_you_mean
@@ -65,7 +65,8 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
 
     @cached_property
     def _contents(self) -> Bundle | V1Files:
-        return open_contents(self._located.storage, self._located.files)
+        with held(self._located.storage, self._located.files):
+            return open_contents(self._located.storage, self._located.files)
 
     @cached_property
     def _sidecar(self) -> Sidecar | None:
@@ -212,6 +213,10 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
 
         Returns:
             What was found, tensor by tensor; `.ok` tells whether all is well.
+
+        Raises:
+            CheckpointNotFoundError: it was removed meanwhile.
+            StorageError: a file cannot be read at all.
 
         Example:
             >>> import numpy as np, tfpersist as tfp

@@ -84,6 +84,18 @@ def locate(path: str | os.PathLike[str], storage: Storage | None = None) -> Loca
     return _whole(_named(beside, name) or _not_found(text, beside, name))
 
 
+def directory(path: str | os.PathLike[str]) -> Storage | None:
+    """Open the directory that a path means; None where it means one checkpoint, or a SavedModel."""
+    text = os.fsdecode(os.fspath(path))
+    if not text:
+        return None
+    itself, parent, name = _split(text)
+    if name and not text.endswith("/") and name + listing.INDEX in open_storage(parent).names():
+        return None
+    inside = open_storage(itself)
+    return inside if inside.exists() and not inside.names() & _SAVED_MODEL else None
+
+
 def _split(text: str) -> tuple[str, str, str]:
     """The path itself, its parent and its last part; the last is empty for a root."""
     if is_url(text) and not text.startswith("file://"):
