@@ -226,11 +226,13 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
         """
         return verify(self._located)
 
-    def diff(self, other: Mapping[str, np.ndarray[Any, Any]]) -> Difference:
+    def diff(
+        self, other: Mapping[str, np.ndarray[Any, Any]] | str | os.PathLike[str]
+    ) -> Difference:
         """Say how another checkpoint differs from this one.
 
         Args:
-            other: the other; any mapping from names to arrays will do.
+            other: the other, or anything that names it; any mapping from names to arrays will do.
 
         Returns:
             What it has more, what it lacks, what is of another type or shape, what has changed.
@@ -243,7 +245,7 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
             >>> one.diff(two).changed["v1"]
             2.0
         """
-        return compare(self, other)
+        return compare(self, other if isinstance(other, Mapping) else Checkpoint(other))
 
     def __getitem__(self, key: str) -> np.ndarray[Any, Any]:
         return self.payload(key).load()
@@ -260,6 +262,10 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
     # Mapping compares all values, which arrays do not answer with one truth: see diff().
     __eq__ = object.__eq__
     __hash__ = object.__hash__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What was read is read again where the copy is: maps and arrays stay here.
+        return Checkpoint, (self._located,)
 
     def __repr__(self) -> str:
         try:

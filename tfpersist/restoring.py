@@ -42,12 +42,14 @@ class Fitted:
         plan: what goes with what.
         values: what fits, loaded and compared with its checksums; empty where not all fits.
         skipped: newer checkpoints that were passed over because they are damaged.
+        note: what may be wrong with this one and may not; else empty.
     """
 
     checkpoint: Checkpoint
     plan: Plan
     values: Sequence[tuple[Entry, np.ndarray[Any, Any]]] = attrs.field(eq=False, repr=False)
     skipped: tuple[Skipped, ...] = ()
+    note: str = ""
 
 
 def called(name: str, prefixes: Sequence[str]) -> list[str]:
@@ -176,7 +178,7 @@ def fit(
         try:
             with _held(storage, prefix):
                 located = locate(prefix, storage)
-                refuse_misfits(storage, located.files)
+                note = refuse_misfits(storage, located.files)
                 checkpoint = Checkpoint(located)
                 plan = _plan(checkpoint, selection, target)
                 values = _load(checkpoint, plan) if plan.fits or partly else []
@@ -192,7 +194,7 @@ def fit(
             first = first or error
             skipped.append(Skipped(f"{storage.location}/{prefix}", str(error)))
         else:
-            return Fitted(checkpoint, plan, values, tuple(skipped))
+            return Fitted(checkpoint, plan, values, tuple(skipped), note)
     raise CorruptionError(
         f"none of the {len(skipped)} checkpoints here is sound",
         file=storage.location,

@@ -140,7 +140,11 @@ def test_what_another_program_has_saved_is_no_damage_but_told(tmp_path):
     assert report.ok
     assert "another program, such as TensorFlow, has saved under this name" in str(report)
     v = np.zeros(4, np.float32)
-    assert not store.restore({"v": v}).skipped
+    restored = store.restore({"v": v})
+    assert not restored.skipped
+    for text in (str(restored), restored._repr_html_()):
+        assert "another program, such as TensorFlow, has saved under this name" in text
+    assert "note" not in str(store.at(1).restore({"v": np.zeros(4, np.float32)}))
     assert v[0] == 9
     assert store.prune(keep=tfp.Keep(best="accuracy"), dry_run=True).kept == (
         "model.ckpt-1",

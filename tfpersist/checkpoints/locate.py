@@ -147,14 +147,17 @@ def _exact(prefix: str, names: frozenset[str]) -> Files:
 def _recorded(storage: Storage, name: str) -> Located | None:
     """What a state file names: beside it if it is there, else where it says."""
     state = listing.read_state(storage, name)
-    if state is None or not state.latest:
+    if state is None and name != listing.STATE_FILE:
         return None
     found = listing.checkpoints(storage)
-    latest = state.latest.rsplit("/", 1)[-1]
+    latest = "" if state is None else state.latest.rsplit("/", 1)[-1]
     if latest in found:
         return Located(storage, found[latest])
     if found:
+        # The directory is the truth, whatever its state file says.
         return Located(storage, found[list(listing.dated(storage, found))[-1]])
+    if state is None or not state.latest:
+        return None
     if is_url(storage.location) or "/" not in state.latest:
         return None
     elsewhere, last = os.path.split(os.path.join(storage.location, state.latest))

@@ -64,7 +64,7 @@ class Survey:
 
 def _row(found: Verification) -> str:
     sound = "1 tensor is sound" if found.tensors == 1 else f"{found.tensors} tensors are sound"
-    shown = [f"{flaw.what}: {flaw.problem}" for flaw in found.flaws[:1]]
+    shown = [str(flaw) for flaw in found.flaws[:1]]
     if len(found.flaws) > 1:
         shown.append(f"{len(found.flaws) - 1} more")
     if found.unchecked:

@@ -42,6 +42,9 @@ class Flaw:
     problem: str
     beside: bool = False
 
+    def __str__(self) -> str:
+        return f"{self.what}: {self.problem}"
+
 
 @attrs.frozen
 class Verification:
@@ -206,9 +209,7 @@ def _belonging(storage: Storage, files: Files, index: str, facts: Sidecar) -> Fl
     where, content = f"{storage.location}/{index}", storage.read(index)
     crc = crc32c.of(np.frombuffer(content, np.uint8))
     if facts.index_crc32c in (None, crc):
-        if None in (files.step, facts.step) or files.step == facts.step:
-            return None
-        return f"it was saved at step {facts.step}, and was given its name since"
+        return _renamed(files, facts)
     for prefix, other in _sidecars(storage):
         if prefix != files.prefix and other.index_crc32c == crc:
             if files.step is not None and other.step == files.step:
@@ -222,6 +223,12 @@ def _belonging(storage: Storage, files: Files, index: str, facts: Sidecar) -> Fl
         f"{files.sidecar} belongs to what was saved here before: another program, such as "
         "TensorFlow, has saved under this name since, or files were mixed up"
     )
+
+
+def _renamed(files: Files, facts: Sidecar | None) -> str | None:
+    if facts is None or None in (files.step, facts.step) or files.step == facts.step:
+        return None
+    return f"it was saved at step {facts.step}, and was given its name since"
 
 
 def _sidecars(storage: Storage) -> Iterator[tuple[str, Sidecar]]:
@@ -245,8 +252,11 @@ def _own_shards(contents: Bundle, facts: Sidecar | None) -> range:
     return range(first, count)
 
 
-def refuse_misfits(storage: Storage, files: Files) -> None:
+def refuse_misfits(storage: Storage, files: Files) -> str:
     """Compare index and data files with what the sidecar has noted, which costs no reading of data.
+
+    Returns:
+        What may be wrong and may not, or harms no tensor; empty where there is no such thing.
 
     Raises:
         CorruptionError: one is longer or shorter than it was, or they are those of another.
@@ -254,17 +264,21 @@ def refuse_misfits(storage: Storage, files: Files) -> None:
     """
     facts = listing.read_sidecar(storage, files)
     while True:
+        note = _renamed(files, facts) or ""
         try:
             problem = next(_misfits(storage, files.shards, facts), None)
             if facts is None and problem is None:
                 judged = judge_sidecar(storage, files)
-                problem = judged if isinstance(judged, Flaw) and not judged.beside else None
+                if isinstance(judged, Flaw) and not judged.beside:
+                    problem = judged
+                elif judged is not None:
+                    note = str(judged)
         except StorageError as error:
             if error.errno != errno.ENOENT:
                 raise
             problem = Flaw(storage.location, str(error))
         if problem is None:
-            return
+            return note
         # It may be saved anew while it is looked at; then the sidecar is another as well.
         before, facts = facts, listing.read_sidecar(storage, files)
         if facts == before:
