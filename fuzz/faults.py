@@ -440,7 +440,14 @@ def main() -> int:
         )
     total = sum(count.runs for count in counts.values())
     seconds = time.monotonic() - start
-    print(f"{total:,} runs, {sum(c.killed for c in counts.values()):,} kills in {seconds:.0f} s")
+    killed = sum(count.killed for count in counts.values())
+    failures = sum(len(count.failures) for count in counts.values())
+    # A run in which the call never came has met nothing.
+    faults = sum(n for count in counts.values() for name, n in count.met.items() if name)
+    print(
+        f"{total:,} runs: {killed:,} kills and {faults:,} faults, {failures:,} failures, in"
+        f" {seconds:.0f} s"
+    )
     if arguments.results:
         facts = {name: attrs.asdict(count) for name, count in counts.items()}
         pathlib.Path(arguments.results).write_text(json.dumps(facts, indent=1))

@@ -1,6 +1,7 @@
 """Feed spoilt files to everything that reads them, for as long as you like.
 
     python fuzz/run.py --seconds 600            all formats, in turn
+    python fuzz/run.py --total 1000000          until there were so many inputs over all formats
     python fuzz/run.py --only v1 index          these alone
     python fuzz/run.py --only v1 --first 5127 --inputs 1      one input again, with its traceback
 
@@ -118,10 +119,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", nargs="+", choices=sorted(every), default=list(every))
     parser.add_argument("--inputs", type=int, default=0, help="of each format; 0 for no end")
+    parser.add_argument("--total", type=int, default=0, help="over all formats; 0 for no end")
     parser.add_argument("--seconds", type=float, default=0, help="in all; 0 for no end")
     parser.add_argument("--first", type=int, default=0, help="number of the first input")
     parser.add_argument("--results", help="a JSON file for the counts, written now and then")
     arguments = parser.parse_args()
+    if arguments.total:
+        each = -(-arguments.total // len(arguments.only))
+        arguments.inputs = min(each, arguments.inputs or each)
     if not arguments.inputs and not arguments.seconds:
         arguments.inputs = 1000
     for name in arguments.only:
@@ -190,7 +195,8 @@ def _table(counts: dict[str, Count]) -> str:
             + ", ".join(f"{kind} {n:,}" for kind, n in count.refused.most_common(4))
         )
     total = sum(count.inputs for count in counts.values())
-    return "\n".join([*lines, f"{total:,} inputs"])
+    failures = sum(len(count.failures) for count in counts.values())
+    return "\n".join([*lines, f"{total:,} inputs, {failures:,} failures"])
 
 
 if __name__ == "__main__":

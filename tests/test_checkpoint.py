@@ -1,5 +1,7 @@
+import copy
 import os
 import pathlib
+import pickle
 import re
 import shutil
 import threading
@@ -8,6 +10,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+import tfpersist
 from tfpersist.checkpoint import Checkpoint
 from tfpersist.checkpoints.writer import write_checkpoint
 from tfpersist.errors import CorruptionError, NameNotFoundError, TFPersistError
@@ -338,3 +341,27 @@ def test_a_shard_in_place_of_the_whole(tmp_path):
     with pytest.raises(CorruptionError) as caught:
         Checkpoint(tmp_path / "n")["int"]
     assert caught.value.file.endswith("n.data-00000-of-00001")
+
+
+def test_diff_with_what_names_the_other(location):
+    one = save(location, "model.ckpt-7")
+    save(location, "model.ckpt-8", {**ARRAYS, "more": np.zeros(2)})
+    path = f"{one.storage.location}/model.ckpt-8"
+    assert one.diff(path).added == ("more",)
+    assert one.diff(Checkpoint(path)).added == ("more",)
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))]
+)
+def test_copies_of_one_that_was_read(tmp_path, copied):
+    one = save(tmp_path, metrics={"loss": 0.5})
+    values = dict(one)
+    assert one.metrics == {"loss": 0.5}
+    assert one.object_graph is None
+    other = copied(one)
+    assert (other.prefix, other.metrics) == (one.prefix, {"loss": 0.5})
+    assert other.keys() == values.keys()
+    with tfpersist.ModelStore(tmp_path / "pending").background() as store:
+        pending = store.save({"v": np.ones(2)}, step=1)
+        assert copied(pending)["v"].tolist() == [1, 1]

@@ -26,6 +26,12 @@ def test_some_inputs_of_every_format(tmp_path):
     assert not counts["formats"]["v1"]["failures"]
 
 
+def test_so_many_inputs_in_all():
+    done = run("--only", "state", "v1", "--total", 21)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "22 inputs, 0 failures"
+
+
 def test_an_input_can_be_had_again():
     first, second = (run("--only", "state", "--first", 7, "--inputs", 3) for _ in range(2))
     assert "3 inputs" in first.stdout

@@ -423,6 +423,7 @@ def test_every_byte_of_a_small_checkpoint(tmp_path):
                 assert step == (1 if any(at in span for span in spans) else 2), at
             elif name.endswith((SIDECAR, "checkpoint")):
                 assert step == 2
+                assert not report.note or name.endswith(SIDECAR)
             if step == 1:
                 assert report.skipped[0].quarantined, (name, at)
                 assert "model.ckpt-2.index" not in names(tmp_path)
@@ -477,9 +478,16 @@ def test_files_of_two_checkpoints_that_were_swapped(store, tmp_path, suffixes):
         shutil.move(spare, two)
     target = empty()
     matched = (".index" in suffixes) == (DATA in suffixes)
-    if matched:
-        store.restore(target)
-        assert step_in(target, 1, 2)
+    renamed = len(suffixes) == 3
+    for checkpoint in store.checkpoints():
+        report = checkpoint.verify()
+        assert report.ok == renamed
+        assert report.notes or not renamed
+    if matched and SIDECAR in suffixes:
+        report = store.restore(target)
+        assert (report.checkpoint[-1] == str(step_in(target, 1, 2))) != renamed
+        assert not report.skipped
+        assert ("was given its name since" if renamed else "belongs to another") in report.note
     else:
         with pytest.raises(CorruptionError):
             store.restore(target)

@@ -134,6 +134,13 @@ def test_every_leaves_no_two_too_near_and_no_gap_too_wide(history):
             assert any(each.created - 3600 < time <= each.created for time in times)
 
 
+def test_every_counts_anew_after_a_clock_that_was_ahead():
+    times = [0, 1000, 9e8, 2000, 2010, 5600, 5700]
+    history = [Candidate(f"m-{number}", time) for number, time in enumerate(times)]
+    kept = [v.candidate.created for v in decide(history, Keep(every="1h")) if v.kept]
+    assert kept == [0, 9e8, 2000, 5600, 5700]
+
+
 def test_lengths_of_time():
     assert seconds("1d") == 86400
     assert seconds("1h30m") == 5400
@@ -260,6 +267,22 @@ def test_no_file_of_what_went_is_left(tmp_path):
     assert (state.latest, state.all) == ("model.ckpt-2", ("model.ckpt-2",))
 
 
+def test_names_that_begin_alike_and_the_longest_steps(location):
+    store = tfp.ModelStore(location, keep=tfp.Keep(last=2))
+    other = tfp.ModelStore(location, name="model.ckpt-best")
+    long = 1_764_363_484_123_456_789
+    for step in (1, long, long + 1, 2**63 - 1):
+        other.save(model(7), step=step)
+        store.save(model(step % 100), step=step)
+    assert steps(store) == [long + 1, 2**63 - 1]
+    assert steps(other) == [1, long, long + 1, 2**63 - 1]
+    assert store.latest().name == f"model.ckpt-{2**63 - 1}"
+    with pytest.raises(CheckpointNotFoundError):
+        store.at(1).restore(model())
+    other.prune(keep=tfp.Keep(last=1))
+    assert (len(steps(other)), len(steps(store))) == (1, 2)
+
+
 def test_a_dry_run_removes_nothing(location):
     store = tfp.ModelStore(location)
     for step in (1, 2, 3):
@@ -333,6 +356,113 @@ def test_the_newest_sound_one_stays_when_newer_ones_are_damaged(tmp_path, harm):
     attrs.evolve(store, keep=tfp.Keep(last=1)).save(model(4), 4)
     kept = [each.candidate.name for each in store.prune(keep=tfp.Keep(last=1)).verdicts]
     assert kept == [f"model.ckpt-{step}" for step in (2, 3, 4)]
+
+
+def flip(path, at=40):
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def test_what_is_kept_has_been_read_before_anything_goes(tmp_path):
+    store = tfp.ModelStore(tmp_path)
+    for step in range(1, 7):
+        store.save(model(step), step, {"accuracy": float(step)})
+    for step in (5, 6):
+        flip(tmp_path / f"model.ckpt-{step}.data-00000-of-00001", 3)
+    for dry_run in (True, False):
+        table = store.prune(keep=tfp.Keep(last=2) | tfp.Keep(best="accuracy"), dry_run=dry_run)
+        assert table.dropped == ("model.ckpt-1", "model.ckpt-2")
+        assert str(table).count("damaged") == 2
+        assert "model.ckpt-4  the newest; among the last 2; best accuracy" in str(table)
+    report = store.restore(model())
+    assert report.checkpoint.endswith("-4")
+    assert len(report.skipped) == 2
+
+
+def test_where_all_are_damaged_none_goes(tmp_path):
+    store = tfp.ModelStore(tmp_path)
+    for step in (1, 2, 3):
+        store.save(model(step), step)
+        flip(tmp_path / f"model.ckpt-{step}.data-00000-of-00001", 3)
+    assert store.prune(keep=tfp.Keep(last=1)).dropped == ()
+
+
+def test_damage_among_the_last_is_made_up_for_at_each_save(tmp_path):
+    store = tfp.ModelStore(tmp_path, keep=tfp.Keep(last=2))
+    for step in (1, 2):
+        store.save(model(step), step)
+    flip(tmp_path / "model.ckpt-2.data-00000-of-00001", 3)
+    store.save(model(3), 3)
+    assert [(each.step, each.verify().ok) for each in store.checkpoints()] == [
+        (1, True),
+        (2, False),
+        (3, True),
+    ]
+
+
+def test_each_is_read_once_in_a_process(tmp_path):
+    """What was written here, and what was read here, is not read again until it changes."""
+    for step in (1, 2, 3, 4):
+        tfp.ModelStore(tmp_path).save(model(step), step)
+    store = tfp.ModelStore(tmp_path, keep=tfp.Keep(last=3))
+    store.prune()
+    data = tmp_path / "model.ckpt-4.data-00000-of-00001"
+    times = data.stat().st_atime_ns, data.stat().st_mtime_ns
+    flip(data, 3)
+    os.utime(data, ns=times)
+    store.save(model(5), 5)
+    assert steps(store) == [3, 4, 5]
+    os.utime(data)
+    store.save(model(6), 6)
+    assert steps(store) == [3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("at", [20, 60, -10])
+def test_one_whose_metrics_are_damaged_stays(tmp_path, at):
+    store = tfp.ModelStore(tmp_path, keep=tfp.Keep(last=1, best="accuracy"))
+    for step, accuracy in ((1, 0.99), (2, 0.5)):
+        store.save(model(step), step, {"accuracy": accuracy})
+    flip(tmp_path / "model.ckpt-1.tfpersist.json", at)
+    store.save(model(3), 3, {"accuracy": 0.6})
+    assert steps(store) == [1, 3]
+    assert not store.verify().ok
+    (tmp_path / "model.ckpt-1.tfpersist.json").unlink()
+    store.save(model(4), 4, {"accuracy": 0.7})
+    assert steps(store) == [4]
+
+
+def test_where_reading_means_fetching_one_that_is_sound_is_enough(tmp_path):
+    pytest.importorskip("fsspec")
+    store = tfp.ModelStore(f"local://{tmp_path}/run")
+    for step in range(1, 6):
+        store.save(model(step), step)
+    for step in (3, 5):
+        flip(tmp_path / f"run/model.ckpt-{step}.data-00000-of-00001", 3)
+    assert store.prune(keep=tfp.Keep(last=2), dry_run=True).kept == tuple(
+        f"model.ckpt-{step}" for step in (3, 4, 5)
+    )
+
+
+def test_verify_looks_at_all_of_a_store(location):
+    store = tfp.ModelStore(location)
+    assert str(store.verify()) == f"{store._opened.location}: 0 checkpoints, ok (0 bytes read)"
+    for step in (1, 2):
+        store.save(model(step), step)
+    tfp.ModelStore(location, name="other").save(model(3))
+    assert store.verify()
+    storage = open_storage(location)
+    storage.remove(["model.ckpt-1.data-00000-of-00001", "model.ckpt-2.index"])
+    found = store.verify()
+    assert not found
+    assert [each.prefix.rsplit("/")[-1] for each in found.damaged] == [
+        "model.ckpt-1",
+        "model.ckpt-2",
+    ]
+    assert str(found).startswith(f"{storage.location}: 2 of 2 checkpoints are DAMAGED (")
+    assert len(str(found).splitlines()) == 3
+    assert len(store.at(1).verify().checkpoints) == 1
+    assert tfp.ModelStore(location, name="other").verify().ok
 
 
 def test_a_failure_to_prune_says_that_the_checkpoint_is_safe(location):

@@ -14,7 +14,7 @@ from tfpersist.checkpoints import listing
 from tfpersist.checkpoints.contents import Bundle, V1Files, open_contents
 from tfpersist.checkpoints.difference import Difference, compare
 from tfpersist.checkpoints.locate import Located, locate
-from tfpersist.checkpoints.pins import Pin, pin
+from tfpersist.checkpoints.pins import Pin, held, pin
 from tfpersist.checkpoints.sidecar import Increment, Sidecar
 from tfpersist.checkpoints.verification import Verification, verify
 from tfpersist.errors import NameNotFoundError, TFPersistError, did_you_mean
@@ -65,7 +65,8 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
 
     @cached_property
     def _contents(self) -> Bundle | V1Files:
-        return open_contents(self._located.storage, self._located.files)
+        with held(self._located.storage, self._located.files):
+            return open_contents(self._located.storage, self._located.files)
 
     @cached_property
     def _sidecar(self) -> Sidecar | None:
@@ -213,6 +214,10 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
         Returns:
             What was found, tensor by tensor; `.ok` tells whether all is well.
 
+        Raises:
+            CheckpointNotFoundError: it was removed meanwhile.
+            StorageError: a file cannot be read at all.
+
         Example:
             >>> import numpy as np, tfpersist as tfp
             >>> store = tfp.ModelStore("memory://doc/verify")
@@ -221,11 +226,13 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
         """
         return verify(self._located)
 
-    def diff(self, other: Mapping[str, np.ndarray[Any, Any]]) -> Difference:
+    def diff(
+        self, other: Mapping[str, np.ndarray[Any, Any]] | str | os.PathLike[str]
+    ) -> Difference:
         """Say how another checkpoint differs from this one.
 
         Args:
-            other: the other; any mapping from names to arrays will do.
+            other: the other, or anything that names it; any mapping from names to arrays will do.
 
         Returns:
             What it has more, what it lacks, what is of another type or shape, what has changed.
@@ -238,7 +245,7 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
             >>> one.diff(two).changed["v1"]
             2.0
         """
-        return compare(self, other)
+        return compare(self, other if isinstance(other, Mapping) else Checkpoint(other))
 
     def __getitem__(self, key: str) -> np.ndarray[Any, Any]:
         return self.payload(key).load()
@@ -255,6 +262,10 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
     # Mapping compares all values, which arrays do not answer with one truth: see diff().
     __eq__ = object.__eq__
     __hash__ = object.__hash__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What was read is read again where the copy is: maps and arrays stay here.
+        return Checkpoint, (self._located,)
 
     def __repr__(self) -> str:
         try:

@@ -7,6 +7,10 @@ import sys
 from collections.abc import Sequence
 
 from tfpersist.checkpoint import Checkpoint
+from tfpersist.checkpoints import survey
+from tfpersist.checkpoints.locate import directory
+from tfpersist.checkpoints.survey import Survey
+from tfpersist.checkpoints.verification import Verification
 from tfpersist.errors import TFPersistError
 from tfpersist.freezer import Freezer
 from tfpersist.frozen import FrozenModel
@@ -49,8 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("path", help=f"a .pb file; or {a_checkpoint}")
     inspect.set_defaults(verb=_inspect)
 
-    verify = verbs.add_parser("verify", help="compare every byte of a checkpoint to its checksums")
-    verify.add_argument("path", help=a_checkpoint)
+    verify = verbs.add_parser("verify", help="compare every byte of checkpoints to their checksums")
+    verify.add_argument("path", help="a directory, for all in it; or a checkpoint as above")
     verify.set_defaults(verb=_verify)
 
     diff = verbs.add_parser("diff", help="tell how two checkpoints differ")
@@ -84,7 +88,13 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    found = Checkpoint(options.path).verify()
+    storage = directory(options.path)
+    known = {} if storage is None else survey.known(storage)
+    found: Verification | Survey
+    if storage is not None and known:
+        found = survey.survey(storage, known)
+    else:
+        found = Checkpoint(options.path).verify()
     print(found)
     return 0 if found.ok else 1
 

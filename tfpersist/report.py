@@ -112,6 +112,7 @@ class RestoreReport:
         unselected: names of variables that the selection left alone.
         wanted_averages: whether moving averages were asked for.
         advice: what would make it fit, where that can be told; else empty.
+        note: what may be wrong with the checkpoint and may not; else empty.
 
     Example:
         >>> report = RestoreReport("run/model.ckpt-5", (Row("restored", "w", "w", "float32[2]"),))
@@ -128,6 +129,7 @@ class RestoreReport:
     unselected: tuple[str, ...] = ()
     wanted_averages: bool = False
     advice: str = ""
+    note: str = ""
 
     @property
     def restored(self) -> tuple[str, ...]:
@@ -198,8 +200,8 @@ class RestoreReport:
             The text, with the fields of `as_dict`.
 
         Example:
-            >>> RestoreReport("run", (), advice="Nothing to do.").to_json()[-27:]
-            '"advice": "Nothing to do."}'
+            >>> RestoreReport("run", (), advice="Nothing to do.").to_json()[-39:]
+            '"advice": "Nothing to do.", "note": ""}'
         """
         return json.dumps(self.as_dict(), ensure_ascii=False)
 
@@ -233,6 +235,7 @@ class RestoreReport:
     def __str__(self) -> str:
         lines = [self.headline()]
         lines += [f"  skipped {each}" for each in self.skipped]
+        lines += [f"  note: {self.note}"] if self.note else []
         cells = self._cells()
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         for row in cells:
@@ -248,7 +251,8 @@ class RestoreReport:
             for row in self._cells()
         )
         head = "".join(f"<th>{name}</th>" for name in _HEADINGS)
-        notes = "".join(f"<p>skipped {html.escape(str(each))}</p>" for each in self.skipped)
+        said = [*(f"skipped {each}" for each in self.skipped), *filter(None, [self.note])]
+        notes = "".join(f"<p>{html.escape(each)}</p>" for each in said)
         return (
             f"<p>{html.escape(self.headline())}</p>{notes}<table><tr>{head}</tr>{body}</table>"
             f"<p>{html.escape(self.advice)}</p>"
@@ -271,6 +275,7 @@ def report_on(
     carried_out: bool = True,
     skipped: Iterable[Skipped] = (),
     averages: bool = False,
+    note: str = "",
 ) -> RestoreReport:
     """Describe a plan.
 
@@ -280,6 +285,7 @@ def report_on(
         carried_out: whether what fits is assigned, or nothing is.
         skipped: newer checkpoints that were passed over.
         averages: whether moving averages were asked for.
+        note: what may be wrong with the checkpoint.
 
     Returns:
         The report, problems first.
@@ -320,6 +326,7 @@ def report_on(
         plan.unselected,
         averages,
         plan.advice,
+        note,
     )
 
 

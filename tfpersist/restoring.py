@@ -10,10 +10,11 @@ import attrs
 import numpy as np
 
 from tfpersist.checkpoint import Checkpoint
-from tfpersist.checkpoints import listing
+from tfpersist.checkpoints import listing, survey
 from tfpersist.checkpoints.locate import Located, locate
+from tfpersist.checkpoints.naming import is_called
 from tfpersist.checkpoints.quarantine import ENDING, Outcome, ending_of, quarantine
-from tfpersist.checkpoints.verification import refuse_resized
+from tfpersist.checkpoints.verification import refuse_misfits
 from tfpersist.errors import (
     CheckpointNotFoundError,
     CorruptionError,
@@ -41,12 +42,14 @@ class Fitted:
         plan: what goes with what.
         values: what fits, loaded and compared with its checksums; empty where not all fits.
         skipped: newer checkpoints that were passed over because they are damaged.
+        note: what may be wrong with this one and may not; else empty.
     """
 
     checkpoint: Checkpoint
     plan: Plan
     values: Sequence[tuple[Entry, np.ndarray[Any, Any]]] = attrs.field(eq=False, repr=False)
     skipped: tuple[Skipped, ...] = ()
+    note: str = ""
 
 
 def called(name: str, prefixes: Sequence[str]) -> list[str]:
@@ -60,10 +63,10 @@ def called(name: str, prefixes: Sequence[str]) -> list[str]:
         Those of the name; all where there are none, since others call their checkpoints anything.
 
     Example:
-        >>> called("m", ["m", "m-1", "max-1"]), called("m", ["max-1"])
+        >>> called("m", ["m", "m-1", "m-best-1"]), called("m", ["max-1"])
         (['m', 'm-1'], ['max-1'])
     """
-    ours = [prefix for prefix in prefixes if prefix == name or prefix.startswith(f"{name}-")]
+    ours = [prefix for prefix in prefixes if is_called(prefix, name)]
     return ours or list(prefixes)
 
 
@@ -89,6 +92,19 @@ def listed(
     ]
 
 
+def meant(
+    storage: Storage, name: str, step: int | None = None, chosen: str | None = None
+) -> dict[str, listing.Files]:
+    """Find the checkpoints of a store, even those that lack files, oldest first; see `listed`."""
+    found = survey.known(storage)
+    return {
+        prefix: found[prefix]
+        for prefix in called(name, list(found))
+        if (chosen is None or prefix == chosen)
+        and (step is None or _step_of(storage, found[prefix]) == step)
+    }
+
+
 def newest_first(
     storage: Storage, name: str, step: int | None = None, chosen: str | None = None
 ) -> list[str]:
@@ -106,17 +122,12 @@ def newest_first(
     Raises:
         CheckpointNotFoundError: there are none.
     """
-    found = listing.checkpoints(storage)
-    names = storage.names()
-    found = {**listing.v2_files(names), **listing.without_index(names), **found}
-    prefixes = called(name, list(listing.dated(storage, found)))
-    steps = {prefix: _step_of(storage, found[prefix]) for prefix in prefixes if step is not None}
-    fitting = [prefix for prefix in prefixes if step is None or steps[prefix] == step]
-    if chosen is not None:
-        fitting = [prefix for prefix in fitting if prefix == chosen]
+    fitting = list(meant(storage, name, step, chosen))
     if not fitting:
-        known = sorted({each for each in steps.values() if each is not None})
-        aside = sorted(name for name in names if ENDING in name)
+        found = {} if step is None else meant(storage, name)
+        steps = {_step_of(storage, files) for files in found.values()}
+        known = sorted(each for each in steps if each is not None)
+        aside = sorted(name for name in storage.names() if ENDING in name)
         raise CheckpointNotFoundError(
             f"there is no checkpoint {_asked(step, chosen)}here",
             where=storage.location,
@@ -167,7 +178,7 @@ def fit(
         try:
             with _held(storage, prefix):
                 located = locate(prefix, storage)
-                refuse_resized(storage, located.files)
+                note = refuse_misfits(storage, located.files)
                 checkpoint = Checkpoint(located)
                 plan = _plan(checkpoint, selection, target)
                 values = _load(checkpoint, plan) if plan.fits or partly else []
@@ -183,7 +194,7 @@ def fit(
             first = first or error
             skipped.append(Skipped(f"{storage.location}/{prefix}", str(error)))
         else:
-            return Fitted(checkpoint, plan, values, tuple(skipped))
+            return Fitted(checkpoint, plan, values, tuple(skipped), note)
     raise CorruptionError(
         f"none of the {len(skipped)} checkpoints here is sound",
         file=storage.location,

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
-from tfpersist.checkpoints import pruning
+from tfpersist import restoring
+from tfpersist.checkpoints import pruning, survey
 from tfpersist.checkpoints.incremental import Seen
+from tfpersist.checkpoints.survey import Survey
 from tfpersist.errors import RetentionError
 from tfpersist.retention import Best, Keep, Mode, Pruning, as_keep, best_of
 
@@ -41,6 +43,7 @@ class Retaining:
     if TYPE_CHECKING:
         name: str
         durable: bool
+        step: int | None
 
         @property
         def _storage(self) -> Storage: ...
@@ -71,11 +74,37 @@ class Retaining:
         chosen = best_of(census.candidates, Best(metric, mode), self._storage.location)
         return attrs.evolve(self, step=None, chosen=chosen.name)  # type: ignore[call-arg]
 
+    def verify(self) -> Survey:
+        """Read every byte of every checkpoint again, and compare it with its checksum.
+
+        Returns:
+            One row for each of this store's checkpoints, even those that lack files: a table when
+            printed; `.ok` tells whether all is well. After `at` or `best` only what that has
+            chosen.
+
+        Raises:
+            StorageError: a file cannot be read at all.
+
+        Example:
+            >>> import numpy as np, tfpersist as tfp
+            >>> store = tfp.ModelStore("memory://doc/survey")
+            >>> for step in (1, 2):
+            ...     _ = store.save({"v": np.float32([step, 2])}, step)
+            >>> print(store.verify())
+            memory://doc/survey: 2 checkpoints, ok (370 bytes read)
+              ok  model.ckpt-1  1 tensor is sound
+              ok  model.ckpt-2  1 tensor is sound
+        """
+        found = restoring.meant(self._storage, self.name, self.step, self.chosen)
+        return survey.survey(self._storage, found)
+
     def prune(self, *, keep: object = None, dry_run: bool = False) -> Pruning:
         """Remove the checkpoints that need not be kept, as each save does.
 
         Those that are pinned or being restored stay, and so do damaged ones, and the newest that is
-        sound. Checkpoints of another name are not looked at.
+        sound. Before any goes, those that are kept are read, every byte, unless this process has
+        done so or has written them: one that turns out to be damaged does not count. Checkpoints of
+        another name are not looked at.
 
         Args:
             keep: which to keep this time; None for the store's own `keep`.

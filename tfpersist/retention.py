@@ -272,7 +272,8 @@ def _wanted(sound: Sequence[Candidate], keep: Keep) -> Iterator[tuple[Candidate,
     if keep.every is not None:
         before = -math.inf
         for each in sound:
-            if each.created - before >= keep.every:
+            # A clock that went back by so much was set right; it counts anew from there.
+            if abs(each.created - before) >= keep.every:
                 before = each.created
                 yield each, f"one every {_readable(keep.every)}"
     if keep.best is not None:

@@ -364,6 +364,7 @@ class ModelStore(Training, Retaining):
             carried_out=carried_out,
             skipped=fitted.skipped,
             averages=self.selection.averages is not None,
+            note=fitted.note,
         )
 
     def _fitted(

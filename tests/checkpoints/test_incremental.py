@@ -291,6 +291,37 @@ def test_any_history_reads_as_what_was_saved(history):
     storage.remove(storage.names())
 
 
+@pytest.mark.parametrize("frozen", [0.1, 0.3, 0.49])
+def test_a_frozen_part_of_any_size_is_shared_from_the_third_save_on(tmp_path, frozen):
+    storage = open_storage(tmp_path)
+    size = int(frozen * BIG)
+    values = {"frozen": np.arange(float(size)), "trained": np.zeros(BIG - size)}
+    written = []
+    for step in range(1, 6):
+        values["trained"] = values["trained"] + 1
+        checkpoint = save(storage, f"m-{step}", values)
+        assert_holds(checkpoint, values)
+        assert checkpoint.verify().ok
+        written.append((checkpoint.increment.written, checkpoint.increment.shared))
+    assert [shared for _, shared in written[:2]] == [0, 0]
+    assert {shared for _, shared in written[2:]} == {8 * size}
+    assert all(new < 8 * BIG - 8 * size + 200 for new, _ in written[2:])
+
+
+def test_a_save_that_shares_nothing_yet_is_verified_in_all_its_files(tmp_path):
+    storage = open_storage(tmp_path)
+    for step in (1, 2):
+        values = {"frozen": np.arange(30.0), "trained": np.full(71, float(step))}
+        checkpoint = save(storage, f"m-{step}", values)
+    assert len(checkpoint._contents.shard_names) == 2
+    assert checkpoint.verify().ok
+    for name in ("m-2.data-00000-of-00002", "m-2.data-00001-of-00002"):
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content[:-1] + b"x")
+        assert not checkpoint.verify().ok
+        (tmp_path / name).write_bytes(content)
+
+
 # --- what stands in the way ----------------------------------------------------------------------
 
 
@@ -365,6 +396,32 @@ def test_damage_to_a_shared_file_is_noticed_in_all_that_share_it(tmp_path):
     path.write_bytes(content + b"x")
     flaws = Checkpoint("m-2", storage=storage).verify().flaws
     assert any("and was of" in flaw.problem for flaw in flaws)
+
+
+@pytest.mark.parametrize("dated_back", [False, True])
+def test_damage_to_a_shared_file_is_not_handed_on(tmp_path, dated_back):
+    """TensorFlow's memory is not compared again where nobody can have written to it."""
+    tf = pytest.importorskip("tensorflow")
+    frozen, head = tf.Variable(tf.range(50_000.0)), tf.Variable(tf.zeros(10))
+    store = tfp.ModelStore(tmp_path, incremental=True)
+    for step in range(2, 5):
+        head.assign_add(tf.ones(10))
+        checkpoint = store.save({"frozen": frozen, "head": head}, step)
+    assert checkpoint.increment.shared >= frozen.numpy().nbytes
+    (path,) = (each for each in tmp_path.glob("model.ckpt-4.data*") if each.stat().st_size > 9999)
+    status = path.stat()
+    with open(path, "r+b") as file:
+        file.seek(400)
+        file.write(b"\xff\xff")
+    if dated_back:
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    for step in range(5, 14):
+        head.assign_add(tf.ones(10))
+        checkpoint = store.save({"frozen": frozen, "head": head}, step)
+        if not dated_back:
+            assert checkpoint.verify().ok
+    assert checkpoint.verify().ok
+    assert checkpoint.increment.shared >= frozen.numpy().nbytes
 
 
 def test_without_the_sidecar_what_is_out_of_date_is_told_apart_from_damage(tmp_path):

@@ -1,4 +1,6 @@
+import json
 import os
+import time
 
 import attrs
 import numpy as np
@@ -96,7 +98,22 @@ def test_a_sidecar_of_what_another_program_has_replaced(storage, tmp_path):
 
 def test_the_clock_may_go_back(storage, tmp_path):
     path = tmp_path / "m-4.tfpersist.json"
-    path.write_bytes(attrs.evolve(sidecar.decode(path.read_bytes()), created=4e9).encode())
+    ahead = attrs.evolve(sidecar.decode(path.read_bytes()), created=4e9, order=4e9)
+    path.write_bytes(ahead.encode())
+    before = time.time()
+    save(storage, "m-6")
+    save(storage, "m-7")
+    assert list_checkpoints(storage)[-3:] == ["m-4", "m-6", "m-7"]
+    dates = listing.dated(storage, listing.checkpoints(storage))
+    assert dates["m-4"] == 4e9
+    assert before <= dates["m-6"] <= dates["m-7"] <= time.time()
+
+
+def test_sidecars_from_before_there_was_an_order(storage, tmp_path):
+    path = tmp_path / "m-4.tfpersist.json"
+    facts = json.loads(attrs.evolve(sidecar.decode(path.read_bytes()), created=4e9).encode())
+    del facts["order"], facts["crc32c"]
+    path.write_text(json.dumps(facts))
     save(storage, "m-6")
     assert list_checkpoints(storage)[-2:] == ["m-4", "m-6"]
 

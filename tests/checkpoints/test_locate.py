@@ -197,3 +197,11 @@ def test_what_is_not_there(tmp_path):
             locate(nothing)
     with pytest.raises(TFPersistError):
         locate("nosuchscheme://x/y")
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff no state file", b'model_checkpoint_path: ""'])
+def test_a_state_file_that_says_nothing(tmp_path, content):
+    for step in (1, 2):
+        save(tmp_path, f"m-{step}")
+    (tmp_path / "checkpoint").write_bytes(content)
+    assert found(tmp_path / "checkpoint") == found(tmp_path) == f"{tmp_path}/m-2"

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 
+import tfpersist as tfp
 from tfpersist.checkpoint import Checkpoint
-from tfpersist.checkpoints import listing
-from tfpersist.checkpoints.verification import Flaw, Verification, refuse_resized
+from tfpersist.checkpoints import listing, sidecar
+from tfpersist.checkpoints.verification import Flaw, Verification, refuse_misfits
 from tfpersist.checkpoints.writer import write_checkpoint
-from tfpersist.errors import CorruptionError
+from tfpersist.errors import CheckpointNotFoundError, CorruptionError
 from tfpersist.formats import schema
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of
@@ -92,11 +93,98 @@ def test_a_meta_graph_that_was_changed_or_is_none(tmp_path):
 def test_data_files_of_another_size(prefix):
     files = listing.v2_files(path.name for path in prefix.parent.iterdir())["m"]
     storage = open_storage(prefix.parent)
-    refuse_resized(storage, files)
+    refuse_misfits(storage, files)
     data = prefix.with_name("m.data-00000-of-00001")
     size = data.stat().st_size
     data.write_bytes(data.read_bytes() + b"x")
     with pytest.raises(CorruptionError, match=f"of {size + 1} bytes, and was of {size}"):
-        refuse_resized(storage, files)
+        refuse_misfits(storage, files)
     prefix.with_name("m.tfpersist.json").unlink()
-    refuse_resized(storage, listing.v2_files(path.name for path in prefix.parent.iterdir())["m"])
+    refuse_misfits(storage, listing.v2_files(path.name for path in prefix.parent.iterdir())["m"])
+
+
+def test_every_flipped_bit_of_index_and_sidecar(tmp_path):
+    store = tfp.ModelStore(tmp_path, durable=False)
+    facts = store.save({"v": np.ones(4)}, 1, {"accuracy": 0.5})._sidecar
+    for suffix in (".index", ".tfpersist.json"):
+        path = tmp_path / f"model.ckpt-1{suffix}"
+        sound = path.read_bytes()
+        for bit in range(8 * len(sound)):
+            spoilt = bytearray(sound)
+            spoilt[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(spoilt)
+            # The last digits of a time may make no difference to the number.
+            same = suffix != ".index" and sidecar.decode(bytes(spoilt)) == facts
+            report = Checkpoint(tmp_path / "model.ckpt-1").verify()
+            assert report.ok == same, bit
+            if suffix != ".index":
+                assert report.restorable
+                assert Checkpoint(tmp_path / "model.ckpt-1")["v"].all()
+        path.write_bytes(sound)
+    (tmp_path / "model.ckpt-1.tfpersist.json").unlink()
+    assert store.verify().ok
+
+
+def test_what_another_program_has_saved_is_no_damage_but_told(tmp_path):
+    tf = pytest.importorskip("tensorflow")
+    store = tfp.ModelStore(tmp_path)
+    for step in (1, 2):
+        store.save({"v": np.full(4, step, np.float32)}, step, {"accuracy": 0.5})
+    tf.raw_ops.SaveV2(
+        prefix=f"{tmp_path}/model.ckpt-2",
+        tensor_names=["v"],
+        shape_and_slices=[""],
+        tensors=[tf.fill([4], 9.0)],
+    )
+    report = store.at(2).latest().verify()
+    assert report.ok
+    assert "another program, such as TensorFlow, has saved under this name" in str(report)
+    v = np.zeros(4, np.float32)
+    restored = store.restore({"v": v})
+    assert not restored.skipped
+    for text in (str(restored), restored._repr_html_()):
+        assert "another program, such as TensorFlow, has saved under this name" in text
+    assert "note" not in str(store.at(1).restore({"v": np.zeros(4, np.float32)}))
+    assert v[0] == 9
+    assert store.prune(keep=tfp.Keep(best="accuracy"), dry_run=True).kept == (
+        "model.ckpt-1",
+        "model.ckpt-2",
+    )
+
+
+class Restless:
+    """A directory in which a checkpoint is saved anew while it is being looked at."""
+
+    def __init__(self, storage, act):
+        self.storage, self.act = storage, act
+
+    def __getattr__(self, name):
+        return getattr(self.storage, name)
+
+    def size(self, name):
+        if self.act is not None and ".data" in name:
+            act, self.act = self.act, None
+            act()
+        return self.storage.size(name)
+
+
+def test_saved_anew_while_it_is_read(prefix):
+    """The facts of one save do not fit the files of the other, which is nobody's damage."""
+    storage = open_storage(prefix.parent)
+    longer = [Item("v", payload_of(np.ones(9_999)))]
+    restless = Restless(storage, lambda: write_checkpoint(storage, "m", longer))
+    report = Checkpoint("m", storage=restless).verify()
+    assert restless.act is None
+    assert report.ok, str(report)
+    assert report.tensors == 1
+
+
+def test_one_that_is_gone(prefix):
+    checkpoint, opened = Checkpoint(prefix), Checkpoint(prefix)
+    values = dict(opened)
+    storage = open_storage(prefix.parent)
+    storage.remove(storage.names())
+    for act in (checkpoint.verify, lambda: checkpoint.specs, checkpoint.pin):
+        with pytest.raises(CheckpointNotFoundError, match="this checkpoint is gone"):
+            act()
+    assert all((opened[key] == value).all() for key, value in values.items())

@@ -56,6 +56,18 @@ def test_shards_are_about_even_and_not_too_small(sizes, shard_size, alignment):
     assert all(layout.size(shard) % alignment == 0 for shard in layout.shards)
 
 
+@given(SIZES, st.integers(0, 30), st.integers(0, 800))
+def test_what_is_kept_apart_shares_no_shard_with_the_rest(sizes, apart, shard_size):
+    apart = min(apart, len(sizes))
+    names = [str(number) for number in range(len(sizes))]
+    specs = [TensorSpec("int8", (size,)) for size in sizes]
+    columns = (names, specs, [None] * len(sizes))
+    layout = lay_out(*columns, {}, 1, shard_size=shard_size, apart=apart)
+    assert [number for shard in layout.shards for number in shard] == list(range(len(sizes)))
+    assert all(shard.stop <= apart or shard.start >= apart for shard in layout.shards)
+    assert all(len(shard) for shard in layout.shards)
+
+
 def some_items():
     random = np.random.default_rng(3)
     items = [

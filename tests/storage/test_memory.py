@@ -1,6 +1,7 @@
 import pytest
 from contract import StorageContract, put
 
+from tfpersist.errors import StorageError
 from tfpersist.storage import open_storage
 
 
@@ -13,6 +14,12 @@ class TestMemoryStorage(StorageContract):
 
     def reopen(self, storage):
         return open_storage(storage.location + "/")
+
+
+@pytest.mark.parametrize("url", ["memory://", "memory:///"])
+def test_one_without_a_name_is_refused(url):
+    with pytest.raises(StorageError, match="has no name; expected memory://name"):
+        open_storage(url)
 
 
 def test_names_are_apart():

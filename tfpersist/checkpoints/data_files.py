@@ -86,15 +86,16 @@ class Shards:
             own.extend(_Measured(publication.create(name)) for name in names[len(linked) :])
             return own
 
-        if linked and not plan.changed:
+        if linked and not plan.again and not plan.changed:
             begin(0)
             index = index_of(plan.rows, len(linked))
         else:
             index = write_bundle(
-                plan.changed,
+                [*plan.again, *plan.changed] if plan.again else plan.changed,
                 begin,
                 alignment=alignment,
                 shard_size=shard_size,
+                apart=len(plan.again),
                 first=len(linked),
                 others=plan.rows,
             )
@@ -136,9 +137,10 @@ def publish_changes(
     with opened(storage, prefix, earlier) as base:
         if isinstance(base, Base):
             plan = compare(base, items, seen)
-            if plan.linked:
+            if plan.linked or plan.again:
+                reason = "" if plan.linked else "too little is as it was"
                 try:
-                    return publish(Shards(items, plan, base))
+                    return publish(Shards(items, plan, base, reason))
                 except StorageError as error:
                     if not unlinkable(error) and error.errno != errno.ENOENT:
                         raise

@@ -6,18 +6,22 @@ data files of its own, and the index of the new checkpoint speaks of all of them
 checkpoint has all its files, TensorFlow reads it, and any other may be removed.
 
 Whether a tensor changed is told by comparing all its bytes with those of the very file that is
-linked; checksums decide nothing. One that was found unchanged, and lies in memory that TensorFlow
-never changes while others share it, stays shared from then on: if it still lies there at the next
-save, it cannot have changed and is not even read.
+linked; equal checksums prove nothing. One that was found unchanged, and lies in memory that
+TensorFlow never changes while others share it, stays shared from then on: if it still lies there at
+the next save, it cannot have changed and is not compared again. Its file may have, so damage is
+looked for while the sound values are here: the bytes in the file are compared with their checksum
+when they are first taken over, whenever the file was written to, and every eighth time anyway.
 
 A linked file keeps the space of what is out of date in it. So one of which less than half is still
 in use is not linked, its tensors are written again; nor are there ever more than 16 data files: the
-tensors of those with the least in them are written again, too.
+tensors of those with the least in them are written again, too. Those of them that did not change
+go into a data file of their own, apart from those that did, so that it can be linked next time.
 """
 
 from __future__ import annotations
 
-import re
+import itertools
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -27,6 +31,7 @@ import numpy as np
 
 from tfpersist.checkpoints.contents import Bundle, open_contents
 from tfpersist.checkpoints.listing import Files
+from tfpersist.checkpoints.naming import split_step
 from tfpersist.errors import CorruptionError, StorageError, UnsupportedError
 from tfpersist.formats import bundle, bundle_entry, crc32c, dtypes, slices, string_tensor
 from tfpersist.formats.bundle_entry import Entry
@@ -37,9 +42,24 @@ from tfpersist.storage import Hold, Storage
 LEAST_IN_USE = 0.5
 MOST_SHARDS = 16
 
-_STEP = re.compile(r"-[0-9]{1,18}\Z")
 _CHUNK = 1 << 18
 _LARGE = 1 << 16
+# A checksum of all that is shared, at each save, would take longer than all the rest of it.
+_TURNS = 8
+
+
+@attrs.frozen(eq=False)
+class Known:
+    """Memory that holds what a checkpoint holds.
+
+    Args:
+        array: the memory, shared.
+        file: age and size of the data file when that was last compared with its checksum; None
+            where the data file is new.
+    """
+
+    array: np.ndarray[Any, Any]
+    file: tuple[float, int] | None
 
 
 @attrs.frozen(eq=False)
@@ -49,23 +69,25 @@ class Seen:
     Args:
         borrowed: the keys of tensors in memory that the caller may write to.
         facts: the memory of tensors, by key; that by the checksum of the checkpoint's index.
+        turns: counts the saves.
     """
 
     borrowed: frozenset[str] = frozenset()
-    _facts: dict[int, Mapping[str, np.ndarray[Any, Any]]] = attrs.field(factory=dict)
+    _facts: dict[int, Mapping[str, Known]] = attrs.field(factory=dict)
+    turns: Iterator[int] = attrs.field(factory=itertools.count)
 
-    def of(self, index_crc: int) -> Mapping[str, np.ndarray[Any, Any]]:
+    def of(self, index_crc: int) -> Mapping[str, Known]:
         """What is known of a checkpoint."""
         return self._facts.get(index_crc, {})
 
-    def note(self, index_crc: int, buffers: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    def note(self, index_crc: int, buffers: Mapping[str, Known]) -> None:
         """Remember this of one checkpoint, and nothing of any other."""
         self._facts.clear()
         self._facts[index_crc] = buffers
 
     def takes(self, item: Item, array: np.ndarray[Any, Any]) -> bool:
         """Whether the memory of a tensor is shared with TensorFlow, and large enough to matter."""
-        shared = not (array.flags.owndata or array.flags.writeable)
+        shared = not (array.flags.owndata or array.flags.writeable or array.dtype.hasobject)
         return shared and array.nbytes >= _LARGE and item.key not in self.borrowed
 
 
@@ -96,6 +118,7 @@ class Plan:
 
     Args:
         changed: the tensors to write.
+        again: those to write though they did not change, into a data file of their own.
         linked: the data files to take over, by their numbers in the base.
         rows: what the new index says of the tensors in them, by key.
         shared: how many bytes those tensors are.
@@ -103,10 +126,11 @@ class Plan:
     """
 
     changed: Sequence[Item]
+    again: Sequence[Item] = ()
     linked: tuple[int, ...] = ()
     rows: Mapping[bytes, bytes] = attrs.field(factory=dict)
     shared: int = 0
-    buffers: Mapping[str, np.ndarray[Any, Any]] = attrs.field(factory=dict)
+    buffers: Mapping[str, Known] = attrs.field(factory=dict)
 
 
 @contextmanager
@@ -124,9 +148,9 @@ def opened(storage: Storage, prefix: str, earlier: Mapping[str, Files]) -> Itera
     if not storage.links:
         yield "this kind of store has no hard links"
         return
-    family = _STEP.sub("", prefix)
+    family, _ = split_step(prefix)
     names = [
-        name for name, files in earlier.items() if files.index and _STEP.sub("", name) == family
+        name for name, files in earlier.items() if files.index and split_step(name)[0] == family
     ]
     if not names:
         yield "there is no earlier checkpoint"
@@ -178,30 +202,35 @@ def compare(base: Base, items: Sequence[Item], seen: Seen | None = None) -> Plan
         seen: what is known of the base.
 
     Returns:
-        What is to be written, in the order given, and what is taken over.
+        What is to be written, each part in the order given, and what is taken over.
     """
     if _named_twice(items):
         # The writer refuses them, and can only do so if it sees all.
         return Plan(items)
     seen = seen or Seen()
-    search = _Search(base.contents, seen, seen.of(base.index_crc))
+    search = _Search(base.contents, seen, seen.of(base.index_crc), next(seen.turns))
     same = list(search.unchanged(items))
-    linked = _worth_linking(base.contents, same)
-    same = [unit for unit in same if all(entry.shard in linked for entry in unit.entries)]
-    linked = sorted({entry.shard for unit in same for entry in unit.entries})
-    kept = {id(item) for unit in same for item in unit.items}
+    worth = _worth_linking(base.contents, same)
+    kept = [unit for unit in same if all(entry.shard in worth for entry in unit.entries)]
+    linked = sorted({entry.shard for unit in kept for entry in unit.entries})
     numbers = {shard: number for number, shard in enumerate(linked)}
+    known, taken = _members(same), _members(kept)
+    keys = {unit.items[0].key for unit in kept}
     return Plan(
-        [item for item in items if id(item) not in kept],
+        [item for item in items if id(item) not in known],
+        [item for item in items if id(item) in known - taken],
         tuple(linked),
-        dict(_rows(same, numbers)),
-        sum(entry.size for unit in same for entry in unit.entries),
-        {key: search.buffers[key] for key in search.buffers.keys() & _keys(same)},
+        dict(_rows(kept, numbers)),
+        sum(entry.size for unit in kept for entry in unit.entries),
+        {
+            key: known if key in keys else attrs.evolve(known, file=None)
+            for key, known in search.buffers.items()
+        },
     )
 
 
-def _keys(same: Sequence[_Unit]) -> set[str]:
-    return {unit.items[0].key for unit in same}
+def _members(units: Sequence[_Unit]) -> set[int]:
+    return {id(item) for unit in units for item in unit.items}
 
 
 def _named_twice(items: Sequence[Item]) -> bool:
@@ -221,8 +250,10 @@ class _Search:
 
     contents: Bundle
     seen: Seen
-    known: Mapping[str, np.ndarray[Any, Any]]
-    buffers: dict[str, np.ndarray[Any, Any]] = attrs.field(factory=dict)
+    known: Mapping[str, Known]
+    turn: int
+    buffers: dict[str, Known] = attrs.field(factory=dict)
+    files: dict[int, tuple[float, int]] = attrs.field(factory=dict)
 
     def unchanged(self, items: Sequence[Item]) -> Iterator[_Unit]:
         index = self.contents.index
@@ -249,14 +280,27 @@ class _Search:
             return False
         array = np.asarray(item.payload.load())
         known = None if _is_part(item) else self.known.get(item.key)
-        if known is None or not _is_one_memory(known, array):
+        same_memory = known is not None and _is_one_memory(known.array, array)
+        file = self.file(entry.shard)
+        if known is None or not same_memory or known.file != file or self.has_turn(item.key):
             data, _ = self.contents.shard(entry.shard)
             stored = np.frombuffer(data, np.uint8, entry.size, entry.offset)
-            if not _holds(array, spec, stored):
+            crc = crc32c.of(stored) if same_memory else _compared(array, spec, stored)
+            if crc is None or crc32c.masked(crc) != entry.crc32c:
                 return False
         if not _is_part(item) and self.seen.takes(item, array):
-            self.buffers[item.key] = array
+            self.buffers[item.key] = Known(array, file)
         return True
+
+    def file(self, shard: int) -> tuple[float, int]:
+        """Age and size of a data file, which a hard link has in common with it."""
+        if shard not in self.files:
+            storage, name = self.contents.storage, self.contents.shard_names[shard]
+            self.files[shard] = storage.modified(name), storage.size(name)
+        return self.files[shard]
+
+    def has_turn(self, key: str) -> bool:
+        return zlib.crc32(key.encode(errors="surrogateescape")) % _TURNS == self.turn % _TURNS
 
 
 def _is_one_memory(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
@@ -270,29 +314,36 @@ def _is_one_memory(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bo
     )
 
 
-def _holds(array: np.ndarray[Any, Any], spec: TensorSpec, stored: np.ndarray[Any, Any]) -> bool:
-    """Whether an array has just these bytes."""
+def _compared(
+    array: np.ndarray[Any, Any], spec: TensorSpec, stored: np.ndarray[Any, Any]
+) -> int | None:
+    """The checksum of an array if it has just these bytes; else None."""
     if spec.dtype == "string":
         try:
-            encoded, _ = string_tensor.encode(array)
+            encoded, crc = string_tensor.encode(array)
         except UnsupportedError:
-            return False
-        array = np.frombuffer(encoded, np.uint8)
-    elif array.dtype != dtypes.BY_NAME[spec.dtype].numpy or array.shape != spec.shape:
-        return False
+            return None
+        return crc if np.array_equal(np.frombuffer(encoded, np.uint8), stored) else None
+    if array.dtype != dtypes.BY_NAME[spec.dtype].numpy or array.shape != spec.shape:
+        return None
     return _equal(np.ascontiguousarray(array).reshape(-1).view(np.uint8), stored)
 
 
-def _equal(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
+def _equal(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> int | None:
     """Compare all bytes, eight at a time; the first piece that differs ends it."""
     if one.size != other.size:
-        return False
+        return None
+    crc = 0
     even = one.size - one.size % 8
     for start in range(0, even, _CHUNK):
         end = min(start + _CHUNK, even)
         if not np.array_equal(one[start:end].view(np.uint64), other[start:end].view(np.uint64)):
-            return False
-    return bool(np.array_equal(one[even:], other[even:]))
+            return None
+        # They are in the processor's cache now.
+        crc = crc32c.of(other[start:end], start=crc)
+    if not np.array_equal(one[even:], other[even:]):
+        return None
+    return crc32c.of(other[even:], start=crc)
 
 
 def _worth_linking(contents: Bundle, same: Sequence[_Unit]) -> list[int]:
@@ -302,7 +353,7 @@ def _worth_linking(contents: Bundle, same: Sequence[_Unit]) -> list[int]:
             used[entry.shard] = used.get(entry.shard, 0) + entry.size
     sizes = {shard: len(contents.shard(shard)[0]) for shard in used}
     worth = [shard for shard in used if used[shard] >= LEAST_IN_USE * sizes[shard]]
-    return sorted(worth, key=lambda shard: -used[shard])[: MOST_SHARDS - 1]
+    return sorted(worth, key=lambda shard: -used[shard])[: MOST_SHARDS - 2]
 
 
 def _rows(same: Sequence[_Unit], numbers: Mapping[int, int]) -> Iterator[tuple[bytes, bytes]]:

@@ -15,6 +15,7 @@ import attrs
 import numpy as np
 
 from tfpersist.checkpoints import sidecar
+from tfpersist.checkpoints.naming import split_step
 from tfpersist.errors import CorruptionError, StorageError, TFPersistError
 from tfpersist.formats import crc32c
 from tfpersist.storage import Storage
@@ -32,7 +33,6 @@ DATA = re.compile(
 V1_SHARD = re.compile(
     r"(?P<prefix>.+)-(?P<shard>[0-9]{5}|\?{5})-of-(?P<shards>[0-9]{5})", re.DOTALL
 )
-_STEP = re.compile(r".*-([0-9]{1,18})", re.DOTALL)
 # The last eight bytes of every table, and so of every V1 file (leveldb, table/format.h).
 _MAGIC = bytes.fromhex("57fb808b247547db")
 _MOST_MISSING = 100
@@ -78,8 +78,7 @@ class Files:
             >>> Files("model.ckpt-1000", None, ()).step
             1000
         """
-        match = _STEP.fullmatch(self.prefix)
-        return int(match[1]) if match else None
+        return split_step(self.prefix)[1]
 
 
 def v2_files(names: Iterable[str]) -> dict[str, Files]:
@@ -214,8 +213,26 @@ def read_meta(storage: Storage, files: Files) -> bytes:
     return data
 
 
+@attrs.frozen
+class Age:
+    """When a checkpoint was saved.
+
+    Args:
+        created: the time, in seconds since 1970, by the clock of who has saved it.
+        order: the same, unless that clock was behind: later than that of any saved before it.
+    """
+
+    created: float
+    order: float
+
+
 def dated(storage: Storage, found: Mapping[str, Files]) -> dict[str, float]:
-    """Say when each checkpoint was saved, oldest first, in seconds since 1970.
+    """Say when each checkpoint was saved, oldest first, in seconds since 1970; see `aged`."""
+    return {prefix: age.created for prefix, age in aged(storage, found).items()}
+
+
+def aged(storage: Storage, found: Mapping[str, Files]) -> dict[str, Age]:
+    """Say when each checkpoint was saved, and put them in that order, oldest first.
 
     The sidecar knows best; then the timestamps of the state file; then the age of the file, which a
     copy may have changed, so that the order of the state file stands above it. Of two of one age
@@ -233,7 +250,7 @@ def dated(storage: Storage, found: Mapping[str, Files]) -> dict[str, float]:
     for prefix in [*order, *(prefix for prefix in found if prefix not in recorded)]:
         noted = facts[prefix]
         if noted is not None:
-            dates[prefix] = noted.created
+            dates[prefix] = noted.order
         else:
             date = recorded.get(prefix) or _modified(storage, found[prefix])
             dates[prefix] = max(date, latest) if prefix in recorded else date
@@ -245,7 +262,11 @@ def dated(storage: Storage, found: Mapping[str, Files]) -> dict[str, float]:
         step = found[prefix].step
         return dates[prefix], places.get(prefix, -1), -1 if step is None else step, prefix
 
-    return {prefix: dates[prefix] for prefix in sorted(found, key=age)}
+    def created(prefix: str) -> float:
+        noted = facts[prefix]
+        return dates[prefix] if noted is None else noted.created
+
+    return {prefix: Age(created(prefix), dates[prefix]) for prefix in sorted(found, key=age)}
 
 
 def list_checkpoints(storage: Storage) -> list[str]:

@@ -84,6 +84,18 @@ def locate(path: str | os.PathLike[str], storage: Storage | None = None) -> Loca
     return _whole(_named(beside, name) or _not_found(text, beside, name))
 
 
+def directory(path: str | os.PathLike[str]) -> Storage | None:
+    """Open the directory that a path means; None where it means one checkpoint, or a SavedModel."""
+    text = os.fsdecode(os.fspath(path))
+    if not text:
+        return None
+    itself, parent, name = _split(text)
+    if name and not text.endswith("/") and name + listing.INDEX in open_storage(parent).names():
+        return None
+    inside = open_storage(itself)
+    return inside if inside.exists() and not inside.names() & _SAVED_MODEL else None
+
+
 def _split(text: str) -> tuple[str, str, str]:
     """The path itself, its parent and its last part; the last is empty for a root."""
     if is_url(text) and not text.startswith("file://"):
@@ -135,14 +147,17 @@ def _exact(prefix: str, names: frozenset[str]) -> Files:
 def _recorded(storage: Storage, name: str) -> Located | None:
     """What a state file names: beside it if it is there, else where it says."""
     state = listing.read_state(storage, name)
-    if state is None or not state.latest:
+    if state is None and name != listing.STATE_FILE:
         return None
     found = listing.checkpoints(storage)
-    latest = state.latest.rsplit("/", 1)[-1]
+    latest = "" if state is None else state.latest.rsplit("/", 1)[-1]
     if latest in found:
         return Located(storage, found[latest])
     if found:
+        # The directory is the truth, whatever its state file says.
         return Located(storage, found[list(listing.dated(storage, found))[-1]])
+    if state is None or not state.latest:
+        return None
     if is_url(storage.location) or "/" not in state.latest:
         return None
     elsewhere, last = os.path.split(os.path.join(storage.location, state.latest))

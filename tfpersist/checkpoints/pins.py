@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import errno
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 import attrs
@@ -15,7 +17,7 @@ import attrs
 from tfpersist.checkpoints.listing import Files
 from tfpersist.checkpoints.locate import Located
 from tfpersist.errors import CheckpointNotFoundError, StorageError, UnsupportedError
-from tfpersist.storage import Hold
+from tfpersist.storage import Hold, Storage
 
 # A pruner or a writer is in the way for as long as it renames a few files.
 _PATIENCE = 5.0
@@ -54,6 +56,35 @@ def marker(files: Files) -> str:
     return files.shards[0] if files.index is None else files.index
 
 
+@contextmanager
+def held(storage: Storage, files: Files) -> Iterator[None]:
+    """Keep a checkpoint from being removed while it is read, where there are locks.
+
+    Raises:
+        CheckpointNotFoundError: it was removed before, or meanwhile where there are none.
+    """
+    hold = None
+    try:
+        # Where one that prunes is in the way there is nothing to wait for.
+        hold = storage.hold(marker(files))
+        yield
+    except StorageError as error:
+        if error.errno != errno.ENOENT or marker(files) in storage.names():
+            raise
+        raise _gone(Located(storage, files)) from error
+    finally:
+        if hold is not None:
+            hold.release()
+
+
+def _gone(located: Located) -> CheckpointNotFoundError:
+    return CheckpointNotFoundError(
+        "this checkpoint is gone",
+        where=located.path,
+        advice="It was pruned or removed; ModelStore.checkpoints() lists what is there.",
+    )
+
+
 def pin(located: Located) -> Pin:
     """Pin a checkpoint, as `Checkpoint.pin` says."""
     until = time.monotonic() + _PATIENCE
@@ -63,11 +94,7 @@ def pin(located: Located) -> Pin:
         except StorageError as error:
             if error.errno != errno.ENOENT:
                 raise
-            raise CheckpointNotFoundError(
-                "this checkpoint is gone",
-                where=located.path,
-                advice="It was pruned or removed; ModelStore.checkpoints() lists what is there.",
-            ) from error
+            raise _gone(located) from error
         if held is not None and held.effective:
             return Pin(located.path, held)
         if held is not None:

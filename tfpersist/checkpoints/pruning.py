@@ -9,18 +9,25 @@ journal tells every reader, and the next writer, what was to go.
 from __future__ import annotations
 
 import errno
-import re
 from collections.abc import Mapping
 
 import attrs
 
-from tfpersist.checkpoints import listing
+from tfpersist.checkpoints import listing, soundness
 from tfpersist.checkpoints.contents import open_contents
 from tfpersist.checkpoints.listing import Files
+from tfpersist.checkpoints.naming import is_called
 from tfpersist.checkpoints.pins import marker
 from tfpersist.checkpoints.sidecar import Sidecar
+from tfpersist.checkpoints.verification import Flaw, judge_sidecar
 from tfpersist.checkpoints.writer import correct_state, encode_state
-from tfpersist.errors import CorruptionError, RetentionError, StorageError, UnsupportedError
+from tfpersist.errors import (
+    CheckpointNotFoundError,
+    CorruptionError,
+    RetentionError,
+    StorageError,
+    UnsupportedError,
+)
 from tfpersist.retention import Candidate, Keep, Pruning, Verdict, decide
 from tfpersist.storage import Hold, Storage
 
@@ -59,11 +66,10 @@ def take_census(storage: Storage, name: str) -> Census:
     whole = listing.checkpoints(storage)
     found = {**listing.v2_files(storage.names()), **whole}
     dates = listing.dated(storage, found)
-    own = re.compile(re.escape(name) + r"(-[0-9]{1,18})?")
     candidates, marks = [], {}
     for prefix, created in dates.items():
         files = found[prefix]
-        if files.index is not None and own.fullmatch(prefix):
+        if files.index is not None and is_called(prefix, name):
             marks[prefix] = _mark(storage, files)
             candidates.append(_candidate(storage, files, created))
     dates = {prefix: date for prefix, date in dates.items() if prefix in whole}
@@ -80,12 +86,15 @@ def _candidate(storage: Storage, files: Files, created: float) -> Candidate:
 
 
 def _sound(storage: Storage, files: Files, facts: Sidecar | None) -> bool:
-    """Whether the files fit together. A sidecar that fits the index makes reading it needless."""
+    """Whether sizes fit together. A sidecar that fits the index makes reading it needless."""
     if files.missing:
         return False
     try:
         if facts is not None and facts.index_crc32c is not None and facts.sizes:
             return facts.sizes == tuple(map(storage.size, files.shards))
+        # Without what a damaged sidecar says nobody can tell whether this one may go.
+        if facts is None and isinstance(judge_sidecar(storage, files), Flaw):
+            return False
         open_contents(storage, files)
     except (CorruptionError, UnsupportedError, StorageError):
         return False
@@ -100,7 +109,13 @@ def _mark(storage: Storage, files: Files) -> tuple[float, int]:
 
 
 def prune(
-    storage: Storage, name: str, keep: Keep, *, dry_run: bool = False, durable: bool = True
+    storage: Storage,
+    name: str,
+    keep: Keep,
+    *,
+    dry_run: bool = False,
+    durable: bool = True,
+    written: str | None = None,
 ) -> Pruning:
     """Remove the checkpoints of one name that need not be kept.
 
@@ -110,6 +125,7 @@ def prune(
         keep: which are kept.
         dry_run: only say what would go.
         durable: wait until the removal would survive a power loss.
+        written: the checkpoint that this process has just saved; None for none.
 
     Returns:
         What went and what stays, and why.
@@ -119,7 +135,9 @@ def prune(
         StorageError: files could not be removed.
     """
     census = take_census(storage, name)
-    verdicts = list(decide(census.candidates, keep))
+    if written is not None and written in census.marks:
+        soundness.note(storage, census.files[written])
+    verdicts = _decide(storage, census, keep)
     holds: dict[str, Hold] = {}
     try:
         for place, verdict in enumerate(verdicts):
@@ -132,6 +150,41 @@ def prune(
         for hold in holds.values():
             hold.release()
     return Pruning(storage.location, tuple(verdicts), dry_run)
+
+
+def _decide(storage: Storage, census: Census, keep: Keep) -> list[Verdict]:
+    """Decide, and again whenever one that would be kept turns out to be damaged.
+
+    So what is kept is sound, every byte of it, or does not count. Where reading means fetching, one
+    that is sound is enough.
+    """
+    candidates = list(census.candidates)
+    while True:
+        verdicts = list(decide(candidates, keep))
+        if all(verdict.kept for verdict in verdicts):
+            return verdicts
+        damaged: Candidate | None = None
+        for verdict in reversed(verdicts):
+            candidate = verdict.candidate
+            if not verdict.kept or candidate.damaged:
+                continue
+            try:
+                if soundness.is_sound(storage, census.files[candidate.name]):
+                    if not storage.maps:
+                        break
+                    continue
+                damaged = candidate
+            except CheckpointNotFoundError:
+                candidates.remove(candidate)
+                damaged = candidate
+            except (CorruptionError, UnsupportedError, StorageError):
+                damaged = candidate
+            break
+        if damaged is None:
+            return verdicts
+        candidates = [
+            attrs.evolve(each, damaged=True) if each is damaged else each for each in candidates
+        ]
 
 
 def _hold(storage: Storage, census: Census, verdict: Verdict, holds: dict[str, Hold]) -> str:
@@ -162,6 +215,8 @@ def _remove(storage: Storage, census: Census, holds: Mapping[str, Hold], *, dura
             for file in (*census.files[name].all, *sorted(belonging)):
                 publication.discard(file, held=hold)
         publication.create(listing.STATE_FILE).write(encode_state(storage, left))
+    for name in holds:
+        soundness.forget(storage, name)
     correct_state(storage, durable=durable)
 
 
@@ -177,7 +232,7 @@ def prune_after(
     if keep is None:
         return
     try:
-        prune(storage, name, keep, durable=durable)
+        prune(storage, name, keep, durable=durable, written=prefix)
     except (RetentionError, StorageError) as error:
         raise type(error)(
             f"the checkpoint {prefix!r} is saved and whole, but older ones could not be removed: "

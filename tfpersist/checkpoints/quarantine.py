@@ -20,7 +20,7 @@ from tfpersist.checkpoints import listing
 from tfpersist.checkpoints.listing import Files
 from tfpersist.checkpoints.locate import Located
 from tfpersist.checkpoints.pins import marker
-from tfpersist.checkpoints.verification import verify
+from tfpersist.checkpoints.verification import examine
 from tfpersist.checkpoints.writer import correct_state
 from tfpersist.errors import StorageError
 from tfpersist.storage import Storage
@@ -79,7 +79,7 @@ def quarantine(storage: Storage, prefix: str, *, durable: bool = True) -> Outcom
     if hold is None:
         return Outcome(reason="it is pinned, or being read or written")
     try:
-        if verify(Located(storage, files)).ok:
+        if examine(Located(storage, files)).restorable:
             return Outcome(reason="it is sound now")
         correct_state(storage, without=prefix, durable=durable)
         names = storage.names()

@@ -19,6 +19,13 @@ from tfpersist.errors import SaveError
 from tfpersist.formats import crc32c
 
 SUFFIX = ".tfpersist.json"
+# With anything else in one that has no checksum, it is the checksum's name that is damaged.
+_NAMES = frozenset(
+    {
+        *("created", "order", "step", "metrics", "sizes", "increment"),
+        *("index_crc32c", "meta_crc32c", "tfpersist"),
+    }
+)
 
 
 @attrs.frozen
@@ -26,7 +33,7 @@ class Increment:
     """What an incremental save has written, and what it did not need to.
 
     Args:
-        written: size of the data file that is this checkpoint's own, in bytes.
+        written: size of the data files that are this checkpoint's own, in bytes.
         shared: size of the tensors that lie in data files of earlier checkpoints, in bytes.
         base: the checkpoint that it was compared with; None where there was none.
         reason: why nothing is shared; empty where something is.
@@ -51,6 +58,7 @@ class Sidecar:
         sizes: the size of each data file, in bytes; empty where that was not noted.
         increment: what an incremental save has noted; None for any other.
         meta_crc32c: checksum of its `.meta`; None where there is none, or that was not noted.
+        order: what puts checkpoints in order: `created`, or more where the clock went back.
     """
 
     created: float
@@ -60,11 +68,13 @@ class Sidecar:
     sizes: tuple[int, ...] = ()
     increment: Increment | None = None
     meta_crc32c: int | None = None
+    order: float = attrs.field(default=attrs.Factory(lambda self: self.created, takes_self=True))
 
     def encode(self) -> bytes:
         """Give the bytes of the file."""
         facts = {
             "created": self.created,
+            "order": self.order,
             "step": self.step,
             "metrics": dict(self.metrics),
             "index_crc32c": self.index_crc32c,
@@ -86,9 +96,10 @@ def decode(data: bytes | memoryview) -> Sidecar | None:
     try:
         facts = json.loads(bytes(data))
         noted = facts.pop("crc32c", None)
-        if noted is not None and noted != _crc(facts):
+        if noted != _crc(facts) if noted is not None else not facts.keys() <= _NAMES:
             return None
         created = float(facts["created"])
+        order = float(facts.get("order", created))
         step = None if facts.get("step") is None else int(facts["step"])
         crcs = [
             None if facts.get(name) is None else int(facts[name])
@@ -99,9 +110,10 @@ def decode(data: bytes | memoryview) -> Sidecar | None:
         increment = _increment(facts.get("increment"))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
-    if not math.isfinite(created):
+    if not math.isfinite(created) or not math.isfinite(order):
         return None
-    return Sidecar(created, step, MappingProxyType(measured), crcs[0], sizes, increment, crcs[1])
+    measured_there = MappingProxyType(measured)
+    return Sidecar(created, step, measured_there, crcs[0], sizes, increment, crcs[1], order)
 
 
 def _crc(facts: Mapping[str, Any]) -> int:

@@ -78,14 +78,14 @@ def write_checkpoint(
     _check_prefix(prefix)
     measured = sidecar.measured(metrics)
     found = listing.checkpoints(storage)
-    known = listing.dated(storage, found)
-    dates = {other: date for other, date in known.items() if other != prefix}
-    created = time.time()
-    newest = max(dates.values(), default=0.0)
-    if created <= newest < math.inf:
+    known = listing.aged(storage, found)
+    others = {other: age for other, age in known.items() if other != prefix}
+    created = order = time.time()
+    newest = max((age.order for age in others.values()), default=0.0)
+    if order <= newest < math.inf:
         # The newest stays the newest where the clock went back.
-        created = math.nextafter(newest, math.inf)
-    facts = sidecar.Sidecar(created, step, measured)
+        order = math.nextafter(newest, math.inf)
+    facts = sidecar.Sidecar(created, step, measured, order=order)
 
     def publish(shards: Shards) -> list[str]:
         with (
@@ -120,6 +120,7 @@ def write_checkpoint(
     else:
         names = publish(Shards(items))
     if state:
+        dates = {other: age.created for other, age in others.items()}
         _update_state(storage, {**dates, prefix: created}, prefix, durable=durable)
     return listing.v2_files(names)[prefix]
 

@@ -41,6 +41,7 @@ class Layout:
         strings: the encoded size of those that are strings, by number.
         alignment: each starts at a multiple of this many bytes.
         shard_size: how many bytes each shard has, about or more; 0 for one, however large it is.
+        apart: a shard begins with the tensor of this number, whatever the sizes are.
         sizes: the number of bytes of each.
         paddings: how many zeros follow each.
         ends: the number of the tensor behind the last of each shard.
@@ -52,6 +53,7 @@ class Layout:
     strings: Mapping[int, int]
     alignment: int
     shard_size: int
+    apart: int
     sizes: Sequence[int] = attrs.field(eq=False, default=())
     paddings: Sequence[int] = attrs.field(eq=False, default=())
     ends: Sequence[int] = attrs.field(eq=False, default=())
@@ -104,10 +106,13 @@ class Layout:
             numbered = {key: number for number, key in enumerate(sorted(rows), _FIRST)}
             numbers = np.array([numbered[key] for key in keys], np.int64)
             # What was given may be emptied by its owner, to free the values beside it.
-            lists = (list(self.names), list(self.specs), list(self.parts))
-            wanted = (self.strings, self.alignment, self.shard_size)
-            places = (self.sizes, self.paddings, self.ends)
-            known = Layout(*lists, *wanted, *places, (table, numbers))
+            known = attrs.evolve(
+                self,
+                names=list(self.names),
+                specs=list(self.specs),
+                parts=list(self.parts),
+                index=(table, numbers),
+            )
             _REMEMBERED.append(known)
         return table.content
 
@@ -123,6 +128,7 @@ def lay_out(
     alignment: int,
     *,
     shard_size: int = 0,
+    apart: int = 0,
 ) -> Layout:
     """Give each tensor its place, one behind the other; see `Layout` for what is given.
 
@@ -136,7 +142,7 @@ def lay_out(
         >>> layout.shards, layout.paddings
         ([range(0, 1), range(1, 2)], [61, 61])
     """
-    layout = Layout(names, specs, parts, strings, alignment, shard_size)
+    layout = Layout(names, specs, parts, strings, alignment, shard_size, apart)
     for known in tuple(_REMEMBERED):
         if known == layout:
             return known
@@ -156,7 +162,10 @@ def lay_out(
         sizes.append(size)
     # Each starts at a multiple of the alignment, and so does what follows its padding.
     paddings = [-size % alignment for size in sizes]
-    return attrs.evolve(layout, sizes=sizes, paddings=paddings, ends=_ends(sizes, shard_size))
+    ends = _ends(sizes[:apart], shard_size) if apart else []
+    if apart < len(sizes) or not apart:
+        ends += [apart + end for end in _ends(sizes[apart:], shard_size)]
+    return attrs.evolve(layout, sizes=sizes, paddings=paddings, ends=ends)
 
 
 def _ends(sizes: Sequence[int], shard_size: int) -> list[int]:

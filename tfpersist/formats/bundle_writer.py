@@ -126,6 +126,7 @@ def write_bundle(
     *,
     alignment: int = 64,
     shard_size: int = 0,
+    apart: int = 0,
     first: int = 0,
     others: Mapping[bytes, bytes] = _NO_ROWS,
 ) -> bytes:
@@ -138,6 +139,7 @@ def write_bundle(
         alignment: every tensor starts at a multiple of this many bytes; 1 is what SaveV2 does.
         shard_size: much is cut into several shards of about this many bytes or more, at most four,
             which are written at once; 0 for one shard, however much it is.
+        apart: so many tensors share no shard with those behind them.
         first: the number of the first shard; those before it are written already.
         others: what the index says of the tensors in those, by key, encoded.
 
@@ -163,7 +165,8 @@ def write_bundle(
     kinds = enumerate(taken.specs)
     strings = {at: _encode_strings(taken, at) for at, spec in kinds if spec.dtype == "string"}
     sizes = {at: len(content) for at, (content, _) in strings.items()}
-    layout = lay_out(taken.names, taken.specs, taken.parts, sizes, alignment, shard_size=shard_size)
+    columns = (taken.names, taken.specs, taken.parts)
+    layout = lay_out(*columns, sizes, alignment, shard_size=shard_size, apart=apart)
     ranges = layout.shards
     sinks = open_shards(len(ranges))
     for sink, tensors in zip(sinks, ranges, strict=True):

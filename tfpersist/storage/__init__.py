@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 
+from tfpersist.errors import StorageError
 from tfpersist.storage.base import Hold, Publication, Sink, Storage
 
 __all__ = ["Hold", "Publication", "Sink", "Storage", "open_storage"]
@@ -34,6 +35,7 @@ def open_storage(location: str | os.PathLike[str]) -> Storage:
 
     Raises:
         UnsupportedError: nothing here understands this kind of URL.
+        StorageError: a directory in memory has no name.
 
     Example:
         >>> open_storage("memory://runs/mnist/").location
@@ -43,7 +45,12 @@ def open_storage(location: str | os.PathLike[str]) -> Storage:
     if text.startswith("memory://"):
         from tfpersist.storage.memory import MemoryStorage
 
-        return MemoryStorage(text.removeprefix("memory://").strip("/"))
+        name = text.removeprefix("memory://").strip("/")
+        if not name:
+            raise StorageError(
+                "this directory in memory has no name", where=text, expected="memory://name"
+            )
+        return MemoryStorage(name)
     if is_url(text) and not text.startswith("file://"):
         from tfpersist.storage.remote import open_remote
 
