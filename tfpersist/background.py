@@ -80,6 +80,7 @@ class Worker:
             Exception: what made an earlier save fail, or the capture; nothing was begun.
         """
         self.raise_failure()
+        _await_at_exit()
         with self._changed:
             while self._capturing + len(self._jobs) >= limit:
                 self._changed.wait()
@@ -253,6 +254,7 @@ class PendingCheckpoint(Checkpoint):
 # By directory; they are few, and what failed in them must not be forgotten.
 _WORKERS: dict[str, Worker] = {}
 _LOCK = threading.Lock()
+_AWAITED = False
 
 
 def worker_at(location: str) -> Worker:
@@ -263,9 +265,21 @@ def worker_at(location: str) -> Worker:
         True
     """
     with _LOCK:
-        if not _WORKERS:
-            atexit.register(_wait_at_exit)
         return _WORKERS.setdefault(location, Worker())
+
+
+def _await_at_exit() -> None:
+    """Let this process wait for its saves when it ends."""
+    global _AWAITED  # noqa: PLW0603
+    if not _AWAITED:
+        _AWAITED = True
+        atexit.register(_wait_at_exit)
+        processes = sys.modules.get("multiprocessing.process")
+        if processes is not None and processes.parent_process() is not None:
+            # One that multiprocessing has forked ends without atexit.
+            from multiprocessing.util import Finalize
+
+            Finalize(None, _wait_at_exit, exitpriority=0)
 
 
 def _wait_at_exit() -> None:
@@ -282,8 +296,8 @@ def _wait_at_exit() -> None:
 
 
 def _forget_parent() -> None:
-    global _LOCK  # noqa: PLW0603
-    _LOCK = threading.Lock()
+    global _LOCK, _AWAITED
+    _LOCK, _AWAITED = threading.Lock(), False
     for worker in _WORKERS.values():
         worker.forked()
 

@@ -369,12 +369,13 @@ class ModelStore(Training, Retaining):
     def _fitted(
         self, target: Target, *, partly: bool = False, without: Sequence[Skipped] = ()
     ) -> Fitted:
+        storage = self._storage
         # What a dead process left is cleared away, where this one may do so.
         with suppress(StorageError):
-            self._storage.recover()
+            storage.recover()
         out = {each.checkpoint.rsplit("/", 1)[-1] for each in without}
         fitted = restoring.fit(
-            self._storage,
+            storage,
             lambda: [prefix for prefix in self._names() if prefix not in out],
             self.selection,
             target,
