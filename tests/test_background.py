@@ -260,9 +260,16 @@ def test_values_are_let_go_when_they_are_written_or_have_failed(tmp_path, name):
     assert holder() is None
 
 
-def test_a_store_needs_room_for_a_save(tmp_path):
+@pytest.mark.parametrize("room", [0, -1, "2", 1.5, True])
+def test_a_store_needs_room_for_a_save(tmp_path, room):
     with pytest.raises(SaveError, match="1 or more"):
-        tfp.ModelStore(tmp_path).background(in_flight=0)
+        tfp.ModelStore(tmp_path).background(in_flight=room)
+
+
+@pytest.mark.parametrize("room", [-1, "2", 1.5, None])
+def test_room_is_a_number(tmp_path, room):
+    with pytest.raises(SaveError, match="0 for none, or 1 or more"):
+        tfp.ModelStore(tmp_path, in_flight=room)
 
 
 def test_a_store_that_is_not_in_the_background_has_nothing_to_wait_for(tmp_path):

@@ -194,6 +194,50 @@ def test_what_cannot_be_handled_is_refused(tmp_path):
     assert "main thread" in caught[0]
 
 
+def failing():
+    raise ZeroDivisionError("no step here")
+
+
+@pytest.mark.parametrize(("step", "problem"), [(failing, "no step here"), ("last", "whole number")])
+def test_a_step_that_cannot_be_told_costs_no_save(tmp_path, capsys, step, problem):
+    store = tfp.ModelStore(tmp_path)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        store.save_on_signal({"v": np.ones(3)}, signal.SIGINT, step=step),
+    ):
+        signal.raise_signal(signal.SIGINT)
+    assert store.latest().name == "model.ckpt"
+    assert problem in capsys.readouterr().err
+
+
+def test_the_global_step_of_a_session_is_its_step(tmp_path):
+    import tensorflow as tf
+
+    v1, store = tf.compat.v1, tfp.ModelStore(tmp_path)
+    with tf.Graph().as_default(), v1.Session() as session:
+        train = v1.assign_add(v1.train.get_or_create_global_step(), 1)
+        session.run(v1.global_variables_initializer())
+        session.run(train)
+        with pytest.raises(KeyboardInterrupt), store.save_on_signal(session, signal.SIGINT):
+            signal.raise_signal(signal.SIGINT)
+    assert store.latest().step == 1
+
+
+def test_a_signal_while_a_function_is_traced(tmp_path):
+    import tensorflow as tf
+
+    store, v = tfp.ModelStore(tmp_path), tf.Variable([1.0, 2.0])
+
+    @tf.function
+    def step():
+        v.assign_add([1.0, 1.0])
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt), store.save_on_signal({"v": v}, signal.SIGINT):
+        step()
+    assert store.latest()["v"].tolist() == [1, 2]
+
+
 @pytest.mark.parametrize("first", [0, 1])
 def test_signals_are_given_back_in_any_order(tmp_path, first):
     seen = []

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import operator
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast
 
@@ -14,6 +16,7 @@ import attrs
 from tfpersist.errors import SaveError
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of
+from tfpersist.tf.target import adapt, counted_by, step_of, untraced
 
 if TYPE_CHECKING:
     from tfpersist.background import Worker
@@ -27,6 +30,16 @@ _Result = TypeVar("_Result")
 _Given = ParamSpec("_Given")
 
 
+def _room(value: Any) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < 0:
+        raise SaveError(
+            "`in_flight` says how many saves may be under way in the background",
+            expected="a whole number: 0 for none, or 1 or more",
+            found=repr(value),
+        )
+    return operator.index(value)
+
+
 @attrs.frozen(eq=False, slots=False)
 class Training:
     """The part of a store that knows of training loops.
@@ -36,7 +49,7 @@ class Training:
             when it returns.
     """
 
-    in_flight: int = attrs.field(default=0, kw_only=True)
+    in_flight: int = attrs.field(default=0, converter=_room, kw_only=True)
 
     def background(self: _Store, in_flight: int = 1) -> _Store:
         """Save in the background: `save` takes the values as they are and returns at once.
@@ -58,7 +71,7 @@ class Training:
             A store that saves in the background.
 
         Raises:
-            SaveError: `in_flight` is less than 1.
+            SaveError: `in_flight` is no number from 1 on.
 
         Example:
             >>> import numpy as np, tfpersist as tfp
@@ -68,11 +81,12 @@ class Training:
             >>> store.latest().step
             2
         """
-        if in_flight < 1:
+        store = attrs.evolve(self, in_flight=in_flight)
+        if not store.in_flight:
             raise SaveError(
                 "a background store needs room for a save", expected="1 or more", found=in_flight
             )
-        return attrs.evolve(self, in_flight=int(in_flight))
+        return store
 
     def wait(self) -> None:
         """Wait for the saves that are under way.
@@ -200,7 +214,9 @@ class Training:
             target: what `save` takes.
             signum: the signal, such as `signal.SIGTERM`.
             step: the training step: what `save` takes, or a function without arguments that gives
-                it. While `fit` runs with this store's callback, it and the epoch are known.
+                it. While `fit` runs with this store's callback, it and the epoch are known, and
+                so is the global step of a session's graph. Where it cannot be told, the error is
+                printed, and the checkpoint has none.
 
         Returns:
             A context manager, at whose end the signal is given back; or call `cancel()`.
@@ -223,17 +239,17 @@ class Training:
         """
         from tfpersist.preemption import SignalSave
 
-        return SignalSave(lambda: self._save_at_last(target, step), int(signum)).begin()
+        def save() -> None:
+            untraced(lambda: self._save_at_last(target, step))
+
+        return SignalSave(save, int(signum)).begin()
 
     def _save_at_last(self, target: object, step: Any) -> None:
-        number, metrics = step() if callable(step) else step, None
-        callbacks = sys.modules.get("tfpersist.tf.callbacks")
-        if number is None and callbacks is not None:
-            number, metrics = callbacks.progress_of(target)
-        try:
+        number, metrics = None, None
+        with _told():
+            number, metrics = _reached(target, step)
+        with _told():
             self.wait()
-        except Exception:
-            traceback.print_exc(file=sys.stderr)
         attrs.evolve(self, in_flight=0).save(target, number, metrics)
 
     def __enter__(self: _Store) -> _Store:
@@ -262,6 +278,25 @@ class Training:
     @property
     def _store(self) -> Store:
         return cast("Store", self)
+
+
+def _reached(target: object, step: Any) -> tuple[int | None, Mapping[str, float] | None]:
+    """Tell the step of a training, and how far it has come besides."""
+    number = step() if callable(step) else step
+    if number is not None:
+        return step_of(number, adapt(target)), None
+    callbacks = sys.modules.get("tfpersist.tf.callbacks")
+    number, metrics = (None, None) if callbacks is None else callbacks.progress_of(target)
+    return counted_by(adapt(target)) if number is None else number, metrics
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Print an error that must not cost the last save."""
+    try:
+        yield
+    except Exception:
+        traceback.print_exc(file=sys.stderr)
 
 
 def served(save: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
