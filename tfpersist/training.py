@@ -127,13 +127,15 @@ class Training:
         When `fit` begins, the newest checkpoint is restored: weights, optimizer, the epoch and the
         batch. Epochs that are done are skipped, and so are the batches of the epoch that was under
         way; the averages that `fit` prints for that epoch are those of the rest of it. Where the
-        number of batches is not known, that epoch begins anew. What `fit` has measured is saved as
-        the metrics of each checkpoint, with the numbers of `epoch`s and `batch`es done; its step
-        is the number of steps that the optimizer has taken.
+        number of batches is not known, that epoch begins anew. The single numbers that `fit` has
+        measured are the metrics of each checkpoint, with the numbers of `epoch`s and `batch`es
+        done; its step is the number of steps that the optimizer has taken.
 
         Args:
             every: "epoch", or a number of batches.
-            monitor: save only where this metric is better than in every checkpoint so far.
+            monitor: save only where this metric is better than in every checkpoint so far; epochs
+                that do not measure it are passed over. A name that no epoch has measured is warned
+                of after the first, and an error at the end.
             mode: whether smaller ("min") or larger ("max") is better; "auto" takes accuracies and
                 the like for larger, and all else for smaller.
             resume: restore the newest checkpoint first. A model that is not built cannot be.
