@@ -19,6 +19,8 @@ from tfpersist.formats.tensors import payload_of
 from tfpersist.tf.target import adapt, counted_by, step_of, untraced
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from tfpersist.background import Worker
     from tfpersist.checkpoint import Checkpoint
     from tfpersist.preemption import SignalSave
@@ -164,7 +166,7 @@ class Training:
     def hook(
         self,
         every_steps: int | None = None,
-        every_secs: float | None = None,
+        every_secs: float | str | timedelta | None = None,
         *,
         resume: bool = True,
     ) -> Any:
@@ -177,8 +179,8 @@ class Training:
 
         Args:
             every_steps: save when the global step has grown by this.
-            every_secs: save when so many seconds have passed; 600 where neither is given. Where
-                both are, whichever comes first.
+            every_secs: save when so much time has passed: seconds, a timedelta or a text such as
+                "1h"; 600 where neither is given. Where both are, whichever comes first.
             resume: restore the newest checkpoint first.
 
         Returns:
