@@ -8,6 +8,7 @@ off leaves the checkpoint before it as the newest.
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import sys
 import threading
@@ -23,6 +24,7 @@ import attrs
 from tfpersist.checkpoint import Checkpoint
 from tfpersist.checkpoints.locate import Located, locate
 from tfpersist.errors import SaveError
+from tfpersist.progress import awaited
 
 if TYPE_CHECKING:
     from tfpersist.storage import Storage
@@ -81,9 +83,9 @@ class Worker:
         """
         self.raise_failure()
         _await_at_exit()
-        with self._changed:
+        with awaited(lambda: self._thread) as look, self._changed:
             while self._capturing + len(self._jobs) >= limit:
-                self._changed.wait()
+                self._changed.wait(look())
             self._capturing += 1
         try:
             self.raise_failure()
@@ -106,12 +108,13 @@ class Worker:
         if threading.current_thread() is self._thread:
             return True
         end = None if timeout is None else time.monotonic() + timeout
-        with self._changed:
+        with awaited(lambda: self._thread) as look, self._changed:
             while not job.done if job else self._jobs:
-                left = None if end is None else end - time.monotonic()
-                if left is not None and left <= 0:
+                left = math.inf if end is None else end - time.monotonic()
+                if left <= 0:
                     return False
-                self._changed.wait(left)
+                pause = look()
+                self._changed.wait(pause if end is None else min(left, pause or left))
         return True
 
     def raise_failure(self) -> None:

@@ -131,7 +131,8 @@ class Training:
         way; the averages that `fit` prints for that epoch are those of the rest of it. Where the
         number of batches is not known, that epoch begins anew. The single numbers that `fit` has
         measured are the metrics of each checkpoint, with the numbers of `epoch`s and `batch`es
-        done; its step is the number of steps that the optimizer has taken.
+        done; its step is the number of steps that the optimizer has taken. The states of random
+        generators, such as those of Dropout, are not saved.
 
         Args:
             every: "epoch", or a number of batches.
@@ -212,7 +213,8 @@ class Training:
         That is the handler that was there before, or what the system does by default: the process
         ends, and its exit status is that of the signal. Saves in the background are waited for
         first. If the signal comes while a save is under way, the last one follows it. An error of
-        the last save is printed, and the signal takes its course all the same.
+        the last save is printed, and the signal takes its course all the same. In a process that is
+        forked meanwhile it does so at once, and nothing is saved.
 
         Args:
             target: what `save` takes.
