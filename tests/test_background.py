@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
+import sys
 import threading
 import weakref
 
@@ -155,11 +157,28 @@ def test_restoring_and_listing_wait(store, gate):
     assert store.latest().step == 1
 
 
+def named_badly(folder):
+    """A store whose background saves fail with a SaveError, and what that says."""
+    return tfp.ModelStore(folder, name="bad/name").background(), "cannot have this name"
+
+
+def in_the_way(folder):
+    """A store whose background saves fail with a StorageError, and what that says."""
+    store = tfp.ModelStore(folder).background()
+    store.save({"v": np.ones(2)}, step=0).wait()
+    (folder / "model.ckpt-1.index").mkdir()
+    return store, "there is a directory of this name"
+
+
+@pytest.mark.parametrize(
+    ("make", "error"), [(named_badly, SaveError), (in_the_way, tfp.StorageError)]
+)
 @pytest.mark.parametrize(
     "call",
     [
         lambda store: store.save({"v": np.zeros(2)}, step=2),
         lambda store: store.restore({"v": np.zeros(2)}),
+        lambda store: store.at(0).restore({"v": np.zeros(2)}),
         lambda store: store.checkpoints(),
         lambda store: store.latest(),
         lambda store: store.open_graph(),
@@ -167,17 +186,17 @@ def test_restoring_and_listing_wait(store, gate):
         lambda store: store.close(),
     ],
 )
-def test_an_error_is_raised_at_the_next_call_and_once(tmp_path, call):
-    store = tfp.ModelStore(tmp_path, name="bad/name").background()
+def test_an_error_is_raised_at_the_next_call_and_once(tmp_path, call, make, error):
+    store, problem = make(tmp_path)
     checkpoint = store.save({"v": np.zeros(2)}, step=1)
     while not checkpoint.done:
         pass
-    with pytest.raises(SaveError, match="cannot have this name"):
+    with pytest.raises(error, match=problem):
         call(store)
     store.close()
-    with pytest.raises(SaveError, match="cannot have this name"):
+    with pytest.raises(error, match=problem):
         checkpoint.wait()
-    assert "cannot have this name" in repr(checkpoint)
+    assert problem in repr(checkpoint)
 
 
 def test_an_error_that_the_checkpoint_told_is_not_told_again(tmp_path):
@@ -241,9 +260,16 @@ def test_values_are_let_go_when_they_are_written_or_have_failed(tmp_path, name):
     assert holder() is None
 
 
-def test_a_store_needs_room_for_a_save(tmp_path):
+@pytest.mark.parametrize("room", [0, -1, "2", 1.5, True])
+def test_a_store_needs_room_for_a_save(tmp_path, room):
     with pytest.raises(SaveError, match="1 or more"):
-        tfp.ModelStore(tmp_path).background(in_flight=0)
+        tfp.ModelStore(tmp_path).background(in_flight=room)
+
+
+@pytest.mark.parametrize("room", [-1, "2", 1.5, None])
+def test_room_is_a_number(tmp_path, room):
+    with pytest.raises(SaveError, match="0 for none, or 1 or more"):
+        tfp.ModelStore(tmp_path, in_flight=room)
 
 
 def test_a_store_that_is_not_in_the_background_has_nothing_to_wait_for(tmp_path):
@@ -266,6 +292,50 @@ def test_a_process_that_ends_waits_for_its_saves(fresh, tmp_path):
     found = tfp.ModelStore(tmp_path / "run").checkpoints()
     assert [each.step for each in found] == [0, 1, 2, 3]
     assert all(each.verify().ok for each in found)
+
+
+@pytest.mark.parametrize("how", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("before", [False, True], ids=["", "saved-before"])
+def test_a_process_of_multiprocessing_waits_for_its_saves(fresh, tmp_path, how, before):
+    (tmp_path / "work.py").write_text(
+        GATED
+        + """
+import multiprocessing
+
+def work(store):
+    store = store or tfp.ModelStore("run").background()
+    gate = gated(store)
+    store.save({"v": np.ones(5)}, step=1)
+    threading.Timer(0.2, gate.set).start()
+
+def begin(how, before):
+    store = None
+    if before:
+        tfp.ModelStore("other").background().save({"v": np.ones(5)}).wait()
+    if before and how == "fork":
+        store = tfp.ModelStore("run").background()
+        store.save({"v": np.zeros(5)}, step=0).wait()
+    process = multiprocessing.get_context(how).Process(target=work, args=(store,))
+    process.start()
+    process.join()
+    print(process.exitcode, tfp.ModelStore("run").latest().step)
+"""
+    )
+    script = f"import work; __name__ == '__main__' and work.begin({how!r}, {before})"
+    assert fresh(script, PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path])) == "0 1\n"
+
+
+def test_multiprocessing_is_not_imported_for_it(fresh):
+    out = fresh(
+        """
+        import sys
+        import numpy as np
+        import tfpersist as tfp
+        tfp.ModelStore("run").background().save({"v": np.zeros(5)}).wait()
+        print("multiprocessing.util" in sys.modules)
+        """
+    )
+    assert out == "False\n"
 
 
 def test_a_process_that_ends_does_not_wait_for_ever(fresh, tmp_path):

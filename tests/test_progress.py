@@ -30,8 +30,35 @@ WORK = {
     "Saving": "checkpoint = store.save(tensors, step=3)",
     "Restoring": "store.save(tensors, step=3); print('begin'); store.restore(tensors)",
     "Verifying": "store.save(tensors, step=3); print('begin'); store.latest().verify()",
-    "nothing": "store.background().save(tensors, step=3).wait()",
+    "nothing": """
+saved = store.background().save(tensors, step=3)
+while not saved.done:
+    time.sleep(0.01)
+""",
 }
+# A background save that is not written before the bar is there, or half a minute is over.
+LASTING = """
+import contextlib
+
+class Lasting:
+    def __init__(self, storage):
+        self.storage = storage
+
+    def __getattr__(self, name):
+        return getattr(self.storage, name)
+
+    @contextlib.contextmanager
+    def publish(self, *, durable=True):
+        for _ in range(3000):
+            if "rich" not in sys.modules:
+                time.sleep(0.01)
+        with self.storage.publish(durable=durable) as publication:
+            yield publication
+
+store = store.background()
+vars(store)["_opened"] = Lasting(store._opened)
+store.save(tensors, step=3)
+"""
 
 
 def on_a_terminal(tmp_path, code):
@@ -73,6 +100,13 @@ def test_what_is_over_soon_is_not_shown(tmp_path, doing):
 def test_what_the_background_does_is_not_shown(tmp_path):
     code = SLOW.format(patience=0, work=WORK["nothing"], loaded=False)
     assert on_a_terminal(tmp_path, code) == ""
+
+
+@pytest.mark.parametrize("wait", ["store.close()", "store.save(tensors, step=4)", ""])
+def test_waiting_for_the_background_is_shown(tmp_path, wait):
+    loaded = bool(wait)
+    code = SLOW.format(patience=0, work=LASTING + wait, loaded=loaded)
+    assert "Saving model.ckpt-3" in on_a_terminal(tmp_path, code)
 
 
 def test_nothing_is_shown_where_there_is_no_terminal(fresh):

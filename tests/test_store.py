@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import os
+import pathlib
+import pickle
 import shutil
 
 import numpy as np
@@ -48,6 +52,38 @@ def test_what_is_saved_comes_back(location):
     assert report.checkpoint == checkpoint.prefix
     assert (target["w"] == 3).all()
     assert (target["b"] == 3).all()
+
+
+@pytest.mark.parametrize("kind", [str, pathlib.Path, os.fsencode])
+def test_the_directory_stays_where_it_was(tmp_path, monkeypatch, kind):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    store = tfp.ModelStore(kind("runs"))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert os.fsdecode(store.location) == str(tmp_path / "runs")
+    store.save(model(), step=1)
+    store.background().save(model(), step=2).wait()
+    assert [each.step for each in store.at(2).checkpoints()] == [2]
+    assert [each.step for each in tfp.ModelStore(tmp_path / "runs").checkpoints()] == [1, 2]
+    assert store.at(1).location == store.location
+
+
+def pickled(store):
+    return pickle.loads(pickle.dumps(store))
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, pickled])
+def test_a_copy_of_a_used_store_is_a_store_of_the_same_settings(tmp_path, again):
+    store = tfp.ModelStore(tmp_path, keep=tfp.Keep(last=2), incremental=True).background()
+    store = store.rename({"x": "w"})
+    for step in range(3):
+        store.save(model(step), step=step).wait()
+    other = again(store)
+    assert repr(other) == repr(store)
+    assert [each.step for each in other.checkpoints()] == [1, 2]
+    assert set(other.save(model(3), step=3)) == {"x", "b"}
+    assert other.seen is not store.seen
+    assert [each.step for each in store.checkpoints()] == [2, 3]
 
 
 def test_every_kind_of_value_in_a_dict(location):
@@ -253,6 +289,21 @@ def test_eager_variables_by_name(location):
     v.assign([0.0, 0.0])
     store.only({"x": v}).restore({"v": v})
     assert v.numpy().tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["trackable", "dict"])
+def test_a_function_that_is_traced_neither_saves_nor_restores(location, whole):
+    import tensorflow as tf
+
+    store, v = tfp.ModelStore(location), tf.Variable([1.0, 2.0], name="v")
+    target = tf.train.Checkpoint(v=v) if whole else {"v": v}
+    store.save(target, step=1)
+    for work in (lambda: store.save(target, step=2), lambda: store.restore(target)):
+        with pytest.raises(TargetError, match="inside of a tf"):
+            tf.function(work, autograph=False)()
+    with pytest.raises(TargetError, match="inside of a tf"):
+        tf.function(lambda: store.save({"a": np.zeros(2)}), autograph=False)()
+    assert [each.step for each in store.checkpoints()] == [1]
 
 
 def test_eager_variables_inside_of_a_graph_add_nothing_to_it():

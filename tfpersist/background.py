@@ -8,6 +8,7 @@ off leaves the checkpoint before it as the newest.
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import sys
 import threading
@@ -23,6 +24,7 @@ import attrs
 from tfpersist.checkpoint import Checkpoint
 from tfpersist.checkpoints.locate import Located, locate
 from tfpersist.errors import SaveError
+from tfpersist.progress import awaited
 
 if TYPE_CHECKING:
     from tfpersist.storage import Storage
@@ -80,9 +82,10 @@ class Worker:
             Exception: what made an earlier save fail, or the capture; nothing was begun.
         """
         self.raise_failure()
-        with self._changed:
+        _await_at_exit()
+        with awaited(lambda: self._thread) as look, self._changed:
             while self._capturing + len(self._jobs) >= limit:
-                self._changed.wait()
+                self._changed.wait(look())
             self._capturing += 1
         try:
             self.raise_failure()
@@ -105,12 +108,13 @@ class Worker:
         if threading.current_thread() is self._thread:
             return True
         end = None if timeout is None else time.monotonic() + timeout
-        with self._changed:
+        with awaited(lambda: self._thread) as look, self._changed:
             while not job.done if job else self._jobs:
-                left = None if end is None else end - time.monotonic()
-                if left is not None and left <= 0:
+                left = math.inf if end is None else end - time.monotonic()
+                if left <= 0:
                     return False
-                self._changed.wait(left)
+                pause = look()
+                self._changed.wait(pause if end is None else min(left, pause or left))
         return True
 
     def raise_failure(self) -> None:
@@ -253,6 +257,7 @@ class PendingCheckpoint(Checkpoint):
 # By directory; they are few, and what failed in them must not be forgotten.
 _WORKERS: dict[str, Worker] = {}
 _LOCK = threading.Lock()
+_AWAITED = False
 
 
 def worker_at(location: str) -> Worker:
@@ -263,9 +268,21 @@ def worker_at(location: str) -> Worker:
         True
     """
     with _LOCK:
-        if not _WORKERS:
-            atexit.register(_wait_at_exit)
         return _WORKERS.setdefault(location, Worker())
+
+
+def _await_at_exit() -> None:
+    """Let this process wait for its saves when it ends."""
+    global _AWAITED  # noqa: PLW0603
+    if not _AWAITED:
+        _AWAITED = True
+        atexit.register(_wait_at_exit)
+        processes = sys.modules.get("multiprocessing.process")
+        if processes is not None and processes.parent_process() is not None:
+            # One that multiprocessing has forked ends without atexit.
+            from multiprocessing.util import Finalize
+
+            Finalize(None, _wait_at_exit, exitpriority=0)
 
 
 def _wait_at_exit() -> None:
@@ -282,8 +299,8 @@ def _wait_at_exit() -> None:
 
 
 def _forget_parent() -> None:
-    global _LOCK  # noqa: PLW0603
-    _LOCK = threading.Lock()
+    global _LOCK, _AWAITED
+    _LOCK, _AWAITED = threading.Lock(), False
     for worker in _WORKERS.values():
         worker.forked()
 

@@ -5,6 +5,9 @@ is inside of this package, it may hold a lock that the last save needs; then the
 at the end of the save that it came in, or sent again when the thread has left. TensorFlow's own
 calls are never cut in two: a training step, be it one of `session.run`, of a tf.function or of
 `fit`, is done or not begun.
+
+A forked process has the handlers of the one that trains, but not its model: what it holds is as old
+as the fork. A signal that it gets takes its own course there, and nothing is saved.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -42,24 +46,23 @@ class SignalSave:
 
     save: Callable[[], None]
     number: int
-    _before: Any = attrs.field(default=None, init=False)
-    _active: bool = attrs.field(default=False, init=False)
+    _handler: Handler | None = attrs.field(default=None, init=False)
 
     def begin(self) -> SignalSave:
-        """Take over the signal.
+        """Take over the signal, or share it with the saves that have taken it over already.
 
         Raises:
             UnsupportedError: this is not the main thread, or no signal that can be handled.
         """
         try:
-            self._before = signal.signal(self.number, self._arrived)
+            self._handler = _handler_of(self.number)
         except (ValueError, OSError) as error:
             raise UnsupportedError(
                 f"signal {self.number!r} cannot be handled here: {error}",
                 advice="Call save_on_signal in the main thread, with signal.SIGTERM or another"
                 " signal that can be caught.",
             ) from error
-        self._active = True
+        self._handler.saves.append(self.save)
         return self
 
     def cancel(self) -> None:
@@ -71,9 +74,11 @@ class SignalSave:
             >>> store = tfp.ModelStore("memory://doc/cancel")
             >>> store.save_on_signal({"v": np.zeros(2)}, signal.SIGUSR1).cancel()
         """
-        if self._active:
-            self._active = False
-            signal.signal(self.number, signal.SIG_DFL if self._before is None else self._before)
+        handler, self._handler = self._handler, None
+        if handler is not None:
+            with suppress(ValueError):
+                handler.saves.remove(self.save)
+            handler.give_back()
 
     def __enter__(self) -> SignalSave:
         return self
@@ -86,8 +91,31 @@ class SignalSave:
     ) -> None:
         self.cancel()
 
-    def _arrived(self, number: int, frame: FrameType | None) -> None:
-        if not _inside(frame):
+
+@attrs.define(eq=False)
+class Handler:
+    """What a signal does while there are saves for it to cause.
+
+    Args:
+        number: the signal.
+        before: the handler that was there; None where it was not one of Python's.
+        saves: the last saves, in the order of their beginning.
+        process: the only process that they are for.
+    """
+
+    number: int
+    before: Any = attrs.field(init=False)
+    saves: list[Callable[[], None]] = attrs.field(factory=list, init=False)
+    process: int = attrs.field(factory=os.getpid, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.before = signal.signal(self.number, self.arrived)
+
+    def arrived(self, number: int, frame: FrameType | None) -> None:
+        """Handle the signal, now or when the main thread has left this package."""
+        if self.process != os.getpid():
+            self.saves.clear()
+        if not self.saves or not _inside(frame):
             self.serve(frame)
         elif self not in _WAITING:
             _WAITING.append(self)
@@ -95,16 +123,28 @@ class SignalSave:
 
     def serve(self, frame: FrameType | None = None) -> None:
         """Save, and let the signal take its course."""
-        # Whatever comes of the save, a second signal takes its own course at once.
-        self.cancel()
-        try:
-            self.save()
-        except Exception:
-            traceback.print_exc(file=sys.stderr)
-        if callable(self._before):
-            self._before(self.number, frame)
-        elif self._before != signal.SIG_IGN:
+        # Whatever comes of the saves, a second signal takes its own course at once.
+        saves, self.saves = self.saves[::-1], []
+        self.give_back()
+        for save in saves:
+            try:
+                save()
+            except Exception:
+                traceback.print_exc(file=sys.stderr)
+        if callable(self.before):
+            self.before(self.number, frame)
+        elif self.before != signal.SIG_IGN:
+            signal.signal(self.number, signal.SIG_DFL)
             os.kill(os.getpid(), self.number)
+
+    def give_back(self) -> None:
+        """Put the handler back that was there, if nothing is to be saved and nobody did so since.
+
+        Where that cannot be done, as in another thread, this one lets every signal take its course.
+        """
+        if not self.saves and signal.getsignal(self.number) == self.arrived:
+            with suppress(ValueError):
+                signal.signal(self.number, signal.SIG_DFL if self.before is None else self.before)
 
     def _watch(self) -> None:
         main = threading.main_thread().ident
@@ -115,7 +155,7 @@ class SignalSave:
 
 
 # Signals that came while the main thread was inside; whoever takes one out of here serves it.
-_WAITING: list[SignalSave] = []
+_WAITING: list[Handler] = []
 
 
 def serve() -> None:
@@ -126,7 +166,17 @@ def serve() -> None:
                 waiting.serve()
 
 
-def _claim(waiting: SignalSave) -> bool:
+def _handler_of(number: int) -> Handler:
+    """Give the handler that a signal has, if it is of this kind and process, or else a new one."""
+    present = getattr(signal.getsignal(number), "__self__", None)
+    if not isinstance(present, Handler) or present.process != os.getpid():
+        return Handler(number)
+    # Only the main thread may: signal.signal says so where this is another.
+    signal.signal(number, present.arrived)
+    return present
+
+
+def _claim(waiting: Handler) -> bool:
     try:
         _WAITING.remove(waiting)
     except ValueError:
@@ -142,3 +192,8 @@ def _inside(frame: FrameType | None) -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+if hasattr(os, "register_at_fork"):
+    # They came to the process that was forked.
+    os.register_at_fork(after_in_child=_WAITING.clear)

@@ -12,8 +12,9 @@ import attrs
 
 from tfpersist.storage.base import Hold, Publication, Sink
 
-# Seconds before anything is shown.
+# Seconds before anything is shown, and between two looks at what another thread does.
 PATIENCE = 1.0
+_LOOK = 0.1
 
 
 def _nothing(size: int) -> None:
@@ -35,34 +36,88 @@ def progress(doing: str, total: int | Callable[[], int]) -> Iterator[Callable[[i
         >>> with progress("Saving model.ckpt-5", 100) as done:
         ...     done(100)
     """
-    shown = threading.current_thread() is threading.main_thread() and sys.stderr.isatty()
-    if not shown:
+    if not sys.stderr.isatty():
         yield _nothing
         return
-    bar = _Bar(doing, total() if callable(total) else total)
+    work = _Work(doing, total() if callable(total) else total)
+    bar = _Bar() if threading.current_thread() is threading.main_thread() else None
+    lock = threading.Lock()
+
+    def add(size: int) -> None:
+        # Several shards may be written at once.
+        with lock:
+            work.done += size
+            if bar is not None:
+                bar.look(work)
+
     try:
-        yield bar.add
+        if bar is None:
+            _ELSEWHERE[threading.get_ident()] = work
+        yield add
+    finally:
+        if bar is None:
+            del _ELSEWHERE[threading.get_ident()]
+        else:
+            bar.close()
+
+
+@contextmanager
+def awaited(thread: Callable[[], threading.Thread | None]) -> Iterator[Callable[[], float | None]]:
+    """Show how far another thread has come while the main thread waits for it.
+
+    Args:
+        thread: gives the thread that works now; None for none.
+
+    Returns:
+        A function to be called before each wait, which says how long that may last, in seconds;
+        None for as long as it takes.
+
+    Example:
+        >>> with awaited(lambda: None) as look:
+        ...     look()
+    """
+    if threading.current_thread() is not threading.main_thread() or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    # At the end of a process no thread can be started that would draw it.
+    bar = _Bar(draws_itself=False)
+
+    def look() -> float:
+        working = thread()
+        work = _ELSEWHERE.get(working.ident or 0) if working is not None else None
+        if work is not None:
+            bar.look(work)
+        return _LOOK
+
+    try:
+        yield look
     finally:
         bar.close()
 
 
 @attrs.define(eq=False)
-class _Bar:
+class _Work:
     doing: str
     total: int
-    start: float = attrs.field(factory=time.monotonic)
     done: int = 0
-    _stop: Callable[[], None] | None = None
-    _update: Callable[[int], None] = _nothing
-    _lock: threading.Lock = attrs.field(factory=threading.Lock)
 
-    def add(self, size: int) -> None:
-        # Several shards may be written at once.
-        with self._lock:
-            self.done += size
-            if self._stop is None and time.monotonic() - self.start > PATIENCE:
-                self._show()
-            self._update(self.done)
+
+# What threads other than the main one are doing.
+_ELSEWHERE: dict[int, _Work] = {}
+
+
+@attrs.define(eq=False)
+class _Bar:
+    draws_itself: bool = True
+    start: float = attrs.field(factory=time.monotonic)
+    _stop: Callable[[], None] | None = None
+    _update: Callable[[_Work], None] | None = None
+
+    def look(self, work: _Work) -> None:
+        if self._update is None and time.monotonic() - self.start > PATIENCE:
+            self._show()
+        if self._update is not None:
+            self._update(work)
 
     def close(self) -> None:
         if self._stop is not None:
@@ -87,11 +142,18 @@ class _Bar:
             TimeRemainingColumn(),
             console=Console(file=sys.stderr),
             transient=True,
+            auto_refresh=self.draws_itself,
         )
-        task = shown.add_task(self.doing, total=self.total or None)
+        task = shown.add_task("", total=None)
         shown.start()
         self._stop = shown.stop
-        self._update = lambda done: shown.update(task, completed=done)
+        self._update = lambda work: shown.update(
+            task,
+            description=work.doing,
+            total=work.total or None,
+            completed=work.done,
+            refresh=not self.draws_itself,
+        )
 
 
 @attrs.frozen(eq=False)

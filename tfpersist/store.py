@@ -21,7 +21,7 @@ from tfpersist.matching.selection import Selection
 from tfpersist.report import RestoreReport, Skipped, report_on
 from tfpersist.restoring import Fitted
 from tfpersist.retaining import Retaining
-from tfpersist.storage import Storage, open_storage
+from tfpersist.storage import Storage, open_storage, settled
 from tfpersist.tf.target import Target, adapt, step_of
 from tfpersist.training import Training, served
 
@@ -37,7 +37,8 @@ class ModelStore(Training, Retaining):
     The steps `only`, `rename`, `averages` and `at` give a changed copy and do nothing else.
 
     Args:
-        location: a directory, made at the first save; or memory://name, or another URL.
+        location: a directory, made at the first save, and made absolute at once; or memory://name,
+            or another URL.
         name: what checkpoints are called here; "-" and the step follow it.
         durable: a save waits until it would survive a power loss.
         selection: what the steps have chosen so far.
@@ -62,7 +63,7 @@ class ModelStore(Training, Retaining):
         array([1., 2.], dtype=float32)
     """
 
-    location: str | os.PathLike[str]
+    location: str | os.PathLike[str] = attrs.field(converter=settled)
     name: str = attrs.field(default="model.ckpt", kw_only=True)
     durable: bool = attrs.field(default=True, kw_only=True)
     selection: Selection = attrs.field(factory=Selection, kw_only=True, repr=False)
@@ -344,6 +345,11 @@ class ModelStore(Training, Retaining):
             saved.data, restore, scope=scope, session=session, file=saved.file, policy=policy
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        # What it has opened and seen belongs to this process.
+        settings = {field.name: vars(self)[field.name] for field in attrs.fields(ModelStore)}
+        return {**settings, "seen": type(self.seen)()}
+
     @property
     def _storage(self) -> Storage:
         self.wait()
@@ -370,12 +376,13 @@ class ModelStore(Training, Retaining):
     def _fitted(
         self, target: Target, *, partly: bool = False, without: Sequence[Skipped] = ()
     ) -> Fitted:
+        storage = self._storage
         # What a dead process left is cleared away, where this one may do so.
         with suppress(StorageError):
-            self._storage.recover()
+            storage.recover()
         out = {each.checkpoint.rsplit("/", 1)[-1] for each in without}
         fitted = restoring.fit(
-            self._storage,
+            storage,
             lambda: [prefix for prefix in self._names() if prefix not in out],
             self.selection,
             target,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import operator
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast
 
@@ -14,8 +16,11 @@ import attrs
 from tfpersist.errors import SaveError
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of
+from tfpersist.tf.target import adapt, counted_by, step_of, untraced
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from tfpersist.background import Worker
     from tfpersist.checkpoint import Checkpoint
     from tfpersist.preemption import SignalSave
@@ -27,6 +32,16 @@ _Result = TypeVar("_Result")
 _Given = ParamSpec("_Given")
 
 
+def _room(value: Any) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < 0:
+        raise SaveError(
+            "`in_flight` says how many saves may be under way in the background",
+            expected="a whole number: 0 for none, or 1 or more",
+            found=repr(value),
+        )
+    return operator.index(value)
+
+
 @attrs.frozen(eq=False, slots=False)
 class Training:
     """The part of a store that knows of training loops.
@@ -36,7 +51,7 @@ class Training:
             when it returns.
     """
 
-    in_flight: int = attrs.field(default=0, kw_only=True)
+    in_flight: int = attrs.field(default=0, converter=_room, kw_only=True)
 
     def background(self: _Store, in_flight: int = 1) -> _Store:
         """Save in the background: `save` takes the values as they are and returns at once.
@@ -58,7 +73,7 @@ class Training:
             A store that saves in the background.
 
         Raises:
-            SaveError: `in_flight` is less than 1.
+            SaveError: `in_flight` is no number from 1 on.
 
         Example:
             >>> import numpy as np, tfpersist as tfp
@@ -68,11 +83,12 @@ class Training:
             >>> store.latest().step
             2
         """
-        if in_flight < 1:
+        store = attrs.evolve(self, in_flight=in_flight)
+        if not store.in_flight:
             raise SaveError(
                 "a background store needs room for a save", expected="1 or more", found=in_flight
             )
-        return attrs.evolve(self, in_flight=int(in_flight))
+        return store
 
     def wait(self) -> None:
         """Wait for the saves that are under way.
@@ -113,13 +129,16 @@ class Training:
         When `fit` begins, the newest checkpoint is restored: weights, optimizer, the epoch and the
         batch. Epochs that are done are skipped, and so are the batches of the epoch that was under
         way; the averages that `fit` prints for that epoch are those of the rest of it. Where the
-        number of batches is not known, that epoch begins anew. What `fit` has measured is saved as
-        the metrics of each checkpoint, with the numbers of `epoch`s and `batch`es done; its step
-        is the number of steps that the optimizer has taken.
+        number of batches is not known, that epoch begins anew. The single numbers that `fit` has
+        measured are the metrics of each checkpoint, with the numbers of `epoch`s and `batch`es
+        done; its step is the number of steps that the optimizer has taken. The states of random
+        generators, such as those of Dropout, are not saved.
 
         Args:
             every: "epoch", or a number of batches.
-            monitor: save only where this metric is better than in every checkpoint so far.
+            monitor: save only where this metric is better than in every checkpoint so far; epochs
+                that do not measure it are passed over. A name that no epoch has measured is warned
+                of after the first, and an error at the end.
             mode: whether smaller ("min") or larger ("max") is better; "auto" takes accuracies and
                 the like for larger, and all else for smaller.
             resume: restore the newest checkpoint first. A model that is not built cannot be.
@@ -148,7 +167,7 @@ class Training:
     def hook(
         self,
         every_steps: int | None = None,
-        every_secs: float | None = None,
+        every_secs: float | str | timedelta | None = None,
         *,
         resume: bool = True,
     ) -> Any:
@@ -161,8 +180,8 @@ class Training:
 
         Args:
             every_steps: save when the global step has grown by this.
-            every_secs: save when so many seconds have passed; 600 where neither is given. Where
-                both are, whichever comes first.
+            every_secs: save when so much time has passed: seconds, a timedelta or a text such as
+                "1h"; 600 where neither is given. Where both are, whichever comes first.
             resume: restore the newest checkpoint first.
 
         Returns:
@@ -194,13 +213,16 @@ class Training:
         That is the handler that was there before, or what the system does by default: the process
         ends, and its exit status is that of the signal. Saves in the background are waited for
         first. If the signal comes while a save is under way, the last one follows it. An error of
-        the last save is printed, and the signal takes its course all the same.
+        the last save is printed, and the signal takes its course all the same. In a process that is
+        forked meanwhile it does so at once, and nothing is saved.
 
         Args:
             target: what `save` takes.
             signum: the signal, such as `signal.SIGTERM`.
             step: the training step: what `save` takes, or a function without arguments that gives
-                it. While `fit` runs with this store's callback, it and the epoch are known.
+                it. While `fit` runs with this store's callback, it and the epoch are known, and
+                so is the global step of a session's graph. Where it cannot be told, the error is
+                printed, and the checkpoint has none.
 
         Returns:
             A context manager, at whose end the signal is given back; or call `cancel()`.
@@ -223,17 +245,17 @@ class Training:
         """
         from tfpersist.preemption import SignalSave
 
-        return SignalSave(lambda: self._save_at_last(target, step), int(signum)).begin()
+        def save() -> None:
+            untraced(lambda: self._save_at_last(target, step))
+
+        return SignalSave(save, int(signum)).begin()
 
     def _save_at_last(self, target: object, step: Any) -> None:
-        number, metrics = step() if callable(step) else step, None
-        callbacks = sys.modules.get("tfpersist.tf.callbacks")
-        if number is None and callbacks is not None:
-            number, metrics = callbacks.progress_of(target)
-        try:
+        number, metrics = None, None
+        with _told():
+            number, metrics = _reached(target, step)
+        with _told():
             self.wait()
-        except Exception:
-            traceback.print_exc(file=sys.stderr)
         attrs.evolve(self, in_flight=0).save(target, number, metrics)
 
     def __enter__(self: _Store) -> _Store:
@@ -262,6 +284,25 @@ class Training:
     @property
     def _store(self) -> Store:
         return cast("Store", self)
+
+
+def _reached(target: object, step: Any) -> tuple[int | None, Mapping[str, float] | None]:
+    """Tell the step of a training, and how far it has come besides."""
+    number = step() if callable(step) else step
+    if number is not None:
+        return step_of(number, adapt(target)), None
+    callbacks = sys.modules.get("tfpersist.tf.callbacks")
+    number, metrics = (None, None) if callbacks is None else callbacks.progress_of(target)
+    return counted_by(adapt(target)) if number is None else number, metrics
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Print an error that must not cost the last save."""
+    try:
+        yield
+    except Exception:
+        traceback.print_exc(file=sys.stderr)
 
 
 def served(save: Callable[_Given, _Result]) -> Callable[_Given, _Result]:

@@ -212,8 +212,86 @@ def test_arguments_that_make_no_sense_are_refused(store):
             store.callback(every=wrong)
     with pytest.raises(SaveError, match="smaller or when it is larger"):
         store.callback(monitor="loss", mode="best")
-    with pytest.raises(SaveError, match="does not measure 'f1'"):
-        fit(network(), store.callback(monitor="f1"))
+    with pytest.raises(SaveError, match="does not measure 'val_mae'"):
+        fit(network(), store.callback(every=2, monitor="val_mae"), validation_data=(X, Y))
+
+
+@pytest.mark.parametrize("monitor", ["f1", "val_f1"])
+def test_what_is_never_measured_is_said_after_the_first_epoch_and_at_the_end(store, monitor):
+    names = "one of loss, mae, val_loss, val_mae"
+    with (
+        pytest.warns(UserWarning, match=names),
+        pytest.raises(SaveError, match=f"does not measure '{monitor}'.*{names}"),
+    ):
+        fit(network(), store.callback(monitor=monitor), validation_data=(X, Y))
+    assert store.latest() is None
+
+
+def test_validation_that_never_came_is_said_at_the_end(store):
+    with pytest.raises(SaveError, match="does not measure 'val_mae'"):
+        fit(network(), store.callback(monitor="val_mae"))
+
+
+def test_epochs_without_validation_are_passed_over(store):
+    validation = {"validation_data": (X, Y), "validation_freq": 2}
+    history = fit(network(), store.callback(monitor="val_loss", mode="min"), **validation)
+    assert history.epoch == [0, 1, 2, 3]
+    assert [each.metrics["epoch"] for each in store.checkpoints()] == [2, 4]
+
+
+def test_what_is_no_single_number_is_left_out(store):
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="softmax")])
+    scores = [keras.metrics.F1Score(name="each"), keras.metrics.F1Score("micro", name="whole")]
+    model.compile("adam", "categorical_crossentropy", metrics=scores)
+    classes = np.eye(3, dtype=np.float32)[np.arange(64) % 3]
+    model.fit(X, classes, verbose=0, callbacks=[store.callback()])
+    assert set(store.latest().metrics) == {"loss", "whole", "epoch", "batch"}
+
+
+def test_a_metric_that_was_not_a_number_is_no_best(store):
+    store.save(network(), 0, {"loss": float("nan")})
+    callback = store.callback(monitor="loss")
+    fit(network(), callback, epochs=2)
+    assert [each.step for each in store.checkpoints()] == [0, 8, 16]
+    assert callback.best == store.latest().metrics["loss"]
+
+
+def test_the_best_of_a_damaged_checkpoint_does_not_count(tmp_path):
+    store = tfp.ModelStore(tmp_path)
+    for step, loss in ((1, 1e9), (2, -1.0)):
+        store.save(network(), step, {"loss": loss, "epoch": step})
+    data = tmp_path / "model.ckpt-2.data-00000-of-00001"
+    spoilt = bytearray(data.read_bytes())
+    spoilt[len(spoilt) // 2] ^= 1
+    data.write_bytes(bytes(spoilt))
+    callback = store.callback(monitor="loss")
+    fit(network(), callback, epochs=2)
+    assert callback.resumed.step == 1
+    assert [each.metrics["epoch"] for each in store.checkpoints()] == [1, 2]
+
+
+def test_a_training_that_is_stopped_as_it_begins_again_leaves_the_model_as_it_was(store):
+    model = network()
+    fit(model, store.callback(), epochs=3)
+    stop = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        fit(model, store.callback(), stop, epochs=5)
+    assert fit(model, epochs=2).epoch == [0, 1]
+
+
+@pytest.mark.parametrize("steps_per_execution", [1, 2])
+def test_a_training_that_is_stopped_while_it_skips_leaves_the_model_as_it_was(
+    store, steps_per_execution
+):
+    model = network(steps_per_execution=steps_per_execution)
+    with pytest.raises(Stop):
+        fit(model, store.callback(every=6), stop_at(0, 7))
+    with pytest.raises(Stop):
+        fit(model, store.callback(every=6), stop_at(0, 3))
+    before = int(model.optimizer.iterations)
+    fit(model, epochs=1)
+    assert int(model.optimizer.iterations) - before == 8
 
 
 def test_an_error_of_a_background_save_ends_the_training(tmp_path):

@@ -144,7 +144,33 @@ def test_a_graph_that_counts_no_steps_is_refused(store):
             pass
 
 
-@pytest.mark.parametrize("options", [{"every_steps": 0}, {"every_secs": -1}])
+@pytest.mark.parametrize("by", [3, 10, 25])
+def test_a_step_that_grows_by_more_than_one_is_saved_when_it_is_due(store, by):
+    with tf.Graph().as_default():
+        count = v1.assign_add(v1.train.get_or_create_global_step(), by)
+        with v1.train.MonitoredTrainingSession(hooks=[store.hook(every_steps=10)]) as session:
+            for _ in range(8):
+                session.run(count)
+    expected = {3: [12, 24], 10: range(10, 90, 10), 25: range(25, 225, 25)}[by]
+    assert [each.step for each in store.checkpoints()] == list(expected)
+
+
+def test_a_time_may_be_a_text(store):
+    assert store.hook(every_secs="1h30m").every_secs == 5400
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"every_steps": 0},
+        {"every_steps": "5"},
+        {"every_steps": 2.5},
+        {"every_steps": True},
+        {"every_secs": -1},
+        {"every_secs": "soon"},
+        {"every_secs": [1]},
+    ],
+)
 def test_arguments_that_make_no_sense_are_refused(store, options):
     with pytest.raises(SaveError, match="more than 0"):
         store.hook(**options)

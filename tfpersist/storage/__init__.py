@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import re
 
 from tfpersist.errors import StorageError
 from tfpersist.storage.base import Hold, Publication, Sink, Storage
 
-__all__ = ["Hold", "Publication", "Sink", "Storage", "open_storage"]
+__all__ = ["Hold", "Publication", "Sink", "Storage", "open_storage", "settled"]
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(::[A-Za-z0-9+.-]+)*://")
 
@@ -21,6 +22,26 @@ def is_url(location: str) -> bool:
         (True, False)
     """
     return _URL.match(location) is not None
+
+
+def settled(location: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """Give a place that stays the same when the working directory changes.
+
+    Args:
+        location: what `open_storage` takes.
+
+    Returns:
+        A path of this machine made absolute, as a pathlib.Path where it was one; a URL as it is.
+
+    Example:
+        >>> settled("/runs/../mnist"), settled("s3://bucket/runs")
+        ('/mnist', 's3://bucket/runs')
+    """
+    text = os.fsdecode(os.fspath(location))
+    if is_url(text):
+        return location
+    path = os.path.abspath(text)
+    return type(location)(path) if isinstance(location, pathlib.Path) else path
 
 
 def open_storage(location: str | os.PathLike[str]) -> Storage:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import attrs
+import numpy as np
 
 from tfpersist.checkpoint import Checkpoint
 from tfpersist.errors import CheckpointNotFoundError, SaveError
@@ -105,20 +108,28 @@ def _kind() -> type[Any]:
             self.unsaved = 0
             self.seen = 0
             self.skipped = 0
+            self.measures: frozenset[str] = frozenset()
 
         def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
             self.progress, self.unsaved, self.seen = Progress(), 0, 0
-            self.best = self._best_so_far()
+            self.measures = frozenset()
+            internals_keras.begin_at_epoch(self.model, None)
             _FITTED[self.model] = self
             if self.resume:
                 self._restore()
+            # What the restore has set aside is not among them any more.
+            self.best = self._best_so_far()
 
         def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+            # It has begun there; the next `fit`, whatever ends this one, begins where it says.
+            internals_keras.begin_at_epoch(self.model, None)
             done = self.progress.batch if epoch == self.progress.epoch else 0
             self.progress = Progress(epoch, done)
             self.seen = self.skipped = done
-            if done:
-                _skip(self.model, done)
+
+        def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+            if batch < self.skipped:
+                _skip_next(self.model)
 
         def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
             # With several steps to an execution the batch is the last of them.
@@ -129,31 +140,38 @@ def _kind() -> type[Any]:
             self.seen = done
             self.progress = Progress(self.progress.epoch, done)
             if self.every != "epoch" and self.unsaved >= int(self.every):
-                self._save(logs)
+                measured = _numbers(logs)
+                if self.monitor is not None and self.monitor not in measured:
+                    raise _unmeasured(self.monitor, measured)
+                self._save(measured)
 
         def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
             self.progress = Progress(epoch + 1)
             self.seen = self.skipped = 0
             if self.every == "epoch":
-                self._save(logs)
+                measured = _numbers(logs)
+                self._note(measured)
+                if self.monitor is None or self.monitor in measured:
+                    self._save(measured)
 
         def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
             internals_keras.begin_at_epoch(self.model, None)
             _FITTED.pop(self.model, None)
             self.store.wait()
+            if self.monitor is not None and self.measures and self.monitor not in self.measures:
+                raise _unmeasured(self.monitor, self.measures)
 
-        def _save(self, logs: Mapping[str, Any] | None) -> None:
-            measured = {name: float(value) for name, value in (logs or {}).items()}
-            if self.monitor is not None:
-                if self.monitor not in measured:
-                    raise SaveError(
-                        f"the training does not measure {self.monitor!r}",
-                        expected="one of " + ", ".join(sorted(measured)),
-                        advice="Name a metric of this list; those of validation exist at the end"
-                        " of epochs only.",
-                    )
-                if not self._improves(measured[self.monitor]):
-                    return
+        def _note(self, measured: Mapping[str, float]) -> None:
+            """Say at the first epoch already what is likely never to be measured."""
+            first = not self.measures
+            self.measures |= measured.keys()
+            # Validation may be left to later epochs; it measures what training does.
+            if first and (self.monitor or "").removeprefix("val_") not in {"", *self.measures}:
+                warnings.warn(f"{_unmeasured(str(self.monitor), measured)}", stacklevel=2)
+
+        def _save(self, measured: Mapping[str, float]) -> None:
+            if self.monitor is not None and not self._improves(measured[self.monitor]):
+                return
             self.store.save(self.model, self.step(), {**measured, **self.done()})
             self.unsaved = 0
             if self.monitor is not None:
@@ -179,11 +197,11 @@ def _kind() -> type[Any]:
             if self.monitor is None or not self.resume:
                 return None
             values = [
-                checkpoint.metrics[self.monitor]
+                checkpoint.metrics.get(self.monitor, math.nan)
                 for checkpoint in self.store.checkpoints()
-                if self.monitor in checkpoint.metrics
             ]
-            return (max if self.larger else min)(values, default=None)
+            known = [value for value in values if not math.isnan(value)]
+            return (max if self.larger else min)(known, default=None)
 
         def _restore(self) -> None:
             self.resumed = None
@@ -223,17 +241,32 @@ def _larger_is_better(monitor: str | None, mode: Mode) -> bool:
     return any(last.endswith(word) or last.startswith(word) for word in larger)
 
 
-def _skip(model: Any, batches: int) -> None:
-    """Let the model pass over batches that it was trained on already."""
-    train, left = model.train_function, batches
+def _numbers(logs: Mapping[str, Any] | None) -> Mapping[str, float]:
+    """Give what was measured, but for what is no single number, as a score for each class."""
+    found = {}
+    for name, value in (logs or {}).items():
+        with suppress(TypeError, ValueError):
+            found[name] = float(np.asarray(value).item())
+    return found
+
+
+def _unmeasured(monitor: str, measured: Iterable[str]) -> SaveError:
+    return SaveError(
+        f"the training does not measure {monitor!r} as a number, so nothing is saved",
+        expected="one of " + ", ".join(sorted(measured)),
+        advice="Name a metric of this list; those of validation exist at the end of epochs only.",
+    )
+
+
+def _skip_next(model: Any) -> None:
+    """Let the model pass over the next batches that it is given: it was trained on them already."""
+    train = model.train_function
 
     def skip(iterator: Any) -> dict[str, Any]:
-        nonlocal left
+        # At once, so that whatever ends this `fit` leaves the model as it was.
+        model.train_function = train
         for _ in range(int(model.steps_per_execution)):
             next(iterator)
-            left -= 1
-        if left <= 0:
-            model.train_function = train
         return {}
 
     model.train_function = skip

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import functools
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from tfpersist.errors import SaveError, TargetError
+from tfpersist.errors import RetentionError, SaveError, TargetError
+from tfpersist.retention import seconds
 
 if TYPE_CHECKING:
     from tfpersist.tf.callbacks import Store
@@ -17,18 +19,37 @@ if TYPE_CHECKING:
 _SECONDS = 600.0
 
 
-def hook(store: Store, every_steps: int | None, every_secs: float | None, *, resume: bool) -> Any:
+def hook(
+    store: Store,
+    every_steps: int | None,
+    every_secs: float | str | timedelta | None,
+    *,
+    resume: bool,
+) -> Any:
     """Make the hook; `ModelStore.hook` says what it does.
 
     Raises:
         SaveError: the arguments make no sense.
     """
-    for name, value in (("every_steps", every_steps), ("every_secs", every_secs)):
-        if value is not None and value <= 0:
-            raise SaveError(f"{name} says how often to save", expected="more than 0", found=value)
-    if every_steps is None and every_secs is None:
-        every_secs = _SECONDS
-    return _kind()(store, every_steps, every_secs, resume)
+    if every_steps is not None and (
+        isinstance(every_steps, bool) or not hasattr(every_steps, "__index__") or every_steps < 1
+    ):
+        raise SaveError(
+            "every_steps says how often to save",
+            expected="a whole number, more than 0",
+            found=repr(every_steps),
+        )
+    try:
+        between = None if every_secs is None else seconds(every_secs)
+    except RetentionError as error:
+        raise SaveError(
+            "every_secs says how often to save",
+            expected='more than 0: a number of seconds, a timedelta, or a time such as "1h"',
+            found=repr(every_secs),
+        ) from error
+    if every_steps is None and between is None:
+        between = _SECONDS
+    return _kind()(store, every_steps, between, resume)
 
 
 @functools.cache
@@ -52,6 +73,8 @@ def _kind() -> type[Any]:
             self.global_step: Any = None
             self.saved: int | None = None
             self.last_step = 0
+            self.known = 0
+            self.grows = 0
             self.last_time = 0.0
 
         def begin(self) -> None:
@@ -72,14 +95,18 @@ def _kind() -> type[Any]:
                 step = int(session.run(self.global_step))
                 self.saved = step
             self.last_step, self.last_time = step, time.monotonic()
+            self.known, self.grows = step, 0
 
         def before_run(self, run_context: Any) -> Any:
             return v1.train.SessionRunArgs(self.global_step)
 
         def after_run(self, run_context: Any, run_values: Any) -> None:
             # The step was read before or after it was counted up: so look again where it matters.
-            if self._due(int(run_values.results) + 1):
+            read = int(run_values.results)
+            self._learn(read)
+            if not self.grows or self._due(read + self.grows):
                 step = int(run_context.session.run(self.global_step))
+                self._learn(step)
                 if self._due(step):
                     self._save(run_context.session, step)
 
@@ -88,6 +115,11 @@ def _kind() -> type[Any]:
             if step != self.saved:
                 self._save(session, step)
             self.store.wait()
+
+        def _learn(self, step: int) -> None:
+            """Note by how much a run counts the step up, which need not be one."""
+            if step > self.known:
+                self.known, self.grows = step, step - self.known
 
         def _due(self, step: int) -> bool:
             by_steps = self.every_steps is not None and step - self.last_step >= self.every_steps

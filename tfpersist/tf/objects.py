@@ -177,7 +177,6 @@ class ObjectTarget:
 
     def assign(self, values: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> None:
         """Give variables and other objects their values; all are converted before the first."""
-        import tensorflow as tf
 
         variables = [(entry, value) for entry, value in values if internals.is_variable(entry.ref)]
         stateful: dict[int, tuple[Any, dict[str, Any]]] = {}
@@ -197,11 +196,6 @@ class ObjectTarget:
             states.assign(stateful.values())
             session.assign(variables)
             return
-        if tf.inside_function():
-            raise TargetError(
-                "a restore inside of a tf.function would be traced and not done",
-                advice="Restore before the function is called.",
-            )
         converted = eager.converted(variables)
         states.assign(stateful.values())
         eager.assign(variables, converted)

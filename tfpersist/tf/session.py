@@ -130,6 +130,12 @@ class SessionTarget:
             found[entry.key] = tuple(dict.fromkeys(names))
         return found
 
+    def global_step(self) -> Any:
+        """Give the variable in which the graph counts its steps; None where it does not."""
+        import tensorflow as tf
+
+        return tf.compat.v1.train.get_global_step(self.graph)
+
     def value_of(self, tensor: object) -> Any:
         """Fetch one tensor or variable of the graph, without hooks."""
         with execute.translated(TargetError):

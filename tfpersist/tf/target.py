@@ -136,6 +136,21 @@ def _value_of(step: Any, target: Target) -> Any:
     return read(step) if read is not None else None
 
 
+def counted_by(target: Target) -> int | None:
+    """Read the step that the graph of a session counts; None where there is none.
+
+    Raises:
+        TargetError: it has no value.
+
+    Example:
+        >>> counted_by(adapt({"a": np.zeros(2)})) is None
+        True
+    """
+    read = getattr(target, "global_step", None)
+    counted = read() if read is not None else None
+    return None if counted is None else step_of(counted, target)
+
+
 def eagerly(work: Callable[[], _Result]) -> _Result:
     """Call `work` where eager variables can be read and assigned, whatever graph is the default.
 
@@ -152,6 +167,30 @@ def eagerly(work: Callable[[], _Result]) -> _Result:
         return thread.submit(work).result()
 
 
+def untraced(work: Callable[[], _Result]) -> _Result:
+    """Call `work` outside of the tf.function that is being traced, if one is.
+
+    Example:
+        >>> untraced(lambda: 7)
+        7
+    """
+    if not _is_tracing():
+        return work()
+    import tensorflow as tf
+
+    with tf.init_scope():
+        return work()
+
+
+def _is_tracing() -> bool:
+    # A signal may come while TensorFlow is only half imported.
+    tf: Any = sys.modules.get("tensorflow")
+    if not hasattr(tf, "inside_function"):
+        return False
+    # Of a function that is being traced, an init_scope is not a part.
+    return bool(tf.inside_function() and not tf.executing_eagerly())
+
+
 def adapt(target: object) -> Target:
     """Find the adapter for what the user handed in.
 
@@ -163,7 +202,8 @@ def adapt(target: object) -> Target:
         The adapter.
 
     Raises:
-        TargetError: nothing here can save or restore such an object.
+        TargetError: nothing here can save or restore such an object, or a tf.function that uses
+            it is being traced.
 
     Example:
         >>> [entry.name for entry in adapt({"a": np.zeros(2)}).entries()]
@@ -175,6 +215,12 @@ def adapt(target: object) -> Target:
     for room in rooms:
         found: Target | None = importlib.import_module(f"tfpersist.tf.{room}").adapt(target)
         if found is not None:
+            if room != "session" and _is_tracing():
+                raise TargetError(
+                    "a save or a restore inside of a tf.function would happen once, while it is"
+                    " traced, and never when it is called",
+                    advice="Save and restore outside of the function.",
+                )
             return found
     raise TargetError(
         f"a {type(target).__module__}.{type(target).__qualname__} cannot be saved or restored",
