@@ -8,7 +8,8 @@ import pytest
 
 from tfpersist.errors import RestoreError
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.matching.selection import Assignment, Entry, Missing, Plan, Selection
+from tfpersist.matching.plan import Assignment, Entry, Missing, Plan
+from tfpersist.matching.selection import Selection
 from tfpersist.report import RestoreReport, Row, Skipped, report_on
 
 FLOAT = TensorSpec("float32", (2,))

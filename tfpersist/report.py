@@ -12,7 +12,7 @@ from typing import Any, Literal
 import attrs
 
 from tfpersist.matching.naming import slot_of
-from tfpersist.matching.selection import Assignment, Plan
+from tfpersist.matching.plan import Assignment, Plan
 
 Outcome = Literal["missing", "mismatched", "unexpected", "fits", "averaged", "restored"]
 

@@ -20,7 +20,8 @@ from tfpersist.errors import (
     StorageError,
     TFPersistError,
 )
-from tfpersist.matching.selection import Assignment, Entry, Plan, Selection
+from tfpersist.matching.plan import Assignment, Entry, Plan
+from tfpersist.matching.selection import Selection
 from tfpersist.progress import progress
 from tfpersist.report import Skipped
 from tfpersist.storage import Storage

@@ -8,7 +8,8 @@ import pytest
 from tfpersist.errors import SelectionError
 from tfpersist.formats.tensors import Slice, TensorSpec
 from tfpersist.matching.naming import advice_for, slot_of
-from tfpersist.matching.selection import Entry, Selection
+from tfpersist.matching.plan import Entry
+from tfpersist.matching.selection import Selection
 
 
 class Thing:

@@ -2,138 +2,24 @@
 
 from __future__ import annotations
 
-import fnmatch
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import attrs
 
 from tfpersist.errors import SelectionError, did_you_mean, nearest
 from tfpersist.formats.tensors import Slice, TensorSpec
+from tfpersist.matching.index import Index
 from tfpersist.matching.naming import advice_for, completed, twice
+from tfpersist.matching.plan import Assignment, Entry, Mismatch, Missing, Plan
 
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 # Finding look-alikes takes milliseconds for each name.
 _MOST_COMPARED = 50
 
 
-@attrs.frozen
-class Entry:
-    """One variable of a target, or one part of a partitioned variable.
-
-    Args:
-        key: the checkpoint key that it goes by; parts of one variable share it.
-        name: what the user calls it: a variable's name without ":0", a path in a Keras model.
-        spec: its data type and declared shape; for a part, those of the part.
-        ref: the variable as the user holds it; compared by identity.
-        part: which part of the tensor under `key` this is; None for the whole.
-        handle: whatever else the target needs to find it again; also compared by identity, so it
-            may be a second object that users hold for the same variable.
-        slot: what optimizer slot this is, such as "Adam" or "momentum"; None for anything else.
-        default: whether it is taken where `only()` says nothing; local variables are not.
-        aliases: whatever else the user may call it, such as other paths to the same variable.
-    """
-
-    key: str
-    name: str
-    spec: TensorSpec
-    ref: object = attrs.field(eq=False, repr=False, default=None)
-    part: Slice | None = None
-    handle: object = attrs.field(eq=False, repr=False, default=None)
-    slot: str | None = None
-    default: bool = True
-    aliases: tuple[str, ...] = attrs.field(default=(), eq=False, repr=False)
-
-    @property
-    def wanted(self) -> TensorSpec:
-        """What the tensor under `key` has to be: for a part, the whole variable."""
-        if self.part is None:
-            return self.spec
-        return TensorSpec(self.spec.dtype, self.part.full_shape)
-
-    def under(self, key: str) -> Entry:
-        """Give the same variable under another key."""
-        if key == self.key:
-            return self
-        part = self.part and attrs.evolve(self.part, full_name=key)
-        return attrs.evolve(self, key=key, part=part)
-
-
 # The shape of `Target.averages_of`.
 AveragesOf = Callable[[object, Sequence[Entry]], Mapping[str, Sequence[str]]]
-
-
-@attrs.frozen
-class Assignment:
-    """A tensor of a checkpoint that goes into a variable.
-
-    Args:
-        key: the tensor's key in the checkpoint.
-        entry: the variable, keyed as before any renaming.
-        averaged: whether the tensor is a moving average of the variable.
-    """
-
-    key: str
-    entry: Entry
-    averaged: bool = False
-
-
-@attrs.frozen
-class Missing:
-    """A variable for which a checkpoint has no tensor.
-
-    Args:
-        key: the key that was looked for.
-        entry: the variable.
-        nearest: keys of the checkpoint that look alike, best first.
-    """
-
-    key: str
-    entry: Entry
-    nearest: tuple[str, ...] = ()
-
-
-@attrs.frozen
-class Mismatch:
-    """A tensor that does not fit its variable.
-
-    Args:
-        key: the tensor's key in the checkpoint.
-        entry: the variable.
-        found: what the checkpoint holds; `entry.wanted` is what was expected.
-    """
-
-    key: str
-    entry: Entry
-    found: TensorSpec
-
-
-@attrs.frozen
-class Plan:
-    """What a restore will do, and what is in its way.
-
-    Args:
-        assignments: what fits.
-        missing: variables without a tensor.
-        mismatched: tensors of another shape or data type.
-        unexpected: keys of the checkpoint that no variable of the target goes by.
-        unselected: names of variables of the target that the selection leaves alone.
-        advice: what would make it fit, where that can be told; else empty.
-    """
-
-    assignments: tuple[Assignment, ...]
-    missing: tuple[Missing, ...] = ()
-    mismatched: tuple[Mismatch, ...] = ()
-    unexpected: tuple[str, ...] = ()
-    unselected: tuple[str, ...] = ()
-    advice: str = ""
-
-    @property
-    def fits(self) -> bool:
-        """Whether nothing is missing or mismatched."""
-        return not (self.missing or self.mismatched)
 
 
 @attrs.frozen(eq=False)
@@ -244,7 +130,7 @@ class Selection:
         if self.only is None and not self.renames:
             _require_one_variable_per_key(entries, chosen)
             return chosen
-        index = _Index(entries)
+        index = Index(entries)
         if self.only is not None:
             chosen = {}
         if isinstance(self.only, Mapping):
@@ -264,7 +150,7 @@ class Selection:
         _require_one_variable_per_key(entries, chosen)
         return dict(sorted(chosen.items()))
 
-    def _rename(self, index: _Index, chosen: dict[int, str]) -> None:
+    def _rename(self, index: Index, chosen: dict[int, str]) -> None:
         exact: dict[int, str] = {}
         prefixes: dict[str, str] = {}
         for key, choice in self.renames.items():
@@ -291,70 +177,6 @@ class Selection:
                 f"rename() finds no variable whose name begins with {prefix!r}",
                 advice=did_you_mean(prefix, index.names),
             )
-
-
-class _Index:
-    def __init__(self, entries: Sequence[Entry]) -> None:
-        self.entries = entries
-        self.by_text: dict[str, list[int]] = {}
-        self.by_identity: dict[int, list[int]] = {}
-        for position, entry in enumerate(entries):
-            for text in dict.fromkeys((entry.name, entry.key, *entry.aliases)):
-                self.by_text.setdefault(text, []).append(position)
-            for thing in {id(entry.ref), id(entry.handle)} - {id(None)}:
-                self.by_identity.setdefault(thing, []).append(position)
-
-    @property
-    def names(self) -> list[str]:
-        return list(self.by_text)
-
-    def matching(self, choice: object, step: str) -> list[int]:
-        if isinstance(choice, str):
-            text = choice.removesuffix(":0")
-            found = self.by_text.get(choice) or self.by_text.get(text)
-            if not found:
-                pattern = re.compile(fnmatch.translate(text))
-                found = sorted(
-                    {n for name in self.by_text if pattern.match(name) for n in self.by_text[name]}
-                )
-            if not found:
-                raise SelectionError(
-                    f"{step} finds no variable named {choice!r}",
-                    advice=did_you_mean(text, self.names),
-                )
-            return found
-        found = self._held(choice)
-        if not found:
-            name = getattr(choice, "name", None) or getattr(choice, "path", None)
-            raise SelectionError(
-                f"{step} is given a {type(choice).__name__}"
-                f"{f' {name!r}' if name else ''} that is no variable of this target",
-                advice=did_you_mean(str(name or "").removesuffix(":0"), self.names),
-            )
-        return found
-
-    def one(self, choice: object, step: str) -> list[int]:
-        found = self.matching(choice, step)
-        keys = sorted({self.entries[position].key for position in found})
-        if len(keys) > 1:
-            raise SelectionError(
-                f"{step} gives one key to {len(keys)} variables: {', '.join(keys[:5])}",
-                advice="Name one variable for each key.",
-            )
-        return found
-
-    def _held(self, choice: object) -> list[int]:
-        found = self.by_identity.get(id(choice))
-        if found:
-            return found
-        members: Any = getattr(choice, "variables", choice)
-        if isinstance(members, (str, bytes)):
-            return []
-        try:
-            parts = list(members)
-        except TypeError:
-            return []
-        return [n for part in parts for n in self.by_identity.get(id(part), ())]
 
 
 def _with_nearest(

@@ -18,7 +18,7 @@ from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching import keras_eras, object_graph
 from tfpersist.matching.object_graph import ObjectGraph
-from tfpersist.matching.selection import Entry
+from tfpersist.matching.plan import Entry
 from tfpersist.tf import internals, keras_layers, objects
 from tfpersist.tf.live import LiveGraph
 from tfpersist.tf.target import Target

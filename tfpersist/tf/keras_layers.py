@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.matching.selection import Entry
+from tfpersist.matching.plan import Entry
 from tfpersist.tf.live import LiveGraph
 from tfpersist.tf.target import eagerly
 

@@ -15,7 +15,7 @@ from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.dtypes import by_numpy
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import TensorSpec, payload_of, spec_of
-from tfpersist.matching.selection import Entry
+from tfpersist.matching.plan import Entry
 from tfpersist.tf.target import Captured, Target, eagerly
 
 _SCALARS = (bool, int, float, complex, str, bytes, np.generic)

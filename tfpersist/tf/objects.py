@@ -18,7 +18,7 @@ from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching import by_name, object_graph
 from tfpersist.matching.object_graph import ATTRIBUTES, VALUE, ObjectGraph
-from tfpersist.matching.selection import Entry
+from tfpersist.matching.plan import Entry
 from tfpersist.tf import capturing, eager, internals, internals_slots, states
 from tfpersist.tf.live import LiveGraph, Node, State
 from tfpersist.tf.target import Captured, Target

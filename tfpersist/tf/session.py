@@ -12,7 +12,7 @@ from tfpersist.errors import RestoreError, SaveError, SelectionError, TargetErro
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import TensorSpec, payload_of
-from tfpersist.matching.selection import Entry
+from tfpersist.matching.plan import Entry
 from tfpersist.tf import execute, graph_state, internals_session, meta_graph
 from tfpersist.tf.graph_state import Write
 from tfpersist.tf.target import Captured, Target

@@ -16,7 +16,7 @@ from tfpersist.errors import TargetError
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.matching.selection import Entry
+from tfpersist.matching.plan import Entry
 
 _Result = TypeVar("_Result")
 
