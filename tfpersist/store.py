@@ -94,12 +94,13 @@ class ModelStore(Training, Retaining):
             taken = (choice,)
         return attrs.evolve(self, selection=attrs.evolve(self.selection, only=taken))
 
-    def rename(self, names: Mapping[str, object]) -> ModelStore:
+    def rename(self, names: Mapping[Any, object]) -> ModelStore:
         """Let some variables go by other keys in the checkpoint; every other keeps its own.
 
         Args:
             names: {key in the checkpoint: variable or name}. Where both end in "/", or one of them
-                is empty, they stand for everything under them: {"": "net/"}.
+                is empty, they stand for everything under them: {"": "net/"}. For a restore also
+                patterns on whole keys: {re.compile(r"layer_(\\d+)/w"): r"blocks/\\1/kernel"}.
 
         Returns:
             A store that saves and restores under these keys.
@@ -110,8 +111,7 @@ class ModelStore(Training, Retaining):
             >>> sorted(store.rename({"a": "v1"}).save({"v1": np.zeros(2), "v2": np.zeros(2)}))
             ['a', 'v2']
         """
-        renames = {**self.selection.renames, **names}
-        return attrs.evolve(self, selection=attrs.evolve(self.selection, renames=renames))
+        return attrs.evolve(self, selection=self.selection.renamed(names))
 
     def averages(self, averages: object) -> ModelStore:
         """Restore moving averages into the variables themselves, wherever the checkpoint has them.

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import attrs
 
 from tfpersist.errors import SelectionError, did_you_mean, nearest
 from tfpersist.formats.tensors import Slice, TensorSpec
 from tfpersist.matching.index import Index
-from tfpersist.matching.naming import advice_for, completed, twice
+from tfpersist.matching.naming import advice_for, completed, twice, whole
+from tfpersist.matching.patterns import matched, template
 from tfpersist.matching.plan import Assignment, Entry, Mismatch, Missing, Plan
+from tfpersist.matching.shadows import shadows_in
 
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 # Finding look-alikes takes milliseconds for each name.
 _MOST_COMPARED = 50
-
 
 # The shape of `Target.averages_of`.
 AveragesOf = Callable[[object, Sequence[Entry]], Mapping[str, Sequence[str]]]
@@ -30,13 +33,28 @@ class Selection:
         only: variables, names and globs, or {key in the checkpoint: variable or name}; None for
             everything.
         renames: {key in the checkpoint: variable or name}; a key and a name that both end in "/"
-            (or are empty) stand for everything under them. What is not named keeps its key.
+            (or are empty) stand for everything under them; a compiled pattern stands for the keys
+            that it matches whole, and its name may say "\\1". What is not named keeps its key.
         averages: whose moving averages are wanted in place of the variables; None for none.
     """
 
     only: Sequence[object] | Mapping[str, object] | None = None
-    renames: Mapping[str, object] = attrs.field(factory=dict)
+    renames: Mapping[Any, object] = attrs.field(factory=dict)
     averages: object = None
+
+    def renamed(self, names: Mapping[Any, object]) -> Selection:
+        """Give a selection that renames this as well.
+
+        Raises:
+            SelectionError: `names` is no mapping.
+        """
+        if not isinstance(names, Mapping):
+            raise SelectionError(
+                "rename() is given no dict",
+                expected="{key in the checkpoint: variable or name}",
+                found=type(names).__name__,
+            )
+        return attrs.evolve(self, renames={**self.renames, **names})
 
     def for_save(self, entries: Sequence[Entry]) -> tuple[Entry, ...]:
         """Pick what is saved.
@@ -60,7 +78,9 @@ class Selection:
                 "averages() says what a restore reads, so it cannot go with a save",
                 advice="Save without it: the shadow variables are saved beside the others.",
             )
-        chosen = [entries[at].under(key) for at, key in self._keyed(entries).items()]
+        keyed = {at: whole(key, entries[at].key) for at, key in self._keyed(entries, None).items()}
+        _require_one_variable_per_key(entries, keyed)
+        chosen = [entries[at].under(key) for at, key in keyed.items()]
         _require_whole(chosen)
         return tuple(chosen)
 
@@ -88,17 +108,22 @@ class Selection:
             >>> Selection().for_restore({"b": TensorSpec("float32", (2,))}, [a]).missing[0].key
             'a'
         """
-        keyed = self._keyed(entries)
-        chosen = [entries[at] for at in keyed]
-        keys = [completed(key, entries[at].key, specs) for at, key in keyed.items()]
-        shadows: Mapping[str, Sequence[str]] = {}
+        keyed = {
+            at: completed(key, entries[at].key, specs)
+            for at, key in self._keyed(entries, specs).items()
+        }
+        _require_one_variable_per_key(entries, keyed)
+        chosen, keys = [entries[at] for at in keyed], list(keyed.values())
+        shadows: Mapping[str, str] = {}
         if self.averages is not None and averages_of is not None:
-            shadows = averages_of(self.averages, list(map(Entry.under, chosen, keys)))
+            named = list(map(Entry.under, chosen, keys))
+            places = averages_of(self.averages, named)
+            shadows = shadows_in(specs, self.averages, named, places)
         assignments: list[Assignment] = []
         missing: list[Missing] = []
         mismatched: list[Mismatch] = []
         for entry, plain in zip(chosen, keys, strict=True):
-            shadow = next(filter(specs.__contains__, shadows.get(plain, ())), None)
+            shadow = shadows.get(plain)
             key = plain if shadow is None else shadow
             found = specs.get(key)
             if found is None:
@@ -125,16 +150,18 @@ class Selection:
             ),
         )
 
-    def _keyed(self, entries: Sequence[Entry]) -> dict[int, str]:
+    def _keyed(
+        self, entries: Sequence[Entry], saved: Mapping[str, TensorSpec] | None
+    ) -> dict[int, str]:
         chosen = {at: entry.key for at, entry in enumerate(entries) if entry.default}
         if self.only is None and not self.renames:
-            _require_one_variable_per_key(entries, chosen)
             return chosen
         index = Index(entries)
         if self.only is not None:
             chosen = {}
         if isinstance(self.only, Mapping):
             for key, choice in self.only.items():
+                _require_text(key, "only()")
                 for position in index.one(choice, "only()"):
                     if chosen.setdefault(position, key) != key:
                         raise twice(entries[position].name, chosen[position], key)
@@ -142,24 +169,31 @@ class Selection:
             for choice in self.only:
                 for position in index.matching(choice, "only()"):
                     chosen.setdefault(position, entries[position].key)
-            if not chosen:
-                raise SelectionError(
-                    "only() selects nothing", advice="Leave only() out to take every variable."
-                )
-        self._rename(index, chosen)
-        _require_one_variable_per_key(entries, chosen)
+        if self.only is not None and not chosen:
+            raise SelectionError(
+                "only() selects nothing", advice="Leave only() out to take every variable."
+            )
+        self._rename(index, chosen, saved)
         return dict(sorted(chosen.items()))
 
-    def _rename(self, index: Index, chosen: dict[int, str]) -> None:
+    def _rename(
+        self, index: Index, chosen: dict[int, str], saved: Mapping[str, TensorSpec] | None
+    ) -> None:
         exact: dict[int, str] = {}
         prefixes: dict[str, str] = {}
+        patterns: dict[re.Pattern[str], str] = {}
         for key, choice in self.renames.items():
+            if isinstance(key, re.Pattern):
+                patterns[key] = template(choice)
+                continue
+            _require_text(key, "rename()")
             if isinstance(choice, str) and _is_prefix(key) and _is_prefix(choice):
                 prefixes[choice] = key
                 continue
             for at in index.one(choice, "rename()"):
                 if exact.setdefault(at, key) != key:
                     raise twice(index.entries[at].name, exact[at], key)
+        exact = {**matched(patterns, index, saved), **exact}
         used = set()
         for at, key in chosen.items():
             if at in exact:
@@ -188,6 +222,15 @@ def _with_nearest(
             continue
         alike = nearest(one.key, unexpected, 3) or nearest(one.key, specs, 3)
         yield attrs.evolve(one, nearest=tuple(alike))
+
+
+def _require_text(key: object, step: str) -> None:
+    if not isinstance(key, str):
+        raise SelectionError(
+            f"{step} is given a key that is no text",
+            expected="{key in the checkpoint: variable or name}, the keys as str",
+            found=f"{key!r}, a {type(key).__name__}",
+        )
 
 
 def _is_prefix(text: str) -> bool:
