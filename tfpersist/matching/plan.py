@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Literal, get_args
+
 import attrs
 
+from tfpersist.errors import SelectionError
 from tfpersist.formats.tensors import Slice, TensorSpec
+
+OnMissing = Literal["error", "skip"]
+OnMismatch = Literal["error", "skip", "slice"]
 
 
 @attrs.frozen
@@ -93,6 +100,41 @@ class Mismatch:
     entry: Entry
     found: TensorSpec
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether the two differ in nothing but sizes."""
+        mine, theirs = self.entry.wanted, self.found
+        if mine.shape is None or theirs.shape is None or mine.dtype != theirs.dtype:
+            return False
+        return len(mine.shape) == len(theirs.shape)
+
+
+def _one_of(_owner: object, field: attrs.Attribute[str], value: object) -> None:
+    known = get_args({"missing": OnMissing, "mismatched": OnMismatch}[field.name])
+    if value not in known:
+        raise SelectionError(
+            f"{field.name}= is given what it does not know",
+            expected=" or ".join(map(repr, known)),
+            found=repr(value),
+        )
+
+
+@attrs.frozen
+class Tolerance:
+    """What a restore puts up with.
+
+    Args:
+        missing: what becomes of a variable without a tensor: an error, or it stays as it is.
+        mismatched: what becomes of one whose tensor has another shape or data type: an error, it
+            stays as it is, or it takes what lies in both shapes.
+
+    Raises:
+        SelectionError: it is something else.
+    """
+
+    missing: OnMissing = attrs.field(default="error", validator=_one_of)
+    mismatched: OnMismatch = attrs.field(default="error", validator=_one_of)
+
 
 @attrs.frozen
 class Plan:
@@ -105,6 +147,10 @@ class Plan:
         unexpected: keys of the checkpoint that no variable of the target goes by.
         unselected: names of variables of the target that the selection leaves alone.
         advice: what would make it fit, where that can be told; else empty.
+        suggestion: {key: variable} of what is missing and what is unexpected, where types, shapes
+            and order leave one way to pair them.
+        kept: what is missing or mismatched, and to be left as it is.
+        sliced: what is mismatched, and takes what lies in both shapes.
     """
 
     assignments: tuple[Assignment, ...]
@@ -113,8 +159,44 @@ class Plan:
     unexpected: tuple[str, ...] = ()
     unselected: tuple[str, ...] = ()
     advice: str = ""
+    suggestion: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+    kept: tuple[Missing | Mismatch, ...] = ()
+    sliced: tuple[Mismatch, ...] = ()
 
     @property
     def fits(self) -> bool:
-        """Whether nothing is missing or mismatched."""
+        """Whether nothing is missing or mismatched that is not put up with."""
         return not (self.missing or self.mismatched)
+
+    def tolerating(self, tolerance: Tolerance) -> Plan:
+        """Leave alone, or fill in part, what a restore puts up with.
+
+        Args:
+            tolerance: what that is. Where nothing at all would be assigned, it counts for nothing.
+
+        Returns:
+            A changed copy.
+
+        Example:
+            >>> w = Entry("w", "w", TensorSpec("float32", (5,)))
+            >>> plan = Plan((), mismatched=(Mismatch("w", w, TensorSpec("float32", (9,))),))
+            >>> plan.tolerating(Tolerance(mismatched="slice")).fits
+            True
+            >>> plan.tolerating(Tolerance(mismatched="skip")).fits
+            False
+        """
+        skips = tolerance.mismatched == "skip"
+        kept: list[Missing | Mismatch] = [
+            *(self.missing if tolerance.missing == "skip" else ()),
+            *(self.mismatched if skips else ()),
+        ]
+        sliced = [m for m in self.mismatched if tolerance.mismatched == "slice" and m.overlaps]
+        if not self.assignments and not sliced:
+            return self
+        return attrs.evolve(
+            self,
+            missing=() if tolerance.missing == "skip" else self.missing,
+            mismatched=() if skips else tuple(m for m in self.mismatched if m not in sliced),
+            kept=tuple(kept),
+            sliced=tuple(sliced),
+        )

@@ -16,6 +16,7 @@ from tfpersist.matching.naming import advice_for, completed, twice, whole
 from tfpersist.matching.patterns import matched, template
 from tfpersist.matching.plan import Assignment, Entry, Mismatch, Missing, Plan
 from tfpersist.matching.shadows import shadows_in
+from tfpersist.matching.suggestions import advice_on, suggested
 
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 # Finding look-alikes takes milliseconds for each name.
@@ -132,22 +133,22 @@ class Selection:
                 mismatched.append(Mismatch(key, entry, found))
             else:
                 assignments.append(Assignment(key, entry, averaged=shadow is not None))
+        wanted = [(each.key, each.entry.wanted, each.entry.slot) for each in missing]
         left_alone = [entry for at, entry in enumerate(entries) if at not in keyed]
         known = {*keys, *(entry.key for entry in left_alone)}
         known |= {one.key for one in assignments} | {each.key for each in mismatched}
         known.add(OBJECT_GRAPH_KEY)
         unexpected = tuple(sorted(key for key in specs if key not in known))
+        advice = advice_for(wanted, specs, unexpected)
+        suggestion = {} if advice else suggested(missing, specs, unexpected)
         return Plan(
             tuple(assignments),
             tuple(_with_nearest(missing, unexpected, specs)),
             tuple(mismatched),
             unexpected,
             tuple(dict.fromkeys(entry.name for entry in left_alone if entry.default)),
-            advice_for(
-                [(each.key, each.entry.wanted, each.entry.slot) for each in missing],
-                specs,
-                unexpected,
-            ),
+            advice or advice_on(suggestion, len(missing)),
+            suggestion,
         )
 
     def _keyed(

@@ -61,10 +61,15 @@ class NamedTarget:
     def capture(self, entries: Sequence[Entry]) -> Captured:
         """Take the values as they are now."""
         items = [
-            Item(entry.key, payload_of(_read(entry.ref), entry.spec.dtype)) for entry in entries
+            Item(entry.key, payload_of(value, entry.spec.dtype))
+            for entry, value in zip(entries, self.read(entries), strict=True)
         ]
         arrays = frozenset(entry.key for entry in entries if _is_array(entry.ref))
         return Captured(items, borrowed=arrays)
+
+    def read(self, entries: Sequence[Entry]) -> Sequence[np.ndarray[Any, Any]]:
+        """Give the values as they are now."""
+        return [_read(entry.ref) for entry in entries]
 
     def assign(self, values: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> None:
         """Assign the variables, and fill the arrays in place."""

@@ -155,14 +155,17 @@ class ObjectTarget:
             keys = _attribute_keys([(entry, known[identity(entry)]) for entry in entries])
             message = object_graph.rewritten(self.live.graph.message, keys)
             encoded = message.SerializeToString()
-        values = self._read_graph(entries) if _symbolic(entries) else _read(entries)
         items = [
             Item(entry.key, capturing.payload(value, entry.spec))
-            for entry, value in zip(entries, values, strict=True)
+            for entry, value in zip(entries, self.read(entries), strict=True)
         ]
         # TensorFlow writes Python state after all tensors.
         items.sort(key=lambda item: item.key.endswith(_PYTHON))
         return Captured(items, None, encoded)
+
+    def read(self, entries: Sequence[Entry]) -> Sequence[np.ndarray[Any, Any]]:
+        """Give the values as they are now."""
+        return self._read_graph(entries) if _symbolic(entries) else _read(entries)
 
     def capture_all(self) -> Captured | None:
         """Take everything, as `capture` does of all entries, without making any of these.

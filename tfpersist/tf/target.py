@@ -69,6 +69,13 @@ class Target(Protocol):
             SaveError: some have no value yet; all of them are named.
         """
 
+    def read(self, entries: Sequence[Entry]) -> Sequence[np.ndarray[Any, Any]]:
+        """Give the values that entries hold now, in their order; nobody may change them.
+
+        Raises:
+            SaveError: some have no value yet, or none that can be read; all of them are named.
+        """
+
     def assign(self, values: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> None:
         """Give these entries their values; an entry with a `part` is given that part alone.
 
