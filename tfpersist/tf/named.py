@@ -34,6 +34,23 @@ def adapt(target: object) -> Target | None:
     return NamedTarget(tuple(_named(pairs)))
 
 
+def culprit(target: object) -> TargetError | None:
+    """Tell which value of a dict is no array and no variable, or that a variable has no name."""
+    if _is_variable(target):
+        return TargetError(
+            "a variable alone has no name to save it by",
+            advice='Pass a dict: {"name": variable}.',
+        )
+    for name, value in target.items() if isinstance(target, Mapping) else ():
+        if not (_is_array(value) or _is_variable(value)):
+            return TargetError(
+                f"the value of {name!r} cannot be saved or restored",
+                expected="an array, a number, a string or a variable",
+                found=f"a {type(value).__module__}.{type(value).__qualname__}",
+            )
+    return None
+
+
 @attrs.frozen
 class NamedTarget:
     """Arrays and variables by name.
@@ -169,5 +186,11 @@ def _read(value: Any) -> np.ndarray[Any, Any]:
 def _bytes(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     texts = np.empty(array.shape, object)
     for at, text in np.ndenumerate(array):
+        if not isinstance(text, (str, bytes)):
+            raise TargetError(
+                "an array of objects holds something else than text",
+                expected="str or bytes",
+                found=f"a {type(text).__qualname__} at {at}",
+            )
         texts[at] = text.encode() if isinstance(text, str) else bytes(text)
     return texts

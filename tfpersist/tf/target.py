@@ -183,6 +183,11 @@ def adapt(target: object) -> Target:
         found: Target | None = importlib.import_module(f"tfpersist.tf.{room}").adapt(target)
         if found is not None:
             return found
+    culprit: TargetError | None = importlib.import_module(f"tfpersist.tf.{rooms[0]}").culprit(
+        target
+    )
+    if culprit is not None:
+        raise culprit
     raise TargetError(
         f"a {type(target).__module__}.{type(target).__qualname__} cannot be saved or restored",
         advice="Pass a tf.compat.v1.Session, a Keras model, a tf.Module or other trackable, or"
