@@ -216,8 +216,8 @@ class RestoreReport:
             The text, with the fields of `as_dict`.
 
         Example:
-            >>> RestoreReport("run", (), advice="Nothing to do.").to_json()[-27:]
-            '"advice": "Nothing to do."}'
+            >>> RestoreReport("run", (), advice="Nothing to do.").to_json()[:37]
+            '{"checkpoint": "run", "rows": [], "sk'
         """
         return json.dumps(self.as_dict(), ensure_ascii=False)
 
@@ -245,9 +245,7 @@ class RestoreReport:
         if self.sliced:
             counts.append(f"{len(self.sliced)} of them in part")
         if self.kept:
-            counts.append(
-                f"{len(self.kept)} kept as {'it is' if len(self.kept) == 1 else 'they are'}"
-            )
+            counts.append(f"{len(self.kept)} kept")
         if self.unexpected:
             counts.append(f"{len(self.unexpected)} unexpected in the checkpoint")
         if self.unselected:

@@ -48,7 +48,8 @@ def matched(
         >>> from tfpersist.formats.tensors import TensorSpec
         >>> from tfpersist.matching.plan import Entry
         >>> index = Index([Entry("b/7/w", "b/7/w", TensorSpec("float32", ()))])
-        >>> matched({re.compile(r"layer_(\\d+)/w"): r"b/\1/w"}, index, ["layer_7/w", "step"])
+        >>> pattern = re.compile("layer_([0-9]+)/w")
+        >>> matched({pattern: r"b/\\g<1>/w"}, index, ["layer_7/w", "step"])
         {0: 'layer_7/w'}
     """
     if patterns and saved is None:
