@@ -36,12 +36,12 @@ TRANSLATED = {
 # From the top down: a module imports from its own row and the rows below, never from one above.
 LAYERS = (
     {"", "cli"},
-    {"store", "restoring", "retaining", "saving", "sources"}
+    {"store", "selecting", "restoring", "retaining", "saving", "sources"}
     | {"freezer", "choosing", "freezing", "proving", "frozen", "verifying", "described"}
     | {"training", "background", "preemption"},
     {"tf"},
     {"checkpoint", "checkpoints"},
-    {"matching", "report", "safety", "feeds", "retention"},
+    {"matching", "report", "reporting", "safety", "feeds", "retention"},
     {"safety", "progress", "garbage"},
     {"graph_file"},
     {"storage"},

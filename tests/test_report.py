@@ -8,8 +8,10 @@ import pytest
 
 from tfpersist.errors import RestoreError
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.matching.selection import Assignment, Entry, Missing, Plan, Selection
-from tfpersist.report import RestoreReport, Row, Skipped, report_on
+from tfpersist.matching.plan import Assignment, Entry, Missing, Plan
+from tfpersist.matching.selection import Selection
+from tfpersist.report import RestoreReport, Row, Skipped
+from tfpersist.reporting import report_on
 
 FLOAT = TensorSpec("float32", (2,))
 
@@ -41,7 +43,10 @@ def test_the_table_of_what_does_not_fit():
         "  mismatched  head/w                                float32[5]  float32[1001]",
         "  unexpected                   head/bias",
         "  unexpected                   layer_{0..2}/kernel                             3 alike",
+        "By type, shape and order, 1 of the 13 missing would be: head/bias -> head/b. Look at the",
+        "report's `suggestion`, {key: variable}; give it to .rename() if it is right.",
     ]
+    assert report.suggestion == {"head/bias": "head/b"}
     assert report.restored == ()
     assert not report.fits
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
 import attrs
 
-from tfpersist.matching.naming import slot_of
-from tfpersist.matching.selection import Assignment, Plan
-
-Outcome = Literal["missing", "mismatched", "unexpected", "fits", "averaged", "restored"]
+Outcome = Literal[
+    "missing", "mismatched", "kept", "sliced", "unexpected", "fits", "averaged", "restored"
+]
 
 _HEADINGS = ("", "variable", "in the checkpoint", "expected", "found", "")
 _PROBLEMS = ("missing", "mismatched")
@@ -26,10 +25,12 @@ class Row:
 
     Args:
         outcome: what became of it; "fits" where it would have been restored, and nothing was.
+            "kept" is what is missing or mismatched, as `expected` and `found` tell, and was left
+            as it is; "sliced" took what lies in both shapes.
         variable: the variable's name; empty for an unexpected tensor.
         key: the tensor's key in the checkpoint; for a missing one, what was looked for.
         expected: the variable's data type and shape; empty for an unexpected tensor.
-        found: the tensor's data type and shape; empty for a missing one.
+        found: the tensor's data type and shape where they are others; empty for a missing one.
         slot: what optimizer slot it is; empty for a variable of the model itself.
         nearest: for a missing one, keys that look alike.
     """
@@ -43,7 +44,7 @@ class Row:
     nearest: tuple[str, ...] = ()
 
 
-class _Rows(Sequence[Row]):
+class Rows(Sequence[Row]):
     """The rows of a restore; those of what fits are made when they are asked for.
 
     A report that nobody reads costs little, however many variables there are. It keeps names only,
@@ -65,7 +66,7 @@ class _Rows(Sequence[Row]):
         return len(self._all)
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, _Rows):
+        if isinstance(other, Rows):
             return self._all == other._all
         return self._all == other if isinstance(other, tuple) else NotImplemented
 
@@ -112,6 +113,10 @@ class RestoreReport:
         unselected: names of variables that the selection left alone.
         wanted_averages: whether moving averages were asked for.
         advice: what would make it fit, where that can be told; else empty.
+        suggestion: {key in the checkpoint: variable} for `ModelStore.rename`, where names have
+            nothing in common, and types, shapes and order leave one way to pair them.
+        carried_out: whether what fits was assigned; not where something does not fit, or in a dry
+            run.
         note: what may be wrong with the checkpoint and may not; else empty.
 
     Example:
@@ -129,12 +134,15 @@ class RestoreReport:
     unselected: tuple[str, ...] = ()
     wanted_averages: bool = False
     advice: str = ""
+    suggestion: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+    carried_out: bool = True
     note: str = ""
 
     @property
     def restored(self) -> tuple[str, ...]:
-        """Names of the variables that got a value, averages included."""
-        return self._names("restored", "averaged")
+        """Names of the variables that got a value, averages and slices included."""
+        done: tuple[Outcome, ...] = ("restored", "averaged")
+        return self._names(*done, "sliced") if self.carried_out else self._names(*done)
 
     @property
     def averaged(self) -> tuple[str, ...]:
@@ -166,6 +174,16 @@ class RestoreReport:
         return self._names("mismatched")
 
     @property
+    def kept(self) -> tuple[str, ...]:
+        """Names of the variables that are missing or mismatched and stay as they are."""
+        return self._names("kept")
+
+    @property
+    def sliced(self) -> tuple[str, ...]:
+        """Names of the variables that take what lies in both shapes."""
+        return self._names("sliced")
+
+    @property
     def unexpected(self) -> tuple[str, ...]:
         """Keys of the tensors that no variable wants."""
         return tuple(row.key for row in self.rows if row.outcome == "unexpected")
@@ -177,8 +195,8 @@ class RestoreReport:
 
     @property
     def fits(self) -> bool:
-        """Whether nothing is missing or mismatched."""
-        rows = self.rows.first if isinstance(self.rows, _Rows) else self.rows
+        """Whether nothing is missing or mismatched, apart from what is kept or sliced."""
+        rows = self.rows.first if isinstance(self.rows, Rows) else self.rows
         return not any(row.outcome in _PROBLEMS for row in rows)
 
     def as_dict(self) -> dict[str, Any]:
@@ -200,8 +218,8 @@ class RestoreReport:
             The text, with the fields of `as_dict`.
 
         Example:
-            >>> RestoreReport("run", (), advice="Nothing to do.").to_json()[-39:]
-            '"advice": "Nothing to do.", "note": ""}'
+            >>> RestoreReport("run", (), advice="Nothing to do.").to_json()[:37]
+            '{"checkpoint": "run", "rows": [], "sk'
         """
         return json.dumps(self.as_dict(), ensure_ascii=False)
 
@@ -219,13 +237,17 @@ class RestoreReport:
         for outcome in ("missing", "mismatched"):
             if count := sum(row.outcome == outcome for row in self.rows):
                 counts.append(f"{count} {outcome}")
-        fitting = sum(row.outcome == "fits" for row in self.rows)
+        fitting = 0 if self.carried_out else len(self._names("fits", "sliced"))
         count = fitting or len(self.restored)
         text = f"{count} variable{'' if count == 1 else 's'}"
         text += " that would fit" if fitting else " restored"
         if self.wanted_averages and not fitting:
             text += f" ({len(self.averaged)} averages, {len(self.raw)} raw)"
         counts.append(text)
+        if self.sliced:
+            counts.append(f"{len(self.sliced)} of them in part")
+        if self.kept:
+            counts.append(f"{len(self.kept)} kept")
         if self.unexpected:
             counts.append(f"{len(self.unexpected)} unexpected in the checkpoint")
         if self.unselected:
@@ -266,85 +288,6 @@ class RestoreReport:
         if not self.fits:
             shown = [row for row in shown if row.outcome in (*_PROBLEMS, "unexpected")]
         return [_cells_of(group) for group in _folded(shown)]
-
-
-def report_on(
-    plan: Plan,
-    checkpoint: str,
-    *,
-    carried_out: bool = True,
-    skipped: Iterable[Skipped] = (),
-    averages: bool = False,
-    note: str = "",
-) -> RestoreReport:
-    """Describe a plan.
-
-    Args:
-        plan: what goes with what.
-        checkpoint: where the values come from.
-        carried_out: whether what fits is assigned, or nothing is.
-        skipped: newer checkpoints that were passed over.
-        averages: whether moving averages were asked for.
-        note: what may be wrong with the checkpoint.
-
-    Returns:
-        The report, problems first.
-
-    Example:
-        >>> report_on(Plan((), unexpected=("w",)), "run/model.ckpt-5").unexpected
-        ('w',)
-    """
-    rows = [
-        Row(
-            "missing",
-            one.entry.name,
-            one.key,
-            str(one.entry.wanted),
-            slot=one.entry.slot or "",
-            nearest=one.nearest,
-        )
-        for one in plan.missing
-    ]
-    rows += [
-        Row(
-            "mismatched",
-            one.entry.name,
-            one.key,
-            str(one.entry.wanted),
-            str(one.found),
-            one.entry.slot or "",
-        )
-        for one in plan.mismatched
-    ]
-    known = {one.key for one in plan.assignments} | set(plan.unexpected)
-    rows += [Row("unexpected", "", key, slot=slot_of(key, known) or "") for key in plan.unexpected]
-    fitting = _fitting(plan.assignments, carried_out=carried_out)
-    return RestoreReport(
-        checkpoint,
-        _Rows(tuple(rows), fitting),
-        tuple(skipped),
-        plan.unselected,
-        averages,
-        plan.advice,
-        note,
-    )
-
-
-def _fitting(
-    assignments: Sequence[Assignment], *, carried_out: bool
-) -> Callable[[], Iterable[Row]]:
-    names = [one.entry.name for one in assignments]
-    keys = [one.key for one in assignments]
-    wanted = [one.entry.wanted for one in assignments]
-    slots = [one.entry.slot or "" for one in assignments]
-    done: dict[bool, Outcome] = {True: "averaged", False: "restored"}
-    averaged = [one.averaged for one in assignments]
-
-    def rows() -> Iterable[Row]:
-        for fate, name, key, spec, slot in zip(averaged, names, keys, wanted, slots, strict=True):
-            yield Row(done[fate] if carried_out else "fits", name, key, str(spec), slot=slot)
-
-    return rows
 
 
 def _plain(_owner: object, _field: object, value: Any) -> Any:

@@ -18,10 +18,14 @@ from tfpersist.checkpoints.verification import refuse_misfits
 from tfpersist.errors import (
     CheckpointNotFoundError,
     CorruptionError,
+    RestoreError,
+    SaveError,
     StorageError,
     TFPersistError,
 )
-from tfpersist.matching.selection import Assignment, Entry, Plan, Selection
+from tfpersist.matching.overlap import overlaid
+from tfpersist.matching.plan import Assignment, Entry, Plan, Tolerance
+from tfpersist.matching.selection import Selection
 from tfpersist.progress import progress
 from tfpersist.report import Skipped
 from tfpersist.storage import Storage
@@ -43,6 +47,7 @@ class Fitted:
         values: what fits, loaded and compared with its checksums; empty where not all fits.
         skipped: newer checkpoints that were passed over because they are damaged.
         note: what may be wrong with this one and may not; else empty.
+        overlapping: whole tensors of what is filled in part.
     """
 
     checkpoint: Checkpoint
@@ -50,6 +55,9 @@ class Fitted:
     values: Sequence[tuple[Entry, np.ndarray[Any, Any]]] = attrs.field(eq=False, repr=False)
     skipped: tuple[Skipped, ...] = ()
     note: str = ""
+    overlapping: Sequence[tuple[Entry, np.ndarray[Any, Any]]] = attrs.field(
+        default=(), eq=False, repr=False
+    )
 
 
 def called(name: str, prefixes: Sequence[str]) -> list[str]:
@@ -150,6 +158,7 @@ def fit(
     selection: Selection,
     target: Target,
     *,
+    tolerance: Tolerance | None = None,
     partly: bool = False,
     only_one: bool = False,
 ) -> Fitted:
@@ -160,6 +169,7 @@ def fit(
         prefixes: lists the checkpoints, the best first; asked again when one of them is gone.
         selection: which variables, under which keys.
         target: what is to be restored.
+        tolerance: what is put up with; None for nothing.
         partly: load what fits even if something is missing.
         only_one: raise what is wrong with the first instead of passing it over.
 
@@ -180,8 +190,9 @@ def fit(
                 located = locate(prefix, storage)
                 note = refuse_misfits(storage, located.files)
                 checkpoint = Checkpoint(located)
-                plan = _plan(checkpoint, selection, target)
-                values = _load(checkpoint, plan) if plan.fits or partly else []
+                plan = _plan(checkpoint, selection, target).tolerating(tolerance or Tolerance())
+                loads = plan.fits or partly
+                values, overlapping = _load(checkpoint, plan) if loads else ([], [])
         except (CorruptionError, CheckpointNotFoundError, StorageError) as error:
             gone = _is_gone(storage, prefix)
             aside = gone and ending_of(prefix, storage.names())
@@ -194,12 +205,35 @@ def fit(
             first = first or error
             skipped.append(Skipped(f"{storage.location}/{prefix}", str(error)))
         else:
-            return Fitted(checkpoint, plan, values, tuple(skipped), note)
+            return Fitted(checkpoint, plan, values, tuple(skipped), note, overlapping)
     raise CorruptionError(
         f"none of the {len(skipped)} checkpoints here is sound",
         file=storage.location,
         found="; ".join(f"{each.checkpoint}: {each.reason}" for each in skipped),
     ) from first
+
+
+def carry_out(fitted: Fitted, target: Target) -> None:
+    """Assign what was loaded, or nothing at all.
+
+    Raises:
+        RestoreError: what is to be filled in part has no value that the rest could keep.
+    """
+    values = list(fitted.values)
+    if fitted.overlapping:
+        entries = [entry for entry, _ in fitted.overlapping]
+        try:
+            present = target.read(entries)
+        except SaveError as error:
+            raise RestoreError(
+                f"a slice leaves the rest of its variable as it is; nothing was assigned: {error}",
+                where=fitted.checkpoint.prefix,
+            ) from error
+        values += [
+            (entry, overlaid(value, tensor, entry.part))
+            for (entry, tensor), value in zip(fitted.overlapping, present, strict=True)
+        ]
+    target.assign(values)
 
 
 def set_aside(storage: Storage, skipped: Sequence[Skipped], *, durable: bool) -> list[Skipped]:
@@ -302,8 +336,12 @@ def _plan(checkpoint: Checkpoint, selection: Selection, target: Target) -> Plan:
     return selection.for_restore(specs, entries, target.averages_of)
 
 
-def _load(checkpoint: Checkpoint, plan: Plan) -> list[tuple[Entry, np.ndarray[Any, Any]]]:
-    wanted = list(dict.fromkeys([one.key for one in plan.assignments]))
+_Pairs = list[tuple[Entry, "np.ndarray[Any, Any]"]]
+
+
+def _load(checkpoint: Checkpoint, plan: Plan) -> tuple[_Pairs, _Pairs]:
+    sliced = [one.key for one in plan.sliced]
+    wanted = list(dict.fromkeys([one.key for one in plan.assignments] + sliced))
     specs = list(map(checkpoint.specs.__getitem__, wanted))
     # Many tensors have one spec in common.
     sizes = {id(spec): spec.nbytes or 0 for spec in {id(spec): spec for spec in specs}.values()}
@@ -313,10 +351,11 @@ def _load(checkpoint: Checkpoint, plan: Plan) -> list[tuple[Entry, np.ndarray[An
             arrays.append(array)
             done(array.nbytes)
     whole = dict(zip(wanted, arrays, strict=True))
-    return [
+    values = [
         (one.entry, whole[one.key] if one.entry.part is None else _part(whole, one))
         for one in plan.assignments
     ]
+    return values, [(one.entry, whole[one.key]) for one in plan.sliced]
 
 
 def _part(whole: Mapping[str, np.ndarray[Any, Any]], one: Assignment) -> np.ndarray[Any, Any]:

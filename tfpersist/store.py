@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,10 +17,12 @@ from tfpersist.checkpoints.locate import Located
 from tfpersist.checkpoints.writer import write_checkpoint
 from tfpersist.errors import RestoreError, StorageError
 from tfpersist.garbage import uncollected
-from tfpersist.matching.selection import Selection
-from tfpersist.report import RestoreReport, Skipped, report_on
+from tfpersist.matching.plan import OnMismatch, OnMissing, Tolerance
+from tfpersist.report import RestoreReport, Skipped
+from tfpersist.reporting import report_on
 from tfpersist.restoring import Fitted
 from tfpersist.retaining import Retaining
+from tfpersist.selecting import Selecting
 from tfpersist.storage import Storage, open_storage, settled
 from tfpersist.tf.target import Target, adapt, step_of
 from tfpersist.training import Training, served
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen(eq=False, slots=False)
-class ModelStore(Training, Retaining):
+class ModelStore(Selecting, Training, Retaining):
     """A directory of checkpoints, in the format of `tf.compat.v1.train.Saver`.
 
     The steps `only`, `rename`, `averages` and `at` give a changed copy and do nothing else.
@@ -66,73 +68,7 @@ class ModelStore(Training, Retaining):
     location: str | os.PathLike[str] = attrs.field(converter=settled)
     name: str = attrs.field(default="model.ckpt", kw_only=True)
     durable: bool = attrs.field(default=True, kw_only=True)
-    selection: Selection = attrs.field(factory=Selection, kw_only=True, repr=False)
     step: int | None = attrs.field(default=None, kw_only=True)
-
-    def only(self, choice: object) -> ModelStore:
-        """Take only some variables.
-
-        Args:
-            choice: a list of variables, names and patterns such as "conv1/*"; or a dict
-                {key in the checkpoint: variable or name}.
-
-        Returns:
-            A store that saves and restores only these.
-
-        Example:
-            >>> import numpy as np
-            >>> store = ModelStore("memory://doc/only")
-            >>> model = {"conv/w": np.zeros(2), "conv/b": np.zeros(2), "head": np.zeros(3)}
-            >>> sorted(store.only(["conv/*"]).save(model))
-            ['conv/b', 'conv/w']
-        """
-        taken: Sequence[object] | Mapping[str, object]
-        if isinstance(choice, Mapping):
-            taken = dict(choice)
-        elif isinstance(choice, (list, tuple, set, frozenset, Iterator)):
-            taken = tuple(choice)
-        else:
-            taken = (choice,)
-        return attrs.evolve(self, selection=attrs.evolve(self.selection, only=taken))
-
-    def rename(self, names: Mapping[str, object]) -> ModelStore:
-        """Let some variables go by other keys in the checkpoint; every other keeps its own.
-
-        Args:
-            names: {key in the checkpoint: variable or name}. Where both end in "/", or one of them
-                is empty, they stand for everything under them: {"": "net/"}.
-
-        Returns:
-            A store that saves and restores under these keys.
-
-        Example:
-            >>> import numpy as np
-            >>> store = ModelStore("memory://doc/rename")
-            >>> sorted(store.rename({"a": "v1"}).save({"v1": np.zeros(2), "v2": np.zeros(2)}))
-            ['a', 'v2']
-        """
-        renames = {**self.selection.renames, **names}
-        return attrs.evolve(self, selection=attrs.evolve(self.selection, renames=renames))
-
-    def averages(self, averages: object) -> ModelStore:
-        """Restore moving averages into the variables themselves, wherever the checkpoint has them.
-
-        Args:
-            averages: a tf.train.ExponentialMovingAverage, a Keras optimizer with `use_ema`, or the
-                last part of the names of the shadow variables, such as
-                "ExponentialMovingAverage".
-
-        Returns:
-            A store that restores averages.
-
-        Example:
-            >>> import numpy as np
-            >>> store = ModelStore("memory://doc/averages")
-            >>> _ = store.save({"v": np.float32(2), "v/avg": np.float32(1)})
-            >>> store.averages("avg").restore({"v": np.zeros((), np.float32)}).averaged
-            ('v',)
-        """
-        return attrs.evolve(self, selection=attrs.evolve(self.selection, averages=averages))
 
     def at(self, step: int) -> ModelStore:
         """Restore the checkpoint of one step, and no other.
@@ -222,7 +158,14 @@ class ModelStore(Training, Retaining):
             return background.PendingCheckpoint(self._opened, prefix, number, job, self._worker)
         return Checkpoint(capture()())
 
-    def restore(self, target: object) -> RestoreReport:
+    def restore(
+        self,
+        target: object,
+        *,
+        missing: OnMissing = "error",
+        mismatched: OnMismatch = "error",
+        dry_run: bool = False,
+    ) -> RestoreReport:
         """Restore a model from the newest checkpoint that is sound; no initializer runs before.
 
         Newer ones that turn out to be damaged are passed over and set aside: their files get names
@@ -231,35 +174,52 @@ class ModelStore(Training, Retaining):
 
         Args:
             target: what `save` takes; arrays are filled in place.
+            missing: what becomes of a variable that the checkpoint has no tensor for: an error, or
+                with "skip" it stays as it is. Where nothing at all fits, that is an error anyway.
+            mismatched: the same where the tensor has another shape or data type; with "slice" a
+                variable of the same data type and rank takes what lies in both shapes, counted
+                from the first element, and keeps the rest of the value that it has.
+            dry_run: assign nothing, set nothing aside, and give the report even if it does not fit.
+                A Keras optimizer that is not built yet is built all the same.
 
         Returns:
-            What went where, which newer checkpoints were passed over, and what became of them.
+            What went where, what was kept or sliced, which newer checkpoints were passed over, and
+            what became of them.
 
         Raises:
             CheckpointNotFoundError: there is none.
             RestoreError: it does not fit; nothing was assigned, and the message has the table.
             CorruptionError: all are damaged, or the one of `at` is.
             TargetError: this cannot be restored.
-            SelectionError: `only` or `rename` asks for what is not there, or for one key twice.
+            SelectionError: `only`, `rename` or `averages` asks for what is not there, or one key
+                for two variables.
 
         Example:
             >>> import numpy as np
             >>> store = ModelStore("memory://doc/restore")
-            >>> _ = store.save({"a": np.int32(1), "b": np.int32(2)})
-            >>> store.only(["a"]).restore({"a": np.zeros((), np.int32)}).unexpected
-            ('b',)
+            >>> _ = store.save({"w": np.float32([1, 2]), "head": np.float32([3, 4, 5])})
+            >>> model = {"w": np.zeros(2, np.float32), "head": np.zeros(5, np.float32)}
+            >>> print(store.restore(model, mismatched="skip"))
+            memory://doc/restore/model.ckpt: 1 variable restored, 1 kept
+              kept      head  float32[5]  float32[3]
+              restored  w     float32[2]
+            >>> store.restore(model, mismatched="slice").sliced, model["head"]
+            (('head',), array([3., 4., 5., 0., 0.], dtype=float32))
         """
+        tolerance = Tolerance(missing, mismatched)
         with uncollected():
             adapted = adapt(target)
-            fitted = self._fitted(adapted)
-            report = self._report(fitted, carried_out=fitted.plan.fits)
+            fitted = self._fitted(adapted, tolerance=tolerance, dry_run=dry_run)
+            report = self._report(fitted, carried_out=fitted.plan.fits and not dry_run)
+            if dry_run:
+                return report
             if not report.fits:
                 raise RestoreError(
                     f"{report.checkpoint} does not fit this {type(target).__name__}; nothing was"
                     " assigned",
                     report=report,
                 )
-            adapted.assign(fitted.values)
+            restoring.carry_out(fitted, adapted)
         return report
 
     def checkpoints(self) -> list[Checkpoint]:
@@ -374,21 +334,31 @@ class ModelStore(Training, Retaining):
         )
 
     def _fitted(
-        self, target: Target, *, partly: bool = False, without: Sequence[Skipped] = ()
+        self,
+        target: Target,
+        *,
+        tolerance: Tolerance | None = None,
+        partly: bool = False,
+        dry_run: bool = False,
+        without: Sequence[Skipped] = (),
     ) -> Fitted:
         storage = self._storage
         # What a dead process left is cleared away, where this one may do so.
         with suppress(StorageError):
-            storage.recover()
+            if not dry_run:
+                storage.recover()
         out = {each.checkpoint.rsplit("/", 1)[-1] for each in without}
         fitted = restoring.fit(
             storage,
             lambda: [prefix for prefix in self._names() if prefix not in out],
             self.selection,
             target,
+            tolerance=tolerance,
             partly=partly,
             only_one=self.step is not None or self.chosen is not None,
         )
+        if dry_run:
+            return fitted
         aside = restoring.set_aside(self._opened, fitted.skipped, durable=self.durable)
         return attrs.evolve(fitted, skipped=(*without, *aside))
 

@@ -6,7 +6,7 @@ import pytest
 
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching import by_name
-from tfpersist.matching.selection import Entry
+from tfpersist.matching.plan import Entry
 
 
 def paired(names, specs):

@@ -8,7 +8,8 @@ import pytest
 from tfpersist.errors import SelectionError
 from tfpersist.formats.tensors import Slice, TensorSpec
 from tfpersist.matching.naming import advice_for, slot_of
-from tfpersist.matching.selection import Entry, Selection
+from tfpersist.matching.plan import Entry
+from tfpersist.matching.selection import Selection
 
 
 class Thing:
@@ -215,3 +216,38 @@ def test_advice_on_prefixes():
     slots = [("w/Adam", FLOAT, "Adam")]
     assert "weights" in advice_for(slots, specs("w"), [])
     assert advice_for([], {}, []) == ""
+
+
+@pytest.mark.parametrize("only", [[], {}])
+def test_only_of_nothing_is_an_error(only):
+    with pytest.raises(SelectionError, match="selects nothing"):
+        Selection(only=only).for_save(ENTRIES)
+    with pytest.raises(SelectionError, match="selects nothing"):
+        Selection(only=only).for_restore(specs(*NAMES), ENTRIES)
+
+
+def test_two_variables_may_not_share_a_key_whose_end_is_not_spelt():
+    end = "/.ATTRIBUTES/VARIABLE_VALUE"
+    objects = [entry(name, key=name + end) for name in ("a", "b")]
+    saved = specs(f"a{end}", f"b{end}")
+    with pytest.raises(SelectionError, match=r"two variables want the key 'b/\.ATTRIBUTES"):
+        Selection(renames={"b": "a"}).for_restore(saved, objects)
+    with pytest.raises(SelectionError, match=r"two variables want the key 'b/\.ATTRIBUTES"):
+        Selection(renames={"b": "a"}).for_save(objects)
+    swapped = Selection(renames={"b": "a", "a": "b"})
+    assert keys(swapped, objects) == {"a": f"b{end}", "b": f"a{end}"}
+    assert {one.entry.name: one.key for one in swapped.for_restore(saved, objects).assignments} == {
+        "a": f"b{end}",
+        "b": f"a{end}",
+    }
+
+
+@pytest.mark.parametrize("selection", [Selection(only={1: "head"}), Selection(renames={1: "head"})])
+def test_keys_have_to_be_text(selection):
+    with pytest.raises(SelectionError, match=r"a key that is no text.*1, a int"):
+        selection.for_save(ENTRIES)
+
+
+def test_what_is_renamed_is_given_as_a_dict():
+    with pytest.raises(SelectionError, match=r"no dict.*list"):
+        Selection().renamed(["head"])

@@ -381,3 +381,20 @@ def test_a_manager_of_keras_2_is_resumed_with_its_optimizer(keras_2):
     wrong.add(layers.Dense(2))
     with pytest.raises(RestoreError):
         store.restore(wrong)
+
+
+def test_a_checkpoint_of_tensorflow_1_says_which_of_its_tensors_may_be_which():
+    store = tfp.ModelStore("memory://keras/suggestion")
+    values = {
+        f"layer{at}/{name}": np.full(shape, at, np.float32)
+        for at in range(9, 12)
+        for name, shape in (("weights", (3, 3)), ("biases", (3,)))
+    }
+    store.save(values)
+    model = keras.Sequential([keras.Input((3,)), *(layers.Dense(3) for _ in range(3))])
+    with pytest.raises(RestoreError, match=r"(?s)6 of the 6 missing.*\.rename") as caught:
+        store.restore(model)
+    assert store.rename(caught.value.report.suggestion).restore(model).fits
+    for at, layer in zip(range(9, 12), model.layers, strict=True):
+        np.testing.assert_array_equal(layer.kernel, values[f"layer{at}/weights"])
+        np.testing.assert_array_equal(layer.bias, values[f"layer{at}/biases"])

@@ -139,6 +139,10 @@ def measured(metrics: Mapping[str, float] | None) -> Mapping[str, float]:
         SaveError: one of them is no number.
     """
     values = {}
+    if metrics is not None and not isinstance(metrics, Mapping):
+        raise SaveError(
+            "the metrics are no dict", expected="{name: number}", found=type(metrics).__name__
+        )
     for name, value in (metrics or {}).items():
         try:
             values[str(name)] = float(value)

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.matching.selection import Entry
+from tfpersist.matching.plan import Entry
 
 _COUNTER = re.compile(r"_\d+(?=/|$)")
 

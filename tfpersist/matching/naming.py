@@ -18,6 +18,7 @@ _SLOTS = re.compile(
 _POWERS = re.compile(r"beta[12]_power(_\d+)?")
 _OBJECT_SLOT = re.compile(r"/\.OPTIMIZER_SLOT/.*/([^/]+)/\.ATTRIBUTES/[^/]+$")
 _MOST_ALIKE = 50
+_ATTRIBUTES = "/.ATTRIBUTES/"
 
 
 def slot_of(name: str, names: Collection[str]) -> str | None:
@@ -82,7 +83,7 @@ def advice_for(
     ends = _by_end(unused)
     for key, spec, _ in missing:
         pairs = set()
-        for prefix, end in _splits(key):
+        for prefix, end in splits(key):
             alike = ends.get(end, ())
             if len(alike) <= _MOST_ALIKE:
                 pairs |= {
@@ -105,12 +106,18 @@ def advice_for(
 def _by_end(keys: Sequence[str]) -> dict[str, list[str]]:
     ends: dict[str, list[str]] = {}
     for key in keys:
-        for _, end in _splits(key):
+        for _, end in splits(key):
             ends.setdefault(end, []).append(key)
     return ends
 
 
-def _splits(key: str) -> Iterator[tuple[str, str]]:
+def splits(key: str) -> Iterator[tuple[str, str]]:
+    """Part a key before each of its parts, the longest ending first.
+
+    Example:
+        >>> list(splits("a/b/c"))
+        [('', 'a/b/c'), ('a/', 'b/c'), ('a/b/', 'c')]
+    """
     yield "", key
     for at, letter in enumerate(key[:-1]):
         if letter == "/":
@@ -135,9 +142,21 @@ def completed(key: str, own: str, known: Collection[str]) -> str:
     """
     if key in known:
         return key
-    end = own.find("/.ATTRIBUTES/")
-    longer = key + own[end:] if end >= 0 else key
+    longer = whole(key, own)
     return longer if longer in known else key
+
+
+def whole(key: str, own: str) -> str:
+    """Add the end of an object's key to one that has none.
+
+    Example:
+        >>> whole("net/w", "v/.ATTRIBUTES/VARIABLE_VALUE")
+        'net/w/.ATTRIBUTES/VARIABLE_VALUE'
+    """
+    if key == own or _ATTRIBUTES in key:
+        return key
+    end = own.find(_ATTRIBUTES)
+    return key + own[end:] if end >= 0 else key
 
 
 def twice(name: str, first: str, second: str) -> SelectionError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,128 +11,19 @@ import attrs
 
 from tfpersist.errors import SelectionError, did_you_mean, nearest
 from tfpersist.formats.tensors import Slice, TensorSpec
-from tfpersist.matching.naming import advice_for, completed, twice
+from tfpersist.matching.index import Index
+from tfpersist.matching.naming import advice_for, completed, twice, whole
+from tfpersist.matching.patterns import matched, template
+from tfpersist.matching.plan import Assignment, Entry, Mismatch, Missing, Plan
+from tfpersist.matching.shadows import shadows_in
+from tfpersist.matching.suggestions import advice_on, suggested
 
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 # Finding look-alikes takes milliseconds for each name.
 _MOST_COMPARED = 50
 
-
-@attrs.frozen
-class Entry:
-    """One variable of a target, or one part of a partitioned variable.
-
-    Args:
-        key: the checkpoint key that it goes by; parts of one variable share it.
-        name: what the user calls it: a variable's name without ":0", a path in a Keras model.
-        spec: its data type and declared shape; for a part, those of the part.
-        ref: the variable as the user holds it; compared by identity.
-        part: which part of the tensor under `key` this is; None for the whole.
-        handle: whatever else the target needs to find it again; also compared by identity, so it
-            may be a second object that users hold for the same variable.
-        slot: what optimizer slot this is, such as "Adam" or "momentum"; None for anything else.
-        default: whether it is taken where `only()` says nothing; local variables are not.
-        aliases: whatever else the user may call it, such as other paths to the same variable.
-    """
-
-    key: str
-    name: str
-    spec: TensorSpec
-    ref: object = attrs.field(eq=False, repr=False, default=None)
-    part: Slice | None = None
-    handle: object = attrs.field(eq=False, repr=False, default=None)
-    slot: str | None = None
-    default: bool = True
-    aliases: tuple[str, ...] = attrs.field(default=(), eq=False, repr=False)
-
-    @property
-    def wanted(self) -> TensorSpec:
-        """What the tensor under `key` has to be: for a part, the whole variable."""
-        if self.part is None:
-            return self.spec
-        return TensorSpec(self.spec.dtype, self.part.full_shape)
-
-    def under(self, key: str) -> Entry:
-        """Give the same variable under another key."""
-        if key == self.key:
-            return self
-        part = self.part and attrs.evolve(self.part, full_name=key)
-        return attrs.evolve(self, key=key, part=part)
-
-
 # The shape of `Target.averages_of`.
 AveragesOf = Callable[[object, Sequence[Entry]], Mapping[str, Sequence[str]]]
-
-
-@attrs.frozen
-class Assignment:
-    """A tensor of a checkpoint that goes into a variable.
-
-    Args:
-        key: the tensor's key in the checkpoint.
-        entry: the variable, keyed as before any renaming.
-        averaged: whether the tensor is a moving average of the variable.
-    """
-
-    key: str
-    entry: Entry
-    averaged: bool = False
-
-
-@attrs.frozen
-class Missing:
-    """A variable for which a checkpoint has no tensor.
-
-    Args:
-        key: the key that was looked for.
-        entry: the variable.
-        nearest: keys of the checkpoint that look alike, best first.
-    """
-
-    key: str
-    entry: Entry
-    nearest: tuple[str, ...] = ()
-
-
-@attrs.frozen
-class Mismatch:
-    """A tensor that does not fit its variable.
-
-    Args:
-        key: the tensor's key in the checkpoint.
-        entry: the variable.
-        found: what the checkpoint holds; `entry.wanted` is what was expected.
-    """
-
-    key: str
-    entry: Entry
-    found: TensorSpec
-
-
-@attrs.frozen
-class Plan:
-    """What a restore will do, and what is in its way.
-
-    Args:
-        assignments: what fits.
-        missing: variables without a tensor.
-        mismatched: tensors of another shape or data type.
-        unexpected: keys of the checkpoint that no variable of the target goes by.
-        unselected: names of variables of the target that the selection leaves alone.
-        advice: what would make it fit, where that can be told; else empty.
-    """
-
-    assignments: tuple[Assignment, ...]
-    missing: tuple[Missing, ...] = ()
-    mismatched: tuple[Mismatch, ...] = ()
-    unexpected: tuple[str, ...] = ()
-    unselected: tuple[str, ...] = ()
-    advice: str = ""
-
-    @property
-    def fits(self) -> bool:
-        """Whether nothing is missing or mismatched."""
-        return not (self.missing or self.mismatched)
 
 
 @attrs.frozen(eq=False)
@@ -144,13 +34,28 @@ class Selection:
         only: variables, names and globs, or {key in the checkpoint: variable or name}; None for
             everything.
         renames: {key in the checkpoint: variable or name}; a key and a name that both end in "/"
-            (or are empty) stand for everything under them. What is not named keeps its key.
+            (or are empty) stand for everything under them; a compiled pattern stands for the keys
+            that it matches whole, and its name may say "\\1". What is not named keeps its key.
         averages: whose moving averages are wanted in place of the variables; None for none.
     """
 
     only: Sequence[object] | Mapping[str, object] | None = None
-    renames: Mapping[str, object] = attrs.field(factory=dict)
+    renames: Mapping[Any, object] = attrs.field(factory=dict)
     averages: object = None
+
+    def renamed(self, names: Mapping[Any, object]) -> Selection:
+        """Give a selection that renames this as well.
+
+        Raises:
+            SelectionError: `names` is no mapping.
+        """
+        if not isinstance(names, Mapping):
+            raise SelectionError(
+                "rename() is given no dict",
+                expected="{key in the checkpoint: variable or name}",
+                found=type(names).__name__,
+            )
+        return attrs.evolve(self, renames={**self.renames, **names})
 
     def for_save(self, entries: Sequence[Entry]) -> tuple[Entry, ...]:
         """Pick what is saved.
@@ -174,7 +79,9 @@ class Selection:
                 "averages() says what a restore reads, so it cannot go with a save",
                 advice="Save without it: the shadow variables are saved beside the others.",
             )
-        chosen = [entries[at].under(key) for at, key in self._keyed(entries).items()]
+        keyed = {at: whole(key, entries[at].key) for at, key in self._keyed(entries, None).items()}
+        _require_one_variable_per_key(entries, keyed)
+        chosen = [entries[at].under(key) for at, key in keyed.items()]
         _require_whole(chosen)
         return tuple(chosen)
 
@@ -202,17 +109,22 @@ class Selection:
             >>> Selection().for_restore({"b": TensorSpec("float32", (2,))}, [a]).missing[0].key
             'a'
         """
-        keyed = self._keyed(entries)
-        chosen = [entries[at] for at in keyed]
-        keys = [completed(key, entries[at].key, specs) for at, key in keyed.items()]
-        shadows: Mapping[str, Sequence[str]] = {}
+        keyed = {
+            at: completed(key, entries[at].key, specs)
+            for at, key in self._keyed(entries, specs).items()
+        }
+        _require_one_variable_per_key(entries, keyed)
+        chosen, keys = [entries[at] for at in keyed], list(keyed.values())
+        shadows: Mapping[str, str] = {}
         if self.averages is not None and averages_of is not None:
-            shadows = averages_of(self.averages, list(map(Entry.under, chosen, keys)))
+            named = list(map(Entry.under, chosen, keys))
+            places = averages_of(self.averages, named)
+            shadows = shadows_in(specs, self.averages, named, places)
         assignments: list[Assignment] = []
         missing: list[Missing] = []
         mismatched: list[Mismatch] = []
         for entry, plain in zip(chosen, keys, strict=True):
-            shadow = next(filter(specs.__contains__, shadows.get(plain, ())), None)
+            shadow = shadows.get(plain)
             key = plain if shadow is None else shadow
             found = specs.get(key)
             if found is None:
@@ -221,34 +133,36 @@ class Selection:
                 mismatched.append(Mismatch(key, entry, found))
             else:
                 assignments.append(Assignment(key, entry, averaged=shadow is not None))
+        wanted = [(each.key, each.entry.wanted, each.entry.slot) for each in missing]
         left_alone = [entry for at, entry in enumerate(entries) if at not in keyed]
         known = {*keys, *(entry.key for entry in left_alone)}
         known |= {one.key for one in assignments} | {each.key for each in mismatched}
         known.add(OBJECT_GRAPH_KEY)
         unexpected = tuple(sorted(key for key in specs if key not in known))
+        advice = advice_for(wanted, specs, unexpected)
+        suggestion = {} if advice else suggested(missing, specs, unexpected)
         return Plan(
             tuple(assignments),
             tuple(_with_nearest(missing, unexpected, specs)),
             tuple(mismatched),
             unexpected,
             tuple(dict.fromkeys(entry.name for entry in left_alone if entry.default)),
-            advice_for(
-                [(each.key, each.entry.wanted, each.entry.slot) for each in missing],
-                specs,
-                unexpected,
-            ),
+            advice or advice_on(suggestion, len(missing)),
+            suggestion,
         )
 
-    def _keyed(self, entries: Sequence[Entry]) -> dict[int, str]:
+    def _keyed(
+        self, entries: Sequence[Entry], saved: Mapping[str, TensorSpec] | None
+    ) -> dict[int, str]:
         chosen = {at: entry.key for at, entry in enumerate(entries) if entry.default}
         if self.only is None and not self.renames:
-            _require_one_variable_per_key(entries, chosen)
             return chosen
-        index = _Index(entries)
+        index = Index(entries)
         if self.only is not None:
             chosen = {}
         if isinstance(self.only, Mapping):
             for key, choice in self.only.items():
+                _require_text(key, "only()")
                 for position in index.one(choice, "only()"):
                     if chosen.setdefault(position, key) != key:
                         raise twice(entries[position].name, chosen[position], key)
@@ -256,24 +170,31 @@ class Selection:
             for choice in self.only:
                 for position in index.matching(choice, "only()"):
                     chosen.setdefault(position, entries[position].key)
-            if not chosen:
-                raise SelectionError(
-                    "only() selects nothing", advice="Leave only() out to take every variable."
-                )
-        self._rename(index, chosen)
-        _require_one_variable_per_key(entries, chosen)
+        if self.only is not None and not chosen:
+            raise SelectionError(
+                "only() selects nothing", advice="Leave only() out to take every variable."
+            )
+        self._rename(index, chosen, saved)
         return dict(sorted(chosen.items()))
 
-    def _rename(self, index: _Index, chosen: dict[int, str]) -> None:
+    def _rename(
+        self, index: Index, chosen: dict[int, str], saved: Mapping[str, TensorSpec] | None
+    ) -> None:
         exact: dict[int, str] = {}
         prefixes: dict[str, str] = {}
+        patterns: dict[re.Pattern[str], str] = {}
         for key, choice in self.renames.items():
+            if isinstance(key, re.Pattern):
+                patterns[key] = template(choice)
+                continue
+            _require_text(key, "rename()")
             if isinstance(choice, str) and _is_prefix(key) and _is_prefix(choice):
                 prefixes[choice] = key
                 continue
             for at in index.one(choice, "rename()"):
                 if exact.setdefault(at, key) != key:
                     raise twice(index.entries[at].name, exact[at], key)
+        exact = {**matched(patterns, index, saved), **exact}
         used = set()
         for at, key in chosen.items():
             if at in exact:
@@ -293,70 +214,6 @@ class Selection:
             )
 
 
-class _Index:
-    def __init__(self, entries: Sequence[Entry]) -> None:
-        self.entries = entries
-        self.by_text: dict[str, list[int]] = {}
-        self.by_identity: dict[int, list[int]] = {}
-        for position, entry in enumerate(entries):
-            for text in dict.fromkeys((entry.name, entry.key, *entry.aliases)):
-                self.by_text.setdefault(text, []).append(position)
-            for thing in {id(entry.ref), id(entry.handle)} - {id(None)}:
-                self.by_identity.setdefault(thing, []).append(position)
-
-    @property
-    def names(self) -> list[str]:
-        return list(self.by_text)
-
-    def matching(self, choice: object, step: str) -> list[int]:
-        if isinstance(choice, str):
-            text = choice.removesuffix(":0")
-            found = self.by_text.get(choice) or self.by_text.get(text)
-            if not found:
-                pattern = re.compile(fnmatch.translate(text))
-                found = sorted(
-                    {n for name in self.by_text if pattern.match(name) for n in self.by_text[name]}
-                )
-            if not found:
-                raise SelectionError(
-                    f"{step} finds no variable named {choice!r}",
-                    advice=did_you_mean(text, self.names),
-                )
-            return found
-        found = self._held(choice)
-        if not found:
-            name = getattr(choice, "name", None) or getattr(choice, "path", None)
-            raise SelectionError(
-                f"{step} is given a {type(choice).__name__}"
-                f"{f' {name!r}' if name else ''} that is no variable of this target",
-                advice=did_you_mean(str(name or "").removesuffix(":0"), self.names),
-            )
-        return found
-
-    def one(self, choice: object, step: str) -> list[int]:
-        found = self.matching(choice, step)
-        keys = sorted({self.entries[position].key for position in found})
-        if len(keys) > 1:
-            raise SelectionError(
-                f"{step} gives one key to {len(keys)} variables: {', '.join(keys[:5])}",
-                advice="Name one variable for each key.",
-            )
-        return found
-
-    def _held(self, choice: object) -> list[int]:
-        found = self.by_identity.get(id(choice))
-        if found:
-            return found
-        members: Any = getattr(choice, "variables", choice)
-        if isinstance(members, (str, bytes)):
-            return []
-        try:
-            parts = list(members)
-        except TypeError:
-            return []
-        return [n for part in parts for n in self.by_identity.get(id(part), ())]
-
-
 def _with_nearest(
     missing: Sequence[Missing], unexpected: Sequence[str], specs: Mapping[str, TensorSpec]
 ) -> Iterator[Missing]:
@@ -366,6 +223,15 @@ def _with_nearest(
             continue
         alike = nearest(one.key, unexpected, 3) or nearest(one.key, specs, 3)
         yield attrs.evolve(one, nearest=tuple(alike))
+
+
+def _require_text(key: object, step: str) -> None:
+    if not isinstance(key, str):
+        raise SelectionError(
+            f"{step} is given a key that is no text",
+            expected="{key in the checkpoint: variable or name}, the keys as str",
+            found=f"{key!r}, a {type(key).__name__}",
+        )
 
 
 def _is_prefix(text: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfpersist.errors import SaveError
-from tfpersist.matching.selection import Entry
+from tfpersist.matching.plan import Entry
 from tfpersist.tf import internals, internals_eager
 
 # TensorFlow takes over memory that lies at multiples of this and copies any other.

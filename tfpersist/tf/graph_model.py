@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from tfpersist.graph.names import TensorRef
-from tfpersist.matching.selection import Entry
+from tfpersist.matching.plan import Entry
 from tfpersist.report import RestoreReport
 from tfpersist.safety import Policy
 from tfpersist.tf import meta_graph

@@ -12,7 +12,7 @@ import attrs
 
 from tfpersist.formats.tensors import Slice, TensorSpec
 from tfpersist.matching.naming import slot_of
-from tfpersist.matching.selection import Entry
+from tfpersist.matching.plan import Entry
 
 VARIABLE_OPS = frozenset({"VarHandleOp", "VariableV2", "Variable", "TemporaryVariable"})
 _ASSIGN_OPS = frozenset({"Assign", "AssignVariableOp"})

@@ -11,12 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
+import numpy as np
 
 from tfpersist.errors import RestoreError, SelectionError, TargetError
+from tfpersist.formats.schema import Message
+from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching import keras_eras, object_graph
 from tfpersist.matching.object_graph import ObjectGraph
-from tfpersist.matching.selection import Entry
-from tfpersist.tf import internals, objects
+from tfpersist.matching.plan import Entry
+from tfpersist.tf import internals, keras_layers, objects
 from tfpersist.tf.live import LiveGraph
 from tfpersist.tf.target import Target
 
@@ -45,6 +48,20 @@ class KerasTarget(objects.ObjectTarget):
                 advice="Assign the layers that own them to attributes of the model.",
             )
         return live
+
+    def entries(self, object_graph: Message | None = None) -> Sequence[Entry]:
+        """List what the objects save, and for a restore what layers lack that nothing saves."""
+        listed = super().entries(object_graph)
+        return listed if object_graph is None else [*listed, *keras_layers.unfilled(self.live)]
+
+    def entries_by_name(self, specs: Mapping[str, TensorSpec]) -> Sequence[Entry]:
+        """List what the objects save, and what layers lack that nothing saves."""
+        return [*super().entries_by_name(specs), *keras_layers.unfilled(self.live)]
+
+    def assign(self, values: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> None:
+        """Give variables their values, and let the layers derive from them what they need."""
+        super().assign(values)
+        keras_layers.finalize(self.live, {id(entry.ref) for entry, _ in values})
 
     def pair(self) -> None:
         """Find the objects in the saved graph, and build the optimizers that it has state for.
@@ -85,7 +102,8 @@ class KerasTarget(objects.ObjectTarget):
                 f" {sum(waiting[mine] for mine in outermost)} tensors of the checkpoint have"
                 " nowhere to go",
                 advice="Build the model first: call it once on an input, or model.build(shape);"
-                " an optimizer with optimizer.build(model.trainable_variables).",
+                " a layer with a vocabulary by set_vocabulary() or adapt(), an optimizer with"
+                " optimizer.build(model.trainable_variables).",
             )
         super().require_variables()
 

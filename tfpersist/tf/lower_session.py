@@ -14,7 +14,7 @@ from tfpersist.formats.graphdef import split
 from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
 from tfpersist.graph.lowered import Lowered, Origin
 from tfpersist.graph.prune import producer
-from tfpersist.matching.selection import Entry
+from tfpersist.matching.plan import Entry
 from tfpersist.tf import graph_state, session
 
 # Each fetch costs a session's start-up, so variables up to this many bytes are fetched together,

@@ -15,7 +15,7 @@ from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.dtypes import by_numpy
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import TensorSpec, payload_of, spec_of
-from tfpersist.matching.selection import Entry
+from tfpersist.matching.plan import Entry
 from tfpersist.tf.target import Captured, Target, eagerly
 
 _SCALARS = (bool, int, float, complex, str, bytes, np.generic)
@@ -32,6 +32,23 @@ def adapt(target: object) -> Target | None:
     if not pairs or not all(_is_array(value) or _is_variable(value) for _, value in pairs):
         return None
     return NamedTarget(tuple(_named(pairs)))
+
+
+def culprit(target: object) -> TargetError | None:
+    """Tell which value of a dict is no array and no variable, or that a variable has no name."""
+    if _is_variable(target):
+        return TargetError(
+            "a variable alone has no name to save it by",
+            advice='Pass a dict: {"name": variable}.',
+        )
+    for name, value in target.items() if isinstance(target, Mapping) else ():
+        if not (_is_array(value) or _is_variable(value)):
+            return TargetError(
+                f"the value of {name!r} cannot be saved or restored",
+                expected="an array, a number, a string or a variable",
+                found=f"a {type(value).__module__}.{type(value).__qualname__}",
+            )
+    return None
 
 
 @attrs.frozen
@@ -61,10 +78,15 @@ class NamedTarget:
     def capture(self, entries: Sequence[Entry]) -> Captured:
         """Take the values as they are now."""
         items = [
-            Item(entry.key, payload_of(_read(entry.ref), entry.spec.dtype)) for entry in entries
+            Item(entry.key, payload_of(value, entry.spec.dtype))
+            for entry, value in zip(entries, self.read(entries), strict=True)
         ]
         arrays = frozenset(entry.key for entry in entries if _is_array(entry.ref))
         return Captured(items, borrowed=arrays)
+
+    def read(self, entries: Sequence[Entry]) -> Sequence[np.ndarray[Any, Any]]:
+        """Give the values as they are now."""
+        return [_read(entry.ref) for entry in entries]
 
     def assign(self, values: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> None:
         """Assign the variables, and fill the arrays in place."""
@@ -164,5 +186,11 @@ def _read(value: Any) -> np.ndarray[Any, Any]:
 def _bytes(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     texts = np.empty(array.shape, object)
     for at, text in np.ndenumerate(array):
+        if not isinstance(text, (str, bytes)):
+            raise TargetError(
+                "an array of objects holds something else than text",
+                expected="str or bytes",
+                found=f"a {type(text).__qualname__} at {at}",
+            )
         texts[at] = text.encode() if isinstance(text, str) else bytes(text)
     return texts

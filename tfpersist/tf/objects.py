@@ -18,7 +18,7 @@ from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching import by_name, object_graph
 from tfpersist.matching.object_graph import ATTRIBUTES, VALUE, ObjectGraph
-from tfpersist.matching.selection import Entry
+from tfpersist.matching.plan import Entry
 from tfpersist.tf import capturing, eager, internals, internals_slots, states
 from tfpersist.tf.live import LiveGraph, Node, State
 from tfpersist.tf.target import Captured, Target
@@ -149,23 +149,23 @@ class ObjectTarget:
         as_listed = len(entries) == len(rows) and all(
             entry is row[2] for entry, row in zip(entries, rows, strict=True)
         )
-        if as_listed:
-            held, encoded = entries, self.live.encoded
-        else:
+        encoded = self.live.encoded
+        if not as_listed and [e.key for e in entries] != [state.key for _, state, _ in rows]:
             known = {identity(entry): state for _, state, entry in rows}
-            chosen = [(e.under(_full(e, known)), known[identity(e)]) for e in entries]
-            held, encoded = [entry for entry, _ in chosen], self.live.encoded
-            if [entry.key for entry in held] != [state.key for _, state, _ in rows]:
-                message = object_graph.rewritten(self.live.graph.message, _attribute_keys(chosen))
-                encoded = message.SerializeToString()
-        values = self._read_graph(held) if _symbolic(held) else _read(held)
+            keys = _attribute_keys([(entry, known[identity(entry)]) for entry in entries])
+            message = object_graph.rewritten(self.live.graph.message, keys)
+            encoded = message.SerializeToString()
         items = [
             Item(entry.key, capturing.payload(value, entry.spec))
-            for entry, value in zip(held, values, strict=True)
+            for entry, value in zip(entries, self.read(entries), strict=True)
         ]
         # TensorFlow writes Python state after all tensors.
         items.sort(key=lambda item: item.key.endswith(_PYTHON))
         return Captured(items, None, encoded)
+
+    def read(self, entries: Sequence[Entry]) -> Sequence[np.ndarray[Any, Any]]:
+        """Give the values as they are now."""
+        return self._read_graph(entries) if _symbolic(entries) else _read(entries)
 
     def capture_all(self) -> Captured | None:
         """Take everything, as `capture` does of all entries, without making any of these.
@@ -332,11 +332,6 @@ def _entry(node: Node, state: State, slot: str | None) -> Entry:
 
 def _plain(key: str) -> str:
     return key.removesuffix(VALUE)
-
-
-def _full(entry: Entry, known: Mapping[tuple[int, str], State]) -> str:
-    own = known[identity(entry)].key
-    return entry.key if ATTRIBUTES in entry.key else entry.key + own[own.index(ATTRIBUTES) :]
 
 
 def _attribute_keys(chosen: Sequence[tuple[Entry, State]]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from tfpersist.errors import RestoreError, SaveError, SelectionError, TargetErro
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import TensorSpec, payload_of
-from tfpersist.matching.selection import Entry
+from tfpersist.matching.plan import Entry
 from tfpersist.tf import execute, graph_state, internals_session, meta_graph
 from tfpersist.tf.graph_state import Write
 from tfpersist.tf.target import Captured, Target
@@ -73,6 +73,14 @@ class SessionTarget:
         return self.entries()
 
     def capture(self, entries: Sequence[Entry]) -> Captured:
+        """Fetch all values at once, and describe the graph."""
+        items = [
+            Item(entry.key, payload_of(value, entry.spec.dtype), entry.part)
+            for entry, value in zip(entries, self.read(entries), strict=True)
+        ]
+        return Captured(items, meta_graph.export(self.graph))
+
+    def read(self, entries: Sequence[Entry]) -> Sequence[np.ndarray[Any, Any]]:
         """Fetch all values at once, through reads that the graph has."""
         tensors = [graph_state.read_of(entry) for entry in entries]
         unread = [e.name for e, tensor in zip(entries, tensors, strict=True) if tensor is None]
@@ -83,11 +91,7 @@ class SessionTarget:
                 " with only().",
             )
         values = self._fetch(entries, tensors)
-        items = [
-            Item(entry.key, payload_of(_array(value, entry), entry.spec.dtype), entry.part)
-            for entry, value in zip(entries, values, strict=True)
-        ]
-        return Captured(items, meta_graph.export(self.graph))
+        return [_array(value, entry) for entry, value in zip(entries, values, strict=True)]
 
     def assign(self, values: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> None:
         """Run the graph's own assignments with the values fed; no initializer has to run before."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfpersist.errors import RestoreError, UnsupportedError
-from tfpersist.matching.selection import Entry
+from tfpersist.matching.plan import Entry
 from tfpersist.tf import internals
 
 

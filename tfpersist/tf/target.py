@@ -16,7 +16,7 @@ from tfpersist.errors import TargetError
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.matching.selection import Entry
+from tfpersist.matching.plan import Entry
 
 _Result = TypeVar("_Result")
 
@@ -67,6 +67,13 @@ class Target(Protocol):
 
         Raises:
             SaveError: some have no value yet; all of them are named.
+        """
+
+    def read(self, entries: Sequence[Entry]) -> Sequence[np.ndarray[Any, Any]]:
+        """Give the values that entries hold now, in their order; nobody may change them.
+
+        Raises:
+            SaveError: some have no value yet, or none that can be read; all of them are named.
         """
 
     def assign(self, values: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> None:
@@ -222,6 +229,11 @@ def adapt(target: object) -> Target:
                     advice="Save and restore outside of the function.",
                 )
             return found
+    culprit: TargetError | None = importlib.import_module(f"tfpersist.tf.{rooms[0]}").culprit(
+        target
+    )
+    if culprit is not None:
+        raise culprit
     raise TargetError(
         f"a {type(target).__module__}.{type(target).__qualname__} cannot be saved or restored",
         advice="Pass a tf.compat.v1.Session, a Keras model, a tf.Module or other trackable, or"

@@ -1,0 +1,215 @@
+"""What a restore puts up with: a new head, another optimizer, a dry run; for every target."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfpersist as tfp
+from tfpersist.errors import RestoreError, SelectionError
+
+v1 = tf.compat.v1
+SAVED = {"body": np.float32([1, 2]), "head": np.float32([[1, 2, 3], [4, 5, 6]])}
+
+
+class Arrays:
+    """Arrays by name."""
+
+    def __init__(self, shapes):
+        self.target = {name: np.full(shape, 9, np.float32) for name, shape in shapes.items()}
+
+    def values(self):
+        return self.target
+
+
+class Objects:
+    """A tf.Module."""
+
+    def __init__(self, shapes):
+        self.target = tf.Module()
+        for name, shape in shapes.items():
+            setattr(self.target, name, tf.Variable(tf.fill(shape, 9.0)))
+        self.names = list(shapes)
+
+    def values(self):
+        return {name: getattr(self.target, name).numpy() for name in self.names}
+
+
+class Layers:
+    """A Keras model."""
+
+    def __init__(self, shapes):
+        self.target = keras.Model()
+        for name, shape in shapes.items():
+            weight = self.target.add_weight(shape=shape, name=name, initializer="ones")
+            setattr(self.target, name, weight)
+            weight.assign(tf.fill(shape, 9.0))
+        self.names = list(shapes)
+
+    def values(self):
+        return {name: getattr(self.target, name).numpy() for name in self.names}
+
+
+class Session:
+    """A session of TensorFlow 1."""
+
+    resource = True
+
+    def __init__(self, shapes, initialize=True):
+        with tf.Graph().as_default() as graph:
+            self.variables = {
+                name: v1.get_variable(
+                    name, initializer=np.full(shape, 9, np.float32), use_resource=self.resource
+                )
+                for name, shape in shapes.items()
+            }
+            self.target = v1.Session(graph=graph)
+            if initialize:
+                self.target.run(v1.global_variables_initializer())
+            graph.finalize()
+
+    def values(self):
+        return self.target.run(self.variables)
+
+
+class RefSession(Session):
+    """The same with variables that are no resources."""
+
+    resource = False
+
+
+KINDS = [Arrays, Objects, Layers, Session, RefSession]
+
+
+@pytest.fixture
+def store():
+    store = tfp.ModelStore("memory://tolerance")
+    store.save(SAVED)
+    return store
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_head_keeps_its_value(store, kind):
+    model = kind({"body": [2], "head": [2, 5], "more": [1]})
+    with pytest.raises(RestoreError, match="nothing was assigned"):
+        store.restore(model.target, mismatched="skip")
+    with pytest.raises(RestoreError, match="nothing was assigned"):
+        store.restore(model.target, missing="skip")
+    assert {each.flat[0] for each in model.values().values()} == {9}
+    report = store.restore(model.target, missing="skip", mismatched="skip")
+    assert report.fits
+    assert {row.variable: (row.outcome, row.expected, row.found) for row in report.rows} == {
+        named(model, "body"): ("restored", "float32[2]", ""),
+        named(model, "head"): ("kept", "float32[2,5]", "float32[2,3]"),
+        named(model, "more"): ("kept", "float32[1]", ""),
+    }
+    assert model.values()["body"].tolist() == [1, 2]
+    assert set(model.values()["head"].flat) == {9}
+    assert model.values()["more"].tolist() == [9]
+
+
+def named(model, name):
+    return getattr(getattr(model.target, name, None), "path", name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_head_takes_what_lies_in_both_shapes(store, kind):
+    model = kind({"body": [2], "head": [3, 2]})
+    report = store.restore(model.target, mismatched="slice")
+    assert report.sliced == (named(model, "head"),)
+    assert set(report.restored) == {named(model, "body"), named(model, "head")}
+    assert model.values()["head"].tolist() == [[1, 2], [4, 5], [9, 9]]
+    assert model.values()["body"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_dry_run_assigns_nothing(store, kind):
+    model = kind({"body": [2], "head": [3, 2]})
+    strict = store.restore(model.target, dry_run=True)
+    assert not strict.fits
+    assert strict.mismatched == (named(model, "head"),)
+    slicing = store.restore(model.target, mismatched="slice", dry_run=True)
+    assert slicing.fits
+    assert slicing.restored == ()
+    assert "2 variables that would fit, 1 of them in part" in str(slicing)
+    assert {each.flat[0] for each in model.values().values()} == {9}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_rank_cannot_be_sliced(store, kind):
+    model = kind({"body": [2], "head": [6]})
+    with pytest.raises(RestoreError, match="1 mismatched"):
+        store.restore(model.target, mismatched="slice")
+    assert {each.flat[0] for each in model.values().values()} == {9}
+
+
+@pytest.mark.parametrize("kind", [Session, RefSession])
+def test_a_slice_needs_a_value_that_the_rest_can_keep(store, kind):
+    model = kind({"body": [2], "head": [3, 2]}, initialize=False)
+    with pytest.raises(RestoreError, match=r"leaves the rest.*1 variables have no value yet: head"):
+        store.restore(model.target, mismatched="slice")
+    with pytest.raises(tf.errors.FailedPreconditionError):
+        model.values()
+    store.restore(model.target, mismatched="skip")
+    assert model.target.run(model.variables["body"]).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("resource", [True, False])
+def test_each_part_of_a_partitioned_variable_takes_its_slice(resource):
+    store = tfp.ModelStore("memory://tolerance/parts")
+    store.save({"w": np.arange(10, dtype=np.float32).reshape(5, 2)})
+    with tf.Graph().as_default(), v1.Session() as session:
+        with v1.variable_scope("", partitioner=v1.fixed_size_partitioner(4), use_resource=resource):
+            w = v1.get_variable("w", [8, 1], initializer=v1.ones_initializer())
+        whole = tf.concat(list(w), 0)
+        session.run(v1.global_variables_initializer())
+        report = store.restore(session, mismatched="slice")
+        assert session.run(whole).ravel().tolist() == [0, 2, 4, 6, 8, 1, 1, 1]
+    assert len(report.sliced) == 4
+
+
+def test_where_nothing_fits_nothing_is_put_up_with(store):
+    for model in ({"hed": np.zeros(2, np.float32)}, {"head": np.zeros(2, np.float32)}):
+        with pytest.raises(RestoreError, match="nothing was assigned"):
+            store.restore(model, missing="skip", mismatched="skip")
+
+
+def test_another_optimizer_starts_anew_and_is_listed():
+    store = tfp.ModelStore("memory://tolerance/optimizer")
+
+    def session(optimizer):
+        with tf.Graph().as_default() as graph:
+            w = v1.get_variable("w", initializer=np.float32([1, 2]))
+            optimizer().minimize(tf.reduce_sum(w * w))
+            session = v1.Session(graph=graph)
+            session.run(v1.global_variables_initializer())
+        return session
+
+    store.save(session(lambda: v1.train.GradientDescentOptimizer(0.1)))
+    target = session(v1.train.AdamOptimizer)
+    report = store.restore(target, missing="skip")
+    assert report.restored == ("w",)
+    assert set(report.kept) == {"w/Adam", "w/Adam_1", "beta1_power", "beta2_power"}
+    assert set(report.slots) == set(report.kept)
+
+
+def test_a_dry_run_sets_nothing_aside(tmp_path):
+    store = tfp.ModelStore(tmp_path)
+    store.save(SAVED, step=1)
+    store.save(SAVED, step=2)
+    data = tmp_path / "model.ckpt-2.data-00000-of-00001"
+    data.write_bytes(b"\xff" + data.read_bytes()[1:])
+    before = sorted(tmp_path.iterdir())
+    model = Arrays({"body": [2], "head": [2, 3]}).target
+    report = store.restore(model, dry_run=True)
+    assert report.checkpoint.endswith("model.ckpt-1")
+    assert [each.checkpoint.endswith("model.ckpt-2") for each in report.skipped] == [True]
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("options", [{"missing": "slice"}, {"mismatched": "ignore"}])
+def test_what_a_restore_does_not_know_is_refused(store, options):
+    with pytest.raises(SelectionError, match=r"does not know; expected 'error' or 'skip'"):
+        store.restore(Arrays({"body": [2]}).target, **options)

@@ -1,0 +1,115 @@
+"""Which tensors may be those of variables that are called something else altogether. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from tfpersist.formats.tensors import TensorSpec
+from tfpersist.matching.naming import slot_of
+from tfpersist.matching.plan import Missing
+
+# What TensorFlow's layer libraries call the same thing.
+_ROLES = {
+    **dict.fromkeys(("w", "weight", "weights", "filter", "filters", "kernels"), "kernel"),
+    **dict.fromkeys(("b", "biases"), "bias"),
+    **dict.fromkeys(("scale",), "gamma"),
+    **dict.fromkeys(("offset",), "beta"),
+    **dict.fromkeys(("moving_mean", "running_mean"), "mean"),
+    **dict.fromkeys(("moving_variance", "running_var", "moving_var"), "variance"),
+    **dict.fromkeys(("embedding", "embedding_table"), "embeddings"),
+}
+_MOST_SHOWN = 3
+_Thing = TypeVar("_Thing")
+
+
+def suggested(
+    missing: Sequence[Missing], specs: Mapping[str, TensorSpec], unused: Sequence[str]
+) -> dict[str, str]:
+    """Pair what is missing with what is unused by type, shape, last name and order.
+
+    Variables count in the order of the target, keys in that of their names, with numbers compared
+    as numbers. Of one type and shape, those of one last name go together if there are as many on
+    both sides; then, if one last name is left over on each side, those of these two.
+
+    Args:
+        missing: the variables, in the order of the target.
+        specs: what the checkpoint holds.
+        unused: its keys that no variable goes by.
+
+    Returns:
+        {key: variable}, for `rename`; what an optimizer keeps is not in it.
+
+    Example:
+        >>> from tfpersist.matching.plan import Entry
+        >>> spec = TensorSpec("float32", (2,))
+        >>> entries = [Entry(name, name, spec) for name in ("first/kernel", "last/kernel")]
+        >>> missing = [Missing(entry.key, entry) for entry in entries]
+        >>> suggested(missing, {"d_10/w": spec, "d_9/w": spec}, ["d_10/w", "d_9/w"])
+        {'d_9/w': 'first/kernel', 'd_10/w': 'last/kernel'}
+    """
+    variables: dict[TensorSpec, list[Missing]] = {}
+    for each in missing:
+        if each.entry.slot is None and each.entry.part is None:
+            variables.setdefault(each.entry.wanted, []).append(each)
+    tensors: dict[TensorSpec, list[str]] = {}
+    for key in sorted(unused, key=_natural) if variables else ():
+        if specs[key] in variables and slot_of(key, specs) is None:
+            tensors.setdefault(specs[key], []).append(key)
+    names = Counter(each.entry.name for each in missing)
+    found = {}
+    for spec, keys in tensors.items():
+        mine = _by_role((_role(each.entry.name), each) for each in variables[spec])
+        theirs = _by_role((_role(key), key) for key in keys)
+        both = [role for role in mine if len(mine[role]) == len(theirs.get(role, ()))]
+        pairs = [(role, role) for role in both]
+        left, others = [r for r in mine if r not in both], [r for r in theirs if r not in both]
+        if len(left) == len(others) == 1 and len(mine[left[0]]) == len(theirs[others[0]]):
+            pairs.append((left[0], others[0]))
+        for role, other in pairs:
+            for each, key in zip(mine[role], theirs[other], strict=True):
+                # A name that several variables have says nothing.
+                single = names[each.entry.name] == 1
+                found[key] = each.entry.name if single else each.entry.key
+    order = {key: at for at, key in enumerate(sorted(found, key=_natural))}
+    return {key: found[key] for key in order}
+
+
+def advice_on(suggestion: Mapping[str, str], missing: int) -> str:
+    """Say how a suggestion is used; nothing where there is none.
+
+    Example:
+        >>> print(advice_on({"d/w": "dense/kernel"}, 1))
+        By type, shape and order, 1 of the 1 missing would be: d/w -> dense/kernel. Look at the
+        report's `suggestion`, {key: variable}; give it to .rename() if it is right.
+    """
+    if not suggestion:
+        return ""
+    shown = [f"{key} -> {name}" for key, name in list(suggestion.items())[:_MOST_SHOWN]]
+    more = len(suggestion) - len(shown)
+    text = ", ".join(shown) + (f" and {more} more" if more else "")
+    return (
+        f"By type, shape and order, {len(suggestion)} of the {missing} missing would be: {text}."
+        " Look at the\nreport's `suggestion`, {key: variable}; give it to .rename() if it is right."
+    )
+
+
+def _by_role(pairs: Iterable[tuple[str, _Thing]]) -> dict[str, list[_Thing]]:
+    groups: dict[str, list[_Thing]] = {}
+    for role, thing in pairs:
+        groups.setdefault(role, []).append(thing)
+    return groups
+
+
+def _role(name: str) -> str:
+    last = name.partition("/.ATTRIBUTES/")[0].rpartition("/")[2].removesuffix(":0")
+    plain = re.sub(r"_?\d+$", "", last.strip("_").lower())
+    return _ROLES.get(plain, plain)
+
+
+def _natural(key: str) -> list[tuple[int, str]]:
+    """Give what sorts "a_2" before "a_10"."""
+    parts = re.split(r"(\d+)", key)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
