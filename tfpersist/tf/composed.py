@@ -8,7 +8,7 @@ from typing import Any
 from tfpersist.errors import FeedError, NameNotFoundError
 from tfpersist.formats import dtypes, schema
 from tfpersist.formats.graphdef import Graph
-from tfpersist.graph import summary
+from tfpersist.graph import soundness, summary
 from tfpersist.graph.names import TensorRef
 from tfpersist.graph.prune import prune
 from tfpersist.tf.execute import spec_of_tensor, translated
@@ -39,6 +39,7 @@ def compose(
     """
     import tensorflow as tf
 
+    soundness.refuse_growth(graph)
     if target is None:
         target = tf.compat.v1.get_default_graph()
     with target.as_default():

@@ -52,6 +52,7 @@ def import_graph(graph: Graph, *, mapped: bool = True) -> Executor:
     import tensorflow as tf
 
     graph = expand(graph)
+    soundness.refuse_growth(graph)
     lifted = lifting.lift(graph) if mapped else Lifted(graph)
     target = tf.Graph()
     import_into(target, lifted.graph)
