@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 import threading
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 import tfpersist as tfp
 from tfpersist.errors import FeedError, NameNotFoundError, RunError
 from tfpersist.formats import graphdef
-from tfpersist.tf import internals_session
+from tfpersist.tf import bound, internals_session
 
 tf = pytest.importorskip("tensorflow")
 v1 = tf.compat.v1
@@ -212,6 +213,60 @@ def test_a_feed_that_a_variable_keeps_is_copied(both):
         loaded.bind("x", "kept")(value)
         value[...] = 5
         assert loaded.run("v/Read/ReadVariableOp").max() == 1
+
+
+@pytest.mark.parametrize("inside", [None, "call", "nested", "branch"])
+def test_a_feed_that_an_op_writes_into_is_copied(both, inside):
+    def write(x):
+        return tf.raw_ops.InplaceAdd(x=x, i=[0], v=tf.ones([1, 16]))
+
+    function = tf.function(write, autograph=False)
+    within = {
+        None: write,
+        "call": function,
+        "nested": tf.function(lambda x: function(x) * 2.0, autograph=False),
+        "branch": lambda x: tf.cond(x[0, 0] < 9, lambda: function(x), lambda: x),
+    }[inside]
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.identity(within(v1.placeholder(tf.float32, [4, 16], name="x")), name="y")
+    with frozen(graph) as loaded:
+        batch = aligned(np.zeros((4, 16), np.float32))
+        assert loaded.run("y", {"x": batch})[0].min() > 0
+        assert loaded.bind("x", "y")(batch)[0].min() > 0
+        assert not batch.any()
+
+
+def test_a_constant_is_never_handed_out_between_two_lines():
+    """One thread runs to its end before each line of another."""
+    lines = iter(range(1, 40))
+    reached = True
+    while reached:
+        stop, reached = next(lines), False
+        constant = np.ones(4)
+        handed = bound._Handed(True)
+        handed.own(constant.view())
+        passed = 0
+
+        def each_line(frame, event, _, stop=stop, handed=handed, constant=constant):
+            nonlocal passed, reached
+            if frame.f_code is not bound._Handed.own.__code__:
+                return None
+            passed += event == "line"
+            if event == "line" and passed == stop:
+                reached = True
+                thread = threading.Thread(target=lambda: handed.own(constant.view()))
+                thread.start()
+                thread.join()
+            return each_line
+
+        before = sys.gettrace()
+        sys.settrace(each_line)
+        try:
+            handed.own(constant.view())
+        finally:
+            sys.settrace(before)
+        assert not np.may_share_memory(handed.own(constant.view()), constant)
 
 
 def test_threads_call_one_function(model, both):

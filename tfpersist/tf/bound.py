@@ -75,13 +75,17 @@ class _Handed:
             value = value.view(value.dtype[0])
         if value.dtype.kind == "O" or (self.known and self.may_be_owned):
             return value
-        if self.may_be_owned and value.size:
-            if self.first is None:
+        # Threads come through here at once: what one has found, none may take back.
+        first = self.first
+        if self.may_be_owned and value.size and not self.known:
+            if first is None:
                 self.first = value
-            elif self.first is not value:
+            elif first is not value:
                 # TensorFlow may have found that it is constant: then it lies where it lay.
-                self.may_be_owned = not np.may_share_memory(self.first, value)
-                self.known, self.first = True, None
+                if np.may_share_memory(first, value):
+                    self.may_be_owned = False
+                self.known = True
+                self.first = None
         return value.copy()
 
 
