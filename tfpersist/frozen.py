@@ -20,7 +20,7 @@ from tfpersist.graph.names import TensorRef
 from tfpersist.graph.parity import Parity
 from tfpersist.safety import Policy
 from tfpersist.storage import open_storage
-from tfpersist.tf import bound, composed
+from tfpersist.tf import bound, composed, modules
 from tfpersist.tf.bound import Bound
 from tfpersist.tf.engine import Engine
 from tfpersist.tf.execute import Executor, spec_of_tensor
@@ -167,7 +167,9 @@ class FrozenModel(Described):
     ) -> dict[str, Any]:
         """Make the model a part of another graph, or of a tf.function that is being traced.
 
-        A GradientTape does not see into it; it does into what `as_module` gives.
+        A GradientTape does not see into it; it does into what `as_module` gives. Variables and
+        tables that the model keeps are set up by `tf.compat.v1.tables_initializer()`; in a
+        tf.function nothing could, so it refuses them: call a module there.
 
         Args:
             graph: the tf.Graph; None for the current one, as inside of a tf.function.
@@ -183,7 +185,8 @@ class FrozenModel(Described):
             NameNotFoundError: an input or output names nothing in the model.
             FeedError: an input is missing, or does not fit.
             UnsupportedError: it is larger than 2 GB.
-            UnsafeModelError, GraphError: as `run` does.
+            UnsafeModelError, GraphError: as `run` does; GraphError also for kept state in a
+                tf.function.
 
         Example:
             >>> import tensorflow as tf
@@ -196,22 +199,31 @@ class FrozenModel(Described):
             >>> float(twice(tf.constant(3.0)))
             -6.0
         """
-        names = [self[ref].name for ref in (self.outputs if outputs is None else outputs)]
-        self._check()
-        return composed.compose(self.graph, graph, inputs or {}, names, prefix)
+
+        def compose() -> dict[str, Any]:
+            names = [self[ref].name for ref in (self.outputs if outputs is None else outputs)]
+            self._check()
+            return composed.compose(self.graph, graph, inputs or {}, names, prefix)
+
+        parts: dict[str, Any] = composed.unconverted(compose)()
+        return parts
 
     def as_module(self, inputs: Any = None, outputs: Any = None) -> Any:
         """Make a tf.Module of the model: for a tf.function, a SavedModel, a Keras Lambda layer.
+
+        Variables and tables that the model keeps are the module's own, set up when it is made.
 
         Args:
             inputs: as in `bind`.
             outputs: as in `bind`.
 
         Returns:
-            The module, which is called with tensors.
+            The module, which is called with tensors or with what may be fed; it raises FeedError
+            where that does not fit.
 
         Raises:
             NameNotFoundError: one of them names nothing in the graph.
+            GraphError: it keeps a variable or table by reference, as TensorFlow 1 did.
             UnsafeModelError: the model could do more than its policy allows; nothing was imported.
 
         Example:
@@ -221,9 +233,13 @@ class FrozenModel(Described):
             >>> float(model.as_module("x", "y")(3.0))
             -3.0
         """
-        taken, given, single = self._ends(inputs, outputs)
-        self._check()
-        return composed.module_of(self.graph, taken, given, single=single)
+
+        def make() -> Any:
+            taken, given, single = self._ends(inputs, outputs)
+            self._check()
+            return modules.module_of(self.graph, taken, given, single=single)
+
+        return composed.unconverted(make)()
 
     def unfreeze(
         self,
