@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import sys
 import threading
@@ -299,23 +298,54 @@ def test_a_function_is_pickled_with_its_model(model):
     assert several([[1.0, 2.0, 3.0]]) == (6,)
 
 
-def test_a_forked_child_is_told_at_once(model):
-    loaded, _ = model
-    net = loaded.bind("batch", "total")
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        said = []
-        for call in (lambda: net([[1.0, 2.0, 3.0]]), lambda: loaded.run("weights")):
+FORKING = """
+    import copy, os, pickle, signal, sys
+    import numpy as np
+    import tfpersist as tfp
+    from tfpersist.formats.graphdef import parse_text
+
+    graph = parse_text(b'''
+        node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } } }
+        node { name: "y" op: "MatMul" input: "x" input: "x"
+          attr { key: "T" value { type: DT_FLOAT } } }''')
+    model = tfp.FrozenModel(graph).write("m.pb")
+    other = tfp.FrozenModel.load("m.pb")
+    feed = np.ones((1000, 1000), np.float32)
+    if sys.argv[1] == "model":
+        bound = model.bind("x", "y")
+        bound(feed)
+    elif sys.argv[1] == "eager":
+        import tensorflow as tf
+        tf.constant(1.0) + 1.0
+    tries = {
+        "loaded before": lambda: other.run("y", {"x": feed}),
+        "loaded": lambda: tfp.FrozenModel.load("m.pb").run("y", {"x": feed}),
+        "bound": lambda: tfp.FrozenModel.load("m.pb").bind("x", "y")(feed),
+        "copied": lambda: copy.copy(model).run("y", {"x": feed}),
+        "pickled": lambda: pickle.loads(pickle.dumps(model)).run("y", {"x": feed}),
+        "module": lambda: model.as_module("x", "y")(feed),
+    }
+    if sys.argv[1] == "model":
+        tries["its own"] = lambda: model.run("y", {"x": feed})
+        tries["its bound"] = lambda: bound(feed)
+    for name, use in tries.items():
+        child = os.fork()
+        if child == 0:
+            signal.alarm(60)
             try:
-                call()
-            except RunError as error:
-                said.append(str(error))
-        os.write(write, "\n".join(said).encode())
-        os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as pipe:
-        said = pipe.read().splitlines()
-    os.waitpid(child, 0)
-    assert len(said) == 2
-    assert all("forked" in line for line in said)
+                use()
+                print(name, "ran", flush=True)
+            except tfp.RunError as error:
+                print(name, "forked" if "forked" in str(error) else error, flush=True)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0, name
+    if sys.argv[1] == "model":
+        assert bound(feed)[0, 0] == 1000
+"""
+
+
+@pytest.mark.parametrize("before", ["nothing", "model", "eager"])
+def test_a_forked_child_is_told_at_once(fresh, before):
+    lines = fresh(FORKING, before).splitlines()
+    assert len(lines) == (8 if before == "model" else 6)
+    assert {line.split()[-1] for line in lines} == {"ran" if before == "nothing" else "forked"}

@@ -9,8 +9,8 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tfpersist.errors import FeedError, RunError, TFPersistError
-from tfpersist.tf import internals_session
+from tfpersist.errors import FeedError, TFPersistError
+from tfpersist.tf import forks, internals_session
 from tfpersist.tf.execute import Executor, translated
 
 # Their kernels compute into memory that nobody else has.
@@ -150,15 +150,7 @@ class Bound:
         if given != len(self._guards):
             wanted = f"{len(self._guards)}: {', '.join(self.inputs)}"
             return FeedError("another number of values", expected=wanted, found=str(given))
-        return forked()
-
-
-def forked() -> RunError:
-    """Give the error for the use of a session in a child of the process that made it."""
-    return RunError(
-        "this model has run before the process was forked, and TensorFlow's threads are gone",
-        advice="Fork before the first run, or start processes by 'spawn' or 'forkserver'.",
-    )
+        return forks.forked()
 
 
 def bind(

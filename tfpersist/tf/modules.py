@@ -12,6 +12,7 @@ from tfpersist.formats.graphdef import Graph
 from tfpersist.graph.initialized import first_value, state_of
 from tfpersist.graph.names import TensorRef
 from tfpersist.graph.prune import needed
+from tfpersist.tf import forks
 from tfpersist.tf.composed import compose, tensor_of, unconverted
 from tfpersist.tf.execute import translated
 
@@ -30,9 +31,11 @@ def module_of(
     Raises:
         NameNotFoundError: the data type of an input is not known.
         GraphError: the model keeps state in a way that only a session of TensorFlow 1 knows.
+        RunError: TensorFlow ran before this process was forked.
     """
     import tensorflow as tf
 
+    forks.begin()
     signature = []
     for ref in inputs:
         if ref.spec is None:
