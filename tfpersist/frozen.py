@@ -263,7 +263,9 @@ class FrozenModel(Described):
             The checkpoint, made without TensorFlow.
 
         Raises:
-            NameNotFoundError: a name matches no such constant.
+            NameNotFoundError: a name matches no such constant, or there are no names.
+            UnsupportedError: such a constant flows into a loop or a branch, where TensorFlow cannot
+                train it; the loop is named.
             StorageError: it cannot be written; nothing is left behind.
 
         Example:

@@ -249,7 +249,7 @@ def test_a_module_is_a_layer(model):
 
 
 def test_chosen_constants_become_variables_that_are_trained_and_frozen_again(model, tmp_path):
-    saved = model.unfreeze(["wei*"], tmp_path / "unfrozen", step=3)
+    saved = model.unfreeze(["wei*", "weights:0"], tmp_path / "unfrozen", step=3)
     assert saved.step == 3
     np.testing.assert_array_equal(saved["weights"], WEIGHTS)
     store = tfp.ModelStore(tmp_path / "unfrozen")
@@ -275,4 +275,6 @@ def test_chosen_constants_become_variables_that_are_trained_and_frozen_again(mod
 def test_a_wrong_name_unfreezes_nothing(model, tmp_path):
     with pytest.raises(NameNotFoundError, match="'weights'"):
         model.unfreeze(["weigths"], tmp_path / "nothing")
+    with pytest.raises(NameNotFoundError, match=r"no constants are named.*'\*' for all"):
+        model.unfreeze([], tmp_path / "nothing")
     assert not (tmp_path / "nothing").exists()

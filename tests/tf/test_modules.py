@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import tfpersist as tfp
-from tfpersist.errors import FeedError, GraphError
+from tfpersist.errors import FeedError, GraphError, UnsupportedError
+from tfpersist.formats import graphdef
 
 tf = pytest.importorskip("tensorflow")
 v1 = tf.compat.v1
@@ -111,3 +112,78 @@ def test_what_does_not_fit_is_refused_before_tensorflow(model):
         module(tf.constant("a"))
     with pytest.raises(FeedError, match="another number of values; expected 1: words:0, found 0"):
         module()
+
+
+def test_an_unfrozen_model_has_its_state(model, tmp_path):
+    saved = model.unfreeze("scale", tmp_path)
+    assert {name: saved[name].tolist() for name in saved} == {"bias": [10.0], "scale": [3.0]}
+    everything = model.unfreeze("*", tmp_path / "all")
+    assert {"bias", "scale"} < set(everything)
+    assert not any(name.startswith("tfpersist") or "/keys" in name for name in everything)
+    for folder in (tmp_path, tmp_path / "all"):
+        with tfp.ModelStore(folder).open_graph() as net:
+            np.testing.assert_array_equal(net.run("y", {"words": WORDS}), EXPECTED)
+            with net.graph.as_default():
+                trained = {variable.op.name for variable in v1.trainable_variables()}
+                assert "scale" in trained
+                assert "bias" not in trained
+                assert "bias" in {variable.op.name for variable in v1.global_variables()}
+                loss = net.graph.get_tensor_by_name("y:0")
+                step = v1.train.GradientDescentOptimizer(1.0).minimize(loss)
+            net.session.run(step, {"words:0": WORDS})
+            assert net.run("y", {"words": WORDS})[0] == 11
+            tfp.ModelStore(folder / "again").save(net.session)
+            assert set(tfp.Checkpoint(folder / "again")) >= {"bias", "scale"}
+
+
+def test_a_reference_that_is_kept_is_unfrozen_too(tmp_path):
+    with tf.Graph().as_default(), v1.Session() as session:
+        counter = v1.get_variable("counter", initializer=1.0, use_resource=False)
+        tf.add(counter, tf.constant(2.0, name="more"), name="next")
+        session.run(counter.initializer)
+        model = tfp.Freezer(session).outputs("next").keep_variables("counter").freeze()
+    assert sorted(model.unfreeze("more:0", tmp_path)) == ["counter", "more"]
+    with tfp.ModelStore(tmp_path).open_graph() as net:
+        assert net.run("next") == 3
+
+
+def test_assignments_of_the_model_read_the_variable_too(tmp_path):
+    with tf.Graph().as_default(), v1.Session() as session:
+        last = v1.get_variable("last", initializer=0.0, use_resource=True)
+        weight = tf.constant(2.0, name="weight")
+        with tf.control_dependencies([v1.assign(last, weight)]):
+            tf.identity(last.read_value(), name="y")
+        session.run(last.initializer)
+        model = tfp.Freezer(session).outputs("y").keep_variables("last").freeze()
+    model.unfreeze("weight", tmp_path)
+    with tfp.ModelStore(tmp_path).open_graph() as net:
+        net.session.run("weight/assign", {"weight/its_value_is_in_the_checkpoint:0": 5.0})
+        assert net.run("y") == 5
+
+
+@pytest.mark.parametrize("kind", ["loop", "branch", "old loop", "inside a function"])
+def test_what_flows_into_a_loop_is_not_unfrozen(kind, tmp_path):
+    def loop(x, w):
+        return tf.while_loop(lambda i, _: i < 2, lambda i, y: (i + 1, y * w), (0, x))[1]
+
+    def branch(x, w):
+        return tf.cond(x > 0, lambda: x * w, lambda: x)
+
+    (v1.disable_control_flow_v2 if kind == "old loop" else v1.enable_control_flow_v2)()
+    graph = tf.Graph()
+    with graph.as_default():
+        x = v1.placeholder(tf.float32, [], name="x")
+        free = x + tf.constant(1.0, name="free")
+        used = {"branch": branch, "inside a function": tf.function(loop, autograph=False)}
+        result = used.get(kind, loop)(x, tf.constant(3.0, name="weight"))
+        tf.add(result, free, name="y")
+    v1.enable_control_flow_v2()
+    model = tfp.FrozenModel(graphdef.split(graph.as_graph_def().SerializeToString()))
+    with pytest.raises(UnsupportedError, match="found constant weight"):
+        model.unfreeze("weight", tmp_path)
+    assert "free" in model.unfreeze("free", tmp_path)
+    with tfp.ModelStore(tmp_path).open_graph() as net, net.graph.as_default():
+        loss = net.graph.get_tensor_by_name("y:0")
+        (free,) = v1.trainable_variables()
+        (slope,) = tf.gradients(loss, free)
+        assert net.session.run(slope, {"x:0": 1.0}) == 1
