@@ -143,6 +143,33 @@ def test_outputs_come_as_they_were_asked_for(model, both):
     assert repr(several) == "<Bound batch:0, scalar:0 -> added:0, total:0>"
 
 
+def test_outputs_are_called_as_in_a_dict(model, both):
+    loaded, _ = model
+    batch = np.float32([[1, 2, 3]])
+    net = loaded.bind("batch", {"sum": "total", 7: loaded["probabilities:0"]})
+    for call in (net, pickle.loads(pickle.dumps(net))):
+        found = call(batch)
+        assert list(found) == ["sum", 7]
+        assert found["sum"] == 6
+        assert found[7].shape == (1, 3)
+    assert loaded.as_module("batch", {"sum": "total"})(batch)["sum"] == 6
+    with pytest.raises(FeedError, match=r"inputs are names.*found a dict of 'batch'"):
+        loaded.bind({"batch": batch}, "total")
+
+
+def test_what_is_fed_can_be_fetched_too(model, both):
+    loaded, _ = model
+    batch = aligned(np.float32([[1, 2, 3]]))
+    for outputs in ("batch", ["total", "batch", "batch"]):
+        found = loaded.bind("batch", outputs)(batch)
+        arrays = found if isinstance(outputs, list) else (found,)
+        np.testing.assert_array_equal(arrays[-1], batch)
+        for number, array in enumerate(arrays):
+            others = [batch, *arrays[:number]]
+            assert not any(np.may_share_memory(array, other) for other in others)
+    assert loaded.bind("text", ["text", "joined"])("a") == (b"a", b"a!")
+
+
 def test_every_data_type_goes_in_and_out(model, both):
     loaded, _ = model
     joined = loaded.bind("text", "joined")("naïve")

@@ -18,7 +18,12 @@ from tfpersist.tf.execute import translated
 
 
 def module_of(
-    graph: Graph, inputs: Sequence[TensorRef], outputs: Sequence[TensorRef], *, single: bool
+    graph: Graph,
+    inputs: Sequence[TensorRef],
+    outputs: Sequence[TensorRef],
+    *,
+    single: bool,
+    labels: Sequence[Any] | None = None,
 ) -> Any:
     """Make a tf.Module that computes outputs from inputs, in their order.
 
@@ -27,6 +32,7 @@ def module_of(
         inputs: what its arguments are.
         outputs: what it gives.
         single: whether it gives the one output itself, not a tuple.
+        labels: what to call the outputs in a dict; None for a tuple.
 
     Raises:
         NameNotFoundError: the data type of an input is not known.
@@ -51,6 +57,8 @@ def module_of(
         fed = dict(zip((ref.name for ref in inputs), values, strict=True))
         handles = {f"{name}:0": _handle(each) for name, each in owned.items()}
         tensors = compose(graph, None, fed, names, "frozen", owned=handles)
+        if labels is not None:
+            return {label: tensors[name] for label, name in zip(labels, names, strict=True)}
         return tensors[names[0]] if single else tuple(tensors[name] for name in names)
 
     class Frozen(tf.Module):  # type: ignore[misc]
