@@ -20,6 +20,7 @@ from tfpersist.graph.names import TensorRef
 from tfpersist.safety import Policy
 from tfpersist.storage import open_storage
 from tfpersist.tf import composed, modules
+from tfpersist.tf.internals_functions import unconverted
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -34,6 +35,7 @@ class Parts(Described):
 
     policy: Policy | None = None
 
+    @unconverted
     def import_into(
         self,
         graph: Any = None,
@@ -77,15 +79,11 @@ class Parts(Described):
             >>> float(twice(tf.constant(3.0)))
             -6.0
         """
+        names = [self[ref].name for ref in (self.outputs if outputs is None else outputs)]
+        self._check()
+        return composed.compose(self.graph, graph, inputs or {}, names, prefix)
 
-        def compose() -> dict[str, Any]:
-            names = [self[ref].name for ref in (self.outputs if outputs is None else outputs)]
-            self._check()
-            return composed.compose(self.graph, graph, inputs or {}, names, prefix)
-
-        parts: dict[str, Any] = composed.unconverted(compose)()
-        return parts
-
+    @unconverted
     def as_module(self, inputs: Any = None, outputs: Any = None) -> Any:
         """Make a tf.Module of the model: for a tf.function, a SavedModel, a Keras Lambda layer.
 
@@ -113,14 +111,10 @@ class Parts(Described):
             >>> float(model.as_module("x", "y")(3.0))
             -3.0
         """
-
-        def make() -> Any:
-            taken, given, single = self._ends(inputs, outputs)
-            self._check()
-            labels = list(outputs) if isinstance(outputs, Mapping) else None
-            return modules.module_of(self.graph, taken, given, single=single, labels=labels)
-
-        return composed.unconverted(make)()
+        taken, given, single = self._ends(inputs, outputs)
+        self._check()
+        labels = list(outputs) if isinstance(outputs, Mapping) else None
+        return modules.module_of(self.graph, taken, given, single=single, labels=labels)
 
     def unfreeze(
         self,

@@ -202,7 +202,7 @@ def test_functions_of_one_name_are_not_taken_for_each_other():
         assert session.run(parts) == [-3, 9]
 
 
-def test_a_model_in_a_function_prints_no_warning(model, capfd):
+def test_a_model_in_a_function_prints_no_warning(model, capfd, caplog):
     @tf.function
     def part(batch):
         module = model.as_module("x", "total")
@@ -210,7 +210,7 @@ def test_a_model_in_a_function_prints_no_warning(model, capfd):
         return total - module(batch)
 
     assert float(part(tf.constant(BATCH))) == 0
-    assert "AutoGraph" not in "".join(capfd.readouterr())
+    assert "AutoGraph" not in caplog.text + "".join(capfd.readouterr())
 
 
 def test_a_policy_holds_for_parts_too():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfpersist import feeds
@@ -22,14 +22,6 @@ from tfpersist.tf.imported import import_into
 _PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2"})
 _DIGEST = re.compile(r"(__[0-9a-f]{8})?$")
 _IMPORTS = itertools.count(1)
-
-
-def unconverted(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a function be called from a tf.function as it is written, not as AutoGraph would."""
-    import tensorflow as tf
-
-    made: Callable[..., Any] = tf.autograph.experimental.do_not_convert(function)
-    return made
 
 
 def compose(

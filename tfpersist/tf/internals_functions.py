@@ -1,5 +1,5 @@
-"""The private TensorFlow APIs that list the functions of a graph, and make them known to eager
-execution; tested as `internals` is.
+"""The private TensorFlow APIs that list the functions of a graph, make them known to eager
+execution, and keep AutoGraph off functions of ours; tested as `internals` is.
 
 Importing a graph into a tf.function makes the functions of its library known to the graph of that
 function alone, though what runs it later is the eager context.
@@ -7,7 +7,19 @@ function alone, though what runs it later is the eager context.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def unconverted(function: _Function) -> _Function:
+    """Let a function be called from a tf.function as it is written, not as AutoGraph would.
+
+    It does what `tf.autograph.experimental.do_not_convert` does, without TensorFlow.
+    """
+    function.autograph_info__ = {}  # type: ignore[attr-defined]
+    return function
 
 
 def register(library: Any) -> None:

@@ -13,8 +13,9 @@ from tfpersist.graph.initialized import first_value, state_of
 from tfpersist.graph.names import TensorRef
 from tfpersist.graph.prune import needed
 from tfpersist.tf import forks
-from tfpersist.tf.composed import compose, tensor_of, unconverted
+from tfpersist.tf.composed import compose, tensor_of
 from tfpersist.tf.execute import translated
+from tfpersist.tf.internals_functions import unconverted
 
 
 def module_of(
