@@ -186,6 +186,42 @@ def graph(*, large: bool = False) -> bytes:
     return proto.SerializeToString(deterministic=True)
 
 
+def hostile() -> Iterator[bytes]:
+    """Graphs that end TensorFlow's process, or nearly: calls without end, counts, constants."""
+
+    def calling(**calls: str) -> bytes:
+        proto = schema.GraphDef()
+        proto.node.add(name="y", op="PartitionedCall").attr["f"].func.name = "f"
+        for name, called in calls.items():
+            function = proto.library.function.add()
+            function.signature.name = name
+            for number, other in enumerate(called.split()):
+                node = function.node_def.add(name=f"n{number}", op="StatelessIf")
+                node.attr["then_branch"].func.name = other
+                node.attr["else_branch"].list.func.add(name=other)
+            function.node_def.add(name="d", op="SymbolicGradient").attr["f"].func.name = name[:1]
+        proto.library.gradient.add(function_name="f", gradient_func="g")
+        return proto.SerializeToString(deterministic=True)
+
+    yield calling(f="f")
+    yield calling(f="g", g="h h", h="g")
+    yield calling(f="f0", **{f"f{n}": f"f{n + 1} f{n + 1}" for n in range(9)}, f9="f10")
+    yield calling(f="f0", **{f"f{n}": f"f{n + 1} f{n + 1}" for n in range(40)})
+    proto = graphdef.parse_text(GRAPH).proto
+    many = proto.node.add(name="many", op="AddN", input=["x", "y"])
+    many.attr["N"].i, many.attr["T"].type = 2, 1
+    parts = proto.node.add(name="parts", op="Split", input=["x", "y"])
+    parts.attr["num_split"].i, parts.attr["T"].type = 3, 1
+    for extent in (8, 1 << 20):
+        const = proto.node.add(name=f"ones{extent}", op="Const")
+        const.attr["dtype"].type = const.attr["value"].tensor.dtype = 1
+        const.attr["value"].tensor.float_val.append(1)
+        const.attr["value"].tensor.tensor_shape.dim.add(size=extent)
+    cycle = proto.node.add(name="cycle", op="Neg", input=["cycle"])
+    cycle.attr["T"].type = 1
+    yield proto.SerializeToString(deterministic=True)
+
+
 def meta() -> bytes:
     """A MetaGraphDef of that graph, with a Saver and collections."""
     message = schema.MetaGraphDef()
@@ -328,9 +364,9 @@ def read_pb(data: bytes) -> object:
     out = Shard()
     graphdef_writer.join(model.graph, out)
     graphdef.split(out.getvalue())
-    frozen = freeze(tfp.Freezer(model).keep_variables(*{"a"}.intersection(model.graph.nodes)))
     soundness.refuse_unsound(model.graph)
-    return frozen
+    soundness.refuse_growth(model.graph)
+    return freeze(tfp.Freezer(model).keep_variables(*{"a"}.intersection(model.graph.nodes)))
 
 
 def freeze(freezer: tfp.Freezer) -> object:
@@ -428,7 +464,7 @@ def targets() -> list[Target]:
     tables = any_of(spoil_table, spoil_bytes, weights=(9, 1))
     messages = any_of(spoil_message, spoil_bytes, weights=(8, 2))
     pair = _joined(*written())
-    graphs = (graph(), graph(large=True), *found("*.pb"))
+    graphs = (graph(), graph(large=True), *hostile(), *found("*.pb"))
     facts = sidecar.Sidecar(1.5, 7, {"loss": 0.25}, 5).encode()
     moves = journal.Journal({"a": journal.staged_name("0" * 16, 0)}, ("b",)).encode()
     tensors = [

@@ -37,7 +37,7 @@ TRANSLATED = {
 LAYERS = (
     {"", "cli"},
     {"store", "selecting", "restoring", "retaining", "saving", "sources"}
-    | {"freezer", "choosing", "freezing", "proving", "frozen", "verifying", "described"}
+    | {"freezer", "choosing", "freezing", "proving", "frozen", "verifying", "described", "parts"}
     | {"training", "background", "preemption"},
     {"tf"},
     {"checkpoint", "checkpoints"},

@@ -142,6 +142,30 @@ def test_a_saved_model_by_all_of_its_graphs(spelling, tmp_path):
     assert scan(f"memory://safety/saved{spelling}").findings == report.findings
 
 
+@pytest.mark.parametrize("place", ["disk", "memory"])
+def test_a_checkpoint_by_its_metas(place, tmp_path):
+    folder = str(tmp_path) if place == "disk" else "memory://safety/checkpoints"
+    metas = [schema.MetaGraphDef(graph_def=parse_text(t).proto) for t in (HARMLESS, WRITER)]
+    first, second = (meta.SerializeToString() for meta in metas)
+    publish(folder, **{"m-1__meta": first, "m-1__index": b"", "m-2__meta": second})
+    assert scan(f"{folder}/m-1").capabilities == {"compute"}
+    assert scan(f"{folder}/m-2").capabilities == {"file write"}
+    assert scan(folder).capabilities == {"compute", "file write"}
+    with pytest.raises(errors.StorageError):
+        scan(f"{folder}/m-3")
+
+
+def test_names_of_the_file_steer_no_terminal():
+    text = b'node { name: "a\\033[2J\\n" op: "Read\\033[31mFile\\n  compute: 5" }' + HARMLESS
+    report = scan(parse_text(text), "m\n.pb")
+    with pytest.raises(errors.UnsafeModelError) as caught:
+        Policy.default().check(report)
+    for shown in (str(report), str(report.findings[0]), str(caught.value)):
+        assert "\x1b" not in shown
+        assert "Read\\x1b[31mFile\\n  compute: 5" in shown
+    assert len(str(report).splitlines()) == 3
+
+
 def test_a_saved_model_in_text_and_one_that_is_called_otherwise(tmp_path):
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "saved_model.pbtxt").write_text(str(saved_model(WRITER)))

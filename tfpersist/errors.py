@@ -56,7 +56,7 @@ class TFPersistError(Exception):
         super().__init__(problem)
 
     def __str__(self) -> str:
-        text = f"{self.where}: {self.problem}" if self.where else self.problem
+        text = f"{printable(self.where)}: {self.problem}" if self.where else self.problem
         if self.expected is not None:
             text += f"; expected {self.expected}"
         if self.found is not None:
@@ -206,6 +206,18 @@ class FeedError(TFPersistError, ValueError):
 
 class RunError(TFPersistError):
     """TensorFlow failed while it ran the model."""
+
+
+def printable(text: str) -> str:
+    """Write out what would steer a terminal or break a line.
+
+    Example:
+        >>> printable("naïve"), printable("a\\x1b[2J\\n")
+        ('naïve', 'a\\\\x1b[2J\\\\n')
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def nearest(name: str, names: Iterable[str], most: int = 5) -> list[str]:

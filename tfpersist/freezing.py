@@ -17,6 +17,7 @@ from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
 from tfpersist.graph import (
     choices,
     constants,
+    nesting,
     portable,
     refusals,
     releases,
@@ -167,7 +168,9 @@ def freeze(source: Lowered, wishes: Wishes) -> Frozen:
     Raises:
         NameNotFoundError: an output or a variable of that name is not in the graph.
         FreezeError: no outputs are set, or a node cannot be frozen.
+        GraphError: functions call themselves, or each other beyond reason.
     """
+    nesting.refuse_endless(source.graph.proto)
     lowered, fixed = fix(source, wishes)
     asked = choices.outputs(lowered, wishes.outputs)
     begun = choices.begin(lowered, asked, given(lowered, wishes), strict=bool(wishes.inputs))

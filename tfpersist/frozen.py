@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
 
-from tfpersist import graph_file, safety, verifying
-from tfpersist.checkpoint import Checkpoint
-from tfpersist.checkpoints.writer import write_checkpoint
-from tfpersist.described import Described
+from tfpersist import graph_file, verifying
 from tfpersist.formats import graphdef
-from tfpersist.formats.bundle_writer import Item
-from tfpersist.graph import unfreezing
-from tfpersist.graph.compression import expand
 from tfpersist.graph.names import TensorRef
 from tfpersist.graph.parity import Parity
+from tfpersist.parts import Parts
 from tfpersist.safety import Policy
-from tfpersist.storage import open_storage
-from tfpersist.tf import bound, composed
+from tfpersist.tf import bound
 from tfpersist.tf.bound import Bound
 from tfpersist.tf.engine import Engine
 from tfpersist.tf.execute import Executor, spec_of_tensor
 
 
 @attrs.frozen(eq=False, repr=False)
-class FrozenModel(Described):
+class FrozenModel(Parts):
     """A graph that holds its weights as constants.
 
     Everything but `run` works without TensorFlow. A model may be run from several threads, copied,
@@ -53,7 +47,6 @@ class FrozenModel(Described):
         array([-1., -2.], dtype=float32)
     """
 
-    policy: Policy | None = None
     mapped: bool = attrs.field(default=True, kw_only=True)
     _engine: Engine = attrs.field(factory=Engine, init=False)
 
@@ -131,7 +124,8 @@ class FrozenModel(Described):
         Args:
             inputs: the name or TensorRef of a tensor, or a list of them, one for each argument; by
                 default all inputs of the model.
-            outputs: one to get an array, a list to get a tuple; by default all of the model's.
+            outputs: one to get an array, a list to get a tuple, a dict {any label: name} to get a
+                dict; by default all of the model's.
 
         Returns:
             The function. It checks and casts its arguments as `run` does, and computes in the
@@ -139,7 +133,7 @@ class FrozenModel(Described):
 
         Raises:
             NameNotFoundError: one of them names nothing in the graph.
-            FeedError: the outputs need other inputs as well.
+            FeedError: the outputs need other inputs as well, or the inputs are no names.
             RunError: an output has no value, or the model is closed.
             UnsafeModelError, GraphError: as `run` does.
 
@@ -152,117 +146,20 @@ class FrozenModel(Described):
             array([-1, -2], dtype=int32)
         """
         taken, given, single = self._ends(inputs, outputs)
-        asked = [ref.name for ref in taken], given[0].name if single else [r.name for r in given]
+        labels = list(outputs) if isinstance(outputs, Mapping) else None
+        names = [ref.name for ref in given]
+        again: Any = names[0] if single else names
+        if labels is not None:
+            again = dict(zip(labels, names, strict=True))
+        asked = (self, [ref.name for ref in taken], again)
         return bound.bind(
-            self._executor(), taken, given, single=single, again=lambda: (_bound, (self, *asked))
+            self._executor(),
+            taken,
+            given,
+            single=single,
+            labels=labels,
+            again=lambda: (_bound, asked),
         )
-
-    def import_into(
-        self,
-        graph: Any = None,
-        inputs: Mapping[Any, Any] | None = None,
-        outputs: Iterable[Any] | None = None,
-        *,
-        prefix: str = "frozen",
-    ) -> dict[str, Any]:
-        """Make the model a part of another graph, or of a tf.function that is being traced.
-
-        A GradientTape does not see into it; it does into what `as_module` gives.
-
-        Args:
-            graph: the tf.Graph; None for the current one, as inside of a tf.function.
-            inputs: {name or TensorRef: tf.Tensor or value}. Any tensor may be replaced.
-            outputs: names or TensorRefs; the model's outputs by default. Only what they need is
-                imported, weights as constants.
-            prefix: the name scope; TensorFlow makes it unique.
-
-        Returns:
-            The tf.Tensor of each output, by its name in the model.
-
-        Raises:
-            NameNotFoundError: an input or output names nothing in the model.
-            FeedError: an input is missing, or does not fit.
-            UnsupportedError: it is larger than 2 GB.
-            UnsafeModelError, GraphError: as `run` does.
-
-        Example:
-            >>> import tensorflow as tf
-            >>> model = FrozenModel(graphdef.parse_text(b'''
-            ...     node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: 1 } } }
-            ...     node { name: "y" op: "Neg" input: "x" attr { key: "T" value { type: 1 } } }'''))
-            >>> @tf.function
-            ... def twice(value):
-            ...     return 2.0 * model.import_into(inputs={"x": value})["y:0"]
-            >>> float(twice(tf.constant(3.0)))
-            -6.0
-        """
-        names = [self[ref].name for ref in (self.outputs if outputs is None else outputs)]
-        self._check()
-        return composed.compose(self.graph, graph, inputs or {}, names, prefix)
-
-    def as_module(self, inputs: Any = None, outputs: Any = None) -> Any:
-        """Make a tf.Module of the model: for a tf.function, a SavedModel, a Keras Lambda layer.
-
-        Args:
-            inputs: as in `bind`.
-            outputs: as in `bind`.
-
-        Returns:
-            The module, which is called with tensors.
-
-        Raises:
-            NameNotFoundError: one of them names nothing in the graph.
-            UnsafeModelError: the model could do more than its policy allows; nothing was imported.
-
-        Example:
-            >>> model = FrozenModel(graphdef.parse_text(b'''
-            ...     node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: 1 } } }
-            ...     node { name: "y" op: "Neg" input: "x" attr { key: "T" value { type: 1 } } }'''))
-            >>> float(model.as_module("x", "y")(3.0))
-            -3.0
-        """
-        taken, given, single = self._ends(inputs, outputs)
-        self._check()
-        return composed.module_of(self.graph, taken, given, single=single)
-
-    def unfreeze(
-        self,
-        names: str | Iterable[str],
-        location: str | os.PathLike[str],
-        *,
-        step: int | None = None,
-        durable: bool = True,
-    ) -> Checkpoint:
-        """Save the model as a checkpoint in which constants are trainable variables again.
-
-        With it goes a `.meta`, so `ModelStore(location).open_graph()` gives a model to train on.
-
-        Args:
-            names: names of constants or globs such as "dense*/kernel"; of floats only.
-            location: the directory of the checkpoint, a path or a URL.
-            step: a training step to number it by.
-            durable: as in `write`.
-
-        Returns:
-            The checkpoint, made without TensorFlow.
-
-        Raises:
-            NameNotFoundError: a name matches no such constant.
-            StorageError: it cannot be written; nothing is left behind.
-
-        Example:
-            >>> model = FrozenModel(graphdef.parse_text(b'''
-            ...     node { name: "w" op: "Const" attr { key: "dtype" value { type: 1 } } attr { key:
-            ...       "value" value { tensor { dtype: 1 float_val: 3 tensor_shape {} } } } }'''))
-            >>> dict(model.unfreeze("w", "memory://frozen/unfrozen"))
-            {'w': array(3., dtype=float32)}
-        """
-        unfrozen = unfreezing.unfreeze(expand(self.graph), _listed(names))
-        items = [Item(name, value) for name, value in sorted(unfrozen.values.items())]
-        prefix = "model.ckpt" if step is None else f"model.ckpt-{step}"
-        storage, meta = open_storage(location), unfrozen.meta.SerializeToString(deterministic=True)
-        write_checkpoint(storage, prefix, items, meta=meta, step=step, durable=durable)
-        return Checkpoint(prefix, storage=storage)
 
     def verify(
         self, feeds: Mapping[Any, Any] | None = None, *, tolerance: float | None = None
@@ -338,16 +235,6 @@ class FrozenModel(Described):
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpickled, (graph_file.encoded(self.graph), self.file, self.policy, self.mapped)
 
-    def _ends(self, inputs: Any, outputs: Any) -> tuple[list[TensorRef], list[TensorRef], bool]:
-        taken = [self[ref] for ref in _listed(self.inputs if inputs is None else inputs)]
-        given = [self[ref] for ref in _listed(self.outputs if outputs is None else outputs)]
-        single = isinstance(outputs, (str, TensorRef)) or (outputs is None and len(given) == 1)
-        return taken, given, single
-
-    def _check(self) -> None:
-        if self.policy is not None:
-            self.policy.check(safety.scan(self.graph, self.file))
-
     def _executor(self) -> Executor:
         return self._engine.start(self.graph, self.file, self.policy, mapped=self.mapped)
 
@@ -360,10 +247,6 @@ class FrozenModel(Described):
 
 def _bound(model: FrozenModel, inputs: list[str], outputs: Any) -> Bound:
     return model.bind(inputs, outputs)
-
-
-def _listed(refs: Any) -> list[Any]:
-    return [refs] if isinstance(refs, (str, TensorRef)) else list(refs)
 
 
 def _unpickled(data: bytes, file: str, policy: Policy | None, mapped: bool) -> FrozenModel:

@@ -92,6 +92,25 @@ def read(path: str, *, inside: Iterable[str] = ()) -> tuple[memoryview, str]:
         raise
 
 
+def metas(path: str) -> list[str]:
+    """Find the `.meta` of a checkpoint by its prefix, or all in a directory.
+
+    Args:
+        path: the prefix or the directory, a path or a URL.
+
+    Returns:
+        Their paths, sorted; none where there is nothing of the kind.
+    """
+    location, name = place(path)
+    with suppress(StorageError):
+        if name and f"{name}.meta" in open_storage(location).names():
+            return [f"{path}.meta"]
+    with suppress(StorageError):
+        names = sorted(open_storage(path).names())
+        return [f"{path.rstrip('/')}/{name}" for name in names if name.endswith(".meta")]
+    return []
+
+
 def load(path: str) -> Graph:
     """Read a GraphDef, in binary or in text form.
 

@@ -36,9 +36,11 @@ from tfpersist import graph_file
 from tfpersist.errors import (
     CorruptionError,
     NameNotFoundError,
+    StorageError,
     TargetError,
     UnsafeModelError,
     did_you_mean,
+    printable,
 )
 from tfpersist.formats import graphdef, recognize, schema
 from tfpersist.formats.graphdef import Graph
@@ -78,7 +80,7 @@ class Finding:
         return len(self.nodes)
 
     def __str__(self) -> str:
-        text = f"{self.capability}: {self.op}"
+        text = f"{self.capability}: {printable(self.op)}"
         if any(self.nodes):
             text += f" at node{'s' if self.count > 1 else ''} "
             text += ", ".join(map(repr, self.nodes[:_SHOWN]))
@@ -119,7 +121,7 @@ class Report:
             more = f" and {len(ops) - _SHOWN:,} other ops" if len(ops) > _SHOWN else ""
             if ops:
                 lines.append(f"  {capability}: {shown}{more}")
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
 
 def _names(given: str | Iterable[str]) -> frozenset[str]:
@@ -228,7 +230,8 @@ def scan(source: str | os.PathLike[str] | Graph | Message, file: str = "") -> Re
 
     Args:
         source: the path or URL of a `.pb`, `.pbtxt`, `.meta`, of a SavedModel's directory or of its
-            saved_model.pb; or a Graph, GraphDef, MetaGraphDef or SavedModel.
+            saved_model.pb; the prefix of a checkpoint for its `.meta`, or a directory for all that
+            lie in it; or a Graph, GraphDef, MetaGraphDef or SavedModel.
         file: what to call a source that is no path.
 
     Returns:
@@ -261,7 +264,13 @@ def scan(source: str | os.PathLike[str] | Graph | Message, file: str = "") -> Re
 
 def _graphs(source: Any, file: str) -> list[Message]:
     if isinstance(source, (str, os.PathLike)):
-        data, name = graph_file.read(file, inside=_SAVED_MODELS)
+        try:
+            data, name = graph_file.read(file, inside=_SAVED_MODELS)
+        except StorageError:
+            metas = graph_file.metas(file)
+            if not metas:
+                raise
+            return [graph for meta in metas for graph in _graphs(meta, meta)]
         return _parsed(data, file, name)
     if isinstance(source, Graph):
         return [source.proto]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from tfpersist.errors import GraphError
 from tfpersist.formats import schema
-from tfpersist.formats.graphdef import Graph, parse_text
-from tfpersist.graph.soundness import refuse_unsound
+from tfpersist.formats.graphdef import Graph, parse_text, with_payload
+from tfpersist.formats.tensors import payload_of
+from tfpersist.graph.soundness import refuse_growth, refuse_unsound
 
 
 def node(*attrs: str, op: str = "Const", name: str = "a") -> str:
@@ -59,6 +61,27 @@ FAULTS = {
         'library { function { signature { name: "f" input_arg { name: "x" type: 67 } } } }',
         "data type 67",
     ),
+    "dimensions that ops could add to": (
+        node(FLOAT, f"value=tensor {{ dtype: DT_FLOAT tensor_shape {{ {dims(*[1] * 200)} }} }}"),
+        "200 dimensions",
+    ),
+    "more inputs than there are": (
+        node("N=i: 2147483647", "T=type: DT_FLOAT", op="AddN").replace(
+            '"AddN"', '"AddN" input: "b"'
+        ),
+        "2,147,483,647 for 1 inputs",
+    ),
+    "too many outputs": (node("num_split=i: 500000000", op="Split"), "500,000,000 outputs"),
+    "more inputs of a function": (
+        node("K=i: 9", op="f")
+        + "library { function { signature { name: 'f' "
+        + "input_arg { name: 'x' number_attr: 'K' } } } }",
+        "9 for 0 inputs",
+    ),
+    "a function that calls itself": (
+        'library { function { signature { name: "f" } node_def { name: "n" op: "f" } } }',
+        "function f: functions that call themselves have no end; found f -> f",
+    ),
     "inside a function": (
         "library { function { signature { name: 'f' } "
         + node("T=type: 67", op="Neg").replace("node {", "node_def {")
@@ -84,3 +107,32 @@ def test_what_tensorflow_writes_is_sound():
     graph = parse_text("\n".join(sound).encode())
     refuse_unsound(graph)
     assert refuse_unsound(Graph(schema.GraphDef())) is None
+
+
+def repeated(*sizes: int) -> str:
+    value = f"value=tensor {{ dtype: DT_FLOAT float_val: 1 tensor_shape {{ {dims(*sizes)} }} }}"
+    return node(FLOAT, value)
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["graph", "function"])
+def test_constants_that_repeat_a_value_are_bounded_together(inside):
+    large = [repeated(40, 10**6).replace('"a"', f'"a{number}"') for number in range(2)]
+    text = large[0] + "\n" + large[1]
+    if inside:
+        inner = large[1].replace("node {", "node_def {")
+        text = large[0] + "library { function { signature { name: 'f' } " + inner + " } }"
+    graph = parse_text(text.encode())
+    refuse_unsound(graph)
+    refuse_growth(parse_text(large[0].encode()))
+    with pytest.raises(GraphError, match=r"node a[01] \(Const\): .*; expected 268,435,456 bytes"):
+        refuse_growth(graph)
+
+
+def test_what_a_graph_holds_may_be_matched_by_what_it_repeats():
+    graph = parse_text(repeated(70, 10**6).encode())
+    held = payload_of(np.zeros(7_000_000, np.float32))
+    other = graph.proto.node.add(name="w")
+    with_payload(other, held.spec)
+    refuse_growth(Graph(graph.proto, {"w": held}))
+    with pytest.raises(GraphError, match="out of proportion"):
+        refuse_growth(parse_text(repeated(70, 10**6).encode()))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import pickle
+import sys
 import threading
 
 import numpy as np
@@ -12,7 +12,7 @@ import pytest
 import tfpersist as tfp
 from tfpersist.errors import FeedError, NameNotFoundError, RunError
 from tfpersist.formats import graphdef
-from tfpersist.tf import internals_session
+from tfpersist.tf import bound, internals_session
 
 tf = pytest.importorskip("tensorflow")
 v1 = tf.compat.v1
@@ -143,6 +143,33 @@ def test_outputs_come_as_they_were_asked_for(model, both):
     assert repr(several) == "<Bound batch:0, scalar:0 -> added:0, total:0>"
 
 
+def test_outputs_are_called_as_in_a_dict(model, both):
+    loaded, _ = model
+    batch = np.float32([[1, 2, 3]])
+    net = loaded.bind("batch", {"sum": "total", 7: loaded["probabilities:0"]})
+    for call in (net, pickle.loads(pickle.dumps(net))):
+        found = call(batch)
+        assert list(found) == ["sum", 7]
+        assert found["sum"] == 6
+        assert found[7].shape == (1, 3)
+    assert loaded.as_module("batch", {"sum": "total"})(batch)["sum"] == 6
+    with pytest.raises(FeedError, match=r"inputs are names.*found a dict of 'batch'"):
+        loaded.bind({"batch": batch}, "total")
+
+
+def test_what_is_fed_can_be_fetched_too(model, both):
+    loaded, _ = model
+    batch = aligned(np.float32([[1, 2, 3]]))
+    for outputs in ("batch", ["total", "batch", "batch"]):
+        found = loaded.bind("batch", outputs)(batch)
+        arrays = found if isinstance(outputs, list) else (found,)
+        np.testing.assert_array_equal(arrays[-1], batch)
+        for number, array in enumerate(arrays):
+            others = [batch, *arrays[:number]]
+            assert not any(np.may_share_memory(array, other) for other in others)
+    assert loaded.bind("text", ["text", "joined"])("a") == (b"a", b"a!")
+
+
 def test_every_data_type_goes_in_and_out(model, both):
     loaded, _ = model
     joined = loaded.bind("text", "joined")("naïve")
@@ -214,6 +241,60 @@ def test_a_feed_that_a_variable_keeps_is_copied(both):
         assert loaded.run("v/Read/ReadVariableOp").max() == 1
 
 
+@pytest.mark.parametrize("inside", [None, "call", "nested", "branch"])
+def test_a_feed_that_an_op_writes_into_is_copied(both, inside):
+    def write(x):
+        return tf.raw_ops.InplaceAdd(x=x, i=[0], v=tf.ones([1, 16]))
+
+    function = tf.function(write, autograph=False)
+    within = {
+        None: write,
+        "call": function,
+        "nested": tf.function(lambda x: function(x) * 2.0, autograph=False),
+        "branch": lambda x: tf.cond(x[0, 0] < 9, lambda: function(x), lambda: x),
+    }[inside]
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.identity(within(v1.placeholder(tf.float32, [4, 16], name="x")), name="y")
+    with frozen(graph) as loaded:
+        batch = aligned(np.zeros((4, 16), np.float32))
+        assert loaded.run("y", {"x": batch})[0].min() > 0
+        assert loaded.bind("x", "y")(batch)[0].min() > 0
+        assert not batch.any()
+
+
+def test_a_constant_is_never_handed_out_between_two_lines():
+    """One thread runs to its end before each line of another."""
+    lines = iter(range(1, 40))
+    reached = True
+    while reached:
+        stop, reached = next(lines), False
+        constant = np.ones(4)
+        handed = bound._Handed(True)
+        handed.own(constant.view())
+        passed = 0
+
+        def each_line(frame, event, _, stop=stop, handed=handed, constant=constant):
+            nonlocal passed, reached
+            if frame.f_code is not bound._Handed.own.__code__:
+                return None
+            passed += event == "line"
+            if event == "line" and passed == stop:
+                reached = True
+                thread = threading.Thread(target=lambda: handed.own(constant.view()))
+                thread.start()
+                thread.join()
+            return each_line
+
+        before = sys.gettrace()
+        sys.settrace(each_line)
+        try:
+            handed.own(constant.view())
+        finally:
+            sys.settrace(before)
+        assert not np.may_share_memory(handed.own(constant.view()), constant)
+
+
 def test_threads_call_one_function(model, both):
     loaded, _ = model
     net = loaded.bind("batch", ["probabilities", "again"])
@@ -244,23 +325,54 @@ def test_a_function_is_pickled_with_its_model(model):
     assert several([[1.0, 2.0, 3.0]]) == (6,)
 
 
-def test_a_forked_child_is_told_at_once(model):
-    loaded, _ = model
-    net = loaded.bind("batch", "total")
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        said = []
-        for call in (lambda: net([[1.0, 2.0, 3.0]]), lambda: loaded.run("weights")):
+FORKING = """
+    import copy, os, pickle, signal, sys
+    import numpy as np
+    import tfpersist as tfp
+    from tfpersist.formats.graphdef import parse_text
+
+    graph = parse_text(b'''
+        node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } } }
+        node { name: "y" op: "MatMul" input: "x" input: "x"
+          attr { key: "T" value { type: DT_FLOAT } } }''')
+    model = tfp.FrozenModel(graph).write("m.pb")
+    other = tfp.FrozenModel.load("m.pb")
+    feed = np.ones((1000, 1000), np.float32)
+    if sys.argv[1] == "model":
+        bound = model.bind("x", "y")
+        bound(feed)
+    elif sys.argv[1] == "eager":
+        import tensorflow as tf
+        tf.constant(1.0) + 1.0
+    tries = {
+        "loaded before": lambda: other.run("y", {"x": feed}),
+        "loaded": lambda: tfp.FrozenModel.load("m.pb").run("y", {"x": feed}),
+        "bound": lambda: tfp.FrozenModel.load("m.pb").bind("x", "y")(feed),
+        "copied": lambda: copy.copy(model).run("y", {"x": feed}),
+        "pickled": lambda: pickle.loads(pickle.dumps(model)).run("y", {"x": feed}),
+        "module": lambda: model.as_module("x", "y")(feed),
+    }
+    if sys.argv[1] == "model":
+        tries["its own"] = lambda: model.run("y", {"x": feed})
+        tries["its bound"] = lambda: bound(feed)
+    for name, use in tries.items():
+        child = os.fork()
+        if child == 0:
+            signal.alarm(60)
             try:
-                call()
-            except RunError as error:
-                said.append(str(error))
-        os.write(write, "\n".join(said).encode())
-        os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as pipe:
-        said = pipe.read().splitlines()
-    os.waitpid(child, 0)
-    assert len(said) == 2
-    assert all("forked" in line for line in said)
+                use()
+                print(name, "ran", flush=True)
+            except tfp.RunError as error:
+                print(name, "forked" if "forked" in str(error) else error, flush=True)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0, name
+    if sys.argv[1] == "model":
+        assert bound(feed)[0, 0] == 1000
+"""
+
+
+@pytest.mark.parametrize("before", ["nothing", "model", "eager"])
+def test_a_forked_child_is_told_at_once(fresh, before):
+    lines = fresh(FORKING, before).splitlines()
+    assert len(lines) == (8 if before == "model" else 6)
+    assert {line.split()[-1] for line in lines} == {"ran" if before == "nothing" else "forked"}

@@ -88,13 +88,129 @@ def test_what_does_not_fit_is_refused(model):
     with tf.Graph().as_default() as graph:
         with pytest.raises(FeedError, match="rate"):
             model.import_into(graph, {"x": BATCH}, ["scaled"])
-        with pytest.raises(FeedError, match="x:0: an input of another shape"):
+        with pytest.raises(FeedError, match="x:0: a feed of another shape"):
             model.import_into(graph, {"x": BATCH[:, :2]}, ["total"])
-        with pytest.raises(FeedError):
-            model.import_into(graph, {"x": [["text"] * 3]}, ["total"])
+        for bad in ([["text"] * 3], BATCH.astype(np.int32), None, tf.constant(BATCH[0])):
+            with pytest.raises(FeedError, match=r"^x:0: "):
+                model.import_into(graph, {"x": bad}, ["total"])
+        with pytest.raises(FeedError, match=r"^x:0: an input of another data type.*tf\.cast"):
+            model.import_into(graph, {"x": tf.zeros([1, 3], tf.int32)}, ["total"])
+        with tf.Graph().as_default():
+            other = tf.zeros([1, 3])
+        with pytest.raises(FeedError, match=r"^x:0: a tensor of another graph; found zeros:0"):
+            model.import_into(graph, {"x": other}, ["total"])
         with pytest.raises(NameNotFoundError, match="'x'"):
             model.import_into(graph, {"xx": BATCH}, ["total"])
         assert not [op for op in graph.get_operations() if op.type == "MatMul"]
+
+
+def test_values_are_fed_to_a_part_as_to_a_run(model):
+    with tf.Graph().as_default() as graph:
+        for value in (BATCH.astype(np.float64), BATCH.tolist(), BATCH):
+            part = model.import_into(graph, {"x": value}, ["hidden"])["hidden:0"]
+            with v1.Session(graph=graph) as session:
+                np.testing.assert_allclose(session.run(part), BATCH @ WEIGHTS, rtol=1e-5)
+
+
+def test_an_eager_tensor_goes_into_a_graph_and_an_outer_one_into_a_function(model):
+    eager = tf.constant(BATCH)
+    with tf.Graph().as_default() as graph:
+        part = model.import_into(graph, {"x": eager}, ["hidden"])["hidden:0"]
+        with v1.Session(graph=graph) as session:
+            np.testing.assert_allclose(session.run(part), BATCH @ WEIGHTS, rtol=1e-5)
+
+    @tf.function
+    def outer(batch):
+        @tf.function
+        def inner():
+            return model.import_into(inputs={"x": batch}, outputs=["hidden"])["hidden:0"]
+
+        return inner(), model.import_into(inputs={"x": eager}, outputs=["hidden"])["hidden:0"]
+
+    for found in outer(eager):
+        np.testing.assert_allclose(found, BATCH @ WEIGHTS, rtol=1e-5)
+
+
+LOOPS = """
+    import sys
+    import keras
+    import numpy as np
+    import tensorflow as tf
+    import tfpersist as tfp
+
+    keras.utils.set_random_seed(0)
+    if sys.argv[1] == "make":
+        net = keras.Sequential([keras.Input((5, 3)), keras.layers.LSTM(4), keras.layers.Dense(2)])
+        tfp.Freezer(net).write("lstm.pb")
+
+        @tf.function(input_signature=[tf.TensorSpec([2, 2], name="x")])
+        def loop(x):
+            def powers(i, a):
+                return i + 1, tf.cond(i > 0, lambda: a @ [[1.0, 2.0], [3.0, 4.0]], lambda: 2 * a)
+            return tf.while_loop(lambda i, a: i < 3, powers, [0, x])[1]
+
+        tfp.Freezer(loop).write("loop.pb")
+    else:
+        for name, shape in (("lstm", (2, 5, 3)), ("loop", (2, 2))):
+            model = tfp.FrozenModel.load(name + ".pb")
+            given, result = model.inputs[0].name, model.outputs[-1].name
+            x = np.random.default_rng(0).random(shape, np.float32)
+            expected = model.run(result, {given: x})
+            call = model.as_module(given, result)
+            if sys.argv[1] == "module":
+                found = call(x)
+            elif sys.argv[1] == "function":
+                part = lambda x: model.import_into(inputs={given: x}, outputs=[result])[result]
+                found = tf.function(part)(tf.constant(x))
+            else:
+                step = 1e-2 * np.ones(shape, np.float32)
+                with tf.GradientTape() as tape:
+                    tape.watch(x := tf.constant(x))
+                    total = tf.reduce_sum(call(x))
+                slope = tf.reduce_sum(tape.gradient(total, x) * step)
+                expected = tf.reduce_sum(call(x + step) - call(x - step)) / 2
+                found = slope
+            np.testing.assert_allclose(found, expected, rtol=2e-2, atol=1e-6)
+    print("done")
+"""
+
+
+@pytest.mark.parametrize("way", ["module", "function", "gradient"])
+def test_loops_and_branches_are_known_in_a_fresh_process(fresh, way):
+    fresh(LOOPS, "make")
+    assert fresh(LOOPS, way).split()[-1] == "done"
+
+
+def test_functions_of_one_name_are_not_taken_for_each_other():
+    def calling(op):
+        text = f"""
+            node {{ name: "x" op: "Placeholder"
+              attr {{ key: "dtype" value {{ type: DT_FLOAT }} }} }}
+            node {{ name: "y" op: "same" input: "x" }}
+            library {{ function {{
+              signature {{ name: "same" input_arg {{ name: "a" type: DT_FLOAT }}
+                output_arg {{ name: "r" type: DT_FLOAT }} }}
+              node_def {{ name: "n" op: "{op}" input: "a"
+                attr {{ key: "T" value {{ type: DT_FLOAT }} }} }}
+              ret {{ key: "r" value: "n:y:0" }} }} }}"""
+        return tfp.FrozenModel(graphdef.parse_text(text.encode()))
+
+    models = calling("Neg"), calling("Square")
+    assert [float(model.as_module("x", "y")(3.0)) for model in models] == [-3, 9]
+    with tf.Graph().as_default() as graph, v1.Session(graph=graph) as session:
+        parts = [model.import_into(inputs={"x": 3.0}, outputs=["y"])["y:0"] for model in models]
+        assert session.run(parts) == [-3, 9]
+
+
+def test_a_model_in_a_function_prints_no_warning(model, capfd, caplog):
+    @tf.function
+    def part(batch):
+        module = model.as_module("x", "total")
+        total = model.import_into(inputs={"x": batch}, outputs=["total"])["total:0"]
+        return total - module(batch)
+
+    assert float(part(tf.constant(BATCH))) == 0
+    assert "AutoGraph" not in caplog.text + "".join(capfd.readouterr())
 
 
 def test_a_policy_holds_for_parts_too():
@@ -133,7 +249,7 @@ def test_a_module_is_a_layer(model):
 
 
 def test_chosen_constants_become_variables_that_are_trained_and_frozen_again(model, tmp_path):
-    saved = model.unfreeze(["wei*"], tmp_path / "unfrozen", step=3)
+    saved = model.unfreeze(["wei*", "weights:0"], tmp_path / "unfrozen", step=3)
     assert saved.step == 3
     np.testing.assert_array_equal(saved["weights"], WEIGHTS)
     store = tfp.ModelStore(tmp_path / "unfrozen")
@@ -159,4 +275,6 @@ def test_chosen_constants_become_variables_that_are_trained_and_frozen_again(mod
 def test_a_wrong_name_unfreezes_nothing(model, tmp_path):
     with pytest.raises(NameNotFoundError, match="'weights'"):
         model.unfreeze(["weigths"], tmp_path / "nothing")
+    with pytest.raises(NameNotFoundError, match=r"no constants are named.*'\*' for all"):
+        model.unfreeze([], tmp_path / "nothing")
     assert not (tmp_path / "nothing").exists()

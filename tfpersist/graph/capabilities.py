@@ -152,6 +152,18 @@ def inspect(graph: Message) -> Iterator[tuple[Capability, str, str, str]]:
 
 
 @functools.lru_cache(maxsize=4096)
+def calls_nothing(op: str) -> bool:
+    """Whether this is an op of TensorFlow's none of whose attrs is a function.
+
+    Example:
+        >>> calls_nothing("Add"), calls_nothing("While"), calls_nothing("my_function")
+        (True, False, False)
+    """
+    definition = ops.table().get(op)
+    return definition is not None and not any("func" in each.type for each in definition.attr)
+
+
+@functools.lru_cache(maxsize=4096)
 def _plain_attrs(op: str) -> frozenset[str]:
     """Name the attrs of an op that hold no function; TensorFlow refuses one that does even so."""
     definition = ops.table().get(op)

@@ -10,6 +10,7 @@ from tfpersist.formats import dtypes, schema
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import Payload
+from tfpersist.graph.keeping import WRITERS
 
 # Below this total, TensorFlow's work on constants (folding, weights laid out for convolutions) is
 # worth more than what it costs to copy them.
@@ -20,8 +21,6 @@ _LIFTED = frozenset(
     {"float16", "bfloat16", "float32", "float64", "complex64", "complex128", "bool"}
     | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 )
-# They write into their input, whoever else reads it.
-_WRITERS = frozenset({"InplaceUpdate", "InplaceAdd", "InplaceSub"})
 
 
 @attrs.frozen
@@ -82,7 +81,7 @@ def lift(graph: Graph, *, least: int = LIFTED_FROM) -> Lifted:
 
 def _chosen(graph: Graph) -> dict[str, Payload]:
     bodies = [graph.proto.node, *(function.node_def for function in graph.proto.library.function)]
-    if any(node.op in _WRITERS for body in bodies for node in body):
+    if any(node.op in WRITERS for body in bodies for node in body):
         return {}
     return {
         name: payload

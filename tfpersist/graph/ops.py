@@ -15,7 +15,7 @@ from tfpersist.formats import dtypes, schema
 from tfpersist.formats.schema import Message
 
 # No node of a sound graph has more outputs or inputs of one name.
-_MOST_PORTS = 1 << 20
+MOST_PORTS = 1 << 20
 
 
 @functools.cache
@@ -77,7 +77,7 @@ def ports(node: Message, args: Message, op: Message) -> Iterator[tuple[str, int]
         if arg.number_attr:
             value = attr(node, arg.number_attr, op)
             count = value.i if value is not None else -1
-        if not 0 <= count <= _MOST_PORTS:
+        if not 0 <= count <= MOST_PORTS:
             raise GraphError(
                 f"attr {arg.number_attr!r} tells no sound number of tensors",
                 where=f"node {node.name} ({node.op})",

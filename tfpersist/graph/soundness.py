@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 
 from tfpersist.errors import GraphError
-from tfpersist.formats import dtypes, graphdef
+from tfpersist.formats import dtypes, graphdef, tensor_proto
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
+from tfpersist.graph import ops
+from tfpersist.graph.nesting import refuse_endless
 
-# tensorflow::TensorShape holds no more dimensions.
-_MOST_DIMENSIONS = 254
+# tensorflow::TensorShape ends the process where one more is added to 254; arrays of older numpy
+# have 32 at most.
+_MOST_DIMENSIONS = 32
+# Constants that repeat one value may be so much larger than the file.
+_MOST_GROWTH = 10
 _HARMLESS = frozenset({None, "s", "i", "f", "b", "placeholder"})
 
 
 def refuse_unsound(graph: Graph) -> None:
-    """Refuse data types, shapes and constants that no TensorFlow could have written.
+    """Refuse what no TensorFlow could have written, or no TensorFlow could run.
+
+    That is data types, shapes, sizes of constants, numbers of inputs and outputs, and calls without
+    end. What a sound graph computes may still be too large or take too long: a Fill of any size, a
+    loop, a shape to which nodes add dimensions.
 
     Args:
         graph: what is to be imported.
 
     Raises:
-        GraphError: an attr holds one; the node is named.
+        GraphError: there is such a thing; the node or function is named.
 
     Example:
         >>> refuse_unsound(graphdef.parse_text(
@@ -38,11 +48,81 @@ data type 67.
         if node.op == "Const" and "value" in node.attr and "dtype" in node.attr:
             told, held = node.attr["dtype"].type, node.attr["value"].tensor.dtype
             _refuse(f"data type {held} for {told}" if told != held else None, node, "value")
+        _refuse_counts(node, graph)
     for function in graph.proto.library.function:
         for arg in (*function.signature.input_arg, *function.signature.output_arg):
             _refuse(_type_fault(arg.type), function.signature, arg.name)
         for name, value in function.attr.items():
             _refuse(next(_faults(value), None), function.signature, name)
+    refuse_endless(graph.proto)
+
+
+def refuse_growth(graph: Graph) -> None:
+    """Refuse constants that repeat a value and are together out of proportion to the graph.
+
+    Each takes its whole size in memory as soon as TensorFlow runs it. Initial values of a training
+    graph may well be as large, and hardly ever run; those of a frozen graph are not there.
+
+    Args:
+        graph: what is to be run.
+
+    Raises:
+        GraphError: they are; the largest is named.
+    """
+    bodies = [(graph.proto.node, graph.payloads)]
+    bodies += [(function.node_def, {}) for function in graph.proto.library.function]
+    grown = [
+        (growth, node)
+        for nodes, apart in bodies
+        for node in nodes
+        if "value" in node.attr and node.name not in apart
+        if (growth := _growth(node.attr["value"].tensor)) > 0
+    ]
+    total = sum(growth for growth, _ in grown)
+    if total <= tensor_proto.LARGEST_EXPANSION:
+        return
+    held = sum(payload.spec.nbytes or 0 for payload in graph.payloads.values())
+    most = max(_MOST_GROWTH * (graph.proto.ByteSize() + held), tensor_proto.LARGEST_EXPANSION)
+    if total > most:
+        largest = max(grown, key=lambda each: each[0])[1]
+        raise GraphError(
+            "constants that repeat one value are out of proportion to the graph",
+            where=f"node {largest.name} ({largest.op})",
+            expected=f"{most:,} bytes at most in all such constants",
+            found=f"{total:,} bytes",
+            advice="If the graph is your own, compute them with a Fill instead.",
+        )
+
+
+def _growth(tensor: Message) -> int:
+    return 0 if tensor.tensor_content else _nbytes(tensor) - int(tensor.ByteSize())
+
+
+def _refuse_counts(node: Message, graph: Graph) -> None:
+    """Refuse a number of tensors that TensorFlow would make room for before it counts them."""
+    function = graph.functions.get(node.op)
+    taken, given = _counts(function.signature) if function is not None else _known(node.op)
+    op = ops.definition(node.op, graph.functions) if taken or given else None
+    for name in taken:
+        value = ops.attr(node, name, op)
+        if value is not None and value.i > len(node.input):
+            _refuse(f"{value.i:,} for {len(node.input):,} inputs", node, name)
+    for name in given:
+        value = ops.attr(node, name, op)
+        if value is not None and value.i > ops.MOST_PORTS:
+            _refuse(f"{value.i:,} outputs", node, name)
+
+
+@functools.cache
+def _known(op: str) -> tuple[list[str], list[str]]:
+    definition = ops.table().get(op)
+    return ([], []) if definition is None else _counts(definition)
+
+
+def _counts(op: Message) -> tuple[list[str], list[str]]:
+    """Name the attrs that say how many tensors of one kind go in, and how many come out."""
+    taken, given = ([arg.number_attr for arg in a] for a in (op.input_arg, op.output_arg))
+    return [name for name in taken if name], [name for name in given if name]
 
 
 def _refuse(fault: str | None, owner: Message, attr: str) -> None:
@@ -89,7 +169,11 @@ def _tensor_fault(tensor: Message) -> str | None:
     fault = _shape_fault(tensor.tensor_shape, least=0)
     if fault or tensor.tensor_shape.unknown_rank:
         return fault or "a constant of unknown shape"
-    dtype = dtypes.by_number(tensor.dtype)
-    elements = math.prod(dim.size for dim in tensor.tensor_shape.dim)
-    nbytes = elements * max(dtype.size if dtype else 1, 1)
+    nbytes = _nbytes(tensor)
     return f"a constant of {nbytes:,} bytes" if nbytes > graphdef.LARGEST else None
+
+
+def _nbytes(tensor: Message) -> int:
+    dtype = dtypes.by_number(tensor.dtype)
+    elements: int = math.prod(dim.size for dim in tensor.tensor_shape.dim)
+    return elements * max(dtype.size if dtype else 1, 1)

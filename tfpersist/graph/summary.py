@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import attrs
 
-from tfpersist.formats import dtypes
+from tfpersist.errors import printable
+from tfpersist.formats import dtypes, graphdef
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import TensorSpec
@@ -35,11 +36,18 @@ class Constant:
         name: the node's name; "function/node" for one in a function.
         spec: its data type and shape.
         nbytes: the bytes that its elements take once it is loaded; of strings, their lengths.
+        fits: whether its content can be that of its shape. If not, nothing can load it, and it
+            counts for nothing but the bytes that are there.
     """
 
     name: str
     spec: TensorSpec
     nbytes: int
+    fits: bool = True
+
+    def __str__(self) -> str:
+        text = f"{self.name} {self.spec} {self.nbytes:,} bytes"
+        return text if self.fits else f"{text}, which its shape does not fit"
 
 
 @attrs.frozen
@@ -55,7 +63,7 @@ class Summary:
         parameters: elements of all constants that are neither integers of 32 or 64 bits, nor bool,
             nor string.
         nbytes: bytes of all constants.
-        constants: the largest ones, largest first.
+        constants: the largest ones, largest first; before them those that nothing can load.
         layers: the bytes of the constants of each layer, largest first. A layer is what stands
             before the last "/" of a name; a name without one belongs to none.
         functions: names of the functions in its library.
@@ -83,13 +91,11 @@ class Summary:
             f"  parameters  {self.parameters:,} in {self.nbytes:,} bytes of constants",
             *_listed("inputs", list(map(str, self.inputs))),
             *_listed("outputs", list(map(str, self.outputs))),
-            *_listed(
-                "largest", [f"{c.name} {c.spec} {c.nbytes:,} bytes" for c in self.constants[:5]]
-            ),
+            *_listed("largest", list(map(str, self.constants[:5]))),
             *_listed("layers", [f"{name} {size:,} bytes" for name, size in self.layers.items()]),
             *_listed("functions", list(self.functions)),
         ]
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
     def html(self) -> str:
         """Give a short form for notebooks."""
@@ -116,7 +122,7 @@ def summarize(graph: Graph, file: str = "", *, largest: int = 10) -> Summary:
     Raises:
         GraphError: a node's attrs do not tell what it gives.
     """
-    constants = sorted(_constants(graph), key=lambda constant: -constant.nbytes)
+    constants = sorted(_constants(graph), key=lambda each: (each.fits, -each.nbytes))
     bodies = [graph.proto.node, *(f.node_def for f in graph.proto.library.function)]
     counted = collections.Counter(node.op for body in bodies for node in body)
     return Summary(
@@ -125,7 +131,9 @@ def summarize(graph: Graph, file: str = "", *, largest: int = 10) -> Summary:
         outputs=outputs(graph),
         nodes=len(graph.proto.node),
         operations=dict(counted.most_common()),
-        parameters=sum(c.spec.elements or 0 for c in constants if c.spec.dtype not in _NOT_WEIGHTS),
+        parameters=sum(
+            c.spec.elements or 0 for c in constants if c.fits and c.spec.dtype not in _NOT_WEIGHTS
+        ),
         nbytes=sum(constant.nbytes for constant in constants),
         constants=tuple(constants[:largest]),
         layers=_layers(constants),
@@ -207,7 +215,7 @@ def _settled(graph: Graph, ref: TensorRef) -> TensorRef:
 
 def _constants(graph: Graph) -> Iterator[Constant]:
     for node in graph.proto.node:
-        constant = _constant(node, node.name)
+        constant = _constant(node, node.name, apart=node.name in graph.payloads)
         if constant is not None:
             yield constant
     for function in graph.proto.library.function:
@@ -217,7 +225,7 @@ def _constants(graph: Graph) -> Iterator[Constant]:
                 yield constant
 
 
-def _constant(node: Message, name: str) -> Constant | None:
+def _constant(node: Message, name: str, *, apart: bool = False) -> Constant | None:
     if node.op != "Const" or "value" not in node.attr:
         return None
     tensor = node.attr["value"].tensor
@@ -227,7 +235,13 @@ def _constant(node: Message, name: str) -> Constant | None:
     shape = tuple(max(dim.size, 0) for dim in tensor.tensor_shape.dim)
     spec = TensorSpec(dtype.name, shape)
     text = sum(map(len, tensor.string_val))
-    return Constant(name, spec, text if spec.nbytes is None else spec.nbytes)
+    nbytes = text if spec.nbytes is None else spec.nbytes
+    held = len(tensor.tensor_content)
+    if max(nbytes, spec.elements or 0) > graphdef.LARGEST or (
+        spec.nbytes and held not in (0, nbytes)
+    ):
+        return Constant(name, spec, tensor.ByteSize(), fits=False)
+    return Constant(name, spec, nbytes)
 
 
 def _layers(constants: list[Constant]) -> dict[str, int]:

@@ -9,8 +9,8 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tfpersist.errors import FeedError, RunError, TFPersistError
-from tfpersist.tf import internals_session
+from tfpersist.errors import FeedError, TFPersistError
+from tfpersist.tf import forks, internals_session
 from tfpersist.tf.execute import Executor, translated
 
 # Their kernels compute into memory that nobody else has.
@@ -75,13 +75,17 @@ class _Handed:
             value = value.view(value.dtype[0])
         if value.dtype.kind == "O" or (self.known and self.may_be_owned):
             return value
-        if self.may_be_owned and value.size:
-            if self.first is None:
+        # Threads come through here at once: what one has found, none may take back.
+        first = self.first
+        if self.may_be_owned and value.size and not self.known:
+            if first is None:
                 self.first = value
-            elif self.first is not value:
+            elif first is not value:
                 # TensorFlow may have found that it is constant: then it lies where it lay.
-                self.may_be_owned = not np.may_share_memory(self.first, value)
-                self.known, self.first = True, None
+                if np.may_share_memory(first, value):
+                    self.may_be_owned = False
+                self.known = True
+                self.first = None
         return value.copy()
 
 
@@ -100,6 +104,7 @@ class Bound:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     _single: bool
+    _labels: tuple[Any, ...] | None
     _guards: tuple[_Guard, ...]
     _handed: tuple[_Handed, ...]
     _compute: Callable[..., Sequence[Any]]
@@ -113,7 +118,8 @@ class Bound:
             values: one for each input: an array, a number, or nested lists.
 
         Returns:
-            The array of the output; a tuple of arrays where the outputs were given as a list.
+            The array of the output; a tuple of arrays where the outputs were given as a list, a
+            dict where they were given as one.
 
         Raises:
             FeedError: a value is missing, or of another kind or shape than its input.
@@ -134,7 +140,8 @@ class Bound:
                 raise
         if self._single:
             return self._handed[0].own(results[0])
-        return tuple(handed.own(value) for handed, value in zip(self._handed, results, strict=True))
+        own = tuple(handed.own(value) for handed, value in zip(self._handed, results, strict=True))
+        return own if self._labels is None else dict(zip(self._labels, own, strict=True))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return self._again()
@@ -146,15 +153,7 @@ class Bound:
         if given != len(self._guards):
             wanted = f"{len(self._guards)}: {', '.join(self.inputs)}"
             return FeedError("another number of values", expected=wanted, found=str(given))
-        return forked()
-
-
-def forked() -> RunError:
-    """Give the error for the use of a session in a child of the process that made it."""
-    return RunError(
-        "this model has run before the process was forked, and TensorFlow's threads are gone",
-        advice="Fork before the first run, or start processes by 'spawn' or 'forkserver'.",
-    )
+        return forks.forked()
 
 
 def bind(
@@ -163,6 +162,7 @@ def bind(
     outputs: Iterable[Any],
     *,
     single: bool,
+    labels: Iterable[Any] | None,
     again: Callable[[], tuple[Any, ...]],
 ) -> Bound:
     """Bind inputs and outputs of a graph.
@@ -172,6 +172,7 @@ def bind(
         inputs: tensors to feed.
         outputs: tensors to fetch.
         single: whether to give the one output itself, not a tuple.
+        labels: what to call the outputs in a dict; None for a tuple.
         again: gives what pickle makes the same function of.
 
     Raises:
@@ -187,13 +188,37 @@ def bind(
         raise FeedError("given twice", where=twice)
     plan.refuse_missing()
     guards = tuple(_Guard(tensor, *_form(tensor), executor, plan.keeps_feeds) for tensor in fed)
+    computed = [item for item in wanted if item.name not in names]
+    compute: Callable[..., Any] = _nothing
     with translated():
-        compute = internals_session.direct_callable(
-            executor.session, names, [item.name for item in wanted]
-        ) or _public_callable(executor.session, fed, wanted)
+        if computed or not wanted:
+            compute = internals_session.direct_callable(
+                executor.session, names, [item.name for item in computed]
+            ) or _public_callable(executor.session, fed, computed)
+    if len(computed) < len(wanted):
+        compute = _passing_on(compute, names, wanted)
     handed = tuple(_Handed(owned) for owned in _owned(wanted, set(names)))
     results = tuple(item.name for item in wanted)
-    return Bound(tuple(names), results, single, guards, handed, compute, os.getpid(), again)
+    told = None if labels is None else tuple(labels)
+    process = os.getpid()
+    return Bound(tuple(names), results, single, told, guards, handed, compute, process, again)
+
+
+def _nothing(*_: Any) -> tuple[()]:
+    return ()
+
+
+def _passing_on(
+    compute: Callable[..., Sequence[Any]], names: list[str], wanted: list[Any]
+) -> Callable[..., Sequence[Any]]:
+    """Give also what is fed, which TensorFlow does not fetch in this way."""
+
+    def give(*values: Any) -> list[Any]:
+        computed = iter(compute(*values))
+        fed = dict(zip(names, values, strict=True))
+        return [fed[item.name].copy() if item.name in fed else next(computed) for item in wanted]
+
+    return give
 
 
 def _form(tensor: Any) -> tuple[np.dtype[Any], tuple[int | None, ...] | None]:

@@ -12,7 +12,7 @@ from tfpersist import safety
 from tfpersist.errors import RunError
 from tfpersist.formats.graphdef import Graph
 from tfpersist.safety import Policy
-from tfpersist.tf import bound
+from tfpersist.tf import forks
 from tfpersist.tf.execute import Executor
 from tfpersist.tf.imported import import_graph
 
@@ -40,13 +40,13 @@ class Engine:
             mapped: whether large constants may stay where they are.
 
         Raises:
-            RunError: it was closed, or it ran before this process was forked from another.
+            RunError: it was closed, or TensorFlow ran before this process was forked.
             UnsafeModelError: the graph could do more than it may.
             GraphError: TensorFlow refuses the graph.
         """
         if self._process != os.getpid():
             if self.executor is not None:
-                raise bound.forked()
+                raise forks.forked()
             # Another thread may have held the lock in the parent.
             self._lock, self._process = threading.Lock(), os.getpid()
         with self._lock:
@@ -55,6 +55,7 @@ class Engine:
                     "this model is closed", advice="Load it again with FrozenModel.load()."
                 )
             if self.executor is None:
+                forks.begin()
                 if policy is not None:
                     policy.check(safety.scan(graph, file))
                 self.executor = import_graph(graph, mapped=mapped)

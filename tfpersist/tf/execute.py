@@ -21,10 +21,10 @@ from tfpersist.errors import (
 )
 from tfpersist.formats import dtypes
 from tfpersist.formats.tensors import TensorSpec
+from tfpersist.graph import capabilities, keeping
+from tfpersist.tf import internals_functions
 
 _PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2"})
-# Stateful, yet they keep nothing that is fed.
-_KEEPS_NO_FEED = frozenset({"VarHandleOp", "ReadVariableOp", "VariableV2", "Variable"})
 _MOST_PLANS = 256
 
 
@@ -294,6 +294,7 @@ def _walk(wanted: Iterable[Any], fed: Mapping[str, Any]) -> Plan:
     fed_operations = {tensor.op.name for tensor in fed.values()}
     missing: dict[str, Any] = {}
     keeps_feeds = False
+    keepers: list[frozenset[str]] = []
     seen: set[str] = set()
     stack = list(wanted)
     while stack:
@@ -306,11 +307,22 @@ def _walk(wanted: Iterable[Any], fed: Mapping[str, Any]) -> Plan:
             if operation.name not in fed_operations:
                 missing[operation.name] = operation.outputs[0]
             continue
-        if operation.op_def.is_stateful and operation.type not in _KEEPS_NO_FEED:
-            keeps_feeds = True
+        keeps_feeds = keeps_feeds or _keeps(operation, keepers)
         stack.extend(operation.inputs)
         stack.extend(operation.control_inputs)
     return Plan(tuple(missing[name] for name in sorted(missing)), keeps_feeds)
+
+
+def _keeps(operation: Any, keepers: list[frozenset[str]]) -> bool:
+    """Tell whether an operation, or a function that it calls, may keep a feed or write into it."""
+    if keeping.keeps(operation.type, stateful=operation.op_def.is_stateful):
+        return True
+    if capabilities.calls_nothing(operation.type):
+        return False
+    if not keepers:
+        keepers.append(keeping.keeping(internals_functions.definitions(operation.graph)))
+    called = (operation.type, *capabilities.mentioned(operation.node_def.attr))
+    return not keepers[0].isdisjoint(called)
 
 
 def _own(wanted: list[Any], values: Mapping[str, Any]) -> list[Any]:

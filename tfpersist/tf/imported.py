@@ -14,6 +14,7 @@ from tfpersist.graph import lifting, soundness
 from tfpersist.graph.compression import expand
 from tfpersist.graph.lifting import Lifted
 from tfpersist.graph.tables import INIT
+from tfpersist.tf import internals_functions
 from tfpersist.tf.execute import Executor, translated
 
 # `_output_shapes` is a comment that old writers got wrong; a colocation may name what was pruned.
@@ -52,6 +53,7 @@ def import_graph(graph: Graph, *, mapped: bool = True) -> Executor:
     import tensorflow as tf
 
     graph = expand(graph)
+    soundness.refuse_growth(graph)
     lifted = lifting.lift(graph) if mapped else Lifted(graph)
     target = tf.Graph()
     import_into(target, lifted.graph)
@@ -90,6 +92,8 @@ def import_into(target: Any, graph: Graph, **options: Any) -> Any:
         graphdef_writer.size(graph)
     soundness.refuse_unsound(graph)
     definition = _definition(graph)
+    if target.building_function:
+        internals_functions.register(definition.library)
     try:
         with target.as_default(), translated(GraphError):
             return tf.graph_util.import_graph_def(definition, **{"name": "", **options})

@@ -1,0 +1,53 @@
+"""The private TensorFlow APIs that list the functions of a graph, make them known to eager
+execution, and keep AutoGraph off functions of ours; tested as `internals` is.
+
+Importing a graph into a tf.function makes the functions of its library known to the graph of that
+function alone, though what runs it later is the eager context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def unconverted(function: _Function) -> _Function:
+    """Let a function be called from a tf.function as it is written, not as AutoGraph would.
+
+    It does what `tf.autograph.experimental.do_not_convert` does, without TensorFlow.
+    """
+    function.autograph_info__ = {}  # type: ignore[attr-defined]
+    return function
+
+
+def register(library: Any) -> None:
+    """Make the functions of a library known to TensorFlow's eager context.
+
+    Args:
+        library: a FunctionDefLibrary of TensorFlow's own. A function whose name is known is taken
+            for the same.
+    """
+    from tensorflow.python.eager import context
+
+    current = context.context()
+    current.ensure_initialized()
+    for function in library.function:
+        if not current.has_function(function.signature.name):
+            current.add_function_def(function)
+
+
+def definitions(graph: Any) -> list[Any]:
+    """Give the FunctionDefs that a tf.Graph has.
+
+    Args:
+        graph: the tf.Graph. Its public method encodes all constants for that.
+    """
+    known = getattr(graph, "_functions", None)
+    if known is None:
+        return list(graph.as_graph_def().library.function)
+    return [
+        getattr(function, "cached_definition", None) or function.definition
+        for function in known.values()
+    ]
