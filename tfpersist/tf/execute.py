@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -60,10 +60,12 @@ class Executor:
     Args:
         graph: the tf.Graph; nothing is ever added to it.
         session: a tf.compat.v1.Session on it. It may be used from several threads.
+        called: gives the name in the graph of what a user calls a tensor.
     """
 
     graph: Any
     session: Any
+    called: Callable[[str], str] = str
     _plans: dict[Any, Plan] = attrs.field(factory=dict, init=False, repr=False)
 
     def tensor(self, ref: Any) -> Any:
@@ -102,12 +104,20 @@ class Executor:
             FeedError: a feed is missing, or does not fit.
             RunError: TensorFlow failed.
         """
+        feeds = {} if feeds is None else feeds
+        if not isinstance(feeds, Mapping):
+            raise FeedError(
+                "these feeds do not say which tensors they are for",
+                expected="{tensor name: value}",
+                found=type(feeds).__name__,
+                advice="Give each value the name of its tensor, as in {'x:0': ...}.",
+            )
         if isinstance(fetches, Mapping):
             wanted = [self.fetchable(ref) for ref in fetches.values()]
-            return dict(zip(fetches, self._compute(wanted, feeds or {}), strict=True))
+            return dict(zip(fetches, self._compute(wanted, feeds), strict=True))
         if isinstance(fetches, (list, tuple)):
-            return self._compute([self.fetchable(ref) for ref in fetches], feeds or {})
-        return self._compute([self.fetchable(fetches)], feeds or {})[0]
+            return self._compute([self.fetchable(ref) for ref in fetches], feeds)
+        return self._compute([self.fetchable(fetches)], feeds)[0]
 
     def close(self) -> None:
         """Release the session; a later run raises RunError."""
@@ -193,7 +203,7 @@ class Executor:
         return array.view(stored) if stored.names else array
 
     def _find(self, ref: Any, *, to_feed: bool = False) -> Any:
-        name = ref if isinstance(ref, str) else getattr(ref, "name", None)
+        name = self.called(ref) if isinstance(ref, str) else getattr(ref, "name", None)
         if not isinstance(name, str):
             raise NameNotFoundError(
                 "this names no tensor",
