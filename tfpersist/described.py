@@ -62,8 +62,8 @@ class Described(Legible):
         nodes = f"{(count := len(self.graph.proto.node)):,} node" + "s" * (count != 1)
         return f"<{type(self).__name__} {self.file or 'in memory'}: {nodes}, {takes} -> {gives}>"
 
-    def _skeleton(self) -> Graph:
-        return self.graph
+    def _skeleton(self) -> tuple[Graph, str]:
+        return self.graph, self.file
 
     def _refined(self, ref: TensorRef) -> TensorRef:
         """Give what else is known of a tensor."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import abc
 
 import attrs
 
@@ -13,31 +13,27 @@ from tfpersist.graph.names import TensorRef
 from tfpersist.graph.summary import Summary
 
 
-class Legible:
-    """The part of a model that tells what is in it.
-
-    Args:
-        file: where it came from; "" for one that was made in memory.
-    """
+class Legible(abc.ABC):
+    """The part of a model that tells what is in it."""
 
     __slots__ = ()
 
-    file: str
     # Names are looked up, as in a dict; numbers are not, so nothing is to count up from 0.
-    __iter__: ClassVar[None] = None
+    __iter__ = None
 
     @property
+    @abc.abstractmethod
     def inputs(self) -> tuple[TensorRef, ...]:
         """The tensors to feed."""
-        raise NotImplementedError
 
     @property
+    @abc.abstractmethod
     def outputs(self) -> tuple[TensorRef, ...]:
         """The tensors to fetch."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def __getitem__(self, name: str | TensorRef) -> TensorRef:
-        raise NotImplementedError
+        """Find a tensor."""
 
     def __contains__(self, name: object) -> bool:
         """Tell whether there is a tensor of that name."""
@@ -63,12 +59,12 @@ class Legible:
             >>> model.summary().operations
             {'NoOp': 1}
         """
-        facts = summary.summarize(self._skeleton(), self.file)
+        facts = summary.summarize(*self._skeleton())
         return attrs.evolve(facts, inputs=self.inputs, outputs=self.outputs)
 
     def _repr_html_(self) -> str:
         return self.summary().html()
 
-    def _skeleton(self) -> Graph:
-        """Give the graph to describe."""
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _skeleton(self) -> tuple[Graph, str]:
+        """Give the graph to describe, and the file that it came from."""

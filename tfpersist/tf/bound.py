@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
@@ -187,10 +188,16 @@ def bind(
         raise FeedError("given twice", where=twice)
     plan.refuse_missing()
     guards = tuple(_Guard(tensor, *_form(tensor), executor, plan.keeps_feeds) for tensor in fed)
-    with translated():
-        compute = internals_session.direct_callable(
-            executor.session, names, [item.name for item in wanted]
-        ) or _public_callable(executor.session, fed, wanted)
+    passed = [names.index(item.name) if item.name in names else None for item in wanted]
+    fetched = [item for item, at in zip(wanted, passed, strict=True) if at is None]
+    compute: Callable[..., Any] = _nothing
+    if fetched:
+        with translated():
+            compute = internals_session.direct_callable(
+                executor.session, names, [item.name for item in fetched]
+            ) or _public_callable(executor.session, fed, fetched)
+    if len(fetched) < len(wanted):
+        compute = partial(_passing, compute, passed)
     handed = tuple(_Handed(owned) for owned in _owned(wanted, set(names)))
     results = tuple(item.name for item in wanted)
     return Bound(tuple(names), results, single, guards, handed, compute, os.getpid(), again)
@@ -213,6 +220,19 @@ def _public_callable(session: Any, fed: list[Any], wanted: list[Any]) -> Callabl
         return run(*values, options=options)
 
     return compute
+
+
+def _nothing(*values: Any) -> tuple[()]:
+    del values
+    return ()
+
+
+def _passing(
+    compute: Callable[..., Sequence[Any]], passed: Sequence[int | None], *values: Any
+) -> Sequence[Any]:
+    """Compute outputs of which some are inputs, which TensorFlow does not fetch."""
+    results = iter(compute(*values))
+    return [next(results) if at is None else np.array(values[at]) for at in passed]
 
 
 def _owned(wanted: list[Any], fed: set[str]) -> list[bool]:

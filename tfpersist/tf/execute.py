@@ -26,6 +26,7 @@ _PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2"})
 # Stateful, yet they keep nothing that is fed.
 _KEEPS_NO_FEED = frozenset({"VarHandleOp", "ReadVariableOp", "VariableV2", "Variable"})
 _MOST_PLANS = 256
+_BOLD = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @attrs.frozen
@@ -284,7 +285,14 @@ def _summary(message: str) -> tuple[str | None, str]:
     node = re.search(r"\{\{node ([^}]+)\}\}", message)
     reason = re.split(r"\n+Original stack trace|\s*\[\[\{\{", message, maxsplit=1)[0]
     reason = re.split(r"Node: '[^'\n]*'\n", reason)[-1]
-    lines = [line.strip() for line in reason.splitlines() if line.strip()]
+    plain = _BOLD.sub("", reason)
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].startswith("Exception encountered when calling"):
+        # Keras says first where it was, in bold what went wrong.
+        del lines[0]
+    if lines and lines[0] == "in user code:":
+        # A stack comes first.
+        lines = lines[-1:]
     lines = [re.sub(r"^\(\d+\) [A-Z_]+: ", "", line) for line in lines] or ["no reason given"]
     first = lines[1] if len(lines) > 1 and "root error(s) found" in lines[0] else lines[0]
     sentence = re.split(r"\. (?=[A-Z])", first, maxsplit=1)[0]

@@ -81,12 +81,12 @@ class GraphModel(Legible):
     @property
     def inputs(self) -> tuple[TensorRef, ...]:
         """The placeholders, under their names in the session's graph."""
-        return candidates(self._skeleton()).inputs
+        return candidates(self._skeleton()[0]).inputs
 
     @property
     def outputs(self) -> tuple[TensorRef, ...]:
         """The tensors that look like results, the likeliest first, as `Freezer.candidates` does."""
-        return candidates(self._skeleton()).outputs
+        return candidates(self._skeleton()[0]).outputs
 
     def __getitem__(self, name: str | TensorRef) -> TensorRef:
         """Describe a tensor.
@@ -142,7 +142,7 @@ class GraphModel(Legible):
     ) -> None:
         self.close()
 
-    def _skeleton(self) -> Graph:
+    def _skeleton(self) -> tuple[Graph, str]:
         """Take what is the model's own out of the session's graph."""
         with translated(GraphError):
             definition = self.graph.as_graph_def(add_shapes=True)
@@ -153,7 +153,7 @@ class GraphModel(Legible):
             for node in definition.node
             if node.name.startswith(prefix) and node.name not in self._before
         )
-        return split(memoryview(own.SerializeToString()), self.file)
+        return split(memoryview(own.SerializeToString()), self.file), self.file
 
 
 def _called(graph: Any, scope: str, name: str) -> str:
