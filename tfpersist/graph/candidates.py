@@ -125,9 +125,8 @@ def _service(graph: Graph) -> frozenset[str]:
         for text in node.input:
             if not text.startswith("^"):
                 users.setdefault(producer(text), []).append(node.name)
-        if _SERVICE_OPS.fullmatch(node.op) or _SERVICE_NAMES.fullmatch(node.name):
-            found.add(node.name)
-        elif node.op == "ReadVariableOp" and _is_read_back(graph, node):
+        serves = _SERVICE_OPS.fullmatch(node.op) or _SERVICE_NAMES.fullmatch(node.name)
+        if serves or (node.op == "ReadVariableOp" and _is_read_back(graph, node)):
             found.add(node.name)
     pending = list(found)
     while pending:
