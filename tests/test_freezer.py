@@ -46,6 +46,18 @@ class TestChoosing:
         assert freezer.outputs("a") != freezer
         assert freezer == Freezer("runs/mnist")
 
+    def test_names_may_come_in_lists(self, net):
+        named = Freezer(net).outputs("y", "parts:1").inputs("x").keep_variables("counter")
+        listed = Freezer(net).outputs(["y", "parts:1"]).inputs(("x",)).keep_variables({"counter"})
+        assert named == listed
+        assert Freezer(net).outputs(iter(["y"]), "x") == Freezer(net).outputs("y", "x")
+        only = Freezer(net).only_variables("net/w", "net/b")
+        assert Freezer(net).only_variables(["net/w", "net/b"]) == only
+        assert only.wishes.only == ("net/w", "net/b")
+        tensor, held = net.graph.get_tensor_by_name("y:0"), net.graph.get_collection("variables")[0]
+        assert Freezer(net).outputs([tensor]) == Freezer(net).outputs("y:0")
+        assert Freezer(net).keep_variables([held]).wishes.keep[0] is held
+
     def test_an_unknown_output_names_its_neighbours(self, net):
         with pytest.raises(NameNotFoundError, match="parts"):
             Freezer(net).outputs("part:1").freeze()
@@ -55,6 +67,35 @@ class TestChoosing:
     def test_no_outputs_lists_the_likely_ones(self, net):
         with pytest.raises(FreezeError, match=r"y:0 float32\[\?,30\].*parts:0"):
             Freezer(net).freeze()
+
+    def test_outputs_are_those_asked_for_in_that_order(self, tmp_path):
+        """Though one feeds another, one is an input and one a variable."""
+        graph = tf.Graph()
+        with graph.as_default():
+            x = v1.placeholder(tf.float32, [None, 3], name="x")
+            w = v1.get_variable("w", initializer=tf.ones([3, 2]))
+            tf.nn.relu(tf.matmul(x, w, name="mid"), name="last")
+        asked = ("last", "mid", "w", "x", "w/Read/ReadVariableOp")
+        with v1.Session(graph=graph) as session:
+            session.run(w.initializer)
+            Freezer(session).outputs(*asked).write(tmp_path / "m.pb")
+        model = FrozenModel.load(tmp_path / "m.pb")
+        assert [str(ref) for ref in model.outputs] == [
+            "last:0 float32[?,2]",
+            "mid:0 float32[?,2]",
+            "w:0 float32[3,2]",
+            "x:0 float32[?,3]",
+            "w/Read/ReadVariableOp:0 float32[3,2]",
+        ]
+        assert model.summary().outputs == model.outputs
+        x = np.ones((4, 3), np.float32)
+        shapes = [(4, 2), (4, 2), (3, 2), (4, 3), (3, 2)]
+        found = model.bind()(x)
+        assert [each.shape for each in found] == shapes
+        assert not np.shares_memory(found[3], x)
+        assert [each.shape for each in model.as_module()(x)] == shapes
+        made = model.import_into(tf.Graph(), {"x": x})
+        assert list(made) == [ref.name for ref in model.outputs]
 
     def test_outputs_may_be_tensors(self, net):
         y = net.graph.get_tensor_by_name("parts:1")

@@ -90,6 +90,20 @@ def test_large_constants_are_views_of_the_file(path):
     assert loaded.graph.nodes["weights"].attr["value"].tensor.tensor_content == b""
 
 
+def test_only_names_are_looked_up(path):
+    model = tfp.FrozenModel.load(path)
+    assert "Net/add" in model
+    assert model["Net/feed:0"] in model
+    assert [name for name in ("Net/ad", "Net/add:1", 0, None, b"Net/add") if name in model] == []
+    with pytest.raises(NameNotFoundError, match="0 is no name of a tensor"):
+        model[0]
+    with pytest.raises(TypeError, match="not iterable"):
+        iter(model)
+    for feeds in ([BATCH], BATCH):
+        with pytest.raises(FeedError, match=r"expected \{tensor name: value\}, found"):
+            model.run("Net/add", feeds)
+
+
 def test_a_model_is_described_without_tensorflow(path, fresh):
     printed = fresh(
         """

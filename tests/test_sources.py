@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tfpersist as tfp
-from tfpersist.errors import FreezeError, NameNotFoundError
+from tfpersist.errors import FreezeError, NameNotFoundError, TargetError
 from tfpersist.formats import schema
 from tfpersist.formats.graphdef import split
 from tfpersist.freezer import Freezer
@@ -205,3 +205,33 @@ def test_the_signature_tells_the_step(corpus):
     assert (said.origin.step, said.origin.tensorflow) == (5, "1.15.5")
     v1 = Freezer(corpus / "made-by-tf/1.15.5/model_v1.ckpt-5").outputs("loop_out").freeze()
     assert signature.Signature.of(v1.graph).origin.checkpoint is None
+
+
+@pytest.mark.parametrize("location", ["memory://sources-store", "memory://sources/deep/store"])
+def test_a_store_and_a_place_in_memory_stand_for_their_checkpoint(location):
+    tf = pytest.importorskip("tensorflow")
+    store = tfp.ModelStore(location)
+    graph = tf.Graph()
+    with graph.as_default(), tf.compat.v1.Session() as session:
+        v = tf.compat.v1.get_variable("v", initializer=1.0)
+        tf.add(v, 0.0, name="y")
+        for step in (1, 2):
+            session.run(v.initializer)
+            v.load(float(step), session)
+            store.save(session, step=step)
+    for source in (location, store, store.latest(), store.at(2)):
+        model = tfp.Freezer(source).outputs("y").freeze()
+        assert model.run("y") == 2.0
+        assert model.policy == tfp.FrozenModel.load(model.write(f"{location}/y.pb").file).policy
+    assert tfp.Freezer(store.at(1)).outputs("y").freeze().run("y") == 1.0
+
+
+def test_a_store_without_a_checkpoint_is_told():
+    with pytest.raises(FreezeError, match="memory://sources-empty: there is no checkpoint"):
+        tfp.Freezer(tfp.ModelStore("memory://sources-empty")).outputs("y").freeze()
+
+
+def test_something_else_is_told_what_can_be_frozen():
+    pytest.importorskip("tensorflow")
+    with pytest.raises(TargetError, match=r"Keras model.*Checkpoint or ModelStore.*SavedModel"):
+        tfp.Freezer(3).outputs("y").freeze()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import attrs
@@ -28,8 +28,8 @@ class Choosing:
         """Say which tensors the frozen graph computes.
 
         Args:
-            names: "operation", "operation:index", TensorRefs or tf.Tensors. The frozen graph has
-                all that they need, and nothing else.
+            names: "operation", "operation:index", TensorRefs or tf.Tensors, or lists of them. The
+                frozen graph has all that they need, and nothing else.
 
         Returns:
             A changed copy.
@@ -39,13 +39,14 @@ class Choosing:
             >>> tfp.Freezer("runs/mnist").outputs("probabilities", "split:1")
             Freezer('runs/mnist', outputs=('probabilities', 'split:1'))
         """
-        return self._with(outputs=_names(names))
+        return self._with(outputs=_names(_each(names)))
 
     def inputs(self: _Freezer, *names: object, **named: object) -> _Freezer:
         """Say where the frozen graph begins: at placeholders in the places of these tensors.
 
         Args:
-            names: "operation", "operation:index", TensorRefs or tf.Tensors; placeholders too.
+            names: "operation", "operation:index", TensorRefs or tf.Tensors, or lists of them;
+                placeholders too.
             named: the same; the argument's name becomes that of the placeholder.
 
         Returns:
@@ -55,7 +56,7 @@ class Choosing:
             >>> import tfpersist as tfp
             >>> _ = tfp.Freezer("runs/bert").inputs("embeddings", ids="IteratorGetNext:1")
         """
-        pairs = [(name, name) for name in _names(names)]
+        pairs = [(name, name) for name in _names(_each(names))]
         pairs += zip(named, _names(named.values()), strict=True)
         return self._with(inputs=tuple(pairs))
 
@@ -110,7 +111,7 @@ class Choosing:
         """Make constants of these variables alone; all others stay variables.
 
         Args:
-            names: variables, their names, or globs such as "conv1/*".
+            names: variables, their names, globs such as "conv1/*", or lists of them.
 
         Returns:
             A changed copy.
@@ -120,7 +121,7 @@ class Choosing:
             >>> tfp.Freezer("runs/mnist").only_variables() == tfp.Freezer("runs/mnist")
             False
         """
-        return self._with(only=names)
+        return self._with(only=tuple(_each(names)))
 
     def keep_variables(self: _Freezer, *names: object) -> _Freezer:
         """Let these variables stay variables, with the values they have as their first ones.
@@ -129,7 +130,7 @@ class Choosing:
         to run the operation `tfpersist/init` once.
 
         Args:
-            names: variables, their names, or globs such as "counter*".
+            names: variables, their names, globs such as "counter*", or lists of them.
 
         Returns:
             A changed copy.
@@ -139,7 +140,7 @@ class Choosing:
             >>> tfp.Freezer("runs/mnist").keep_variables() == tfp.Freezer("runs/mnist")
             True
         """
-        return self._with(keep=names)
+        return self._with(keep=tuple(_each(names)))
 
     def signature(self: _Freezer, name: str) -> _Freezer:
         """Say which signature of a SavedModel to freeze.
@@ -253,6 +254,16 @@ class Choosing:
 
     def _with(self: _Freezer, **wishes: Any) -> _Freezer:
         return attrs.evolve(self, wishes=attrs.evolve(self.wishes, **wishes))
+
+
+def _each(values: Iterable[object]) -> Iterator[object]:
+    """List what is given one by one or in lists; a tensor or a variable is one, though iterable."""
+    for value in values:
+        one = isinstance(value, (str, bytes)) or hasattr(value, "name")
+        if one or not isinstance(value, Iterable):
+            yield value
+        else:
+            yield from value
 
 
 def _names(values: Iterable[object]) -> tuple[str, ...]:

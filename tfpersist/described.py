@@ -5,14 +5,14 @@ from __future__ import annotations
 import attrs
 
 from tfpersist.formats.graphdef import Graph
-from tfpersist.graph import summary
+from tfpersist.graph import signature, summary
+from tfpersist.graph.legible import Legible
 from tfpersist.graph.names import TensorRef
 from tfpersist.graph.signature import Signature, resolve
-from tfpersist.graph.summary import Summary
 
 
 @attrs.frozen(eq=False, repr=False)
-class Described:
+class Described(Legible):
     """The part of a frozen model that tells what is in it.
 
     Args:
@@ -25,13 +25,16 @@ class Described:
 
     @property
     def inputs(self) -> tuple[TensorRef, ...]:
-        """The placeholders, in the graph's order."""
-        return tuple(self._refined(ref) for ref in summary.inputs(self.graph))
+        """The tensors to feed: those of the signature, in its order, or else the placeholders."""
+        return tuple(self._refined(ref) for ref in signature.inputs(self.graph))
 
     @property
     def outputs(self) -> tuple[TensorRef, ...]:
-        """The tensors that nothing in the graph uses, in its order."""
-        return tuple(self._refined(ref) for ref in summary.outputs(self.graph))
+        """The tensors to fetch, as they were asked for: those of the signature, in its order.
+
+        Of a graph without one, those that nothing in it uses, in its order.
+        """
+        return tuple(self._refined(ref) for ref in signature.outputs(self.graph))
 
     @property
     def signature(self) -> Signature | None:
@@ -54,30 +57,13 @@ class Described:
         text = resolve(self.graph, name.name if isinstance(name, TensorRef) else name)
         return self._refined(summary.find(self.graph, text))
 
-    def summary(self) -> Summary:
-        """Describe the graph: inputs, outputs, ops, weights, functions.
-
-        Returns:
-            The facts; print them to read them.
-
-        Raises:
-            GraphError: a node's attrs do not tell what it gives.
-
-        Example:
-            >>> from tfpersist.formats.graphdef import parse_text
-            >>> model = Described(parse_text(b'node { name: "x" op: "NoOp" }'))
-            >>> model.summary().operations
-            {'NoOp': 1}
-        """
-        return summary.summarize(self.graph, self.file)
-
     def __repr__(self) -> str:
         takes, gives = map(summary.shortened, (self.inputs, self.outputs))
         nodes = f"{(count := len(self.graph.proto.node)):,} node" + "s" * (count != 1)
         return f"<{type(self).__name__} {self.file or 'in memory'}: {nodes}, {takes} -> {gives}>"
 
-    def _repr_html_(self) -> str:
-        return attrs.evolve(self.summary(), inputs=self.inputs, outputs=self.outputs).html()
+    def _skeleton(self) -> tuple[Graph, str]:
+        return self.graph, self.file
 
     def _refined(self, ref: TensorRef) -> TensorRef:
         """Give what else is known of a tensor."""

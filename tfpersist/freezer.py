@@ -28,8 +28,9 @@ class Freezer(Choosing):
     Args:
         source: a session (tf.compat.v1.Session or MonitoredSession), a Keras model, a tf.function
             or ConcreteFunction, a FrozenModel, a GraphDef, the path of a `.pb` or `.pbtxt`, the
-            directory of a SavedModel or its `saved_model.pb`, or whatever names a checkpoint that
-            has a `.meta`. None of the files needs TensorFlow.
+            directory of a SavedModel or its `saved_model.pb`, or a Checkpoint that has a `.meta`,
+            whatever names one, or a ModelStore, which stands for its newest checkpoint or for what
+            `at` or `best` chose. None of the files needs TensorFlow.
         checkpoint: where the values of a GraphDef or of a graph file lie, if the variables in it
             are to become constants: whatever Checkpoint takes.
         policy: what the source may do while it is frozen and the frozen model when it runs. By

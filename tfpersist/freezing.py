@@ -215,11 +215,13 @@ def snapshot(graph: Graph) -> Graph:
 def policy_of(source: object) -> Policy | None:
     """Say what a frozen model may do when it runs: all that live code of the user's own may do."""
     from tfpersist.frozen import FrozenModel
+    from tfpersist.store import ModelStore
 
     if isinstance(source, FrozenModel):
         return source.policy
     checkpoint = isinstance(source, Mapping) and hasattr(source, "meta")
-    return Policy.default() if checkpoint or isinstance(source, (str, os.PathLike)) else None
+    saved = checkpoint or isinstance(source, (str, os.PathLike, ModelStore))
+    return Policy.default() if saved else None
 
 
 def _loaded(payload: Payload) -> Payload:

@@ -81,6 +81,7 @@ def lower(source: Any, choice: Choice | None = None) -> Lowered:
             advice="Leave the checkpoint out, or restore it into the model first.",
         )
     policy = choice.policy or Policy.default()
+    source = _newest(source)
     if isinstance(source, (str, os.PathLike)):
         path = os.fsdecode(os.fspath(source))
         folder = _saved_model(path)
@@ -98,6 +99,22 @@ def lower(source: Any, choice: Choice | None = None) -> Lowered:
 
     lowered = lower.lower(source, choice.shaped)
     return attrs.evolve(lowered, read=partial(read_text, choice.policy, None))
+
+
+def _newest(source: Any) -> Any:
+    """Give the checkpoint that a ModelStore would restore; anything else as it is."""
+    from tfpersist.store import ModelStore
+
+    if not isinstance(source, ModelStore):
+        return source
+    checkpoint = source.latest()
+    if checkpoint is None:
+        raise FreezeError(
+            "there is no checkpoint",
+            where=os.fsdecode(os.fspath(source.location)),
+            advice="Save one first, or freeze the model itself.",
+        )
+    return checkpoint
 
 
 def read_text(policy: Policy | None, home: str | None, path: str, where: str) -> bytes:
@@ -155,9 +172,12 @@ def _graph_of(source: Any) -> Graph | None:
 def _with_values(graph: Graph, checkpoint: Any) -> Lowered:
     if checkpoint is None:
         known = signature.Signature.of(graph) or signature.Signature()
-        ends = tuple(name for name in known.outputs.values() if _has(graph, name))
+        takes, gives = (
+            tuple(name for name in ends.values() if _has(graph, name))
+            for ends in (known.inputs, known.outputs)
+        )
         labels = {**known.inputs, **known.outputs}
-        return Lowered(graph, {}, outputs=ends, labels=labels, origin=known.origin)
+        return Lowered(graph, {}, takes, gives, labels=labels, origin=known.origin)
     if not isinstance(checkpoint, Mapping):
         from tfpersist.checkpoint import Checkpoint
 
@@ -188,9 +208,10 @@ def _origin(checkpoint: Any, meta: schema.Message) -> Origin:
 
 def _saved_model(path: str) -> str | None:
     """Give the directory of the SavedModel that a path means."""
-    location, name = graph_file.place(path)
-    if name in _SAVED_MODELS:
-        return location
+    if path.endswith(_SAVED_MODELS):
+        location, name = graph_file.place(path)
+        if name in _SAVED_MODELS:
+            return location
     with suppress(StorageError):
         if not open_storage(path).names().isdisjoint(_SAVED_MODELS):
             return path

@@ -256,9 +256,11 @@ class ModelStore(Selecting, Training, Retaining):
         report lists them.
 
         Args:
-            scope: put the graph under this name scope, with variables and tables of its own.
+            scope: put the graph under this name scope, with variables and tables of its own. If the
+                session's graph has it already it gets a number; the model's `scope` and `notes`
+                tell.
             session: a tf.compat.v1.Session to import it into; None for a graph and a session of its
-                own, which the model closes.
+                own, which the model closes. Without a scope none of the names may be in its graph.
             policy: what the graph may do, as in `FrozenModel.load`; by default its Savers, which
                 nothing needs here, are left out, and one that could still reach files is refused.
 
@@ -271,6 +273,8 @@ class ModelStore(Selecting, Training, Retaining):
             CorruptionError: the `.meta` file is damaged.
             UnsafeModelError: the graph could do more than the policy allows; nothing was imported.
             GraphError: TensorFlow cannot import the graph.
+            TargetError: it would share variables or names with the session's graph, or the scope is
+                no name of one; nothing was imported.
 
         Example:
             >>> import tensorflow as tf

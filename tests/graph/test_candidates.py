@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from tfpersist.checkpoint import Checkpoint
 from tfpersist.formats.graphdef import parse_text, split
 from tfpersist.graph.candidates import candidates
@@ -55,6 +57,27 @@ def test_the_results_of_real_models(corpus):
         found[name] = ranked(split(meta.graph_def.SerializeToString()))[:2]
     assert found["made-by-tf/1.15.5/plain_v2.ckpt"][0] == "output:0"
     assert found["made-by-tf/1.15.5/model_v2.ckpt-5"][0] == "loop_out:0"
+
+
+@pytest.mark.parametrize("resource", [True, False], ids=["resource", "ref"])
+@pytest.mark.parametrize("name", ["Adam", "Momentum", "RMSProp"])
+def test_what_a_real_optimizer_assigns_is_no_result(name, resource):
+    tf = pytest.importorskip("tensorflow")
+    v1 = tf.compat.v1
+    options = {"momentum": 0.9} if name == "Momentum" else {}
+    optimizer = getattr(v1.train, f"{name}Optimizer")(0.1, **options)
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [None, 3], name="x")
+        w = v1.get_variable("w", [3, 2], use_resource=resource)
+        probabilities = tf.nn.softmax(tf.matmul(x, w), name="probabilities")
+        loss = tf.reduce_mean(probabilities, name="loss")
+        step = v1.train.get_or_create_global_step()
+        trained = optimizer.minimize(loss, name="train", global_step=step)
+        with tf.control_dependencies([trained]):
+            v1.train.ExponentialMovingAverage(0.9, step).apply([w])
+        tf.argmax(probabilities, 1, name="digit")
+    encoded = graph.as_graph_def(add_shapes=True).SerializeToString()
+    assert ranked(split(encoded)) == ["digit:0", "loss:0"]
 
 
 def test_what_is_shown_is_bounded():

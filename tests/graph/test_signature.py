@@ -8,7 +8,7 @@ from tfpersist.formats import schema, varint
 from tfpersist.formats.graphdef import Graph, parse_text, split
 from tfpersist.graph.lowered import Lowered, Origin
 from tfpersist.graph.names import TensorRef
-from tfpersist.graph.signature import FIELD, Signature, describe, sign
+from tfpersist.graph.signature import FIELD, Signature, describe, inputs, outputs, sign
 
 FULL = Signature(
     {"Bild": "x:0"},
@@ -65,3 +65,35 @@ def test_what_has_no_label_goes_by_its_operation():
     assert found.inputs == {"image": "x:0", "z": "z:0"}
     assert found.outputs == {"y": "y:0", "split:1": "split:1"}
     assert found.init == "tfpersist/init"
+
+
+def test_outputs_are_in_the_order_asked_for_and_inputs_in_the_source_s():
+    graph = parse_text(
+        b"""
+        node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } } }
+        node { name: "z" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } } }
+        node { name: "mid" op: "Neg" input: "x" attr { key: "T" value { type: DT_FLOAT } } }
+        node { name: "end" op: "Add" input: "mid" input: "z"
+          attr { key: "T" value { type: DT_FLOAT } } }
+        """
+    )
+    assert [ref.name for ref in inputs(graph)] == ["x:0", "z:0"]
+    assert [ref.name for ref in outputs(graph)] == ["end:0"]
+    asked = [TensorRef(name) for name in ("mid", "end", "mid", "z")]
+    sign(graph, describe(Lowered(graph, {}, inputs=("z:0", "x:0")), graph, asked))
+    loaded = split(graph.proto.SerializeToString())
+    assert [ref.name for ref in inputs(loaded)] == ["z:0", "x:0"]
+    assert [str(ref) for ref in outputs(loaded)] == [
+        "mid:0 float32[...]",
+        "end:0 float32[...]",
+        "z:0 float32[...]",
+    ]
+    del loaded.proto.node[2:]
+    assert outputs(Graph(loaded.proto)) == ()
+
+
+def test_a_label_that_is_another_output_s_name_hides_none():
+    graph = parse_text(b'node { name: "a" op: "NoOp" } node { name: "b" op: "NoOp" }')
+    lowered = Lowered(graph, {}, labels={"a": "b:0"})
+    found = describe(lowered, graph, [TensorRef("b"), TensorRef("a")])
+    assert found.outputs == {"a": "b:0", "a:0": "a:0"}

@@ -40,6 +40,36 @@ class TestFunctions:
         np.testing.assert_array_equal(array, before)
         assert not lowered.variables["Variable"].load().any()
 
+    def test_dicts_tell_what_their_tensors_are_called(self):
+        v = tf.Variable([1.0, 2.0])
+        rest = {"k": tf.TensorSpec(()), "more": [tf.TensorSpec(())]}
+
+        @tf.function(input_signature=[tf.TensorSpec((None, 2), name="x"), rest])
+        def f(x, d):
+            return {"b": [x + 1.0, d["more"][0]], "a": x * v * d["k"]}
+
+        model = Freezer(f).freeze()
+        assert str(model.signature) == (
+            "x = x:0, k = d:0, more_0 = d_1:0 -> a = Identity:0, b_0 = Identity_1:0,"
+            " b_1 = Identity_2:0"
+        )
+        feeds = {"x": [[1.0, 1.0]], "k": 3.0, "more_0": 7.0}
+        found = model.run({"first": "a", "last": "b_1"}, feeds)
+        assert found["first"].tolist() == [[3.0, 6.0]]
+        assert found["last"] == 7.0
+        assert [each.shape for each in model.bind()([[1.0, 1.0]], 3.0, 7.0)] == [(1, 2), (1, 2), ()]
+        assert Freezer(f).outputs("b_0").freeze().run("b_0", {"x": [[1.0, 1.0]]}).tolist() == [
+            [2.0, 2.0]
+        ]
+
+    def test_an_error_of_the_function_itself_is_told(self):
+        @tf.function(input_signature=[tf.TensorSpec((2,))])
+        def f(x):
+            return tf.reshape(x, [3])
+
+        with pytest.raises(TargetError, match="Cannot reshape a tensor with 2 elements"):
+            lower(f)
+
     def test_a_concrete_function(self):
         v = tf.Variable(2.0)
         concrete = tf.function(lambda x: x * v).get_concrete_function(tf.TensorSpec((), name="x"))
@@ -141,6 +171,29 @@ class TestKeras:
         assert [ref.name for ref in frozen.outputs] == ["y:0"]
         x = weights(3, 4)
         np.testing.assert_allclose(frozen.run("y:0", {"x:0": x}), model(x), 1e-6)
+
+    def test_inputs_and_outputs_are_in_the_order_of_the_model(self):
+        import keras
+
+        i, j = keras.Input((3,), name="zz"), keras.Input((2,), name="aa")
+        hidden = keras.layers.Dense(2, name="hidden")(i)
+        total = keras.layers.Add(name="total")([hidden, j])
+        net = keras.Model([i, j], [total, hidden])
+        model = Freezer(net).freeze()
+        values = np.ones((1, 3), np.float32), np.ones((1, 2), np.float32)
+        for made in (model, Freezer(model).freeze(), Freezer(model).outputs("total").freeze()):
+            assert [ref.name for ref in made.inputs] == ["zz:0", "aa:0"]
+            assert made.outputs[0].name == "total:0"
+        for found, wanted in zip(model.bind()(*values), net(values), strict=True):
+            np.testing.assert_allclose(found, wanted)
+
+    def test_a_layer_whose_name_tensorflow_refuses(self):
+        import keras
+
+        x = keras.Input((3,))
+        net = keras.Model(x, keras.layers.ReLU(name="é")(x))
+        with pytest.raises(TargetError, match=r"^'é' is not a valid scope name"):
+            lower(net)
 
     def test_a_model_that_does_not_tell_its_inputs(self):
         keras = self.build()

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import tfpersist as tfp
+from tfpersist.checkpoints.writer import write_checkpoint
 from tfpersist.errors import (
     CheckpointNotFoundError,
     CorruptionError,
@@ -18,6 +19,8 @@ from tfpersist.errors import (
     RunError,
     TargetError,
 )
+from tfpersist.formats.bundle_writer import Item
+from tfpersist.formats.tensors import payload_of
 from tfpersist.tf import meta_graph
 
 v1 = tf.compat.v1
@@ -84,6 +87,150 @@ def test_two_scopes_of_one_session_share_nothing(resource):
             assert one.run({"sum": "add", "word": "known"}, {"x": [0]}) == {"sum": [3.0], "word": 1}
         other.close()
         assert again.run("known") == 1
+
+
+@pytest.mark.parametrize("resource", [True, False], ids=["resource", "ref"])
+def test_without_a_scope_nothing_of_the_sessions_own_is_overwritten(resource):
+    name = f"memory://open/shared/{resource}"
+    store = saved(f"{name}/a", values=(1.0, 2.0), resource=resource)
+    other = saved(f"{name}/b", values=(10.0, 20.0), resource=resource)
+    with v1.Session(graph=tf.Graph()) as session:
+        one = store.open_graph(session=session)
+        version = one.graph.version
+        with pytest.raises(TargetError, match=r"(?s)'x', .*'v1'.*Pass scope=") as caught:
+            other.open_graph(session=session)
+        assert " more: the session's graph" in str(caught.value)
+        assert one.graph.version == version
+        assert one.run("add", {"x": [0]}) == [3.0]
+        assert other.open_graph("B", session=session).run("add", {"x": [0]}) == [30.0]
+        assert one.run("add", {"x": [0]}) == [3.0]
+
+
+def test_names_that_differ_may_share_a_variable_even_so():
+    store = saved("memory://open/handles")
+    graph = tf.Graph()
+    with graph.as_default():
+        own = tf.raw_ops.VarHandleOp(dtype=tf.float32, shape=[1], shared_name="v2", name="own")
+        start = tf.raw_ops.AssignVariableOp(resource=own, value=[9.0])
+        value = tf.raw_ops.ReadVariableOp(resource=own, dtype=tf.float32)
+    with v1.Session(graph=graph) as session:
+        session.run(start)
+        with pytest.raises(TargetError, match="'v2': the session's graph has these names"):
+            store.open_graph(session=session)
+        store.open_graph("S", session=session)
+        assert session.run(value) == [9.0]
+
+
+def test_the_sessions_own_state_is_not_set_to_its_first_value():
+    """Nor is a variable restored that the checkpoint happens to have a value for."""
+    store = saved("memory://open/own/a")
+    storage = store.latest().storage
+    values = {**store.latest(), "mine": np.float32([5.0])}
+    items = [Item(name, payload_of(value)) for name, value in sorted(values.items())]
+    meta = bytes(storage.read("model.ckpt-1.meta"))
+    write_checkpoint(storage, "model.ckpt-2", items, meta=meta, step=2)
+    graph = tf.Graph()
+    with graph.as_default():
+        mine = v1.get_variable("mine", initializer=[7.0])
+        seen = v1.get_variable("seen", initializer=[0.0], collections=["local_variables"])
+        count = v1.assign_add(seen, [1.0])
+    with v1.Session(graph=graph) as session:
+        session.run([mine.initializer, seen.initializer])
+        session.run(count)
+        model = store.open_graph(session=session)
+        assert "mine" not in {*model.report.restored, *model.report.missing}
+        assert session.run([mine, seen]) == [[7.0], [1.0]]
+
+
+def test_a_scope_in_use_gets_a_number_whoever_uses_it():
+    store = saved("memory://open/used")
+    graph = tf.Graph()
+    # An import of TensorFlow's own does not note the scopes of its names.
+    definition = v1.GraphDef()
+    definition.node.add(name="A/v1", op="NoOp")
+    definition.node.add(name="B/deep/er", op="NoOp")
+    with graph.as_default():
+        tf.graph_util.import_graph_def(definition, name="")
+    with v1.Session(graph=graph) as session:
+        for wanted, given in (("A", "A_1"), ("A", "A_2"), ("B/deep", "B/deep_1"), ("C", "C")):
+            model = store.open_graph(wanted, session=session)
+            assert model.scope == given
+            assert bool(model.notes) == (wanted != given)
+            assert model.run("add", {"x": [0]}) == [3.0]
+            assert session.run(f"{given}/add:0", {f"{given}/x:0": [0]}) == [3.0]
+
+
+@pytest.mark.parametrize("scope", ["2nd", "1", "_x", "A\\1", "é", "a b", "/", "A//b", 3])
+def test_a_scope_that_is_none_is_refused(scope):
+    store = saved("memory://open/names")
+    with v1.Session(graph=tf.Graph()) as session:
+        with pytest.raises(TargetError, match="no name scope"):
+            store.open_graph(scope, session=session)
+        assert not session.graph.get_operations()
+
+
+def test_a_slash_behind_a_scope_changes_nothing():
+    with saved("memory://open/slash").open_graph("A/") as model:
+        assert model.scope == "A"
+        assert model.run(["add", "A/add"], {"x": [1]}) == [[4.0], [4.0]]
+
+
+def doubled(location, names):
+    """Save constants of these names beside a variable."""
+    graph = tf.Graph()
+    with graph.as_default():
+        v = v1.get_variable("v", initializer=1.0)
+        for number, name in enumerate(names):
+            tf.constant(float(number), name=name)
+    store = tfp.ModelStore(location)
+    with v1.Session(graph=graph) as session:
+        session.run(v.initializer)
+        store.save(session)
+    return store
+
+
+def test_the_file_says_what_a_name_is_that_begins_as_the_scope_does():
+    with doubled("memory://open/names/one", ["A/x", "y"]).open_graph("A") as model:
+        assert model.run({"file": "A/x", "graph": "A/A/x", "y": "A/y"}) == {
+            "file": 0.0,
+            "graph": 0.0,
+            "y": 1.0,
+        }
+    with doubled("memory://open/names/two", ["A/x", "x"]).open_graph("A") as model:
+        assert [model.run(name) for name in ("x", "A/A/x")] == [1.0, 0.0]
+        assert model.run(model["A/A/x"]) == 0.0
+        for use in (model.run, model.__getitem__):
+            with pytest.raises(NameNotFoundError, match=r"'A/A/x', which .* 'A/x', which"):
+                use("A/x")
+
+
+@pytest.mark.parametrize("scope", [None, "S"])
+def test_a_model_tells_what_it_takes_and_gives(scope):
+    prefix = f"{scope}/" if scope else ""
+    store = saved("memory://open/tells")
+    graph = tf.Graph()
+    with graph.as_default():
+        v1.placeholder(tf.int32, [], name="mine")
+    with v1.Session(graph=graph) as session:
+        model = store.open_graph(scope, session=session)
+        assert [str(ref) for ref in model.inputs] == [f"{prefix}x:0 float32[1]"]
+        assert [str(ref) for ref in model.outputs] == [f"{prefix}add:0 float32[1]"]
+        assert model.run(list(model.outputs), {model.inputs[0]: [1]}) == [[4.0]]
+        facts = model.summary()
+        assert (facts.inputs, facts.outputs) == (model.inputs, model.outputs)
+        assert facts.operations["Placeholder"] == 1
+        assert f"{prefix}add:0" in model._repr_html_()
+        assert "model.ckpt-1.meta" in repr(model)
+        assert "2 variables restored" in repr(model)
+        assert "add" in model
+        assert not {"ad", 0, None} & {name for name in ("ad", 0, None) if name in model}
+        with pytest.raises(TypeError, match="not iterable"):
+            iter(model)
+        with pytest.raises(NameNotFoundError, match="int 0"):
+            model[0]
+        for feeds in ([[1]], np.ones(2)):
+            with pytest.raises(FeedError, match=r"expected \{tensor name: value\}"):
+                model.run("add", feeds)
 
 
 def counting(location, step):

@@ -125,7 +125,8 @@ def _service(graph: Graph) -> frozenset[str]:
         for text in node.input:
             if not text.startswith("^"):
                 users.setdefault(producer(text), []).append(node.name)
-        if _SERVICE_OPS.fullmatch(node.op) or _SERVICE_NAMES.fullmatch(node.name):
+        serves = _SERVICE_OPS.fullmatch(node.op) or _SERVICE_NAMES.fullmatch(node.name)
+        if serves or (node.op == "ReadVariableOp" and _is_read_back(graph, node)):
             found.add(node.name)
     pending = list(found)
     while pending:
@@ -134,6 +135,15 @@ def _service(graph: Graph) -> frozenset[str]:
                 found.add(user)
                 pending.append(user)
     return frozenset(found)
+
+
+def _is_read_back(graph: Graph, read: Message) -> bool:
+    """Tell whether a read gives what has just been assigned, as Assign itself does for a ref."""
+    nodes: Mapping[str, Message] = graph.nodes
+    before = (nodes[name] for text in read.input[1:] if (name := producer(text)) in nodes)
+    return any(
+        _SERVICE_OPS.fullmatch(node.op) and read.input[0] in node.input[:1] for node in before
+    )
 
 
 def _behind(graph: Graph, name: str) -> set[str]:

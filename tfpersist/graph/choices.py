@@ -101,7 +101,8 @@ def begin(
             advice="Leave it out of inputs(), or cut the graph nearer to the outputs.",
         )
     labels = {label: renamed.get(name, name) for label, name in lowered.labels.items()}
-    return Begun(attrs.evolve(lowered, graph=graph, labels=labels), refs, renamed)
+    lowered = attrs.evolve(lowered, graph=graph, labels=labels, inputs=tuple(renamed.values()))
+    return Begun(lowered, refs, renamed)
 
 
 def kept(

@@ -94,6 +94,12 @@ def _read(body: Body, node: Message, held: Held) -> None:
     _rename_output(body, node, "value", "output")
     become(node, "Identity")
     node.attr["T"].type = held.dtype
+    if held.shape is not None:
+        # What is read is of this shape, which an Identity does not say, should it be an output.
+        shape = node.attr["_output_shapes"].list.shape.add()
+        shape.SetInParent()
+        for extent in held.shape:
+            shape.dim.add(size=-1 if extent is None else extent)
 
 
 def _gather(body: Body, node: Message, held: Held) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from tfpersist.errors import NameNotFoundError
 from tfpersist.formats import varint, wire
 from tfpersist.formats.graphdef import Graph
 from tfpersist.graph import summary
@@ -86,19 +87,51 @@ def describe(lowered: Lowered, graph: Graph, refs: Sequence[TensorRef]) -> Signa
     """Make the signature of a frozen graph.
 
     Args:
-        lowered: the source.
+        lowered: the source; inputs are listed in its order.
         graph: the frozen graph.
-        refs: what it computes.
+        refs: what it computes, in the order of the signature.
     """
     labels: dict[str, str] = {}
     for label, name in sorted(lowered.labels.items()):
         labels.setdefault(name, label)
 
     def named(some: Sequence[TensorRef]) -> dict[str, str]:
-        return {labels.get(ref.name, ref.name.removesuffix(":0")): ref.name for ref in some}
+        found: dict[str, str] = {}
+        for name in dict.fromkeys(ref.name for ref in some):
+            label = labels.get(name, name.removesuffix(":0"))
+            found[name if label in found else label] = name
+        return found
 
+    order = {name: at for at, name in enumerate(lowered.inputs)}
+    taken = sorted(summary.inputs(graph), key=lambda ref: order.get(ref.name, len(order)))
     init = INIT if INIT in {node.name for node in graph.proto.node} else None
-    return Signature(named(summary.inputs(graph)), named(refs), init, lowered.origin)
+    return Signature(named(taken), named(refs), init, lowered.origin)
+
+
+def inputs(graph: Graph) -> tuple[TensorRef, ...]:
+    """List the tensors to feed: what the signature names, or else the placeholders.
+
+    Args:
+        graph: the graph.
+    """
+    return _named(graph, (Signature.of(graph) or Signature()).inputs) or summary.inputs(graph)
+
+
+def outputs(graph: Graph) -> tuple[TensorRef, ...]:
+    """List the tensors to fetch: what the signature names, or else what nothing uses.
+
+    Args:
+        graph: the graph.
+    """
+    return _named(graph, (Signature.of(graph) or Signature()).outputs) or summary.outputs(graph)
+
+
+def _named(graph: Graph, ends: Mapping[str, str]) -> tuple[TensorRef, ...]:
+    """Find the ends that a signature names; none where some are not in the graph any more."""
+    try:
+        return tuple(summary.find(graph, name) for name in ends.values())
+    except NameNotFoundError:
+        return ()
 
 
 def sign(graph: Graph, signature: Signature) -> None:
@@ -112,7 +145,7 @@ def sign(graph: Graph, signature: Signature) -> None:
     known["origin"] = {
         name: v for name, v in attrs.asdict(signature.origin).items() if v is not None
     }
-    text = json.dumps(known, sort_keys=True, ensure_ascii=False).encode("utf-8", "replace")
+    text = json.dumps(known, ensure_ascii=False).encode("utf-8", "replace")
     tag = varint.encode(FIELD << 3 | wire.BYTES)
     graph.proto.MergeFromString(tag + varint.encode(len(text)) + text)
 
@@ -124,7 +157,7 @@ def resolve(graph: Graph, text: str) -> str:
         graph: the graph, whose own names come first.
         text: the name of a tensor, or what the signature calls it.
     """
-    if text.partition(":")[0] in graph.nodes:
+    if not isinstance(text, str) or text.partition(":")[0] in graph.nodes:
         return text
     known = Signature.of(graph) or Signature()
     return known.outputs.get(text) or known.inputs.get(text) or text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,6 +26,7 @@ from tfpersist.tf import internals_functions
 
 _PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2"})
 _MOST_PLANS = 256
+_BOLD = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @attrs.frozen
@@ -60,10 +61,12 @@ class Executor:
     Args:
         graph: the tf.Graph; nothing is ever added to it.
         session: a tf.compat.v1.Session on it. It may be used from several threads.
+        called: gives the name in the graph of what a user calls a tensor.
     """
 
     graph: Any
     session: Any
+    called: Callable[[str], str] = str
     _plans: dict[Any, Plan] = attrs.field(factory=dict, init=False, repr=False)
 
     def tensor(self, ref: Any) -> Any:
@@ -102,12 +105,20 @@ class Executor:
             FeedError: a feed is missing, or does not fit.
             RunError: TensorFlow failed.
         """
+        feeds = {} if feeds is None else feeds
+        if not isinstance(feeds, Mapping):
+            raise FeedError(
+                "these feeds do not say which tensors they are for",
+                expected="{tensor name: value}",
+                found=type(feeds).__name__,
+                advice="Give each value the name of its tensor, as in {'x:0': ...}.",
+            )
         if isinstance(fetches, Mapping):
             wanted = [self.fetchable(ref) for ref in fetches.values()]
-            return dict(zip(fetches, self._compute(wanted, feeds or {}), strict=True))
+            return dict(zip(fetches, self._compute(wanted, feeds), strict=True))
         if isinstance(fetches, (list, tuple)):
-            return self._compute([self.fetchable(ref) for ref in fetches], feeds or {})
-        return self._compute([self.fetchable(fetches)], feeds or {})[0]
+            return self._compute([self.fetchable(ref) for ref in fetches], feeds)
+        return self._compute([self.fetchable(fetches)], feeds)[0]
 
     def close(self) -> None:
         """Release the session; a later run raises RunError."""
@@ -193,7 +204,7 @@ class Executor:
         return array.view(stored) if stored.names else array
 
     def _find(self, ref: Any, *, to_feed: bool = False) -> Any:
-        name = ref if isinstance(ref, str) else getattr(ref, "name", None)
+        name = self.called(ref) if isinstance(ref, str) else getattr(ref, "name", None)
         if not isinstance(name, str):
             raise NameNotFoundError(
                 "this names no tensor",
@@ -274,7 +285,14 @@ def _summary(message: str) -> tuple[str | None, str]:
     node = re.search(r"\{\{node ([^}]+)\}\}", message)
     reason = re.split(r"\n+Original stack trace|\s*\[\[\{\{", message, maxsplit=1)[0]
     reason = re.split(r"Node: '[^'\n]*'\n", reason)[-1]
-    lines = [line.strip() for line in reason.splitlines() if line.strip()]
+    plain = _BOLD.sub("", reason)
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].startswith("Exception encountered when calling"):
+        # Keras says first where it was, in bold what went wrong.
+        del lines[0]
+    if lines and lines[0] == "in user code:":
+        # A stack comes first.
+        lines = lines[-1:]
     lines = [re.sub(r"^\(\d+\) [A-Z_]+: ", "", line) for line in lines] or ["no reason given"]
     first = lines[1] if len(lines) > 1 and "root error(s) found" in lines[0] else lines[0]
     sentence = re.split(r"\. (?=[A-Z])", first, maxsplit=1)[0]

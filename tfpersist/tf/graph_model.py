@@ -3,53 +3,73 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any
 
 import attrs
 
+from tfpersist.errors import GraphError, NameNotFoundError
+from tfpersist.formats.graphdef import Graph, split
+from tfpersist.graph.candidates import candidates
+from tfpersist.graph.legible import Legible
 from tfpersist.graph.names import TensorRef
 from tfpersist.matching.plan import Entry
 from tfpersist.report import RestoreReport
 from tfpersist.safety import Policy
 from tfpersist.tf import meta_graph
-from tfpersist.tf.execute import Executor, spec_of_tensor
+from tfpersist.tf.execute import Executor, spec_of_tensor, translated
 from tfpersist.tf.session import SessionTarget
 
 
 @attrs.frozen
 class ScopedTarget(SessionTarget):
-    """The variables under one name scope of a session's graph, keyed without the scope."""
+    """The variables of one model in a session's graph, keyed without its name scope.
+
+    Args:
+        scope: the name scope of the model; empty for none.
+        before: names of the operations that are not the model's.
+    """
 
     scope: str = ""
+    before: frozenset[str] = frozenset()
 
     def entries(self, object_graph: Any = None) -> Sequence[Entry]:
-        """List the variables of the scope, those in no collection included."""
+        """List the variables of the model, those in no collection included."""
         prefix = f"{self.scope}/" if self.scope else ""
         return [
             entry.under(entry.key.removeprefix(prefix))
             for entry in super().entries(object_graph)
-            if entry.name.startswith(prefix)
+            if entry.name.startswith(prefix) and _operation(entry).name not in self.before
         ]
 
 
-@attrs.frozen
-class GraphModel:
+def _operation(entry: Entry) -> Any:
+    held: Any = entry.handle
+    return held if hasattr(held, "outputs") else held.op
+
+
+@attrs.frozen(eq=False, repr=False)
+class GraphModel(Legible):
     """A graph with its variables restored, ready to run.
 
     Use it as a context manager, or close it; a session that the caller gave stays open.
 
     Args:
         session: the tf.compat.v1.Session that holds the variables.
-        scope: the name scope of the model in the session's graph; empty for none.
+        scope: the name scope of the model in the session's graph; empty for none. It has a number
+            at its end where the one that was asked for is in use.
         report: what was restored.
         notes: what had to be left out or changed for this TensorFlow to take the graph.
+        file: the `.meta` file.
     """
 
     session: Any
     scope: str
     report: RestoreReport
     notes: tuple[str, ...]
+    file: str
+    _before: frozenset[str]
     _executor: Executor
     _owns_session: bool
 
@@ -58,38 +78,53 @@ class GraphModel:
         """The tf.Graph."""
         return self.session.graph
 
-    def __getitem__(self, name: str) -> TensorRef:
-        """Describe a tensor by its name in the `.meta` file.
+    @property
+    def inputs(self) -> tuple[TensorRef, ...]:
+        """The placeholders, under their names in the session's graph."""
+        return candidates(self._skeleton()[0]).inputs
+
+    @property
+    def outputs(self) -> tuple[TensorRef, ...]:
+        """The tensors that look like results, the likeliest first, as `Freezer.candidates` does."""
+        return candidates(self._skeleton()[0]).outputs
+
+    def __getitem__(self, name: str | TensorRef) -> TensorRef:
+        """Describe a tensor.
+
+        Args:
+            name: its name in the `.meta` file, or with the name scope before it.
+
+        Returns:
+            The reference, under its name in the session's graph.
 
         Raises:
             NameNotFoundError: there is no such tensor; the nearest names are given.
         """
-        tensor = self._executor.tensor(self._scoped(name))
+        tensor = self._executor.tensor(name)
         return TensorRef(tensor.op.name, tensor.value_index, spec_of_tensor(tensor))
 
     def run(self, fetches: Any, feeds: Mapping[Any, Any] | None = None) -> Any:
         """Compute tensors.
 
         Args:
-            fetches: one name as in the `.meta` file, a list of names, or a dict {label: name}.
+            fetches: one name as in the `.meta` file, with the name scope before it or without; a
+                TensorRef of this model; a list of them; or a dict {label: name}.
             feeds: {tensor name: value}; values are cast within their kind.
 
         Returns:
             An array, a list or a dict of arrays, as `fetches` is.
 
         Raises:
-            NameNotFoundError: a fetch or a feed names nothing in the graph.
+            NameNotFoundError: a fetch or a feed names nothing in the graph, or may be two tensors.
             FeedError: a feed is missing, or does not fit.
             RunError: TensorFlow failed.
         """
-        if isinstance(fetches, Mapping):
-            fetches = {label: self._scoped(name) for label, name in fetches.items()}
-        elif isinstance(fetches, (list, tuple)):
-            fetches = [self._scoped(name) for name in fetches]
-        else:
-            fetches = self._scoped(fetches)
-        fed = {self._scoped(name): value for name, value in (feeds or {}).items()}
-        return self._executor.run(fetches, fed)
+        return self._executor.run(fetches, feeds)
+
+    def __repr__(self) -> str:
+        where = f" under {self.scope!r}" if self.scope else ""
+        restored = f"{(count := len(self.report.restored)):,} variable" + "s" * (count != 1)
+        return f"<GraphModel {self.file}{where}: {restored} restored>"
 
     def close(self) -> None:
         """Release the session, if it is this model's own."""
@@ -107,10 +142,45 @@ class GraphModel:
     ) -> None:
         self.close()
 
-    def _scoped(self, name: Any) -> Any:
-        if isinstance(name, str) and self.scope and not name.startswith(f"{self.scope}/"):
-            return f"{self.scope}/{name}"
+    def _skeleton(self) -> tuple[Graph, str]:
+        """Take what is the model's own out of the session's graph."""
+        with translated(GraphError):
+            definition = self.graph.as_graph_def(add_shapes=True)
+        own = type(definition)(library=definition.library, versions=definition.versions)
+        prefix = f"{self.scope}/" if self.scope else ""
+        own.node.extend(
+            node
+            for node in definition.node
+            if node.name.startswith(prefix) and node.name not in self._before
+        )
+        return split(memoryview(own.SerializeToString()), self.file), self.file
+
+
+def _called(graph: Any, scope: str, name: str) -> str:
+    """Find what a name means: first what the `.meta` file calls so, then what the graph does."""
+    if not scope:
         return name
+    prefix = f"{scope}/"
+    inner = f"{prefix}{name}"
+    if not name.startswith(prefix):
+        return inner
+    if not _has(graph, inner):
+        return name
+    if _has(graph, name):
+        raise NameNotFoundError(
+            f"{name!r} may be two tensors: {inner!r}, which the .meta file calls {name!r}, and"
+            f" {name!r}, which it calls {name.removeprefix(prefix)!r}",
+            advice="Open the graph under another scope, or pass the tf.Tensor itself.",
+        )
+    return inner
+
+
+def _has(graph: Any, name: str) -> bool:
+    try:
+        graph.get_operation_by_name(name.partition(":")[0])
+    except (KeyError, ValueError):
+        return False
+    return True
 
 
 def open_model(
@@ -139,6 +209,7 @@ def open_model(
         CorruptionError: the MetaGraphDef is damaged.
         UnsafeModelError: the graph could do more than the policy allows.
         GraphError: TensorFlow cannot import the graph.
+        TargetError: it would share variables or names with the session's graph.
         RestoreError: the checkpoint does not fit it.
     """
     from tensorflow.compat import v1
@@ -148,14 +219,23 @@ def open_model(
     )
     running = session if session is not None else v1.Session(graph=imported.graph)
     try:
-        report = restore(ScopedTarget(running, scope=imported.scope))
+        report = restore(ScopedTarget(running, imported.scope, imported.before))
         notes = (*imported.notes, *_initialize_rest(running, imported))
     except BaseException:
         if session is None:
             running.close()
         raise
-    executor = Executor(imported.graph, running)
-    return GraphModel(running, imported.scope, report, notes, executor, session is None)
+    called = partial(_called, imported.graph, imported.scope)
+    return GraphModel(
+        running,
+        imported.scope,
+        report,
+        notes,
+        file,
+        imported.before,
+        Executor(imported.graph, running, called),
+        session is None,
+    )
 
 
 def _initialize_rest(session: Any, imported: meta_graph.Imported) -> list[str]:
@@ -170,6 +250,8 @@ def _initialize_rest(session: Any, imported: meta_graph.Imported) -> list[str]:
     steps += imported.graph.get_collection(keys.TABLE_INITIALIZERS, prefix)
     notes = []
     for step in steps:
+        if step.name in imported.before:
+            continue
         try:
             session.run(step)
         except tf.errors.OpError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from tfpersist.formats.graphdef import Graph
 from tfpersist.graph import lifting, soundness
 from tfpersist.graph.compression import expand
 from tfpersist.graph.lifting import Lifted
+from tfpersist.graph.signature import resolve
 from tfpersist.graph.tables import INIT
 from tfpersist.tf import internals_functions
 from tfpersist.tf.execute import Executor, translated
@@ -67,7 +69,7 @@ def import_graph(graph: Graph, *, mapped: bool = True) -> Executor:
     except BaseException:
         session.close()
         raise
-    return Executor(target, session)
+    return Executor(target, session, partial(resolve, graph))
 
 
 def import_into(target: Any, graph: Graph, **options: Any) -> Any:

@@ -20,6 +20,7 @@ from tfpersist.graph.prune import producer
 from tfpersist.graph.tables import table_types
 from tfpersist.tf.execute import translated
 from tfpersist.tf.lower_session import as_array, uninitialized
+from tfpersist.tf.structures import names_of_arguments, names_of_results
 
 # Keras numbers unnamed tensors over the life of a process.
 _UNNAMED = re.compile(r"keras_tensor(_\d+)?")
@@ -54,8 +55,9 @@ def lower(source: Any, shaped: Sequence[str] | None = None) -> Lowered:
         return _lower_keras(source)
     raise TargetError(
         f"a {type(source).__module__}.{type(source).__qualname__} cannot be frozen",
-        advice="Pass a session, a Keras model, a tf.function with an input_signature, or what"
-        " get_concrete_function() gives.",
+        advice="Pass a session, a Keras model, a tf.function with an input_signature, what"
+        " get_concrete_function() gives, a Checkpoint or ModelStore with a .meta, the directory of"
+        " a SavedModel, a GraphDef or the path of one.",
     )
 
 
@@ -66,6 +68,9 @@ def _is_keras_model(source: Any) -> bool:
 
 
 def _concrete(function: Any) -> Any:
+    if getattr(function, "input_signature", None) is not None:
+        with translated(TargetError):
+            return function.get_concrete_function()
     try:
         return function.get_concrete_function()
     except (TypeError, ValueError) as error:
@@ -95,7 +100,8 @@ def _lower_keras(model: Any) -> Lowered:
         return model(tf.nest.pack_sequence_as(structure, inputs), training=False)
 
     traced = tf.function(call, input_signature=specs, autograph=False)
-    concrete = traced.get_concrete_function()
+    with translated(TargetError):
+        concrete = traced.get_concrete_function()
     return lower_function(concrete, _output_names(model, concrete.structured_outputs))
 
 
@@ -134,7 +140,7 @@ def lower_function(function: Any, output_names: Sequence[str] = ()) -> Lowered:
     Args:
         function: the function; what it captured becomes its variables and constants.
         output_names: what the results are to be called, in their order; none for TensorFlow's own
-            "Identity", "Identity_1" ...
+            "Identity", "Identity_1" ..., which the signature then calls by the keys of a dict.
 
     Returns:
         Its graph, whose variables are VarHandleOps under the variables' names.
@@ -187,6 +193,8 @@ def lower_function(function: Any, output_names: Sequence[str] = ()) -> Lowered:
     _rename(proto, renamed)
     inputs = tuple(tensor.name for tensor in arguments)
     ends = tuple(_renamed(name, renamed) for name in outputs)
+    labels = _labels(_argument_names(function), inputs)
+    labels |= _labels(output_names or names_of_results(function.structured_outputs), ends)
     return Lowered(
         Graph(proto, payloads),
         variables,
@@ -194,10 +202,23 @@ def lower_function(function: Any, output_names: Sequence[str] = ()) -> Lowered:
         ends,
         objects=objects,
         live=True,
+        labels=labels,
         tables=tables,
         origin=Origin(tensorflow=tf.__version__),
         run=partial(_call, function, inputs, ends),
     )
+
+
+def _argument_names(function: Any) -> list[str]:
+    known = getattr(getattr(function, "function_type", None), "parameters", {})
+    return names_of_arguments(function.structured_input_signature, list(known))
+
+
+def _labels(names: Sequence[str], tensors: Sequence[str]) -> dict[str, str]:
+    """Pair tensors with what they are called, if that is told of all of them."""
+    if len(names) != len(tensors):
+        return {}
+    return {name: tensor for name, tensor in zip(names, tensors, strict=True) if name}
 
 
 def _call(

@@ -11,17 +11,12 @@ import attrs
 from tfpersist.errors import CorruptionError, GraphError, SaveError, TargetError
 from tfpersist.formats.graphdef import Graph
 from tfpersist.graph import soundness
-from tfpersist.graph.functions import rename_functions, unused
 from tfpersist.graph.prune import producer
 from tfpersist.safety import Policy, scan
-from tfpersist.tf import left_out
+from tfpersist.tf import left_out, scopes
 from tfpersist.tf.execute import translated
 
 _VERSION = re.compile(r"\d+(\.\d+)*")
-# VarHandleOp shares its variable with every handle of an equal name, even of the empty name.
-_HANDLE = "VarHandleOp"
-_BY_NAME = "use_node_name_sharing"
-_ODD = re.compile(r"\W", re.ASCII)
 
 
 @attrs.frozen
@@ -32,11 +27,13 @@ class Imported:
         graph: the tf.Graph that holds it.
         scope: the name scope it is under; empty for none.
         notes: what had to be left out or changed.
+        before: names of the operations that were in the graph already.
     """
 
     graph: Any
     scope: str
     notes: tuple[str, ...] = ()
+    before: frozenset[str] = frozenset()
 
 
 def export(graph: Any) -> bytes:
@@ -76,7 +73,8 @@ def import_meta(
 
     Args:
         encoded: the MetaGraphDef.
-        scope: put everything under this name scope, with variables and tables of its own.
+        scope: put everything under this name scope, with variables and tables of its own; one that
+            is in use gets a number, and a note tells so. Empty for none.
         session: import into the graph of this session; None for a new graph.
         file: where it comes from, for errors.
         policy: what the graph may do; nothing is imported of one that could do more. By default it
@@ -89,7 +87,8 @@ def import_meta(
         CorruptionError: these bytes are no MetaGraphDef.
         UnsafeModelError: it could do more than the policy allows.
         GraphError: TensorFlow cannot import it even so.
-        TargetError: the session's graph is finalized.
+        TargetError: the session's graph is finalized, it has some of the names and there is no
+            scope, or the scope is no name of one.
     """
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
@@ -103,6 +102,7 @@ def import_meta(
             "the session's graph is finalized, so nothing can be imported into it",
             advice="Leave `session` out: open_graph() makes a graph and a session of its own.",
         )
+    scope = scopes.checked(scope)
     policy = policy or Policy.default()
     notes = [*_mend_version(meta), *left_out.drop_unknown(meta)]
     notes += left_out.drop_refused(meta, policy)
@@ -115,20 +115,26 @@ def import_meta(
         meta.saver_def.filename_tensor_name = "save/Const:0"
         meta.saver_def.save_tensor_name = "save/control_dependency:0"
         meta.saver_def.restore_op_name = "save/restore_all"
+    before: frozenset[str] = frozenset()
     name = scope
-    if session is not None and scope:
-        name = session.graph.unique_name(scope, mark_as_used=False)
+    if session is not None:
+        before = frozenset(operation.name for operation in session.graph.get_operations())
+        name = scopes.free(scope, session.graph, before)
+        if not scope:
+            scopes.refuse_shared(meta, session.graph, before)
+    if name != scope:
+        notes.append(f"the scope {scope!r} is in use: everything is under {name!r}")
     if name:
-        _scope_resources(meta, name)
+        scopes.scope_resources(meta, name)
     try:
         with translated(GraphError):
             # A failed import would leave its name scope in the graph, so it is tried in another.
-            graph, ignored = _import_alone(meta, scope)
+            graph, ignored = _import_alone(meta, name)
             if session is not None:
-                graph = _import(meta, scope, session.graph)
+                graph = _import(meta, name, session.graph)
     except DecodeError as error:
         raise CorruptionError(f"a collection cannot be read: {error}", file=file) from error
-    return Imported(graph, name, (*notes, *ignored))
+    return Imported(graph, name, (*notes, *ignored), before)
 
 
 def _import(meta: Any, scope: str, graph: Any) -> Any:
@@ -215,32 +221,3 @@ def _make_tables_fillable(meta: Any) -> None:
         for part, attr in (("keys", "Tin"), ("values", "Tout")):
             node = meta.graph_def.node.add(name=f"{base}/{part}", op="Placeholder")
             node.attr["dtype"].type = fill.attr[attr].type
-
-
-def _scope_resources(meta: Any, scope: str) -> None:
-    """Let nothing be shared with what is under another scope: variables, tables, functions."""
-    for node in meta.graph_def.node:
-        _scope_resource(node, scope)
-    functions = meta.graph_def.library.function
-    suffix = _ODD.sub("_", scope)
-    names = {function.signature.name for function in functions}
-    renamed = {name: unused(f"{name}__{suffix}", names) for name in names}
-    texts = {name.encode(): new.encode() for name, new in renamed.items()}
-    for function in functions:
-        for node in function.node_def:
-            # The import puts no scope before the names of these nodes.
-            by_name = _BY_NAME in node.attr and node.attr[_BY_NAME].b
-            if by_name and not node.attr["shared_name"].s:
-                node.attr["shared_name"].s = node.name.encode()
-            _scope_resource(node, scope)
-        for value in function.attr.values():
-            if value.s:
-                value.s = texts.get(value.s, value.s)
-    rename_functions(meta.graph_def, renamed)
-
-
-def _scope_resource(node: Any, scope: str) -> None:
-    if "shared_name" in node.attr and (node.attr["shared_name"].s or node.op == _HANDLE):
-        node.attr["shared_name"].s = f"{scope}/".encode() + node.attr["shared_name"].s
-    elif node.op == _HANDLE:
-        node.attr["shared_name"].s = f"{scope}/".encode()
