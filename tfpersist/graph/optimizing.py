@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from tfpersist.formats.graphdef import Graph
 from tfpersist.graph import simplify
 from tfpersist.graph.decisions import decide
+from tfpersist.graph.effects import CONTROL_FLOW
 from tfpersist.graph.normalization import fold_normalization
 from tfpersist.graph.prune import producer, prune
 
@@ -42,7 +43,7 @@ def optimize(graph: Graph, ends: Iterable[str], fed: Iterable[str] = ()) -> Grap
     keep = wanted | {producer(name) for name in fed}
     # A branch that is decided gives its tensor by another index, which no output may.
     decided = all(
-        node.name not in wanted or node.op not in simplify.CONTROL_FLOW for node in graph.proto.node
+        node.name not in wanted or node.op not in CONTROL_FLOW for node in graph.proto.node
     )
     for _ in range(_MOST_ROUNDS):
         before = graph.proto.SerializeToString(deterministic=True)
