@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import attrs
 
@@ -56,36 +56,58 @@ def is_pure(op: str) -> bool:
 
 @attrs.define(eq=False)
 class Effects:
-    """Which nodes leave a trace that others can see: a variable written, an assertion that fails.
+    """Which nodes do more than compute, they themselves or what they call.
 
     Args:
         library: FunctionDefs by name.
     """
 
     library: Mapping[str, Message]
-    _known: dict[str, bool] = attrs.field(factory=dict)
+    _leave: dict[str, bool] = attrs.field(factory=dict)
+    _impure: dict[str, bool] = attrs.field(factory=dict)
 
     def leaves(self, node: Message) -> bool:
-        """Whether a node, or a function that it calls, does more than compute.
+        """Whether a node leaves a trace: it writes a variable, or may fail on purpose.
 
         Example:
             >>> from tfpersist.formats import schema
             >>> [Effects({}).leaves(schema.NodeDef(op=op)) for op in ("Add", "Assert", "If")]
             [False, True, False]
         """
-        if node.op in _CALLS or node.op in self.library:
-            return any(map(self.inside, functions.called(node, self.library)))
-        return not (is_pure(node.op) or node.op in _TRACELESS or node.op in CONTROL_FLOW)
+        return self._any(node, _leaves, self._leave)
 
-    def inside(self, name: str) -> bool:
-        """Whether a function of the library, or one that it calls, has such a node."""
+    def inside(self, function: str) -> bool:
+        """Whether a function of the library, or one that it calls, has a node that does."""
+        return self._inside(function, _leaves, self._leave)
+
+    def is_pure(self, node: Message) -> bool:
+        """Whether a node gives the same for the same inputs whenever it runs."""
+        return not self._any(node, _impure, self._impure)
+
+    def _any(self, node: Message, test: _Test, known: dict[str, bool]) -> bool:
+        if node.op in _CALLS or node.op in self.library:
+            called = functions.called(node, self.library)
+            return any(self._inside(name, test, known) for name in called)
+        return test(node.op)
+
+    def _inside(self, name: str, test: _Test, known: dict[str, bool]) -> bool:
         pending, seen = [name], {name}
-        while pending and name not in self._known:
-            current = pending.pop()
-            for node in self.library[current].node_def:
+        while pending and name not in known:
+            for node in self.library[pending.pop()].node_def:
                 called = functions.called(node, self.library)
-                if not (node.op in _CALLS or node.op in self.library) and self.leaves(node):
-                    self._known[name] = True
+                if node.op not in _CALLS and node.op not in self.library and test(node.op):
+                    known[name] = True
                 pending += (one for one in called if one not in seen)
                 seen |= {*called}
-        return self._known.setdefault(name, False)
+        return known.setdefault(name, False)
+
+
+_Test = Callable[[str], bool]
+
+
+def _leaves(op: str) -> bool:
+    return not (is_pure(op) or op in _TRACELESS or op in CONTROL_FLOW)
+
+
+def _impure(op: str) -> bool:
+    return not is_pure(op)

@@ -19,7 +19,7 @@ from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import Payload, payload_of, spec_of
 from tfpersist.graph import folding, ops
 from tfpersist.graph.decisions import ordered
-from tfpersist.graph.effects import CONTROL_FLOW, is_pure
+from tfpersist.graph.effects import CONTROL_FLOW, Effects
 from tfpersist.graph.folding import Array
 from tfpersist.graph.prune import producer
 
@@ -44,9 +44,10 @@ def drop_waits(graph: Graph) -> Graph:
         ['x']
     """
     idle: dict[str, bool] = {}
+    effects = Effects(graph.functions)
     for name in ordered(graph.nodes):
         node = graph.nodes[name]
-        idle[name] = is_pure(node.op) and all(
+        idle[name] = effects.is_pure(node) and all(
             idle.get(producer(text), False) for text in node.input
         )
     proto = _copy(graph)
