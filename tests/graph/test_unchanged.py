@@ -156,3 +156,88 @@ def test_edges_are_not_told_twice():
         )
     ).nodes
     assert (nodes["y"].op, *nodes["y"].input) == ("Identity", "x", "^wait")
+
+
+def training(form, version):
+    """A graph that asks whether it trains, in one of the ways that people wrote."""
+    with flow(version), tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [None, 3], name="x")
+        steps = v1.get_variable("steps", initializer=3)
+        mean = v1.get_variable("mean", initializer=np.float32([1, 2, 3]))
+
+        def chosen(train, value):
+            return v1.cond(
+                train,
+                lambda: value + tf.cast(v1.assign_add(mean, [1.0] * 3), tf.float32),
+                lambda: value - mean,
+            )
+
+        if form == "mode":
+            mode = v1.placeholder(tf.string, [], name="mode")
+            y = chosen(tf.equal(mode, "train"), x)
+        elif form == "loop":
+            train = v1.placeholder(tf.bool, [], name="mode")
+            y = v1.while_loop(
+                lambda i, _: i < 3,
+                lambda i, h: (i + 1, chosen(train, h)),
+                [0, x],
+                shape_invariants=[tf.TensorShape([]), tf.TensorShape([None, 3])],
+            )[1]
+        else:
+            train = v1.placeholder(tf.bool, [], name="mode")
+            y = chosen(tf.logical_and(train, steps > 2), x)
+            if form == "or":
+                y = chosen(~tf.logical_or(tf.less(steps, 2), ~train), x)
+        tf.identity(y, name="y")
+        session = v1.Session(graph=graph)
+        session.run([steps.initializer, mean.initializer])
+    return session
+
+
+@pytest.mark.parametrize(
+    ("form", "version"),
+    [(f, v) for f in ("mode", "and", "or", "loop") for v in (1, 2) if (f, v) != ("loop", 2)],
+)
+def test_training_is_gone_however_it_is_asked_for(form, version):
+    session = training(form, version)
+    value = b"eval" if form == "mode" else False
+    x = np.ones((2, 3), np.float32)
+    expected = session.run("y:0", {"x:0": x, "mode:0": value})
+    model = Freezer(session).outputs("y").bake({"mode": value}).freeze()
+    assert not {"AssignAdd", "AssignAddVariableOp", "If", "Assign"} & {*model.summary().operations}
+    np.testing.assert_array_equal(model.run("y", {"x": x}), expected)
+
+
+@pytest.mark.parametrize("how", ["keep_prob", "rate", "rate of a branch"])
+@pytest.mark.parametrize("layer", [tf.identity, tf.nn.relu])
+@pytest.mark.parametrize("shape", [(2, 3), (None, 3)])
+def test_a_dropout_that_keeps_everything_goes(how, layer, shape):
+    with tf.Graph().as_default() as graph:
+        x = layer(v1.placeholder(tf.float32, shape, name="x"))
+        asked = v1.placeholder(tf.bool if "branch" in how else tf.float32, [], name="asked")
+        if how == "keep_prob":
+            y = v1.nn.dropout(x, keep_prob=asked)
+        else:
+            y = tf.nn.dropout(x, tf.cond(asked, lambda: 0.5, lambda: 0.0) if "br" in how else asked)
+        tf.identity(y, name="y")
+    value = {"keep_prob": 1.0, "rate": 0.0}.get(how, False)
+    model = Freezer(graph.as_graph_def()).outputs("y").bake({"asked": value}).optimize().freeze()
+    assert {"Placeholder", "Relu", "Identity", "Const"} >= {*model.summary().operations}
+    np.testing.assert_array_equal(model.run("y", {"x": np.ones((2, 3))}), np.ones((2, 3)))
+
+
+def test_a_dropout_in_a_loop_goes():
+    with flow(1), tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [None, 3], name="x")
+        keep = v1.placeholder(tf.float32, [], name="keep")
+        loop = v1.while_loop(
+            lambda i, _: i < 3,
+            lambda i, h: (i + 1, tf.tanh(v1.nn.dropout(h, keep_prob=keep)) @ np.eye(3, dtype="f")),
+            [0, x],
+            shape_invariants=[tf.TensorShape([]), tf.TensorShape([None, 3])],
+        )
+        tf.identity(loop[1], name="y")
+    x = np.float32([[0.1, 0.2, -0.3]])
+    model = Freezer(graph.as_graph_def()).outputs("y").bake({"keep": 1.0}).freeze()
+    assert not {"RandomUniform", "Floor", "SelectV2"} & {*model.summary().operations}
+    np.testing.assert_allclose(model.run("y", {"x": x}), np.tanh(np.tanh(np.tanh(x))), rtol=1e-6)

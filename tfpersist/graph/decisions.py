@@ -17,6 +17,7 @@ from tfpersist.formats import schema
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
 from tfpersist.graph import folding
+from tfpersist.graph.effects import CONTROL_FLOW
 from tfpersist.graph.folding import Array
 from tfpersist.graph.functions import unused
 from tfpersist.graph.prune import producer
@@ -24,6 +25,8 @@ from tfpersist.graph.unchanged import Arithmetic, full, set_inputs
 
 _LARGEST = 1024
 _BACK = frozenset({"NextIteration", "RefNextIteration"})
+# The value of one side that makes the other side of no matter.
+_SETTLES = MappingProxyType({"LogicalAnd": False, "LogicalOr": True})
 _CALLS = MappingProxyType(
     {
         "If": "StatefulPartitionedCall",
@@ -202,8 +205,13 @@ class _Walk:
     def _compute(self, node: Message, data: list[str], controls: list[str]) -> None:
         if node.op == "Const":
             value = None if node.name in self.graph.payloads else folding.constant(node)
-            if value is not None and value.nbytes <= _LARGEST and value.dtype.kind != "O":
+            if value is not None and value.nbytes <= _LARGEST:
                 self.known[f"{node.name}:0"] = value
+            return
+        if node.op == "Enter" and node.attr["is_constant"].b and data[0] in self.known:
+            self.known[f"{node.name}:0"] = self.known[data[0]]
+            return
+        if self._settled(node, data, controls):
             return
         if data and all(text in self.known for text in data):
             value = folding.evaluate(node, [self.known[text] for text in data])
@@ -214,3 +222,22 @@ class _Walk:
                 return
         if len(data) and not self.arithmetic.same(node, data, controls):
             self.arithmetic.follow(node, data, controls)
+
+    def _settled(self, node: Message, data: list[str], controls: list[str]) -> bool:
+        """Decide about an "and" or "or" of which one side is known, and settles it."""
+        if node.op not in _SETTLES or len(data) != 2:
+            return False
+        for text, other in (data, data[::-1]):
+            value = self.known.get(text)
+            settles = value is not None and not value.ndim and bool(value) is _SETTLES[node.op]
+            source = self.graph.nodes.get(producer(other))
+            if not settles or source is None or source.op in CONTROL_FLOW:
+                continue
+            if other in self.known or self.arithmetic.shape(other) != ():
+                continue
+            waits = [*controls, *self.arithmetic.waits([text]), f"^{source.name}"]
+            value = np.array(_SETTLES[node.op])
+            self.known[f"{node.name}:0"] = value
+            folding.become_constant(node, value, list(dict.fromkeys(waits)))
+            return True
+        return False

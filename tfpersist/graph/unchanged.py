@@ -10,11 +10,24 @@ import attrs
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
 from tfpersist.graph import ops
+from tfpersist.graph.constants import HANDLES, declared_spec
 from tfpersist.graph.effects import CONTROL_FLOW
 from tfpersist.graph.folding import Array
+from tfpersist.graph.names import tensor_spec
 from tfpersist.graph.prune import producer
 
 _UNIFORM = frozenset({"RandomUniform", "StatelessRandomUniform", "StatelessRandomUniformV2"})
+
+_SAME_SHAPE = frozenset(
+    {"Relu", "Relu6", "Elu", "Selu", "LeakyRelu", "Tanh", "Sigmoid", "Softplus", "Neg", "BiasAdd"}
+)
+_ELEMENTWISE = frozenset(
+    {
+        *("Equal", "NotEqual", "Less", "LessEqual", "Greater", "GreaterEqual"),
+        *("LogicalAnd", "LogicalOr", "LogicalNot", "Cast", "Add", "AddV2", "Sub", "Mul"),
+    }
+)
+_FARTHEST = 6
 
 
 @attrs.frozen
@@ -58,6 +71,8 @@ class Arithmetic:
         """Name what the constants behind a node wait for: it tells in which loop they are."""
         for text in data:
             source = self.graph.nodes[producer(text)]
+            if source.op == "Enter":
+                yield f"^{source.name}"
             yield from (each for each in source.input if each.startswith("^"))
 
     def same(self, node: Message, data: list[str], controls: list[str]) -> bool:
@@ -110,12 +125,37 @@ class Arithmetic:
             return None
         source = self.graph.nodes.get(producer(known.shape))
         if source is None or source.op != "Shape":
-            return None
+            extents = self.known.get(known.shape)
+            told = self.shape(like) if extents is not None else None
+            if extents is None or told is None or tuple(extents.reshape(-1)) != told:
+                return None
+            return [*known.waits, *self.waits([known.shape])]
         root, waits = self._root(full(source.input[0]))
         if root != self._root(like)[0]:
             return None
         own = [text for text in source.input if text.startswith("^")]
         return [*known.waits, *own, *waits]
+
+    def shape(self, tensor: str, depth: int = 0) -> tuple[int | None, ...] | None:
+        """Tell the shape of a tensor; None where neither its node nor those before it do."""
+        if tensor in self.known:
+            return tuple(self.known[tensor].shape)
+        tensor = self._root(tensor)[0]
+        node = self.graph.nodes.get(producer(tensor))
+        if node is None or depth > _FARTHEST:
+            return None
+        types = ops.output_types(node, self.graph.functions)
+        spec = tensor_spec(node, int(tensor.partition(":")[2] or 0), types)
+        data = [full(text) for text in node.input if not text.startswith("^")]
+        found = spec.shape if spec is not None else None
+        if found is None and node.op == "ReadVariableOp" and data:
+            handle = self.graph.nodes.get(producer(data[0]))
+            found = declared_spec(handle).shape if handle and handle.op in HANDLES else None
+        elif found is None and node.op in _SAME_SHAPE and data:
+            found = self.shape(data[0], depth + 1)
+        elif found is None and node.op in _ELEMENTWISE and data:
+            found = () if all(self.shape(text, depth + 1) == () for text in data) else None
+        return found
 
     def _root(self, tensor: str) -> tuple[str, list[str]]:
         """Name the tensor that another one has its shape from, and what was waited for between."""
@@ -155,7 +195,7 @@ class Arithmetic:
         if len(data) != 2:
             return
         ranged = [text for text in data if text in self.ranges]
-        others = [text for text in data if text in self.known]
+        others = [t for t in data if t in self.known and self.known[t].dtype.kind in "biuf"]
         if len(ranged) != 1 or len(others) != 1 or self.known[others[0]].ndim:
             return
         known = self.ranges[ranged[0]].after([*controls, *self.waits(others)])
