@@ -194,7 +194,8 @@ class TestResult:
 
     def test_only_reachable_functions_stay(self):
         with tf.Graph().as_default() as graph:
-            used = tf.function(lambda x: tf.function(lambda y: y + 1.0)(x) * 2.0)
+            limit = tf.function(lambda y: tf.while_loop(lambda z: z < 2, lambda z: z + 1.0, [y]))
+            used = tf.function(lambda x: limit(x)[0] * 2.0)
             unused = tf.function(lambda x: x - 1.0)
             tf.identity(used(tf.constant(1.0)), name="y")
             unused(tf.constant(1.0))

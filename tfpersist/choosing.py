@@ -182,7 +182,7 @@ class Choosing:
         behind a Conv2D, DepthwiseConv2dNative or MatMul goes into its weights, which changes
         outputs by rounding: 1e-5 of the largest, if the layer is well conditioned. Inputs and
         outputs keep their names; of what lies in between, only what has its old value does. Bodies
-        of functions are not looked into.
+        of loops and undecided branches are not looked into.
 
         Returns:
             A changed copy.
@@ -210,7 +210,8 @@ class Choosing:
 
         Args:
             form: "float16" for half the bytes: each weight is off by up to 1/2048 of itself. "int8"
-                for a quarter: by up to 1/254 of the largest of its channel (its last dimension).
+                for a quarter: by up to 1/254 of the largest of its channel (its last dimension),
+                or of its row in an embedding.
 
         Returns:
             A changed copy. Freezing it raises FreezeError for another form.

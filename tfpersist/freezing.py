@@ -28,6 +28,7 @@ from tfpersist.graph import (
 from tfpersist.graph.bake import bake
 from tfpersist.graph.compression import Form, compress
 from tfpersist.graph.golden import Array, Golden, attach
+from tfpersist.graph.inlining import inline
 from tfpersist.graph.kept import with_assignments, with_init
 from tfpersist.graph.lowered import Lowered
 from tfpersist.graph.names import find_tensor
@@ -155,7 +156,8 @@ def fix(lowered: Lowered, wishes: Wishes) -> tuple[Lowered, dict[str, Array]]:
         values[ref] = fit(value, spec, ref.name)
     fixed = {ref.name: value for ref, value in values.items()}
     inputs = tuple(n for n in lowered.inputs if choices.called(n, lowered) not in fixed)
-    return attrs.evolve(lowered, graph=bake(lowered.graph, values), inputs=inputs), fixed
+    baked = bake(lowered.graph, values, _named(lowered, wishes))
+    return attrs.evolve(lowered, graph=baked, inputs=inputs), fixed
 
 
 def freeze(source: Lowered, wishes: Wishes) -> Frozen:
@@ -172,6 +174,7 @@ def freeze(source: Lowered, wishes: Wishes) -> Frozen:
     """
     nesting.refuse_endless(source.graph.proto)
     lowered, fixed = fix(source, wishes)
+    lowered = attrs.evolve(lowered, graph=inline(lowered.graph, _named(lowered, wishes)))
     asked = choices.outputs(lowered, wishes.outputs)
     begun = choices.begin(lowered, asked, given(lowered, wishes), strict=bool(wishes.inputs))
     lowered, refs = begun.lowered, begun.outputs
@@ -197,6 +200,13 @@ def freeze(source: Lowered, wishes: Wishes) -> Frozen:
     inputs = {ref.name: old.get(ref.name, ref.name) for ref in summary.inputs(graph)}
     outputs = {new.name: ref.name for new, ref in zip(refs, asked, strict=True)}
     return Frozen(graph, described, source, fixed, inputs, outputs)
+
+
+def _named(lowered: Lowered, wishes: Wishes) -> set[str]:
+    """Name the tensors that are wanted by their names, though functions may give them."""
+    ends = wishes.outputs or lowered.outputs
+    asked = (*lowered.inputs, *ends, *(name for _, name in wishes.inputs), *wishes.baked)
+    return {choices.called(name, lowered) for name in asked}
 
 
 def given(lowered: Lowered, wishes: Wishes) -> Iterable[tuple[str, str]]:

@@ -96,6 +96,30 @@ class TestEncoding:
         error = np.abs(back(small)["w"] - array)
         assert (error <= largest / 254 * 1.001).all()
 
+    @pytest.mark.parametrize("optimized", [False, True])
+    def test_an_embedding_has_a_scale_for_each_row(self, optimized):
+        table = weights(500, 16)
+        table[7] *= 1000
+        narrow, both = tf.Variable(weights(2000, 4)), tf.Variable(weights(300, 16))
+        variable = tf.Variable(table)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, name="x")])
+        def look(x):
+            found = tf.nn.embedding_lookup(variable, x)
+            return found, tf.gather(narrow, x), tf.gather(both, x) @ tf.transpose(both)
+
+        freezer = Freezer(look).weights("int8")
+        model = (freezer.optimize() if optimized else freezer).freeze()
+        shapes = sorted(
+            p.spec.shape for p in model.graph.payloads.values() if p.spec.dtype == "int8"
+        )
+        assert shapes == [(300, 16), (500, 16)]
+        rows = np.delete(np.arange(300), 7)
+        found, small, _ = model.run([ref.name for ref in model.outputs], {"x": rows})
+        largest = np.abs(table[rows]).max(1, keepdims=True)
+        assert (np.abs(found - table[rows]) <= largest / 254 * 1.001).all()
+        np.testing.assert_array_equal(small, narrow.numpy()[rows])
+
     def test_what_stays(self):
         arrays = {
             "small": weights(30, 30),

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from tfpersist.formats import schema
 from tfpersist.formats.graphdef import Graph
 from tfpersist.graph import folding, functions
 from tfpersist.graph.decisions import decide
 from tfpersist.graph.folding import Array
+from tfpersist.graph.inlining import inline
 from tfpersist.graph.names import TensorRef
 
+_MOST_ROUNDS = 16
 
-def bake(graph: Graph, values: Mapping[TensorRef, Array]) -> Graph:
+
+def bake(graph: Graph, values: Mapping[TensorRef, Array], wanted: Collection[str] = ()) -> Graph:
     """Fix some tensors of a graph, and take the decisions that follow.
+
+    Functions that are called become nodes of the graph, so that decisions are taken in them too.
 
     Args:
         graph: the graph, which stays as it is.
         values: a value of each tensor's own type and shape.
+        wanted: names of tensors and operations whose names stay.
 
     Returns:
         The graph with constants in place of the tensors, without the branches that are never taken.
@@ -61,4 +67,10 @@ def bake(graph: Graph, values: Mapping[TensorRef, Array]) -> Graph:
         node.ClearField("input")
         node.input.extend(inputs)
     proto.node.extend(added)
-    return decide(Graph(proto, payloads))
+    baked = Graph(proto, payloads)
+    for _ in range(_MOST_ROUNDS):
+        decided = decide(baked)
+        baked = inline(decided, wanted)
+        if baked is decided:
+            break
+    return baked

@@ -4,7 +4,8 @@
     float32 w  =  Cast(int8 w/int8) * w/scale
 
 The node that gives the weights keeps their name. A scale is that of a channel: of each index of the
-last dimension that is longer than one, and of those after it.
+last dimension that is longer than one, and of those after it. Of what is only gathered by rows, as
+an embedding is, it is that of a row: one of large numbers takes no digits from the others.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ Form = Literal["float16", "int8"]
 FORMS: tuple[Form, ...] = get_args(Form)
 # Smaller ones are not worth the nodes.
 _SMALLEST = 4096
+# Rows with fewer elements than this would be hardly smaller with a scale for each.
+_NARROWEST = 8
+_LONGEST = 8
 _MOST_HALF = 65504.0
 # Below this, float16 has fewer digits.
 _LEAST_HALF = 2.0**-14
@@ -37,12 +41,13 @@ def compress(graph: Graph, form: Form, keep: Collection[str] = ()) -> Graph:
     """Hold the large float32 constants of a graph in fewer bytes.
 
     Each is read once to see whether it fits: what is not finite, or too large or too small all over
-    for float16, stays; so do vectors where the form is int8.
+    for float16, stays; so do vectors, and rows of few elements, where the form is int8.
 
     Args:
         graph: the graph, which stays as it is.
         form: "float16", where each weight is off by up to 1/2048 of itself, and by 3e-8 where it is
-            smaller than 6e-5; or "int8", by up to 1/254 of the largest of its channel.
+            smaller than 6e-5; or "int8", by up to 1/254 of the largest of its channel, or of its
+            row where rows are all that is read of them.
         keep: names of constants that stay as they are.
 
     Returns:
@@ -71,10 +76,13 @@ def compress(graph: Graph, form: Form, keep: Collection[str] = ()) -> Graph:
     proto.CopyFrom(graph.proto)
     payloads = dict(graph.payloads)
     nodes: list[Message] = []
+    rows = _gathered(graph) if form == "int8" else frozenset()
     for node in graph.proto.node:
         payload = payloads.get(node.name)
-        if payload is not None and node.name not in keep and _is_weight(node, payload.spec, form):
-            nodes += _encoded(node, payload, form, payloads, taken)
+        by_row = node.name in rows
+        large = payload is not None and _is_weight(node, payload.spec, form, by_row=by_row)
+        if payload is not None and large and node.name not in keep:
+            nodes += _encoded(node, payload, form, payloads, taken, by_row=by_row)
         else:
             nodes.append(node)
     proto.ClearField("node")
@@ -119,9 +127,44 @@ def expand(graph: Graph) -> Graph:
     return result
 
 
-def _is_weight(node: Message, spec: TensorSpec, form: Form) -> bool:
-    large = spec.dtype == "float32" and (spec.nbytes or 0) >= _SMALLEST and not node.input
-    return large and (form == "float16" or len([n for n in spec.shape or () if n != 1]) > 1)
+def _is_weight(node: Message, spec: TensorSpec, form: Form, *, by_row: bool) -> bool:
+    if spec.dtype != "float32" or (spec.nbytes or 0) < _SMALLEST or node.input:
+        return False
+    shape = spec.shape or ()
+    if by_row and (spec.elements or 0) < _NARROWEST * (shape[0] or 1):
+        return False
+    return form == "float16" or len([n for n in shape if n != 1]) > 1
+
+
+def _gathered(graph: Graph) -> frozenset[str]:
+    """Name the constants of which nothing is read but rows."""
+    nodes = graph.nodes
+    rows = {node.name: node.op == "Const" for node in graph.proto.node}
+    passes = {node.name: producer(node.input[0]) for node in nodes.values() if _passes(node)}
+
+    def root(name: str) -> str:
+        for _ in range(_LONGEST):
+            name = passes.get(name, name)
+        return name
+
+    for node in graph.proto.node:
+        for place, text in enumerate(node.input if node.name not in passes else ()):
+            if text[:1] != "^" and not (place == 0 and _takes_rows(node, graph)):
+                rows[root(producer(text))] = False
+    read = {root(producer(text)) for node in graph.proto.node for text in node.input}
+    return frozenset(name for name, only in rows.items() if only and name in read)
+
+
+def _passes(node: Message) -> bool:
+    return node.op == "Identity" and len(node.input) == 1
+
+
+def _takes_rows(node: Message, graph: Graph) -> bool:
+    if node.op != "GatherV2":
+        return node.op in ("Gather", "ResourceGather")
+    axis = graph.nodes.get(producer(node.input[2])) if len(node.input) > 2 else None
+    value = simplify.constant(axis, graph.payloads) if axis is not None else None
+    return value is not None and value.size == 1 and int(value.reshape(())) == 0
 
 
 def _encoded(
@@ -130,6 +173,8 @@ def _encoded(
     form: Form,
     payloads: dict[str, Payload],
     taken: set[str],
+    *,
+    by_row: bool,
 ) -> list[Message]:
     """Give the nodes that stand for a constant; the constant itself if it does not fit."""
     weights = payload.load()
@@ -137,7 +182,7 @@ def _encoded(
     fits = largest == 0 or _LEAST_HALF <= largest <= _MOST_HALF
     if not np.isfinite(largest) or (form == "float16" and not fits):
         return [node]
-    scale = _scale(weights) if form == "int8" else None
+    scale = _scale(weights, by_row=by_row) if form == "int8" else None
     del weights
     inner = _named(node, form, taken)
     spec = TensorSpec(form, payload.spec.shape)
@@ -157,9 +202,10 @@ def _encoded(
     return [inner, factor, cast, result]
 
 
-def _scale(weights: Array) -> Array:
+def _scale(weights: Array, *, by_row: bool) -> Array:
     long = [axis for axis, extent in enumerate(weights.shape) if extent > 1]
-    largest = np.max(np.abs(weights), axis=tuple(range(long[-1])))
+    axes = tuple(range(1, weights.ndim) if by_row else range(long[-1]))
+    largest = np.max(np.abs(weights), axis=axes, keepdims=by_row)
     scale = np.where(largest > 0, largest / np.float32(127), np.float32(1)).astype(np.float32)
     return np.maximum(scale, np.finfo(np.float32).tiny)
 

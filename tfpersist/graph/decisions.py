@@ -7,7 +7,7 @@ that keeps everything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 import attrs
@@ -16,14 +16,17 @@ import numpy as np
 from tfpersist.formats import schema
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
-from tfpersist.graph import folding, ops
+from tfpersist.graph import folding
+from tfpersist.graph.effects import CONTROL_FLOW
 from tfpersist.graph.folding import Array
 from tfpersist.graph.functions import unused
 from tfpersist.graph.prune import producer
+from tfpersist.graph.unchanged import Arithmetic, full, set_inputs
 
 _LARGEST = 1024
-_UNIFORM = frozenset({"RandomUniform", "StatelessRandomUniform", "StatelessRandomUniformV2"})
 _BACK = frozenset({"NextIteration", "RefNextIteration"})
+# The value of one side that makes the other side of no matter.
+_SETTLES = MappingProxyType({"LogicalAnd": False, "LogicalOr": True})
 _CALLS = MappingProxyType(
     {
         "If": "StatefulPartitionedCall",
@@ -100,7 +103,6 @@ class _Walk:
         moved: other names of tensors, by their old ones.
         dead: names of nodes that never run.
         ended: tensors that never have a value, of nodes that do run.
-        ranges: tensors whose elements all lie in [low, high), with the tensor of their shape.
         taken: names of nodes.
     """
 
@@ -109,15 +111,16 @@ class _Walk:
     moved: dict[str, str] = attrs.field(factory=dict)
     dead: set[str] = attrs.field(factory=set)
     ended: set[str] = attrs.field(factory=set)
-    ranges: dict[str, tuple[float, float, str]] = attrs.field(factory=dict)
     taken: set[str] = attrs.field(init=False)
+    arithmetic: Arithmetic = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.taken = set(self.graph.nodes)
+        self.arithmetic = Arithmetic(self.graph, self.known, self.moved)
 
     def visit(self, node: Message) -> None:
         """Decide about one node, whose inputs have been decided about."""
-        data = [_full(text) for text in node.input if not text.startswith("^")]
+        data = [full(text) for text in node.input if not text.startswith("^")]
         controls = [text for text in node.input if text.startswith("^")]
         gone = [self._gone(text) for text in data]
         merges = node.op in ("Merge", "RefMerge")
@@ -128,8 +131,8 @@ class _Walk:
             self.dead.add(node.name)
             return
         data = [self.moved.get(text, text) for text in data]
-        if any(text in self.moved for text in map(_full, node.input)):
-            _set_inputs(node, data, controls)
+        if any(text in self.moved for text in map(full, node.input)):
+            set_inputs(node, data, controls)
         if merges:
             self._merge(node, data, controls, gone)
         elif node.op in ("Switch", "RefSwitch") and data[-1] in self.known:
@@ -151,7 +154,7 @@ class _Walk:
         taken = int(bool(self.known[data[1]]))
         self.ended.add(f"{node.name}:{1 - taken}")
         self.moved[f"{node.name}:{taken}"] = f"{node.name}:0"
-        self._pass_on(node, data[0], controls)
+        self._pass_on(node, data[0], [*controls, *self.arithmetic.waits(data[1:])])
 
     def _merge(self, node: Message, data: list[str], controls: list[str], gone: list[bool]) -> None:
         if any(map(self._back, data)) or gone.count(False) != 1 or len(data) < 2:
@@ -170,13 +173,13 @@ class _Walk:
         value = self.known.get(tensor)
         if value is not None:
             self.known[f"{node.name}:0"] = value
-            waits = dict.fromkeys([*controls, *self._waits([tensor])])
+            waits = dict.fromkeys([*controls, *self.arithmetic.waits([tensor])])
             folding.become_constant(node, value, list(waits))
             return
         node.op = "RefIdentity" if node.op.startswith("Ref") else "Identity"
         for name in [name for name in node.attr if name not in ("T", "_class")]:
             del node.attr[name]
-        _set_inputs(node, [tensor], controls)
+        set_inputs(node, [tensor], list(dict.fromkeys(controls)))
 
     def _call(self, node: Message, data: list[str], controls: list[str]) -> None:
         value = self.known[data[0]]
@@ -196,143 +199,45 @@ class _Walk:
         for name in [name for name in node.attr if name not in kept]:
             del node.attr[name]
         node.attr["f"].CopyFrom(target)
-        _set_inputs(node, data[1:], controls)
+        waits = dict.fromkeys([*controls, *self.arithmetic.waits(data[:1])])
+        set_inputs(node, data[1:], list(waits))
 
     def _compute(self, node: Message, data: list[str], controls: list[str]) -> None:
         if node.op == "Const":
             value = None if node.name in self.graph.payloads else folding.constant(node)
-            if value is not None and value.nbytes <= _LARGEST and value.dtype.kind != "O":
+            if value is not None and value.nbytes <= _LARGEST:
                 self.known[f"{node.name}:0"] = value
+            return
+        if node.op == "Enter" and node.attr["is_constant"].b and data[0] in self.known:
+            self.known[f"{node.name}:0"] = self.known[data[0]]
+            return
+        if self._settled(node, data, controls):
             return
         if data and all(text in self.known for text in data):
             value = folding.evaluate(node, [self.known[text] for text in data])
             if value is not None and value.nbytes <= _LARGEST:
                 self.known[f"{node.name}:0"] = value
-                waits = [*controls, *self._waits(data)]
+                waits = [*controls, *self.arithmetic.waits(data)]
                 folding.become_constant(node, value, list(dict.fromkeys(waits)))
                 return
-        if len(data) and not self._same(node, data, controls):
-            self._range(node, data)
+        if len(data) and not self.arithmetic.same(node, data, controls):
+            self.arithmetic.follow(node, data, controls)
 
-    def _waits(self, data: list[str]) -> Iterator[str]:
-        """Name what the constants behind a node wait for: it tells in which loop they are."""
-        for text in data:
-            source = self.graph.nodes[producer(text)]
-            yield from (each for each in source.input if each.startswith("^"))
-
-    def _same(self, node: Message, data: list[str], controls: list[str]) -> bool:
-        """Let a node pass on what it would give unchanged."""
-        same = None
-        if node.op in ("Mul", "RealDiv", "Div") and len(data) == 2:
-            pairs = [(data[0], data[1])]
-            pairs += [(data[1], data[0])] if node.op == "Mul" else []
-            same = next((one for one, by in pairs if self._is(by, 1, one)), None)
-        elif node.op in ("Select", "SelectV2") and self._is(data[0], 1, data[1]):
-            other = self.known.get(data[2])
-            same = (
-                data[1] if node.op == "Select" or (other is not None and not other.ndim) else None
-            )
-        if same is None:
+    def _settled(self, node: Message, data: list[str], controls: list[str]) -> bool:
+        """Decide about an "and" or "or" of which one side is known, and settles it."""
+        if node.op not in _SETTLES or len(data) != 2:
             return False
-        number = (ops.output_types(node, self.graph.functions) or [0])[0]
-        node.op = "Identity"
-        node.ClearField("attr")
-        node.attr["T"].type = number
-        _set_inputs(node, [same], controls)
-        return True
-
-    def _is(self, tensor: str, number: float, like: str) -> bool:
-        """Whether a tensor is that number everywhere, and no larger than another tensor."""
-        value = self.known.get(tensor)
-        if value is not None:
-            return value.ndim == 0 and bool(value == number)
-        low, high, shape = self.ranges.get(tensor, (0.0, 0.0, ""))
-        if not low == high == number:
-            return False
-        source = self.graph.nodes.get(producer(shape))
-        return (
-            source is not None
-            and source.op == "Shape"
-            and self._root(like) == self._root(_full(source.input[0]))
-        )
-
-    def _root(self, tensor: str) -> str:
-        """Name the tensor that another one has its shape from."""
-        for _ in range(64):
-            tensor = self.moved.get(tensor, tensor)
-            node = self.graph.nodes.get(producer(tensor))
-            if node is None or not node.input:
-                break
-            scalar = len(node.input) == 2 and [
-                _full(text) in self.known and self.known[_full(text)].ndim == 0
-                for text in node.input
-            ]
-            if node.op == "Identity":
-                tensor = _full(node.input[0])
-            elif node.op in ("Mul", "RealDiv") and scalar and any(scalar):
-                tensor = _full(node.input[scalar.index(False)])
-            else:
-                break
-        return tensor
-
-    def _range(self, node: Message, data: list[str]) -> None:
-        here = f"{node.name}:0"
-        if node.op in _UNIFORM:
-            self.ranges[here] = (0.0, 1.0, data[0])
-            return
-        if node.op in ("Floor", "Identity", "Cast") and data[0] in self.ranges:
-            low, high, shape = self.ranges[data[0]]
-            if node.op == "Floor" and low == 1.0 and high == 2.0:
-                low, high = 1.0, 1.0
-            elif node.op == "Floor":
-                return
-            self.ranges[here] = (low, high, shape)
-            return
-        if len(data) != 2:
-            return
-        ranged = [text for text in data if text in self.ranges]
-        others = [self.known[text] for text in data if text in self.known]
-        if len(ranged) != 1 or len(others) != 1 or others[0].ndim:
-            return
-        found = _RANGES.get(node.op, _unknown)(
-            *self.ranges[ranged[0]][:2], float(others[0]), data[0] == ranged[0]
-        )
-        if found is not None:
-            self.ranges[here] = (*found, self.ranges[ranged[0]][2])
-
-
-_Bounds = tuple[float, float] | None
-
-
-def _unknown(low: float, high: float, other: float, first: bool) -> _Bounds:
-    del low, high, other, first
-    return None
-
-
-def _plus(low: float, high: float, other: float, first: bool) -> _Bounds:
-    # Sums of other numbers may be rounded up to the end that is no part of the range.
-    del first
-    return (low + other, high + other) if other in (0.0, 1.0) else None
-
-
-def _times(low: float, high: float, other: float, first: bool) -> _Bounds:
-    del first
-    return (low, high) if other == 1.0 else None
-
-
-def _at_least(low: float, high: float, other: float, first: bool) -> _Bounds:
-    return (1.0, 1.0) if first and high > low >= other else None
-
-
-_RANGES: Mapping[str, Callable[[float, float, float, bool], _Bounds]] = MappingProxyType(
-    {"Add": _plus, "AddV2": _plus, "Mul": _times, "GreaterEqual": _at_least}
-)
-
-
-def _full(text: str) -> str:
-    return text if ":" in text or text.startswith("^") else f"{text}:0"
-
-
-def _set_inputs(node: Message, data: list[str], controls: list[str]) -> None:
-    node.ClearField("input")
-    node.input.extend([*(text.removesuffix(":0") for text in data), *controls])
+        for text, other in (data, data[::-1]):
+            value = self.known.get(text)
+            settles = value is not None and not value.ndim and bool(value) is _SETTLES[node.op]
+            source = self.graph.nodes.get(producer(other))
+            if not settles or source is None or source.op in CONTROL_FLOW:
+                continue
+            if other in self.known or self.arithmetic.shape(other) != ():
+                continue
+            waits = [*controls, *self.arithmetic.waits([text]), f"^{source.name}"]
+            value = np.array(_SETTLES[node.op])
+            self.known[f"{node.name}:0"] = value
+            folding.become_constant(node, value, list(dict.fromkeys(waits)))
+            return True
+        return False

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from tfpersist.formats.graphdef import Graph
 from tfpersist.graph import simplify
 from tfpersist.graph.decisions import decide
+from tfpersist.graph.effects import CONTROL_FLOW
+from tfpersist.graph.inlining import inline
 from tfpersist.graph.normalization import fold_normalization
 from tfpersist.graph.prune import producer, prune
 
@@ -37,16 +39,16 @@ def optimize(graph: Graph, ends: Iterable[str], fed: Iterable[str] = ()) -> Grap
         >>> [(node.name, *node.input) for node in optimize(graph, ["y:0"]).proto.node]
         [('x',), ('y', 'x')]
     """
-    names = list(ends)
+    names, others = list(ends), list(fed)
     wanted = {producer(name) for name in names}
-    keep = wanted | {producer(name) for name in fed}
+    keep = wanted | {producer(name) for name in others}
     # A branch that is decided gives its tensor by another index, which no output may.
     decided = all(
-        node.name not in wanted or node.op not in simplify.CONTROL_FLOW for node in graph.proto.node
+        node.name not in wanted or node.op not in CONTROL_FLOW for node in graph.proto.node
     )
     for _ in range(_MOST_ROUNDS):
         before = graph.proto.SerializeToString(deterministic=True)
-        graph = decide(graph) if decided else graph
+        graph = inline(decide(graph) if decided else graph, [*names, *others])
         graph = simplify.drop_waits(prune(graph, names))
         graph = simplify.bypass(graph, keep)
         graph = simplify.fold(graph, keep)

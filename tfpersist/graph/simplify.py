@@ -8,7 +8,6 @@ edges that say so.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
@@ -20,20 +19,11 @@ from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import Payload, payload_of, spec_of
 from tfpersist.graph import folding, ops
 from tfpersist.graph.decisions import ordered
+from tfpersist.graph.effects import CONTROL_FLOW, Effects
 from tfpersist.graph.folding import Array
 from tfpersist.graph.prune import producer
 
-CONTROL_FLOW = frozenset(
-    {
-        *("Switch", "Merge", "Enter", "Exit", "NextIteration", "LoopCond", "ControlTrigger"),
-        *("RefSwitch", "RefMerge", "RefEnter", "RefExit", "RefNextIteration", "_SwitchN"),
-    }
-)
 _PASSES_ON = frozenset({"Identity", "Snapshot", "StopGradient", "PreventGradient"})
-# They tell of an error, or write where they read, though no OpDef says so.
-_NOT_PURE = frozenset(
-    {"Abort", "EnsureShape", "InplaceAdd", "InplaceSub", "InplaceUpdate", "CheckNumerics"}
-)
 # Bytes of constants that are taken together: what is larger stays a computation.
 _MOST = 4 << 20
 _SMALL = 4096
@@ -54,9 +44,10 @@ def drop_waits(graph: Graph) -> Graph:
         ['x']
     """
     idle: dict[str, bool] = {}
+    effects = Effects(graph.functions)
     for name in ordered(graph.nodes):
         node = graph.nodes[name]
-        idle[name] = _is_pure(node.op) and all(
+        idle[name] = effects.is_pure(node) and all(
             idle.get(producer(text), False) for text in node.input
         )
     proto = _copy(graph)
@@ -213,14 +204,6 @@ def readers_of(graph: Graph) -> dict[str, int]:
         for text in node.input:
             counts[producer(text)] = counts.get(producer(text), 0) + 1
     return counts
-
-
-@functools.cache
-def _is_pure(op: str) -> bool:
-    known = ops.definition(op)
-    if known is None or known.is_stateful or op in _NOT_PURE or op in CONTROL_FLOW:
-        return False
-    return not any(arg.is_ref for arg in (*known.input_arg, *known.output_arg))
 
 
 def _gives_state(node: Message) -> bool:
