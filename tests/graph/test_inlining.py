@@ -261,21 +261,34 @@ class TestEffects:
     def test_loops_of_one_function_have_frames_of_their_own(self):
         v1.disable_control_flow_v2()
         try:
-
-            @tf.function
-            def looped(x):
-                return v1.while_loop(lambda h: h < 10.0, lambda h: h * 2.0, [x])
-
-            with tf.Graph().as_default() as graph:
-                x = v1.placeholder(tf.float32, [], name="x")
-                tf.add(looped(x), looped(x + 1.0), name="y")
+            with tf.Graph().as_default() as body:
+                start = v1.placeholder(tf.float32, [], name="a")
+                end = v1.while_loop(lambda h: h < 10.0, lambda h: h * 2.0, [start])
         finally:
             v1.enable_control_flow_v2()
-        before = split(graph.as_graph_def().SerializeToString())
-        after = inline(before)
+        looped = function_def_from_graph(body, [start], [end], "looped")
+        with tf.Graph().as_default() as graph:
+            x = v1.placeholder(tf.float32, [], name="x")
+            tf.add(x, x + 1.0, name="y")
+        proto = graph.as_graph_def()
+        for name, source in (("one", "x"), ("two", "add")):
+            proto.node.add(name=name, op="looped", input=[source])
+        proto.library.function.append(looped)
+        (y,) = (node for node in proto.node if node.name == "y")
+        y.input[:] = ["one", "two"]
+        after = inline(split(proto.SerializeToString()))
         frames = {n.attr["frame_name"].s for n in after.proto.node if n.op == "Enter"}
-        assert len(frames) in (0, 2)
-        assert FrozenModel(after).run("y", {"x": 1.0}) == FrozenModel(before).run("y", {"x": 1.0})
+        assert len(frames) == 2
+        assert FrozenModel(after).run("y", {"x": 3.0}) == 12.0 + 16.0
+
+
+def function_def_from_graph(graph, inputs, outputs, name):
+    from tensorflow.python.framework import graph_to_function_def
+
+    operations = [each for each in graph.get_operations() if each.type != "Placeholder"]
+    found = graph_to_function_def.graph_to_function_def(graph, operations, inputs, outputs)
+    found.signature.name = name
+    return found
 
 
 LIBRARY = b"""

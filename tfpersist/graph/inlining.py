@@ -3,7 +3,7 @@
 The result computes the same bit by bit, and more runtimes read it: OpenCV knows no functions, and
 optimizing looks into the main graph alone. So it is done whenever a model is frozen, which is what
 TensorFlow's own freezer does: a Keras model and its export become the same nodes (MobileNetV2:
-1,057 and no call, for 264 and a function of 824, in as many bytes). Node `n` of what `call` calls
+1,056 and no call, for 264 and a function of 824, in as many bytes). Node `n` of what `call` calls
 is `call/n`. The bodies of loops and of undecided branches stay functions.
 """
 
