@@ -242,6 +242,49 @@ def test_what_cannot_be_captured_is_said_at_once_and_takes_no_room(store):
     assert store.save({"v": np.zeros(2)}, step=1).wait()
 
 
+class Observed:
+    """A storage that calls a function before each write into a data file."""
+
+    def __init__(self, storage, look):
+        self.storage, self.look = storage, look
+
+    def __getattr__(self, name):
+        return getattr(self.storage, name)
+
+    @contextlib.contextmanager
+    def publish(self, *, durable=True):
+        with self.storage.publish(durable=durable) as publication:
+            yield Observed(publication, self.look)
+
+    def create(self, name):
+        sink = self.storage.create(name)
+        return Observed(sink, self.look) if ".data-" in name else sink
+
+    def write(self, data):
+        self.look()
+        self.storage.write(data)
+
+
+def test_a_value_is_let_go_of_when_it_is_written_so_that_training_need_not_copy_it(tmp_path):
+    """TensorFlow copies a variable that changes while somebody else holds its value."""
+    store = tfp.ModelStore(tmp_path).background()
+    held, alive = [], []
+    observed = Observed(store._opened, lambda: alive.append(sum(ref() is not None for ref in held)))
+    vars(store)["_opened"] = observed
+    gate = gated(store)
+    values = {name: np.full(100_000, 1, np.uint8) for name in "abc"}
+    checkpoint = store.save(values)
+    cells = [cell.cell_contents for cell in store._worker._jobs[0].work.__closure__]
+    (items,) = (each for each in cells if isinstance(each, Items))
+    held += [weakref.ref(item.payload.load()) for item in items]
+    del cells, items
+    gate.set()
+    assert checkpoint.wait()
+    assert sorted(set(alive), reverse=True) == [3, 2, 1, 0]
+    assert sorted(alive, reverse=True) == alive
+    assert all((checkpoint[name] == values[name]).all() for name in values)
+
+
 @pytest.mark.parametrize("name", ["model.ckpt", "long" * 80])
 def test_values_are_let_go_when_they_are_written_or_have_failed(tmp_path, name):
     store = tfp.ModelStore(tmp_path, name=name).background()

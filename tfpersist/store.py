@@ -141,6 +141,7 @@ class ModelStore(Selecting, Training, Retaining):
                         durable=self.durable,
                         incremental=self.incremental,
                         seen=seen if self.incremental else None,
+                        spend=lasts,
                     )
                 finally:
                     # An error's traceback would keep the values for as long as it lives itself.

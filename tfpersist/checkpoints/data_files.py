@@ -58,12 +58,14 @@ class Shards:
         plan: what is taken over; None for nothing.
         base: where it is taken from.
         reason: why nothing is taken over.
+        spend: whether to let go of each value once it is written.
     """
 
     changed: Sequence[Item]
     plan: Plan | None = None
     base: Base | None = None
     reason: str = ""
+    spend: bool = False
 
     def write(
         self, publication: Publication, prefix: str, alignment: int, shard_size: int
@@ -98,6 +100,7 @@ class Shards:
                 apart=len(plan.again),
                 first=len(linked),
                 others=plan.rows,
+                spend=self.spend,
             )
         sizes = [size for _, size in linked] + [shard.size for shard in own]
         return names, Written(index, tuple(sizes), sum(shard.size for shard in own))

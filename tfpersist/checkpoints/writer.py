@@ -42,6 +42,7 @@ def write_checkpoint(
     alignment: int = ALIGNMENT,
     incremental: bool = False,
     seen: Seen | None = None,
+    spend: bool = False,
 ) -> listing.Files:
     """Write a checkpoint, all of it or nothing.
 
@@ -57,6 +58,8 @@ def write_checkpoint(
         alignment: every tensor starts at a multiple of this many bytes; 1 is what TensorFlow does.
         incremental: take over what has not changed since the checkpoint before.
         seen: what is known of memory that the tensors may lie in; with `incremental`.
+        spend: let go of each value once it is written, unless it may have to be written again, as
+            with `incremental`.
 
     Returns:
         Its files.
@@ -118,7 +121,7 @@ def write_checkpoint(
         earlier = {name: found[name] for name in known}
         names = publish_changes(storage, prefix, list(items), earlier, publish, seen=seen)
     else:
-        names = publish(Shards(items))
+        names = publish(Shards(items, spend=spend))
     if state:
         dates = {other: age.created for other, age in others.items()}
         _update_state(storage, {**dates, prefix: created}, prefix, durable=durable)

@@ -98,6 +98,10 @@ class Items(Sequence[Item]):
         self.loads.append(item.payload.load)
         self.parts.append(item.part)
 
+    def let_go(self, at: int) -> None:
+        """Let go of the value of one, which is not asked for again."""
+        self.loads[at] = _let_go
+
     def clear(self) -> None:
         """Let go of all, and so of their values, whoever still holds this."""
         for column in (self.names, self.specs, self.loads, self.parts):
@@ -129,6 +133,7 @@ def write_bundle(
     apart: int = 0,
     first: int = 0,
     others: Mapping[bytes, bytes] = _NO_ROWS,
+    spend: bool = False,
 ) -> bytes:
     """Write the data shards of a checkpoint and lay out its index.
 
@@ -142,6 +147,8 @@ def write_bundle(
         apart: so many tensors share no shard with those behind them.
         first: the number of the first shard; those before it are written already.
         others: what the index says of the tensors in those, by key, encoded.
+        spend: let go of each value as soon as it is written, so that nobody has to copy it who
+            wants to change it. The items cannot be written again.
 
     Returns:
         The bytes of the index, to be written once the shards are safe.
@@ -173,7 +180,7 @@ def write_bundle(
         sink.reserve(layout.size(tensors))
     stop = threading.Event()
     shards = [
-        _Shard(taken, strings, layout, tensors, sink, stop, alone=len(ranges) == 1)
+        _Shard(taken, strings, layout, tensors, sink, stop, alone=len(ranges) == 1, spend=spend)
         for sink, tensors in zip(sinks, ranges, strict=True)
     ]
     crcs = [crc for found in _all_at_once([shard.write for shard in shards], stop) for crc in found]
@@ -233,6 +240,7 @@ class _Shard:
         sink: where it goes.
         stop: set when the whole has failed.
         alone: whether this is all that is being written.
+        spend: whether to let go of each value once it is written.
     """
 
     items: Items
@@ -242,6 +250,7 @@ class _Shard:
     sink: Sink
     stop: threading.Event
     alone: bool
+    spend: bool
 
     def write(self) -> list[int]:
         """Write it; give the checksums of its tensors."""
@@ -265,6 +274,8 @@ class _Shard:
                     gathered, length = [], 0
                 crc = self._write_large(_load(self.items, at))
                 length = -size
+            if self.spend:
+                self.items.let_go(at)
             if padding:
                 gathered.append(bytes(padding))
             length += size + padding
@@ -294,6 +305,10 @@ class _Shard:
             self.sink.write(chunk.data)
             crc = crc32c.of(chunk, start=crc)
         return crc
+
+
+def _let_go() -> _Array:
+    raise RuntimeError("this value was let go of when it was written")
 
 
 def _load(items: Items, at: int) -> _Array:
