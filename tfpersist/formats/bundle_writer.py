@@ -308,7 +308,7 @@ class _Shard:
 
 
 def _let_go() -> _Array:
-    raise RuntimeError("this value was let go of when it was written")
+    raise SaveError("this value was let go of when it was written")
 
 
 def _load(items: Items, at: int) -> _Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -22,15 +21,18 @@ def unfilled(live: LiveGraph) -> list[Entry]:
         An entry for each vocabulary and each list of bin boundaries that is not there yet, under a
         key that no checkpoint has, so that a restore finds it missing.
     """
-    found = []
-    for layer, path in zip(live.objects, (path for path, _ in live.states), strict=True):
-        kind = eagerly(functools.partial(_lacking, layer))
+    return eagerly(lambda: list(_unfilled(live)))
+
+
+def _unfilled(live: LiveGraph) -> Iterator[Entry]:
+    for layer, (path, states) in zip(live.objects, live.states, strict=True):
+        # Of thousands of variables none is a layer.
+        kind = None if states else _lacking(layer)
         if kind is not None:
             what, spec, advice = kind
             name = f"{getattr(layer, 'path', None) or path}/{what}"
             key = f"{name} (in no TensorFlow checkpoint: call {advice} before)"
-            found.append(Entry(key, name, spec, layer))
-    return found
+            yield Entry(key, name, spec, layer)
 
 
 def _lacking(layer: Any) -> tuple[str, TensorSpec, str] | None:

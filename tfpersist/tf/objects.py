@@ -178,10 +178,10 @@ class ObjectTarget:
     def assign(self, values: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> None:
         """Give variables and other objects their values; all are converted before the first."""
 
-        variables = [(entry, value) for entry, value in values if internals.is_variable(entry.ref)]
+        variables = [(entry, value) for entry, value in values if _is_variable(entry)]
         stateful: dict[int, tuple[Any, dict[str, Any]]] = {}
         for entry, value in values:
-            if not internals.is_variable(entry.ref):
+            if not _is_variable(entry):
                 state: Any = entry.handle
                 tensor = (
                     value[()]
@@ -216,7 +216,7 @@ class ObjectTarget:
         held = {id(entry.handle): entry.key for entry in entries}
         found: dict[str, Sequence[str]] = {}
         for entry in entries:
-            if not internals.is_variable(entry.ref):
+            if not _is_variable(entry):
                 continue
             shadow = average(entry.handle) if average else None
             name = f"{internals.name_of(entry.ref)}/{suffix.strip('/')}"
@@ -287,7 +287,7 @@ class ObjectTarget:
             )
 
     def _read_graph(self, entries: Sequence[Entry]) -> list[np.ndarray[Any, Any]]:
-        variables = [entry for entry in entries if internals.is_variable(entry.ref)]
+        variables = [entry for entry in entries if _is_variable(entry)]
         captured = _session().capture(variables).items
         loaded = {
             id(entry.ref): item.payload.load()
@@ -297,6 +297,12 @@ class ObjectTarget:
             loaded[id(entry.ref)] if id(entry.ref) in loaded else states.export(entry)
             for entry in entries
         ]
+
+
+def _is_variable(entry: Entry) -> bool:
+    # Whatever else is saved has its state for a handle, and what is in no checkpoint has none.
+    # Asking TensorFlow takes ten times as long.
+    return entry.handle is not None and not isinstance(entry.handle, State)
 
 
 def identity(entry: Entry) -> tuple[int, str]:
@@ -318,7 +324,7 @@ def _relist(objects: Sequence[Any], listed: Sequence[_Row]) -> list[_Row]:
 
 
 def _kept(entry: Entry) -> str | None:
-    return "variable" if internals.is_variable(entry.ref) else None
+    return "variable" if _is_variable(entry) else None
 
 
 def _entry(node: Node, state: State, slot: str | None) -> Entry:
@@ -367,12 +373,9 @@ def _session() -> Target:
 
 
 def _read(entries: Sequence[Entry]) -> list[np.ndarray[Any, Any]]:
-    variables = [entry for entry in entries if internals.is_variable(entry.ref)]
+    variables = [entry for entry in entries if _is_variable(entry)]
     values = eager.read(variables)
     if len(variables) == len(entries):
         return values
     left = iter(values)
-    return [
-        next(left) if internals.is_variable(entry.ref) else states.export(entry)
-        for entry in entries
-    ]
+    return [next(left) if _is_variable(entry) else states.export(entry) for entry in entries]
