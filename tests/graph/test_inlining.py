@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.compat import v1
 
-from tfpersist.errors import RunError
+from tfpersist.errors import GraphError, RunError
 from tfpersist.formats.graphdef import parse_text, split
 from tfpersist.freezer import Freezer
 from tfpersist.frozen import FrozenModel
@@ -354,3 +354,20 @@ class TestOddities:
         head = 'node { name: "x" op: "Placeholder" } node { name: "y" op: "f0" input: "x" }'
         graph = parse_text(f"{head} library {{ {bodies} }}".encode())
         assert len(inline(graph).nodes) < 1 << 18
+
+
+@pytest.mark.parametrize("given", ["x", "lost"])
+def test_an_edge_that_leads_nowhere_is_left_for_who_needs_it(given):
+    text = """
+        node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } } }
+        node { name: "call" op: "act" input: "%s" input: "^lost" }
+        node { name: "y" op: "Neg" input: "x" input: "^call" }
+        library { function {
+          signature { name: "act" input_arg { name: "a" type: DT_FLOAT } is_stateful: true
+            output_arg { name: "b" type: DT_FLOAT } }
+          node_def { name: "print" op: "PrintV2" input: "a" }
+          ret { key: "b" value: "a" } control_ret { key: "print" value: "print" } } }"""
+    graph = inline(parse_text((text % given).encode()))
+    assert [node.op for node in graph.proto.node if node.name.startswith("call")]
+    with pytest.raises(GraphError, match="lost"):
+        Freezer(graph).outputs("y").freeze()

@@ -317,10 +317,12 @@ class _Inliner:
             if quiet.get(text[1:]):
                 nodes[name].input.remove(text)
         read = {producer(text) for node in self.nodes for text in node.input if text[:1] != "^"}
+        # An edge of a damaged graph may lead nowhere.
+        branching = {name for name, node in nodes.items() if node.op in CONTROL_FLOW}
         gone = {
             name
             for name in self.remains - read - self.wanted.keys()
-            if not any(nodes[producer(text)].op in CONTROL_FLOW for text in nodes[name].input)
+            if branching.isdisjoint(map(producer, nodes[name].input))
         }
         starts = {n for n in nodes if n in self.main or n in self.wanted or not quiet[n]} - gone
         used = _used(starts, nodes)
