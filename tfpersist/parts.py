@@ -19,7 +19,7 @@ from tfpersist.graph.compression import expand
 from tfpersist.graph.names import TensorRef
 from tfpersist.safety import Policy
 from tfpersist.storage import open_storage
-from tfpersist.tf import composed, modules
+from tfpersist.tf import composed, layers, modules
 from tfpersist.tf.internals_functions import unconverted
 
 
@@ -115,6 +115,70 @@ class Parts(Described):
         self._check()
         labels = list(outputs) if isinstance(outputs, Mapping) else None
         return modules.module_of(self.graph, taken, given, single=single, labels=labels)
+
+    @unconverted
+    def as_layer(self, inputs: Any = None, outputs: Any = None, *, name: str | None = None) -> Any:
+        """Make a Keras 3 layer of the model, which no training changes.
+
+        Gradients go through it to the layers before it. It has no weights: all are constants, and
+        `unfreeze` makes variables of them. Variables that the model keeps are the layer's own
+        state, which is saved with it; tables too, but the model fills them.
+
+        `model.save("net.keras")` writes the graph into the file. Where that is loaded, Keras has to
+        know the layer: `keras.models.load_model("net.keras", custom_objects=
+        tfpersist.FrozenModel.custom_objects())`. What such a file holds may do what
+        `FrozenModel.load` allows; with `safe_mode=False` it may do all.
+
+        Args:
+            inputs: as in `bind`. The layer is called with one tensor, or with a list of them;
+                floats of another size are cast.
+            outputs: as in `bind`. It gives one tensor, a list or a dict of them.
+            name: what Keras is to call the layer.
+
+        Returns:
+            The keras.Layer.
+
+        Raises:
+            NameNotFoundError: one of them names nothing in the graph.
+            FeedError: there are no inputs, or the outputs need others.
+            UnsupportedError: there is no Keras 3 that runs on TensorFlow, or the model is larger
+                than 2 GB.
+            GraphError: it keeps a variable or table by reference, as TensorFlow 1 did.
+            UnsafeModelError: the model could do more than its policy allows; nothing was imported.
+
+        Example:
+            >>> import keras, tfpersist as tfp
+            >>> from tfpersist.formats import graphdef
+            >>> model = tfp.FrozenModel(graphdef.parse_text(b'''
+            ...     node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: 1 } } }
+            ...     node { name: "y" op: "Neg" input: "x" attr { key: "T" value { type: 1 } } }'''))
+            >>> network = keras.Sequential([model.as_layer("x", "y"), keras.layers.Dense(1)])
+            >>> network.build((None, 3))
+            >>> network.output_shape, len(network.trainable_variables)
+            ((None, 1), 2)
+        """
+        taken, given, single = self._ends(inputs, outputs)
+        self._check()
+        labels = list(outputs) if isinstance(outputs, Mapping) else None
+        return layers.layer_of(self.graph, taken, given, single=single, labels=labels, name=name)
+
+    @staticmethod
+    def custom_objects() -> dict[str, Any]:
+        """Let Keras load files with layers that `as_layer` made.
+
+        Returns:
+            What `keras.models.load_model` takes as `custom_objects`. Keras knows the layer from
+            then on; to have called this, or `as_layer`, is enough.
+
+        Raises:
+            UnsupportedError: there is no Keras 3 that runs on TensorFlow.
+
+        Example:
+            >>> import tfpersist as tfp
+            >>> list(tfp.FrozenModel.custom_objects())
+            ['tfpersist>FrozenLayer']
+        """
+        return layers.custom_objects()
 
     def unfreeze(
         self,

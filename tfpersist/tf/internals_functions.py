@@ -1,5 +1,5 @@
 """The private TensorFlow APIs that list the functions of a graph, make them known to eager
-execution, and keep AutoGraph off functions of ours; tested as `internals` is.
+execution, tell what they use, and keep AutoGraph off functions of ours; tested as `internals` is.
 
 Importing a graph into a tf.function makes the functions of its library known to the graph of that
 function alone, though what runs it later is the eager context.
@@ -20,6 +20,18 @@ def unconverted(function: _Function) -> _Function:
     """
     function.autograph_info__ = {}  # type: ignore[attr-defined]
     return function
+
+
+def uses(variable: Any) -> None:
+    """Note that the function that is being traced uses a variable, if only by its handle.
+
+    Keras exports the variables that are noted, and no others.
+    """
+    import tensorflow as tf
+
+    graph = tf.compat.v1.get_default_graph()
+    if graph.building_function:
+        graph.watch_variable(variable)
 
 
 def register(library: Any) -> None:

@@ -1,4 +1,6 @@
-"""The private part of Keras that tells `fit` where to begin; tested on both ends of the range."""
+"""The private parts of Keras that tell `fit` where to begin, and whether the file that is being
+loaded is trusted; tested on both ends of the range.
+"""
 
 from __future__ import annotations
 
@@ -13,3 +15,11 @@ def begin_at_epoch(model: Any, epoch: int | None) -> None:
         epoch: the first epoch to run; None for the one that `fit` is given.
     """
     model._initial_epoch = epoch
+
+
+def in_safe_mode() -> bool | None:
+    """Tell what `safe_mode` says where Keras makes an object of a config; None elsewhere."""
+    from keras.src.saving import serialization_lib
+
+    mode: bool | None = serialization_lib.in_safe_mode()
+    return mode

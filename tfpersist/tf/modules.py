@@ -43,20 +43,15 @@ def module_of(
     import tensorflow as tf
 
     forks.begin()
-    signature = []
-    for ref in inputs:
-        if ref.spec is None:
-            raise NameNotFoundError("the data type of this is not known", where=ref.name)
-        number = dtypes.BY_NAME[ref.spec.dtype].number
-        signature.append(tf.TensorSpec(ref.spec.shape, tf.dtypes.as_dtype(number)))
+    signature = specs_of(inputs)
     names = [ref.name for ref in outputs]
     with tf.init_scope(), translated():
-        owned = _owned(graph, names)
+        owned = set_up(graph, names)
 
     @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
     def compute(*values: Any) -> Any:
         fed = dict(zip((ref.name for ref in inputs), values, strict=True))
-        handles = {f"{name}:0": _handle(each) for name, each in owned.items()}
+        handles = {f"{name}:0": handle_of(each) for name, each in owned.items()}
         tensors = compose(graph, None, fed, names, "frozen", owned=handles)
         if labels is not None:
             return {label: tensors[name] for label, name in zip(labels, names, strict=True)}
@@ -83,13 +78,35 @@ def module_of(
     return Frozen()
 
 
-def _handle(owned: Any) -> Any:
+def specs_of(inputs: Sequence[TensorRef]) -> list[Any]:
+    """Give a tf.TensorSpec for each tensor.
+
+    Raises:
+        NameNotFoundError: the data type of one is not known.
+    """
+    import tensorflow as tf
+
+    specs = []
+    for ref in inputs:
+        if ref.spec is None:
+            raise NameNotFoundError("the data type of this is not known", where=ref.name)
+        number = dtypes.BY_NAME[ref.spec.dtype].number
+        specs.append(tf.TensorSpec(ref.spec.shape, tf.dtypes.as_dtype(number)))
+    return specs
+
+
+def handle_of(owned: Any) -> Any:
+    """Give the tensor by which operations reach a variable or table."""
     handle = getattr(owned, "resource_handle", None)
     return owned.handle if handle is None else handle
 
 
-def _owned(graph: Graph, outputs: Sequence[str]) -> dict[str, Any]:
-    """Set up what the outputs need, and give the objects that hold it, by name of the node."""
+def set_up(graph: Graph, outputs: Sequence[str]) -> dict[str, Any]:
+    """Set up what the outputs need, and give the objects that hold it, by name of the node.
+
+    Raises:
+        GraphError: the model keeps state in a way that only a session of TensorFlow 1 knows.
+    """
     import tensorflow as tf
 
     state = state_of(graph, needed(graph, outputs))
