@@ -260,9 +260,6 @@ def test_kept_state_is_the_layers_own(counting, tmp_path):
     np.testing.assert_array_equal(found, [[14], [15], [12]])
     with pytest.raises(RestoreError, match=r"not the variables .* expected {'0': \(\)}, found {}"):
         other.load_own_variables({})
-    net.export(str(tmp_path / "served"))
-    served = tf.saved_model.load(str(tmp_path / "served"))
-    np.testing.assert_array_equal(served.serve(words), [[14], [15], [12]])
 
 
 def test_variables_are_exported_with_their_values(tmp_path):
