@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tfpersist.checkpoint import Checkpoint
+from tfpersist.formats import schema
 from tfpersist.formats.graphdef import parse_text, split
 from tfpersist.graph.candidates import candidates
 
@@ -50,13 +50,124 @@ def test_a_graph_that_takes_nothing_has_results_all_the_same():
     assert ranked(parse_text(b"")) == []
 
 
-def test_the_results_of_real_models(corpus):
-    found = {}
-    for name in ("made-by-tf/1.15.5/plain_v2.ckpt", "made-by-tf/1.15.5/model_v2.ckpt-5"):
-        meta = Checkpoint(corpus / name).meta
-        found[name] = ranked(split(meta.graph_def.SerializeToString()))[:2]
-    assert found["made-by-tf/1.15.5/plain_v2.ckpt"][0] == "output:0"
-    assert found["made-by-tf/1.15.5/model_v2.ckpt-5"][0] == "loop_out:0"
+MLP = """
+    node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } } }
+    node { name: "y" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } } }
+    node { name: "w" op: "VarHandleOp" }
+    node { name: "w/read" op: "ReadVariableOp" input: "w" }
+    node { name: "h" op: "MatMul" input: "x" input: "w/read" }
+    node { name: "pred" op: "Tanh" input: "h" }
+"""
+SQUARES = """
+    node { name: "sub" op: "Sub" input: "pred" input: "y" }
+    node { name: "square" op: "Square" input: "sub" }
+    node { name: "cost" op: "Mean" input: "square" }
+    node { name: "decay/L2Loss" op: "L2Loss" input: "w/read" }
+    node { name: "total" op: "Add" input: "cost" input: "decay/L2Loss" }
+    node { name: "gradients/total_grad" op: "Mystery" input: "total" }
+    node { name: "train" op: "ResourceApplyAdam" input: "w" input: "gradients/total_grad" }
+"""
+LABELLED = """
+    node { name: "next" op: "IteratorGetNext" }
+    node { name: "to_handle" op: "IteratorToStringHandle" }
+    node { name: "w" op: "VariableV2" }
+    node { name: "w/read" op: "Identity" input: "w" }
+    node { name: "step" op: "VariableV2" }
+    node { name: "counter" op: "Add" input: "step" }
+    node { name: "logits" op: "MatMul" input: "next" input: "w/read" }
+    node { name: "xent/Shape" op: "Shape" input: "logits" }
+    node { name: "xent/Reshape" op: "Reshape" input: "logits" input: "xent/Shape" }
+    node { name: "xent" op: "SoftmaxCrossEntropyWithLogits" input: "xent/Reshape" input: "next:1" }
+    node { name: "weighed" op: "Mul" input: "xent" input: "next:2" }
+    node { name: "gradients/weighed_grad" op: "Mystery" input: "weighed" }
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param(MLP + SQUARES, ["pred:0", "total:0"], id="only a loss uses it"),
+        pytest.param(
+            MLP + SQUARES + 'node { name: "digit" op: "ArgMax" input: "pred" }',
+            ["digit:0", "pred:0", "total:0"],
+            id="what comes after it is first",
+        ),
+        pytest.param(
+            MLP + SQUARES.replace('input: "y"', 'input: "x"'),
+            ["pred:0", "total:0"],
+            id="an autoencoder",
+        ),
+        pytest.param(
+            MLP + 'node { name: "out" op: "Mul" input: "pred" input: "y" }',
+            ["out:0", "pred:0"],
+            id="a switch or a label",
+        ),
+        pytest.param(
+            MLP.replace(
+                '"y" op: "Placeholder"',
+                '"y" op: "Placeholder" attr { key: "shape" value { shape { } } }',
+            )
+            + 'node { name: "out" op: "Mul" input: "pred" input: "y" }',
+            ["out:0"],
+            id="a rate is no label",
+        ),
+        pytest.param(LABELLED, ["logits:0", "weighed:0"], id="a pipeline"),
+        pytest.param(
+            MLP
+            + 'node { name: "dead" op: "ReadVariableOp" input: "w" }'
+            + 'node { name: "Switch" op: "Switch" input: "x" input: "x" }'
+            + 'node { name: "Assert" op: "Assert" input: "x" }'
+            + 'node { name: "in/Size" op: "Size" input: "x" }',
+            ["pred:0"],
+            id="leftovers",
+        ),
+    ],
+)
+def test_what_a_training_graph_is_for(text, expected):
+    versions = "versions { producer: 1000 }"
+    assert ranked(parse_text((text + versions).encode())) == expected
+
+
+MADE = ("1.0.1", "1.4.1", "1.15.5")
+REAL = {
+    "keras-bert/bert_model.ckpt": [
+        "cls/predictions/LogSoftmax:0",
+        "cls/seq_relationship/LogSoftmax:0",
+    ],
+    "tensorflow-onnx/regression/checkpoint/model": ["pred:0", "truediv:0"],
+    "tensorflow/embedding/embedding.ckpt": ["my_embedding/read:0"],
+    "tensorflow/session_bundle_half_plus_two_v1/00000123/export": ["Identity:0"],
+    "tensorflow/session_bundle_half_plus_two_v2/00000123/export": ["Identity:0"],
+    **{
+        f"made-by-tf/{v}/{n}.ckpt": ["output:0", "add_1:0", "Mean:0"]
+        for v in MADE
+        for n in ("plain_v2", "bntrain_v1", "shard2_v2")
+    },
+    **{f"made-by-tf/{v}/model_v2.ckpt-5": ["loop_out:0", "logits:0", "loss:0"] for v in MADE},
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_the_results_of_real_models(corpus, name):
+    encoded = corpus.joinpath(f"{name}.meta").read_bytes()
+    meta = schema.parse(schema.MetaGraphDef, encoded, file=name)
+    found = ranked(split(meta.graph_def.SerializeToString()))
+    assert found[: len(REAL[name])] == REAL[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("made-by-tf/1.15.5/frozen_output.pb", ["output:0"]),
+        ("made-by-tf/1.15.5/frozen_loop.pb", ["loop_out:0"]),
+        ("made-by-tf/2.4.4/frozen_v2_lstm.pb", ["Identity:0"]),
+        ("tensorflow-onnx/gru/frozen.pb", ["output:0"]),
+        ("tensorflow-onnx/lstm/frozen.pb", ["output:0"]),
+        ("tensorflow-onnx/regression/graphdef/frozen.pb", ["pred:0"]),
+    ],
+)
+def test_the_results_of_real_frozen_graphs(corpus, name, expected):
+    assert ranked(split(corpus.joinpath(name).read_bytes())) == expected
 
 
 @pytest.mark.parametrize("resource", [True, False], ids=["resource", "ref"])

@@ -76,6 +76,38 @@ def test_what_is_waited_for_is_no_output():
     assert [ref.name for ref in summary.outputs(waiting)] == ["b:0"]
 
 
+def test_values_of_variables_are_outputs_of_nothing_else():
+    reads = (
+        const("w", (2,)),
+        'node { name: "w/read" op: "Identity" input: "w" }',
+        'node { name: "Read/ReadVariableOp_1" op: "Identity" input: "w" }',
+        'node { name: "v" op: "VarHandleOp" }',
+        'node { name: "value" op: "ReadVariableOp" input: "v" }',
+        'node { name: "waits" op: "NoOp" input: "^Read/ReadVariableOp_1" input: "^w/read" }',
+    )
+    used = placeholder("x", "unknown_rank: true"), 'node { name: "y" op: "Neg" input: "x" }'
+    asked = const("labels", (2,)), 'node { name: "names" op: "Identity" input: "labels" }'
+    assert [ref.name for ref in summary.outputs(graph(*reads, *used))] == ["y:0"]
+    assert [ref.name for ref in summary.outputs(graph(*reads, *asked))] == ["names:0"]
+    alone = ["w/read:0", "Read/ReadVariableOp_1:0", "value:0"]
+    assert [ref.name for ref in summary.outputs(graph(*reads))] == alone
+
+
+def test_what_branches_consist_of_is_no_output():
+    branching = graph(
+        placeholder("x", ""),
+        'node { name: "p" op: "Placeholder" attr { key: "dtype" value { type: DT_BOOL } } }',
+        'node { name: "Switch" op: "Switch" input: "p" input: "p" }',
+        'node { name: "switch_t" op: "Identity" input: "Switch:1" }',
+        'node { name: "in" op: "Switch" input: "x" input: "p" }',
+        'node { name: "aside" op: "Switch" input: "x" input: "p" }',
+        'node { name: "neg" op: "Neg" input: "in" }',
+        'node { name: "merged" op: "Merge" input: "neg" input: "in:1"'
+        ' attr { key: "T" value { type: DT_FLOAT } } attr { key: "N" value { i: 2 } } }',
+    )
+    assert [ref.name for ref in summary.outputs(branching)] == ["merged:0"]
+
+
 def test_an_op_that_nobody_knows_may_be_an_output():
     odd = graph(X, 'node { name: "odd" op: "MyOwnOp" input: "x" }')
     assert [str(ref) for ref in summary.outputs(odd)] == ["odd:0"]

@@ -10,7 +10,8 @@ import attrs
 from tfpersist.errors import NameNotFoundError
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
-from tfpersist.graph import summary
+from tfpersist.graph import losses, summary
+from tfpersist.graph.losses import Comparison
 from tfpersist.graph.names import TensorRef, find_tensor
 from tfpersist.graph.prune import producer
 
@@ -62,10 +63,11 @@ class Candidates:
 def candidates(graph: Graph, known: Iterable[str] = ()) -> Candidates:
     """Rank the tensors of a graph that look like results.
 
-    Those that the source's own signature names come first. Then come tensors that gradients and
-    summaries use, if anything does: first those that depend on a placeholder, measures such as a
-    loss and scalars last among them, and those with more behind them first. What trains, saves and
-    initializes is left out.
+    Those that the source's own signature names come first. Then come tensors that nothing uses
+    except gradients and summaries, and predictions that losses and metrics are computed from. If
+    any of them depend on what is fed, the others are left out. Measures such as a loss are last,
+    then scalars; what comes after a prediction is first, and what has more behind it. What trains,
+    saves and initializes is left out.
 
     Args:
         graph: the graph, not pruned.
@@ -92,29 +94,42 @@ def candidates(graph: Graph, known: Iterable[str] = ()) -> Candidates:
         for node in graph.proto.node
         if _GRADIENTS.fullmatch(node.name) or node.op.endswith(("Summary", "SummaryV2"))
     ]
-    results = [
-        ref
-        for ref in summary.outputs(graph, unseen=frozenset(learning))
-        if ref.operation not in service
-    ]
-    behind = {ref.operation: _behind(graph, ref.operation) for ref in results}
-    fed = {
-        name: any(graph.nodes[each].op in summary.PLACEHOLDERS for each in names)
-        for name, names in behind.items()
-    }
-    ranked = sorted(
-        (ref for ref in results if ref.name not in given),
-        key=lambda ref: (
-            not fed[ref.operation],
-            _MEASURES.search(ref.operation) is not None,
-            ref.spec is not None and ref.spec.shape == (),
-            -len(behind[ref.operation]),
-        ),
+    comparison = losses.compared(graph, service, trains=bool(learning))
+    computed, read = (
+        [ref for ref in refs if ref.operation not in service and not _is_size_aside(graph, ref)]
+        for refs in summary.unused(graph, unseen=frozenset(learning))
     )
-    if any(fed.values()):
-        ranked = [ref for ref in ranked if fed[ref.operation]]
+    results = {ref.name: ref for ref in (*(computed or read), *comparison.predictions)}
+    ranks = {
+        ref.name: _rank(graph, ref, comparison) for ref in results.values() if ref.name not in given
+    }
+    ranked = sorted(ranks, key=lambda name: ranks[name])
+    if any(ranks[name][0] == 0 for name in ranked):
+        ranked = [name for name in ranked if ranks[name][0] == 0]
     inputs = (ref for ref in summary.inputs(graph) if ref.operation not in service)
-    return Candidates((*given.values(), *ranked), tuple(inputs))
+    return Candidates((*given.values(), *(results[name] for name in ranked)), tuple(inputs))
+
+
+def _rank(graph: Graph, ref: TensorRef, comparison: Comparison) -> tuple[int, ...]:
+    """Say how unlikely a result is: the smaller the numbers are, the likelier."""
+    behind = _behind(graph, ref.operation)
+    predicted = {each.operation for each in comparison.predictions}
+    measured = ref.operation in comparison.measures
+    distance = 2 if predicted.isdisjoint(behind) else int(ref.operation in predicted)
+    return (
+        0 if any(graph.nodes[each].op in losses.SOURCES for each in behind) else 1,
+        int(measured or _MEASURES.search(ref.operation) is not None),
+        int(ref.spec is not None and ref.spec.shape == ()),
+        distance,
+        -len(behind),
+    )
+
+
+def _is_size_aside(graph: Graph, ref: TensorRef) -> bool:
+    """Tell whether a result is the size of something within a layer, which nothing asks for."""
+    return graph.nodes[ref.operation].op in ("Shape", "ShapeN", "Size", "Rank") and (
+        "/" in ref.operation
+    )
 
 
 def _service(graph: Graph) -> frozenset[str]:

@@ -19,10 +19,22 @@ from tfpersist.graph.names import TensorRef
 from tfpersist.graph.tables import INIT
 
 PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2", "PlaceholderWithDefault"})
-_NO_RESULT = frozenset({"Const", "Variable", "VariableV2", "VarHandleOp", *PLACEHOLDERS})
+_HELD = frozenset({"Const", "Variable", "VariableV2", "VarHandleOp"})
+# Values from elsewhere, handles, and what branches and loops consist of.
+_NO_RESULT = frozenset(
+    {
+        *_HELD,
+        *PLACEHOLDERS,
+        *("IteratorToStringHandle", "IteratorGetNext", "IteratorGetNextSync"),
+        *("Switch", "RefSwitch", "Enter", "RefEnter", "NextIteration", "RefNextIteration"),
+        "LoopCond",
+    }
+)
 _NO_VALUE = frozenset({"resource", "variant"})
 # What TensorFlow leaves behind when it turns functional loops and branches into plain nodes.
 _LEFTOVER = re.compile(r"(.*/)?(unused_control_flow_input(_\d+)?|loop_body_control/_\d+)")
+# What gives the value of a variable, or of the constant that was one.
+_READ = re.compile(r"(.*/)?(read|ReadVariableOp)(_\d+)?")
 # Until this version a scalar shape of a placeholder meant an unknown one.
 _LAST_SHAPELESS = 21
 _NOT_WEIGHTS = frozenset({"bool", "string", "int32", "int64", "uint32", "uint64"})
@@ -151,12 +163,21 @@ def inputs(graph: Graph) -> tuple[TensorRef, ...]:
     )
 
 
-def outputs(graph: Graph, *, unseen: Collection[str] = ()) -> tuple[TensorRef, ...]:
+def outputs(graph: Graph) -> tuple[TensorRef, ...]:
     """List the tensors of a graph that look like results, in its order.
 
     They are those of the operations that no other computation uses or waits for. Left out are
-    operations without a value (assertions, assignments, resources), summaries, constants and
-    placeholders.
+    operations without a value (assertions, assignments, resources), summaries, constants,
+    placeholders and the ends of branches; values of variables, too, unless there is nothing else.
+    """
+    computed, read = unused(graph)
+    return tuple(computed or read)
+
+
+def unused(
+    graph: Graph, *, unseen: Collection[str] = ()
+) -> tuple[list[TensorRef], list[TensorRef]]:
+    """List the tensors that `outputs` lists: those that are computed, and values of variables.
 
     Args:
         graph: the graph.
@@ -169,18 +190,22 @@ def outputs(graph: Graph, *, unseen: Collection[str] = ()) -> tuple[TensorRef, .
         if (node.op != "NoOp" or node.name == INIT) and node.name not in unseen
     }
     refs: list[TensorRef] = []
+    reads: list[TensorRef] = []
     for node in graph.proto.node:
         if node.name in used or node.op in _NO_RESULT or node.op.endswith("Summary"):
             continue
-        if node.name in unseen or _LEFTOVER.fullmatch(node.name):
+        if node.name in unseen or _LEFTOVER.fullmatch(node.name) or _is_branch(graph, node):
             continue
+        found = reads if _is_read(graph, node) else refs
         types = _types(graph, node)
         for index, number in enumerate([0] if types is None else types):
             dtype = dtypes.by_number(number)
             is_ref = number > dtypes.REF_OFFSET
             if not is_ref and (dtype is None or dtype.name not in _NO_VALUE):
-                refs.append(TensorRef(node.name, index, names.tensor_spec(node, index, types)))
-    return tuple(refs)
+                found.append(TensorRef(node.name, index, names.tensor_spec(node, index, types)))
+            if node.op in ("Merge", "RefMerge"):  # the other output is the number of the branch
+                break
+    return refs, reads
 
 
 def find(graph: Graph, text: str) -> TensorRef:
@@ -196,6 +221,27 @@ def shortened(refs: Sequence[TensorRef]) -> str:
     """Name some tensors on one line."""
     shown = ", ".join(map(str, refs[:3])) or "nothing"
     return f"{shown} and {len(refs) - 3} more" if len(refs) > 3 else shown
+
+
+def _is_read(graph: Graph, node: Message) -> bool:
+    """Tell whether a node computes nothing, but gives what a variable holds."""
+    if node.op == "ReadVariableOp":
+        return True
+    source = _source(graph, node) if node.op == "Identity" else None
+    if source is None or source.op not in _HELD:
+        return False
+    return source.op != "Const" or _READ.fullmatch(node.name) is not None
+
+
+def _is_branch(graph: Graph, node: Message) -> bool:
+    """Tell whether a node only says which branch is taken."""
+    source = _source(graph, node) if node.op == "Identity" else None
+    return source is not None and source.op in ("Switch", "RefSwitch")
+
+
+def _source(graph: Graph, node: Message) -> Message | None:
+    """Give the node that the first input of another is from."""
+    return graph.nodes.get(node.input[0].partition(":")[0]) if node.input else None
 
 
 def _types(graph: Graph, node: Message) -> list[int] | None:
