@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 
 import numpy as np
 import pytest
@@ -139,6 +140,53 @@ def test_several_signatures_without_a_default_leave_the_choice():
     meta.signature_def["a"].outputs["y"].name = "y:0"
     meta.signature_def["b"].outputs["y"].name = "z:0"
     assert saved_model.endpoints(meta, None, "m") == saved_model.Endpoints()
+
+
+def test_signatures_are_listed_where_none_is_chosen(tmp_path):
+    import tensorflow as tf
+
+    class Net(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, 2], name="x")])
+        def double(self, x):
+            return {"y": 2 * x}
+
+        @tf.function(input_signature=[tf.TensorSpec([], tf.int64, name="n")])
+        def count(self, n):
+            return {"next": n + 1, "last": n - 1}
+
+    net, folder = Net(), tmp_path / "net"
+    tf.saved_model.save(net, str(folder), signatures={"double": net.double, "count": net.count})
+    freezer = Freezer(folder)
+    with pytest.raises(FreezeError) as caught:
+        freezer.freeze()
+    assert str(caught.value) == (
+        "it is not said what to compute. Choose a signature, as in"
+        ' Freezer(...).signature("count"), or name the outputs: Freezer(...).outputs(...). There'
+        " are\n"
+        "  count: n int64[] -> last int64[], next int64[]\n"
+        "  double: x float32[?,2] -> y float32[?,2]."
+    )
+    assert [str(ref.spec) for ref in freezer.candidates().outputs] == [
+        *("int64[]", "int64[]", "float32[?,2]"),
+    ]
+    assert freezer.signature("double").freeze().outputs[0].spec.shape == (None, 2)
+    assert len(freezer.signature("double").candidates().outputs) < 4
+
+
+def test_signatures_of_a_tf1_saved_model_are_listed(corpus, tmp_path):
+    source = corpus / HALF_PLUS_TWO / "00000123"
+    shutil.copytree(source, tmp_path / "model")
+    file = tmp_path / "model" / "saved_model.pb"
+    model = schema.parse(schema.SavedModel, file.read_bytes(), file="model")
+    known = model.meta_graphs[0].signature_def
+    del known["serving_default"]
+    known["odd"].outputs["z"].SetInParent()
+    file.write_bytes(model.SerializeToString())
+    with pytest.raises(FreezeError, match="regress_x_to_y: inputs string") as caught:
+        Freezer(tmp_path / "model").freeze()
+    assert "\n  odd: nothing -> z\n" in str(caught.value)
+    found = Freezer(tmp_path / "model").candidates().outputs
+    assert {"y:0", "y2:0", "y3:0"} <= {ref.name for ref in found}
 
 
 def test_a_signature_s_inputs_are_where_the_file_begins(corpus):

@@ -240,6 +240,7 @@ def _lower_saved_model(folder: str, choice: Choice) -> Lowered:
         inputs=tuple(ends.inputs.values()),
         outputs=tuple(ends.outputs.values()),
         labels={**ends.inputs, **ends.outputs},
+        offers=() if ends.outputs else saved_model.offers(meta),
         assets=_assets(folder, meta),
     )
 

@@ -36,8 +36,9 @@ class Begun:
 
 
 def candidates_of(lowered: Lowered) -> Candidates:
-    """Rank what a source may be asked for, its own outputs first."""
-    return candidates(lowered.graph, lowered.outputs)
+    """Rank what a source may be asked for, its own outputs first: those of all its signatures."""
+    offered = (name for offer in lowered.offers for name in offer.tensors)
+    return candidates(lowered.graph, lowered.outputs or offered)
 
 
 def called(name: str, lowered: Lowered) -> str:
@@ -58,6 +59,13 @@ def outputs(lowered: Lowered, names: Sequence[str]) -> list[TensorRef]:
         FreezeError: nothing is named, and the source does not tell; likely outputs are shown.
     """
     names = names or lowered.outputs
+    if not names and lowered.offers:
+        raise FreezeError(
+            "it is not said what to compute",
+            advice=f'Choose a signature, as in Freezer(...).signature("{lowered.offers[0].name}"),'
+            " or name the outputs: Freezer(...).outputs(...). There are"
+            + "".join(f"\n  {offer}" for offer in lowered.offers),
+        )
     if not names:
         likely = [str(ref) for ref in candidates_of(lowered).outputs]
         more = f" and {len(likely) - _MOST_SHOWN} more" if len(likely) > _MOST_SHOWN else ""

@@ -8,8 +8,9 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tfpersist.errors import printable
 from tfpersist.formats.graphdef import Graph
-from tfpersist.formats.tensors import Payload
+from tfpersist.formats.tensors import Payload, TensorSpec
 
 Array = np.ndarray[Any, Any]
 
@@ -30,6 +31,34 @@ class Origin:
 
 
 @attrs.frozen
+class Offer:
+    """One of several signatures of a source, none of which goes without saying.
+
+    Args:
+        name: that of the signature.
+        inputs: what it takes, by what it calls that; None where it does not say what that is.
+        outputs: what it gives, likewise.
+        tensors: names of the tensors that it gives.
+
+    Example:
+        >>> print(Offer("classify", {"x": TensorSpec("float32", (None, 2))}, {"digit": None}))
+        classify: x float32[?,2] -> digit
+    """
+
+    name: str
+    inputs: Mapping[str, TensorSpec | None]
+    outputs: Mapping[str, TensorSpec | None]
+    tensors: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        takes, gives = (
+            ", ".join(f"{label} {spec or ''}".rstrip() for label, spec in ends.items()) or "nothing"
+            for ends in (self.inputs, self.outputs)
+        )
+        return printable(f"{self.name}: {takes} -> {gives}")
+
+
+@attrs.frozen
 class Lowered:
     """A graph, the variables in it and where it begins and ends.
 
@@ -39,6 +68,7 @@ class Lowered:
             Variable or VarHandleOp.
         inputs: names of the tensors that are fed; empty where the source does not tell.
         outputs: names of the tensors that are asked for; empty where the source does not tell.
+        offers: the signatures that the source has, if one of them is still to be chosen.
         problems: why a variable has no value, by name of its node.
         objects: the variable itself, by name of its node, where names do not tell them apart.
         live: whether the values may change after this, because the source goes on training.
@@ -56,6 +86,7 @@ class Lowered:
     variables: Mapping[str, Payload]
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    offers: tuple[Offer, ...] = ()
     problems: Mapping[str, str] = attrs.field(factory=dict)
     objects: Mapping[str, object] = attrs.field(factory=dict)
     live: bool = False

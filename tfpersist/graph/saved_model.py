@@ -7,7 +7,10 @@ from collections.abc import Collection, Mapping
 import attrs
 
 from tfpersist.errors import FreezeError, NameNotFoundError, did_you_mean
+from tfpersist.formats import dtypes
 from tfpersist.formats.schema import Message
+from tfpersist.formats.tensors import TensorSpec
+from tfpersist.graph.lowered import Offer
 
 _DEFAULT = "serving_default"
 _INIT = "__saved_model_init_op"
@@ -79,7 +82,7 @@ def endpoints(meta: Message, name: str | None, file: str) -> Endpoints:
         NameNotFoundError: there is no such signature.
         FreezeError: it passes something else than plain tensors.
     """
-    names = [each for each in sorted(meta.signature_def) if each != _INIT]
+    names = _names(meta)
     if name is None:
         if _DEFAULT not in names and len(names) != 1:
             return Endpoints()
@@ -93,6 +96,32 @@ def endpoints(meta: Message, name: str | None, file: str) -> Endpoints:
         )
     signature = meta.signature_def[name]
     return Endpoints(_tensors(signature.inputs, name), _tensors(signature.outputs, name))
+
+
+def offers(meta: Message) -> tuple[Offer, ...]:
+    """List the signatures with what they take and give, sorted by name."""
+    found = []
+    for name in _names(meta):
+        signature = meta.signature_def[name]
+        takes, gives = (
+            {key: _spec(infos[key]) for key in sorted(infos)}
+            for infos in (signature.inputs, signature.outputs)
+        )
+        tensors = (signature.outputs[key].name for key in gives)
+        found.append(Offer(name, takes, gives, tuple(filter(None, tensors))))
+    return tuple(found)
+
+
+def _names(meta: Message) -> list[str]:
+    return [name for name in sorted(meta.signature_def) if name != _INIT]
+
+
+def _spec(info: Message) -> TensorSpec | None:
+    dtype = dtypes.by_number(info.dtype)
+    if dtype is None:
+        return None
+    shape = tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim)
+    return TensorSpec(dtype.name, None if info.tensor_shape.unknown_rank else shape)
 
 
 def _tensors(infos: Mapping[str, Message], signature: str) -> dict[str, str]:
