@@ -1,5 +1,6 @@
-"""The private parts of Keras that tell `fit` where to begin, and whether the file that is being
-loaded is trusted; tested on both ends of the range.
+"""The private parts of Keras and tf-keras that tell `fit` where to begin, whether the file that is
+being loaded is trusted, and whether an optimizer has its variables; tested on both ends of the
+range.
 """
 
 from __future__ import annotations
@@ -23,3 +24,19 @@ def in_safe_mode() -> bool | None:
 
     mode: bool | None = serialization_lib.in_safe_mode()
     return mode
+
+
+def is_built(optimizer: Any) -> bool:
+    """Tell whether an optimizer of Keras or tf-keras has the variables that it trains with."""
+    for name in ("built", "_built", "_slots"):
+        if hasattr(optimizer, name):
+            return bool(getattr(optimizer, name))
+    return False
+
+
+def build(optimizer: Any, variables: list[Any]) -> None:
+    """Let an optimizer make its variables; the legacy ones of tf-keras do so in private."""
+    if hasattr(optimizer, "build"):
+        optimizer.build(variables)
+    else:
+        optimizer._create_all_weights(variables)

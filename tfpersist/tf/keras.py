@@ -19,14 +19,14 @@ from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching import keras_eras, object_graph
 from tfpersist.matching.object_graph import ObjectGraph
 from tfpersist.matching.plan import Entry
-from tfpersist.tf import internals, keras_layers, objects
+from tfpersist.tf import internals, internals_keras, keras_kinds, keras_layers, objects
 from tfpersist.tf.live import LiveGraph
 from tfpersist.tf.target import Target
 
 
 def adapt(target: object) -> Target | None:
     """Adapt a trackable, or a dict with trackables in it, if there is any Keras around."""
-    if "keras" not in sys.modules or not objects.holds_trackables(target):
+    if sys.modules.keys().isdisjoint({"keras", "tf_keras"}) or not objects.holds_trackables(target):
         return None
     return KerasTarget(target)
 
@@ -73,8 +73,8 @@ class KerasTarget(objects.ObjectTarget):
         saved = self._pair_once()
         unbuilt = self._unbuilt_optimizers(saved)
         for optimizer, variables in unbuilt:
-            if not optimizer.built:  # an outer optimizer builds its inner one
-                optimizer.build(variables)
+            if not internals_keras.is_built(optimizer):  # an outer one builds its inner one
+                internals_keras.build(optimizer, variables)
         if unbuilt:
             self.live = self.walk()
             self._pair_once()
@@ -182,13 +182,12 @@ class KerasTarget(objects.ObjectTarget):
         return pairs
 
     def _unbuilt_optimizers(self, saved: ObjectGraph) -> list[tuple[Any, list[Any]]]:
-        import keras
-
+        kinds = keras_kinds.optimizers()
         back = {theirs: mine for mine, theirs in self.bound.items()}
         found = []
         for mine, theirs in self.bound.items():
             optimizer = self.live.nodes[mine].trackable
-            if not isinstance(optimizer, keras.optimizers.Optimizer) or optimizer.built:
+            if not isinstance(optimizer, kinds) or internals_keras.is_built(optimizer):
                 continue
             inner = saved.children[theirs].get("inner_optimizer", theirs)
             trained = object_graph.trained_by(saved, theirs)
@@ -197,7 +196,17 @@ class KerasTarget(objects.ObjectTarget):
                 found.append(
                     (optimizer, [self.live.nodes[back[node]].trackable for node in trained])
                 )
+            elif not trained and len(saved.item(theirs, "_variables") or ()) > 1:
+                # tf-keras does not say what its optimizers trained, beyond the step.
+                found += [(optimizer, variables) for variables in self._trained_with(optimizer)]
         return found
+
+    def _trained_with(self, optimizer: object) -> list[list[Any]]:
+        models = (
+            n.trackable for n in self.live.nodes if isinstance(n.trackable, keras_kinds.models())
+        )
+        owners = [model for model in models if getattr(model, "optimizer", None) is optimizer]
+        return [list(model.trainable_variables) for model in owners[:1]]
 
     def _is_inside(self, node: int, others: Mapping[int, int]) -> bool:
         return any(other != node and node in self.live.graph.below(other) for other in others)
@@ -235,7 +244,6 @@ def _containers(thing: object) -> Iterator[tuple[str, Any]]:
 
 
 def _is_unbuilt(thing: object) -> bool:
-    import keras
-
-    kinds = (keras.layers.Layer, keras.optimizers.Optimizer)
-    return isinstance(thing, kinds) and not getattr(thing, "built", True)
+    if isinstance(thing, keras_kinds.optimizers()):
+        return not internals_keras.is_built(thing)
+    return isinstance(thing, keras_kinds.layers()) and not getattr(thing, "built", True)

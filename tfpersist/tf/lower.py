@@ -18,6 +18,7 @@ from tfpersist.graph.functions import unused
 from tfpersist.graph.lowered import Lowered, Origin
 from tfpersist.graph.prune import producer
 from tfpersist.graph.tables import table_types
+from tfpersist.tf import keras_kinds
 from tfpersist.tf.execute import translated
 from tfpersist.tf.lower_session import as_array, uninitialized
 from tfpersist.tf.structures import names_of_arguments, names_of_results
@@ -51,7 +52,7 @@ def lower(source: Any, shaped: Sequence[str] | None = None) -> Lowered:
         return lower_function(source)
     if isinstance(source, tf.types.experimental.GenericFunction):
         return lower_function(_concrete(source))
-    if _is_keras_model(source):
+    if isinstance(source, keras_kinds.models()):
         return _lower_keras(source)
     raise TargetError(
         f"a {type(source).__module__}.{type(source).__qualname__} cannot be frozen",
@@ -59,12 +60,6 @@ def lower(source: Any, shaped: Sequence[str] | None = None) -> Lowered:
         " get_concrete_function() gives, a Checkpoint or ModelStore with a .meta, the directory of"
         " a SavedModel, a GraphDef or the path of one.",
     )
-
-
-def _is_keras_model(source: Any) -> bool:
-    import tensorflow as tf
-
-    return isinstance(source, tf.keras.Model)
 
 
 def _concrete(function: Any) -> Any:
@@ -108,6 +103,10 @@ def _lower_keras(model: Any) -> Lowered:
 def _spec(tensor: Any, name: str) -> Any:
     import tensorflow as tf
 
+    # What tf-keras takes may be of any kind; Keras 3 knows two.
+    spec = getattr(tensor, "type_spec", None)
+    if spec is not None and not isinstance(spec, tf.TensorSpec):
+        return spec
     kind = tf.SparseTensorSpec if getattr(tensor, "sparse", False) else tf.TensorSpec
     facts = {} if kind is tf.SparseTensorSpec else {"name": name}
     return kind(tensor.shape, tensor.dtype, **facts)
