@@ -24,7 +24,8 @@ from tfpersist.restoring import Fitted
 from tfpersist.retaining import Retaining
 from tfpersist.selecting import Selecting
 from tfpersist.storage import Storage, open_storage, settled
-from tfpersist.tf.target import Target, adapt, step_of
+from tfpersist.tf.adapting import adapt
+from tfpersist.tf.target import Target, step_of
 from tfpersist.training import Training, served
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ import attrs
 from tfpersist.errors import SaveError
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of
-from tfpersist.tf.target import adapt, counted_by, step_of, untraced
+from tfpersist.tf.adapting import adapt
+from tfpersist.tf.target import counted_by, step_of, untraced
 
 if TYPE_CHECKING:
     from datetime import timedelta

@@ -1,0 +1,58 @@
+"""Which adapter fits what the user hands in."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+
+from tfpersist.errors import TargetError
+from tfpersist.tf import named
+from tfpersist.tf.target import Target, is_tracing
+
+
+def adapt(target: object) -> Target:
+    """Find the adapter for what the user handed in.
+
+    Args:
+        target: a session, a Keras model or optimizer, a trackable, or a dict or list of them, of
+            variables or of arrays.
+
+    Returns:
+        The adapter.
+
+    Raises:
+        TargetError: nothing here can save or restore such an object, or a tf.function that uses
+            it is being traced.
+
+    Example:
+        >>> import numpy as np
+        >>> [entry.name for entry in adapt({"a": np.zeros(2)}).entries()]
+        ['a']
+    """
+    for fit, is_traced in _adapters():
+        found = fit(target)
+        if found is not None:
+            if is_traced and is_tracing():
+                raise TargetError(
+                    "a save or a restore inside of a tf.function would happen once, while it is"
+                    " traced, and never when it is called",
+                    advice="Save and restore outside of the function.",
+                )
+            return found
+    raise named.culprit(target) or TargetError(
+        f"a {type(target).__module__}.{type(target).__qualname__} cannot be saved or restored",
+        advice="Pass a tf.compat.v1.Session, a Keras model, a tf.Module or other trackable, or"
+        " a dict {name: variable or array}.",
+    )
+
+
+def _adapters() -> Iterator[tuple[Callable[[object], Target | None], bool]]:
+    """Give what adapts each kind, and whether a function that is traced would trace it."""
+    yield named.adapt, True
+    if "tensorflow" not in sys.modules:
+        return
+    from tfpersist.tf import keras, objects, session
+
+    yield session.adapt, False
+    yield keras.adapt, True
+    yield objects.adapt, True
