@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from tfpersist.errors import TargetError
 from tfpersist.tf import named
@@ -22,7 +23,7 @@ def adapt(target: object) -> Target:
 
     Raises:
         TargetError: nothing here can save or restore such an object, or a tf.function that uses
-            it is being traced.
+            it is being traced, or this is what each replica of a strategy runs.
 
     Example:
         >>> import numpy as np
@@ -32,12 +33,8 @@ def adapt(target: object) -> Target:
     for fit, is_traced in _adapters():
         found = fit(target)
         if found is not None:
-            if is_traced and is_tracing():
-                raise TargetError(
-                    "a save or a restore inside of a tf.function would happen once, while it is"
-                    " traced, and never when it is called",
-                    advice="Save and restore outside of the function.",
-                )
+            if is_traced:
+                _refuse_inside()
             return found
     raise named.culprit(target) or TargetError(
         f"a {type(target).__module__}.{type(target).__qualname__} cannot be saved or restored",
@@ -56,3 +53,20 @@ def _adapters() -> Iterator[tuple[Callable[[object], Target | None], bool]]:
     yield session.adapt, False
     yield keras.adapt, True
     yield objects.adapt, True
+
+
+def _refuse_inside() -> None:
+    if is_tracing():
+        raise TargetError(
+            "a save or a restore inside of a tf.function would happen once, while it is"
+            " traced, and never when it is called",
+            advice="Save and restore outside of the function.",
+        )
+    # A signal may come while TensorFlow is only half imported.
+    distribute: Any = getattr(sys.modules.get("tensorflow"), "distribute", None)
+    inside = getattr(distribute, "in_cross_replica_context", None)
+    if inside is not None and distribute.has_strategy() and not inside():
+        raise TargetError(
+            "a save or a restore inside of strategy.run() would happen once for each replica",
+            advice="Save and restore outside of it.",
+        )

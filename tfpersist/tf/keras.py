@@ -19,7 +19,7 @@ from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching import keras_eras, object_graph
 from tfpersist.matching.object_graph import ObjectGraph
 from tfpersist.matching.plan import Entry
-from tfpersist.tf import internals, keras_layers, objects
+from tfpersist.tf import internals, internals_replicas, keras_layers, objects
 from tfpersist.tf.live import LiveGraph
 from tfpersist.tf.target import Target
 
@@ -74,7 +74,8 @@ class KerasTarget(objects.ObjectTarget):
         unbuilt = self._unbuilt_optimizers(saved)
         for optimizer, variables in unbuilt:
             if not optimizer.built:  # an outer optimizer builds its inner one
-                optimizer.build(variables)
+                with internals_replicas.scope_of(map(internals.variable_in, variables)):
+                    optimizer.build(variables)
         if unbuilt:
             self.live = self.walk()
             self._pair_once()

@@ -135,16 +135,16 @@ def _named(pairs: Iterable[tuple[object, Any]]) -> Iterable[tuple[str, Any]]:
                 )
             yield str(name), value
             continue
-        from tfpersist.tf import internals
+        from tfpersist.tf import internals, internals_replicas
 
+        internals_replicas.refuse_unknown(internals.variable_in(value), str(name or value.name))
         if internals.is_symbolic(value):
             raise TargetError(
                 f"the variable {value.name!r} has a value only in a session",
                 advice="Pass the session, and the variables to only():"
                 " store.only({name: variable}).save(session).",
             )
-        path = getattr(value, "path", None) or value.name
-        yield str(name or path.removesuffix(":0")), value
+        yield str(name or internals.path_of(value) or value.name.removesuffix(":0")), value
 
 
 def _is_array(value: object) -> bool:
@@ -173,10 +173,10 @@ def _read(value: Any) -> np.ndarray[Any, Any]:
     if _is_array(value):
         array = np.asarray(value)
     else:
-        from tfpersist.tf import internals
+        from tfpersist.tf import internals, internals_replicas
 
         variable = internals.variable_in(value)
-        array = np.asarray(eagerly(lambda: internals.view(variable.read_value())))
+        array = np.asarray(eagerly(lambda: internals.view(internals_replicas.read(variable))))
     if by_numpy(array.dtype).name == "string":
         return _bytes(array)
     plain = array.view(array.dtype[0]) if array.dtype.names else array
