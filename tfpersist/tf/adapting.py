@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tfpersist.errors import TargetError
+from tfpersist.errors import TargetError, told
 from tfpersist.tf import named
 from tfpersist.tf.target import Target, is_tracing
 
@@ -37,9 +37,13 @@ def adapt(target: object) -> Target:
                 _refuse_inside()
             return found
     raise named.culprit(target) or TargetError(
-        f"a {type(target).__module__}.{type(target).__qualname__} cannot be saved or restored",
-        advice="Pass a tf.compat.v1.Session, a Keras model, a tf.Module or other trackable, or"
-        " a dict {name: variable or array}.",
+        f"{told(target)} cannot be saved or restored",
+        expected="a tf.compat.v1.Session, a Keras model, a tf.Module or other trackable, or a dict"
+        " {name: variable or array}",
+        advice="Saves go to ModelStore(directory).save(model), and restores come from"
+        " ModelStore(directory).restore(model)."
+        if isinstance(target, str)
+        else None,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tfpersist.errors import SelectionError, TargetError
+from tfpersist.errors import SelectionError, TargetError, told
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.dtypes import by_numpy
 from tfpersist.formats.schema import Message
@@ -41,14 +41,29 @@ def culprit(target: object) -> TargetError | None:
             "a variable alone has no name to save it by",
             advice='Pass a dict: {"name": variable}.',
         )
+    if isinstance(target, (Mapping, list, tuple)) and not target:
+        return TargetError(
+            f"an empty {type(target).__name__} cannot be saved or restored",
+            expected="a dict {name: variable or array}",
+        )
     for name, value in target.items() if isinstance(target, Mapping) else ():
         if not (_is_array(value) or _is_variable(value)):
             return TargetError(
                 f"the value of {name!r} cannot be saved or restored",
                 expected="an array, a number, a string or a variable",
-                found=f"a {type(value).__module__}.{type(value).__qualname__}",
+                found=told(value),
+                advice=_advice(str(name), value),
             )
     return None
+
+
+def _advice(name: str, value: object) -> str:
+    if value is None:
+        return "Leave it out."
+    if isinstance(value, Mapping):
+        inner = next((f"{name}/{key}" for key in value), f"{name}/...")
+        return f"Put everything into one dict, under names such as {inner!r}."
+    return f"If it holds numbers, pass {{{name!r}: numpy.asarray(value)}}."
 
 
 @attrs.frozen
@@ -112,7 +127,7 @@ class NamedTarget:
         suffix = averages if isinstance(averages, str) else getattr(averages, "name", None)
         if not isinstance(suffix, str) or hasattr(averages, "apply_gradients"):
             raise SelectionError(
-                f"averages() is given a {type(averages).__name__}",
+                f"averages() is given {told(averages)}",
                 expected="a tf.train.ExponentialMovingAverage, or the last part of the names of"
                 " its shadow variables, such as 'ExponentialMovingAverage'",
             )

@@ -100,12 +100,12 @@ class Target(Protocol):
         """
 
 
-def step_of(step: Any, target: Target) -> int:
+def step_of(step: Any, target: Target | None = None) -> int:
     """Read a training step.
 
     Args:
         step: a number, an eager variable or tensor, or one of the graph of `target`.
-        target: what is saved.
+        target: what is saved; None where no graph is at hand.
 
     Returns:
         The number.
@@ -118,7 +118,7 @@ def step_of(step: Any, target: Target) -> int:
         >>> step_of(np.int64(7), adapt({"a": np.zeros(2)}))
         7
     """
-    value = step
+    value: Any = None if isinstance(step, bool) else step
     if hasattr(step, "numpy") or hasattr(step, "graph"):
         value = _value_of(step, target)
     try:
@@ -134,7 +134,7 @@ def step_of(step: Any, target: Target) -> int:
     return number
 
 
-def _value_of(step: Any, target: Target) -> Any:
+def _value_of(step: Any, target: Target | None) -> Any:
     from tfpersist.tf import internals
 
     if hasattr(step, "numpy") and not internals.is_symbolic(step):
