@@ -236,6 +236,31 @@ def no_import_cycles(modules: Modules) -> Iterator[str]:
     yield from (f"{name} imports itself by detours" for name in needs if name in reachable(name))
 
 
+def imports_are_written_out(modules: Modules) -> Iterator[str]:
+    """What is imported by a name that is computed escapes all other laws; the facade alone may."""
+    importers = {"import_module", "__import__", "resolve_name", "run_module", "exec_module"}
+    for module in modules.values():
+        if module.name == ROOT:
+            continue
+        nodes = list(ast.walk(module.tree))
+        spelled = set()
+        for node in nodes:
+            if isinstance(node, ast.Call) and len(node.args) == 1 and not node.keywords:
+                name = node.args[0]
+                if isinstance(name, ast.Constant) and not str(name.value).startswith("."):
+                    spelled.add(id(node.func))
+        for node in nodes:
+            if isinstance(node, (ast.Name, ast.Attribute)):
+                last = ast.unparse(node).rpartition(".")[2]
+                if last in importers and id(node) not in spelled:
+                    yield f"{module.name}:{node.lineno} imports by a name that is not written out"
+                if isinstance(node, ast.Name) and node.id in ("exec", "eval"):
+                    yield f"{module.name}:{node.lineno} runs text as a program"
+            elif isinstance(node, ast.ImportFrom) and node.module in ("importlib", "pkgutil"):
+                names = importers.intersection(alias.name for alias in node.names)
+                yield from (f"{module.name}:{node.lineno} hides {name}" for name in names)
+
+
 def modules_are_short(modules: Modules) -> Iterator[str]:
     for module in modules.values():
         lines = len(module.source.splitlines())
@@ -380,6 +405,15 @@ LAWS: dict[Callable[[Modules], Iterator[str]], list[Modules]] = {
             tf__c="def g():\n    from . import a",
         ),
     ],
+    imports_are_written_out: [
+        invented(store="import importlib\nimportlib.import_module(f'tfpersist.{__name__}')"),
+        invented(store="import importlib\nimportlib.import_module('.tf', 'tfpersist')"),
+        invented(store="import importlib\nload = importlib.import_module\nload('tensorflow')"),
+        invented(store="from importlib import import_module as load\nload('tensorflow')"),
+        invented(store="def f(name):\n    return __import__('tfpersist.' + name)"),
+        invented(store="import pkgutil\nf = pkgutil.resolve_name"),
+        invented(store="exec('import tensorflow')"),
+    ],
     modules_are_short: [invented(store="\n" * 401)],
     names_say_something: [invented(formats__utils=""), invented(store_manager="")],
     values_are_frozen: [
@@ -421,7 +455,7 @@ def test_the_law_notices_an_offender(law, offender):
 
 def test_the_whole_package_was_read():
     modules = installed()
-    assert {f"{ROOT}.errors", f"{ROOT}.formats.schema", f"{ROOT}.tf.target"} <= modules.keys()
+    assert {f"{ROOT}.errors", f"{ROOT}.formats.schema", f"{ROOT}.tf.adapting"} <= modules.keys()
     assert modules[ROOT].is_package
 
 

@@ -222,9 +222,9 @@ def test_the_callers_choice_may_change_afterwards():
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        (object(), "builtins.object cannot be saved"),
-        ("path", "builtins.str cannot be saved"),
-        ({}, "builtins.dict cannot be saved"),
+        (object(), "an object cannot be saved"),
+        ("path", "'path' cannot be saved"),
+        ({}, "an empty dict cannot be saved"),
         ([np.zeros(2)], "no names"),
         ({1: np.zeros(2)}, "needs their names"),
         ({"": np.zeros(2)}, "needs their names"),

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tfpersist.checkpoint import Checkpoint
     from tfpersist.errors import (
+        ArgumentError,
         CheckpointNotFoundError,
         CorruptionError,
         FeedError,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "ArgumentError",
     "Checkpoint",
     "CheckpointNotFoundError",
     "CorruptionError",

@@ -17,7 +17,13 @@ from tfpersist.checkpoints.locate import Located, locate
 from tfpersist.checkpoints.pins import Pin, held, pin
 from tfpersist.checkpoints.sidecar import Increment, Sidecar
 from tfpersist.checkpoints.verification import Verification, verify
-from tfpersist.errors import NameNotFoundError, TFPersistError, did_you_mean
+from tfpersist.errors import (
+    ArgumentError,
+    NameNotFoundError,
+    TFPersistError,
+    did_you_mean,
+    told,
+)
 from tfpersist.formats import schema
 from tfpersist.formats.tensors import Payload, TensorSpec
 from tfpersist.storage import Storage
@@ -39,6 +45,7 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
         storage: the directory that `path` is a name in; None to take it from `path`.
 
     Raises:
+        ArgumentError: this is no path.
         CheckpointNotFoundError: nothing there is a checkpoint; the message names those near.
         CorruptionError: it lacks a data file.
         StorageError: the directory cannot be read.
@@ -154,14 +161,7 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
             >>> print(store.save({"v1": np.float32([1, 2])}).payload("v1").spec)
             float32[2]
         """
-        spec = self.specs.get(key)
-        if spec is None:
-            raise NameNotFoundError(
-                f"there is no tensor {key!r}",
-                where=self.prefix,
-                advice=did_you_mean(str(key), self.specs),
-            )
-        contents = self._contents
+        spec, contents = self._spec(key), self._contents
         return Payload(spec, lambda: contents.read(key), lambda: contents.release(key))
 
     def load(self, keys: Iterable[str]) -> Iterator[np.ndarray[Any, Any]]:
@@ -174,6 +174,7 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
             The arrays in the order of the names, each compared with its checksum.
 
         Raises:
+            ArgumentError: these are no names.
             NameNotFoundError: there is no such tensor.
             CorruptionError: one of them is damaged.
 
@@ -183,7 +184,20 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
             >>> list(store.save({"v1": np.float32([1, 2])}).load(["v1"]))
             [array([1., 2.], dtype=float32)]
         """
-        return self._contents.read_many(keys)
+        if isinstance(keys, (str, bytes)) or not isinstance(keys, Iterable):
+            raise ArgumentError(
+                "these are no names of tensors",
+                where=self.prefix,
+                expected="a list of names",
+                found=told(keys),
+                advice=f"Pass [{keys!r}], or read checkpoint[{keys!r}]."
+                if isinstance(keys, str)
+                else None,
+            )
+        names = list(keys)
+        for name in names:
+            self._spec(name)
+        return self._contents.read_many(names)
 
     def pin(self) -> Pin:
         """Keep it from being pruned, by any process, until it is let go or this process ends.
@@ -246,6 +260,16 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
             2.0
         """
         return compare(self, other if isinstance(other, Mapping) else Checkpoint(other))
+
+    def _spec(self, key: object) -> TensorSpec:
+        spec = self.specs.get(key) if isinstance(key, str) else None
+        if spec is None:
+            raise NameNotFoundError(
+                f"there is no tensor {key!r}",
+                where=self.prefix,
+                advice=did_you_mean(str(key), self.specs),
+            )
+        return spec
 
     def __getitem__(self, key: str) -> np.ndarray[Any, Any]:
         return self.payload(key).load()

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import attrs
 
+from tfpersist import verifying
+from tfpersist.errors import ArgumentError, told
 from tfpersist.freezing import Wishes
 from tfpersist.graph.compression import Form
 from tfpersist.graph.releases import Release
@@ -85,8 +87,7 @@ class Choosing:
             >>> model.run("y:0", {"x:0": [1.0, 2.0]})
             array([3., 6.], dtype=float32)
         """
-        named = {_names([name])[0]: value for name, value in values.items()}
-        return self._with(baked={**self.wishes.baked, **named})
+        return self._with(baked={**self.wishes.baked, **_named(values, "bake()")})
 
     def portable(self: _Freezer, release: Release) -> _Freezer:
         """Let an older TensorFlow load the frozen graph.
@@ -250,8 +251,8 @@ class Choosing:
             >>> print(tfp.FrozenModel.load("memory://models/parity.pb").verify())
             Identity:0 is the same, bit by bit
         """
-        named = {_names([name])[0]: value for name, value in feeds.items()}
-        return self._with(feeds=named, tolerance=float(tolerance))
+        named = _named(feeds, "parity()")
+        return self._with(feeds=named, tolerance=verifying.allowed(tolerance))
 
     def _with(self: _Freezer, **wishes: Any) -> _Freezer:
         return attrs.evolve(self, wishes=attrs.evolve(self.wishes, **wishes))
@@ -260,12 +261,33 @@ class Choosing:
 def _each(values: Iterable[object]) -> Iterator[object]:
     """List what is given one by one or in lists; a tensor or a variable is one, though iterable."""
     for value in values:
-        one = isinstance(value, (str, bytes)) or hasattr(value, "name")
-        if one or not isinstance(value, Iterable):
-            yield value
+        if _has_name(value) or not isinstance(value, Iterable) or isinstance(value, Mapping):
+            yield _checked(value)
         else:
-            yield from value
+            yield from map(_checked, value)
+
+
+def _has_name(value: object) -> bool:
+    return isinstance(value, (str, bytes)) or hasattr(value, "name")
+
+
+def _checked(value: object) -> object:
+    if isinstance(value, bytes) or not _has_name(value):
+        raise ArgumentError(
+            "this names no tensor and no variable of a graph",
+            expected="a name such as 'add:0', a tensor or a variable, or a list of them",
+            found=told(value),
+        )
+    return value
 
 
 def _names(values: Iterable[object]) -> tuple[str, ...]:
-    return tuple(str(getattr(value, "name", value)) for value in values)
+    return tuple(str(getattr(value, "name", value)) for value in map(_checked, values))
+
+
+def _named(values: object, step: str) -> dict[str, Any]:
+    if not isinstance(values, Mapping):
+        raise ArgumentError(
+            f"{step} is given no dict", expected="{tensor: value}", found=told(values)
+        )
+    return dict(zip(_names(values), values.values(), strict=True))

@@ -2,13 +2,51 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 
+from tfpersist.errors import ArgumentError, told
+from tfpersist.formats import graphdef, schema
 from tfpersist.formats.graphdef import Graph
 from tfpersist.graph import signature, summary
 from tfpersist.graph.legible import Legible
 from tfpersist.graph.names import TensorRef
 from tfpersist.graph.signature import Signature, resolve
+
+
+def graph_in(given: object) -> Graph | None:
+    """Give the graph that something in memory is; None for anything else.
+
+    Args:
+        given: a Graph, or a GraphDef of any protobuf.
+
+    Example:
+        >>> graph_in(schema.GraphDef(node=[{"name": "x"}])).proto.node[0].name
+        'x'
+        >>> graph_in("model.pb") is None
+        True
+    """
+    if isinstance(given, Graph):
+        return given
+    message: Any = given
+    descriptor = getattr(message, "DESCRIPTOR", None)
+    if getattr(descriptor, "full_name", "") == schema.GraphDef.DESCRIPTOR.full_name:
+        return graphdef.split(memoryview(message.SerializeToString()))
+    return None
+
+
+def _graph(given: object) -> Graph:
+    graph = graph_in(given)
+    if graph is None:
+        raise ArgumentError(
+            "this is no graph in memory",
+            expected="a GraphDef",
+            found=told(given),
+            advice="A file is loaded with FrozenModel.load(path), and a model is frozen with"
+            " Freezer(model).freeze().",
+        )
+    return graph
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -20,7 +58,7 @@ class Described(Legible):
         file: where it came from; "" for one that was made in memory.
     """
 
-    graph: Graph
+    graph: Graph = attrs.field(converter=_graph)
     file: str = ""
 
     @property

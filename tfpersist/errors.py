@@ -1,6 +1,7 @@
 """Everything that tfpersist raises.
 
 TFPersistError
+├── ArgumentError            an argument is of a kind that means nothing there  (also TypeError)
 ├── StorageError             the disk or the remote store refused: full, no permission, gone
 ├── CorruptionError          bytes are damaged: names the file and the offset
 ├── UnsupportedError         the bytes are sound, but hold what cannot be represented here
@@ -71,6 +72,10 @@ class TFPersistError(Exception):
 
 def _rebuild(cls: type[TFPersistError], problem: str) -> TFPersistError:
     return cls(problem)
+
+
+class ArgumentError(TFPersistError, TypeError):
+    """An argument is of a kind that means nothing there."""
 
 
 class StorageError(TFPersistError, OSError):
@@ -206,6 +211,22 @@ class FeedError(TFPersistError, ValueError):
 
 class RunError(TFPersistError):
     """TensorFlow failed while it ran the model."""
+
+
+def told(value: object) -> str:
+    """Say what a value is, for what was found.
+
+    Example:
+        >>> told(None), told(3), told("a"), told([1])
+        ('None', '3', "'a'", 'a list')
+    """
+    kind = type(value)
+    if value is None or kind in (bool, int, float, str, bytes):
+        return repr(value)
+    if isinstance(value, type):
+        return f"the class {value.__module__}.{value.__qualname__}".replace("builtins.", "")
+    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def printable(text: str) -> str:

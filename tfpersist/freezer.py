@@ -15,7 +15,8 @@ from tfpersist.graph import choices, releases
 from tfpersist.graph.candidates import Candidates
 from tfpersist.graph.lowered import Lowered
 from tfpersist.graph.releases import Portability, Release
-from tfpersist.safety import Policy
+from tfpersist.safety import Policy, as_policy
+from tfpersist.storage import text_of
 
 if TYPE_CHECKING:
     from tfpersist.frozen import FrozenModel
@@ -55,7 +56,7 @@ class Freezer(Choosing):
 
     source: Any
     checkpoint: Any = attrs.field(default=None, kw_only=True)
-    policy: Policy | None = attrs.field(default=None, kw_only=True)
+    policy: Policy | None = attrs.field(default=None, converter=as_policy, kw_only=True)
 
     def check(self, release: Release) -> Portability:
         """Find out what would keep an older TensorFlow from loading the frozen graph.
@@ -153,8 +154,9 @@ class Freezer(Choosing):
         from tfpersist.frozen import FrozenModel
 
         with uncollected():
+            text = text_of(path, "the path or URL of a .pb")
             graph = self._frozen(hold=self.wishes.feeds is not None)
-            graph_file.save(graph, os.fsdecode(os.fspath(path)), durable=durable, large=large)
+            graph_file.save(graph, text, durable=durable, large=large)
             return FrozenModel.load(path, policy=self._policy() or Policy.trusted())
 
     def __repr__(self) -> str:

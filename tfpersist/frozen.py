@@ -14,6 +14,7 @@ from tfpersist.graph.names import TensorRef
 from tfpersist.graph.parity import Parity
 from tfpersist.parts import Parts
 from tfpersist.safety import Policy
+from tfpersist.storage import text_of
 from tfpersist.tf import bound
 from tfpersist.tf.bound import Bound
 from tfpersist.tf.engine import Engine
@@ -85,7 +86,7 @@ class FrozenModel(Parts):
             >>> FrozenModel.load("memory://frozen/load.pb")
             <FrozenModel memory://frozen/load.pb: 1 node, nothing -> nothing>
         """
-        text = os.fsdecode(os.fspath(path))
+        text = text_of(path, "the path or URL of a .pb")
         return cls(graph_file.load(text), text, policy or Policy.default(), mapped=mapped)
 
     def run(self, fetches: Any, feeds: Mapping[Any, Any] | None = None) -> Any:
@@ -207,7 +208,8 @@ class FrozenModel(Parts):
             >>> model.write("memory://frozen/write.pb").file
             'memory://frozen/write.pb'
         """
-        graph_file.save(self.graph, text := os.fsdecode(os.fspath(path)), durable=durable)
+        text = text_of(path, "the path or URL of a .pb")
+        graph_file.save(self.graph, text, durable=durable)
         return FrozenModel(self.graph, text, self.policy, mapped=self.mapped)
 
     def close(self) -> None:

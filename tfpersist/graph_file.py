@@ -213,14 +213,19 @@ def _something_else(path: str) -> UnsupportedError | None:
     location, name = place(path)
     beside = open_storage(location).names()
     inside: frozenset[str] = frozenset()
+    is_directory = False
     with suppress(StorageError):
-        inside = open_storage(path).names()
+        folder = open_storage(path)
+        inside, is_directory = folder.names(), folder.exists()
     if "saved_model.pb" in inside or "saved_model.pbtxt" in inside:
         kind, advice = "a SavedModel", f"Freeze it first with tfpersist.Freezer({path!r})."
     elif f"{name}.index" in beside:
         kind = "the prefix of a checkpoint"
         advice = f"Freeze it first with tfpersist.Freezer({path!r}), or read it with Checkpoint."
-    elif inside:
+    elif any(other.endswith(".index") for other in inside):
+        kind = "a directory of checkpoints"
+        advice = f"Freeze one first with tfpersist.Freezer({path!r}), or read it with Checkpoint."
+    elif inside or is_directory:
         graphs = sorted(other for other in inside if other.endswith((".pb", ".pbtxt")))
         kind, advice = "a directory", f"It holds {', '.join(graphs[:8]) or 'no graph'}."
     else:

@@ -12,12 +12,12 @@ from tfpersist import safety
 from tfpersist.checkpoint import Checkpoint
 from tfpersist.checkpoints.writer import write_checkpoint
 from tfpersist.described import Described
-from tfpersist.errors import FeedError
+from tfpersist.errors import ArgumentError, FeedError, told
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.graph import unfreezing
 from tfpersist.graph.compression import expand
 from tfpersist.graph.names import TensorRef
-from tfpersist.safety import Policy
+from tfpersist.safety import Policy, as_policy
 from tfpersist.storage import open_storage
 from tfpersist.tf import composed, layers, modules
 from tfpersist.tf.internals_functions import unconverted
@@ -33,7 +33,7 @@ class Parts(Described):
         policy: what it may do, checked before anything of it is imported; None for everything.
     """
 
-    policy: Policy | None = None
+    policy: Policy | None = attrs.field(default=None, converter=as_policy)
 
     @unconverted
     def import_into(
@@ -243,4 +243,10 @@ class Parts(Described):
 
 
 def _listed(refs: Any) -> list[Any]:
-    return [refs] if isinstance(refs, (str, TensorRef)) else list(refs)
+    if isinstance(refs, (str, TensorRef)):
+        return [refs]
+    if isinstance(refs, bytes) or not isinstance(refs, Iterable):
+        raise ArgumentError(
+            "this names nothing of a graph", expected="a name or a list of names", found=told(refs)
+        )
+    return list(refs)

@@ -11,7 +11,7 @@ import numpy as np
 
 from tfpersist.checkpoint import Checkpoint
 from tfpersist.checkpoints import listing, survey
-from tfpersist.checkpoints.locate import Located, locate
+from tfpersist.checkpoints.locate import Located, locate, parent_of_prefix
 from tfpersist.checkpoints.naming import is_called
 from tfpersist.checkpoints.quarantine import ENDING, Outcome, ending_of, quarantine
 from tfpersist.checkpoints.verification import refuse_misfits
@@ -142,9 +142,19 @@ def newest_first(
             found=f"damaged ones that were set aside: {', '.join(aside)}" if aside else None,
             advice=f"There are those of the steps {', '.join(map(str, known))}."
             if known
-            else "Save one first, or check the directory.",
+            else _hint(storage.location),
         )
     return fitting[::-1]
+
+
+def _hint(location: str) -> str:
+    parent = parent_of_prefix(location)
+    if parent is None:
+        return "Save one first, or check the directory."
+    return (
+        "This is the prefix of one checkpoint, and a store is a directory:"
+        f" ModelStore({parent!r}), with at(step) for that one."
+    )
 
 
 def _asked(step: int | None, chosen: str | None) -> str:

@@ -34,6 +34,7 @@ import attrs
 
 from tfpersist import graph_file
 from tfpersist.errors import (
+    ArgumentError,
     CorruptionError,
     NameNotFoundError,
     StorageError,
@@ -41,6 +42,7 @@ from tfpersist.errors import (
     UnsafeModelError,
     did_you_mean,
     printable,
+    told,
 )
 from tfpersist.formats import graphdef, recognize, schema
 from tfpersist.formats.graphdef import Graph
@@ -125,7 +127,36 @@ class Report:
 
 
 def _names(given: str | Iterable[str]) -> frozenset[str]:
-    return frozenset([given] if isinstance(given, str) else given)
+    names = [given] if isinstance(given, str) else given
+    if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
+        raise ArgumentError(
+            "this names nothing that a model may do",
+            where="Policy",
+            expected='a name or a list of names, such as "file read"',
+            found=told(given),
+            advice="Policy.trusted() allows everything.",
+        )
+    return frozenset(names)
+
+
+def as_policy(given: object) -> Policy | None:
+    """Take what a user gives for `policy`: a Policy, or None for what is right by default.
+
+    Raises:
+        ArgumentError: it is neither.
+
+    Example:
+        >>> as_policy(Policy("network")).allowed
+        ('compute', 'state', 'random', 'network')
+    """
+    if given is None or isinstance(given, Policy):
+        return given
+    raise ArgumentError(
+        "this is no policy",
+        where="policy",
+        expected='a tfpersist.Policy, such as Policy(allow="file read") or Policy.trusted()',
+        found=told(given),
+    )
 
 
 @attrs.frozen
@@ -139,6 +170,7 @@ class Policy:
 
     Raises:
         NameNotFoundError: there is no such capability.
+        ArgumentError: these are no names.
 
     Example:
         >>> Policy(allow=["file read"], ops=["MyOwnOp"]).allowed
@@ -152,7 +184,8 @@ class Policy:
     def _know(self, field: Any, names: frozenset[str]) -> None:
         for name in sorted(names.difference(CAPABILITIES)):
             raise NameNotFoundError(
-                f"there is no capability {name!r}", advice=did_you_mean(name, CAPABILITIES)
+                f"there is no capability {name!r}",
+                advice=f"{did_you_mean(name, CAPABILITIES)} Policy.trusted() allows them all.",
             )
 
     @classmethod

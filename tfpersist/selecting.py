@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import attrs
 
+from tfpersist.errors import ArgumentError
 from tfpersist.matching.selection import Selection
 
 _Store = TypeVar("_Store", bound="Selecting")
@@ -78,6 +79,9 @@ class Selecting:
         Returns:
             A store that restores averages.
 
+        Raises:
+            ArgumentError: it is None.
+
         Example:
             >>> import numpy as np, tfpersist as tfp
             >>> store = tfp.ModelStore("memory://doc/averages")
@@ -85,4 +89,9 @@ class Selecting:
             >>> store.averages("avg").restore({"v": np.zeros((), np.float32)}).averaged
             ('v',)
         """
+        if averages is None:
+            raise ArgumentError(
+                "averages() is given None",
+                expected="what keeps the averages, or the last part of their names",
+            )
         return attrs.evolve(self, selection=attrs.evolve(self.selection, averages=averages))

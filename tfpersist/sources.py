@@ -12,12 +12,14 @@ from typing import Any
 import attrs
 
 from tfpersist import graph_file
+from tfpersist.described import graph_in
 from tfpersist.errors import (
     CorruptionError,
     FreezeError,
     NameNotFoundError,
     StorageError,
     UnsafeModelError,
+    told,
 )
 from tfpersist.formats import schema
 from tfpersist.formats.graphdef import Graph, parse_saved_model, split
@@ -70,6 +72,7 @@ def lower(source: Any, choice: Choice | None = None) -> Lowered:
     choice = choice or Choice()
     graph = _graph_of(source)
     if graph is not None:
+        _refuse_unused(choice)
         lowered = _with_values(graph, choice.checkpoint)
         policy = choice.policy or getattr(source, "policy", Policy.default())
         return attrs.evolve(lowered, read=partial(read_text, policy, _home(source)))
@@ -77,7 +80,7 @@ def lower(source: Any, choice: Choice | None = None) -> Lowered:
         raise FreezeError(
             "this source has values of its own",
             expected="a GraphDef or the path of one, beside a checkpoint",
-            found=f"a {type(source).__qualname__}",
+            found=told(source),
             advice="Leave the checkpoint out, or restore it into the model first.",
         )
     policy = choice.policy or Policy.default()
@@ -91,6 +94,7 @@ def lower(source: Any, choice: Choice | None = None) -> Lowered:
         from tfpersist.checkpoint import Checkpoint
 
         source = Checkpoint(path)
+    _refuse_unused(choice)
     if isinstance(source, Mapping) and hasattr(source, "meta"):
         checkpoint: Any = source
         lowered = _lower_checkpoint(checkpoint)
@@ -99,6 +103,15 @@ def lower(source: Any, choice: Choice | None = None) -> Lowered:
 
     lowered = lower.lower(source, choice.shaped)
     return attrs.evolve(lowered, read=partial(read_text, choice.policy, None))
+
+
+def _refuse_unused(choice: Choice) -> None:
+    if choice.signature is not None or choice.tags:
+        raise FreezeError(
+            "signature() and tags() choose in a SavedModel, and this source is none",
+            expected="the directory of a SavedModel",
+            advice="Leave them out, and name the outputs: Freezer(...).outputs(...).",
+        )
 
 
 def _newest(source: Any) -> Any:
@@ -161,12 +174,7 @@ def _graph_of(source: Any) -> Graph | None:
         return graph_file.load(path) if named and _saved_model(path) is None else None
     if isinstance(source, FrozenModel):
         return source.graph
-    if isinstance(source, Graph):
-        return source
-    descriptor = getattr(source, "DESCRIPTOR", None)
-    if descriptor is not None and descriptor.full_name == schema.GraphDef.DESCRIPTOR.full_name:
-        return split(memoryview(source.SerializeToString()))
-    return None
+    return graph_in(source)
 
 
 def _with_values(graph: Graph, checkpoint: Any) -> Lowered:

@@ -15,21 +15,32 @@ from tfpersist.checkpoint import Checkpoint
 from tfpersist.checkpoints import pruning, sidecar
 from tfpersist.checkpoints.locate import Located
 from tfpersist.checkpoints.writer import write_checkpoint
-from tfpersist.errors import RestoreError, StorageError
+from tfpersist.errors import ArgumentError, RestoreError, StorageError, told
 from tfpersist.garbage import uncollected
 from tfpersist.matching.plan import OnMismatch, OnMissing, Tolerance
 from tfpersist.report import RestoreReport, Skipped
 from tfpersist.reporting import report_on
 from tfpersist.restoring import Fitted
 from tfpersist.retaining import Retaining
+from tfpersist.safety import Policy, as_policy
 from tfpersist.selecting import Selecting
 from tfpersist.storage import Storage, open_storage, settled
-from tfpersist.tf.target import Target, adapt, step_of
+from tfpersist.tf.adapting import adapt
+from tfpersist.tf.target import Target, step_of
 from tfpersist.training import Training, served
 
 if TYPE_CHECKING:
-    from tfpersist.safety import Policy
     from tfpersist.tf.graph_model import GraphModel, ScopedTarget
+
+
+def _check_name(store: object, field: object, name: object) -> None:
+    if not isinstance(name, str):
+        raise ArgumentError(
+            "this is no name of checkpoints",
+            where="name",
+            expected='a text such as "model.ckpt"',
+            found=told(name),
+        )
 
 
 @attrs.frozen(eq=False, slots=False)
@@ -66,18 +77,21 @@ class ModelStore(Selecting, Training, Retaining):
     """
 
     location: str | os.PathLike[str] = attrs.field(converter=settled)
-    name: str = attrs.field(default="model.ckpt", kw_only=True)
+    name: str = attrs.field(default="model.ckpt", validator=_check_name, kw_only=True)
     durable: bool = attrs.field(default=True, kw_only=True)
     step: int | None = attrs.field(default=None, kw_only=True)
 
-    def at(self, step: int) -> ModelStore:
+    def at(self, step: Any) -> ModelStore:
         """Restore the checkpoint of one step, and no other.
 
         Args:
-            step: the training step.
+            step: the training step; a number, or a variable that holds it.
 
         Returns:
             A store that restores it.
+
+        Raises:
+            TargetError: it is no whole number, or negative.
 
         Example:
             >>> import numpy as np
@@ -89,7 +103,7 @@ class ModelStore(Selecting, Training, Retaining):
             >>> int(v)
             1
         """
-        return attrs.evolve(self, step=int(step), chosen=None)
+        return attrs.evolve(self, step=step_of(step), chosen=None)
 
     @served
     def save(
@@ -291,6 +305,7 @@ class ModelStore(Selecting, Training, Retaining):
         """
         from tfpersist.tf import graph_model
 
+        allowed = as_policy(policy)
         only_one = self.step is not None or self.chosen is not None
         saved = restoring.newest_graph(self._storage, self._names(), only_one=only_one)
 
@@ -307,7 +322,7 @@ class ModelStore(Selecting, Training, Retaining):
             return report
 
         return graph_model.open_model(
-            saved.data, restore, scope=scope, session=session, file=saved.file, policy=policy
+            saved.data, restore, scope=scope, session=session, file=saved.file, policy=allowed
         )
 
     def __getstate__(self) -> dict[str, Any]:

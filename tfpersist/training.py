@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast
 
 import attrs
 
-from tfpersist.errors import SaveError
+from tfpersist.errors import ArgumentError, SaveError, told
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of
-from tfpersist.tf.target import adapt, counted_by, step_of, untraced
+from tfpersist.tf.adapting import adapt
+from tfpersist.tf.target import counted_by, step_of, untraced
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -228,6 +229,7 @@ class Training:
             A context manager, at whose end the signal is given back; or call `cancel()`.
 
         Raises:
+            ArgumentError: that is no signal.
             UnsupportedError: this is not the main thread, or that signal cannot be handled.
 
         Example:
@@ -248,6 +250,10 @@ class Training:
         def save() -> None:
             untraced(lambda: self._save_at_last(target, step))
 
+        if not isinstance(signum, int):
+            raise ArgumentError(
+                "this is no signal", expected="such as signal.SIGTERM", found=told(signum)
+            )
         return SignalSave(save, int(signum)).begin()
 
     def _save_at_last(self, target: object, step: Any) -> None:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from tfpersist.described import Described
-from tfpersist.errors import FeedError, ParityError, did_you_mean
+from tfpersist.errors import (
+    ArgumentError,
+    FeedError,
+    ParityError,
+    did_you_mean,
+    told,
+)
 from tfpersist.feeds import fit
 from tfpersist.graph import golden
 from tfpersist.graph.golden import Array, Golden, Held
@@ -52,7 +61,9 @@ def verify(
             raise FeedError("this is not what was fed at first", where=", ".join(others))
     names = [held.name for held in known.outputs]
     found = dict(zip(names, run(names, given), strict=True))
-    report = compared(known.outputs, found, proof.tolerance if tolerance is None else tolerance)
+    report = compared(
+        known.outputs, found, proof.tolerance if tolerance is None else allowed(tolerance)
+    )
     if not report.ok:
         raise ParityError(
             "the model gives something else here than its source did",
@@ -113,6 +124,27 @@ def fitted(model: Described, feeds: Mapping[str, Any]) -> dict[str, Array]:
             "this is no input of the frozen model", where=name, advice=did_you_mean(name, known)
         )
     return {name: fit(feeds[name], spec, name) for name, spec in known.items() if name in feeds}
+
+
+def allowed(tolerance: object) -> float:
+    """Take what a user gives for a tolerance.
+
+    Raises:
+        ArgumentError: it is no number, or less than zero.
+
+    Example:
+        >>> allowed(1)
+        1.0
+    """
+    number = float(tolerance) if isinstance(tolerance, (int, float, np.number)) else math.nan
+    if isinstance(tolerance, bool) or not number >= 0:
+        raise ArgumentError(
+            "this is no tolerance",
+            where="tolerance",
+            expected="a number from 0 on, such as 1e-5",
+            found=told(tolerance),
+        )
+    return number
 
 
 def compared(expected: Sequence[Held], found: Mapping[str, Array], tolerance: float) -> Parity:

@@ -187,7 +187,7 @@ def test_what_is_not_there(tmp_path):
         locate(tmp_path / "model.ckpt-10")
     with pytest.raises(CheckpointNotFoundError, match="no directory"):
         locate(tmp_path / "nowhere" / "model")
-    with pytest.raises(CheckpointNotFoundError, match="2 checkpoints"):
+    with pytest.raises(CheckpointNotFoundError, match=r"no part of a checkpoint.*another kind"):
         locate(tmp_path / "notes.txt")
     (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointNotFoundError, match="none in"):

@@ -126,13 +126,14 @@ def test_symbolic_variables_are_told_from_eager_ones():
             )
 
 
-def test_a_variable_of_a_strategy_is_refused_by_its_path():
+def test_a_variable_of_a_strategy_that_is_not_known_is_refused_by_its_path():
     with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
         variable = tf.Variable(1.0)
+    variable.__class__ = type("OtherVariable", (type(variable),), {})
     module = tf.Module()
     module.inner = tf.Module()
     module.inner.v = variable
-    with pytest.raises(TargetError, match=r"inner/v.*strategy"):
+    with pytest.raises(TargetError, match=r"inner/v.*OtherVariable.*strategy"):
         internals.live_graph(module)
 
 

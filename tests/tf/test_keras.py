@@ -14,7 +14,7 @@ from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of
 from tfpersist.matching.selection import OBJECT_GRAPH_KEY
 from tfpersist.storage import open_storage
-from tfpersist.tf.target import adapt
+from tfpersist.tf.adapting import adapt
 
 layers = keras.layers
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"

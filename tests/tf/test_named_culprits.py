@@ -15,9 +15,9 @@ STORE = tfp.ModelStore("memory://culprits")
 @pytest.mark.parametrize(
     ("value", "found"),
     [
-        (None, "NoneType"),
-        ([1, 2], "builtins.list"),
-        ({"a": 1}, "builtins.dict"),
+        (None, "None"),
+        ([1, 2], "a list"),
+        ({"a": 1}, "a dict"),
         (tf.constant(1.0), "EagerTensor"),
     ],
 )

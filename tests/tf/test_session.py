@@ -14,7 +14,7 @@ from tfpersist.errors import RestoreError, SaveError, SelectionError, TargetErro
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of
 from tfpersist.storage import open_storage
-from tfpersist.tf.target import adapt
+from tfpersist.tf.adapting import adapt
 
 v1 = tf.compat.v1
 KINDS = pytest.mark.parametrize("resource", [True, False], ids=["resource", "ref"])

@@ -7,19 +7,22 @@ files, a state file, the pattern of V1 shards. Names are compared, never globbed
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 import attrs
 
 from tfpersist.checkpoints import listing, sidecar
 from tfpersist.checkpoints.contents import missing
 from tfpersist.checkpoints.listing import Files
-from tfpersist.errors import CheckpointNotFoundError, nearest
-from tfpersist.storage import Storage, is_url, open_storage
+from tfpersist.errors import CheckpointNotFoundError, StorageError, nearest
+from tfpersist.formats import recognize
+from tfpersist.storage import Storage, is_url, open_storage, text_of
 
 _SAVED_MODEL = frozenset({"saved_model.pb", "saved_model.pbtxt"})
 _VARIABLES = "variables"
 _SUFFIXES = (listing.INDEX, listing.META, sidecar.SUFFIX)
 _SHOWN = 8
+_NAMES = "a prefix, a directory or a file of a checkpoint; of a ModelStore, its latest()"
 
 
 @attrs.frozen
@@ -51,6 +54,7 @@ def locate(path: str | os.PathLike[str], storage: Storage | None = None) -> Loca
         The checkpoint.
 
     Raises:
+        ArgumentError: this is no path.
         CheckpointNotFoundError: there is none; the message names those that are near.
         CorruptionError: there is one, but a data file of it is missing.
         StorageError: the directory cannot be read.
@@ -58,18 +62,17 @@ def locate(path: str | os.PathLike[str], storage: Storage | None = None) -> Loca
     if path is None:
         raise CheckpointNotFoundError(
             "the path is None",
-            expected="something that names a checkpoint",
+            expected=_NAMES,
             advice="tf.train.latest_checkpoint gives None where it finds no checkpoint",
         )
-    text = os.fsdecode(os.fspath(path))
+    empty = isinstance(path, (str, bytes)) and not path
+    text = "" if empty else text_of(path, _NAMES)
     if storage is not None:
         name = text.strip("/")
         found = _named(storage, name) if name not in {"", "."} else _newest(storage)
         return _whole(found or _not_found(text or storage.location, storage, name))
     if not text:
-        raise CheckpointNotFoundError(
-            "the path is empty", expected="something that names a checkpoint"
-        )
+        raise CheckpointNotFoundError("the path is empty", expected=_NAMES)
     directory, parent, name = _split(text)
     beside = open_storage(parent) if name else None
     if beside is not None and not text.endswith("/"):
@@ -82,6 +85,13 @@ def locate(path: str | os.PathLike[str], storage: Storage | None = None) -> Loca
     if beside is None:
         raise _not_found(text, inside, "")
     return _whole(_named(beside, name) or _not_found(text, beside, name))
+
+
+def parent_of_prefix(location: str) -> str | None:
+    """Give the directory that a store should have been given; None where this is no prefix."""
+    _, parent, name = _split(location)
+    is_prefix = bool(name) and name + listing.INDEX in open_storage(parent).names()
+    return parent if is_prefix else None
 
 
 def directory(path: str | os.PathLike[str]) -> Storage | None:
@@ -196,6 +206,8 @@ def _not_found(path: str, storage: Storage, name: str) -> CheckpointNotFoundErro
             found="its data files alone",
             advice="Copy the index from where the checkpoint was saved",
         )
+    if name in names:
+        return _other_file(path, storage, name)
     near = list(listing.checkpoints(storage))
     shown = nearest(prefix, near, _SHOWN) or sorted(near)[:_SHOWN]
     looked = f"{storage.location}/{name}" if name else storage.location
@@ -208,4 +220,23 @@ def _not_found(path: str, storage: Storage, name: str) -> CheckpointNotFoundErro
         expected="a prefix, a file of a checkpoint, or a directory with checkpoints in it",
         found=f"{len(near)} checkpoints in {storage.location}" if name else f"none in {looked}",
         advice=advice or "tfpersist.ModelStore(directory).checkpoints() lists what is there",
+    )
+
+
+def _other_file(path: str, storage: Storage, name: str) -> CheckpointNotFoundError:
+    """Say what a file is that belongs to no checkpoint."""
+    kind, advice = "a file of another kind", None
+    if name.endswith((".pb", ".pbtxt")):
+        kind = "what may be a graph"
+        advice = "A graph is loaded with tfpersist.FrozenModel.load(path)."
+    else:
+        with suppress(StorageError):
+            seen = recognize.by_magic(storage.read(name), name)
+            kind, advice = (seen.kind, seen.advice) if seen else (kind, advice)
+    return CheckpointNotFoundError(
+        "this file is no part of a checkpoint",
+        where=path,
+        expected=_NAMES,
+        found=kind,
+        advice=advice,
     )

@@ -15,7 +15,10 @@ from typing import Any
 
 import attrs
 
-from tfpersist.errors import SaveError
+from tfpersist.errors import (
+    SaveError,
+    told,
+)
 from tfpersist.formats import crc32c
 
 SUFFIX = ".tfpersist.json"
@@ -144,8 +147,14 @@ def measured(metrics: Mapping[str, float] | None) -> Mapping[str, float]:
             "the metrics are no dict", expected="{name: number}", found=type(metrics).__name__
         )
     for name, value in (metrics or {}).items():
+        if not isinstance(name, str):
+            raise SaveError(
+                "a metric has a name that is no text",
+                expected='such as {"loss": 0.25}',
+                found=told(name),
+            )
         try:
-            values[str(name)] = float(value)
+            values[name] = float(value)
         except (TypeError, ValueError) as error:
             raise SaveError(
                 f"the metric {name!r} is no number",

@@ -7,7 +7,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from tfpersist.errors import SelectionError, did_you_mean
+from tfpersist.errors import (
+    SelectionError,
+    did_you_mean,
+    told,
+)
 from tfpersist.matching.plan import Entry
 
 
@@ -51,8 +55,8 @@ class Index:
         if not found:
             name = getattr(choice, "name", None) or getattr(choice, "path", None)
             raise SelectionError(
-                f"{step} is given a {type(choice).__name__}"
-                f"{f' {name!r}' if name else ''} that is no variable of this target",
+                f"{step} is given {told(choice)}{f' {name!r}' if name else ''}, which is no"
+                " variable of this target",
                 advice=did_you_mean(str(name or "").removesuffix(":0"), self.names),
             )
         return found

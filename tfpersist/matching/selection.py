@@ -9,7 +9,12 @@ from typing import Any
 
 import attrs
 
-from tfpersist.errors import SelectionError, did_you_mean, nearest
+from tfpersist.errors import (
+    SelectionError,
+    did_you_mean,
+    nearest,
+    told,
+)
 from tfpersist.formats.tensors import Slice, TensorSpec
 from tfpersist.matching.index import Index
 from tfpersist.matching.naming import advice_for, completed, twice, whole
@@ -230,7 +235,7 @@ def _require_text(key: object, step: str) -> None:
         raise SelectionError(
             f"{step} is given a key that is no text",
             expected="{key in the checkpoint: variable or name}, the keys as str",
-            found=f"{key!r}, a {type(key).__name__}",
+            found=told(key),
         )
 
 

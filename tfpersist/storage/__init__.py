@@ -6,10 +6,10 @@ import os
 import pathlib
 import re
 
-from tfpersist.errors import StorageError
+from tfpersist.errors import ArgumentError, StorageError, told
 from tfpersist.storage.base import Hold, Publication, Sink, Storage
 
-__all__ = ["Hold", "Publication", "Sink", "Storage", "open_storage", "settled"]
+__all__ = ["Hold", "Publication", "Sink", "Storage", "open_storage", "settled", "text_of"]
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(::[A-Za-z0-9+.-]+)*://")
 
@@ -24,6 +24,31 @@ def is_url(location: str) -> bool:
     return _URL.match(location) is not None
 
 
+def text_of(location: object, expected: str = "a path or a URL") -> str:
+    """Give the text of a path.
+
+    Args:
+        location: what a user gave for one.
+        expected: what it should have been, for the error.
+
+    Raises:
+        ArgumentError: it is none.
+
+    Example:
+        >>> text_of(pathlib.Path("runs/mnist")), text_of(b"runs")
+        ('runs/mnist', 'runs')
+    """
+    if isinstance(location, (str, bytes, os.PathLike)):
+        text = os.fsdecode(os.fspath(location))
+        if text:
+            return text
+    raise ArgumentError(
+        "the path is empty" if isinstance(location, (str, bytes)) else "this is no path",
+        expected=expected,
+        found=told(location),
+    )
+
+
 def settled(location: str | os.PathLike[str]) -> str | os.PathLike[str]:
     """Give a place that stays the same when the working directory changes.
 
@@ -33,11 +58,14 @@ def settled(location: str | os.PathLike[str]) -> str | os.PathLike[str]:
     Returns:
         A path of this machine made absolute, as a pathlib.Path where it was one; a URL as it is.
 
+    Raises:
+        ArgumentError: it is no path.
+
     Example:
         >>> settled("/runs/../mnist"), settled("s3://bucket/runs")
         ('/mnist', 's3://bucket/runs')
     """
-    text = os.fsdecode(os.fspath(location))
+    text = text_of(location, 'a directory, such as "runs/mnist", or "." for the present one')
     if is_url(text):
         return location
     path = os.path.abspath(text)
@@ -55,6 +83,7 @@ def open_storage(location: str | os.PathLike[str]) -> Storage:
         The storage.
 
     Raises:
+        ArgumentError: it is no path.
         UnsupportedError: nothing here understands this kind of URL.
         StorageError: a directory in memory has no name.
 
@@ -62,7 +91,7 @@ def open_storage(location: str | os.PathLike[str]) -> Storage:
         >>> open_storage("memory://runs/mnist/").location
         'memory://runs/mnist'
     """
-    text = os.fsdecode(os.fspath(location))
+    text = text_of(location)
     if text.startswith("memory://"):
         from tfpersist.storage.memory import MemoryStorage
 

@@ -19,7 +19,7 @@ _ADVICE = {
     errno.ENOENT: "Check the spelling; names() lists what is there",
     errno.EEXIST: "Choose another name, or move the file away",
     errno.EISDIR: "Choose another name, or move the directory away",
-    errno.ENOTDIR: "A part of this path is a file; choose another directory",
+    errno.ENOTDIR: "A part of this path is a file; choose a directory, such as its own",
     errno.ENAMETOOLONG: "Choose a shorter name",
     errno.EMFILE: "Close some files, or raise the limit of open files (ulimit -n)",
 }

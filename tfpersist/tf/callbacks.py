@@ -18,7 +18,11 @@ import attrs
 import numpy as np
 
 from tfpersist.checkpoint import Checkpoint
-from tfpersist.errors import CheckpointNotFoundError, SaveError
+from tfpersist.errors import (
+    CheckpointNotFoundError,
+    SaveError,
+    told,
+)
 from tfpersist.tf import internals_keras
 
 if TYPE_CHECKING:
@@ -77,6 +81,12 @@ def callback(
             "a metric is better when it is smaller or when it is larger",
             expected='mode "min", "max" or "auto"',
             found=repr(mode),
+        )
+    if monitor is not None and not isinstance(monitor, str):
+        raise SaveError(
+            "a callback watches one metric",
+            expected='its name, such as monitor="val_loss", or None',
+            found=told(monitor),
         )
     return _kind()(store, every, monitor, mode, resume)
 

@@ -8,7 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfpersist import feeds
-from tfpersist.errors import FeedError, GraphError
+from tfpersist.errors import (
+    ArgumentError,
+    FeedError,
+    GraphError,
+    told,
+)
 from tfpersist.formats import dtypes, schema
 from tfpersist.formats.graphdef import Graph
 from tfpersist.graph import functions, soundness, summary
@@ -47,6 +52,7 @@ def compose(
         The tf.Tensor of each output, by name.
 
     Raises:
+        ArgumentError: the graph is none, or the inputs are no dict.
         NameNotFoundError: an input names nothing in the graph.
         FeedError: an input is missing or does not fit.
         GraphError: TensorFlow refuses the graph, or it has state that nobody can set up there.
@@ -56,6 +62,13 @@ def compose(
     soundness.refuse_growth(graph)
     if target is None:
         target = tf.compat.v1.get_default_graph()
+    if not isinstance(target, tf.Graph) or not isinstance(inputs, Mapping):
+        raise ArgumentError(
+            "a model is imported into a graph, and what replaces its tensors is a dict",
+            expected="import_into(graph, {name: tensor}), the graph a tf.Graph or None",
+            found=told(inputs if isinstance(target, tf.Graph) else target),
+            advice="In the current graph: import_into(inputs={'x': tensor}).",
+        )
     with target.as_default():
         given = {}
         for key, value in inputs.items():

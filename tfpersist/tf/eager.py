@@ -11,7 +11,7 @@ import numpy as np
 
 from tfpersist.errors import SaveError
 from tfpersist.matching.plan import Entry
-from tfpersist.tf import internals, internals_eager
+from tfpersist.tf import internals, internals_eager, internals_replicas
 
 # TensorFlow takes over memory that lies at multiples of this and copies any other.
 _ALIGNMENT = 64
@@ -56,8 +56,12 @@ def read(entries: Sequence[Entry]) -> list[np.ndarray[Any, Any]]:
 def _read_one(variable: Any) -> np.ndarray[Any, Any] | None:
     import tensorflow as tf
 
+    replica = internals_replicas.primary(variable)
     try:
-        tensor = tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=variable.dtype)
+        if internals_replicas.is_read_as_one(variable):
+            tensor = internals_replicas.read(variable)
+        else:
+            tensor = tf.raw_ops.ReadVariableOp(resource=replica.handle, dtype=replica.dtype)
     except tf.errors.FailedPreconditionError:
         return None
     return internals.view(tensor)
@@ -89,19 +93,19 @@ def assign(
     """
     room, large = _Room(), list[tuple[Any, Any]]()
     waiting: dict[Any, list[tuple[Any, Any]]] = {}
-    for at, (entry, value) in enumerate(pairs):
-        variable: Any = entry.handle
-        if at in converted:
-            _assign_one((variable.handle, converted[at]))
-        elif value.nbytes > _SMALL:
-            large.append((variable.handle, value))
-        elif len(pairs) < _MANY or value.dtype.kind not in _PLAIN:
-            _assign_one((variable.handle, room.copy(value)))
-        else:
-            alike = waiting.setdefault(value.dtype, [])
-            alike.append((variable.handle, room.copy(value)))
-            if len(alike) == internals_eager.TOGETHER:
-                _assign_alike(waiting.pop(value.dtype))
+    for at, (entry, whole) in enumerate(pairs):
+        for variable, value in internals_replicas.shares(entry.handle, whole):
+            if at in converted:
+                _assign_one((variable.handle, converted[at]))
+            elif value.nbytes > _SMALL:
+                large.append((variable.handle, value))
+            elif len(pairs) < _MANY or value.dtype.kind not in _PLAIN:
+                _assign_one((variable.handle, room.copy(value)))
+            else:
+                alike = waiting.setdefault(value.dtype, [])
+                alike.append((variable.handle, room.copy(value)))
+                if len(alike) == internals_eager.TOGETHER:
+                    _assign_alike(waiting.pop(value.dtype))
     for alike in waiting.values():
         deque(map(_assign_one, alike), 0)
     # What a variable frees has room for the next only if that is no larger.

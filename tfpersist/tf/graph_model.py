@@ -9,7 +9,12 @@ from typing import Any
 
 import attrs
 
-from tfpersist.errors import GraphError, NameNotFoundError
+from tfpersist.errors import (
+    ArgumentError,
+    GraphError,
+    NameNotFoundError,
+    told,
+)
 from tfpersist.formats.graphdef import Graph, split
 from tfpersist.graph.candidates import candidates
 from tfpersist.graph.legible import Legible
@@ -206,6 +211,7 @@ def open_model(
         The running model.
 
     Raises:
+        ArgumentError: the session is none.
         CorruptionError: the MetaGraphDef is damaged.
         UnsafeModelError: the graph could do more than the policy allows.
         GraphError: TensorFlow cannot import the graph.
@@ -214,6 +220,13 @@ def open_model(
     """
     from tensorflow.compat import v1
 
+    if session is not None and not isinstance(getattr(session, "graph", None), v1.Graph):
+        raise ArgumentError(
+            "this is no session to import a graph into",
+            where="session",
+            expected="a tf.compat.v1.Session, or None for one of its own",
+            found=told(session),
+        )
     imported = meta_graph.import_meta(
         encoded, scope=scope or "", session=session, file=file, policy=policy
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 
+from tfpersist.errors import TargetError
 from tfpersist.formats.tensors import Slice, TensorSpec
 from tfpersist.matching.naming import slot_of
 from tfpersist.matching.plan import Entry
@@ -42,6 +43,9 @@ def entries_of(graph: Any) -> list[Entry]:
     Returns:
         Those that a Saver would take, then, with `default` off, the variables that are in no
         collection or only in others, such as LOCAL_VARIABLES.
+
+    Raises:
+        TargetError: a strategy keeps some of them on several devices.
     """
     from tensorflow.compat import v1
 
@@ -51,6 +55,7 @@ def entries_of(graph: Any) -> list[Entry]:
         (v1.GraphKeys.GLOBAL_VARIABLES, *graph.get_all_collection_keys())
     ):
         for member in graph.get_collection(collection):
+            _refuse_replicas(member)
             op: Any = getattr(member, "op", None)
             if getattr(op, "type", None) in VARIABLE_OPS and op.graph is graph:
                 known.setdefault(id(op), member)
@@ -66,6 +71,19 @@ def entries_of(graph: Any) -> list[Entry]:
             *_tables(graph),
             *(_variable(op, known.get(id(op)), names, default=not first) for op in loose),
         ]
+
+
+def _refuse_replicas(member: Any) -> None:
+    import tensorflow as tf
+
+    if isinstance(member, tf.distribute.DistributedValues) and len(member.values) > 1:
+        raise TargetError(
+            f"the variable {member.name!r} lies on {len(member.values)} devices, where a"
+            " tf.distribute strategy of a session keeps it",
+            expected="eager mode, or a graph that was built outside of the strategy's scope",
+            advice="Save this session with a tf.compat.v1.train.Saver() that is made in the scope;"
+            " tfpersist restores its checkpoint into a graph without a strategy.",
+        )
 
 
 def read_of(entry: Entry) -> Any | None:

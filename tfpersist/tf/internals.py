@@ -18,7 +18,7 @@ import numpy as np
 from tfpersist.errors import TargetError, UnsupportedError
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching.object_graph import ATTRIBUTES
-from tfpersist.tf import internals_slots, live
+from tfpersist.tf import internals_replicas, internals_slots, live
 from tfpersist.tf.live import LiveGraph, State
 
 # The operation that reads many variables takes longer for each the more there are.
@@ -50,6 +50,7 @@ def is_symbolic(variable: Any) -> bool:
 
     if not isinstance(variable, tf.Variable):
         return False
+    variable = internals_replicas.primary(variable)
     handle = getattr(variable, "handle", None)
     return not (hasattr(handle, "numpy") and hasattr(handle, "_id")) if handle is not None else True
 
@@ -215,13 +216,8 @@ def _states_of(thing: Any, path: str) -> tuple[State, ...]:
     from tensorflow.python.trackable import trackable_utils
     from tensorflow.python.training.saving import saveable_object_util
 
-    if isinstance(thing, tf.distribute.DistributedValues):
-        raise TargetError(
-            f"{path!r} is a variable of a tf.distribute strategy",
-            where=path,
-            advice="Save a model that was built outside of the strategy's scope.",
-        )
     if is_variable(thing):
+        internals_replicas.refuse_unknown(variable_in(thing), path)
         return (_state("VARIABLE_VALUE", path, spec_of(thing)),)
     if isinstance(thing, tf.train.experimental.PythonState):
         return (_state("py_state", path, TensorSpec("string", ())),)
@@ -320,6 +316,14 @@ def name_of(thing: Any) -> str:
     return _full_name(thing) if is_variable(thing) else ""
 
 
+def path_of(thing: Any) -> str:
+    """Give the path that Keras 3 has for a variable; "" for TensorFlow's own."""
+    import tensorflow as tf
+
+    # A variable of a strategy would be read for an attribute that it does not have.
+    return "" if isinstance(thing, tf.Variable) else str(getattr(thing, "path", None) or "")
+
+
 def view(tensor: Any) -> np.ndarray[Any, Any]:
     """Give the elements of an eager tensor without copying them where that is possible."""
     array = tensor._numpy_internal() if hasattr(tensor, "_numpy_internal") else tensor.numpy()
@@ -344,7 +348,9 @@ def read_together(variables: Sequence[Any]) -> Sequence[np.ndarray[Any, Any]] | 
     import tensorflow as tf
     from tensorflow.python.eager import context, execute
 
-    handles = [variable.handle for variable in variables]
+    if any(map(internals_replicas.is_read_as_one, variables)):
+        return None
+    handles = [internals_replicas.primary(variable).handle for variable in variables]
     types = [variable.dtype.as_datatype_enum for variable in variables]
     if len({handle.device for handle in handles}) != 1:
         return None

@@ -19,7 +19,14 @@ from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching import keras_eras, object_graph
 from tfpersist.matching.object_graph import ObjectGraph
 from tfpersist.matching.plan import Entry
-from tfpersist.tf import internals, internals_keras, keras_kinds, keras_layers, objects
+from tfpersist.tf import (
+    internals,
+    internals_keras,
+    internals_replicas,
+    keras_kinds,
+    keras_layers,
+    objects,
+)
 from tfpersist.tf.live import LiveGraph
 from tfpersist.tf.target import Target
 
@@ -74,7 +81,8 @@ class KerasTarget(objects.ObjectTarget):
         unbuilt = self._unbuilt_optimizers(saved)
         for optimizer, variables in unbuilt:
             if not internals_keras.is_built(optimizer):  # an outer one builds its inner one
-                internals_keras.build(optimizer, variables)
+                with internals_replicas.scope_of(map(internals.variable_in, variables)):
+                    internals_keras.build(optimizer, variables)
         if unbuilt:
             self.live = self.walk()
             self._pair_once()

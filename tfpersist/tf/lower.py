@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from tfpersist.errors import TargetError
+from tfpersist.errors import (
+    TargetError,
+    told,
+)
 from tfpersist.formats import dtypes, schema, tensor_proto
 from tfpersist.formats.graphdef import Graph, split, with_payload
 from tfpersist.formats.schema import Message
@@ -55,7 +58,7 @@ def lower(source: Any, shaped: Sequence[str] | None = None) -> Lowered:
     if isinstance(source, keras_kinds.models()):
         return _lower_keras(source)
     raise TargetError(
-        f"a {type(source).__module__}.{type(source).__qualname__} cannot be frozen",
+        f"{told(source)} cannot be frozen",
         advice="Pass a session, a Keras model, a tf.function with an input_signature, what"
         " get_concrete_function() gives, a Checkpoint or ModelStore with a .meta, the directory of"
         " a SavedModel, a GraphDef or the path of one.",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +18,10 @@ from tfpersist.safety import Policy, scan
 from tfpersist.tf import left_out, scopes
 from tfpersist.tf.execute import translated
 
+# By graph: the digest of its nodes, and the MetaGraphDef that was made of them.
+_KNOWN: weakref.WeakKeyDictionary[Any, tuple[bytes, Any]] = weakref.WeakKeyDictionary()
+# A graph of more bytes holds weights, and what is remembered of it is as large.
+_REMEMBERED = 32 << 20
 _VERSION = re.compile(r"\d+(\.\d+)*")
 
 
@@ -39,6 +45,10 @@ class Imported:
 def export(graph: Any) -> bytes:
     """Encode a graph with its collections, as Saver writes them into a `.meta` file.
 
+    The second time, a graph with the same nodes and functions costs a third: listing the shapes of
+    all tensors is what takes so long. Those that were refined since, by `set_shape` alone, are
+    listed as they were. Collections and Savers are listed anew.
+
     Args:
         graph: a tf.Graph; nothing is added to it.
 
@@ -53,7 +63,16 @@ def export(graph: Any) -> bytes:
     savers = graph.get_collection(v1.GraphKeys.SAVERS)
     saver_def = savers[-1].as_saver_def() if savers else None
     with translated(SaveError), graph.as_default():
-        meta = v1.train.export_meta_graph(graph=graph, saver_def=saver_def)
+        nodes = graph.as_graph_def().SerializeToString(deterministic=True)
+        digest = hashlib.sha256(nodes).digest()
+        known = _KNOWN.get(graph)
+        if known is not None and known[0] == digest:
+            told = {"meta_info_def": known[1].meta_info_def, "graph_def": known[1].graph_def}
+        else:
+            told = {}
+        meta = v1.train.export_meta_graph(graph=graph, saver_def=saver_def, **told)
+    if not told and len(nodes) <= _REMEMBERED:
+        _KNOWN[graph] = digest, meta
     return bytes(meta.SerializeToString(deterministic=True))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tfpersist.errors import SelectionError, TargetError
+from tfpersist.errors import SelectionError, TargetError, told
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.dtypes import by_numpy
 from tfpersist.formats.schema import Message
@@ -41,14 +41,29 @@ def culprit(target: object) -> TargetError | None:
             "a variable alone has no name to save it by",
             advice='Pass a dict: {"name": variable}.',
         )
+    if isinstance(target, (Mapping, list, tuple)) and not target:
+        return TargetError(
+            f"an empty {type(target).__name__} cannot be saved or restored",
+            expected="a dict {name: variable or array}",
+        )
     for name, value in target.items() if isinstance(target, Mapping) else ():
         if not (_is_array(value) or _is_variable(value)):
             return TargetError(
                 f"the value of {name!r} cannot be saved or restored",
                 expected="an array, a number, a string or a variable",
-                found=f"a {type(value).__module__}.{type(value).__qualname__}",
+                found=told(value),
+                advice=_advice(str(name), value),
             )
     return None
+
+
+def _advice(name: str, value: object) -> str:
+    if value is None:
+        return "Leave it out."
+    if isinstance(value, Mapping):
+        inner = next((f"{name}/{key}" for key in value), f"{name}/...")
+        return f"Put everything into one dict, under names such as {inner!r}."
+    return f"If it holds numbers, pass {{{name!r}: numpy.asarray(value)}}."
 
 
 @attrs.frozen
@@ -112,7 +127,7 @@ class NamedTarget:
         suffix = averages if isinstance(averages, str) else getattr(averages, "name", None)
         if not isinstance(suffix, str) or hasattr(averages, "apply_gradients"):
             raise SelectionError(
-                f"averages() is given a {type(averages).__name__}",
+                f"averages() is given {told(averages)}",
                 expected="a tf.train.ExponentialMovingAverage, or the last part of the names of"
                 " its shadow variables, such as 'ExponentialMovingAverage'",
             )
@@ -135,16 +150,16 @@ def _named(pairs: Iterable[tuple[object, Any]]) -> Iterable[tuple[str, Any]]:
                 )
             yield str(name), value
             continue
-        from tfpersist.tf import internals
+        from tfpersist.tf import internals, internals_replicas
 
+        internals_replicas.refuse_unknown(internals.variable_in(value), str(name or value.name))
         if internals.is_symbolic(value):
             raise TargetError(
                 f"the variable {value.name!r} has a value only in a session",
                 advice="Pass the session, and the variables to only():"
                 " store.only({name: variable}).save(session).",
             )
-        path = getattr(value, "path", None) or value.name
-        yield str(name or path.removesuffix(":0")), value
+        yield str(name or internals.path_of(value) or value.name.removesuffix(":0")), value
 
 
 def _is_array(value: object) -> bool:
@@ -173,10 +188,10 @@ def _read(value: Any) -> np.ndarray[Any, Any]:
     if _is_array(value):
         array = np.asarray(value)
     else:
-        from tfpersist.tf import internals
+        from tfpersist.tf import internals, internals_replicas
 
         variable = internals.variable_in(value)
-        array = np.asarray(eagerly(lambda: internals.view(variable.read_value())))
+        array = np.asarray(eagerly(lambda: internals.view(internals_replicas.read(variable))))
     if by_numpy(array.dtype).name == "string":
         return _bytes(array)
     plain = array.view(array.dtype[0]) if array.dtype.names else array

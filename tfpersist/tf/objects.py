@@ -12,6 +12,7 @@ from tfpersist.errors import (
     RestoreError,
     SelectionError,
     TargetError,
+    told,
 )
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.schema import Message
@@ -208,7 +209,7 @@ class ObjectTarget:
         suffix = averages if isinstance(averages, str) else getattr(averages, "name", None)
         if not isinstance(suffix, str) or not (isinstance(averages, str) or callable(average)):
             raise SelectionError(
-                f"averages() is given a {type(averages).__name__}",
+                f"averages() is given {told(averages)}",
                 expected="a tf.train.ExponentialMovingAverage, a Keras optimizer with use_ema=True,"
                 " or the last part of the names of the shadow variables",
             )
@@ -307,7 +308,8 @@ def _is_variable(entry: Entry) -> bool:
 
 def identity(entry: Entry) -> tuple[int, str]:
     """Tell entries of one target apart whatever their key is."""
-    return id(entry.ref), getattr(entry.handle, "local", "")
+    state = entry.handle
+    return id(entry.ref), state.local if isinstance(state, State) else ""
 
 
 def _relist(objects: Sequence[Any], listed: Sequence[_Row]) -> list[_Row]:
@@ -332,7 +334,7 @@ def _entry(node: Node, state: State, slot: str | None) -> Entry:
         return Entry(state.key, node.path, state.spec, node.trackable, handle=state)
     inner = internals.variable_in(node.trackable)
     handle = inner.op if internals.is_symbolic(inner) else inner
-    name = getattr(node.trackable, "path", None) or _plain(state.key)
+    name = internals.path_of(node.trackable) or _plain(state.key)
     return Entry(state.key, name, state.spec, node.trackable, handle=handle, slot=slot)
 
 
@@ -354,7 +356,9 @@ def _attribute_keys(chosen: Sequence[tuple[Entry, State]]) -> dict[str, str]:
 
 
 def _symbolic(entries: Sequence[Entry]) -> bool:
-    return any(hasattr(entry.handle, "outputs") for entry in entries)
+    import tensorflow as tf
+
+    return any(isinstance(entry.handle, tf.Operation) for entry in entries)
 
 
 def _session() -> Target:

@@ -8,7 +8,13 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tfpersist.errors import RestoreError, SaveError, SelectionError, TargetError
+from tfpersist.errors import (
+    RestoreError,
+    SaveError,
+    SelectionError,
+    TargetError,
+    told,
+)
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import TensorSpec, payload_of
@@ -121,7 +127,7 @@ class SessionTarget:
         suffix = averages if isinstance(averages, str) else getattr(averages, "name", None)
         if not isinstance(suffix, str) or not (isinstance(averages, str) or callable(average)):
             raise SelectionError(
-                f"averages() is given a {type(averages).__name__}",
+                f"averages() is given {told(averages)}",
                 expected="a tf.train.ExponentialMovingAverage, or the last part of the names of"
                 " its shadow variables, such as 'ExponentialMovingAverage'",
             )

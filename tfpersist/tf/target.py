@@ -1,8 +1,7 @@
-"""What can be saved and restored, seen as variables under keys; which adapter fits an object."""
+"""What can be saved and restored, seen as variables under keys."""
 
 from __future__ import annotations
 
-import importlib
 import operator
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -101,12 +100,12 @@ class Target(Protocol):
         """
 
 
-def step_of(step: Any, target: Target) -> int:
+def step_of(step: Any, target: Target | None = None) -> int:
     """Read a training step.
 
     Args:
         step: a number, an eager variable or tensor, or one of the graph of `target`.
-        target: what is saved.
+        target: what is saved; None where no graph is at hand.
 
     Returns:
         The number.
@@ -115,10 +114,11 @@ def step_of(step: Any, target: Target) -> int:
         TargetError: it is none.
 
     Example:
+        >>> from tfpersist.tf.adapting import adapt
         >>> step_of(np.int64(7), adapt({"a": np.zeros(2)}))
         7
     """
-    value = step
+    value: Any = None if isinstance(step, bool) else step
     if hasattr(step, "numpy") or hasattr(step, "graph"):
         value = _value_of(step, target)
     try:
@@ -134,7 +134,7 @@ def step_of(step: Any, target: Target) -> int:
     return number
 
 
-def _value_of(step: Any, target: Target) -> Any:
+def _value_of(step: Any, target: Target | None) -> Any:
     from tfpersist.tf import internals
 
     if hasattr(step, "numpy") and not internals.is_symbolic(step):
@@ -150,6 +150,7 @@ def counted_by(target: Target) -> int | None:
         TargetError: it has no value.
 
     Example:
+        >>> from tfpersist.tf.adapting import adapt
         >>> counted_by(adapt({"a": np.zeros(2)})) is None
         True
     """
@@ -181,7 +182,7 @@ def untraced(work: Callable[[], _Result]) -> _Result:
         >>> untraced(lambda: 7)
         7
     """
-    if not _is_tracing():
+    if not is_tracing():
         return work()
     import tensorflow as tf
 
@@ -189,53 +190,11 @@ def untraced(work: Callable[[], _Result]) -> _Result:
         return work()
 
 
-def _is_tracing() -> bool:
+def is_tracing() -> bool:
+    """Whether a tf.function is being traced, and this is a part of it."""
     # A signal may come while TensorFlow is only half imported.
     tf: Any = sys.modules.get("tensorflow")
     if not hasattr(tf, "inside_function"):
         return False
     # Of a function that is being traced, an init_scope is not a part.
     return bool(tf.inside_function() and not tf.executing_eagerly())
-
-
-def adapt(target: object) -> Target:
-    """Find the adapter for what the user handed in.
-
-    Args:
-        target: a session, a Keras model or optimizer, a trackable, or a dict or list of them, of
-            variables or of arrays.
-
-    Returns:
-        The adapter.
-
-    Raises:
-        TargetError: nothing here can save or restore such an object, or a tf.function that uses
-            it is being traced.
-
-    Example:
-        >>> [entry.name for entry in adapt({"a": np.zeros(2)}).entries()]
-        ['a']
-    """
-    rooms = (
-        ["named"] if "tensorflow" not in sys.modules else ["named", "session", "keras", "objects"]
-    )
-    for room in rooms:
-        found: Target | None = importlib.import_module(f"tfpersist.tf.{room}").adapt(target)
-        if found is not None:
-            if room != "session" and _is_tracing():
-                raise TargetError(
-                    "a save or a restore inside of a tf.function would happen once, while it is"
-                    " traced, and never when it is called",
-                    advice="Save and restore outside of the function.",
-                )
-            return found
-    culprit: TargetError | None = importlib.import_module(f"tfpersist.tf.{rooms[0]}").culprit(
-        target
-    )
-    if culprit is not None:
-        raise culprit
-    raise TargetError(
-        f"a {type(target).__module__}.{type(target).__qualname__} cannot be saved or restored",
-        advice="Pass a tf.compat.v1.Session, a Keras model, a tf.Module or other trackable, or"
-        " a dict {name: variable or array}.",
-    )
