@@ -160,6 +160,10 @@ class TestResult:
                 tf.function(lambda x: x + number)(1)
             w = tf.Variable(tf.reshape(tf.range(400.), (20, 20)), name="w")
 
+            table = tf.lookup.experimental.MutableHashTable(tf.string, tf.float32, [0.0] * 20)
+            for key in sorted(range(30), reverse=int(sys.argv[2])):
+                table.insert([str(key)], [[key] * 20])
+
             def step(row, x):
                 more = tf.reduce_sum(x) > 0
                 return row + 1, tf.cond(more, lambda: x @ w, lambda: x - tf.gather(w, row))
@@ -170,7 +174,7 @@ class TestResult:
 
             @tf.function(input_signature=[tf.TensorSpec((20, 20), name="x")])
             def outer(x):
-                return inner(x) + inner(x + 1)
+                return inner(x) + inner(x + 1) + table.lookup(["3", "40"])[:1]
 
             Freezer(outer).write(sys.argv[1])
         """
