@@ -274,3 +274,73 @@ def test_a_kept_variable_without_a_value():
         tf.identity(v1.get_variable("late", [2]), name="y")
     with v1.Session(graph=graph) as session, pytest.raises(FreezeError, match=r"late.*no value"):
         Freezer(session).outputs("y").keep_variables("late").freeze()
+
+
+def tally(kind):
+    """A session with a table and a variable that stay, and one that counts calls."""
+    with tf.Graph().as_default() as graph:
+        seen = v1.get_variable("seen", initializer=5, use_resource=kind == "resource")
+        count = v1.get_variable("count", initializer=7, use_resource=kind == "resource")
+        table = mutable_table(tf.int64, tf.int64, ())
+        asked = v1.placeholder(tf.int64, [None], name="asked")
+        found = table.lookup(asked) + tf.cast(seen, tf.int64)
+        with tf.control_dependencies([v1.assign_add(count, 1)]):
+            tf.identity(found, name="y")
+        insert = table.insert(tf.constant([3, 4], tf.int64), tf.constant([30, 40], tf.int64))
+        init = v1.global_variables_initializer()
+    session = v1.Session(graph=graph)
+    session.run([init, insert])
+    return session
+
+
+@pytest.mark.parametrize("kind", ["resource", "ref"])
+@pytest.mark.parametrize("given", ["model", "file"])
+def test_what_is_kept_stays_when_it_is_frozen_again(kind, given, tmp_path, fresh):
+    feeds = {"asked:0": [3, 9]}
+    with tally(kind) as session:
+        first = Freezer(session).outputs("y").keep_variables("seen", "count")
+        first = first.write(tmp_path / "first.pb")
+    source = first if given == "model" else tmp_path / "first.pb"
+    again = Freezer(source).parity(feeds)
+    same_everywhere(again, tmp_path, fresh, ["y:0"], feeds, [[35, 5]])
+    unproven = Freezer(source).write(tmp_path / "again.pb")
+    assert (tmp_path / "again.pb").read_bytes() == (tmp_path / "first.pb").read_bytes()
+    assert unproven.run("y:0", feeds).tolist() == [35, 5]
+    constant = Freezer(source).only_variables("seen").write(tmp_path / "constant.pb")
+    assert constant.run("y:0", feeds).tolist() == [35, 5]
+    kept = [node.name for node in constant.graph.proto.node if node.op[:3] == "Var"]
+    assert kept == ["count"]
+    with pytest.raises(FreezeError, match="needs 'count' as a variable"):
+        Freezer(source).only_variables("*").freeze()
+
+
+def test_a_session_on_a_frozen_graph_is_frozen_again(tmp_path, fresh):
+    feeds = {"asked:0": [3, 9]}
+    with tally("resource") as session:
+        Freezer(session).outputs("y").keep_variables("*").write(tmp_path / "first.pb")
+    definition = v1.GraphDef.FromString((tmp_path / "first.pb").read_bytes())
+    with tf.Graph().as_default() as graph:
+        tf.graph_util.import_graph_def(definition, name="")
+        (table,) = (op for op in graph.get_operations() if op.type == "MutableHashTableV2")
+        tf.raw_ops.LookupTableExportV2(
+            table_handle=table.outputs[0], Tkeys=tf.int64, Tvalues=tf.int64
+        )
+        tf.raw_ops.ReadVariableOp(resource=graph.get_tensor_by_name("count:0"), dtype=tf.int32)
+    with v1.Session(graph=graph) as session:
+        session.run("tfpersist/init")
+        freezer = Freezer(session).outputs("y").keep_variables("*")
+        same_everywhere(freezer, tmp_path, fresh, ["y:0"], feeds, [[35, 5]])
+
+
+def test_a_kept_variable_that_nothing_sets_up():
+    with tally("resource") as session:
+        proto = Freezer(session).outputs("y").keep_variables("*").freeze().graph.proto
+    broken = type(proto)()
+    broken.CopyFrom(proto)
+    nodes = {node.name: node for node in broken.node}
+    del nodes["tfpersist/init/count/assign"].input[:]
+    with pytest.raises(FreezeError, match=r"count.*no value"):
+        Freezer(broken).outputs("y").keep_variables("count").freeze()
+    nodes["tfpersist/init"].input.append("^elsewhere")
+    with pytest.raises(tfp.errors.GraphError, match="elsewhere"):
+        Freezer(broken).outputs("y").freeze()

@@ -110,6 +110,8 @@ class Choosing:
     def only_variables(self: _Freezer, *names: object) -> _Freezer:
         """Make constants of these variables alone; all others stay variables.
 
+        A frozen model that keeps variables goes on keeping them unless they are named here.
+
         Args:
             names: variables, their names, globs such as "conv1/*", or lists of them.
 
