@@ -98,11 +98,6 @@ def with_tables(lowered: Lowered, outputs: Sequence[str]) -> tuple[Lowered, list
         run.append(_import(graph.nodes[name], found, added, payloads))
     proto = schema.GraphDef()
     proto.CopyFrom(graph.proto)
-    # A source that was frozen before may have nodes of these names.
-    names = {node.name for node in added}
-    for number in reversed(range(len(proto.node))):
-        if proto.node[number].name in names:
-            del proto.node[number]
     proto.node.extend(added)
     return attrs.evolve(lowered, graph=Graph(proto, payloads)), list(dict.fromkeys(run))
 
