@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -18,12 +19,14 @@ from tfpersist.graph.functions import unused
 from tfpersist.graph.lowered import Lowered, Origin
 from tfpersist.graph.prune import producer
 from tfpersist.graph.tables import table_types
+from tfpersist.tf import internals_functions
 from tfpersist.tf.execute import translated
 from tfpersist.tf.lower_session import as_array, uninitialized
 from tfpersist.tf.structures import names_of_arguments, names_of_results
 
 # Keras numbers unnamed tensors over the life of a process.
 _UNNAMED = re.compile(r"keras_tensor(_\d+)?")
+_MOST_SHOWN = 8
 _FOREIGN = re.compile(r"[^A-Za-z0-9_.\\/>-]", re.ASCII)
 
 
@@ -31,14 +34,16 @@ def lower(source: Any, shaped: Sequence[str] | None = None) -> Lowered:
     """Lower a living model.
 
     Args:
-        source: a session, a Keras model, a tf.function or a ConcreteFunction.
+        source: a session, a Keras model, a tf.function or a ConcreteFunction. Of a tf.function
+            without an input_signature it is what it was called for, if that is one signature.
         shaped: names of the tensors whose shapes are wanted of a session; None for all.
 
     Returns:
         Its graph, variables, inputs and outputs.
 
     Raises:
-        TargetError: it is none of these, or a function whose inputs are not known.
+        TargetError: it is none of these, or a function whose inputs are not known, or not which
+            of several.
     """
     import tensorflow as tf
 
@@ -71,12 +76,27 @@ def _concrete(function: Any) -> Any:
     if getattr(function, "input_signature", None) is not None:
         with translated(TargetError):
             return function.get_concrete_function()
+    traces = internals_functions.traces(function)
+    if len(traces) == 1:
+        return traces[0]
     try:
+        # If this fails in TensorFlow, a function that makes variables can never be called.
+        inspect.signature(function).bind()
         return function.get_concrete_function()
     except (TypeError, ValueError) as error:
+        if traces:
+            told = [str(trace.function_type).partition(" -> ")[0] for trace in traces]
+            more = f" and {len(told) - _MOST_SHOWN} more" if len(told) > _MOST_SHOWN else ""
+            raise TargetError(
+                "this tf.function has been called with several kinds of arguments",
+                expected="one",
+                found="; ".join(told[:_MOST_SHOWN]) + more,
+                advice="Choose one: pass function.get_concrete_function(...) with its arguments,"
+                " tensors as tf.TensorSpec(shape, dtype).",
+            ) from error
         raise TargetError(
             "the inputs of this tf.function are not known",
-            advice="Give it an input_signature, or pass"
+            advice="Call it once, give it an input_signature, or pass"
             " function.get_concrete_function(tf.TensorSpec(...)).",
         ) from error
 
