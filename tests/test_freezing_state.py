@@ -276,6 +276,55 @@ def test_a_kept_variable_without_a_value():
         Freezer(session).outputs("y").keep_variables("late").freeze()
 
 
+@pytest.mark.parametrize("kind", ["static", "mutable", "keys of two"])
+@pytest.mark.parametrize("source", ["function", "session"])
+def test_tables_of_which_only_the_size_or_all_is_asked(source, kind, tmp_path, fresh):
+    def make():
+        if kind == "static":
+            pairs = tf.lookup.KeyValueTensorInitializer(["a", "b"], [1.0, 2.0])
+            return tf.lookup.StaticHashTable(pairs, 0.0)
+        if kind == "keys of two":
+            table = dense_table((-1, -1), (-1, -2))(tf.int64, tf.int64, ())
+            inserts.append(table.insert(tf.constant([[1, 2], [3, 4]], tf.int64), [5, 6]))
+        else:
+            table = mutable_table(tf.int64, tf.float32, (2,))
+            inserts.append(table.insert(tf.constant([4, 3], tf.int64), [[4.0, 0.0], [3.0, 0.0]]))
+        return table
+
+    inserts = []
+    if source == "function":
+        counted, listed = make(), make()
+        size = tf.function(tf.function(counted.size), input_signature=[])
+        everything = tf.function(listed.export, input_signature=[])
+        freezers = [Freezer(size), Freezer(everything)]
+    else:
+        with tf.Graph().as_default() as graph:
+            counted, listed = make(), make()
+            tf.identity(counted.size(), name="size")
+            for part, name in zip(listed.export(), ("keys", "values"), strict=True):
+                tf.identity(part, name=name)
+            set_up = v1.tables_initializer()
+        session = v1.Session(graph=graph)
+        session.run([set_up, *inserts])
+        freezers = [Freezer(session).outputs(*names) for names in (["size"], ["keys", "values"])]
+    first = freezers[0].freeze()
+    assert first.run(first.outputs[0]) == 2
+    same_everywhere(freezers[0], tmp_path, fresh, [first.outputs[0].name], {}, [2])
+    if (source, kind) == ("function", "keys of two"):
+        with pytest.raises(FreezeError, match="stands for a table"):
+            freezers[1].freeze()
+        return
+    second = freezers[1].freeze()
+    keys, values = second.run(list(second.outputs))
+    if kind == "keys of two":
+        entries = {tuple(k): v for k, v in zip(keys.tolist(), values.reshape(-1), strict=True)}
+        assert {k: v for k, v in entries.items() if k[0] > 0} == {(1, 2): 5, (3, 4): 6}
+    elif kind == "mutable":
+        assert dict(zip(keys.tolist(), values[:, 0].tolist(), strict=True)) == {3: 3.0, 4: 4.0}
+    else:
+        assert dict(zip(keys.tolist(), values.tolist(), strict=True)) == {b"a": 1.0, b"b": 2.0}
+
+
 def tally(kind):
     """A session with a table and a variable that stay, and one that counts calls."""
     with tf.Graph().as_default() as graph:

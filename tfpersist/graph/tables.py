@@ -28,7 +28,9 @@ INIT = "tfpersist/init"
 TABLES = re.compile(r"(Mutable|MutableDense)?HashTable(OfTensors)?(V2)?")
 _FILLS = re.compile(r"InitializeTable(V2)?|LookupTableImport(V2)?")
 _FILE_FILLS = re.compile(r"InitializeTableFromTextFile(V2)?")
-_FINDS = re.compile(r"LookupTableFind(V2)?")
+_ENTRIES = re.compile(r"LookupTable(Find|Insert|Import)(V2)?")
+_EXPORTS = re.compile(r"LookupTableExport(V2)?")
+_COUNTS = re.compile(r"LookupTableSize(V2)?")
 _ASSIGNS = ("Assign", "AssignVariableOp")
 _READS = ("Identity", "ReadVariableOp")
 _MOST_STEPS = 16
@@ -115,9 +117,29 @@ def table_types(graph: Graph, name: str) -> tuple[int, int] | None:
         name: of the node.
 
     Returns:
-        Data type numbers, taken from a lookup that the table flows to, over calls of functions too;
-        None where it is looked up nowhere.
+        Data type numbers, taken from what reads or writes entries of the table; None where nothing
+        does.
     """
+    for node in _uses(graph, name):
+        if _ENTRIES.fullmatch(node.op):
+            return node.attr["Tin"].type, node.attr["Tout"].type
+        if _EXPORTS.fullmatch(node.op):
+            return node.attr["Tkeys"].type, node.attr["Tvalues"].type
+    return None
+
+
+def is_counted(graph: Graph, name: str) -> bool:
+    """Tell whether something asks for the size of a table that a node of the main graph stands for.
+
+    Args:
+        graph: the graph.
+        name: of the node.
+    """
+    return any(_COUNTS.fullmatch(node.op) for node in _uses(graph, name))
+
+
+def _uses(graph: Graph, name: str) -> Iterator[Message]:
+    """Find the nodes that a resource flows to, over calls of functions too."""
     pending: list[tuple[str, str]] = [("", name)]
     met = set(pending)
     while pending:
@@ -127,8 +149,8 @@ def table_types(graph: Graph, name: str) -> tuple[int, int] | None:
             inputs = [producer(text) for text in node.input]
             if held not in inputs:
                 continue
-            if _FINDS.fullmatch(node.op) and inputs[0] == held:
-                return node.attr["Tin"].type, node.attr["Tout"].type
+            if inputs[0] == held:
+                yield node
             found = [(function, node.name)] if node.op == "Identity" else []
             call = call_of(node, graph.functions)
             for target in call.targets if call else ():
@@ -143,7 +165,6 @@ def table_types(graph: Graph, name: str) -> tuple[int, int] | None:
                 if each not in met:
                     met.add(each)
                     pending.append(each)
-    return None
 
 
 def constant(name: str, payload: Payload, payloads: dict[str, Payload]) -> Message:

@@ -18,7 +18,7 @@ from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
 from tfpersist.graph.functions import unused
 from tfpersist.graph.lowered import Lowered, Origin
 from tfpersist.graph.prune import producer
-from tfpersist.graph.tables import table_types
+from tfpersist.graph.tables import is_counted, table_types
 from tfpersist.tf import internals_functions
 from tfpersist.tf.execute import translated
 from tfpersist.tf.lower_session import as_array, uninitialized
@@ -27,6 +27,8 @@ from tfpersist.tf.structures import names_of_arguments, names_of_results
 # Keras numbers unnamed tensors over the life of a process.
 _UNNAMED = re.compile(r"keras_tensor(_\d+)?")
 _MOST_SHOWN = 8
+# A table of which nothing but its size is asked may hold anything.
+_COUNTED = (dtypes.BY_NAME["int64"].number,) * 2
 _FOREIGN = re.compile(r"[^A-Za-z0-9_.\\/>-]", re.ASCII)
 
 
@@ -201,6 +203,8 @@ def lower_function(function: Any, output_names: Sequence[str] = ()) -> Lowered:
         elif outside.dtype == "resource":
             types = table_types(graph, inside.op.name)
             contents = _exported(outside, types) if types is not None else None
+            if types is None and is_counted(graph, inside.op.name):
+                types, contents = _COUNTED, _as_many(outside)
             if types is not None and contents is not None:
                 _make_table(node, types, contents[1].shape[1:])
                 tables[node.name] = partial(tuple[Any, Any], contents)
@@ -290,6 +294,14 @@ def _make_table(node: Message, types: tuple[int, int], value: tuple[int, ...]) -
     node.attr["key_dtype"].type, node.attr["value_dtype"].type = types
     for extent in value:
         node.attr["value_shape"].shape.dim.add(size=extent)
+
+
+def _as_many(handle: Any) -> tuple[Any, Any]:
+    """Give as many keys and values as a table has, which does not tell of what types they are."""
+    import tensorflow as tf
+
+    keys = np.arange(tf.raw_ops.LookupTableSizeV2(table_handle=handle).numpy(), dtype=np.int64)
+    return keys, keys
 
 
 def _exported(handle: Any, types: tuple[int, int]) -> tuple[Any, Any] | None:
