@@ -325,6 +325,31 @@ def test_tables_of_which_only_the_size_or_all_is_asked(source, kind, tmp_path, f
         assert dict(zip(keys.tolist(), values.tolist(), strict=True)) == {b"a": 1.0, b"b": 2.0}
 
 
+@pytest.mark.parametrize("form", ["float16", "int8"])
+@pytest.mark.parametrize("optimized", [False, True])
+def test_what_an_initializer_puts_into_a_table_stays_exact(form, optimized):
+    held = np.random.default_rng(0).normal(size=(500, 4)).astype(np.float32)
+    with tf.Graph().as_default() as graph:
+        table = tf.raw_ops.MutableHashTableOfTensorsV2(
+            key_dtype=tf.int64, value_dtype=tf.float32, value_shape=[4], shared_name="own"
+        )
+        keys = tf.range(500, dtype=tf.int64)
+        fill = tf.raw_ops.LookupTableImportV2(table_handle=table, keys=keys, values=held)
+        asked = v1.placeholder(tf.int64, [None], name="asked")
+        found = tf.raw_ops.LookupTableFindV2(
+            table_handle=table, keys=asked, default_value=tf.zeros(4)
+        )
+        tf.identity(found, name="found")
+        tf.matmul(found, tf.constant(held.reshape(4, 500)), name="y")
+    with v1.Session(graph=graph) as session:
+        session.run(fill)
+        freezer = Freezer(session).outputs("found", "y").weights(form)
+        model = (freezer.optimize() if optimized else freezer).freeze()
+    assert (model.run("found", {"asked": np.arange(500)}) == held).all()
+    smaller = [spec for spec in model.graph.payloads.values() if spec.spec.dtype == form]
+    assert len(smaller) == 1
+
+
 def tally(kind):
     """A session with a table and a variable that stay, and one that counts calls."""
     with tf.Graph().as_default() as graph:
