@@ -46,6 +46,40 @@ class TestChoosing:
         assert freezer.outputs("a") != freezer
         assert freezer == Freezer("runs/mnist")
 
+    @pytest.mark.parametrize("step", ["outputs", "inputs", "only_variables", "keep_variables"])
+    @pytest.mark.parametrize(
+        "wrong", [None, 3, 1.5, "", b"y", [None], ["y", ""], np.ones(2), tf.constant([1.0])]
+    )
+    def test_what_is_no_name_is_refused_at_once(self, step, wrong):
+        with pytest.raises(FreezeError, match=rf"^{step}\(\): .* expected .*, found .*\. .*\.$"):
+            getattr(Freezer("nowhere"), step)(wrong)
+
+    @pytest.mark.parametrize("wrong", [None, 3, "", b"y", ["y"]])
+    def test_what_is_no_name_of_a_placeholder_s_source(self, wrong):
+        with pytest.raises(FreezeError, match=r"^inputs\(\): .* expected"):
+            Freezer("nowhere").inputs(x=wrong)
+
+    @pytest.mark.parametrize("step", ["bake", "parity"])
+    @pytest.mark.parametrize("wrong", [None, 3, "x", ["x"], {None: 1}, {3: 1}, {"": 1}])
+    def test_what_is_no_dict_of_values_is_refused_at_once(self, step, wrong):
+        with pytest.raises(FreezeError, match=rf"^{step}\(\): .* expected .*, found "):
+            getattr(Freezer("nowhere"), step)(wrong)
+
+    @pytest.mark.parametrize(
+        ("step", "known"), [("portable", '"1.15" or "2.4"'), ("weights", '"float16" or "int8"')]
+    )
+    @pytest.mark.parametrize("wrong", [None, 3, 1.15, "", "1.14", [], np.ones(2)])
+    def test_what_is_none_of_the_choices_is_refused_at_once(self, step, known, wrong):
+        known = known.replace('"', "'")
+        with pytest.raises(FreezeError, match=rf"^{step}\(\): .* expected {known}, found "):
+            getattr(Freezer("nowhere"), step)(wrong)
+
+    @pytest.mark.parametrize("step", ["signature", "tags"])
+    @pytest.mark.parametrize("wrong", [None, 3, "", ["serve"]])
+    def test_what_is_no_text_is_refused_at_once(self, step, wrong):
+        with pytest.raises(FreezeError, match=rf"^{step}\(\): .* expected a name, found "):
+            getattr(Freezer("nowhere"), step)(wrong)
+
     def test_names_may_come_in_lists(self, net):
         named = Freezer(net).outputs("y", "parts:1").inputs("x").keep_variables("counter")
         listed = Freezer(net).outputs(["y", "parts:1"]).inputs(("x",)).keep_variables({"counter"})

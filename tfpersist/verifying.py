@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from tfpersist import arguments
 from tfpersist.described import Described
 from tfpersist.errors import FeedError, ParityError, did_you_mean
 from tfpersist.feeds import fit
@@ -31,7 +32,10 @@ def verify(
         ParityError: there is no golden pair, or the outputs differ.
         CorruptionError: the golden pair is damaged.
         FeedError: the file does not hold the feeds, or these are others.
+        FreezeError: the tolerance is negative, not finite or no number.
     """
+    if tolerance is not None:
+        tolerance = arguments.tolerance(tolerance, "verify")
     known, proof = _golden(model)
     if feeds is None:
         given = {held.name: held.values for held in known.feeds if held.values is not None}
