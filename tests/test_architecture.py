@@ -41,7 +41,7 @@ LAYERS = (
     | {"training", "background", "preemption"},
     {"tf"},
     {"checkpoint", "checkpoints"},
-    {"matching", "report", "reporting", "safety", "feeds", "retention"},
+    {"matching", "report", "reporting", "safety", "feeds", "arguments", "retention"},
     {"safety", "progress", "garbage"},
     {"graph_file"},
     {"storage"},

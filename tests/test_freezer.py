@@ -8,7 +8,13 @@ import pytest
 import tensorflow as tf
 from tensorflow.compat import v1
 
-from tfpersist.errors import FreezeError, NameNotFoundError, StorageError, TargetError
+from tfpersist.errors import (
+    ArgumentError,
+    FreezeError,
+    NameNotFoundError,
+    StorageError,
+    TargetError,
+)
 from tfpersist.freezer import Freezer
 from tfpersist.frozen import FrozenModel
 
@@ -45,6 +51,40 @@ class TestChoosing:
         freezer = Freezer("runs/mnist")
         assert freezer.outputs("a") != freezer
         assert freezer == Freezer("runs/mnist")
+
+    @pytest.mark.parametrize("step", ["outputs", "inputs", "only_variables", "keep_variables"])
+    @pytest.mark.parametrize(
+        "wrong", [None, 3, 1.5, "", b"y", [None], ["y", ""], np.ones(2), tf.constant([1.0])]
+    )
+    def test_what_is_no_name_is_refused_at_once(self, step, wrong):
+        with pytest.raises(ArgumentError, match=rf"^{step}\(\): .* expected .*, found .*\. .*\.$"):
+            getattr(Freezer("nowhere"), step)(wrong)
+
+    @pytest.mark.parametrize("wrong", [None, 3, "", b"y", ["y"]])
+    def test_what_is_no_name_of_a_placeholder_s_source(self, wrong):
+        with pytest.raises(ArgumentError, match=r"^inputs\(\): .* expected"):
+            Freezer("nowhere").inputs(x=wrong)
+
+    @pytest.mark.parametrize("step", ["bake", "parity"])
+    @pytest.mark.parametrize("wrong", [None, 3, "x", ["x"], {None: 1}, {3: 1}, {"": 1}])
+    def test_what_is_no_dict_of_values_is_refused_at_once(self, step, wrong):
+        with pytest.raises(ArgumentError, match=rf"^{step}\(\): .* expected .*, found "):
+            getattr(Freezer("nowhere"), step)(wrong)
+
+    @pytest.mark.parametrize(
+        ("step", "known"), [("portable", '"1.15" or "2.4"'), ("weights", '"float16" or "int8"')]
+    )
+    @pytest.mark.parametrize("wrong", [None, 3, 1.15, "", "1.14", [], np.ones(2)])
+    def test_what_is_none_of_the_choices_is_refused_at_once(self, step, known, wrong):
+        known = known.replace('"', "'")
+        with pytest.raises(ArgumentError, match=rf"^{step}\(\): .* expected {known}, found "):
+            getattr(Freezer("nowhere"), step)(wrong)
+
+    @pytest.mark.parametrize("step", ["signature", "tags"])
+    @pytest.mark.parametrize("wrong", [None, 3, "", ["serve"]])
+    def test_what_is_no_text_is_refused_at_once(self, step, wrong):
+        with pytest.raises(ArgumentError, match=rf"^{step}\(\): .* expected a name, found "):
+            getattr(Freezer("nowhere"), step)(wrong)
 
     def test_names_may_come_in_lists(self, net):
         named = Freezer(net).outputs("y", "parts:1").inputs("x").keep_variables("counter")
@@ -160,6 +200,10 @@ class TestResult:
                 tf.function(lambda x: x + number)(1)
             w = tf.Variable(tf.reshape(tf.range(400.), (20, 20)), name="w")
 
+            table = tf.lookup.experimental.MutableHashTable(tf.string, tf.float32, [0.0] * 20)
+            for key in sorted(range(30), reverse=int(sys.argv[2])):
+                table.insert([str(key)], [[key] * 20])
+
             def step(row, x):
                 more = tf.reduce_sum(x) > 0
                 return row + 1, tf.cond(more, lambda: x @ w, lambda: x - tf.gather(w, row))
@@ -170,7 +214,7 @@ class TestResult:
 
             @tf.function(input_signature=[tf.TensorSpec((20, 20), name="x")])
             def outer(x):
-                return inner(x) + inner(x + 1)
+                return inner(x) + inner(x + 1) + table.lookup(["3", "40"])[:1]
 
             Freezer(outer).write(sys.argv[1])
         """

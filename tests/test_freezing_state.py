@@ -146,6 +146,87 @@ def test_tables_of_a_module(source, tmp_path, fresh):
     same_everywhere(freezer, tmp_path, fresh, names, feeds, expected)
 
 
+def dense_table(*marks, **options):
+    def make(key, value, shape):
+        empty, deleted = (tf.constant(mark, key) for mark in marks)
+        default = tf.zeros(shape, value)
+        return tf.lookup.experimental.DenseHashTable(key, value, default, empty, deleted, **options)
+
+    return make
+
+
+def mutable_table(key, value, shape):
+    return tf.lookup.experimental.MutableHashTable(key, value, tf.zeros(shape, value))
+
+
+TABLES = {
+    "strings": (mutable_table, tf.string, tf.int64, (), [b"b", b"a", b"", b"\xff", b"ab"]),
+    "integers": (mutable_table, tf.int64, tf.float32, (3,), [7, -1, 2**40, 0, 5]),
+    "short integers": (mutable_table, tf.int32, tf.float64, (), [7, -(2**31), 0]),
+    "dense": (dense_table(-1, -2), tf.int64, tf.int64, (), [7, 2**40, 0, 5]),
+    "dense strings": (dense_table("", "?"), tf.string, tf.float32, (2,), [b"b", b"a", b"\xff"]),
+    "few buckets": (
+        dense_table(4, 8, initial_num_buckets=4),
+        tf.int64,
+        tf.float32,
+        (2,),
+        [0, 1, 2],
+    ),
+    "keys of two": (
+        dense_table((-1, -1), (-1, -2)),
+        tf.int64,
+        tf.int64,
+        (),
+        [(7, 1), (-1, 5), (0, 2**40), (0, 0)],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_the_order_in_which_a_table_was_filled_leaves_no_trace(kind, tmp_path, fresh):
+    make, key_dtype, value_dtype, shape, keys = TABLES[kind]
+    with tf.Graph().as_default() as graph:
+        table = make(key_dtype, value_dtype, shape)
+        key = v1.placeholder(key_dtype, np.shape(keys[:1]), name="key")
+        asked = v1.placeholder(key_dtype, np.shape(keys), name="asked")
+        value = v1.placeholder(value_dtype, (1, *shape))
+        tf.identity(table.lookup(asked), name="y")
+        insert, remove = table.insert(key, value), table.remove(key)
+    written = []
+    for order in (keys, keys[::-1]):
+        with v1.Session(graph=graph) as session:
+            for one in (*order, order[0]):
+                session.run(remove, {key: [one]})
+                held = np.full((1, *shape), keys.index(one) + 1)
+                session.run(insert, {key: [one], value: held})
+            expected = session.run("y:0", {asked: keys}).tolist()
+            path = tmp_path / f"{len(written)}.pb"
+            model = Freezer(session).outputs("y").write(path)
+        assert model.run("y:0", {"asked:0": keys}).tolist() == expected
+        written.append(path.read_bytes())
+    assert written[0] == written[1]
+    assert len(written[0]) < 4000
+    again = Freezer(model).freeze()
+    assert again.run("y:0", {"asked:0": keys}).tolist() == expected
+    if key_dtype != tf.string:
+        feeds = json.dumps({"asked:0": keys})
+        printed = fresh(FOREIGN, tmp_path / "0.pb", json.dumps(["y:0"]), feeds)
+        assert json.loads(printed) == [expected]
+
+
+def test_a_dense_table_whose_empty_key_is_computed():
+    with tf.Graph().as_default() as graph:
+        empty = v1.placeholder_with_default(np.int64(-1), ())
+        table = tf.lookup.experimental.DenseHashTable(tf.int64, tf.int64, 0, empty, -2)
+        asked = v1.placeholder(tf.int64, [None], name="asked")
+        tf.identity(table.lookup(asked), name="y")
+        insert = table.insert(tf.constant([5, 3], tf.int64), tf.constant([50, 30], tf.int64))
+    with v1.Session(graph=graph) as session:
+        session.run(insert)
+        model = Freezer(session).outputs("y").freeze()
+    assert model.run("y:0", {"asked:0": [3, 4, 5]}).tolist() == [30, 0, 50]
+
+
 @pytest.mark.parametrize("layer", ["StringLookup", "TextVectorization", "IntegerLookup"])
 def test_layers_that_look_words_up(layer, tmp_path):
     import keras
@@ -193,3 +274,147 @@ def test_a_kept_variable_without_a_value():
         tf.identity(v1.get_variable("late", [2]), name="y")
     with v1.Session(graph=graph) as session, pytest.raises(FreezeError, match=r"late.*no value"):
         Freezer(session).outputs("y").keep_variables("late").freeze()
+
+
+@pytest.mark.parametrize("kind", ["static", "mutable", "keys of two"])
+@pytest.mark.parametrize("source", ["function", "session"])
+def test_tables_of_which_only_the_size_or_all_is_asked(source, kind, tmp_path, fresh):
+    def make():
+        if kind == "static":
+            pairs = tf.lookup.KeyValueTensorInitializer(["a", "b"], [1.0, 2.0])
+            return tf.lookup.StaticHashTable(pairs, 0.0)
+        if kind == "keys of two":
+            table = dense_table((-1, -1), (-1, -2))(tf.int64, tf.int64, ())
+            inserts.append(table.insert(tf.constant([[1, 2], [3, 4]], tf.int64), [5, 6]))
+        else:
+            table = mutable_table(tf.int64, tf.float32, (2,))
+            inserts.append(table.insert(tf.constant([4, 3], tf.int64), [[4.0, 0.0], [3.0, 0.0]]))
+        return table
+
+    inserts = []
+    if source == "function":
+        counted, listed = make(), make()
+        size = tf.function(tf.function(counted.size), input_signature=[])
+        everything = tf.function(listed.export, input_signature=[])
+        freezers = [Freezer(size), Freezer(everything)]
+    else:
+        with tf.Graph().as_default() as graph:
+            counted, listed = make(), make()
+            tf.identity(counted.size(), name="size")
+            for part, name in zip(listed.export(), ("keys", "values"), strict=True):
+                tf.identity(part, name=name)
+            set_up = v1.tables_initializer()
+        session = v1.Session(graph=graph)
+        session.run([set_up, *inserts])
+        freezers = [Freezer(session).outputs(*names) for names in (["size"], ["keys", "values"])]
+    first = freezers[0].freeze()
+    assert first.run(first.outputs[0]) == 2
+    same_everywhere(freezers[0], tmp_path, fresh, [first.outputs[0].name], {}, [2])
+    if (source, kind) == ("function", "keys of two"):
+        with pytest.raises(FreezeError, match="stands for a table"):
+            freezers[1].freeze()
+        return
+    second = freezers[1].freeze()
+    keys, values = second.run(list(second.outputs))
+    if kind == "keys of two":
+        entries = {tuple(k): v for k, v in zip(keys.tolist(), values.reshape(-1), strict=True)}
+        assert {k: v for k, v in entries.items() if k[0] > 0} == {(1, 2): 5, (3, 4): 6}
+    elif kind == "mutable":
+        assert dict(zip(keys.tolist(), values[:, 0].tolist(), strict=True)) == {3: 3.0, 4: 4.0}
+    else:
+        assert dict(zip(keys.tolist(), values.tolist(), strict=True)) == {b"a": 1.0, b"b": 2.0}
+
+
+@pytest.mark.parametrize("form", ["float16", "int8"])
+@pytest.mark.parametrize("optimized", [False, True])
+def test_what_an_initializer_puts_into_a_table_stays_exact(form, optimized):
+    held = np.random.default_rng(0).normal(size=(500, 4)).astype(np.float32)
+    with tf.Graph().as_default() as graph:
+        table = tf.raw_ops.MutableHashTableOfTensorsV2(
+            key_dtype=tf.int64, value_dtype=tf.float32, value_shape=[4], shared_name="own"
+        )
+        keys = tf.range(500, dtype=tf.int64)
+        fill = tf.raw_ops.LookupTableImportV2(table_handle=table, keys=keys, values=held)
+        asked = v1.placeholder(tf.int64, [None], name="asked")
+        found = tf.raw_ops.LookupTableFindV2(
+            table_handle=table, keys=asked, default_value=tf.zeros(4)
+        )
+        tf.identity(found, name="found")
+        tf.matmul(found, tf.constant(held.reshape(4, 500)), name="y")
+    with v1.Session(graph=graph) as session:
+        session.run(fill)
+        freezer = Freezer(session).outputs("found", "y").weights(form)
+        model = (freezer.optimize() if optimized else freezer).freeze()
+    assert (model.run("found", {"asked": np.arange(500)}) == held).all()
+    smaller = [spec for spec in model.graph.payloads.values() if spec.spec.dtype == form]
+    assert len(smaller) == 1
+
+
+def tally(kind):
+    """A session with a table and a variable that stay, and one that counts calls."""
+    with tf.Graph().as_default() as graph:
+        seen = v1.get_variable("seen", initializer=5, use_resource=kind == "resource")
+        count = v1.get_variable("count", initializer=7, use_resource=kind == "resource")
+        table = mutable_table(tf.int64, tf.int64, ())
+        asked = v1.placeholder(tf.int64, [None], name="asked")
+        found = table.lookup(asked) + tf.cast(seen, tf.int64)
+        with tf.control_dependencies([v1.assign_add(count, 1)]):
+            tf.identity(found, name="y")
+        insert = table.insert(tf.constant([3, 4], tf.int64), tf.constant([30, 40], tf.int64))
+        init = v1.global_variables_initializer()
+    session = v1.Session(graph=graph)
+    session.run([init, insert])
+    return session
+
+
+@pytest.mark.parametrize("kind", ["resource", "ref"])
+@pytest.mark.parametrize("given", ["model", "file"])
+def test_what_is_kept_stays_when_it_is_frozen_again(kind, given, tmp_path, fresh):
+    feeds = {"asked:0": [3, 9]}
+    with tally(kind) as session:
+        first = Freezer(session).outputs("y").keep_variables("seen", "count")
+        first = first.write(tmp_path / "first.pb")
+    source = first if given == "model" else tmp_path / "first.pb"
+    again = Freezer(source).parity(feeds)
+    same_everywhere(again, tmp_path, fresh, ["y:0"], feeds, [[35, 5]])
+    unproven = Freezer(source).write(tmp_path / "again.pb")
+    assert (tmp_path / "again.pb").read_bytes() == (tmp_path / "first.pb").read_bytes()
+    assert unproven.run("y:0", feeds).tolist() == [35, 5]
+    constant = Freezer(source).only_variables("seen").write(tmp_path / "constant.pb")
+    assert constant.run("y:0", feeds).tolist() == [35, 5]
+    kept = [node.name for node in constant.graph.proto.node if node.op[:3] == "Var"]
+    assert kept == ["count"]
+    with pytest.raises(FreezeError, match="needs 'count' as a variable"):
+        Freezer(source).only_variables("*").freeze()
+
+
+def test_a_session_on_a_frozen_graph_is_frozen_again(tmp_path, fresh):
+    feeds = {"asked:0": [3, 9]}
+    with tally("resource") as session:
+        Freezer(session).outputs("y").keep_variables("*").write(tmp_path / "first.pb")
+    definition = v1.GraphDef.FromString((tmp_path / "first.pb").read_bytes())
+    with tf.Graph().as_default() as graph:
+        tf.graph_util.import_graph_def(definition, name="")
+        (table,) = (op for op in graph.get_operations() if op.type == "MutableHashTableV2")
+        tf.raw_ops.LookupTableExportV2(
+            table_handle=table.outputs[0], Tkeys=tf.int64, Tvalues=tf.int64
+        )
+        tf.raw_ops.ReadVariableOp(resource=graph.get_tensor_by_name("count:0"), dtype=tf.int32)
+    with v1.Session(graph=graph) as session:
+        session.run("tfpersist/init")
+        freezer = Freezer(session).outputs("y").keep_variables("*")
+        same_everywhere(freezer, tmp_path, fresh, ["y:0"], feeds, [[35, 5]])
+
+
+def test_a_kept_variable_that_nothing_sets_up():
+    with tally("resource") as session:
+        proto = Freezer(session).outputs("y").keep_variables("*").freeze().graph.proto
+    broken = type(proto)()
+    broken.CopyFrom(proto)
+    nodes = {node.name: node for node in broken.node}
+    del nodes["tfpersist/init/count/assign"].input[:]
+    with pytest.raises(FreezeError, match=r"count.*no value"):
+        Freezer(broken).outputs("y").keep_variables("count").freeze()
+    nodes["tfpersist/init"].input.append("^elsewhere")
+    with pytest.raises(tfp.errors.GraphError, match="elsewhere"):
+        Freezer(broken).outputs("y").freeze()

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorflow.compat import v1
 
 from tfpersist.errors import (
+    ArgumentError,
     CorruptionError,
     FeedError,
     NameNotFoundError,
@@ -81,6 +82,19 @@ class TestBesideItsSource:
         assert "the first at [0, 0]" in str(caught.value)
         assert list(tmp_path.iterdir()) == []
         assert pickle.loads(pickle.dumps(caught.value)).report == caught.value.report
+
+    @pytest.mark.parametrize(
+        "wrong", [float("nan"), float("inf"), -1e-9, 10**400, True, None, "0.1", [0.1], 1j]
+    )
+    def test_a_tolerance_that_tolerates_nothing_or_all(self, net, wrong):
+        said = r"\(\): .* expected a finite number, 0 or more, found .*\. Pass 0 "
+        with pytest.raises(ArgumentError, match="^parity" + said):
+            Freezer("nowhere").parity({"x": X}, tolerance=wrong)
+        model = Freezer(net).outputs("hidden").parity({"x": X}, tolerance=np.float32(0.5)).freeze()
+        assert model.verify(tolerance=1).ok
+        if wrong is not None:
+            with pytest.raises(ArgumentError, match="^verify" + said):
+                model.verify(tolerance=wrong)
 
     def test_feeds_that_do_not_fit(self, net):
         freezer = Freezer(net).outputs("y").bake({"keep": 1.0})

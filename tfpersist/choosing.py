@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import attrs
 
-from tfpersist import verifying
-from tfpersist.errors import ArgumentError, told
+from tfpersist import arguments
 from tfpersist.freezing import Wishes
-from tfpersist.graph.compression import Form
-from tfpersist.graph.releases import Release
+from tfpersist.graph.compression import FORMS, Form
+from tfpersist.graph.releases import RELEASES, Release
 
 _Freezer = TypeVar("_Freezer", bound="Choosing")
 
@@ -36,12 +35,15 @@ class Choosing:
         Returns:
             A changed copy.
 
+        Raises:
+            ArgumentError: one of them names no tensor.
+
         Example:
             >>> import tfpersist as tfp
             >>> tfp.Freezer("runs/mnist").outputs("probabilities", "split:1")
             Freezer('runs/mnist', outputs=('probabilities', 'split:1'))
         """
-        return self._with(outputs=_names(_each(names)))
+        return self._with(outputs=arguments.tensors(arguments.each(names), "outputs"))
 
     def inputs(self: _Freezer, *names: object, **named: object) -> _Freezer:
         """Say where the frozen graph begins: at placeholders in the places of these tensors.
@@ -54,12 +56,16 @@ class Choosing:
         Returns:
             A changed copy.
 
+        Raises:
+            ArgumentError: one of them names no tensor.
+
         Example:
             >>> import tfpersist as tfp
             >>> _ = tfp.Freezer("runs/bert").inputs("embeddings", ids="IteratorGetNext:1")
         """
-        pairs = [(name, name) for name in _names(_each(names))]
-        pairs += zip(named, _names(named.values()), strict=True)
+        given = arguments.tensors(arguments.each(names), "inputs")
+        pairs = [(name, name) for name in given]
+        pairs += zip(named, arguments.tensors(named.values(), "inputs"), strict=True)
         return self._with(inputs=tuple(pairs))
 
     def bake(self: _Freezer, values: Mapping[Any, Any]) -> _Freezer:
@@ -76,6 +82,9 @@ class Choosing:
             A changed copy. Freezing it raises NameNotFoundError for a tensor that is not there, and
             FeedError for a value of another kind or shape.
 
+        Raises:
+            ArgumentError: it is no dict, or a key names no tensor.
+
         Example:
             >>> import tensorflow as tf, tfpersist as tfp
             >>> graph = tf.Graph()
@@ -87,7 +96,8 @@ class Choosing:
             >>> model.run("y:0", {"x:0": [1.0, 2.0]})
             array([3., 6.], dtype=float32)
         """
-        return self._with(baked={**self.wishes.baked, **_named(values, "bake()")})
+        named = arguments.values_of(values, "bake")
+        return self._with(baked={**self.wishes.baked, **named})
 
     def portable(self: _Freezer, release: Release) -> _Freezer:
         """Let an older TensorFlow load the frozen graph.
@@ -101,15 +111,20 @@ class Choosing:
         Returns:
             A changed copy.
 
+        Raises:
+            FreezeError: nothing is known of that release.
+
         Example:
             >>> import tfpersist as tfp
             >>> tfp.Freezer("runs/mnist").portable("1.15")
             Freezer('runs/mnist', release='1.15')
         """
-        return self._with(release=release)
+        return self._with(release=arguments.one_of(release, RELEASES, "portable"))
 
     def only_variables(self: _Freezer, *names: object) -> _Freezer:
         """Make constants of these variables alone; all others stay variables.
+
+        A frozen model that keeps variables goes on keeping them unless they are named here.
 
         Args:
             names: variables, their names, globs such as "conv1/*", or lists of them.
@@ -117,12 +132,15 @@ class Choosing:
         Returns:
             A changed copy.
 
+        Raises:
+            ArgumentError: one of them is no name and no variable.
+
         Example:
             >>> import tfpersist as tfp
             >>> tfp.Freezer("runs/mnist").only_variables() == tfp.Freezer("runs/mnist")
             False
         """
-        return self._with(only=tuple(_each(names)))
+        return self._with(only=arguments.variables(arguments.each(names), "only_variables"))
 
     def keep_variables(self: _Freezer, *names: object) -> _Freezer:
         """Let these variables stay variables, with the values they have as their first ones.
@@ -136,12 +154,15 @@ class Choosing:
         Returns:
             A changed copy.
 
+        Raises:
+            ArgumentError: one of them is no name and no variable.
+
         Example:
             >>> import tfpersist as tfp
             >>> tfp.Freezer("runs/mnist").keep_variables() == tfp.Freezer("runs/mnist")
             True
         """
-        return self._with(keep=tuple(_each(names)))
+        return self._with(keep=arguments.variables(arguments.each(names), "keep_variables"))
 
     def signature(self: _Freezer, name: str) -> _Freezer:
         """Say which signature of a SavedModel to freeze.
@@ -152,12 +173,15 @@ class Choosing:
         Returns:
             A changed copy.
 
+        Raises:
+            ArgumentError: it is no name.
+
         Example:
             >>> import tfpersist as tfp
             >>> tfp.Freezer("export/1").signature("classify") == tfp.Freezer("export/1")
             False
         """
-        return self._with(signature=name)
+        return self._with(signature=arguments.text(name, "signature"))
 
     def tags(self: _Freezer, *tags: str) -> _Freezer:
         """Say which graph of a SavedModel to freeze.
@@ -168,12 +192,15 @@ class Choosing:
         Returns:
             A changed copy.
 
+        Raises:
+            ArgumentError: one of them is no name.
+
         Example:
             >>> import tfpersist as tfp
             >>> tfp.Freezer("export/1").tags("serve", "gpu") == tfp.Freezer("export/1")
             False
         """
-        return self._with(tags=tags)
+        return self._with(tags=tuple(arguments.text(tag, "tags") for tag in tags))
 
     def optimize(self: _Freezer) -> _Freezer:
         """Leave out what need not be computed, so that every runtime still reads the result.
@@ -215,7 +242,10 @@ class Choosing:
                 or of its row in an embedding.
 
         Returns:
-            A changed copy. Freezing it raises FreezeError for another form.
+            A changed copy.
+
+        Raises:
+            ArgumentError: there is no such form.
 
         Example:
             >>> import tensorflow as tf, tfpersist as tfp
@@ -225,7 +255,7 @@ class Choosing:
             >>> print(half["w/float16"], half["w"])
             w/float16:0 float16[64,64] w:0 float32[...]
         """
-        return self._with(weights=form)
+        return self._with(weights=arguments.one_of(form, FORMS, "weights"))
 
     def parity(self: _Freezer, feeds: Mapping[Any, Any], tolerance: float = 0.0) -> _Freezer:
         """Try the frozen model beside its source, and refuse to write it if they differ.
@@ -244,6 +274,10 @@ class Choosing:
             A changed copy. Freezing it raises ParityError where an output differs, with the
             largest differences and the first element; FeedError for feeds that do not fit.
 
+        Raises:
+            ArgumentError: the feeds are no dict, or the tolerance is negative, not finite or no
+                number.
+
         Example:
             >>> import tensorflow as tf, tfpersist as tfp
             >>> double = tf.function(lambda x: x + x, input_signature=[tf.TensorSpec((), name="x")])
@@ -251,43 +285,8 @@ class Choosing:
             >>> print(tfp.FrozenModel.load("memory://models/parity.pb").verify())
             Identity:0 is the same, bit by bit
         """
-        named = _named(feeds, "parity()")
-        return self._with(feeds=named, tolerance=verifying.allowed(tolerance))
+        named = arguments.values_of(feeds, "parity")
+        return self._with(feeds=named, tolerance=arguments.tolerance(tolerance, "parity"))
 
     def _with(self: _Freezer, **wishes: Any) -> _Freezer:
         return attrs.evolve(self, wishes=attrs.evolve(self.wishes, **wishes))
-
-
-def _each(values: Iterable[object]) -> Iterator[object]:
-    """List what is given one by one or in lists; a tensor or a variable is one, though iterable."""
-    for value in values:
-        if _has_name(value) or not isinstance(value, Iterable) or isinstance(value, Mapping):
-            yield _checked(value)
-        else:
-            yield from map(_checked, value)
-
-
-def _has_name(value: object) -> bool:
-    return isinstance(value, (str, bytes)) or hasattr(value, "name")
-
-
-def _checked(value: object) -> object:
-    if isinstance(value, bytes) or not _has_name(value):
-        raise ArgumentError(
-            "this names no tensor and no variable of a graph",
-            expected="a name such as 'add:0', a tensor or a variable, or a list of them",
-            found=told(value),
-        )
-    return value
-
-
-def _names(values: Iterable[object]) -> tuple[str, ...]:
-    return tuple(str(getattr(value, "name", value)) for value in map(_checked, values))
-
-
-def _named(values: object, step: str) -> dict[str, Any]:
-    if not isinstance(values, Mapping):
-        raise ArgumentError(
-            f"{step} is given no dict", expected="{tensor: value}", found=told(values)
-        )
-    return dict(zip(_names(values), values.values(), strict=True))

@@ -28,7 +28,8 @@ class Freezer(Choosing):
 
     Args:
         source: a session (tf.compat.v1.Session or MonitoredSession), a Keras model, a tf.function
-            or ConcreteFunction, a FrozenModel, a GraphDef, the path of a `.pb` or `.pbtxt`, the
+            (with an input_signature, or called with one kind of arguments so far) or
+            ConcreteFunction, a FrozenModel, a GraphDef, the path of a `.pb` or `.pbtxt`, the
             directory of a SavedModel or its `saved_model.pb`, or a Checkpoint that has a `.meta`,
             whatever names one, or a ModelStore, which stands for its newest checkpoint or for what
             `at` or `best` chose. None of the files needs TensorFlow.

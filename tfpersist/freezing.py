@@ -33,7 +33,7 @@ from tfpersist.graph.kept import with_assignments, with_init
 from tfpersist.graph.lowered import Lowered
 from tfpersist.graph.names import find_tensor
 from tfpersist.graph.optimizing import optimize
-from tfpersist.graph.prune import prune, trim
+from tfpersist.graph.prune import needed, prune, trim
 from tfpersist.graph.releases import Release
 from tfpersist.graph.signature import Signature
 from tfpersist.graph.tables import INIT
@@ -194,7 +194,9 @@ def freeze(source: Lowered, wishes: Wishes) -> Frozen:
     if wishes.release is not None:
         graph = releases.require(graph, wishes.release)
     if wishes.weights is not None:
-        graph = compress(graph, wishes.weights, {n for n in graph.nodes if n.startswith(INIT)})
+        # A table looks keys up and gives values as they are; a count goes on from where it was.
+        exact = needed(graph, [INIT]) if INIT in graph.nodes else ()
+        graph = compress(graph, wishes.weights, exact)
     described = signature.describe(lowered, graph, refs)
     old = {new: name for name, new in begun.renamed.items()}
     inputs = {ref.name: old.get(ref.name, ref.name) for ref in summary.inputs(graph)}

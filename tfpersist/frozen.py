@@ -179,6 +179,7 @@ class FrozenModel(Parts):
         Raises:
             ParityError: an output differs by more, or there is nothing to verify it with.
             FeedError: the file does not hold the feeds, or these are others.
+            ArgumentError: the tolerance is negative, not finite or no number.
             UnsafeModelError, UnsupportedError, GraphError, RunError: as `run` does.
 
         Example:

@@ -24,6 +24,7 @@ from tfpersist.errors import (
 from tfpersist.formats import schema
 from tfpersist.formats.graphdef import Graph, parse_saved_model, split
 from tfpersist.graph import saved_model, saver, signature
+from tfpersist.graph.initialized import first_values
 from tfpersist.graph.lowered import Lowered, Origin
 from tfpersist.graph.names import find_tensor
 from tfpersist.safety import Policy
@@ -185,7 +186,10 @@ def _with_values(graph: Graph, checkpoint: Any) -> Lowered:
             for ends in (known.inputs, known.outputs)
         )
         labels = {**known.inputs, **known.outputs}
-        return Lowered(graph, {}, takes, gives, labels=labels, origin=known.origin)
+        values = first_values(graph)
+        return Lowered(
+            graph, values, takes, gives, labels=labels, origin=known.origin, kept=frozenset(values)
+        )
     if not isinstance(checkpoint, Mapping):
         from tfpersist.checkpoint import Checkpoint
 

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
+from tfpersist import arguments
 from tfpersist.described import Described
-from tfpersist.errors import (
-    ArgumentError,
-    FeedError,
-    ParityError,
-    did_you_mean,
-    told,
-)
+from tfpersist.errors import FeedError, ParityError, did_you_mean
 from tfpersist.feeds import fit
 from tfpersist.graph import golden
 from tfpersist.graph.golden import Array, Golden, Held
@@ -40,7 +32,10 @@ def verify(
         ParityError: there is no golden pair, or the outputs differ.
         CorruptionError: the golden pair is damaged.
         FeedError: the file does not hold the feeds, or these are others.
+        ArgumentError: the tolerance is negative, not finite or no number.
     """
+    if tolerance is not None:
+        tolerance = arguments.tolerance(tolerance, "verify")
     known, proof = _golden(model)
     if feeds is None:
         given = {held.name: held.values for held in known.feeds if held.values is not None}
@@ -61,9 +56,7 @@ def verify(
             raise FeedError("this is not what was fed at first", where=", ".join(others))
     names = [held.name for held in known.outputs]
     found = dict(zip(names, run(names, given), strict=True))
-    report = compared(
-        known.outputs, found, proof.tolerance if tolerance is None else allowed(tolerance)
-    )
+    report = compared(known.outputs, found, proof.tolerance if tolerance is None else tolerance)
     if not report.ok:
         raise ParityError(
             "the model gives something else here than its source did",
@@ -124,27 +117,6 @@ def fitted(model: Described, feeds: Mapping[str, Any]) -> dict[str, Array]:
             "this is no input of the frozen model", where=name, advice=did_you_mean(name, known)
         )
     return {name: fit(feeds[name], spec, name) for name, spec in known.items() if name in feeds}
-
-
-def allowed(tolerance: object) -> float:
-    """Take what a user gives for a tolerance.
-
-    Raises:
-        ArgumentError: it is no number, or less than zero.
-
-    Example:
-        >>> allowed(1)
-        1.0
-    """
-    number = float(tolerance) if isinstance(tolerance, (int, float, np.number)) else math.nan
-    if isinstance(tolerance, bool) or not number >= 0:
-        raise ArgumentError(
-            "this is no tolerance",
-            where="tolerance",
-            expected="a number from 0 on, such as 1e-5",
-            found=told(tolerance),
-        )
-    return number
 
 
 def compared(expected: Sequence[Held], found: Mapping[str, Array], tolerance: float) -> Parity:

@@ -260,7 +260,7 @@ class TestJoin:
 
         graph = Graph(graph_def(*nodes), {node.name: Payload(spec, load) for node in nodes})
         sink = Memory()
-        with pytest.raises(UnsupportedError, match=r"2,147,483,\d+.*big 1,073,741,824"):
+        with pytest.raises(UnsupportedError, match=r"2,147,483,\d+.*big float32.* 1,073,741,824"):
             join(graph, sink)
         assert sink.reserved is None
 
@@ -369,8 +369,12 @@ class TestMoreThanTwoGigabytes:
     def test_it_is_refused_with_sizes_before_a_byte_is_written(self, graph, tmp_path):
         with open(tmp_path / "large.pb", "wb") as file:
             sink = _Sparse(file)
-            with pytest.raises(UnsupportedError, match=r"a 1,887,436,800.*large=True"):
+            with pytest.raises(UnsupportedError, match=r"a float32.* 1,887,436,800") as refused:
                 join(graph, sink)
+        assert str(refused.value).endswith(
+            'Hold float32 weights in a half or a quarter of the bytes with weights("float16") or'
+            ' weights("int8"), or write it with large=True for tfpersist alone.'
+        )
         assert (sink.reserved, sink.written) == (0, 0)
 
     def test_it_is_written_on_wish_and_read_again(self, graph, tmp_path):

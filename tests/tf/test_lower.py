@@ -31,6 +31,34 @@ class TestFunctions:
         assert len(lowered.graph.payloads) == 1
         np.testing.assert_array_equal(lowered.variables["kernel"].load(), w.numpy())
 
+    def test_what_it_was_called_for(self, tmp_path):
+        class Net(tf.Module):
+            @tf.function
+            def __call__(self, x, factor=2.0):
+                if not hasattr(self, "w"):
+                    self.w = tf.Variable([3.0, 4.0])
+                return {"y": x["a"] * self.w * factor}
+
+        net = Net()
+        with pytest.raises(TargetError, match=r"inputs of this tf\.function are not known.*Call"):
+            Freezer(net.__call__).freeze()
+        for _ in range(2):
+            net({"a": tf.constant([1.0, 2.0])})
+        tf.saved_model.save(net, str(tmp_path))
+        for owner in (net, tf.saved_model.load(str(tmp_path))):
+            model = Freezer(owner.__call__).parity({"a": [2.0, 1.0]}).freeze()
+            assert model.run("y", {"a": [2.0, 1.0]}).tolist() == [12.0, 8.0]
+
+    def test_several_that_it_was_called_for(self):
+        double = tf.function(lambda x, power=1: (x + x) ** power)
+        for size in range(1, 10):
+            double(tf.zeros(size), power=2)
+        listed = r"found \(x: TensorSpec\(shape=\(1,\).*Literal\[2\]\);.* and 1 more\. Choose one"
+        with pytest.raises(TargetError, match=listed):
+            Freezer(double).freeze()
+        chosen = double.get_concrete_function(tf.TensorSpec(3), power=2)
+        assert Freezer(chosen).freeze().outputs[0].spec.shape == (3,)
+
     def test_values_are_views_that_training_leaves_alone(self):
         v = tf.Variable(weights(300))
         lowered = lower(tf.function(lambda: v * 2.0, input_signature=[]))

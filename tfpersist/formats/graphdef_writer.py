@@ -135,9 +135,10 @@ def _total(graph: Graph, pieces: Any, large: bool) -> int:
             "the frozen graph would be larger than any protobuf parser reads",
             expected=f"at most {LARGEST:,} bytes",
             found=f"{total:,}; the largest are "
-            + ", ".join(f"{name} {payload.spec.nbytes:,}" for name, payload in largest),
-            advice="Keep the largest variables out of the graph with keep_variables(), or write it"
-            " with large=True for tfpersist alone.",
+            + ", ".join(f"{name} {each.spec} {each.spec.nbytes:,}" for name, each in largest),
+            advice="Hold float32 weights in a half or a quarter of the bytes with"
+            ' weights("float16") or weights("int8"), or write it with large=True for tfpersist'
+            " alone.",
         )
     return total
 

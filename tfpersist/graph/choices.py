@@ -125,14 +125,16 @@ def kept(
         lowered: the source.
         pruned: what of its graph is needed.
         keep: variables, their names, or globs, that stay.
-        only: those that become constants, if not all others do.
+        only: those that become constants, if not all others do that the source has not kept.
 
     Raises:
         NameNotFoundError: there is no such variable.
     """
     every = [n.name for n in lowered.graph.proto.node if n.op in constants.VARIABLES]
     found = {name for one in keep for name in _matching(one, every, lowered.objects)}
-    if only is not None:
+    if only is None:
+        found |= lowered.kept
+    else:
         frozen = {name for one in only for name in _matching(one, every, lowered.objects)}
         found |= {name for name in every if name not in frozen}
     return frozenset(found & set(pruned.nodes))

@@ -59,13 +59,35 @@ def state_of(graph: Graph, used: Collection[str]) -> State:
     for name in map(producer, graph.nodes[INIT].input):
         node = graph.nodes[name]
         if node.op in ("Assign", "AssignVariableOp"):
-            if (variable := producer(node.input[0])) in used:
+            if len(node.input) > 1 and (variable := producer(node.input[0])) in used:
                 variables[variable] = node.input[1]
         else:
             for each in needed(graph, [name]).intersection(used):
                 if TABLES.fullmatch(graph.nodes[each].op):
                     tables[each] = (*tables.get(each, ()), name)
     return State(variables, tables)
+
+
+def first_values(graph: Graph) -> dict[str, Payload]:
+    """Give the values that the variables begin with which a frozen graph has kept.
+
+    Args:
+        graph: the graph, frozen or not; it may be anybody's.
+
+    Returns:
+        The values that are constants, by name of the variable's node.
+
+    Raises:
+        GraphError: it has the operation that sets up state, but not all that this needs.
+    """
+    if INIT not in graph.nodes:
+        return {}
+    firsts = state_of(graph, needed(graph, [INIT])).variables
+    return {
+        name: first_value(graph, tensor)
+        for name, tensor in firsts.items()
+        if graph.nodes[producer(tensor)].op == "Const"
+    }
 
 
 def first_value(graph: Graph, tensor: str) -> Payload:

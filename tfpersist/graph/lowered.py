@@ -80,6 +80,7 @@ class Lowered:
             must not be read begins with the second argument, the table.
         run: computes tensors of the living source itself, given the values of some others by name;
             gives None for what it cannot compute of these. None where the source does not live.
+        kept: names of the variables that the source has kept already, so that they stay.
     """
 
     graph: Graph
@@ -96,3 +97,4 @@ class Lowered:
     origin: Origin = attrs.field(factory=Origin)
     read: Callable[[str, str], bytes] | None = None
     run: Callable[[Sequence[str], Mapping[str, Array]], Sequence[Array] | None] | None = None
+    kept: frozenset[str] = frozenset()

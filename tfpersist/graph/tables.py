@@ -10,17 +10,17 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import attrs
-import numpy as np
 
 from tfpersist.errors import FreezeError
 from tfpersist.formats import dtypes, schema, tensor_proto
 from tfpersist.formats.graphdef import Graph, with_payload
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import Payload, payload_of
+from tfpersist.graph import contents
 from tfpersist.graph.calls import call_of
+from tfpersist.graph.contents import IMPORT, INITIALIZE, INSERT, Contents, origin
 from tfpersist.graph.lowered import Lowered
 from tfpersist.graph.prune import needed, producer
 
@@ -28,10 +28,11 @@ INIT = "tfpersist/init"
 TABLES = re.compile(r"(Mutable|MutableDense)?HashTable(OfTensors)?(V2)?")
 _FILLS = re.compile(r"InitializeTable(V2)?|LookupTableImport(V2)?")
 _FILE_FILLS = re.compile(r"InitializeTableFromTextFile(V2)?")
-_FINDS = re.compile(r"LookupTableFind(V2)?")
+_ENTRIES = re.compile(r"LookupTable(Find|Insert|Import)(V2)?")
+_EXPORTS = re.compile(r"LookupTableExport(V2)?")
+_COUNTS = re.compile(r"LookupTableSize(V2)?")
 _ASSIGNS = ("Assign", "AssignVariableOp")
 _READS = ("Identity", "ReadVariableOp")
-_LINE, _NUMBER = -2, -1
 _MOST_STEPS = 16
 
 
@@ -72,8 +73,8 @@ def with_tables(lowered: Lowered, outputs: Sequence[str]) -> tuple[Lowered, list
     if not tables:
         return lowered, []
     fills: dict[str, _Fill] = {}
-    for table, found in _fills(graph):
-        fills.setdefault(table, found)
+    for table, each in _fills(graph):
+        fills.setdefault(table, each)
     added: list[Message] = []
     payloads = dict(graph.payloads)
     run: list[str] = []
@@ -81,7 +82,7 @@ def with_tables(lowered: Lowered, outputs: Sequence[str]) -> tuple[Lowered, list
         fill = fills.get(name)
         where = f"table {name} ({graph.nodes[name].op})"
         if name in lowered.tables:
-            keys, values = lowered.tables[name]()
+            found = contents.exported(graph, graph.nodes[name], *lowered.tables[name]())
         elif fill is None:
             raise FreezeError(
                 lowered.problems.get(name, "it is not known what is in this lookup table"),
@@ -95,8 +96,8 @@ def with_tables(lowered: Lowered, outputs: Sequence[str]) -> tuple[Lowered, list
         else:
             path = _path(lowered, fill.file, where)
             text = lowered.read(path, where) if lowered.read else b""
-            keys, values = _parsed(text, fill.op, graph.nodes[name], f"{where}, file {path}")
-        run.append(_import(graph.nodes[name], keys, values, added, payloads))
+            found = contents.parsed(text, fill.op, graph.nodes[name], f"{where}, file {path}")
+        run.append(_import(graph.nodes[name], found, added, payloads))
     proto = schema.GraphDef()
     proto.CopyFrom(graph.proto)
     proto.node.extend(added)
@@ -116,9 +117,29 @@ def table_types(graph: Graph, name: str) -> tuple[int, int] | None:
         name: of the node.
 
     Returns:
-        Data type numbers, taken from a lookup that the table flows to, over calls of functions too;
-        None where it is looked up nowhere.
+        Data type numbers, taken from what reads or writes entries of the table; None where nothing
+        does.
     """
+    for node in _uses(graph, name):
+        if _ENTRIES.fullmatch(node.op):
+            return node.attr["Tin"].type, node.attr["Tout"].type
+        if _EXPORTS.fullmatch(node.op):
+            return node.attr["Tkeys"].type, node.attr["Tvalues"].type
+    return None
+
+
+def is_counted(graph: Graph, name: str) -> bool:
+    """Tell whether something asks for the size of a table that a node of the main graph stands for.
+
+    Args:
+        graph: the graph.
+        name: of the node.
+    """
+    return any(_COUNTS.fullmatch(node.op) for node in _uses(graph, name))
+
+
+def _uses(graph: Graph, name: str) -> Iterator[Message]:
+    """Find the nodes that a resource flows to, over calls of functions too."""
     pending: list[tuple[str, str]] = [("", name)]
     met = set(pending)
     while pending:
@@ -128,8 +149,8 @@ def table_types(graph: Graph, name: str) -> tuple[int, int] | None:
             inputs = [producer(text) for text in node.input]
             if held not in inputs:
                 continue
-            if _FINDS.fullmatch(node.op) and inputs[0] == held:
-                return node.attr["Tin"].type, node.attr["Tout"].type
+            if inputs[0] == held:
+                yield node
             found = [(function, node.name)] if node.op == "Identity" else []
             call = call_of(node, graph.functions)
             for target in call.targets if call else ():
@@ -144,7 +165,6 @@ def table_types(graph: Graph, name: str) -> tuple[int, int] | None:
                 if each not in met:
                     met.add(each)
                     pending.append(each)
-    return None
 
 
 def constant(name: str, payload: Payload, payloads: dict[str, Payload]) -> Message:
@@ -162,28 +182,23 @@ def constant(name: str, payload: Payload, payloads: dict[str, Payload]) -> Messa
 
 
 def _import(
-    table: Message,
-    keys: np.ndarray[Any, Any],
-    values: np.ndarray[Any, Any],
-    added: list[Message],
-    payloads: dict[str, Payload],
+    table: Message, found: Contents, added: list[Message], payloads: dict[str, Payload]
 ) -> str:
     prefix = f"{INIT}/{table.name}"
     types = [dtypes.by_number(table.attr[attr].type) for attr in ("key_dtype", "value_dtype")]
-    for part, array, dtype in zip(("keys", "values"), (keys, values), types, strict=True):
+    arrays = (found.keys, found.values)
+    for part, array, dtype in zip(("keys", "values"), arrays, types, strict=True):
         payload = payload_of(array, dtype.name if dtype else None)
         added.append(constant(f"{prefix}/{part}", payload, payloads))
     suffix = "V2" if table.op.endswith("V2") else ""
-    # A HashTable is filled once; a mutable one at any time.
-    op = "InitializeTable" if table.op.startswith("Hash") else "LookupTableImport"
-    node = schema.NodeDef(name=f"{prefix}/fill", op=op + suffix)
+    node = schema.NodeDef(name=f"{prefix}/fill", op=found.op + suffix)
     inputs = [f"{prefix}/keys", f"{prefix}/values"]
-    if keys.ndim > 1:
+    if found.op == IMPORT and found.keys.ndim > 1:
         # The op takes a dense table's buckets, though it is said to take keys of rank 1 alone.
         inputs = [_of_any_shape(text, added) for text in inputs]
     node.input.extend([table.name, *inputs])
     for attr, source in zip(
-        ("Tkey", "Tval") if op == "InitializeTable" else ("Tin", "Tout"),
+        ("Tkey", "Tval") if found.op == INITIALIZE else ("Tin", "Tout"),
         ("key_dtype", "value_dtype"),
         strict=True,
     ):
@@ -217,7 +232,7 @@ def _fills(graph: Graph) -> Iterator[tuple[str, _Fill]]:
     for node in graph.proto.node:
         found = _fill(node)
         if found and node.input:
-            table = _origin(graph.nodes, node.input[0])
+            table = origin(graph.nodes, node.input[0])
             if not _restored(graph.nodes, node):
                 yield table, _Fill(node.name, node, node.input[1] if found == "file" else None)
             continue
@@ -229,32 +244,23 @@ def _fills(graph: Graph) -> Iterator[tuple[str, _Fill]]:
         nodes = {inner.name: inner for inner in function.node_def}
         for inner in function.node_def:
             found = _fill(inner)
-            table = _origin(nodes, inner.input[0]) if found else ""
+            table = origin(nodes, inner.input[0]) if found else ""
             if table in outer and not _restored(nodes, inner):
-                file = outer.get(_origin(nodes, inner.input[1])) if found == "file" else None
+                file = outer.get(origin(nodes, inner.input[1])) if found == "file" else None
                 if file is not None or found == "values":
-                    yield _origin(graph.nodes, outer[table]), _Fill(node.name, inner, file)
+                    yield origin(graph.nodes, outer[table]), _Fill(node.name, inner, file)
 
 
 def _fill(node: Message) -> str:
-    if _FILLS.fullmatch(node.op) and len(node.input) > 2:
+    ours = node.op.startswith(INSERT) and node.name.startswith(f"{INIT}/")
+    if (ours or _FILLS.fullmatch(node.op)) and len(node.input) > 2:
         return "values"
     return "file" if _FILE_FILLS.fullmatch(node.op) and len(node.input) > 1 else ""
 
 
 def _restored(nodes: Mapping[str, Message], node: Message) -> bool:
-    source = nodes.get(_origin(nodes, node.input[1]))
+    source = nodes.get(origin(nodes, node.input[1]))
     return source is not None and source.op.startswith("Restore")
-
-
-def _origin(nodes: Mapping[str, Message], text: str) -> str:
-    name = producer(text)
-    for _ in range(_MOST_STEPS):
-        node = nodes.get(name)
-        if node is None or node.op != "Identity" or not node.input:
-            break
-        name = producer(node.input[0])
-    return name
 
 
 def _path(lowered: Lowered, tensor: str, where: str) -> str:
@@ -286,38 +292,3 @@ def _path(lowered: Lowered, tensor: str, where: str) -> str:
         found=f"tensor {tensor}",
         advice="Freeze an output behind the lookup and feed what the table gives.",
     )
-
-
-def _parsed(
-    text: bytes, fill: Message, table: Message, where: str
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Read keys and values from the lines of a file, as InitializeTableFromTextFileV2 does."""
-    numbers = {n: fill.attr[n].i if n in fill.attr else 0 for n in ("key_index", "value_index")}
-    size = fill.attr["vocab_size"].i if "vocab_size" in fill.attr else -1
-    offset = fill.attr["offset"].i if "offset" in fill.attr else 0
-    delimiter = fill.attr["delimiter"].s if "delimiter" in fill.attr else b"\t"
-    lines = text.replace(b"\r", b"").split(b"\n")
-    lines = lines[offset : len(lines) - (not lines[-1])]
-    lines = lines[:size] if size >= 0 else lines
-    columns = []
-    for attr, index_attr in (("key_dtype", "key_index"), ("value_dtype", "value_index")):
-        index = numbers[index_attr]
-        dtype = dtypes.by_number(table.attr[attr].type)
-        try:
-            if index == _NUMBER:
-                column: list[Any] = list(range(len(lines)))
-            elif index == _LINE:
-                column = list(lines)
-            else:
-                column = [line.split(delimiter)[index] for line in lines]
-            if dtype is not None and dtype.name != "string":
-                column = [float(c) if "float" in dtype.name else int(c) for c in column]
-            array = np.empty(len(column), object)
-            array[:] = column
-            typed = dtype is not None and dtype.numpy is not None and dtype.name != "string"
-            columns.append(array.astype(dtype.numpy) if typed and dtype else array)
-        except (IndexError, OverflowError, ValueError) as error:
-            raise FreezeError(
-                f"a line of the file gives no {attr.partition('_')[0]}: {error}", where=where
-            ) from error
-    return columns[0], columns[1]

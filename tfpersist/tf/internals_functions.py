@@ -1,5 +1,6 @@
 """The private TensorFlow APIs that list the functions of a graph, make them known to eager
-execution, tell what they use, and keep AutoGraph off functions of ours; tested as `internals` is.
+execution, tell what they use and what they were traced for, and keep AutoGraph off functions of
+ours; tested as `internals` is.
 
 Importing a graph into a tf.function makes the functions of its library known to the graph of that
 function alone, though what runs it later is the eager context.
@@ -48,6 +49,30 @@ def register(library: Any) -> None:
     for function in library.function:
         if not current.has_function(function.signature.name):
             current.add_function_def(function)
+
+
+def traces(function: Any) -> list[Any]:
+    """Give the ConcreteFunctions that a tf.function has, one for each signature.
+
+    Args:
+        function: a tf.function, or one of a SavedModel that was loaded.
+    """
+    import tensorflow as tf
+
+    def unnamed(leaf: Any) -> Any:
+        return tf.TensorSpec(leaf.shape, leaf.dtype) if isinstance(leaf, tf.TensorSpec) else leaf
+
+    known = getattr(function, "concrete_functions", None)
+    if known is None:
+        known = getattr(function, "_list_all_concrete_functions", list)()
+    # The first call of one that makes variables traces it again, without making them.
+    last = {trace.function_type: trace for trace in known}
+    # To save it as a SavedModel traces it again, with names.
+    found: dict[str, Any] = {}
+    for trace in last.values():
+        signature = tf.nest.map_structure(unnamed, trace.structured_input_signature)
+        found.setdefault(repr(signature), trace)
+    return list(found.values())
 
 
 def definitions(graph: Any) -> list[Any]:

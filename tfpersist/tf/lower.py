@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -20,14 +21,17 @@ from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
 from tfpersist.graph.functions import unused
 from tfpersist.graph.lowered import Lowered, Origin
 from tfpersist.graph.prune import producer
-from tfpersist.graph.tables import table_types
-from tfpersist.tf import keras_kinds
+from tfpersist.graph.tables import is_counted, table_types
+from tfpersist.tf import internals_functions, keras_kinds
 from tfpersist.tf.execute import translated
 from tfpersist.tf.lower_session import as_array, uninitialized
 from tfpersist.tf.structures import names_of_arguments, names_of_results
 
 # Keras numbers unnamed tensors over the life of a process.
 _UNNAMED = re.compile(r"keras_tensor(_\d+)?")
+_MOST_SHOWN = 8
+# A table of which nothing but its size is asked may hold anything.
+_COUNTED = (dtypes.BY_NAME["int64"].number,) * 2
 _FOREIGN = re.compile(r"[^A-Za-z0-9_.\\/>-]", re.ASCII)
 
 
@@ -35,14 +39,16 @@ def lower(source: Any, shaped: Sequence[str] | None = None) -> Lowered:
     """Lower a living model.
 
     Args:
-        source: a session, a Keras model, a tf.function or a ConcreteFunction.
+        source: a session, a Keras model, a tf.function or a ConcreteFunction. Of a tf.function
+            without an input_signature it is what it was called for, if that is one signature.
         shaped: names of the tensors whose shapes are wanted of a session; None for all.
 
     Returns:
         Its graph, variables, inputs and outputs.
 
     Raises:
-        TargetError: it is none of these, or a function whose inputs are not known.
+        TargetError: it is none of these, or a function whose inputs are not known, or not which
+            of several.
     """
     import tensorflow as tf
 
@@ -69,12 +75,27 @@ def _concrete(function: Any) -> Any:
     if getattr(function, "input_signature", None) is not None:
         with translated(TargetError):
             return function.get_concrete_function()
+    traces = internals_functions.traces(function)
+    if len(traces) == 1:
+        return traces[0]
     try:
+        # If this fails in TensorFlow, a function that makes variables can never be called.
+        inspect.signature(function).bind()
         return function.get_concrete_function()
     except (TypeError, ValueError) as error:
+        if traces:
+            told = [str(trace.function_type).partition(" -> ")[0] for trace in traces]
+            more = f" and {len(told) - _MOST_SHOWN} more" if len(told) > _MOST_SHOWN else ""
+            raise TargetError(
+                "this tf.function has been called with several kinds of arguments",
+                expected="one",
+                found="; ".join(told[:_MOST_SHOWN]) + more,
+                advice="Choose one: pass function.get_concrete_function(...) with its arguments,"
+                " tensors as tf.TensorSpec(shape, dtype).",
+            ) from error
         raise TargetError(
             "the inputs of this tf.function are not known",
-            advice="Give it an input_signature, or pass"
+            advice="Call it once, give it an input_signature, or pass"
             " function.get_concrete_function(tf.TensorSpec(...)).",
         ) from error
 
@@ -183,6 +204,8 @@ def lower_function(function: Any, output_names: Sequence[str] = ()) -> Lowered:
         elif outside.dtype == "resource":
             types = table_types(graph, inside.op.name)
             contents = _exported(outside, types) if types is not None else None
+            if types is None and is_counted(graph, inside.op.name):
+                types, contents = _COUNTED, _as_many(outside)
             if types is not None and contents is not None:
                 _make_table(node, types, contents[1].shape[1:])
                 tables[node.name] = partial(tuple[Any, Any], contents)
@@ -272,6 +295,14 @@ def _make_table(node: Message, types: tuple[int, int], value: tuple[int, ...]) -
     node.attr["key_dtype"].type, node.attr["value_dtype"].type = types
     for extent in value:
         node.attr["value_shape"].shape.dim.add(size=extent)
+
+
+def _as_many(handle: Any) -> tuple[Any, Any]:
+    """Give as many keys and values as a table has, which does not tell of what types they are."""
+    import tensorflow as tf
+
+    keys = np.arange(tf.raw_ops.LookupTableSizeV2(table_handle=handle).numpy(), dtype=np.int64)
+    return keys, keys
 
 
 def _exported(handle: Any, types: tuple[int, int]) -> tuple[Any, Any] | None:

@@ -1,0 +1,154 @@
+"""What a user passes is looked at before anything is done with it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from tfpersist.errors import ArgumentError, told
+
+_Choice = TypeVar("_Choice", bound=str)
+
+
+def each(values: Iterable[object]) -> Iterator[object]:
+    """List what is given one by one or in lists; a tensor or a variable is one, though iterable.
+
+    Args:
+        values: the arguments.
+
+    Example:
+        >>> list(each(["a", ["b", "c"]]))
+        ['a', 'b', 'c']
+    """
+    for value in values:
+        one = isinstance(value, (str, bytes)) or any(hasattr(value, a) for a in ("name", "numpy"))
+        if one or not isinstance(value, Iterable):
+            yield value
+        else:
+            yield from value
+
+
+def tensors(values: Iterable[object], step: str) -> tuple[str, ...]:
+    """Name the tensors that are meant.
+
+    Args:
+        values: their names, or what has a name.
+        step: which step of the freezer they are given to, for the error.
+
+    Raises:
+        ArgumentError: one of them names nothing.
+    """
+    return tuple(
+        _name(value, step, '"operation", "operation:index" or a tensor') for value in values
+    )
+
+
+def variables(values: Iterable[object], step: str) -> tuple[object, ...]:
+    """Give the variables that are meant, as they are.
+
+    Args:
+        values: names, globs, or variables.
+        step: which step of the freezer they are given to, for the error.
+
+    Raises:
+        ArgumentError: one of them names nothing.
+    """
+    given = tuple(values)
+    for value in given:
+        if not hasattr(value, "path"):
+            _name(value, step, 'a variable, its name, or a glob such as "conv1/*"')
+    return given
+
+
+def text(value: object, step: str) -> str:
+    """Give a name of something else than a tensor or a variable.
+
+    Args:
+        value: the name.
+        step: which step of the freezer it is given to, for the error.
+
+    Raises:
+        ArgumentError: it is none.
+    """
+    if isinstance(value, str) and value:
+        return value
+    raise _refusal(value, step, "a name", "Leave the step out for what goes without saying.")
+
+
+def values_of(values: object, step: str) -> dict[str, Any]:
+    """Give values by the names of their tensors.
+
+    Args:
+        values: {a tensor or its name: its value}.
+        step: which step of the freezer they are given to, for the error.
+
+    Raises:
+        ArgumentError: it is no such dict.
+    """
+    if not isinstance(values, Mapping):
+        raise _refusal(values, step, "a dict", 'Pass {"tensor": value}.')
+    return dict(zip(tensors(values, step), values.values(), strict=True))
+
+
+def one_of(value: object, choices: Sequence[_Choice], step: str) -> _Choice:
+    """Give one of several strings.
+
+    Args:
+        value: the string.
+        choices: all that there are.
+        step: which step of the freezer it is given to, for the error.
+
+    Raises:
+        ArgumentError: it is none of them.
+    """
+    found = [choice for choice in choices if isinstance(value, str) and value == choice]
+    if found:
+        return found[0]
+    wanted = " or ".join(map(repr, choices))
+    raise _refusal(value, step, wanted, "Leave the step out for the graph as it is.")
+
+
+def tolerance(value: object, step: str) -> float:
+    """Give how much numbers may differ.
+
+    Args:
+        value: the number.
+        step: what it is given to, for the error.
+
+    Raises:
+        ArgumentError: it is negative, not finite, or no number.
+
+    Example:
+        >>> tolerance(float("nan"), "parity")
+        Traceback (most recent call last):
+        tfpersist.errors.ArgumentError: parity(): this cannot be used; expected a finite number, 0 \
+or more, found nan. Pass 0 for the same bit by bit, 1e-5 for what is computed in another order.
+    """
+    number = None if isinstance(value, bool) else value
+    if (
+        isinstance(number, (int, float, np.integer, np.floating))
+        and 0 <= number <= sys.float_info.max
+    ):
+        return float(number)
+    raise _refusal(
+        value,
+        step,
+        "a finite number, 0 or more",
+        "Pass 0 for the same bit by bit, 1e-5 for what is computed in another order.",
+    )
+
+
+def _name(value: object, step: str, wanted: str) -> str:
+    name = getattr(value, "name", value)
+    if isinstance(name, str) and name:
+        return str(name)
+    raise _refusal(value, step, wanted, "Freezer(...).candidates() lists what a graph can compute.")
+
+
+def _refusal(value: object, step: str, wanted: str, advice: str) -> ArgumentError:
+    return ArgumentError(
+        "this cannot be used", where=f"{step}()", expected=wanted, found=told(value), advice=advice
+    )
