@@ -15,6 +15,7 @@ from tfpersist.graph import choices, releases
 from tfpersist.graph.candidates import Candidates
 from tfpersist.graph.lowered import Lowered
 from tfpersist.graph.releases import Portability, Release
+from tfpersist.graph.rewording import reword
 from tfpersist.safety import Policy
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Freezer(Choosing):
         """Find out what would keep an older TensorFlow from loading the frozen graph.
 
         Args:
-            release: "1.15" or "2.4".
+            release: "1.15" or "2.4"; a patch such as "1.15.5" is the same.
 
         Returns:
             The nodes that it does not know; `ok` tells whether there are none.
@@ -76,7 +77,7 @@ class Freezer(Choosing):
             TensorFlow 1.15 knows every op and attr
         """
         frozen = freezing.freeze(self._lowered(), attrs.evolve(self.wishes, release=None))
-        return releases.check(releases.rewrite(frozen.graph, release), release)
+        return releases.check(reword(frozen.graph, releases.known(release)), release)
 
     def candidates(self) -> Candidates:
         """List what the source might be asked to compute, the likeliest first.

@@ -1,4 +1,4 @@
-"""Whether an older TensorFlow knows what a graph is made of, and what can be said in its words.
+"""Whether an older TensorFlow knows what a graph is made of.
 
 `releases.txt` lists the ops that each release registers, with the attrs that they did not have yet;
 tools/make_release_table.py makes it from those releases themselves. A release may register an op
@@ -8,6 +8,7 @@ without computing it for every data type.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from typing import Literal, get_args
@@ -15,14 +16,15 @@ from typing import Literal, get_args
 import attrs
 
 from tfpersist.errors import FreezeError
-from tfpersist.formats import schema
+from tfpersist.formats import dtypes
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
-from tfpersist.graph import ops
-from tfpersist.graph.rewrites import become
+from tfpersist.graph.rewording import reword
 
 Release = Literal["1.15", "2.4"]
 RELEASES: tuple[Release, ...] = get_args(Release)
+# Up to uint64; all of these releases have the same. References have numbers of their own.
+_NEWEST_TYPE = 23
 _MOST_SHOWN = 8
 
 
@@ -35,17 +37,19 @@ class Blocker:
         op: its op.
         function: name of the function that it is in; None for the main graph.
         attrs: the attrs that the op did not have yet; empty where the op itself is unknown.
+        types: the data types that the release did not have yet.
     """
 
     node: str
     op: str
     function: str | None
     attrs: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         inside = f" in function {self.function}" if self.function else ""
-        newer = f" needs its newer {', '.join(map(repr, self.attrs))}" if self.attrs else ""
-        return f"node {self.node} ({self.op}){inside}{newer}"
+        newer = ", ".join([*map(repr, self.attrs), *self.types])
+        return f"node {self.node} ({self.op}){inside}{' needs its newer ' * bool(newer)}{newer}"
 
 
 @attrs.frozen
@@ -66,7 +70,7 @@ class Portability:
 
     @property
     def ok(self) -> bool:
-        """Whether the release knows every op and attr."""
+        """Whether the release knows every op, attr and data type."""
         return not self.blockers
 
     def __str__(self) -> str:
@@ -92,13 +96,42 @@ def known(target: str) -> Mapping[str, frozenset[str]]:
         >>> "AddV2" in known("1.15"), known("1.15")["MatMul"] >= {"grad_a"}
         (True, True)
     """
-    if target not in RELEASES:
+    return _tables()[release(target)]
+
+
+def release(target: str) -> Release:
+    """Give the release that is meant, whose patches all have the same ops.
+
+    Args:
+        target: the release, such as "1.15" or "1.15.5".
+
+    Raises:
+        FreezeError: there is no table of that release, or it is a number.
+
+    Example:
+        >>> release("v2.4.1")
+        '2.4'
+    """
+    if not isinstance(target, str):
+        raise FreezeError(
+            f"{target} is no name of a release: as numbers, 2.1 and 2.10 are the same",
+            expected=_spelled(),
+            advice=f"Write it as a string: {str(target)!r}.",
+        )
+    asked = re.fullmatch(r"v?(\d+)\.(\d+)(\.\w+)*", target)
+    version = tuple(map(int, asked.groups()[:2])) if asked else ()
+    older = [one for one in RELEASES if tuple(map(int, one.split("."))) <= version]
+    if not older or tuple(map(int, older[-1].split("."))) != version:
         raise FreezeError(
             f"there is no table of what TensorFlow {target} knows",
-            expected=" or ".join(map(repr, RELEASES)),
-            advice="Take the newest of these that is not newer than it.",
+            expected=_spelled(),
+            advice=f"Take {older[-1]!r}: whatever it loads, {target} loads." if older else None,
         )
-    return _tables()[target]
+    return older[-1]
+
+
+def _spelled() -> str:
+    return " or ".join(map(repr, RELEASES))
 
 
 @functools.cache
@@ -125,51 +158,15 @@ def check(graph: Graph, target: Release) -> Portability:
     table = known(target)
     found = []
     for node, function in _nodes(graph.proto):
-        if node.op in graph.functions:
-            continue
-        newer = table.get(node.op)
-        if newer is None:
-            found.append(Blocker(node.name, node.op, function))
-        elif newer and newer & node.attr.keys():
-            lacking = tuple(sorted(newer & node.attr.keys()))
-            found.append(Blocker(node.name, node.op, function, lacking))
-    return Portability(target, tuple(found))
-
-
-def rewrite(graph: Graph, target: Release) -> Graph:
-    """Say with the ops of a release what newer ops say.
-
-    Args:
-        graph: the graph, which stays as it is.
-        target: the release.
-
-    Returns:
-        A graph that computes the same, bit by bit.
-
-    Raises:
-        FreezeError: there is no table of that release.
-
-    Example:
-        >>> from tfpersist.formats.graphdef import parse_text
-        >>> graph = parse_text(b'''node { name: "c" op: "StatelessCase" input: "i" }''')
-        >>> rewrite(graph, "1.15").nodes["c"].op
-        'Case'
-    """
-    table = known(target)
-    proto = schema.GraphDef()
-    proto.CopyFrom(graph.proto)
-    for node, _ in _nodes(proto):
-        if node.op not in table:
-            _reword(node)
-        elif node.op.startswith("FusedBatchNorm") and not _trains(node):
-            # Only training averages.
-            for name in table[node.op] & {"exponential_avg_factor"}:
-                node.attr.pop(name, None)
-    return Graph(proto, graph.payloads)
+        newer = table.get(node.op, frozenset()) & node.attr.keys()
+        types = _newer_types(node)
+        if newer or types or (node.op not in table and node.op not in graph.functions):
+            found.append(Blocker(node.name, node.op, function, tuple(sorted(newer)), types))
+    return Portability(release(target), tuple(found))
 
 
 def require(graph: Graph, target: Release) -> Graph:
-    """Rewrite a graph for a release, and raise if it does not know the result.
+    """Reword a graph for a release, and raise if it does not know the result.
 
     Args:
         graph: the graph, whose default attrs are stripped.
@@ -178,25 +175,25 @@ def require(graph: Graph, target: Release) -> Graph:
     Raises:
         FreezeError: the nodes that the release does not know are named.
     """
-    rewritten = rewrite(graph, target)
-    found = check(rewritten, target)
+    reworded = reword(graph, known(target))
+    found = check(reworded, target)
     if not found.ok:
         raise FreezeError(str(found), advice="Freeze an output that does not need them.")
-    return rewritten
+    return reworded
 
 
-def _reword(node: Message) -> None:
-    if node.op == "StatelessCase":
-        node.op = "Case"
-    elif node.op == "BatchMatMulV3":
-        types = {node.attr[name].type for name in ("Ta", "Tb", "Tout")}
-        if len(types) == 1:
-            become(node, "BatchMatMulV2", ("adj_x", "adj_y"), T="Tout")
-
-
-def _trains(node: Message) -> bool:
-    value = ops.attr(node, "is_training", ops.definition(node.op))
-    return value is None or bool(value.b)
+def _newer_types(node: Message) -> tuple[str, ...]:
+    """Name the data types of a node that came after the releases."""
+    numbers: set[int] = set()
+    for value in node.attr.values():
+        numbers |= {value.type, value.tensor.dtype, *value.list.type}
+        numbers |= {tensor.dtype for tensor in value.list.tensor}
+    found = []
+    for number in sorted({number % dtypes.REF_OFFSET for number in numbers}):
+        if number > _NEWEST_TYPE:
+            known = dtypes.by_number(number)
+            found.append(str(number) if known is None else known.name)
+    return tuple(found)
 
 
 def _nodes(proto: Message) -> Iterator[tuple[Message, str | None]]:
