@@ -9,7 +9,7 @@ import attrs
 
 from tfpersist.freezing import Wishes
 from tfpersist.graph.compression import Form
-from tfpersist.graph.releases import Release
+from tfpersist.graph.releases import Target
 
 _Freezer = TypeVar("_Freezer", bound="Choosing")
 
@@ -88,14 +88,14 @@ class Choosing:
         named = {_names([name])[0]: value for name, value in values.items()}
         return self._with(baked={**self.wishes.baked, **named})
 
-    def portable(self: _Freezer, release: Release) -> _Freezer:
-        """Let an older TensorFlow load the frozen graph.
+    def portable(self: _Freezer, target: Target) -> _Freezer:
+        """Let an older TensorFlow, or another runtime, load the frozen graph.
 
         What its ops can say as well is said with them; whatever it does not know beyond that is an
         error of the freezing.
 
         Args:
-            release: "1.15" or "2.4".
+            target: "1.15", "2.4", "openvino" or "onnx", as `check` takes it.
 
         Returns:
             A changed copy.
@@ -103,9 +103,9 @@ class Choosing:
         Example:
             >>> import tfpersist as tfp
             >>> tfp.Freezer("runs/mnist").portable("1.15")
-            Freezer('runs/mnist', release='1.15')
+            Freezer('runs/mnist', target='1.15')
         """
-        return self._with(release=release)
+        return self._with(target=target)
 
     def only_variables(self: _Freezer, *names: object) -> _Freezer:
         """Make constants of these variables alone; all others stay variables.

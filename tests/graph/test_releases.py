@@ -99,12 +99,12 @@ def test_a_release_that_is_not_known():
         releases.known("2.10")
     with pytest.raises(FreezeError, match=r"Take '1\.15'"):
         releases.known("2.1")
-    with pytest.raises(FreezeError, match="no table of what TensorFlow newest"):
+    with pytest.raises(FreezeError, match="no table of what newest knows"):
         releases.known("newest")
 
 
 def test_a_release_by_its_patches():
-    assert [releases.release(each) for each in ("1.15.5", "v1.15", "2.4.0rc1")] == [
+    assert [releases.meant(each) for each in ("1.15.5", "v1.15", "2.4.0rc1")] == [
         *("1.15", "1.15", "2.4")
     ]
     freezer = frozen(lambda x: x + x, ([2], tf.float32))
@@ -173,3 +173,15 @@ def test_a_table_of_vectors_is_filled_as_older_releases_can():
     model = freezer.portable("1.15").freeze()
     assert "LookupTableInsertV2" in model.summary().operations
     assert model.run("y").tolist() == [[1, 2], [0, 0]]
+
+
+def test_what_other_runtimes_convert():
+    assert releases.known("openvino").keys() < {*ops.table(), "Const"}
+    plain = frozen(lambda x: tf.nn.relu(x) @ x, ([3, 3], tf.float32))
+    assert str(plain.check("openvino")) == "OpenVINO 2026.4 knows every op"
+    assert plain.portable("onnx").freeze().summary().operations["Relu"] == 1
+    lacking = frozen(tf.math.erfinv, ([2], tf.float32))
+    for target, name in (("openvino", "OpenVINO"), ("onnx", "tf2onnx")):
+        assert [blocker.op for blocker in lacking.check(target).blockers] == ["Erfinv"]
+        with pytest.raises(FreezeError, match=rf"{name} .* does not know 1 node: .*Erfinv"):
+            lacking.portable(target).freeze()

@@ -99,7 +99,7 @@ def run(kind: str, interpreter: str, jobs: list[Job], folder: pathlib.Path) -> N
     for _ in range(5):
         done = subprocess.run(
             [interpreter, str(CHILD), kind, str(listed)],
-            env=_environment(),
+            env=environment(),
             cwd=folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -116,10 +116,10 @@ def run(kind: str, interpreter: str, jobs: list[Job], folder: pathlib.Path) -> N
 def _imports(interpreter: str, modules: str) -> bool:
     """Tell whether an interpreter finds modules."""
     code = f"import importlib.util as u; exit(None in map(u.find_spec, {modules.split(', ')!r}))"
-    found = subprocess.run([interpreter, "-c", code], env=_environment(), check=False)
+    found = subprocess.run([interpreter, "-c", code], env=environment(), check=False)
     return found.returncode == 0
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Give the environment, without what is for this interpreter alone."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

@@ -1,8 +1,9 @@
-"""Whether an older TensorFlow knows what a graph is made of.
+"""Whether an older TensorFlow, or another runtime, knows what a graph is made of.
 
 `releases.txt` lists the ops that each release registers, with the attrs that they did not have yet;
 tools/make_release_table.py makes it from those releases themselves. A release may register an op
-without computing it for every data type.
+without computing it for every data type. `runtimes.txt` lists the ops that other runtimes have
+converters for, which may not take every form of them; tools/make_runtime_table.py asks them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import functools
 import re
 from collections.abc import Iterator, Mapping
 from importlib import resources
+from types import MappingProxyType
 from typing import Literal, get_args
 
 import attrs
@@ -22,15 +24,24 @@ from tfpersist.formats.schema import Message
 from tfpersist.graph.rewording import reword
 
 Release = Literal["1.15", "2.4"]
+Target = Literal["1.15", "2.4", "openvino", "onnx"]
 RELEASES: tuple[Release, ...] = get_args(Release)
+NAMES: Mapping[Target, str] = MappingProxyType(
+    {
+        **{each: f"TensorFlow {each}" for each in RELEASES},
+        "openvino": "OpenVINO 2026.4",
+        "onnx": "tf2onnx 1.17",
+    }
+)
 # Up to uint64; all of these releases have the same. References have numbers of their own.
 _NEWEST_TYPE = 23
 _MOST_SHOWN = 8
+_FILES = ("releases", "runtimes")
 
 
 @attrs.frozen
 class Blocker:
-    """One node that a release of TensorFlow does not know.
+    """One node that a release of TensorFlow, or another runtime, does not know.
 
     Args:
         node: its name.
@@ -54,10 +65,10 @@ class Blocker:
 
 @attrs.frozen
 class Portability:
-    """What keeps a graph from being loaded by a release of TensorFlow.
+    """What keeps a graph from being loaded by a release of TensorFlow, or another runtime.
 
     Args:
-        target: the release.
+        target: "1.15", "2.4", "openvino" or "onnx".
         blockers: the nodes that it does not know.
 
     Example:
@@ -65,51 +76,52 @@ class Portability:
         TensorFlow 1.15 does not know 1 node: node mm (BatchMatMulV3)
     """
 
-    target: Release
+    target: Target
     blockers: tuple[Blocker, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether the release knows every op, attr and data type."""
+        """Whether every op is known; of a release, every attr and data type too."""
         return not self.blockers
 
     def __str__(self) -> str:
         if self.ok:
-            return f"TensorFlow {self.target} knows every op and attr"
+            also = " and attr" if self.target in RELEASES else ""
+            return f"{NAMES[self.target]} knows every op{also}"
         shown = "; ".join(map(str, self.blockers[:_MOST_SHOWN]))
         more = len(self.blockers) - _MOST_SHOWN
         count = f"{len(self.blockers)} node" + ("" if len(self.blockers) == 1 else "s")
         tail = f"; and {more} more" if more > 0 else ""
-        return f"TensorFlow {self.target} does not know {count}: {shown}{tail}"
+        return f"{NAMES[self.target]} does not know {count}: {shown}{tail}"
 
 
 def known(target: str) -> Mapping[str, frozenset[str]]:
-    """Give the ops of a release, each with the attrs that it does not have yet.
+    """Give the ops of a release or runtime, each with the attrs that it does not have yet.
 
     Args:
-        target: the release.
+        target: the release or runtime.
 
     Raises:
-        FreezeError: there is no table of that release.
+        FreezeError: there is no table of it.
 
     Example:
         >>> "AddV2" in known("1.15"), known("1.15")["MatMul"] >= {"grad_a"}
         (True, True)
     """
-    return _tables()[release(target)]
+    return _tables()[meant(target)]
 
 
-def release(target: str) -> Release:
-    """Give the release that is meant, whose patches all have the same ops.
+def meant(target: str) -> Target:
+    """Give the target that is meant; the patches of a release all have the same ops.
 
     Args:
-        target: the release, such as "1.15" or "1.15.5".
+        target: a runtime, or a release such as "1.15" or "1.15.5".
 
     Raises:
-        FreezeError: there is no table of that release, or it is a number.
+        FreezeError: there is no table of that, or it is a number.
 
     Example:
-        >>> release("v2.4.1")
+        >>> meant("v2.4.1")
         '2.4'
     """
     if not isinstance(target, str):
@@ -118,12 +130,15 @@ def release(target: str) -> Release:
             expected=_spelled(),
             advice=f"Write it as a string: {str(target)!r}.",
         )
+    for known_as in NAMES:
+        if known_as == target:
+            return known_as
     asked = re.fullmatch(r"v?(\d+)\.(\d+)(\.\w+)*", target)
     version = tuple(map(int, asked.groups()[:2])) if asked else ()
     older = [one for one in RELEASES if tuple(map(int, one.split("."))) <= version]
     if not older or tuple(map(int, older[-1].split("."))) != version:
         raise FreezeError(
-            f"there is no table of what TensorFlow {target} knows",
+            f"there is no table of what {'TensorFlow ' * bool(asked)}{target} knows",
             expected=_spelled(),
             advice=f"Take {older[-1]!r}: whatever it loads, {target} loads." if older else None,
         )
@@ -131,12 +146,13 @@ def release(target: str) -> Release:
 
 
 def _spelled() -> str:
-    return " or ".join(map(repr, RELEASES))
+    return " or ".join(map(repr, NAMES))
 
 
 @functools.cache
 def _tables() -> Mapping[str, Mapping[str, frozenset[str]]]:
-    text = resources.files(__package__).joinpath("releases.txt").read_text("ascii")
+    files = resources.files(__package__)
+    text = "".join(files.joinpath(f"{name}.txt").read_text("ascii") for name in _FILES)
     tables: dict[str, dict[str, frozenset[str]]] = {}
     for part in text.split("[")[1:]:
         release, _, lines = part.partition("]\n")
@@ -145,32 +161,33 @@ def _tables() -> Mapping[str, Mapping[str, frozenset[str]]]:
     return tables
 
 
-def check(graph: Graph, target: Release) -> Portability:
-    """List what a release does not know; attrs of no consequence are none of it.
+def check(graph: Graph, target: Target) -> Portability:
+    """List what a release or runtime does not know; attrs of no consequence are none of it.
 
     Args:
         graph: the graph, whose default attrs are stripped.
-        target: the release.
+        target: the release or runtime.
 
     Raises:
-        FreezeError: there is no table of that release.
+        FreezeError: there is no table of it.
     """
+    target = meant(target)
     table = known(target)
     found = []
     for node, function in _nodes(graph.proto):
         newer = table.get(node.op, frozenset()) & node.attr.keys()
-        types = _newer_types(node)
+        types = _newer_types(node) if target in RELEASES else ()
         if newer or types or (node.op not in table and node.op not in graph.functions):
             found.append(Blocker(node.name, node.op, function, tuple(sorted(newer)), types))
-    return Portability(release(target), tuple(found))
+    return Portability(target, tuple(found))
 
 
-def require(graph: Graph, target: Release) -> Graph:
-    """Reword a graph for a release, and raise if it does not know the result.
+def require(graph: Graph, target: Target) -> Graph:
+    """Reword a graph for a release or runtime, and raise if it does not know the result.
 
     Args:
         graph: the graph, whose default attrs are stripped.
-        target: the release.
+        target: the release or runtime.
 
     Raises:
         FreezeError: the nodes that the release does not know are named.

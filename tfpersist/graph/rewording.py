@@ -38,7 +38,7 @@ def reword(graph: Graph, known: Mapping[str, Container[str]]) -> Graph:
                 older, says, change = _NEWER[node.op]
                 if older in known and says(node, named):
                     change(node, older)
-            elif node.op == "LookupTableImportV2":
+            elif node.op == "LookupTableImportV2" and "LookupTableInsertV2" in known:
                 _fill(node, named)
             elif "exponential_avg_factor" in known.get(node.op, ()) and not _trains(node):
                 # Only training averages.
