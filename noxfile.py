@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
+from collections.abc import Mapping
 
 import nox
 
@@ -36,7 +40,42 @@ def lowest(requirements: list[str]) -> list[str]:
     return [re.sub(r">=([\d.]+).*", r"==\1", requirement) for requirement in requirements]
 
 
-def test_wheel(session: nox.Session, *requirements: str) -> None:
+def interpreter(version: str) -> str | None:
+    """Find a Python of a version, which pyenv may have though it does not show it."""
+    code = "import sys; print(sys.executable)"
+    try:
+        found = subprocess.run(
+            [f"python{version}", "-c", code],
+            env={**os.environ, "PYENV_VERSION": version},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()
+
+
+def beside(session: nox.Session, name: str, version: str, *requirements: str) -> str | None:
+    """Make an environment of its own for what cannot live in the session's; give its Python."""
+    python = interpreter(version)
+    if python is None:
+        session.warn(f"there is no Python {version}: {name} is left out")
+        return None
+    folder = pathlib.Path(session.virtualenv.location) / "beside" / name
+    session.run_install(python, "-m", "venv", str(folder), external=True)
+    inside = str(folder / "bin" / "python")
+    install = (inside, "-m", "pip", "install", "--quiet", *requirements)
+    session.run_install(*install, external=True)
+    return inside
+
+
+def try_wheel(
+    session: nox.Session,
+    *requirements: str,
+    tests: tuple[str, ...] = (),
+    variables: Mapping[str, str | None] | None = None,
+) -> None:
     """Build the wheel, install it, and run the tests where the source tree cannot be imported."""
     with tempfile.TemporaryDirectory(prefix="tfpersist-tests-") as folder:
         build = ["python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder]
@@ -49,11 +88,11 @@ def test_wheel(session: nox.Session, *requirements: str) -> None:
             copy = shutil.copytree if (HERE / name).is_dir() else shutil.copy
             copy(HERE / name, outside / name)
         session.chdir(outside)
-        environment = {"TFPERSIST_INSTALLED": "1"}
+        environment = {"TFPERSIST_INSTALLED": "1", **(variables or {})}
         if CORPUS.is_dir():
             environment["TFPERSIST_CORPUS"] = str(CORPUS)
         options = session.posargs or ["-n", "auto", "--maxprocesses", "4", "--dist", "loadgroup"]
-        session.run("python", "-m", "pytest", *options, env=environment)
+        session.run("python", "-m", "pytest", *options, *tests, env=environment)
 
 
 @nox.session
@@ -66,19 +105,32 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests against the built wheel and the newest TensorFlow that fits."""
-    test_wheel(session, *group("schema"))
+    try_wheel(session, *group("schema"))
 
 
 @nox.session(name="tests(tf=2.16.2)", python=">=3.10,<3.13")
 def tests_oldest(session: nox.Session) -> None:
     """Run the tests against the oldest supported release of TensorFlow and of everything else."""
-    test_wheel(session, *lowest(PROJECT["project"]["dependencies"]))
+    try_wheel(session, *lowest(PROJECT["project"]["dependencies"]))
 
 
 @nox.session(name="tests(tf=2.21.0)", python=">=3.10,<3.14")
 def tests_newest(session: nox.Session) -> None:
     """Run the tests against the newest supported release of TensorFlow."""
-    test_wheel(session, "tensorflow==2.21.0")
+    try_wheel(session, "tensorflow==2.21.0")
+
+
+@nox.session(default=False)
+def runtimes(session: nox.Session) -> None:
+    """Run frozen files in OpenCV, OpenVINO, ONNX Runtime, and TensorFlow 1.15 and 2.4."""
+    this = f"{sys.version_info.major}.{sys.version_info.minor}"
+    variables = {
+        "TFPERSIST_OPENCV_4": beside(session, "opencv-4", this, *group("opencv4")),
+        # The protobuf that TensorFlow 1.15 asks for has no upper bound, and 4 is too new for it.
+        "TFPERSIST_TF_1_15": beside(session, "tf-1.15", "3.7", "tensorflow==1.15.5", "protobuf<4"),
+        "TFPERSIST_TF_2_4": beside(session, "tf-2.4", "3.8", "tensorflow==2.4.4", "protobuf<4"),
+    }
+    try_wheel(session, *group("runtimes"), tests=("tests/runtimes",), variables=variables)
 
 
 @nox.session

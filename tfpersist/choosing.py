@@ -10,7 +10,7 @@ import attrs
 from tfpersist import arguments
 from tfpersist.freezing import Wishes
 from tfpersist.graph.compression import FORMS, Form
-from tfpersist.graph.releases import RELEASES, Release
+from tfpersist.graph.releases import Target, meant
 
 _Freezer = TypeVar("_Freezer", bound="Choosing")
 
@@ -99,14 +99,14 @@ class Choosing:
         named = arguments.values_of(values, "bake")
         return self._with(baked={**self.wishes.baked, **named})
 
-    def portable(self: _Freezer, release: Release) -> _Freezer:
-        """Let an older TensorFlow load the frozen graph.
+    def portable(self: _Freezer, target: Target) -> _Freezer:
+        """Let an older TensorFlow, or another runtime, load the frozen graph.
 
         What its ops can say as well is said with them; whatever it does not know beyond that is an
         error of the freezing.
 
         Args:
-            release: "1.15" or "2.4".
+            target: "1.15", "2.4", "openvino" or "onnx", as `check` takes it.
 
         Returns:
             A changed copy.
@@ -117,9 +117,9 @@ class Choosing:
         Example:
             >>> import tfpersist as tfp
             >>> tfp.Freezer("runs/mnist").portable("1.15")
-            Freezer('runs/mnist', release='1.15')
+            Freezer('runs/mnist', target='1.15')
         """
-        return self._with(release=arguments.one_of(release, RELEASES, "portable"))
+        return self._with(target=meant(target))
 
     def only_variables(self: _Freezer, *names: object) -> _Freezer:
         """Make constants of these variables alone; all others stay variables.

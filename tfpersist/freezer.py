@@ -14,7 +14,8 @@ from tfpersist.garbage import uncollected
 from tfpersist.graph import choices, releases
 from tfpersist.graph.candidates import Candidates
 from tfpersist.graph.lowered import Lowered
-from tfpersist.graph.releases import Portability, Release
+from tfpersist.graph.releases import Portability, Target
+from tfpersist.graph.rewording import reword
 from tfpersist.safety import Policy, as_policy
 from tfpersist.storage import text_of
 
@@ -59,17 +60,19 @@ class Freezer(Choosing):
     checkpoint: Any = attrs.field(default=None, kw_only=True)
     policy: Policy | None = attrs.field(default=None, converter=as_policy, kw_only=True)
 
-    def check(self, release: Release) -> Portability:
-        """Find out what would keep an older TensorFlow from loading the frozen graph.
+    def check(self, target: Target) -> Portability:
+        """Find out what would keep an older TensorFlow, or another runtime, from loading the graph.
 
         Args:
-            release: "1.15" or "2.4".
+            target: "1.15" or "2.4" of TensorFlow; a patch such as "1.15.5" is the same. "openvino"
+                for OpenVINO, "onnx" for tf2onnx: those are ops that they have no converter for,
+                and a converter may still refuse some forms and data types.
 
         Returns:
             The nodes that it does not know; `ok` tells whether there are none.
 
         Raises:
-            FreezeError: nothing is known of that release, or the source cannot be frozen.
+            FreezeError: nothing is known of that target, or the source cannot be frozen.
 
         Example:
             >>> import tensorflow as tf
@@ -77,8 +80,8 @@ class Freezer(Choosing):
             >>> print(Freezer(double).check("1.15"))
             TensorFlow 1.15 knows every op and attr
         """
-        frozen = freezing.freeze(self._lowered(), attrs.evolve(self.wishes, release=None))
-        return releases.check(releases.rewrite(frozen.graph, release), release)
+        frozen = freezing.freeze(self._lowered(), attrs.evolve(self.wishes, target=None))
+        return releases.check(reword(frozen.graph, releases.known(target)), target)
 
     def candidates(self) -> Candidates:
         """List what the source might be asked to compute, the likeliest first.

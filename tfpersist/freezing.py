@@ -34,7 +34,7 @@ from tfpersist.graph.lowered import Lowered
 from tfpersist.graph.names import find_tensor
 from tfpersist.graph.optimizing import optimize
 from tfpersist.graph.prune import needed, prune, trim
-from tfpersist.graph.releases import Release
+from tfpersist.graph.releases import Target
 from tfpersist.graph.signature import Signature
 from tfpersist.graph.tables import INIT
 from tfpersist.safety import Policy
@@ -50,7 +50,7 @@ class Wishes:
         only: the variables that become constants; None for all.
         keep: the variables that stay variables.
         baked: values of tensors that are fixed.
-        release: the TensorFlow that is to load the graph.
+        target: the TensorFlow, or other runtime, that is to load the graph.
         signature: which signature of a SavedModel.
         tags: which graph of a SavedModel.
         optimized: whether to leave out what need not be computed.
@@ -64,7 +64,7 @@ class Wishes:
     only: tuple[object, ...] | None = None
     keep: tuple[object, ...] = ()
     baked: Mapping[str, Any] = attrs.field(factory=dict, eq=repr)
-    release: Release | None = None
+    target: Target | None = None
     signature: str | None = None
     tags: tuple[str, ...] = ()
     optimized: bool = False
@@ -191,8 +191,8 @@ def freeze(source: Lowered, wishes: Wishes) -> Frozen:
         ends = [*names, INIT] if INIT in graph.nodes else names
         graph = optimize(graph, ends, {*lowered.inputs, *lowered.labels.values()})
     portable.clean(graph.proto, shaped={ref.operation for ref in refs})
-    if wishes.release is not None:
-        graph = releases.require(graph, wishes.release)
+    if wishes.target is not None:
+        graph = releases.require(graph, wishes.target)
     if wishes.weights is not None:
         # A table looks keys up and gives values as they are; a count goes on from where it was.
         exact = needed(graph, [INIT]) if INIT in graph.nodes else ()

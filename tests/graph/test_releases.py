@@ -1,5 +1,7 @@
 """Older releases: what they know, what is said in their words, what is named instead."""
 
+import ml_dtypes
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -7,6 +9,7 @@ from tfpersist.errors import FreezeError
 from tfpersist.formats.graphdef import parse_text
 from tfpersist.freezer import Freezer
 from tfpersist.graph import ops, releases
+from tfpersist.graph.rewording import reword
 
 
 def frozen(output, *inputs):
@@ -72,7 +75,7 @@ def test_what_older_ops_can_say():
         """
     )
     before = graph.proto.SerializeToString(deterministic=True)
-    nodes = releases.rewrite(graph, "1.15").nodes
+    nodes = reword(graph, releases.known("1.15")).nodes
     assert (nodes["mm"].op, sorted(nodes["mm"].attr)) == ("BatchMatMulV2", ["T", "adj_y"])
     assert nodes["wide"].op == "BatchMatMulV3"
     assert sorted(nodes["bn"].attr) == ["is_training"]
@@ -89,5 +92,96 @@ def test_a_node_in_a_function_is_named_with_it():
 
 
 def test_a_release_that_is_not_known():
-    with pytest.raises(FreezeError, match=r"'1\.15' or '2\.4'"):
+    with pytest.raises(FreezeError, match=r"'1\.15' or '2\.4'") as caught:
         releases.known("1.4")
+    assert caught.value.advice is None
+    with pytest.raises(FreezeError, match=r"Take '2\.4'"):
+        releases.known("2.10")
+    with pytest.raises(FreezeError, match=r"Take '1\.15'"):
+        releases.known("2.1")
+    with pytest.raises(FreezeError, match="no table of what newest knows"):
+        releases.known("newest")
+
+
+def test_a_release_by_its_patches():
+    assert [releases.meant(each) for each in ("1.15.5", "v1.15", "2.4.0rc1")] == [
+        *("1.15", "1.15", "2.4")
+    ]
+    freezer = frozen(lambda x: x + x, ([2], tf.float32))
+    assert str(freezer.check("v1.15.5")) == "TensorFlow 1.15 knows every op and attr"
+    assert freezer.portable("2.4.4").freeze().run("Identity", {"x": [1, 2]}).tolist() == [2, 4]
+
+
+def test_a_release_that_is_a_number():
+    freezer = frozen(lambda x: x + x, ([2], tf.float32))
+    with pytest.raises(FreezeError, match=r"2\.1 and 2\.10 .* Write it as a string: '1\.15'"):
+        freezer.portable(1.15).freeze()
+    with pytest.raises(FreezeError, match=r"as a string: '2\.4'"):
+        freezer.check(2.4)
+
+
+@pytest.mark.parametrize("name", ["float8_e5m2", "int4"])
+def test_a_newer_data_type_is_named(name):
+    held = tf.constant(np.array([1, 2], getattr(ml_dtypes, name)))
+    freezer = frozen(lambda: tf.identity(held))
+    found = freezer.check("2.4")
+    assert {(blocker.op, *blocker.types) for blocker in found.blockers} >= {("Const", name)}
+    assert f"(Const) needs its newer {name}" in str(found)
+    with pytest.raises(FreezeError, match=name):
+        freezer.portable("1.15").freeze()
+
+
+def test_one_diagonal_is_older_than_many():
+    def one(x):
+        square = tf.linalg.set_diag(tf.linalg.diag(x, k=1)[:3, :3], x)
+        return tf.linalg.diag_part(square, k=-1), tf.linalg.diag_part(square)
+
+    freezer = frozen(one, ([3], tf.float32))
+    assert freezer.check("1.15").ok
+    model = freezer.portable("1.15").freeze()
+    older = {"MatrixDiagV2", "MatrixSetDiagV2", "MatrixDiagPartV2"}
+    assert older < model.summary().operations.keys()
+    for ours, theirs in zip(
+        model.run(list(model.outputs), {"x": [1, 2, 3]}), one(tf.constant([1.0, 2, 3])), strict=True
+    ):
+        assert ours.tolist() == theirs.numpy().tolist()
+
+    def many(x, align):
+        return tf.linalg.diag_part(x, k=(-1, 1), align=align)
+
+    left = frozen(lambda x: many(x, "LEFT_LEFT"), ([3, 3], tf.float32))
+    assert left.check("1.15").ok
+    right = frozen(lambda x: many(x, "RIGHT_LEFT"), ([3, 3], tf.float32))
+    assert [blocker.op for blocker in right.check("1.15").blockers] == ["MatrixDiagPartV3"]
+    fed = tf.function(
+        lambda x, k: tf.linalg.diag_part(x, k=k),
+        input_signature=[tf.TensorSpec([3, 3]), tf.TensorSpec([], tf.int32)],
+    )
+    assert not Freezer(fed).check("1.15").ok
+
+
+def test_a_table_of_vectors_is_filled_as_older_releases_can():
+    graph = tf.Graph()
+    with graph.as_default():
+        table = tf.lookup.experimental.MutableHashTable(tf.string, tf.float32, [0.0, 0.0])
+        fill = table.insert(["a"], [[1.0, 2.0]])
+        tf.identity(table.lookup(tf.constant(["a", "b"])), name="y")
+        with tf.compat.v1.Session() as session:
+            session.run(fill)
+            freezer = Freezer(Freezer(session).outputs("y").freeze())
+    assert "LookupTableImportV2" in freezer.freeze().summary().operations
+    model = freezer.portable("1.15").freeze()
+    assert "LookupTableInsertV2" in model.summary().operations
+    assert model.run("y").tolist() == [[1, 2], [0, 0]]
+
+
+def test_what_other_runtimes_convert():
+    assert releases.known("openvino").keys() < {*ops.table(), "Const"}
+    plain = frozen(lambda x: tf.nn.relu(x) @ x, ([3, 3], tf.float32))
+    assert str(plain.check("openvino")) == "OpenVINO 2026.4 knows every op"
+    assert plain.portable("onnx").freeze().summary().operations["Relu"] == 1
+    lacking = frozen(tf.math.erfinv, ([2], tf.float32))
+    for target, name in (("openvino", "OpenVINO"), ("onnx", "tf2onnx")):
+        assert [blocker.op for blocker in lacking.check(target).blockers] == ["Erfinv"]
+        with pytest.raises(FreezeError, match=rf"{name} .* does not know 1 node: .*Erfinv"):
+            lacking.portable(target).freeze()

@@ -7,7 +7,7 @@ that keeps everything.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
 
 import attrs
@@ -37,11 +37,12 @@ _CALLS = MappingProxyType(
 )
 
 
-def decide(graph: Graph) -> Graph:
+def decide(graph: Graph, keep: Collection[str] = ()) -> Graph:
     """Take the decisions of a graph that its constants allow.
 
     Args:
         graph: the graph, which stays as it is.
+        keep: names of nodes that stay computations, though their values are known.
 
     Returns:
         A graph without the nodes that can never run. Nodes that are left have their old names; what
@@ -64,7 +65,7 @@ def decide(graph: Graph) -> Graph:
     proto = schema.GraphDef()
     proto.CopyFrom(graph.proto)
     copy = Graph(proto, dict(graph.payloads))
-    walk = _Walk(copy)
+    walk = _Walk(copy, keep)
     for name in ordered(copy.nodes):
         walk.visit(copy.nodes[name])
     for number in reversed(range(len(proto.node))):
@@ -99,6 +100,7 @@ class _Walk:
 
     Args:
         graph: a graph of the caller's own.
+        keep: names of nodes that stay computations.
         known: values of tensors.
         moved: other names of tensors, by their old ones.
         dead: names of nodes that never run.
@@ -107,6 +109,7 @@ class _Walk:
     """
 
     graph: Graph
+    keep: Collection[str]
     known: dict[str, Array] = attrs.field(factory=dict)
     moved: dict[str, str] = attrs.field(factory=dict)
     dead: set[str] = attrs.field(factory=set)
@@ -217,6 +220,8 @@ class _Walk:
             value = folding.evaluate(node, [self.known[text] for text in data])
             if value is not None and value.nbytes <= _LARGEST:
                 self.known[f"{node.name}:0"] = value
+                if node.name in self.keep:
+                    return
                 waits = [*controls, *self.arithmetic.waits(data)]
                 folding.become_constant(node, value, list(dict.fromkeys(waits)))
                 return

@@ -25,7 +25,8 @@ def optimize(graph: Graph, ends: Iterable[str], fed: Iterable[str] = ()) -> Grap
 
     Args:
         graph: the graph, which stays as it is.
-        ends: names of the tensors and operations that are wanted; their names stay.
+        ends: names of the tensors and operations that are wanted; their names stay, and what is
+            computed stays computed: OpenVINO gives no output that is a Const.
         fed: names of tensors that may be fed, though they are no placeholders; so do theirs.
 
     Returns:
@@ -48,7 +49,7 @@ def optimize(graph: Graph, ends: Iterable[str], fed: Iterable[str] = ()) -> Grap
     )
     for _ in range(_MOST_ROUNDS):
         before = graph.proto.SerializeToString(deterministic=True)
-        graph = inline(decide(graph) if decided else graph, [*names, *others])
+        graph = inline(decide(graph, keep) if decided else graph, [*names, *others])
         graph = simplify.drop_waits(prune(graph, names))
         graph = simplify.bypass(graph, keep)
         graph = simplify.fold(graph, keep)

@@ -100,7 +100,7 @@ def fold(graph: Graph, keep: Collection[str] = ()) -> Graph:
 
     Args:
         graph: the graph, which stays as it is.
-        keep: names of nodes that others than the graph's own may read.
+        keep: names of nodes that others than the graph's own may read; they stay computations.
 
     Example:
         >>> from tfpersist.formats.graphdef import parse_text
@@ -118,6 +118,8 @@ def fold(graph: Graph, keep: Collection[str] = ()) -> Graph:
     for name in ordered(copy.nodes):
         node = copy.nodes[name]
         if not folding.computes(node.op) or node.op == "Identity" or not node.input:
+            continue
+        if name in keep:
             continue
         sources = [copy.nodes.get(_plain(text)) for text in node.input]
         values = [constant(source, payloads) for source in sources if source is not None]

@@ -342,7 +342,7 @@ def _read(variable: Any, name: str) -> Payload:
 def _view(tensor: Any) -> np.ndarray[Any, Any]:
     """Look at the elements of an eager tensor, which never change."""
     dtype = dtypes.BY_NAME[tensor.dtype.name]
-    if dtype.numpy is None or not dtype.size or dtype.numpy.kind == "V":
+    if dtype.numpy is None or not dtype.size or dtype.numpy.isbuiltin != 1:
         return as_array(tensor.numpy(), dtype.name)
     return np.asarray(memoryview(tensor)).reshape(tensor.shape)
 

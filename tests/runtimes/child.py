@@ -1,0 +1,118 @@
+"""Run frozen files in a process of the runtime's own, by an interpreter that may be very old.
+
+    python child.py opencv|openvino|onnx|tensorflow jobs.json
+
+A job is {"path", "names", "outputs"}: the names are of the operations that are fed with what is in
+`path`.feeds.npz. It leaves `path`.results.npz, or what went wrong in `path`.error.txt; whatever
+has left a mark is not begun again.
+"""
+
+import json
+import os
+import sys
+
+import numpy as np
+
+
+def opencv():
+    import cv2
+
+    def run(path, feeds, outputs):
+        net = cv2.dnn.readNetFromTensorflow(path)
+        for name, value in feeds.items():
+            # OpenCV takes images channels first.
+            net.setInput(value.transpose(0, 3, 1, 2).copy() if value.ndim == 4 else value, name)
+        # A layer that only passes its input on is gone, and its name with it.
+        (last,) = net.getUnconnectedOutLayersNames()
+        return [net.forward(last)]
+
+    return run
+
+
+def openvino():
+    import openvino
+
+    core = openvino.Core()
+    # Some processors would compute in bfloat16.
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}
+
+    def run(path, feeds, outputs):
+        compiled = core.compile_model(core.read_model(path), "CPU", exact)
+        results = compiled({tensor(name): value for name, value in feeds.items()})
+        return [results[tensor(name)] for name in outputs]
+
+    return run
+
+
+def onnx():
+    import onnxruntime
+    import tensorflow as tf
+    import tf2onnx
+
+    def run(path, feeds, outputs):
+        feeds = {tensor(name): value for name, value in feeds.items()}
+        ends = [tensor(name) for name in outputs]
+        with tf.Graph().as_default():
+            definition = tf2onnx.tf_loader.tf_optimize(list(feeds), ends, read(tf, path))
+        with tf.Graph().as_default() as graph:
+            tf.import_graph_def(definition, name="")
+            converted = tf2onnx.tfonnx.process_tf_graph(
+                graph, opset=17, input_names=list(feeds), output_names=ends
+            )
+        model = converted.make_model("model").SerializeToString()
+        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        return session.run(None, feeds)
+
+    return run
+
+
+def tensorflow():
+    import tensorflow as tf
+
+    def run(path, feeds, outputs):
+        with tf.Graph().as_default() as graph:
+            tf.import_graph_def(read(tf, path), name="")
+        with tf.compat.v1.Session(graph=graph) as session:
+            if "tfpersist/init" in [op.name for op in graph.get_operations()]:
+                session.run("tfpersist/init")
+            values = {tensor(name): value for name, value in feeds.items()}
+            return session.run([tensor(name) for name in outputs], values)
+
+    return run
+
+
+def read(tf, path):
+    with open(path, "rb") as file:
+        return tf.compat.v1.GraphDef.FromString(file.read())
+
+
+def tensor(name):
+    return name if ":" in name else name + ":0"
+
+
+def attempt(run, job):
+    path = job["path"]
+    if os.path.exists(path + ".mark"):
+        return
+    open(path + ".mark", "w").close()
+    with np.load(path + ".feeds.npz", allow_pickle=True) as archive:
+        feeds = {name: archive[str(number)] for number, name in enumerate(job["names"])}
+    try:
+        results = run(path, feeds, job["outputs"])
+    except Exception as error:
+        with open(path + ".error.txt", "w") as file:
+            file.write(f"{type(error).__name__}: {error}")
+    else:
+        np.savez(path + ".results.npz", **{str(i): value for i, value in enumerate(results)})
+
+
+def main(runtime, jobs):
+    run = {"opencv": opencv, "openvino": openvino, "onnx": onnx, "tensorflow": tensorflow}[runtime]
+    run = run()
+    for job in jobs:
+        attempt(run, job)
+
+
+if __name__ == "__main__":
+    with open(sys.argv[2]) as listed:
+        main(sys.argv[1], json.load(listed))

@@ -1,0 +1,125 @@
+"""Where frozen files are run: which runtimes there are, and how to reach them."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import attrs
+import numpy as np
+import pytest
+
+CHILD = pathlib.Path(__file__).with_name("child.py")
+
+
+@attrs.frozen
+class Runtime:
+    """A runtime that reads frozen graphs.
+
+    Args:
+        kind: what child.py calls it.
+        variable: the environment variable that names an interpreter which has it.
+        modules: what it is imported by.
+        here: whether this interpreter may have it, where the variable is not set.
+        target: what the files are frozen for.
+        tolerance: of the largest element, how far results may be from TensorFlow's.
+    """
+
+    kind: str
+    variable: str
+    modules: str
+    here: bool = True
+    target: str | None = None
+    tolerance: float = 1e-5
+
+    def interpreter(self) -> str:
+        """Give the interpreter; without one, the test is skipped."""
+        path = os.environ.get(self.variable) or (sys.executable if self.here else None)
+        if path is None:
+            pytest.skip(f"{self.variable} names no interpreter")
+        if not _imports(path, self.modules):
+            pytest.skip(f"no {self.modules} in {path}")
+        return path
+
+
+RUNTIMES = {
+    "OpenCV": Runtime("opencv", "TFPERSIST_OPENCV", "cv2"),
+    "OpenCV 4": Runtime("opencv", "TFPERSIST_OPENCV_4", "cv2", here=False),
+    "OpenVINO": Runtime("openvino", "TFPERSIST_OPENVINO", "openvino"),
+    "ONNX": Runtime("onnx", "TFPERSIST_ONNX", "tf2onnx, onnxruntime"),
+    "TensorFlow 1.15": Runtime(
+        "tensorflow", "TFPERSIST_TF_1_15", "tensorflow", here=False, target="1.15"
+    ),
+    "TensorFlow 2.4": Runtime(
+        "tensorflow", "TFPERSIST_TF_2_4", "tensorflow", here=False, target="2.4"
+    ),
+}
+
+
+@attrs.frozen
+class Job:
+    """A file to run.
+
+    Args:
+        path: the frozen file; its results lie beside it.
+        feeds: by operation.
+        outputs: tensors or operations.
+    """
+
+    path: pathlib.Path
+    feeds: dict[str, np.ndarray]
+    outputs: list[str]
+
+    def prepare(self) -> dict[str, object]:
+        # A name in an archive may not have all that the name of an operation may.
+        arrays = {str(number): value for number, value in enumerate(self.feeds.values())}
+        np.savez(f"{self.path}.feeds.npz", **arrays)
+        return {"path": str(self.path), "names": list(self.feeds), "outputs": self.outputs}
+
+    def results(self) -> list[np.ndarray] | str:
+        """Give what came out, or what went wrong."""
+        error = pathlib.Path(f"{self.path}.error.txt")
+        if error.exists():
+            return error.read_text()
+        found = pathlib.Path(f"{self.path}.results.npz")
+        if not found.exists():
+            return "the process ended"
+        with np.load(found, allow_pickle=True) as archive:
+            return [archive[str(number)] for number in range(len(archive.files))]
+
+
+def run(kind: str, interpreter: str, jobs: list[Job], folder: pathlib.Path) -> None:
+    """Run files in one process of a runtime, or in as many as it ends."""
+    listed = folder / f"{kind}.json"
+    listed.write_text(json.dumps([job.prepare() for job in jobs]))
+    for _ in range(5):
+        done = subprocess.run(
+            [interpreter, str(CHILD), kind, str(listed)],
+            env=environment(),
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        if done.returncode == 0:
+            return
+    pytest.fail(f"{interpreter} ended with {done.returncode}: {done.stderr[-2000:]}")
+
+
+@functools.cache
+def _imports(interpreter: str, modules: str) -> bool:
+    """Tell whether an interpreter finds modules."""
+    code = f"import importlib.util as u; exit(None in map(u.find_spec, {modules.split(', ')!r}))"
+    found = subprocess.run([interpreter, "-c", code], env=environment(), check=False)
+    return found.returncode == 0
+
+
+def environment() -> dict[str, str]:
+    """Give the environment, without what is for this interpreter alone."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

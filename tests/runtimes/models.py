@@ -1,0 +1,144 @@
+"""The models that every runtime is asked to run, as files, and what TensorFlow makes of them."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import attrs
+import numpy as np
+import tensorflow as tf
+from tensorflow.compat import v1
+
+import tfpersist as tfp
+
+FORMS = {
+    "plain": lambda freezer, feeds: freezer,
+    "optimized": lambda freezer, feeds: freezer.optimize(),
+    "golden": lambda freezer, feeds: freezer.parity(feeds, 1e-4),
+}
+
+
+@attrs.frozen
+class Model:
+    """A source of a frozen file.
+
+    Args:
+        freezer: of the source.
+        feeds: by operation.
+        output: the operation that is computed.
+        expected: what the source gives.
+    """
+
+    freezer: tfp.Freezer
+    feeds: dict[str, np.ndarray]
+    output: str
+    expected: np.ndarray
+
+    def write(self, path: pathlib.Path, form: str, target: str | None = None) -> None:
+        freezer = self.freezer if target is None else self.freezer.portable(target)
+        FORMS[form](freezer, self.feeds).write(path)
+
+
+def random(*shape: int, seed: int = 0, near: float = 0.0, by: float = 1.0) -> np.ndarray:
+    drawn = np.random.default_rng([seed, *shape]).standard_normal(shape)
+    return (near + by * drawn).astype(np.float32)
+
+
+@contextmanager
+def session() -> Iterator[v1.Session]:
+    with tf.Graph().as_default(), v1.Session() as opened:
+        yield opened
+
+
+def of_session(opened: v1.Session, output: str, feeds: dict[str, np.ndarray]) -> Model:
+    opened.run(v1.global_variables_initializer())
+    expected = opened.run(f"{output}:0", {f"{name}:0": value for name, value in feeds.items()})
+    held = tfp.Freezer(tfp.Freezer(opened).outputs(output).freeze())
+    return Model(held, feeds, output, expected)
+
+
+def the_sum() -> Model:
+    """v1 + v2 of TensorFlow 1, which needs no input."""
+    with session() as opened:
+        one = v1.get_variable("v1", initializer=tf.constant([1.0]), use_resource=False)
+        two = v1.get_variable("v2", initializer=tf.constant([2.0]), use_resource=False)
+        tf.add(one, two, name="add")
+        return of_session(opened, "add", {})
+
+
+def cnn() -> Model:
+    """Convolution, batch norm, pooling and a dense layer of TensorFlow 1."""
+    with session() as opened:
+        x = v1.placeholder(tf.float32, [None, 16, 16, 3], name="Net/feed")
+        kernel = v1.get_variable("conv/kernel", initializer=random(3, 3, 3, 8, by=0.3))
+        y = tf.nn.conv2d(x, kernel, 1, "SAME")
+        y, *_ = v1.nn.fused_batch_norm(
+            y,
+            v1.get_variable("gamma", initializer=random(8, near=1, by=0.2)),
+            v1.get_variable("beta", initializer=random(8, seed=1)),
+            mean=v1.get_variable("mean", initializer=random(8, seed=2)),
+            variance=v1.get_variable("variance", initializer=random(8, near=3, by=0.2)),
+            is_training=False,
+        )
+        y = tf.nn.max_pool2d(tf.nn.relu(y), 2, 2, "VALID")
+        weight = v1.get_variable("dense/kernel", initializer=random(512, 10, by=0.1))
+        bias = v1.get_variable("dense/bias", initializer=random(10, by=0.1))
+        y = tf.matmul(tf.reshape(y, [-1, 512]), weight) + bias
+        tf.nn.softmax(y, name="Net/probabilities")
+        return of_session(opened, "Net/probabilities", {"Net/feed": random(1, 16, 16, 3)})
+
+
+def mlp() -> Model:
+    """Two dense layers of TensorFlow 1."""
+    with session() as opened:
+        y = v1.placeholder(tf.float32, [None, 12], name="x")
+        for layer, shape in enumerate([(12, 24), (24, 5)]):
+            weight = v1.get_variable(f"w{layer}", initializer=random(*shape, by=0.3))
+            y = tf.matmul(y, weight) + v1.get_variable(f"b{layer}", initializer=random(shape[1]))
+            y = tf.tanh(y) if layer else tf.nn.relu(y)
+        tf.identity(y, name="y")
+        return of_session(opened, "y", {"x": random(1, 12)})
+
+
+def large(seed: int) -> np.ndarray:
+    return random(256, 256, seed=seed, by=0.06)
+
+
+def padded() -> Model:
+    """Two large weights, with padding in the file before at least one of them."""
+    with session() as opened:
+        y = v1.placeholder(tf.float32, [None, 256], name="x")
+        for seed, layer in enumerate(["a", "layer_of_a_longer_name"]):
+            y = tf.matmul(y, v1.get_variable(layer, initializer=large(seed)))
+        tf.identity(y, name="y")
+        return of_session(opened, "y", {"x": random(1, 256)})
+
+
+def keras() -> Model:
+    """MobileNetV2 of Keras 3, small, with statistics as after training.
+
+    It ends in maps of 2 x 2: OpenCV 4.14 and 5.0 get depthwise convolutions of 1 x 1 wrong.
+    """
+    tf.keras.utils.set_random_seed(3)
+    net = tf.keras.applications.MobileNetV2((64, 64, 3), alpha=0.35, weights=None, classes=10)
+    for number, weight in enumerate(net.weights):
+        if weight.path.endswith(("moving_mean", "beta")):
+            weight.assign(random(*weight.shape, seed=number, by=0.1))
+        elif weight.path.endswith(("moving_variance", "gamma")):
+            weight.assign(random(*weight.shape, seed=number, near=1, by=0.1))
+    image = random(1, 64, 64, 3)
+    frozen = tfp.Freezer(net).freeze()
+    (given,), (output,) = frozen.inputs, frozen.outputs
+    feeds, expected = {given.operation: image}, np.asarray(net(image, training=False))
+    return Model(tfp.Freezer(frozen), feeds, output.operation, expected)
+
+
+MODELS: dict[str, Callable[[], Model]] = {
+    "sum": the_sum,
+    "cnn": cnn,
+    "mlp": mlp,
+    "padded": padded,
+    "keras": keras,
+}
