@@ -71,11 +71,11 @@ def shares(
     variable: Any, value: np.ndarray[Any, Any]
 ) -> Iterator[tuple[Any, np.ndarray[Any, Any]]]:
     """Say what is assigned if a variable is: each replica, and its share of the value."""
-    import tensorflow as tf
-
     if not _is_distributed(variable):
         yield variable, value
         return
+    import tensorflow as tf
+
     if is_read_as_one(variable) and variable.aggregation == tf.VariableAggregation.SUM:
         count = variable.distribute_strategy.num_replicas_in_sync
         value = tf.cast(tf.constant(value) / count, variable.dtype).numpy()
