@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tfpersist.formats import schema
-from tfpersist.formats.graphdef import parse_text, split
+from tfpersist.formats.graphdef import Graph, parse_text, split
 from tfpersist.graph.candidates import candidates
 
 
@@ -197,3 +197,14 @@ def test_what_is_shown_is_bounded():
     assert shown[0] == "likely outputs:"
     assert shown[-2:] == ["  and 8 more", "inputs: none"]
     assert str(candidates(parse_text(b""))) == "likely outputs:\n  none\ninputs: none"
+
+
+def test_thousands_of_results_of_a_deep_graph_are_ranked():
+    """Looking at all that is behind each of them would take minutes."""
+    proto = schema.GraphDef()
+    proto.node.add(name="x", op="Placeholder")
+    for number in range(4_000):
+        proto.node.add(name=f"n{number}", op="Neg", input=[f"n{number - 1}" if number else "x"])
+        proto.node.add(name=f"y{number}", op="Neg", input=[f"n{number}"])
+    found = [ref.operation for ref in candidates(Graph(proto, {})).outputs]
+    assert found == [f"y{number}" for number in reversed(range(4_000))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import attrs
 
@@ -11,7 +11,7 @@ from tfpersist.errors import NameNotFoundError
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
 from tfpersist.graph import losses, summary
-from tfpersist.graph.losses import Comparison
+from tfpersist.graph.decisions import ordered
 from tfpersist.graph.names import TensorRef, find_tensor
 from tfpersist.graph.prune import producer
 
@@ -31,6 +31,7 @@ _MEASURES = re.compile(
     r"loss|cost|accuracy|error|metric|global_step|learning_rate|(^|/)Shape(_\d+)?$", re.IGNORECASE
 )
 _MOST_SHOWN = 12
+_APART = 2
 
 
 @attrs.frozen
@@ -66,8 +67,8 @@ def candidates(graph: Graph, known: Iterable[str] = ()) -> Candidates:
     Those that the source's own signature names come first. Then come tensors that nothing uses
     except gradients and summaries, and predictions that losses and metrics are computed from. If
     any of them depend on what is fed, the others are left out. Measures such as a loss are last,
-    then scalars; what comes after a prediction is first, and what has more behind it. What trains,
-    saves and initializes is left out.
+    then scalars; what comes after a prediction is first, and what is deeper in the graph. What
+    trains, saves and initializes is left out.
 
     Args:
         graph: the graph, not pruned.
@@ -100,8 +101,11 @@ def candidates(graph: Graph, known: Iterable[str] = ()) -> Candidates:
         for refs in summary.unused(graph, unseen=frozenset(learning))
     )
     results = {ref.name: ref for ref in (*(computed or read), *comparison.predictions)}
+    places = _places(graph, {ref.operation for ref in comparison.predictions})
     ranks = {
-        ref.name: _rank(graph, ref, comparison) for ref in results.values() if ref.name not in given
+        ref.name: _rank(ref, places[ref.operation], ref.operation in comparison.measures)
+        for ref in results.values()
+        if ref.name not in given
     }
     ranked = sorted(ranks, key=lambda name: ranks[name])
     if any(ranks[name][0] == 0 for name in ranked):
@@ -110,18 +114,46 @@ def candidates(graph: Graph, known: Iterable[str] = ()) -> Candidates:
     return Candidates((*given.values(), *(results[name] for name in ranked)), tuple(inputs))
 
 
-def _rank(graph: Graph, ref: TensorRef, comparison: Comparison) -> tuple[int, ...]:
+@attrs.frozen
+class _Place:
+    """Where a node stands.
+
+    Args:
+        fed: whether it depends on what is fed.
+        distance: 0 after a prediction, 1 at one, more anywhere else.
+        depth: how many nodes the longest way to it has.
+    """
+
+    fed: bool
+    distance: int
+    depth: int
+
+
+def _places(graph: Graph, predicted: Collection[str]) -> dict[str, _Place]:
+    nodes: Mapping[str, Message] = graph.nodes
+    found: dict[str, _Place] = {}
+    for name in ordered(nodes):
+        before = [found[each] for each in map(producer, nodes[name].input) if each in found]
+        found[name] = _Place(
+            nodes[name].op in losses.SOURCES or any(each.fed for each in before),
+            1
+            if name in predicted
+            else 0
+            if any(each.distance < _APART for each in before)
+            else _APART,
+            1 + max((each.depth for each in before), default=0),
+        )
+    return found
+
+
+def _rank(ref: TensorRef, place: _Place, measured: bool) -> tuple[int, ...]:
     """Say how unlikely a result is: the smaller the numbers are, the likelier."""
-    behind = _behind(graph, ref.operation)
-    predicted = {each.operation for each in comparison.predictions}
-    measured = ref.operation in comparison.measures
-    distance = 2 if predicted.isdisjoint(behind) else int(ref.operation in predicted)
     return (
-        0 if any(graph.nodes[each].op in losses.SOURCES for each in behind) else 1,
+        0 if place.fed else 1,
         int(measured or _MEASURES.search(ref.operation) is not None),
         int(ref.spec is not None and ref.spec.shape == ()),
-        distance,
-        -len(behind),
+        place.distance,
+        -place.depth,
     )
 
 
@@ -159,15 +191,3 @@ def _is_read_back(graph: Graph, read: Message) -> bool:
     return any(
         _SERVICE_OPS.fullmatch(node.op) and read.input[0] in node.input[:1] for node in before
     )
-
-
-def _behind(graph: Graph, name: str) -> set[str]:
-    nodes: Mapping[str, Message] = graph.nodes
-    found, pending = {name}, [name]
-    while pending:
-        for text in nodes[pending.pop()].input:
-            source = producer(text)
-            if source in nodes and source not in found:
-                found.add(source)
-                pending.append(source)
-    return found

@@ -58,15 +58,18 @@ def compared(graph: Graph, service: Collection[str], *, trains: bool) -> Compari
     flow = _Flow.of(graph, service)
     weighted, reads = flow.weighted()
     fed = flow.behind(flow.sources)
-    labels = [name for name in flow.sources if flow.is_label(graph, name, reads)]
+    weighing = flow.leading(
+        name for name, node in flow.nodes.items() if not reads.isdisjoint(_makers(node))
+    )
+    labels = [name for name in flow.sources if flow.is_label(graph, name, weighing)]
     met = flow.meetings(weighted & fed, flow.behind(labels).union(labels))
     if not met and trains:
         met = flow.meetings(weighted & fed, (fed - weighted).union(flow.sources))
-        after = {name: flow.behind([name]) for name in met}
+        earlier = flow.leading(map(producer, met))
         met = {
             name: nodes
             for name, nodes in met.items()
-            if not any(producer(other) in after[name] for other in met)
+            if earlier.isdisjoint(user.name for user in flow.users[name])
         }
     measures = {node for nodes in met.values() for node in nodes} if trains else set()
     measures |= flow.behind(port for node in measures for port in flow.ports.get(node, ()))
@@ -122,6 +125,17 @@ class _Flow:
                     pending += self.ports.get(user.name, ())
         return frozenset(found)
 
+    def leading(self, names: Iterable[str]) -> frozenset[str]:
+        """Name some nodes and those that they come after."""
+        pending = list(names)
+        found = set(pending)
+        while pending:
+            for name in _makers(self.nodes[pending.pop()]):
+                if name in self.nodes and name not in found:
+                    found.add(name)
+                    pending.append(name)
+        return frozenset(found)
+
     def weighted(self) -> tuple[frozenset[str], frozenset[str]]:
         """Name the nodes that come after variables, and those that give what variables hold."""
         variables = {name for name, node in self.nodes.items() if node.op in VARIABLES}
@@ -129,15 +143,12 @@ class _Flow:
         reads = self.behind(starts, lambda node: node.op in _READS)
         return self.behind(starts), reads.union(variables) - self.behind(self.sources)
 
-    def is_label(self, graph: Graph, name: str, reads: Collection[str]) -> bool:
-        """Tell whether what is fed there meets no weights, and is no switch or rate."""
+    def is_label(self, graph: Graph, name: str, weighing: Collection[str]) -> bool:
+        """Tell whether what is fed there leads to no weights, and is no switch or rate."""
         spec = _ref(graph, name).spec
         if spec is not None and (spec.dtype == "bool" or spec.shape == ()):
             return False
-        after = self.behind([name])
-        return not any(
-            producer(taken) in reads for each in after for taken in _taken(self.nodes[each])
-        )
+        return not any(user.name in weighing for user in self.users[name])
 
     def meetings(self, computed: Collection[str], others: Collection[str]) -> dict[str, list[str]]:
         """Find the computed tensors that operations take together with one of the others.
@@ -178,3 +189,8 @@ def _taken(node: Message) -> Iterator[str]:
     for text in node.input:
         if not text.startswith("^"):
             yield text if ":" in text else f"{text}:0"
+
+
+def _makers(node: Message) -> Iterator[str]:
+    """Name the nodes whose tensors a node takes."""
+    return map(producer, _taken(node))
