@@ -79,7 +79,9 @@ class TestChoosing:
 
     @pytest.mark.parametrize("wrong", [None, 3, 1.15, "", "1.14", [], np.ones(2)])
     def test_what_is_no_target_is_refused_at_once(self, wrong):
-        with pytest.raises(FreezeError, match=r"expected '1\.15' or '2\.4' or 'openvino' or 'onnx'"):
+        with pytest.raises(
+            FreezeError, match=r"expected '1\.15' or '2\.4' or 'openvino' or 'onnx'"
+        ):
             Freezer("nowhere").portable(wrong)
 
     @pytest.mark.parametrize("step", ["signature", "tags"])
