@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -24,7 +24,8 @@ def each(values: Iterable[object]) -> Iterator[object]:
         ['a', 'b', 'c']
     """
     for value in values:
-        one = isinstance(value, (str, bytes)) or any(hasattr(value, a) for a in ("name", "numpy"))
+        one = isinstance(value, (str, bytes, Mapping))
+        one = one or any(hasattr(value, member) for member in ("name", "numpy"))
         if one or not isinstance(value, Iterable):
             yield value
         else:
@@ -127,12 +128,13 @@ def tolerance(value: object, step: str) -> float:
         tfpersist.errors.ArgumentError: parity(): this cannot be used; expected a finite number, 0 \
 or more, found nan. Pass 0 for the same bit by bit, 1e-5 for what is computed in another order.
     """
-    number = None if isinstance(value, bool) else value
-    if (
-        isinstance(number, (int, float, np.integer, np.floating))
-        and 0 <= number <= sys.float_info.max
-    ):
-        return float(number)
+    numbers = (int, float, np.integer, np.floating)
+    try:
+        number = float(value) if isinstance(value, numbers) else math.nan
+    except OverflowError:
+        number = math.inf
+    if 0 <= number < math.inf and not isinstance(value, bool):
+        return number
     raise _refusal(
         value,
         step,
