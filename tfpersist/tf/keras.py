@@ -190,7 +190,7 @@ class KerasTarget(objects.ObjectTarget):
         return pairs
 
     def _unbuilt_optimizers(self, saved: ObjectGraph) -> list[tuple[Any, list[Any]]]:
-        kinds = keras_kinds.optimizers()
+        kinds, old = keras_kinds.optimizers(), keras_kinds.optimizers("tf_keras")
         back = {theirs: mine for mine, theirs in self.bound.items()}
         found = []
         for mine, theirs in self.bound.items():
@@ -204,7 +204,9 @@ class KerasTarget(objects.ObjectTarget):
                 found.append(
                     (optimizer, [self.live.nodes[back[node]].trackable for node in trained])
                 )
-            elif not trained and len(saved.item(theirs, "_variables") or ()) > 1:
+            elif trained or not isinstance(optimizer, old):
+                continue
+            elif len(saved.item(theirs, "_variables") or ()) > 1:
                 # tf-keras does not say what its optimizers trained, beyond the step.
                 found += [(optimizer, variables) for variables in self._trained_with(optimizer)]
         return found
