@@ -30,7 +30,7 @@ from tfpersist.formats import (
     v1,
 )
 from tfpersist.formats.tensors import Slice, payload_of
-from tfpersist.graph import soundness
+from tfpersist.graph.structure import trusted_values
 from tfpersist.matching import object_graph
 from tfpersist.storage import journal, open_storage
 
@@ -364,8 +364,8 @@ def read_pb(data: bytes) -> object:
     out = Shard()
     graphdef_writer.join(model.graph, out)
     graphdef.split(out.getvalue())
-    soundness.refuse_unsound(model.graph)
-    soundness.refuse_growth(model.graph)
+    trusted_values.refuse_unsound(model.graph)
+    trusted_values.refuse_growth(model.graph)
     return freeze(tfp.Freezer(model).keep_variables(*{"a"}.intersection(model.graph.nodes)))
 
 

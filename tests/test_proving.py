@@ -21,7 +21,7 @@ from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.tensors import payload_of
 from tfpersist.freezer import Freezer
 from tfpersist.frozen import FrozenModel
-from tfpersist.graph import golden
+from tfpersist.graph.describe import golden
 from tfpersist.store import ModelStore
 
 X = np.random.default_rng(0).normal(size=(3, 40)).astype(np.float32)

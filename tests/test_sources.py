@@ -13,7 +13,7 @@ from tfpersist.errors import FreezeError, NameNotFoundError, TargetError
 from tfpersist.formats import schema
 from tfpersist.formats.graphdef import split
 from tfpersist.freezer import Freezer
-from tfpersist.graph import saved_model, signature
+from tfpersist.graph.describe import saved_model, signature
 
 HALF_PLUS_TWO = "tensorflow/saved_model_half_plus_two"
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from tfpersist.formats.tensors import TensorSpec
     from tfpersist.freezer import Freezer
     from tfpersist.frozen import FrozenModel
-    from tfpersist.graph.names import TensorRef
+    from tfpersist.graph.structure.names import TensorRef
     from tfpersist.report import RestoreReport
     from tfpersist.retention import Keep
     from tfpersist.safety import Policy
@@ -89,7 +89,7 @@ _HOMES = {
     "ModelStore": "store",
     "Policy": "safety",
     "RestoreReport": "report",
-    "TensorRef": "graph.names",
+    "TensorRef": "graph.structure.names",
     "TensorSpec": "formats.tensors",
 }
 

@@ -9,8 +9,8 @@ import attrs
 
 from tfpersist import arguments
 from tfpersist.freezing import Wishes
-from tfpersist.graph.compression import FORMS, Form
-from tfpersist.graph.releases import Target, meant
+from tfpersist.graph.optimize.weights import FORMS, Form
+from tfpersist.graph.runtimes.releases import Target, meant
 
 _Freezer = TypeVar("_Freezer", bound="Choosing")
 

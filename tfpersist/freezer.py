@@ -10,12 +10,13 @@ import attrs
 from tfpersist import freezing, graph_file, proving
 from tfpersist.choosing import Choosing
 from tfpersist.formats.graphdef import Graph
-from tfpersist.garbage import uncollected
-from tfpersist.graph import choices, releases
-from tfpersist.graph.candidates import Candidates
-from tfpersist.graph.lowered import Lowered
-from tfpersist.graph.releases import Portability, Target
-from tfpersist.graph.rewording import reword
+from tfpersist.gc_pause import uncollected
+from tfpersist.graph.constants import ends
+from tfpersist.graph.describe.candidates import Candidates
+from tfpersist.graph.runtimes import releases
+from tfpersist.graph.runtimes.downgrade import reword
+from tfpersist.graph.runtimes.releases import Portability, Target
+from tfpersist.graph.structure.lowered import Lowered
 from tfpersist.safety import Policy, as_policy
 from tfpersist.storage import text_of
 
@@ -101,7 +102,7 @@ class Freezer(Choosing):
             inputs:
               x:0 float32[]
         """
-        return choices.candidates_of(freezing.fix(self._lowered(), self.wishes)[0])
+        return ends.candidates_of(freezing.fix(self._lowered(), self.wishes)[0])
 
     def freeze(self) -> FrozenModel:
         """Freeze in memory.

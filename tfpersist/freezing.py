@@ -10,33 +10,26 @@ import attrs
 import numpy as np
 
 from tfpersist import sources
-from tfpersist.feeds import fit
 from tfpersist.formats import schema
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
-from tfpersist.graph import (
-    choices,
-    constants,
-    nesting,
-    portable,
-    refusals,
-    releases,
-    signature,
-    summary,
-    tables,
-)
-from tfpersist.graph.bake import bake
-from tfpersist.graph.compression import Form, compress
-from tfpersist.graph.golden import Array, Golden, attach
-from tfpersist.graph.inlining import inline
-from tfpersist.graph.kept import with_assignments, with_init
-from tfpersist.graph.lowered import Lowered
-from tfpersist.graph.names import find_tensor
-from tfpersist.graph.optimizing import optimize
-from tfpersist.graph.prune import needed, prune, trim
-from tfpersist.graph.releases import Target
-from tfpersist.graph.signature import Signature
-from tfpersist.graph.tables import INIT
+from tfpersist.graph.constants import constants, ends, refusals, tables
+from tfpersist.graph.constants.kept import with_assignments, with_init
+from tfpersist.graph.constants.tables import INIT
+from tfpersist.graph.describe import signature, summary
+from tfpersist.graph.describe.golden import Array, Golden, attach
+from tfpersist.graph.describe.signature import Signature
+from tfpersist.graph.optimize.bake import bake
+from tfpersist.graph.optimize.inline import inline
+from tfpersist.graph.optimize.passes import optimize
+from tfpersist.graph.optimize.weights import Form, compress
+from tfpersist.graph.runtimes import portable, releases
+from tfpersist.graph.runtimes.releases import Target
+from tfpersist.graph.structure import nesting
+from tfpersist.graph.structure.feeds import fit
+from tfpersist.graph.structure.lowered import Lowered
+from tfpersist.graph.structure.names import find_tensor
+from tfpersist.graph.structure.prune import needed, prune, trim
 from tfpersist.safety import Policy
 
 
@@ -151,11 +144,11 @@ def fix(lowered: Lowered, wishes: Wishes) -> tuple[Lowered, dict[str, Array]]:
         return lowered, {}
     values = {}
     for name, value in wishes.baked.items():
-        ref = find_tensor(lowered.graph, choices.called(name, lowered))
+        ref = find_tensor(lowered.graph, ends.called(name, lowered))
         spec = ref.spec or TensorSpec(np.asarray(value).dtype.name, None)
         values[ref] = fit(value, spec, ref.name)
     fixed = {ref.name: value for ref, value in values.items()}
-    inputs = tuple(n for n in lowered.inputs if choices.called(n, lowered) not in fixed)
+    inputs = tuple(n for n in lowered.inputs if ends.called(n, lowered) not in fixed)
     baked = bake(lowered.graph, values, _named(lowered, wishes))
     return attrs.evolve(lowered, graph=baked, inputs=inputs), fixed
 
@@ -175,21 +168,21 @@ def freeze(source: Lowered, wishes: Wishes) -> Frozen:
     nesting.refuse_endless(source.graph.proto)
     lowered, fixed = fix(source, wishes)
     lowered = attrs.evolve(lowered, graph=inline(lowered.graph, _named(lowered, wishes)))
-    asked = choices.outputs(lowered, wishes.outputs)
-    begun = choices.begin(lowered, asked, given(lowered, wishes), strict=bool(wishes.inputs))
+    asked = ends.outputs(lowered, wishes.outputs)
+    begun = ends.begin(lowered, asked, given(lowered, wishes), strict=bool(wishes.inputs))
     lowered, refs = begun.lowered, begun.outputs
     names = [ref.name for ref in refs]
     lowered, fills = tables.with_tables(lowered, names)
     pruned = prune(lowered.graph, [*names, *fills])
-    kept = choices.kept(lowered, pruned, wishes.keep, wishes.only)
+    kept = ends.kept(lowered, pruned, wishes.keep, wishes.only)
     graph = constants.freeze(attrs.evolve(lowered, graph=pruned), kept)
     graph = trim(graph, [*names, *fills])
     graph, assigns = with_assignments(graph, lowered, kept & set(graph.nodes))
     refusals.refuse(graph, kept)
     graph = with_init(graph, [*fills, *assigns])
     if wishes.optimized:
-        ends = [*names, INIT] if INIT in graph.nodes else names
-        graph = optimize(graph, ends, {*lowered.inputs, *lowered.labels.values()})
+        roots = [*names, INIT] if INIT in graph.nodes else names
+        graph = optimize(graph, roots, {*lowered.inputs, *lowered.labels.values()})
     portable.clean(graph.proto, shaped={ref.operation for ref in refs})
     if wishes.target is not None:
         graph = releases.require(graph, wishes.target)
@@ -206,9 +199,9 @@ def freeze(source: Lowered, wishes: Wishes) -> Frozen:
 
 def _named(lowered: Lowered, wishes: Wishes) -> set[str]:
     """Name the tensors that are wanted by their names, though functions may give them."""
-    ends = wishes.outputs or lowered.outputs
-    asked = (*lowered.inputs, *ends, *(name for _, name in wishes.inputs), *wishes.baked)
-    return {choices.called(name, lowered) for name in asked}
+    outputs = wishes.outputs or lowered.outputs
+    asked = (*lowered.inputs, *outputs, *(name for _, name in wishes.inputs), *wishes.baked)
+    return {ends.called(name, lowered) for name in asked}
 
 
 def given(lowered: Lowered, wishes: Wishes) -> Iterable[tuple[str, str]]:

@@ -10,8 +10,8 @@ import attrs
 
 from tfpersist import graph_file, verifying
 from tfpersist.formats import graphdef
-from tfpersist.graph.names import TensorRef
-from tfpersist.graph.parity import Parity
+from tfpersist.graph.describe.parity import Parity
+from tfpersist.graph.structure.names import TensorRef
 from tfpersist.parts import Parts
 from tfpersist.safety import Policy
 from tfpersist.storage import text_of

@@ -11,12 +11,12 @@ import attrs
 from tfpersist import safety
 from tfpersist.checkpoint import Checkpoint
 from tfpersist.checkpoints.writer import write_checkpoint
-from tfpersist.described import Described
 from tfpersist.errors import ArgumentError, FeedError, told
 from tfpersist.formats.bundle_writer import Item
-from tfpersist.graph import unfreezing
-from tfpersist.graph.compression import expand
-from tfpersist.graph.names import TensorRef
+from tfpersist.graph.constants import unfreeze
+from tfpersist.graph.describe.described import Described
+from tfpersist.graph.optimize.weights import expand
+from tfpersist.graph.structure.names import TensorRef
 from tfpersist.safety import Policy, as_policy
 from tfpersist.storage import open_storage
 from tfpersist.tf import composed, layers, modules
@@ -216,7 +216,7 @@ class Parts(Described):
             >>> dict(model.unfreeze("w", "memory://frozen/unfrozen"))
             {'w': array(3., dtype=float32)}
         """
-        unfrozen = unfreezing.unfreeze(expand(self.graph), _listed(names))
+        unfrozen = unfreeze.unfreeze(expand(self.graph), _listed(names))
         items = [Item(name, value) for name, value in sorted(unfrozen.values.items())]
         prefix = "model.ckpt" if step is None else f"model.ckpt-{step}"
         storage, meta = open_storage(location), unfrozen.meta.SerializeToString(deterministic=True)

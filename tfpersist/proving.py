@@ -11,13 +11,14 @@ from tfpersist.errors import FreezeError, GraphError, ParityError, RunError
 from tfpersist.formats.graphdef import Graph
 from tfpersist.freezing import Frozen, Wishes
 from tfpersist.frozen import FrozenModel
-from tfpersist.graph import choices, constants, golden, tables
-from tfpersist.graph.golden import Array
-from tfpersist.graph.kept import with_assignments, with_init
-from tfpersist.graph.lowered import Lowered
-from tfpersist.graph.prune import prune
-from tfpersist.graph.signature import Proof
-from tfpersist.graph.tables import INIT
+from tfpersist.graph.constants import constants, ends, tables
+from tfpersist.graph.constants.kept import with_assignments, with_init
+from tfpersist.graph.constants.tables import INIT
+from tfpersist.graph.describe import golden
+from tfpersist.graph.describe.golden import Array
+from tfpersist.graph.describe.signature import Proof
+from tfpersist.graph.structure.lowered import Lowered
+from tfpersist.graph.structure.prune import prune
 from tfpersist.safety import Policy
 
 
@@ -66,7 +67,7 @@ def _source(
         if found is not None:
             return found
     given = freezing.given(source, wishes)
-    begun = choices.begin(source, choices.outputs(source, wishes.outputs), given, strict=False)
+    begun = ends.begin(source, ends.outputs(source, wishes.outputs), given, strict=False)
     names = [ref.name for ref in begun.outputs]
     fed = {**feeds, **{begun.renamed.get(n, n): value for n, value in frozen.fixed.items()}}
     try:

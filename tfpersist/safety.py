@@ -47,7 +47,7 @@ from tfpersist.errors import (
 from tfpersist.formats import graphdef, recognize, schema
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
-from tfpersist.graph.capabilities import CAPABILITIES, Capability, classify, inspect
+from tfpersist.graph.structure.capabilities import CAPABILITIES, Capability, classify, inspect
 
 __all__ = ["CAPABILITIES", "Capability", "Finding", "Policy", "Report", "classify", "scan"]
 

@@ -12,7 +12,6 @@ from typing import Any
 import attrs
 
 from tfpersist import graph_file
-from tfpersist.described import graph_in
 from tfpersist.errors import (
     CorruptionError,
     FreezeError,
@@ -23,10 +22,12 @@ from tfpersist.errors import (
 )
 from tfpersist.formats import schema
 from tfpersist.formats.graphdef import Graph, parse_saved_model, split
-from tfpersist.graph import saved_model, saver, signature
-from tfpersist.graph.initialized import first_values
-from tfpersist.graph.lowered import Lowered, Origin
-from tfpersist.graph.names import find_tensor
+from tfpersist.graph.constants import from_saver
+from tfpersist.graph.constants.initial_state import first_values
+from tfpersist.graph.describe import saved_model, signature
+from tfpersist.graph.describe.described import graph_in
+from tfpersist.graph.structure.lowered import Lowered, Origin
+from tfpersist.graph.structure.names import find_tensor
 from tfpersist.safety import Policy
 from tfpersist.storage import open_storage
 
@@ -197,7 +198,7 @@ def _with_values(graph: Graph, checkpoint: Any) -> Lowered:
     # The graph has its saver, but nothing beside it says which op restores.
     meta = schema.MetaGraphDef()
     meta.saver_def.restore_op_name = _RESTORE
-    lowered = saver.lower(graph, meta, checkpoint.specs, checkpoint.payload)
+    lowered = from_saver.lower(graph, meta, checkpoint.specs, checkpoint.payload)
     return attrs.evolve(lowered, origin=_origin(checkpoint, meta))
 
 
@@ -245,7 +246,7 @@ def _lower_saved_model(folder: str, choice: Choice) -> Lowered:
     lowered = Lowered(graph, {})
     if open_storage(f"{folder}/variables").names():
         checkpoint = Checkpoint(f"{folder}/variables/variables")
-        lowered = saver.lower(graph, meta, checkpoint.specs, checkpoint.payload)
+        lowered = from_saver.lower(graph, meta, checkpoint.specs, checkpoint.payload)
         lowered = attrs.evolve(lowered, origin=_origin(checkpoint, meta))
     return attrs.evolve(
         lowered,
@@ -282,5 +283,5 @@ def _lower_checkpoint(checkpoint: Any) -> Lowered:
             advice="Restore it into the model and freeze that, or save it again from a session.",
         )
     graph = split(memoryview(meta.graph_def.SerializeToString()), f"{checkpoint.prefix}.meta")
-    lowered = saver.lower(graph, meta, checkpoint.specs, checkpoint.payload)
+    lowered = from_saver.lower(graph, meta, checkpoint.specs, checkpoint.payload)
     return attrs.evolve(lowered, origin=_origin(checkpoint, meta))

@@ -16,7 +16,7 @@ from tfpersist.checkpoints import pruning, sidecar
 from tfpersist.checkpoints.locate import Located
 from tfpersist.checkpoints.writer import write_checkpoint
 from tfpersist.errors import ArgumentError, RestoreError, StorageError, told
-from tfpersist.garbage import uncollected
+from tfpersist.gc_pause import uncollected
 from tfpersist.matching.plan import OnMismatch, OnMissing, Tolerance
 from tfpersist.report import RestoreReport, Skipped
 from tfpersist.reporting import report_on

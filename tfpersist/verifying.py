@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tfpersist import arguments
-from tfpersist.described import Described
 from tfpersist.errors import FeedError, ParityError, did_you_mean
-from tfpersist.feeds import fit
-from tfpersist.graph import golden
-from tfpersist.graph.golden import Array, Golden, Held
-from tfpersist.graph.parity import Parity, compare
-from tfpersist.graph.signature import Proof, Signature
+from tfpersist.graph.describe import golden
+from tfpersist.graph.describe.described import Described
+from tfpersist.graph.describe.golden import Array, Golden, Held
+from tfpersist.graph.describe.parity import Parity, compare
+from tfpersist.graph.describe.signature import Proof, Signature
+from tfpersist.graph.structure.feeds import fit
 
 Run = Callable[[Sequence[str], Mapping[str, Array]], Sequence[Array]]
 

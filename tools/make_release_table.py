@@ -1,4 +1,4 @@
-"""Make tfpersist/graph/releases.txt: the ops of old releases, and which attrs they do not have yet.
+"""Make tfpersist/graph/runtimes/releases.txt: the ops of old releases, and which attrs they do not have yet.
 
 In an environment of each old release, 1.15 and 2.4:
     python tools/make_release_table.py list > ops-1.15.txt
@@ -25,7 +25,7 @@ def registered():  # noqa: ANN201
 
 def merged(releases):  # noqa: ANN001, ANN201
     """Give the lines of releases.txt, from the lists of each release."""
-    from tfpersist.graph import ops
+    from tfpersist.graph.structure import ops
 
     for release, lines in releases.items():
         yield "[" + release + "]"

@@ -1,4 +1,4 @@
-"""Make tfpersist/graph/runtimes.txt: the ops of TensorFlow that other runtimes have converters for.
+"""Make tfpersist/graph/runtimes/runtimes.txt: the ops of TensorFlow that other runtimes have converters for.
 
 With tfpersist:
     python tools/make_runtime_table.py probes FOLDER
@@ -6,14 +6,14 @@ In an environment of each runtime:
     python tests/runtimes/accepting.py openvino FOLDER > openvino.txt
     python tests/runtimes/accepting.py onnx FOLDER > onnx.txt
 And then:
-    python tools/make_runtime_table.py merge openvino.txt onnx.txt > tfpersist/graph/runtimes.txt
+    python tools/make_runtime_table.py merge openvino.txt onnx.txt > tfpersist/graph/runtimes/runtimes.txt
 """
 
 import pathlib
 import sys
 
 from tfpersist.formats import dtypes, schema
-from tfpersist.graph import ops
+from tfpersist.graph.structure import ops
 
 _FLOAT = dtypes.BY_NAME["float32"].number
 

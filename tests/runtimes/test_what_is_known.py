@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from elsewhere import RUNTIMES, Job, environment, run
 
-from tfpersist.graph import releases
+from tfpersist.graph.runtimes import releases
 
 pytestmark = pytest.mark.xdist_group("runtimes")
 

@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tfpersist import feeds
 from tfpersist.errors import (
     ArgumentError,
     FeedError,
@@ -16,11 +15,12 @@ from tfpersist.errors import (
 )
 from tfpersist.formats import dtypes, schema
 from tfpersist.formats.graphdef import Graph
-from tfpersist.graph import functions, soundness, summary
-from tfpersist.graph.initialized import state_of
-from tfpersist.graph.names import TensorRef
-from tfpersist.graph.prune import prune
-from tfpersist.graph.tables import INIT
+from tfpersist.graph.constants.initial_state import state_of
+from tfpersist.graph.constants.tables import INIT
+from tfpersist.graph.describe import summary
+from tfpersist.graph.structure import feeds, functions, trusted_values
+from tfpersist.graph.structure.names import TensorRef
+from tfpersist.graph.structure.prune import prune
 from tfpersist.tf.execute import spec_of_tensor, translated
 from tfpersist.tf.imported import import_into
 
@@ -59,7 +59,7 @@ def compose(
     """
     import tensorflow as tf
 
-    soundness.refuse_growth(graph)
+    trusted_values.refuse_growth(graph)
     if target is None:
         target = tf.compat.v1.get_default_graph()
     if not isinstance(target, tf.Graph) or not isinstance(inputs, Mapping):

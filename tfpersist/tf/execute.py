@@ -10,7 +10,6 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tfpersist import feeds as feeding
 from tfpersist.errors import (
     FeedError,
     NameNotFoundError,
@@ -21,7 +20,8 @@ from tfpersist.errors import (
 )
 from tfpersist.formats import dtypes
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.graph import capabilities, keeping
+from tfpersist.graph.structure import aliasing, capabilities
+from tfpersist.graph.structure import feeds as feeding
 from tfpersist.tf import internals_functions
 
 _PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2"})
@@ -333,12 +333,12 @@ def _walk(wanted: Iterable[Any], fed: Mapping[str, Any]) -> Plan:
 
 def _keeps(operation: Any, keepers: list[frozenset[str]]) -> bool:
     """Tell whether an operation, or a function that it calls, may keep a feed or write into it."""
-    if keeping.keeps(operation.type, stateful=operation.op_def.is_stateful):
+    if aliasing.keeps(operation.type, stateful=operation.op_def.is_stateful):
         return True
     if capabilities.calls_nothing(operation.type):
         return False
     if not keepers:
-        keepers.append(keeping.keeping(internals_functions.definitions(operation.graph)))
+        keepers.append(aliasing.keeping(internals_functions.definitions(operation.graph)))
     called = (operation.type, *capabilities.mentioned(operation.node_def.attr))
     return not keepers[0].isdisjoint(called)
 

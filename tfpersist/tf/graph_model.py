@@ -16,9 +16,9 @@ from tfpersist.errors import (
     told,
 )
 from tfpersist.formats.graphdef import Graph, split
-from tfpersist.graph.candidates import candidates
-from tfpersist.graph.legible import Legible
-from tfpersist.graph.names import TensorRef
+from tfpersist.graph.describe.candidates import candidates
+from tfpersist.graph.describe.legible import Legible
+from tfpersist.graph.structure.names import TensorRef
 from tfpersist.matching.plan import Entry
 from tfpersist.report import RestoreReport
 from tfpersist.safety import Policy

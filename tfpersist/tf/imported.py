@@ -11,11 +11,12 @@ from google.protobuf.message import DecodeError
 from tfpersist.errors import GraphError, UnsupportedError
 from tfpersist.formats import graphdef, graphdef_writer
 from tfpersist.formats.graphdef import Graph
-from tfpersist.graph import lifting, soundness
-from tfpersist.graph.compression import expand
-from tfpersist.graph.lifting import Lifted
-from tfpersist.graph.signature import resolve
-from tfpersist.graph.tables import INIT
+from tfpersist.graph.constants.tables import INIT
+from tfpersist.graph.describe.signature import resolve
+from tfpersist.graph.optimize import lift
+from tfpersist.graph.optimize.lift import Lifted
+from tfpersist.graph.optimize.weights import expand
+from tfpersist.graph.structure import trusted_values
 from tfpersist.tf import internals_functions
 from tfpersist.tf.execute import Executor, translated
 
@@ -55,8 +56,8 @@ def import_graph(graph: Graph, *, mapped: bool = True) -> Executor:
     import tensorflow as tf
 
     graph = expand(graph)
-    soundness.refuse_growth(graph)
-    lifted = lifting.lift(graph) if mapped else Lifted(graph)
+    trusted_values.refuse_growth(graph)
+    lifted = lift.lift(graph) if mapped else Lifted(graph)
     target = tf.Graph()
     import_into(target, lifted.graph)
     session = tf.compat.v1.Session(graph=target)
@@ -92,7 +93,7 @@ def import_into(target: Any, graph: Graph, **options: Any) -> Any:
     graph = expand(graph)
     if sum(payload.spec.nbytes or 0 for payload in graph.payloads.values()) > _NEAR_LARGEST:
         graphdef_writer.size(graph)
-    soundness.refuse_unsound(graph)
+    trusted_values.refuse_unsound(graph)
     definition = _definition(graph)
     if target.building_function:
         internals_functions.register(definition.library)

@@ -29,8 +29,8 @@ from tfpersist.errors import (
 from tfpersist.formats import dtypes
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.graph import summary
-from tfpersist.graph.names import TensorRef
+from tfpersist.graph.describe import summary
+from tfpersist.graph.structure.names import TensorRef
 from tfpersist.safety import Policy
 from tfpersist.tf import forks, internals_functions, internals_keras
 from tfpersist.tf.composed import compose, tensor_of

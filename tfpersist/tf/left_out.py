@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from tfpersist.graph import capabilities
-from tfpersist.graph.prune import producer
+from tfpersist.graph.structure import capabilities
+from tfpersist.graph.structure.prune import producer
 from tfpersist.safety import Policy
 
 _SAVES = frozenset({"MergeV2Checkpoints", "Save", "SaveSlices", "SaveV2"})

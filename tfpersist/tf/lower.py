@@ -18,10 +18,10 @@ from tfpersist.formats import dtypes, schema, tensor_proto
 from tfpersist.formats.graphdef import Graph, split, with_payload
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
-from tfpersist.graph.functions import unused
-from tfpersist.graph.lowered import Lowered, Origin
-from tfpersist.graph.prune import producer
-from tfpersist.graph.tables import is_counted, table_types
+from tfpersist.graph.constants.tables import is_counted, table_types
+from tfpersist.graph.structure.functions import unused
+from tfpersist.graph.structure.lowered import Lowered, Origin
+from tfpersist.graph.structure.prune import producer
 from tfpersist.tf import internals_functions, keras_kinds
 from tfpersist.tf.execute import translated
 from tfpersist.tf.lower_session import as_array, uninitialized

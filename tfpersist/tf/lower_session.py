@@ -12,8 +12,8 @@ import numpy as np
 from tfpersist.errors import FreezeError, TFPersistError
 from tfpersist.formats.graphdef import split
 from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
-from tfpersist.graph.lowered import Lowered, Origin
-from tfpersist.graph.prune import producer
+from tfpersist.graph.structure.lowered import Lowered, Origin
+from tfpersist.graph.structure.prune import producer
 from tfpersist.matching.plan import Entry
 from tfpersist.tf import graph_state, session
 

@@ -12,8 +12,8 @@ import attrs
 
 from tfpersist.errors import CorruptionError, GraphError, SaveError, TargetError
 from tfpersist.formats.graphdef import Graph
-from tfpersist.graph import soundness
-from tfpersist.graph.prune import producer
+from tfpersist.graph.structure import trusted_values
+from tfpersist.graph.structure.prune import producer
 from tfpersist.safety import Policy, scan
 from tfpersist.tf import left_out, scopes
 from tfpersist.tf.execute import translated
@@ -126,7 +126,7 @@ def import_meta(
     notes = [*_mend_version(meta), *left_out.drop_unknown(meta)]
     notes += left_out.drop_refused(meta, policy)
     policy.check(scan(meta, file))
-    soundness.refuse_unsound(Graph(meta.graph_def))
+    trusted_values.refuse_unsound(Graph(meta.graph_def))
     notes += _clear_devices(meta, session)
     _make_tables_fillable(meta)
     if not meta.HasField("saver_def"):

@@ -9,9 +9,9 @@ from typing import Any
 from tfpersist.errors import FeedError, NameNotFoundError
 from tfpersist.formats import dtypes, schema
 from tfpersist.formats.graphdef import Graph
-from tfpersist.graph.initialized import first_value, state_of
-from tfpersist.graph.names import TensorRef
-from tfpersist.graph.prune import needed
+from tfpersist.graph.constants.initial_state import first_value, state_of
+from tfpersist.graph.structure.names import TensorRef
+from tfpersist.graph.structure.prune import needed
 from tfpersist.tf import forks
 from tfpersist.tf.composed import compose, tensor_of
 from tfpersist.tf.execute import translated

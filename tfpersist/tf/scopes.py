@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from tfpersist.errors import TargetError
-from tfpersist.graph.functions import rename_functions, unused
+from tfpersist.graph.structure.functions import rename_functions, unused
 
 # TensorFlow's importer takes a digit at the beginning for a part of its regular expression.
 _SCOPE = re.compile(r"[A-Za-z.][A-Za-z0-9_.>-]*(/[A-Za-z0-9_.>-]+)*", re.ASCII)

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tfpersist.errors import FreezeError
+from tfpersist.formats.graphdef import parse_text
+from tfpersist.formats.tensors import payload_of
+from tfpersist.graph.constants.constants import freeze
+from tfpersist.graph.structure.lowered import Lowered
+
+VARIABLE = """node { name: "%s" op: "VarHandleOp" attr { key: "dtype" value { type: %s } }
+  attr { key: "shape" value { shape { dim { size: %s } } } } } """
+V = VARIABLE % ("v", "DT_FLOAT", 3)
+W = VARIABLE % ("w", "DT_FLOAT", 3)
+HALF = VARIABLE % ("w", "DT_HALF", 3)
+LONG = VARIABLE % ("w", "DT_FLOAT", 5)
+READ = (
+    'node { name: "y" op: "ReadVariableOp" input: "%s" attr { key: "dtype" value { type: 1 } } } '
+)
+RESOURCE = 'attr { key: "T" value { type: DT_RESOURCE } }'
+
+
+def frozen(text, keep=(), **values):
+    arrays = {"v": np.ones(3, np.float32), "w": np.ones(3, np.float32), **values}
+    payloads = {name: payload_of(array) for name, array in arrays.items()}
+    graph = parse_text(text.replace("type: 1 ", "type: DT_FLOAT ").encode())
+    return freeze(Lowered(graph, payloads), keep)
+
+
+def function(name, args, rets, body, returns):
+    args = " ".join(f'input_arg {{ name: "{a}" type: {t} }}' for a, t in args)
+    outs = " ".join(f'output_arg {{ name: "{a}" type: {t} }}' for a, t in rets)
+    ret = " ".join(f'ret {{ key: "{k}" value: "{v}" }}' for k, v in returns.items())
+    return f'function {{ signature {{ name: "{name}" {args} {outs} }} {body} {ret} }}'
+
+
+def test_a_handle_passes_through_and_is_read():
+    graph = frozen(V + f'node {{ name: "i" op: "Identity" input: "v" {RESOURCE} }}' + READ % "i")
+    assert [(n.name, n.op) for n in graph.proto.node] == [
+        ("v", "Const"), ("i", "Identity"), ("y", "Identity"),
+    ]  # fmt: skip
+    assert {n.attr["T"].type for n in graph.proto.node if n.op == "Identity"} == {1}
+
+
+def test_the_source_stays_as_it_is():
+    graph = parse_text((V + READ % "v").replace("type: 1 ", "type: DT_FLOAT ").encode())
+    before = graph.proto.SerializeToString(deterministic=True)
+    freeze(Lowered(graph, {"v": payload_of(np.ones(3, np.float32))}))
+    assert graph.proto.SerializeToString(deterministic=True) == before
+
+
+def test_kept_variables_and_their_readers_stay():
+    graph = frozen(V + READ % "v", keep={"v"})
+    assert [n.op for n in graph.proto.node] == ["VarHandleOp", "ReadVariableOp"]
+
+
+def test_a_merge_of_variables_of_two_shapes_is_fine_and_of_two_types_is_not():
+    merge = f'node {{ name: "m" op: "Merge" input: "v" input: "w" {RESOURCE} }}'
+    graph = frozen(V + LONG + merge + READ % "m", w=np.ones(5, np.float32))
+    assert graph.nodes["m"].attr["T"].type == 1
+    with pytest.raises(FreezeError, match=r"different types.*node m \(Merge\)|node m.*different"):
+        frozen(V + HALF + merge + READ % "m", w=np.ones(3, np.float16))
+    with pytest.raises(FreezeError, match=r"node m \(Merge\).*'v'"):
+        frozen(V + W + merge + READ % "m", keep={"w"})
+
+
+def test_a_function_that_returns_its_handle():
+    body = (
+        'node_def { name: "i" op: "Identity" input: "h"'
+        ' attr { key: "T" value { type: DT_RESOURCE } } }'
+    )
+    library = function(
+        "same", [("h", "DT_RESOURCE"), ("x", "DT_INT32")], [("o", "DT_RESOURCE")], body,
+        {"o": "i:output:0"},
+    )  # fmt: skip
+    call = (
+        'node { name: "c" op: "PartitionedCall" input: "v" input: "n"'
+        ' attr { key: "f" value { func { name: "same" } } }'
+        ' attr { key: "Tin" value { list { type: DT_RESOURCE type: DT_INT32 } } }'
+        ' attr { key: "Tout" value { list { type: DT_RESOURCE } } } }'
+        ' node { name: "n" op: "Const" }'
+    )
+    graph = frozen(V + call + READ % "c" + f"library {{ {library} }}")
+    assert list(graph.nodes["c"].attr["Tin"].list.type) == [1, 3]
+    assert list(graph.nodes["c"].attr["Tout"].list.type) == [1]
+    clone = graph.functions[graph.nodes["c"].attr["f"].func.name]
+    assert [arg.type for arg in clone.signature.input_arg] == [1, 3]
+    assert clone.signature.output_arg[0].type == 1
+    assert clone.node_def[0].attr["T"].type == 1
+
+
+def test_one_function_for_two_types_becomes_two():
+    body = (
+        'node_def { name: "r" op: "VariableShape" input: "h" }'
+        ' node_def { name: "s" op: "Neg" input: "r:output:0"'
+        ' attr { key: "T" value { type: DT_INT32 } } }'
+    )
+    library = function("f", [("h", "DT_RESOURCE")], [("o", "DT_INT32")], body, {"o": "s:y:0"})
+    call = (
+        'node { name: "%s" op: "StatefulPartitionedCall" input: "%s"'
+        ' attr { key: "f" value { func { name: "f" } } }'
+        ' attr { key: "Tin" value { list { type: DT_RESOURCE } } }'
+        ' attr { key: "Tout" value { list { type: DT_INT32 } } } } '
+    )
+    calls = call % ("a", "v") + call % ("b", "w") + call % ("c", "v")
+    graph = frozen(V + HALF + calls + f"library {{ {library} }}", w=np.ones(3, np.float16))
+    names = [graph.nodes[name].attr["f"].func.name for name in "abc"]
+    assert names[0] == names[2] != names[1]
+    assert [graph.functions[n].node_def[0].attr["T"].type for n in names[:2]] == [1, 19]
+
+
+def test_a_function_that_calls_itself():
+    body = (
+        'node_def { name: "again" op: "f" input: "h" }'
+        ' node_def { name: "r" op: "ReadVariableOp" input: "h"'
+        ' attr { key: "dtype" value { type: DT_FLOAT } } }'
+    )
+    library = function("f", [("h", "DT_RESOURCE")], [("o", "DT_FLOAT")], body, {"o": "r:value:0"})
+    graph = frozen(V + 'node { name: "y" op: "f" input: "v" }' + f"library {{ {library} }}")
+    clone = graph.functions[graph.nodes["y"].op]
+    assert clone.node_def[0].op == clone.signature.name
+    assert clone.ret["o"] == "r:output:0"
+
+
+def test_functions_that_nest_too_deeply():
+    bodies = [
+        function(
+            f"f{i}", [("h", "DT_RESOURCE")], [],
+            f'node_def {{ name: "n" op: "f{i + 1}" input: "h" }}', {},
+        )
+        for i in range(2000)
+    ]  # fmt: skip
+    text = V + 'node { name: "y" op: "f0" input: "v" }' + f"library {{ {' '.join(bodies)} }}"
+    with pytest.raises(FreezeError):
+        frozen(text)
+
+
+@pytest.mark.parametrize(
+    ("op", "attrs"),
+    [
+        ("AssignVariableOp", 'attr { key: "dtype" value { type: DT_FLOAT } }'),
+        ("ResourceScatterAdd", ""),
+        ("OpOfSomebodyElse", ""),
+        ("SymbolicGradient", ""),
+    ],
+)
+def test_other_users_of_a_handle_are_named(op, attrs):
+    text = V + f'node {{ name: "n" op: "{op}" input: "v" {attrs} }}'
+    with pytest.raises(FreezeError, match=rf"node n \({op}\).*'v'.*keep_variables"):
+        frozen(text)
+
+
+def test_values_that_do_not_fit():
+    with pytest.raises(FreezeError, match=r"float32\[3\].*float32\[4\]"):
+        frozen(V + READ % "v", v=np.ones(4, np.float32))
+    with pytest.raises(FreezeError, match="float64"):
+        frozen(V + READ % "v", v=np.ones(3))
+    with pytest.raises(FreezeError, match="no value"):
+        freeze(Lowered(parse_text(V.encode()), {}))

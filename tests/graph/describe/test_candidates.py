@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import pytest
+
+from tfpersist.formats import schema
+from tfpersist.formats.graphdef import Graph, parse_text, split
+from tfpersist.graph.describe.candidates import candidates
+
+
+def ranked(graph, *known):
+    return [ref.name for ref in candidates(graph, known).outputs]
+
+
+def test_training_saving_and_reporting_are_no_results():
+    graph = parse_text(
+        b"""
+        node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } } }
+        node { name: "v" op: "VariableV2" }
+        node { name: "v/Initializer/zeros" op: "Mystery" }
+        node { name: "v/Assign" op: "Assign" input: "v" input: "v/Initializer/zeros" }
+        node { name: "h" op: "Mystery" input: "x" input: "v" }
+        node { name: "probabilities" op: "Mystery" input: "h" }
+        node { name: "total_loss" op: "Mystery" input: "h" }
+        node { name: "loss_1" op: "ScalarSummary" input: "total_loss" }
+        node { name: "gradients/h_grad" op: "Mystery" input: "total_loss" }
+        node { name: "decayed" op: "Mystery" input: "v" }
+        node { name: "train" op: "ApplyGradientDescent" input: "v" input: "decayed"
+               input: "gradients/h_grad" }
+        node { name: "trained" op: "Mystery" input: "train" }
+        node { name: "save/Const" op: "Placeholder" }
+        node { name: "save/SaveV2" op: "SaveV2" input: "v" }
+        node { name: "aside" op: "Mystery" input: "v" }
+        """
+    )
+    assert ranked(graph) == ["probabilities:0", "total_loss:0"]
+    assert ranked(graph, "h:0", "gone:0")[0] == "h:0"
+    assert [ref.name for ref in candidates(graph).inputs] == ["x:0"]
+
+
+def test_a_graph_that_takes_nothing_has_results_all_the_same():
+    graph = parse_text(
+        b"""
+        node { name: "v" op: "VariableV2" }
+        node { name: "small" op: "Mystery" input: "v" }
+        node { name: "mid" op: "Mystery" input: "v" }
+        node { name: "large" op: "Mystery" input: "mid" }
+        """
+    )
+    assert ranked(graph) == ["large:0", "small:0"]
+    assert ranked(parse_text(b"")) == []
+
+
+MLP = """
+    node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } } }
+    node { name: "y" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } } }
+    node { name: "w" op: "VarHandleOp" }
+    node { name: "w/read" op: "ReadVariableOp" input: "w" }
+    node { name: "h" op: "MatMul" input: "x" input: "w/read" }
+    node { name: "pred" op: "Tanh" input: "h" }
+"""
+SQUARES = """
+    node { name: "sub" op: "Sub" input: "pred" input: "y" }
+    node { name: "square" op: "Square" input: "sub" }
+    node { name: "cost" op: "Mean" input: "square" }
+    node { name: "decay/L2Loss" op: "L2Loss" input: "w/read" }
+    node { name: "total" op: "Add" input: "cost" input: "decay/L2Loss" }
+    node { name: "gradients/total_grad" op: "Mystery" input: "total" }
+    node { name: "train" op: "ResourceApplyAdam" input: "w" input: "gradients/total_grad" }
+"""
+LABELLED = """
+    node { name: "next" op: "IteratorGetNext" }
+    node { name: "to_handle" op: "IteratorToStringHandle" }
+    node { name: "w" op: "VariableV2" }
+    node { name: "w/read" op: "Identity" input: "w" }
+    node { name: "step" op: "VariableV2" }
+    node { name: "counter" op: "Add" input: "step" }
+    node { name: "logits" op: "MatMul" input: "next" input: "w/read" }
+    node { name: "xent/Shape" op: "Shape" input: "logits" }
+    node { name: "xent/Reshape" op: "Reshape" input: "logits" input: "xent/Shape" }
+    node { name: "xent" op: "SoftmaxCrossEntropyWithLogits" input: "xent/Reshape" input: "next:1" }
+    node { name: "weighed" op: "Mul" input: "xent" input: "next:2" }
+    node { name: "gradients/weighed_grad" op: "Mystery" input: "weighed" }
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param(MLP + SQUARES, ["pred:0", "total:0"], id="only a loss uses it"),
+        pytest.param(
+            MLP + SQUARES + 'node { name: "digit" op: "ArgMax" input: "pred" }',
+            ["digit:0", "pred:0", "total:0"],
+            id="what comes after it is first",
+        ),
+        pytest.param(
+            MLP + SQUARES.replace('input: "y"', 'input: "x"'),
+            ["pred:0", "total:0"],
+            id="an autoencoder",
+        ),
+        pytest.param(
+            MLP + 'node { name: "out" op: "Mul" input: "pred" input: "y" }',
+            ["out:0", "pred:0"],
+            id="a switch or a label",
+        ),
+        pytest.param(
+            MLP.replace(
+                '"y" op: "Placeholder"',
+                '"y" op: "Placeholder" attr { key: "shape" value { shape { } } }',
+            )
+            + 'node { name: "out" op: "Mul" input: "pred" input: "y" }',
+            ["out:0"],
+            id="a rate is no label",
+        ),
+        pytest.param(LABELLED, ["logits:0", "weighed:0"], id="a pipeline"),
+        pytest.param(
+            MLP
+            + 'node { name: "dead" op: "ReadVariableOp" input: "w" }'
+            + 'node { name: "Switch" op: "Switch" input: "x" input: "x" }'
+            + 'node { name: "Assert" op: "Assert" input: "x" }'
+            + 'node { name: "in/Size" op: "Size" input: "x" }',
+            ["pred:0"],
+            id="leftovers",
+        ),
+    ],
+)
+def test_what_a_training_graph_is_for(text, expected):
+    versions = "versions { producer: 1000 }"
+    assert ranked(parse_text((text + versions).encode())) == expected
+
+
+MADE = ("1.0.1", "1.4.1", "1.15.5")
+REAL = {
+    "keras-bert/bert_model.ckpt": [
+        "cls/predictions/LogSoftmax:0",
+        "cls/seq_relationship/LogSoftmax:0",
+    ],
+    "tensorflow-onnx/regression/checkpoint/model": ["pred:0", "truediv:0"],
+    "tensorflow/embedding/embedding.ckpt": ["my_embedding/read:0"],
+    "tensorflow/session_bundle_half_plus_two_v1/00000123/export": ["Identity:0"],
+    "tensorflow/session_bundle_half_plus_two_v2/00000123/export": ["Identity:0"],
+    **{
+        f"made-by-tf/{v}/{n}.ckpt": ["output:0", "add_1:0", "Mean:0"]
+        for v in MADE
+        for n in ("plain_v2", "bntrain_v1", "shard2_v2")
+    },
+    **{f"made-by-tf/{v}/model_v2.ckpt-5": ["loop_out:0", "logits:0", "loss:0"] for v in MADE},
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_the_results_of_real_models(corpus, name):
+    encoded = corpus.joinpath(f"{name}.meta").read_bytes()
+    meta = schema.parse(schema.MetaGraphDef, encoded, file=name)
+    found = ranked(split(meta.graph_def.SerializeToString()))
+    assert found[: len(REAL[name])] == REAL[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("made-by-tf/1.15.5/frozen_output.pb", ["output:0"]),
+        ("made-by-tf/1.15.5/frozen_loop.pb", ["loop_out:0"]),
+        ("made-by-tf/2.4.4/frozen_v2_lstm.pb", ["Identity:0"]),
+        ("tensorflow-onnx/gru/frozen.pb", ["output:0"]),
+        ("tensorflow-onnx/lstm/frozen.pb", ["output:0"]),
+        ("tensorflow-onnx/regression/graphdef/frozen.pb", ["pred:0"]),
+    ],
+)
+def test_the_results_of_real_frozen_graphs(corpus, name, expected):
+    assert ranked(split(corpus.joinpath(name).read_bytes())) == expected
+
+
+@pytest.mark.parametrize("resource", [True, False], ids=["resource", "ref"])
+@pytest.mark.parametrize("name", ["Adam", "Momentum", "RMSProp"])
+def test_what_a_real_optimizer_assigns_is_no_result(name, resource):
+    tf = pytest.importorskip("tensorflow")
+    v1 = tf.compat.v1
+    options = {"momentum": 0.9} if name == "Momentum" else {}
+    optimizer = getattr(v1.train, f"{name}Optimizer")(0.1, **options)
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [None, 3], name="x")
+        w = v1.get_variable("w", [3, 2], use_resource=resource)
+        probabilities = tf.nn.softmax(tf.matmul(x, w), name="probabilities")
+        loss = tf.reduce_mean(probabilities, name="loss")
+        step = v1.train.get_or_create_global_step()
+        trained = optimizer.minimize(loss, name="train", global_step=step)
+        with tf.control_dependencies([trained]):
+            v1.train.ExponentialMovingAverage(0.9, step).apply([w])
+        tf.argmax(probabilities, 1, name="digit")
+    encoded = graph.as_graph_def(add_shapes=True).SerializeToString()
+    assert ranked(split(encoded)) == ["digit:0", "loss:0"]
+
+
+def test_what_is_shown_is_bounded():
+    text = "".join(f'node {{ name: "y{n}" op: "Mystery" }}' for n in range(20))
+    shown = str(candidates(parse_text(text.encode()))).splitlines()
+    assert shown[0] == "likely outputs:"
+    assert shown[-2:] == ["  and 8 more", "inputs: none"]
+    assert str(candidates(parse_text(b""))) == "likely outputs:\n  none\ninputs: none"
+
+
+def test_thousands_of_results_of_a_deep_graph_are_ranked():
+    """Looking at all that is behind each of them would take minutes."""
+    proto = schema.GraphDef()
+    proto.node.add(name="x", op="Placeholder")
+    for number in range(4_000):
+        proto.node.add(name=f"n{number}", op="Neg", input=[f"n{number - 1}" if number else "x"])
+        proto.node.add(name=f"y{number}", op="Neg", input=[f"n{number}"])
+    found = [ref.operation for ref in candidates(Graph(proto, {})).outputs]
+    assert found == [f"y{number}" for number in reversed(range(4_000))]

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import pytest
+
+from tfpersist.errors import GraphError, NameNotFoundError
+from tfpersist.formats import schema
+from tfpersist.formats.graphdef import Graph, parse_text
+from tfpersist.formats.tensors import TensorSpec
+from tfpersist.graph.structure.names import TensorRef, find_tensor, parse_ref
+
+GRAPH = parse_text(b"""
+node { name: "x" op: "Placeholder"
+  attr { key: "dtype" value { type: DT_FLOAT } }
+  attr { key: "shape" value { shape { dim { size: -1 } dim { size: 6 } } } } }
+node { name: "net/axis" op: "Const"
+  attr { key: "dtype" value { type: DT_INT32 } }
+  attr { key: "value" value { tensor { dtype: DT_INT32 tensor_shape { } int_val: 1 } } } }
+node { name: "net/split" op: "Split" input: "net/axis" input: "x"
+  attr { key: "num_split" value { i: 3 } } attr { key: "T" value { type: DT_FLOAT } }
+  attr { key: "_output_shapes" value { list {
+    shape { dim { size: 2 } } shape { unknown_rank: true } } } } }
+node { name: "custom" op: "OpOfSomebodyElse" }
+node { name: "ref" op: "VariableV2" attr { key: "dtype" value { type: DT_HALF } } }
+node { name: "nothing" op: "NoOp" }
+""")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("add", ("add", 0)),
+        ("add:0", ("add", 0)),
+        ("Net/add_1:12", ("Net/add_1", 12)),
+        ("a.b-c>d\\e", ("a.b-c>d\\e", 0)),
+    ],
+)
+def test_names_are_read(text, expected):
+    ref = parse_ref(text)
+    assert (ref.operation, ref.index) == expected
+    assert parse_ref(ref.name) == ref
+
+
+@pytest.mark.parametrize("text", ["", ":0", "^add", "add:", "add:x", "add:-1", "a:0:1", "a b", 3])
+def test_other_texts_are_refused(text):
+    with pytest.raises(NameNotFoundError, match="no name of a tensor"):
+        parse_ref(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "spec"),
+    [
+        ("x", TensorSpec("float32", (None, 6))),
+        ("net/axis:0", TensorSpec("int32", ())),
+        ("net/split:0", TensorSpec("float32", (2,))),
+        ("net/split:1", TensorSpec("float32", None)),
+        ("net/split:2", TensorSpec("float32", None)),
+        ("ref", TensorSpec("float16", None)),
+        ("custom:7", None),
+    ],
+)
+def test_tensors_are_found_and_described(text, spec):
+    assert find_tensor(GRAPH, text).spec == spec
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("split", "Did you mean 'net/split'"),
+        ("net/split:3", "found 3 outputs. The last one is net/split:2"),
+        ("nothing", "gives no tensor"),
+    ],
+)
+def test_what_is_not_there_names_its_neighbours(text, message):
+    with pytest.raises(NameNotFoundError, match=message):
+        find_tensor(GRAPH, text)
+
+
+def test_absurd_numbers_of_outputs_are_refused():
+    for count in (-1, 1 << 60):
+        node = schema.NodeDef(name="s", op="Split")
+        node.attr["num_split"].i = count
+        with pytest.raises(GraphError, match="num_split"):
+            find_tensor(Graph(schema.GraphDef(node=[node])), "s")
+
+
+def test_a_reference_prints_as_its_name():
+    assert str(TensorRef("add", 1)) == "add:1"

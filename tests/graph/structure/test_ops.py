@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import pytest
+
+from tfpersist.formats import schema
+from tfpersist.graph.structure import ops
+
+
+@pytest.fixture(scope="module")
+def registered():
+    """The OpDefs of the installed TensorFlow."""
+    import tensorflow  # noqa: F401
+    from tensorflow.python.client import pywrap_tf_session
+
+    encoded = pywrap_tf_session.TF_GetBuffer(pywrap_tf_session.TF_GetAllOpList())
+    return {op.name: op for op in schema.OpList.FromString(bytes(encoded)).op}
+
+
+def test_every_op_of_the_installed_tensorflow_is_known(registered):
+    assert set(registered) <= set(ops.table())
+
+
+# These differ between the oldest and the newest TensorFlow supported; the newest counts.
+CHANGED = {"CustomAggregator", "TensorListGetItem", "XlaSparseDenseMatmulWithCsrInput"}
+
+
+def test_they_take_and_give_what_the_table_says(registered):
+    facts = ("name", "type", "type_attr", "number_attr", "type_list_attr", "is_ref")
+    different = set()
+    for name, op in registered.items():
+        known = ops.table()[name]
+        for args in ("input_arg", "output_arg"):
+            mine = [[getattr(arg, fact) for fact in facts] for arg in getattr(known, args)]
+            theirs = [[getattr(arg, fact) for fact in facts] for arg in getattr(op, args)]
+            if mine != theirs or known.is_stateful != op.is_stateful:
+                different.add(name)
+    assert different <= CHANGED
+
+
+def test_their_defaults_are_those_of_the_table(registered):
+    for name, op in registered.items():
+        known = {attr.name: attr for attr in ops.table()[name].attr}
+        for attr in op.attr:
+            assert attr.name in known, f"{name}.{attr.name}"
+            if attr.HasField("default_value"):
+                assert known[attr.name].default_value == attr.default_value, f"{name}.{attr.name}"
+
+
+def test_types_of_inputs_and_outputs():
+    node = schema.NodeDef(name="i", op="If")
+    node.attr["Tcond"].type = 10
+    node.attr["Tin"].list.type.extend([1, 20])
+    node.attr["Tout"].list.type.extend([3, 1, 7])
+    assert ops.input_types(node) == [10, 1, 20]
+    assert ops.output_types(node) == [3, 1, 7]
+    node = schema.NodeDef(name="a", op="Assign")
+    node.attr["T"].type = 1
+    assert ops.input_types(node) == [101, 1]
+    assert ops.output_types(schema.NodeDef(name="c", op="Cast")) == [0]
+    assert ops.output_types(schema.NodeDef(name="u", op="Unknown")) is None
+
+
+def test_functions_are_ops():
+    function = schema.FunctionDef()
+    function.signature.name = "twice"
+    function.signature.output_arg.add(name="y", type=3)
+    assert ops.output_types(schema.NodeDef(op="twice"), {"twice": function}) == [3]
+
+
+def test_tensorflow_imports_what_was_stripped(registered):
+    """Importing fills every default in again."""
+    import tensorflow as tf
+
+    with tf.Graph().as_default() as graph:
+        x = tf.constant([[1.0]], name="x")
+        tf.matmul(x, x, transpose_b=True, name="m")
+        tf.nn.leaky_relu(x, name="l")
+    proto = schema.GraphDef.FromString(graph.as_graph_def().SerializeToString())
+    before = {node.name: len(node.attr) for node in proto.node}
+    for node in proto.node:
+        ops.strip_defaults(node)
+    assert [n.name for n in proto.node if len(n.attr) < before[n.name]] == ["m", "l"]
+    with tf.Graph().as_default() as again:
+        stripped = tf.compat.v1.GraphDef.FromString(proto.SerializeToString())
+        tf.import_graph_def(stripped, name="")
+    for op in graph.get_operations():
+        assert again.get_operation_by_name(op.name).node_def.attr == op.node_def.attr

@@ -1,0 +1,138 @@
+"""What would end the process inside of TensorFlow."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tfpersist.errors import GraphError
+from tfpersist.formats import schema
+from tfpersist.formats.graphdef import Graph, parse_text, with_payload
+from tfpersist.formats.tensors import payload_of
+from tfpersist.graph.structure.trusted_values import refuse_growth, refuse_unsound
+
+
+def node(*attrs: str, op: str = "Const", name: str = "a") -> str:
+    held = " ".join(
+        f'attr {{ key: "{key}" value {{ {value} }} }}'
+        for key, _, value in (each.partition("=") for each in attrs)
+    )
+    return f'node {{ name: "{name}" op: "{op}" {held} }}'
+
+
+def dims(*sizes: int) -> str:
+    return " ".join(f"dim {{ size: {size} }}" for size in sizes)
+
+
+FLOAT = "dtype=type: DT_FLOAT"
+FAULTS = {
+    "data type": (node("T=type: 67", op="Neg"), "data type 67"),
+    "ref of no type": (node("T=type: 199", op="Neg"), "data type 199"),
+    "data type in a list": (node("T=list { type: DT_FLOAT type: 77 }", op="A"), "data type 77"),
+    "data type of a constant": (node("dtype=type: 67", "value=tensor { dtype: 67 }"), "67"),
+    "another data type": (node(FLOAT, "value=tensor { dtype: DT_INT32 }"), "data type 3 for 1"),
+    "negative extent": (
+        node(FLOAT, f"value=tensor {{ dtype: DT_FLOAT tensor_shape {{ {dims(2, -3)} }} }}"),
+        "shape [2, -3]",
+    ),
+    "unknown shape of a constant": (
+        node(FLOAT, "value=tensor { dtype: DT_FLOAT tensor_shape { unknown_rank: true } }"),
+        "unknown shape",
+    ),
+    "absurd size": (
+        node(FLOAT, f"value=tensor {{ dtype: DT_FLOAT tensor_shape {{ {dims(2**40)} }} }}"),
+        "4,398,046,511,104 bytes",
+    ),
+    "absurd size in a list": (
+        node(f"v=list {{ tensor {{ dtype: DT_STRING tensor_shape {{ {dims(2**40)} }} }} }}"),
+        "1,099,511,627,776 bytes",
+    ),
+    "extent below unknown": (node(f"shape=shape {{ {dims(-2)} }}", op="Placeholder"), "[-2]"),
+    "too many dimensions": (node(f"shape=shape {{ {dims(*[1] * 255)} }}"), "255 dimensions"),
+    "inside a function's attr": (
+        node('f=func { name: "f" attr { key: "T" value { type: 67 } } }'),
+        "data type 67",
+    ),
+    "inside a list of functions": (
+        node('f=list { func { name: "f" attr { key: "T" value { type: 67 } } } }'),
+        "data type 67",
+    ),
+    "argument of a function": (
+        'library { function { signature { name: "f" input_arg { name: "x" type: 67 } } } }',
+        "data type 67",
+    ),
+    "dimensions that ops could add to": (
+        node(FLOAT, f"value=tensor {{ dtype: DT_FLOAT tensor_shape {{ {dims(*[1] * 200)} }} }}"),
+        "200 dimensions",
+    ),
+    "more inputs than there are": (
+        node("N=i: 2147483647", "T=type: DT_FLOAT", op="AddN").replace(
+            '"AddN"', '"AddN" input: "b"'
+        ),
+        "2,147,483,647 for 1 inputs",
+    ),
+    "too many outputs": (node("num_split=i: 500000000", op="Split"), "500,000,000 outputs"),
+    "more inputs of a function": (
+        node("K=i: 9", op="f")
+        + "library { function { signature { name: 'f' "
+        + "input_arg { name: 'x' number_attr: 'K' } } } }",
+        "9 for 0 inputs",
+    ),
+    "a function that calls itself": (
+        'library { function { signature { name: "f" } node_def { name: "n" op: "f" } } }',
+        "function f: functions that call themselves have no end; found f -> f",
+    ),
+    "inside a function": (
+        "library { function { signature { name: 'f' } "
+        + node("T=type: 67", op="Neg").replace("node {", "node_def {")
+        + " } }",
+        "data type 67",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "fault"), FAULTS.values(), ids=FAULTS)
+def test_an_unsound_value_is_refused(text, fault):
+    with pytest.raises(GraphError) as caught:
+        refuse_unsound(parse_text(text.encode()))
+    assert fault in str(caught.value)
+
+
+def test_what_tensorflow_writes_is_sound():
+    sound = (
+        node(FLOAT, f"value=tensor {{ dtype: DT_FLOAT tensor_shape {{ {dims(0, 3)} }} }}"),
+        node("T=type: DT_FLOAT_REF", f"shape=shape {{ {dims(-1, 2)} }}", op="Variable", name="b"),
+        node("shape=shape { unknown_rank: true }", "T=type: DT_INVALID", op="Any", name="c"),
+    )
+    graph = parse_text("\n".join(sound).encode())
+    refuse_unsound(graph)
+    assert refuse_unsound(Graph(schema.GraphDef())) is None
+
+
+def repeated(*sizes: int) -> str:
+    value = f"value=tensor {{ dtype: DT_FLOAT float_val: 1 tensor_shape {{ {dims(*sizes)} }} }}"
+    return node(FLOAT, value)
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["graph", "function"])
+def test_constants_that_repeat_a_value_are_bounded_together(inside):
+    large = [repeated(40, 10**6).replace('"a"', f'"a{number}"') for number in range(2)]
+    text = large[0] + "\n" + large[1]
+    if inside:
+        inner = large[1].replace("node {", "node_def {")
+        text = large[0] + "library { function { signature { name: 'f' } " + inner + " } }"
+    graph = parse_text(text.encode())
+    refuse_unsound(graph)
+    refuse_growth(parse_text(large[0].encode()))
+    with pytest.raises(GraphError, match=r"node a[01] \(Const\): .*; expected 268,435,456 bytes"):
+        refuse_growth(graph)
+
+
+def test_what_a_graph_holds_may_be_matched_by_what_it_repeats():
+    graph = parse_text(repeated(70, 10**6).encode())
+    held = payload_of(np.zeros(7_000_000, np.float32))
+    other = graph.proto.node.add(name="w")
+    with_payload(other, held.spec)
+    refuse_growth(Graph(graph.proto, {"w": held}))
+    with pytest.raises(GraphError, match="out of proportion"):
+        refuse_growth(parse_text(repeated(70, 10**6).encode()))

@@ -1,0 +1,1 @@
+"""Replace variables and tables by constants."""

@@ -1,0 +1,1 @@
+"""What can be said of a graph: summary, signature, candidates for outputs, golden values."""

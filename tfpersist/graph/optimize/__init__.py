@@ -1,0 +1,1 @@
+"""Rewrite a graph so that it computes less, and its outputs stay the same."""

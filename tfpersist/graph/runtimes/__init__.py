@@ -1,0 +1,1 @@
+"""Which releases and runtimes can load a graph, and rewrites for older ones."""

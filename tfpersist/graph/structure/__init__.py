@@ -1,0 +1,1 @@
+"""What a graph is: names, ops, functions, edges, and the order of its nodes."""

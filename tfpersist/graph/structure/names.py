@@ -1,0 +1,146 @@
+"""Names of tensors: `operation:index`, where the index 0 may be left out."""
+
+from __future__ import annotations
+
+import re
+
+import attrs
+
+from tfpersist.errors import NameNotFoundError, did_you_mean
+from tfpersist.formats import dtypes
+from tfpersist.formats.graphdef import Graph
+from tfpersist.formats.schema import Message
+from tfpersist.formats.tensors import TensorSpec
+from tfpersist.graph.structure import ops
+
+# TensorFlow's names of operations; an index has no more digits than an int32.
+_NAME = re.compile(r"([A-Za-z0-9.][A-Za-z0-9_.\\/>-]*)(?::(\d{1,9}))?", re.ASCII)
+
+
+@attrs.frozen
+class TensorRef:
+    """One output of one operation of a graph.
+
+    Args:
+        operation: name of the operation.
+        index: which of its outputs.
+        spec: data type and shape; None where they are not known.
+
+    Example:
+        >>> print(TensorRef("add", 0, TensorSpec("float32", (None, 2))))
+        add:0 float32[?,2]
+    """
+
+    operation: str
+    index: int = 0
+    spec: TensorSpec | None = None
+
+    @property
+    def name(self) -> str:
+        """The full name, such as "add:0"."""
+        return f"{self.operation}:{self.index}"
+
+    def __str__(self) -> str:
+        return self.name if self.spec is None else f"{self.name} {self.spec}"
+
+
+def parse_ref(text: str) -> TensorRef:
+    """Read the name of a tensor.
+
+    Args:
+        text: "operation:index" or "operation", which means index 0.
+
+    Returns:
+        The reference, without a spec.
+
+    Raises:
+        NameNotFoundError: this is no name of a tensor.
+
+    Example:
+        >>> parse_ref("split:1"), parse_ref("Net/add").name
+        (TensorRef(operation='split', index=1, spec=None), 'Net/add:0')
+    """
+    found = _NAME.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        raise NameNotFoundError(
+            f"{text!r} is no name of a tensor",
+            expected="operation:index",
+            advice="Write the operation's name, a colon and which of its outputs you mean.",
+        )
+    return TensorRef(found[1], int(found[2] or 0))
+
+
+def find_tensor(graph: Graph, text: str) -> TensorRef:
+    """Find a tensor of a graph by its name.
+
+    Args:
+        graph: where to look.
+        text: "operation:index" or "operation", which means index 0.
+
+    Returns:
+        The reference, with data type and shape as far as the graph tells.
+
+    Raises:
+        NameNotFoundError: there is no such operation, or it has fewer outputs.
+
+    Example:
+        >>> from tfpersist.formats.graphdef import parse_text
+        >>> graph = parse_text(b'''node { name: "x" op: "Placeholder"
+        ...     attr { key: "dtype" value { type: DT_FLOAT } } }''')
+        >>> print(find_tensor(graph, "x"))
+        x:0 float32[...]
+    """
+    asked = parse_ref(text)
+    node = graph.nodes.get(asked.operation)
+    if node is None:
+        raise NameNotFoundError(
+            f"the graph has no operation {asked.operation!r}",
+            advice=did_you_mean(asked.operation, graph.nodes),
+        )
+    types = ops.output_types(node, graph.functions)
+    if types is not None and asked.index >= len(types):
+        outputs = f"{len(types)} output" + ("" if len(types) == 1 else "s")
+        raise NameNotFoundError(
+            f"{asked.operation!r} ({node.op}) has no output {asked.index}",
+            found=outputs,
+            advice=f"The last one is {asked.operation}:{len(types) - 1}."
+            if types
+            else "It can be run, but gives no tensor.",
+        )
+    return attrs.evolve(asked, spec=tensor_spec(node, asked.index, types))
+
+
+def tensor_spec(node: Message, index: int, types: list[int] | None) -> TensorSpec | None:
+    """Describe one output of a node.
+
+    Args:
+        node: the NodeDef.
+        index: which output.
+        types: data type numbers of all outputs; None for an unknown op.
+
+    Returns:
+        Its data type, and its shape where the node tells it; None where not even the type is known.
+    """
+    if types is None or index >= len(types):
+        return None
+    dtype = dtypes.by_number(types[index])
+    if dtype is None:
+        return None
+    return TensorSpec(dtype.name, _shape(node, index))
+
+
+def _shape(node: Message, index: int) -> tuple[int | None, ...] | None:
+    inferred = node.attr["_output_shapes"].list.shape if "_output_shapes" in node.attr else ()
+    if index < len(inferred):
+        proto = inferred[index]
+    elif node.op == "Const" and "value" in node.attr:
+        proto = node.attr["value"].tensor.tensor_shape
+    elif (
+        node.op in ("Placeholder", "PlaceholderWithDefault", "VariableV2") and "shape" in node.attr
+    ):
+        proto = node.attr["shape"].shape
+    else:
+        return None
+    if proto.unknown_rank:
+        return None
+    return tuple(None if dim.size < 0 else dim.size for dim in proto.dim)
