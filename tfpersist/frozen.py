@@ -15,10 +15,10 @@ from tfpersist.graph.structure.names import TensorRef
 from tfpersist.parts import Parts
 from tfpersist.safety import Policy
 from tfpersist.storage import text_of
-from tfpersist.tf import bound
-from tfpersist.tf.bound import Bound
-from tfpersist.tf.engine import Engine
-from tfpersist.tf.execute import Executor, spec_of_tensor
+from tfpersist.tf.run import bound
+from tfpersist.tf.run.bound import Bound
+from tfpersist.tf.run.engine import Engine
+from tfpersist.tf.run.execute import Executor, spec_of_tensor
 
 
 @attrs.frozen(eq=False, repr=False)

@@ -19,8 +19,8 @@ from tfpersist.graph.optimize.weights import expand
 from tfpersist.graph.structure.names import TensorRef
 from tfpersist.safety import Policy, as_policy
 from tfpersist.storage import open_storage
-from tfpersist.tf import composed, layers, modules
-from tfpersist.tf.internals_functions import unconverted
+from tfpersist.tf.embed import composed, keras_layer, modules
+from tfpersist.tf.internals.functions import unconverted
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -160,7 +160,9 @@ class Parts(Described):
         taken, given, single = self._ends(inputs, outputs)
         self._check()
         labels = list(outputs) if isinstance(outputs, Mapping) else None
-        return layers.layer_of(self.graph, taken, given, single=single, labels=labels, name=name)
+        return keras_layer.layer_of(
+            self.graph, taken, given, single=single, labels=labels, name=name
+        )
 
     @staticmethod
     def custom_objects() -> dict[str, Any]:
@@ -178,7 +180,7 @@ class Parts(Described):
             >>> list(tfp.FrozenModel.custom_objects())
             ['tfpersist>FrozenLayer']
         """
-        return layers.custom_objects()
+        return keras_layer.custom_objects()
 
     def unfreeze(
         self,

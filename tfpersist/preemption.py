@@ -31,7 +31,12 @@ _PAUSE = 0.01
 _FOLDER = os.path.join(os.path.dirname(__file__), "")
 # These run the user's models and hold no lock meanwhile, perhaps all the time.
 _RUNNING = frozenset(
-    {"tfpersist.frozen", "tfpersist.tf.graph_model", "tfpersist.tf.execute", "tfpersist.preemption"}
+    {
+        "tfpersist.frozen",
+        "tfpersist.tf.open_graph.graph_model",
+        "tfpersist.tf.run.execute",
+        "tfpersist.preemption",
+    }
 )
 
 

@@ -31,7 +31,7 @@ from tfpersist.report import Skipped
 from tfpersist.storage import Storage
 
 if TYPE_CHECKING:
-    from tfpersist.tf.target import Target
+    from tfpersist.tf.targets.target import Target
 
 # How often the checkpoints are listed anew because one was pruned before it could be read.
 _MOST_GONE = 100

@@ -13,7 +13,7 @@ from tfpersist.matching.selection import OBJECT_GRAPH_KEY, Selection
 from tfpersist.training import lasting
 
 if TYPE_CHECKING:
-    from tfpersist.tf.target import Captured, Target
+    from tfpersist.tf.targets.target import Captured, Target
 
 
 def capture(

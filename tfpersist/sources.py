@@ -101,7 +101,7 @@ def lower(source: Any, choice: Choice | None = None) -> Lowered:
         checkpoint: Any = source
         lowered = _lower_checkpoint(checkpoint)
         return attrs.evolve(lowered, read=partial(read_text, policy, checkpoint.storage.location))
-    from tfpersist.tf import lower
+    from tfpersist.tf.lower import functions as lower
 
     lowered = lower.lower(source, choice.shaped)
     return attrs.evolve(lowered, read=partial(read_text, choice.policy, None))

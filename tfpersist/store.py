@@ -25,12 +25,12 @@ from tfpersist.retaining import Retaining
 from tfpersist.safety import Policy, as_policy
 from tfpersist.selecting import Selecting
 from tfpersist.storage import Storage, open_storage, settled
-from tfpersist.tf.adapting import adapt
-from tfpersist.tf.target import Target, step_of
+from tfpersist.tf.targets.adapt import adapt
+from tfpersist.tf.targets.target import Target, step_of
 from tfpersist.training import Training, served
 
 if TYPE_CHECKING:
-    from tfpersist.tf.graph_model import GraphModel, ScopedTarget
+    from tfpersist.tf.open_graph.graph_model import GraphModel, ScopedTarget
 
 
 def _check_name(store: object, field: object, name: object) -> None:
@@ -303,7 +303,7 @@ class ModelStore(Selecting, Training, Retaining):
             ...     model.run("twice")
             array([2., 4.], dtype=float32)
         """
-        from tfpersist.tf import graph_model
+        from tfpersist.tf.open_graph import graph_model
 
         allowed = as_policy(policy)
         only_one = self.step is not None or self.chosen is not None

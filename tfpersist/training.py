@@ -16,8 +16,8 @@ import attrs
 from tfpersist.errors import ArgumentError, SaveError, told
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of
-from tfpersist.tf.adapting import adapt
-from tfpersist.tf.target import counted_by, step_of, untraced
+from tfpersist.tf.targets.adapt import adapt
+from tfpersist.tf.targets.target import counted_by, step_of, untraced
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from tfpersist.background import Worker
     from tfpersist.checkpoint import Checkpoint
     from tfpersist.preemption import SignalSave
-    from tfpersist.tf.callbacks import Store
-    from tfpersist.tf.target import Captured
+    from tfpersist.tf.targets.target import Captured
+    from tfpersist.tf.training.callbacks import Store
 
 _Store = TypeVar("_Store", bound="Training")
 _Result = TypeVar("_Result")
@@ -161,7 +161,7 @@ class Training:
             >>> fit(2).epoch, fit(5).epoch
             ([0, 1], [2, 3, 4])
         """
-        from tfpersist.tf import callbacks
+        from tfpersist.tf.training import callbacks
 
         return callbacks.callback(self._store, every, monitor, mode, resume=resume)
 
@@ -204,7 +204,7 @@ class Training:
             >>> [checkpoint.step for checkpoint in store.checkpoints()]
             [2, 4, 5]
         """
-        from tfpersist.tf import hooks
+        from tfpersist.tf.training import hooks
 
         return hooks.hook(self._store, every_steps, every_secs, resume=resume)
 
@@ -297,7 +297,7 @@ def _reached(target: object, step: Any) -> tuple[int | None, Mapping[str, float]
     number = step() if callable(step) else step
     if number is not None:
         return step_of(number, adapt(target)), None
-    callbacks = sys.modules.get("tfpersist.tf.callbacks")
+    callbacks = sys.modules.get("tfpersist.tf.training.callbacks")
     number, metrics = (None, None) if callbacks is None else callbacks.progress_of(target)
     return counted_by(adapt(target)) if number is None else number, metrics
 

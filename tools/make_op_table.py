@@ -1,4 +1,4 @@
-"""Write tfpersist/graph/structure/ops.binpb: what the ops of TensorFlow take and give, without its docs.
+"""Write graph/structure/ops.binpb: what the ops of TensorFlow take and give, without its docs.
 
 Run it once under each supported TensorFlow, oldest first; each run adds the ops that the table does
 not have yet and takes newer definitions of those that it has. Attrs that an op has lost stay; a

@@ -1,4 +1,4 @@
-"""Make tfpersist/graph/runtimes/releases.txt: the ops of old releases, and which attrs they do not have yet.
+"""Make graph/runtimes/releases.txt: the ops of old releases, and which attrs they do not have yet.
 
 In an environment of each old release, 1.15 and 2.4:
     python tools/make_release_table.py list > ops-1.15.txt

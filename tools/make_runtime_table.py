@@ -1,4 +1,4 @@
-"""Make tfpersist/graph/runtimes/runtimes.txt: the ops of TensorFlow that other runtimes have converters for.
+"""Make graph/runtimes/runtimes.txt: the ops of TensorFlow that other runtimes have converters for.
 
 With tfpersist:
     python tools/make_runtime_table.py probes FOLDER
@@ -6,7 +6,7 @@ In an environment of each runtime:
     python tests/runtimes/accepting.py openvino FOLDER > openvino.txt
     python tests/runtimes/accepting.py onnx FOLDER > onnx.txt
 And then:
-    python tools/make_runtime_table.py merge openvino.txt onnx.txt > tfpersist/graph/runtimes/runtimes.txt
+    python tools/make_runtime_table.py merge openvino.txt onnx.txt > runtimes.txt
 """
 
 import pathlib

@@ -110,7 +110,7 @@ def of_function(function, *arrays, **facts):
 
 def of_model(model, *arrays, outputs=None, **facts):
     """Call a Keras model and give the case."""
-    from tfpersist.tf.lower import lower
+    from tfpersist.tf.lower.functions import lower
 
     traced = tf.function(model)
     argument = list(arrays) if len(arrays) > 1 else arrays[0]

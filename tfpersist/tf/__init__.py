@@ -1,1 +1,1 @@
-"""The only room that imports TensorFlow and Keras, and only inside functions."""
+"""The only room that imports TensorFlow and Keras, and it does so inside functions."""

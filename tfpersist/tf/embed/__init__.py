@@ -1,0 +1,1 @@
+"""Make a frozen model a part of a graph, a tf.Module or a Keras layer."""

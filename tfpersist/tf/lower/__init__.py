@@ -1,0 +1,1 @@
+"""Lower living models to a graph with its variables: sessions, functions, Keras models."""

@@ -1,0 +1,1 @@
+"""Run a graph: sessions, concrete functions, bound calls."""

@@ -1,0 +1,372 @@
+"""Run a TensorFlow graph by tensor names, with every misuse refused before TensorFlow runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tfpersist.errors import (
+    FeedError,
+    NameNotFoundError,
+    RunError,
+    TFPersistError,
+    did_you_mean,
+    nearest,
+)
+from tfpersist.formats import dtypes
+from tfpersist.formats.tensors import TensorSpec
+from tfpersist.graph.structure import aliasing, capabilities
+from tfpersist.graph.structure import feeds as feeding
+from tfpersist.tf.internals import functions
+
+_PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2"})
+_MOST_PLANS = 256
+_BOLD = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@attrs.frozen
+class Plan:
+    """What a set of fetches needs, given a set of fed tensors.
+
+    Args:
+        missing: placeholders that they need and that are not fed.
+        keeps_feeds: whether something may keep what is fed for longer than the run.
+    """
+
+    missing: tuple[Any, ...]
+    keeps_feeds: bool
+
+    def refuse_missing(self) -> None:
+        """Raise a FeedError if something is missing."""
+        if self.missing:
+            raise FeedError(
+                "needed by the fetches and not fed"
+                if len(self.missing) == 1
+                else "all needed by the fetches and not fed",
+                where=", ".join(tensor.name for tensor in self.missing),
+                expected=", ".join(str(spec_of_tensor(tensor)) for tensor in self.missing),
+                advice=f"Pass feeds={{{self.missing[0].name!r}: ...}}.",
+            )
+
+
+@attrs.define(eq=False)
+class Executor:
+    """Fetch tensors of a graph by name.
+
+    Args:
+        graph: the tf.Graph; nothing is ever added to it.
+        session: a tf.compat.v1.Session on it. It may be used from several threads.
+        called: gives the name in the graph of what a user calls a tensor.
+    """
+
+    graph: Any
+    session: Any
+    called: Callable[[str], str] = str
+    _plans: dict[Any, Plan] = attrs.field(factory=dict, init=False, repr=False)
+
+    def tensor(self, ref: Any) -> Any:
+        """Find a tensor.
+
+        Args:
+            ref: "op:index", "op" for "op:0", a TensorRef, or a tf.Tensor of this graph.
+
+        Returns:
+            The tf.Tensor.
+
+        Raises:
+            NameNotFoundError: there is no such tensor; nearest names are given.
+        """
+        found = self.fetchable(ref)
+        if not _is_tensor(found):
+            raise NameNotFoundError(
+                f"the operation {found.name!r} ({found.type}) has no output", expected="a tensor"
+            )
+        return found
+
+    def run(self, fetches: Any, feeds: Mapping[Any, Any] | None = None) -> Any:
+        """Compute tensors.
+
+        Args:
+            fetches: one name, a list of names, or a dict {any label: name}. The name of an
+                operation that has no output runs it and gives None.
+            feeds: {tensor name: value}; values are cast within their kind.
+
+        Returns:
+            An array, a list or a dict of arrays, as `fetches` is. The arrays are the caller's own;
+            strings are object arrays of bytes.
+
+        Raises:
+            NameNotFoundError: a fetch or a feed names nothing in the graph.
+            FeedError: a feed is missing, or does not fit.
+            RunError: TensorFlow failed.
+        """
+        feeds = {} if feeds is None else feeds
+        if not isinstance(feeds, Mapping):
+            raise FeedError(
+                "these feeds do not say which tensors they are for",
+                expected="{tensor name: value}",
+                found=type(feeds).__name__,
+                advice="Give each value the name of its tensor, as in {'x:0': ...}.",
+            )
+        if isinstance(fetches, Mapping):
+            wanted = [self.fetchable(ref) for ref in fetches.values()]
+            return dict(zip(fetches, self._compute(wanted, feeds), strict=True))
+        if isinstance(fetches, (list, tuple)):
+            return self._compute([self.fetchable(ref) for ref in fetches], feeds)
+        return self._compute([self.fetchable(fetches)], feeds)[0]
+
+    def close(self) -> None:
+        """Release the session; a later run raises RunError."""
+        self.session.close()
+
+    def _compute(self, wanted: list[Any], feeds: Mapping[Any, Any]) -> list[Any]:
+        fed: dict[str, Any] = {}
+        arrays: dict[str, np.ndarray[Any, Any]] = {}
+        for ref, value in feeds.items():
+            tensor = self.feedable(ref)
+            if tensor.name in fed:
+                raise FeedError("fed twice", where=tensor.name, found=f"again as {ref!r}")
+            fed[tensor.name] = tensor
+            arrays[tensor.name] = self.fit(value, tensor)
+        plan = self.plan(wanted, fed)
+        plan.refuse_missing()
+        if plan.keeps_feeds:
+            # A variable adopts the memory of an aligned feed, and would change with the caller's.
+            arrays = {name: array.copy() for name, array in arrays.items()}
+        distinct = list({item.name: item for item in wanted}.values())
+        with translated():
+            values = self.session.run(distinct, arrays)
+        by_name = dict(zip((item.name for item in distinct), values, strict=True))
+        return _own(wanted, by_name)
+
+    def plan(self, wanted: list[Any], fed: Mapping[str, Any]) -> Plan:
+        """Tell what fetches need beside the tensors that are fed, by name."""
+        key = (
+            self.graph.version,
+            frozenset(item.name for item in wanted),
+            frozenset(fed),
+        )
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = _walk(wanted, fed)
+            if len(self._plans) >= _MOST_PLANS:
+                self._plans.clear()
+            self._plans[key] = plan
+        return plan
+
+    def fetchable(self, ref: Any) -> Any:
+        """Find the tensor, or the operation where a plain name is of one without outputs.
+
+        Raises:
+            NameNotFoundError: there is no such thing.
+            RunError: it has no value.
+        """
+        found = self._find(ref)
+        if not self.graph.is_fetchable(found):
+            raise RunError("TensorFlow has marked this as not fetchable", where=found.name)
+        if _is_tensor(found) and found.dtype.base_dtype.name in ("resource", "variant"):
+            raise RunError(
+                f"a {found.dtype.base_dtype.name} has no value outside of TensorFlow",
+                where=found.name,
+                advice="Fetch a tensor that is computed from it.",
+            )
+        return found
+
+    def feedable(self, ref: Any) -> Any:
+        """Find a tensor that can be fed.
+
+        Raises:
+            NameNotFoundError: there is no such tensor.
+            FeedError: it cannot be fed.
+        """
+        found = self._find(ref, to_feed=True)
+        if not _is_tensor(found) or not self.graph.is_feedable(found):
+            raise FeedError("this cannot be fed", where=found.name, expected="a tensor")
+        return found
+
+    def fit(self, value: Any, tensor: Any) -> np.ndarray[Any, Any]:
+        """Make the array that is fed to a tensor; the value itself where it fits.
+
+        Raises:
+            FeedError: it does not fit.
+        """
+        spec = spec_of_tensor(tensor)
+        if spec.dtype not in dtypes.BY_NAME:
+            raise FeedError(f"a tensor of type {spec.dtype} cannot be fed", where=tensor.name)
+        array = feeding.fit(value, spec, tensor.name)
+        stored = np.dtype(tensor.dtype.base_dtype.as_numpy_dtype)
+        # TensorFlow tells quantized integers from plain ones by a field of that name.
+        return array.view(stored) if stored.names else array
+
+    def _find(self, ref: Any, *, to_feed: bool = False) -> Any:
+        name = self.called(ref) if isinstance(ref, str) else getattr(ref, "name", None)
+        if not isinstance(name, str):
+            raise NameNotFoundError(
+                "this names no tensor",
+                expected="a name such as 'add:0', or a TensorRef",
+                found=f"{type(ref).__name__} {ref!r}",
+            )
+        if getattr(ref, "graph", self.graph) is not self.graph:
+            raise NameNotFoundError(
+                f"the tensor {name!r} is of another graph", advice="Pass its name instead."
+            )
+        if name.startswith("^"):
+            raise NameNotFoundError(
+                f"{name!r} is a control dependency, which has no value",
+                advice=f"Fetch {name[1:]!r} to run the operation.",
+            )
+        operation, colon, index = name.rpartition(":")
+        if not colon:
+            operation = index
+        try:
+            found = self.graph.get_operation_by_name(operation)
+        except (KeyError, ValueError) as error:
+            suffix = f":{index}" if colon else ""
+            raise self._unknown(name, operation, suffix, to_feed=to_feed) from error
+        if not colon:
+            return found.outputs[0] if found.outputs else found
+        if not index.isdecimal() or int(index) >= len(found.outputs):
+            raise NameNotFoundError(
+                f"the operation {operation!r} ({found.type}) has no such output",
+                expected=_outputs_of(found),
+                found=name,
+            )
+        return found.outputs[int(index)]
+
+    def _unknown(
+        self, name: str, operation: str, suffix: str, *, to_feed: bool
+    ) -> NameNotFoundError:
+        operations = self.graph.get_operations()
+        known = [known.name for known in operations]
+        if to_feed and not nearest(operation, known):
+            known = [known.name for known in operations if known.type in _PLACEHOLDERS] or known
+        advice = did_you_mean(operation, known)
+        if suffix.removeprefix(":").isdecimal():
+            advice = re.sub(r"'([^' ]+)'", rf"'\1{suffix}'", advice)
+        return NameNotFoundError(f"the graph has no tensor {name!r}", advice=advice)
+
+
+def spec_of_tensor(tensor: Any) -> TensorSpec:
+    """Describe a tf.Tensor as far as TensorFlow has inferred it."""
+    dtype = dtypes.by_number(tensor.dtype.base_dtype.as_datatype_enum)
+    shape = None if tensor.shape.rank is None else tuple(tensor.shape.as_list())
+    return TensorSpec(dtype.name if dtype else tensor.dtype.base_dtype.name, shape)
+
+
+@contextmanager
+def translated(error_class: type[TFPersistError] = RunError) -> Iterator[None]:
+    """Turn what TensorFlow raises into one short error of ours that names the node.
+
+    Args:
+        error_class: what to raise.
+    """
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.OpError as error:
+        where, problem = _summary(error.message)
+        operation = error.op
+        if operation is not None:
+            where = f"{operation.name} ({operation.type})"
+        raise error_class(problem, where=where, advice=_advice(error)) from error
+    except (RuntimeError, ValueError, TypeError, KeyError) as error:
+        where, problem = _summary(str(error))
+        raise error_class(problem, where=where) from error
+
+
+def _summary(message: str) -> tuple[str | None, str]:
+    """Cut the node and the reason out of a TensorFlow message, without its stack traces."""
+    node = re.search(r"\{\{node ([^}]+)\}\}", message)
+    reason = re.split(r"\n+Original stack trace|\s*\[\[\{\{", message, maxsplit=1)[0]
+    reason = re.split(r"Node: '[^'\n]*'\n", reason)[-1]
+    plain = _BOLD.sub("", reason)
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].startswith("Exception encountered when calling"):
+        # Keras says first where it was, in bold what went wrong.
+        del lines[0]
+    if lines and lines[0] == "in user code:":
+        # A stack comes first.
+        lines = lines[-1:]
+    lines = [re.sub(r"^\(\d+\) [A-Z_]+: ", "", line) for line in lines] or ["no reason given"]
+    first = lines[1] if len(lines) > 1 and "root error(s) found" in lines[0] else lines[0]
+    sentence = re.split(r"\. (?=[A-Z])", first, maxsplit=1)[0]
+    return (node.group(1) if node else None), sentence.rstrip(". ")[:500]
+
+
+def _advice(error: Exception) -> str | None:
+    import tensorflow as tf
+
+    if isinstance(error, tf.errors.FailedPreconditionError):
+        return "Variables and tables get their values before the first run: restore or freeze them."
+    return None
+
+
+def _walk(wanted: Iterable[Any], fed: Mapping[str, Any]) -> Plan:
+    """Follow the edges from the fetches back to the feeds, as TensorFlow prunes a graph."""
+    fed_operations = {tensor.op.name for tensor in fed.values()}
+    missing: dict[str, Any] = {}
+    keeps_feeds = False
+    keepers: list[frozenset[str]] = []
+    seen: set[str] = set()
+    stack = list(wanted)
+    while stack:
+        item = stack.pop()
+        operation = item.op if _is_tensor(item) else item
+        if item.name in fed or operation.name in seen:
+            continue
+        seen.add(operation.name)
+        if operation.type in _PLACEHOLDERS:
+            if operation.name not in fed_operations:
+                missing[operation.name] = operation.outputs[0]
+            continue
+        keeps_feeds = keeps_feeds or _keeps(operation, keepers)
+        stack.extend(operation.inputs)
+        stack.extend(operation.control_inputs)
+    return Plan(tuple(missing[name] for name in sorted(missing)), keeps_feeds)
+
+
+def _keeps(operation: Any, keepers: list[frozenset[str]]) -> bool:
+    """Tell whether an operation, or a function that it calls, may keep a feed or write into it."""
+    if aliasing.keeps(operation.type, stateful=operation.op_def.is_stateful):
+        return True
+    if capabilities.calls_nothing(operation.type):
+        return False
+    if not keepers:
+        keepers.append(aliasing.keeping(functions.definitions(operation.graph)))
+    called = (operation.type, *capabilities.mentioned(operation.node_def.attr))
+    return not keepers[0].isdisjoint(called)
+
+
+def _own(wanted: list[Any], values: Mapping[str, Any]) -> list[Any]:
+    """Give each fetch an array of its own."""
+    given: set[int] = set()
+    results: list[Any] = []
+    for item in wanted:
+        value = values[item.name]
+        if value is not None and not isinstance(value, np.ndarray):
+            text = isinstance(value, (bytes, str))
+            value = np.array(value, dtype=object if text else None)
+        if value is not None and value.dtype.names:
+            value = value.view(value.dtype[0])
+        if value is not None and (id(value) in given or not value.flags.owndata):
+            value = value.copy()
+        given.add(id(value))
+        results.append(value)
+    return results
+
+
+def _is_tensor(item: Any) -> bool:
+    return hasattr(item, "value_index")
+
+
+def _outputs_of(operation: Any) -> str:
+    names = [tensor.name for tensor in operation.outputs]
+    if not names:
+        return "no output at all"
+    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"

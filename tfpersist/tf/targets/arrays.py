@@ -1,0 +1,211 @@
+"""Arrays and eager variables with no graph or object around them: saved by name."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tfpersist.errors import SelectionError, TargetError, told
+from tfpersist.formats.bundle_writer import Item
+from tfpersist.formats.dtypes import by_numpy
+from tfpersist.formats.schema import Message
+from tfpersist.formats.tensors import TensorSpec, payload_of, spec_of
+from tfpersist.matching.plan import Entry
+from tfpersist.tf.targets.target import Captured, Target, eagerly
+
+_SCALARS = (bool, int, float, complex, str, bytes, np.generic)
+
+
+def adapt(target: object) -> Target | None:
+    """Adapt a dict or list that holds nothing but arrays and variables; None for anything else."""
+    if isinstance(target, Mapping):
+        pairs = list(target.items())
+    elif isinstance(target, (list, tuple)):
+        pairs = [(None, value) for value in target]
+    else:
+        return None
+    if not pairs or not all(_is_array(value) or _is_variable(value) for _, value in pairs):
+        return None
+    return NamedTarget(tuple(_named(pairs)))
+
+
+def culprit(target: object) -> TargetError | None:
+    """Tell which value of a dict is no array and no variable, or that a variable has no name."""
+    if _is_variable(target):
+        return TargetError(
+            "a variable alone has no name to save it by",
+            advice='Pass a dict: {"name": variable}.',
+        )
+    if isinstance(target, (Mapping, list, tuple)) and not target:
+        return TargetError(
+            f"an empty {type(target).__name__} cannot be saved or restored",
+            expected="a dict {name: variable or array}",
+        )
+    for name, value in target.items() if isinstance(target, Mapping) else ():
+        if not (_is_array(value) or _is_variable(value)):
+            return TargetError(
+                f"the value of {name!r} cannot be saved or restored",
+                expected="an array, a number, a string or a variable",
+                found=told(value),
+                advice=_advice(str(name), value),
+            )
+    return None
+
+
+def _advice(name: str, value: object) -> str:
+    if value is None:
+        return "Leave it out."
+    if isinstance(value, Mapping):
+        inner = next((f"{name}/{key}" for key in value), f"{name}/...")
+        return f"Put everything into one dict, under names such as {inner!r}."
+    return f"If it holds numbers, pass {{{name!r}: numpy.asarray(value)}}."
+
+
+@attrs.frozen
+class NamedTarget:
+    """Arrays and variables by name.
+
+    Args:
+        members: names, and what they stand for.
+    """
+
+    members: tuple[tuple[str, Any], ...]
+
+    def entries(self, object_graph: Message | None = None) -> Sequence[Entry]:
+        """List the members; keyed by full name where the checkpoint is of objects."""
+        keys: dict[str, str] = {}
+        for node in object_graph.nodes if object_graph is not None else ():
+            for attribute in node.attributes:
+                keys.setdefault(attribute.full_name, attribute.checkpoint_key)
+        return [
+            Entry(keys.get(name, name), name, _spec(value), value) for name, value in self.members
+        ]
+
+    def entries_by_name(self, specs: Mapping[str, TensorSpec]) -> Sequence[Entry]:
+        """List the members; they go by their names anyway."""
+        return self.entries()
+
+    def capture(self, entries: Sequence[Entry]) -> Captured:
+        """Take the values as they are now."""
+        items = [
+            Item(entry.key, payload_of(value, entry.spec.dtype))
+            for entry, value in zip(entries, self.read(entries), strict=True)
+        ]
+        arrays = frozenset(entry.key for entry in entries if _is_array(entry.ref))
+        return Captured(items, borrowed=arrays)
+
+    def read(self, entries: Sequence[Entry]) -> Sequence[np.ndarray[Any, Any]]:
+        """Give the values as they are now."""
+        return [_read(entry.ref) for entry in entries]
+
+    def assign(self, values: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> None:
+        """Assign the variables, and fill the arrays in place."""
+        for entry, _ in values:
+            held: Any = entry.ref
+            if _is_array(held) and not (isinstance(held, np.ndarray) and held.flags.writeable):
+                raise TargetError(
+                    f"{entry.name!r} is a {type(held).__name__} that cannot be filled in place",
+                    expected="a variable or a writable numpy.ndarray",
+                    advice="Read values with tfpersist.Checkpoint(path)[name] instead.",
+                )
+        for entry, value in values:
+            held = entry.ref
+            if isinstance(held, np.ndarray):
+                held[...] = value
+            else:
+                eagerly(functools.partial(held.assign, value))
+
+    def averages_of(
+        self, averages: object, entries: Sequence[Entry]
+    ) -> Mapping[str, Sequence[str]]:
+        """Name the shadow variables by their suffix."""
+        suffix = averages if isinstance(averages, str) else getattr(averages, "name", None)
+        if not isinstance(suffix, str) or hasattr(averages, "apply_gradients"):
+            raise SelectionError(
+                f"averages() is given {told(averages)}",
+                expected="a tf.train.ExponentialMovingAverage, or the last part of the names of"
+                " its shadow variables, such as 'ExponentialMovingAverage'",
+            )
+        return {entry.key: (f"{entry.key}/{suffix.strip('/')}",) for entry in entries}
+
+
+def _named(pairs: Iterable[tuple[object, Any]]) -> Iterable[tuple[str, Any]]:
+    for name, value in pairs:
+        if name is not None and (not isinstance(name, str) or not name):
+            raise TargetError(
+                "a dict of arrays or variables needs their names as keys",
+                expected="a str that is not empty",
+                found=repr(name),
+            )
+        if _is_array(value):
+            if name is None:
+                raise TargetError(
+                    "a list of arrays has no names to save them by",
+                    advice="Pass a dict {name: array}.",
+                )
+            yield str(name), value
+            continue
+        from tfpersist.tf.internals import replicas, trackables
+
+        replicas.refuse_unknown(trackables.variable_in(value), str(name or value.name))
+        if trackables.is_symbolic(value):
+            raise TargetError(
+                f"the variable {value.name!r} has a value only in a session",
+                advice="Pass the session, and the variables to only():"
+                " store.only({name: variable}).save(session).",
+            )
+        yield str(name or trackables.path_of(value) or value.name.removesuffix(":0")), value
+
+
+def _is_array(value: object) -> bool:
+    return isinstance(value, (np.ndarray, *_SCALARS))
+
+
+def _is_variable(value: object) -> bool:
+    if "tensorflow" not in sys.modules:
+        return False
+    from tfpersist.tf.internals import trackables
+
+    return trackables.is_variable(value)
+
+
+def _spec(value: Any) -> TensorSpec:
+    if _is_array(value):
+        return spec_of(np.asarray(value))
+    import tensorflow as tf
+
+    shape = tf.TensorShape(value.shape)
+    dtype = tf.dtypes.as_dtype(value.dtype).base_dtype.name
+    return TensorSpec(dtype, None if shape.rank is None else tuple(shape.as_list()))
+
+
+def _read(value: Any) -> np.ndarray[Any, Any]:
+    if _is_array(value):
+        array = np.asarray(value)
+    else:
+        from tfpersist.tf.internals import replicas, trackables
+
+        variable = trackables.variable_in(value)
+        array = np.asarray(eagerly(lambda: trackables.view(replicas.read(variable))))
+    if by_numpy(array.dtype).name == "string":
+        return _bytes(array)
+    plain = array.view(array.dtype[0]) if array.dtype.names else array
+    return plain.astype(plain.dtype.newbyteorder("="), order="C", copy=False)
+
+
+def _bytes(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    texts = np.empty(array.shape, object)
+    for at, text in np.ndenumerate(array):
+        if not isinstance(text, (str, bytes)):
+            raise TargetError(
+                "an array of objects holds something else than text",
+                expected="str or bytes",
+                found=f"a {type(text).__qualname__} at {at}",
+            )
+        texts[at] = text.encode() if isinstance(text, str) else bytes(text)
+    return texts

@@ -1,0 +1,254 @@
+"""Keras 3 models and optimizers: object graphs with more to say about them.
+
+A Keras checkpoint also goes into a model of another era, an optimizer that was never used is built
+when there is state for it, and what has not been built is named instead of being skipped.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tfpersist.errors import RestoreError, SelectionError, TargetError
+from tfpersist.formats.schema import Message
+from tfpersist.formats.tensors import TensorSpec
+from tfpersist.matching import keras_eras, object_graph
+from tfpersist.matching.object_graph import ObjectGraph
+from tfpersist.matching.plan import Entry
+from tfpersist.tf.internals import keras as internals_keras
+from tfpersist.tf.internals import replicas, trackables
+from tfpersist.tf.internals.live import LiveGraph
+from tfpersist.tf.targets import keras_kinds, keras_layers, objects
+from tfpersist.tf.targets.target import Target
+
+
+def adapt(target: object) -> Target | None:
+    """Adapt a trackable, or a dict with trackables in it, if there is any Keras around."""
+    if sys.modules.keys().isdisjoint({"keras", "tf_keras"}) or not objects.holds_trackables(target):
+        return None
+    return KerasTarget(target)
+
+
+@attrs.define(eq=False)
+class KerasTarget(objects.ObjectTarget):
+    """An object graph that may hold Keras objects."""
+
+    def walk(self) -> LiveGraph:
+        """Walk the objects, and also the layers in lists and dicts, which TensorFlow loses."""
+        live = trackables.live_graph(self.root)
+        if not _lost(live):
+            return live
+        live = trackables.live_graph(self.root, _containers)
+        lost = _lost(live)
+        if lost:
+            raise TargetError(
+                f"{len(lost)} weights hang on no attribute of a layer: {', '.join(lost[:5])}",
+                advice="Assign the layers that own them to attributes of the model.",
+            )
+        return live
+
+    def entries(self, object_graph: Message | None = None) -> Sequence[Entry]:
+        """List what the objects save, and for a restore what layers lack that nothing saves."""
+        listed = super().entries(object_graph)
+        return listed if object_graph is None else [*listed, *keras_layers.unfilled(self.live)]
+
+    def entries_by_name(self, specs: Mapping[str, TensorSpec]) -> Sequence[Entry]:
+        """List what the objects save, and what layers lack that nothing saves."""
+        return [*super().entries_by_name(specs), *keras_layers.unfilled(self.live)]
+
+    def assign(self, values: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> None:
+        """Give variables their values, and let the layers derive from them what they need."""
+        super().assign(values)
+        keras_layers.finalize(self.live, {id(entry.ref) for entry, _ in values})
+
+    def pair(self) -> None:
+        """Find the objects in the saved graph, and build the optimizers that it has state for.
+
+        Training goes on only in an optimizer that has its variables. They are made for the
+        variables that the saved optimizer trained; where the restore is then refused, they hold
+        what a new optimizer starts with.
+        """
+        saved = self._pair_once()
+        unbuilt = self._unbuilt_optimizers(saved)
+        for optimizer, variables in unbuilt:
+            if not internals_keras.is_built(optimizer):  # an outer one builds its inner one
+                with replicas.scope_of(map(trackables.variable_in, variables)):
+                    internals_keras.build(optimizer, variables)
+        if unbuilt:
+            self.live = self.walk()
+            self._pair_once()
+
+    def require_variables(self) -> None:
+        """Refuse layers and optimizers that are not built and that the checkpoint has state of."""
+        assert self.saved is not None
+        used = set(self.bound.values())
+        waiting: dict[int, int] = {}
+        for mine, theirs in self.bound.items():
+            if not _is_unbuilt(self.live.nodes[mine].trackable):
+                continue
+            tensors = sum(
+                len(self.saved.message.nodes[node].attributes)
+                for node in self.saved.below(theirs)
+                if node not in used
+            ) + sum(node not in used for node in self.saved.slots(theirs).values())
+            if tensors:
+                waiting[mine] = tensors
+        outermost = [mine for mine in waiting if not self._is_inside(mine, waiting)]
+        if outermost:
+            names = [self._called(mine) for mine in outermost]
+            raise RestoreError(
+                f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} not built yet, so"
+                f" {sum(waiting[mine] for mine in outermost)} tensors of the checkpoint have"
+                " nowhere to go",
+                advice="Build the model first: call it once on an input, or model.build(shape);"
+                " a layer with a vocabulary by set_vocabulary() or adapt(), an optimizer with"
+                " optimizer.build(model.trainable_variables).",
+            )
+        super().require_variables()
+
+    def averages_of(
+        self, averages: object, entries: Sequence[Entry]
+    ) -> Mapping[str, Sequence[str]]:
+        """Find the averages that a Keras optimizer kept, from what the checkpoint says of them."""
+        import keras
+
+        if isinstance(averages, keras.Model):
+            averages = getattr(averages, "optimizer", None) or "average"
+        if isinstance(averages, keras.optimizers.Optimizer):
+            if not averages.use_ema:
+                raise SelectionError(
+                    f"the optimizer {averages.name!r} keeps no moving averages",
+                    expected="an optimizer with use_ema=True",
+                    advice='averages("average") takes those that the saved optimizer kept.',
+                )
+            return self._shadows(entries, self._saved_node(averages))
+        if averages == "average" and self.saved is not None:
+            return self._shadows(entries, None)
+        return super().averages_of(averages, entries)
+
+    def _shadows(
+        self, entries: Sequence[Entry], optimizer: int | None
+    ) -> Mapping[str, Sequence[str]]:
+        if self.saved is None:
+            return {}
+        shadows = object_graph.averages_in(self.saved, optimizer)
+        return {e.key: (shadows[e.key],) for e in entries if e.key in shadows}
+
+    def _saved_node(self, optimizer: object) -> int | None:
+        nodes = self.live.nodes
+        return next(
+            (s for mine, s in self.bound.items() if nodes[mine].trackable is optimizer), None
+        )
+
+    def _pair_once(self) -> ObjectGraph:
+        import keras
+
+        assert self.saved is not None
+        saved, live = self.saved, self.live.graph
+        layers = {
+            number
+            for number, node in enumerate(self.live.nodes)
+            if isinstance(node.trackable, keras.layers.Layer)
+        }
+        self.bound = object_graph.match(
+            saved, live, lambda bound: keras_eras.pair(saved, live, bound, layers)
+        )
+        self.bound |= self._by_training_order(saved)
+        return saved
+
+    def _by_training_order(self, saved: ObjectGraph) -> dict[int, int]:
+        """Use that an optimizer lists what it trains in the order of the model."""
+        import keras
+
+        pairs: dict[int, int] = {}
+        numbers = {id(node.trackable): number for number, node in enumerate(self.live.nodes)}
+        trained = {
+            tuple(object_graph.trained_by(saved, node)) for node in range(len(saved.children))
+        }
+        for model in [node.trackable for node in self.live.nodes]:
+            if not isinstance(model, keras.Model):
+                continue
+            mine = [numbers[id(variable)] for variable in model.trainable_variables]
+            fits = [
+                theirs
+                for theirs in trained
+                if len(theirs) == len(mine)
+                and {self.bound.get(a, b) == b for a, b in zip(mine, theirs, strict=True)} == {True}
+                and any(each in self.bound for each in mine)
+            ]
+            if len(fits) == 1:
+                pairs |= dict(zip(mine, fits[0], strict=True))
+        return pairs
+
+    def _unbuilt_optimizers(self, saved: ObjectGraph) -> list[tuple[Any, list[Any]]]:
+        kinds, old = keras_kinds.optimizers(), keras_kinds.optimizers("tf_keras")
+        back = {theirs: mine for mine, theirs in self.bound.items()}
+        found = []
+        for mine, theirs in self.bound.items():
+            optimizer = self.live.nodes[mine].trackable
+            if not isinstance(optimizer, kinds) or internals_keras.is_built(optimizer):
+                continue
+            inner = saved.children[theirs].get("inner_optimizer", theirs)
+            trained = object_graph.trained_by(saved, theirs)
+            trained = trained or object_graph.trained_by(saved, inner)
+            if trained and all(node in back for node in trained):
+                found.append(
+                    (optimizer, [self.live.nodes[back[node]].trackable for node in trained])
+                )
+            elif trained or not isinstance(optimizer, old):
+                continue
+            elif len(saved.item(theirs, "_variables") or ()) > 1:
+                # tf-keras does not say what its optimizers trained, beyond the step.
+                found += [(optimizer, variables) for variables in self._trained_with(optimizer)]
+        return found
+
+    def _trained_with(self, optimizer: object) -> list[list[Any]]:
+        models = (
+            n.trackable for n in self.live.nodes if isinstance(n.trackable, keras_kinds.models())
+        )
+        owners = [model for model in models if getattr(model, "optimizer", None) is optimizer]
+        return [list(model.trainable_variables) for model in owners[:1]]
+
+    def _is_inside(self, node: int, others: Mapping[int, int]) -> bool:
+        return any(other != node and node in self.live.graph.below(other) for other in others)
+
+    def _called(self, node: int) -> str:
+        thing = self.live.nodes[node].trackable
+        path = self.live.nodes[node].path
+        return f"{type(thing).__name__} {path or getattr(thing, 'name', '')!r}"
+
+
+def _lost(live: LiveGraph) -> list[str]:
+    """Name the weights of Keras layers that are not in the object graph."""
+    import keras
+
+    reached = set(map(id, live.objects))
+    inside: set[int] = set()
+    lost: dict[int, str] = {}
+    for number, thing in enumerate(live.objects):
+        if number not in inside and isinstance(thing, keras.layers.Layer):
+            inside.update(live.graph.below(number))
+            for weight in thing.weights:
+                if id(weight) not in reached:
+                    lost[id(weight)] = weight.path
+    return list(lost.values())
+
+
+def _containers(thing: object) -> Iterator[tuple[str, Any]]:
+    import keras
+
+    if isinstance(thing, keras.layers.Layer):
+        for name, value in vars(thing).items():
+            wrapped = trackables.container(value)
+            if wrapped is not None and not name.startswith("_"):
+                yield name, wrapped
+
+
+def _is_unbuilt(thing: object) -> bool:
+    if isinstance(thing, keras_kinds.optimizers()):
+        return not internals_keras.is_built(thing)
+    return isinstance(thing, keras_kinds.layers()) and not getattr(thing, "built", True)

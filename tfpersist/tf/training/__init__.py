@@ -1,0 +1,1 @@
+"""Save and resume in a training loop: Keras callbacks and session hooks."""
