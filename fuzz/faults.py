@@ -38,7 +38,8 @@ import attrs
 import numpy as np
 
 import tfpersist as tfp
-from tfpersist.checkpoints import listing, pruning  # noqa: F401  (imported before the forks)
+from tfpersist.checkpoint import files as listing
+from tfpersist.checkpoints import pruning  # noqa: F401  (imported before the forks)
 from tfpersist.formats import state
 
 HERE = pathlib.Path(__file__).resolve().parent

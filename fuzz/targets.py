@@ -14,7 +14,7 @@ from mutation import Mutation, any_of, spoil_bytes, spoil_message, spoil_table
 
 import tfpersist as tfp
 from tfpersist import safety
-from tfpersist.checkpoints import sidecar
+from tfpersist.checkpoint import sidecar
 from tfpersist.errors import FreezeError
 from tfpersist.formats import (
     bundle,

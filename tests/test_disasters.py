@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import tfpersist as tfp
-from tfpersist.checkpoints import listing
+from tfpersist.checkpoint import files
 from tfpersist.errors import StorageError
 from tfpersist.storage import open_storage
 
@@ -146,7 +146,7 @@ def test_two_processes_save_and_the_state_file_names_the_newest(tmp_path, option
     for checkpoint in found:
         assert checkpoint.verify().ok
         assert (checkpoint["w"] == checkpoint.step).all()
-    state = listing.read_state(open_storage(tmp_path))
+    state = files.read_state(open_storage(tmp_path))
     assert len(state.all) == 40
     assert int(state.latest.rpartition("-")[2]) in (38, 39)
     assert leftovers(tmp_path) == []
@@ -258,4 +258,4 @@ def test_one_is_killed_again_and_again_while_another_saves(tmp_path):
         assert (checkpoint["w"] == checkpoint.step).all()
     store.save(values(5000), 5000)
     assert leftovers(tmp_path) == []
-    assert listing.read_state(open_storage(tmp_path)).latest == "model.ckpt-5000"
+    assert files.read_state(open_storage(tmp_path)).latest == "model.ckpt-5000"

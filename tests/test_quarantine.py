@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import tfpersist as tfp
-from tfpersist.checkpoints import listing
+from tfpersist.checkpoint import files
 from tfpersist.checkpoints.quarantine import quarantine
 from tfpersist.errors import CheckpointNotFoundError, CorruptionError, TFPersistError
 from tfpersist.formats import bundle
@@ -110,7 +110,7 @@ def test_damage_is_passed_over_and_set_aside(store, tmp_path, harm):
         if name != "checkpoint"
     }
     found = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
-    state = listing.read_state(open_storage(tmp_path))
+    state = files.read_state(open_storage(tmp_path))
     assert found.pop("checkpoint")
     assert found == moved
     assert state.all == ("model.ckpt-1",)
@@ -202,7 +202,7 @@ def test_in_memory_and_behind_a_url(tmp_path):
         assert step_in(target, 1) == 1, number
         assert report.skipped[0].quarantined
         assert f"model.ckpt-2{DATA}.corrupt-1" in storage.names()
-        assert listing.list_checkpoints(storage) == ["model.ckpt-1"]
+        assert files.list_checkpoints(storage) == ["model.ckpt-1"]
 
 
 def start(code, *arguments):
@@ -311,7 +311,7 @@ def test_one_that_is_saved_anew_while_it_is_looked_at_stays(store, tmp_path):
     target = empty()
     assert store.restore(target).skipped == ()
     assert step_in(target, 2) == 2
-    assert listing.read_state(storage).latest == "model.ckpt-2"
+    assert files.read_state(storage).latest == "model.ckpt-2"
 
 
 def test_background_saves_are_waited_for(store, tmp_path):
@@ -502,7 +502,7 @@ def test_a_v1_checkpoint_is_set_aside_as_well(tmp_path, corpus):
                 copy = tmp_path / name.replace("plain_v1.ckpt", f"old.ckpt-{step}")
                 shutil.copy(source / name, copy)
                 os.utime(copy, (step, step))
-    found = listing.list_checkpoints(open_storage(tmp_path))
+    found = files.list_checkpoints(open_storage(tmp_path))
     if found != ["old.ckpt-1", "old.ckpt-2"]:
         pytest.skip(f"no such V1 checkpoint in the corpus: {found}")
     store = tfp.ModelStore(tmp_path, name="old.ckpt")

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tfpersist as tfp
-from tfpersist.checkpoints import listing
+from tfpersist.checkpoint import files
 from tfpersist.checkpoints.pruning import prune
 from tfpersist.errors import CheckpointNotFoundError, NameNotFoundError, RetentionError
 from tfpersist.retention import Best, Candidate, Keep, Pruning, as_keep, best_of, decide, seconds
@@ -263,7 +263,7 @@ def test_no_file_of_what_went_is_left(tmp_path):
         store.save(model(step), step)
     names = ["checkpoint", *(f"model.ckpt-2{end}" for end in (".data-00000-of-00001", ".index"))]
     assert file_names(tmp_path) == [*names, "model.ckpt-2.tfpersist.json"]
-    state = listing.read_state(store.latest().storage)
+    state = files.read_state(store.latest().storage)
     assert (state.latest, state.all) == ("model.ckpt-2", ("model.ckpt-2",))
 
 
@@ -635,7 +635,7 @@ def test_killed_at_each_step_of_a_prune(tmp_path):
         for name in on_disk:
             if name.endswith(".index"):
                 assert name.replace(".index", ".data-00000-of-00001") in on_disk
-        state = listing.read_state(open_storage(path))
+        state = files.read_state(open_storage(path))
         assert state.latest == "model.ckpt-3"
         # What we see: each is there, whole, or not at all.
         assert set(steps(store)) in ({1, 2, 3}, {3})

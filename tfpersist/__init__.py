@@ -19,7 +19,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tfpersist.checkpoint import Checkpoint
+    from tfpersist.checkpoint.checkpoint import Checkpoint
     from tfpersist.errors import (
         ArgumentError,
         CheckpointNotFoundError,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from tfpersist.freezer import Freezer
     from tfpersist.frozen import FrozenModel
     from tfpersist.graph.structure.names import TensorRef
-    from tfpersist.report import RestoreReport
+    from tfpersist.matching.report import RestoreReport
     from tfpersist.retention import Keep
     from tfpersist.safety import Policy
     from tfpersist.store import ModelStore
@@ -82,13 +82,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Checkpoint": "checkpoint",
+    "Checkpoint": "checkpoint.checkpoint",
     "Freezer": "freezer",
     "FrozenModel": "frozen",
     "Keep": "retention",
     "ModelStore": "store",
     "Policy": "safety",
-    "RestoreReport": "report",
+    "RestoreReport": "matching.report",
     "TensorRef": "graph.structure.names",
     "TensorSpec": "formats.tensors",
 }

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tfpersist.checkpoint import Checkpoint
-from tfpersist.checkpoints.locate import Located, locate
+from tfpersist.checkpoint.checkpoint import Checkpoint
+from tfpersist.checkpoint.locate import Located, locate
 from tfpersist.errors import SaveError
 from tfpersist.progress import awaited
 

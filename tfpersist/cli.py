@@ -6,11 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tfpersist.checkpoint import Checkpoint
+from tfpersist.checkpoint.checkpoint import Checkpoint
+from tfpersist.checkpoint.locate import directory
+from tfpersist.checkpoint.verify import Verification
 from tfpersist.checkpoints import survey
-from tfpersist.checkpoints.locate import directory
 from tfpersist.checkpoints.survey import Survey
-from tfpersist.checkpoints.verification import Verification
 from tfpersist.errors import TFPersistError
 from tfpersist.freezer import Freezer
 from tfpersist.frozen import FrozenModel

@@ -9,8 +9,8 @@ from typing import Any
 import attrs
 
 from tfpersist import safety
-from tfpersist.checkpoint import Checkpoint
-from tfpersist.checkpoints.writer import write_checkpoint
+from tfpersist.checkpoint.checkpoint import Checkpoint
+from tfpersist.checkpoint.writer import write_checkpoint
 from tfpersist.errors import ArgumentError, FeedError, told
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.graph.constants import unfreeze

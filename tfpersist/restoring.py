@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from tfpersist.checkpoint import Checkpoint
-from tfpersist.checkpoints import listing, survey
-from tfpersist.checkpoints.locate import Located, locate, parent_of_prefix
-from tfpersist.checkpoints.naming import is_called
+from tfpersist.checkpoint import files as listing
+from tfpersist.checkpoint.checkpoint import Checkpoint
+from tfpersist.checkpoint.locate import Located, locate, parent_of_prefix
+from tfpersist.checkpoint.naming import is_called
+from tfpersist.checkpoint.verify import refuse_misfits
+from tfpersist.checkpoints import survey
 from tfpersist.checkpoints.quarantine import ENDING, Outcome, ending_of, quarantine
-from tfpersist.checkpoints.verification import refuse_misfits
 from tfpersist.errors import (
     CheckpointNotFoundError,
     CorruptionError,
@@ -25,9 +26,9 @@ from tfpersist.errors import (
 )
 from tfpersist.matching.overlap import overlaid
 from tfpersist.matching.plan import Assignment, Entry, Plan, Tolerance
+from tfpersist.matching.report import Skipped
 from tfpersist.matching.selection import Selection
 from tfpersist.progress import progress
-from tfpersist.report import Skipped
 from tfpersist.storage import Storage
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 import attrs
 
 from tfpersist import restoring
+from tfpersist.checkpoint.incremental import Seen
 from tfpersist.checkpoints import pruning, survey
-from tfpersist.checkpoints.incremental import Seen
 from tfpersist.checkpoints.survey import Survey
 from tfpersist.errors import RetentionError
 from tfpersist.retention import Best, Keep, Mode, Pruning, as_keep, best_of

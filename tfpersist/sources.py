@@ -93,7 +93,7 @@ def lower(source: Any, choice: Choice | None = None) -> Lowered:
         if folder is not None:
             lowered = _lower_saved_model(folder, choice)
             return attrs.evolve(lowered, read=partial(read_text, policy, f"{folder}/{_ASSETS}"))
-        from tfpersist.checkpoint import Checkpoint
+        from tfpersist.checkpoint.checkpoint import Checkpoint
 
         source = Checkpoint(path)
     _refuse_unused(choice)
@@ -192,7 +192,7 @@ def _with_values(graph: Graph, checkpoint: Any) -> Lowered:
             graph, values, takes, gives, labels=labels, origin=known.origin, kept=frozenset(values)
         )
     if not isinstance(checkpoint, Mapping):
-        from tfpersist.checkpoint import Checkpoint
+        from tfpersist.checkpoint.checkpoint import Checkpoint
 
         checkpoint = Checkpoint(checkpoint)
     # The graph has its saver, but nothing beside it says which op restores.
@@ -232,7 +232,7 @@ def _saved_model(path: str) -> str | None:
 
 
 def _lower_saved_model(folder: str, choice: Choice) -> Lowered:
-    from tfpersist.checkpoint import Checkpoint
+    from tfpersist.checkpoint.checkpoint import Checkpoint
 
     data, name = graph_file.read(folder, inside=_SAVED_MODELS)
     file = f"{folder}/{name}"

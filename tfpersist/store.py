@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from tfpersist import background, restoring, saving
-from tfpersist.checkpoint import Checkpoint
-from tfpersist.checkpoints import pruning, sidecar
-from tfpersist.checkpoints.locate import Located
-from tfpersist.checkpoints.writer import write_checkpoint
+from tfpersist.checkpoint import sidecar
+from tfpersist.checkpoint.checkpoint import Checkpoint
+from tfpersist.checkpoint.locate import Located
+from tfpersist.checkpoint.writer import write_checkpoint
+from tfpersist.checkpoints import pruning
 from tfpersist.errors import ArgumentError, RestoreError, StorageError, told
 from tfpersist.gc_pause import uncollected
 from tfpersist.matching.plan import OnMismatch, OnMissing, Tolerance
-from tfpersist.report import RestoreReport, Skipped
-from tfpersist.reporting import report_on
+from tfpersist.matching.report import RestoreReport, Skipped
+from tfpersist.matching.reporting import report_on
 from tfpersist.restoring import Fitted
 from tfpersist.retaining import Retaining
 from tfpersist.safety import Policy, as_policy

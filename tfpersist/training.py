@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from tfpersist.background import Worker
-    from tfpersist.checkpoint import Checkpoint
+    from tfpersist.checkpoint.checkpoint import Checkpoint
     from tfpersist.preemption import SignalSave
     from tfpersist.tf.targets.target import Captured
     from tfpersist.tf.training.callbacks import Store

@@ -13,14 +13,15 @@ from collections.abc import Mapping
 
 import attrs
 
-from tfpersist.checkpoints import listing, soundness
-from tfpersist.checkpoints.contents import open_contents
-from tfpersist.checkpoints.listing import Files
-from tfpersist.checkpoints.naming import is_called
-from tfpersist.checkpoints.pins import marker
-from tfpersist.checkpoints.sidecar import Sidecar
-from tfpersist.checkpoints.verification import Flaw, judge_sidecar
-from tfpersist.checkpoints.writer import correct_state, encode_state
+from tfpersist.checkpoint import files as listing
+from tfpersist.checkpoint import verified
+from tfpersist.checkpoint.contents import open_contents
+from tfpersist.checkpoint.files import Files
+from tfpersist.checkpoint.naming import is_called
+from tfpersist.checkpoint.pins import marker
+from tfpersist.checkpoint.sidecar import Sidecar
+from tfpersist.checkpoint.verify import Flaw, judge_sidecar
+from tfpersist.checkpoint.writer import correct_state, encode_state
 from tfpersist.errors import (
     CheckpointNotFoundError,
     CorruptionError,
@@ -136,7 +137,7 @@ def prune(
     """
     census = take_census(storage, name)
     if written is not None and written in census.marks:
-        soundness.note(storage, census.files[written])
+        verified.note(storage, census.files[written])
     verdicts = _decide(storage, census, keep)
     holds: dict[str, Hold] = {}
     try:
@@ -169,7 +170,7 @@ def _decide(storage: Storage, census: Census, keep: Keep) -> list[Verdict]:
             if not verdict.kept or candidate.damaged:
                 continue
             try:
-                if soundness.is_sound(storage, census.files[candidate.name]):
+                if verified.is_sound(storage, census.files[candidate.name]):
                     if not storage.maps:
                         break
                     continue
@@ -216,7 +217,7 @@ def _remove(storage: Storage, census: Census, holds: Mapping[str, Hold], *, dura
                 publication.discard(file, held=hold)
         publication.create(listing.STATE_FILE).write(encode_state(storage, left))
     for name in holds:
-        soundness.forget(storage, name)
+        verified.forget(storage, name)
     correct_state(storage, durable=durable)
 
 

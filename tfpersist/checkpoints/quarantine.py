@@ -16,12 +16,12 @@ from collections.abc import Iterable
 
 import attrs
 
-from tfpersist.checkpoints import listing
-from tfpersist.checkpoints.listing import Files
-from tfpersist.checkpoints.locate import Located
-from tfpersist.checkpoints.pins import marker
-from tfpersist.checkpoints.verification import examine
-from tfpersist.checkpoints.writer import correct_state
+from tfpersist.checkpoint import files as listing
+from tfpersist.checkpoint.files import Files
+from tfpersist.checkpoint.locate import Located
+from tfpersist.checkpoint.pins import marker
+from tfpersist.checkpoint.verify import examine
+from tfpersist.checkpoint.writer import correct_state
 from tfpersist.errors import StorageError
 from tfpersist.storage import Storage
 

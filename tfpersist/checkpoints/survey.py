@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import attrs
 
-from tfpersist.checkpoints import listing
-from tfpersist.checkpoints.listing import Files, readable
-from tfpersist.checkpoints.locate import Located
-from tfpersist.checkpoints.verification import Verification, verify
+from tfpersist.checkpoint import files as listing
+from tfpersist.checkpoint.files import Files, readable
+from tfpersist.checkpoint.locate import Located
+from tfpersist.checkpoint.verify import Verification, verify
 from tfpersist.errors import CheckpointNotFoundError
 from tfpersist.storage import Storage
 
@@ -23,7 +23,7 @@ class Survey:
         checkpoints: what was found of each, oldest first.
 
     Example:
-        >>> from tfpersist.checkpoints.verification import Flaw
+        >>> from tfpersist.checkpoint.verify import Flaw
         >>> sound = Verification("runs/m-1", 2, 800)
         >>> damaged = Verification("runs/m-2", 1, 800, (Flaw("v", "the checksum does not match"),))
         >>> print(Survey("runs", (sound, damaged)))

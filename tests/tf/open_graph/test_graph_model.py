@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import tfpersist as tfp
-from tfpersist.checkpoints.writer import write_checkpoint
+from tfpersist.checkpoint.writer import write_checkpoint
 from tfpersist.errors import (
     CheckpointNotFoundError,
     CorruptionError,

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import tfpersist as tfp
-from tfpersist.checkpoints.writer import write_checkpoint
+from tfpersist.checkpoint.writer import write_checkpoint
 from tfpersist.errors import RestoreError, SelectionError
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of

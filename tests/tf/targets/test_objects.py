@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow.python.ops.resource_variable_ops import UninitializedVariable
 
 import tfpersist as tfp
-from tfpersist.checkpoints.writer import write_checkpoint
+from tfpersist.checkpoint.writer import write_checkpoint
 from tfpersist.errors import (
     RestoreError,
     SaveError,

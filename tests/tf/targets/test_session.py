@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import tfpersist as tfp
-from tfpersist.checkpoints.writer import write_checkpoint
+from tfpersist.checkpoint.writer import write_checkpoint
 from tfpersist.errors import RestoreError, SaveError, SelectionError, TargetError
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of

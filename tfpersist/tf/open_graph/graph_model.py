@@ -20,7 +20,7 @@ from tfpersist.graph.describe.candidates import candidates
 from tfpersist.graph.describe.legible import Legible
 from tfpersist.graph.structure.names import TensorRef
 from tfpersist.matching.plan import Entry
-from tfpersist.report import RestoreReport
+from tfpersist.matching.report import RestoreReport
 from tfpersist.safety import Policy
 from tfpersist.tf.open_graph import import_meta
 from tfpersist.tf.run.execute import Executor, spec_of_tensor, translated

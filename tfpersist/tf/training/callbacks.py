@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import attrs
 import numpy as np
 
-from tfpersist.checkpoint import Checkpoint
+from tfpersist.checkpoint.checkpoint import Checkpoint
 from tfpersist.errors import (
     CheckpointNotFoundError,
     SaveError,
@@ -26,7 +26,7 @@ from tfpersist.errors import (
 from tfpersist.tf.internals import keras as internals_keras
 
 if TYPE_CHECKING:
-    from tfpersist.report import RestoreReport
+    from tfpersist.matching.report import RestoreReport
 
 Mode = Literal["auto", "min", "max"]
 EPOCH, BATCH = "epoch", "batch"

@@ -2,7 +2,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from tfpersist.checkpoints.difference import compare
+from tfpersist.checkpoint.diff import compare
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import tfpersist
-from tfpersist.checkpoint import Checkpoint
-from tfpersist.checkpoints.writer import write_checkpoint
+from tfpersist.checkpoint.checkpoint import Checkpoint
+from tfpersist.checkpoint.writer import write_checkpoint
 from tfpersist.errors import CorruptionError, NameNotFoundError, TFPersistError
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import Slice, TensorSpec, payload_of
@@ -311,7 +311,7 @@ def test_reading_leaves_tensorflow_alone(fresh, corpus, tmp_path):
     printed = fresh(
         """
         import sys
-        import tfpersist.checkpoint as module
+        import tfpersist.checkpoint.checkpoint as module
         one = module.Checkpoint(sys.argv[1])
         other = module.Checkpoint(sys.argv[2])
         assert all(one[key] is not None for key in one)

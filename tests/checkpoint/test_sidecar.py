@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from tfpersist.checkpoints import sidecar
-from tfpersist.checkpoints.sidecar import Increment, Sidecar, decode
+from tfpersist.checkpoint import sidecar
+from tfpersist.checkpoint.sidecar import Increment, Sidecar, decode
 from tfpersist.errors import SaveError
 
 

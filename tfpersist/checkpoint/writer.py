@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from tfpersist.checkpoints import listing, sidecar
-from tfpersist.checkpoints.data_files import Shards, publish_changes
-from tfpersist.checkpoints.incremental import Seen
+from tfpersist.checkpoint import files, sidecar
+from tfpersist.checkpoint.data_files import Shards, publish_changes
+from tfpersist.checkpoint.incremental import Seen
 from tfpersist.errors import SaveError, StorageError
 from tfpersist.formats import crc32c, state
 from tfpersist.formats.bundle_writer import Item
@@ -43,7 +43,7 @@ def write_checkpoint(
     incremental: bool = False,
     seen: Seen | None = None,
     spend: bool = False,
-) -> listing.Files:
+) -> files.Files:
     """Write a checkpoint, all of it or nothing.
 
     Args:
@@ -80,8 +80,8 @@ def write_checkpoint(
     """
     _check_prefix(prefix)
     measured = sidecar.measured(metrics)
-    found = listing.checkpoints(storage)
-    known = listing.aged(storage, found)
+    found = files.checkpoints(storage)
+    known = files.aged(storage, found)
     others = {other: age for other, age in known.items() if other != prefix}
     created = order = time.time()
     newest = max((age.order for age in others.values()), default=0.0)
@@ -99,8 +99,8 @@ def write_checkpoint(
                 Watched(publication, done), prefix, alignment, _SHARD_SIZE if storage.maps else 0
             )
             if meta is not None:
-                publication.create(prefix + listing.META).write(meta)
-                names.append(prefix + listing.META)
+                publication.create(prefix + files.META).write(meta)
+                names.append(prefix + files.META)
             noted = attrs.evolve(
                 facts,
                 index_crc32c=crc32c.of(written.index),
@@ -109,9 +109,9 @@ def write_checkpoint(
                 increment=shards.noted(written) if incremental else None,
             )
             publication.create(prefix + sidecar.SUFFIX).write(noted.encode())
-            publication.create(prefix + listing.INDEX).write(written.index)
-            names += [prefix + sidecar.SUFFIX, prefix + listing.INDEX]
-            for name in sorted(listing.belonging(prefix, storage.names()).difference(names)):
+            publication.create(prefix + files.INDEX).write(written.index)
+            names += [prefix + sidecar.SUFFIX, prefix + files.INDEX]
+            for name in sorted(files.belonging(prefix, storage.names()).difference(names)):
                 publication.discard(name)
         if seen is not None:
             seen.note(noted.index_crc32c or 0, shards.plan.buffers if shards.plan else {})
@@ -125,7 +125,7 @@ def write_checkpoint(
     if state:
         dates = {other: age.created for other, age in others.items()}
         _update_state(storage, {**dates, prefix: created}, prefix, durable=durable)
-    return listing.v2_files(names)[prefix]
+    return files.v2_files(names)[prefix]
 
 
 def write_state(storage: Storage, dates: Mapping[str, float], *, durable: bool = True) -> None:
@@ -140,11 +140,11 @@ def write_state(storage: Storage, dates: Mapping[str, float], *, durable: bool =
         StorageError: it could not be written; what it said before still stands.
     """
     if not dates:
-        storage.remove([listing.STATE_FILE])
+        storage.remove([files.STATE_FILE])
         return
     content = encode_state(storage, dates)
     with storage.publish(durable=durable) as publication:
-        publication.create(listing.STATE_FILE).write(content)
+        publication.create(files.STATE_FILE).write(content)
 
 
 def correct_state(storage: Storage, *, without: str | None = None, durable: bool = True) -> None:
@@ -162,15 +162,15 @@ def correct_state(storage: Storage, *, without: str | None = None, durable: bool
         StorageError: it could not be written; what it said before still stands.
     """
     for _ in range(_TRIES):
-        recorded = listing.read_state(storage)
+        recorded = files.read_state(storage)
         if recorded is None:
             return
-        found = listing.checkpoints(storage)
+        found = files.checkpoints(storage)
         found.pop(without or "", None)
         named = {path.rsplit("/", 1)[-1] for path in (*recorded.all, recorded.latest)}
         if named == found.keys():
             return
-        write_state(storage, listing.dated(storage, found), durable=durable)
+        write_state(storage, files.dated(storage, found), durable=durable)
 
 
 def encode_state(storage: Storage, dates: Mapping[str, float]) -> bytes:
@@ -182,11 +182,11 @@ def encode_state(storage: Storage, dates: Mapping[str, float]) -> bytes:
 
 def _last_preserved(storage: Storage) -> float:
     """What `tf.train.CheckpointManager` noted for itself; other state files are not parsed."""
-    if listing.STATE_FILE not in storage.names():
+    if files.STATE_FILE not in storage.names():
         return 0.0
-    if b"last_preserved_timestamp" not in bytes(storage.read(listing.STATE_FILE)):
+    if b"last_preserved_timestamp" not in bytes(storage.read(files.STATE_FILE)):
         return 0.0
-    old = listing.read_state(storage)
+    old = files.read_state(storage)
     return 0.0 if old is None else old.last_preserved
 
 
@@ -194,16 +194,16 @@ def _update_state(
     storage: Storage, dates: Mapping[str, float], prefix: str, *, durable: bool
 ) -> None:
     try:
-        found = listing.checkpoints(storage)
+        found = files.checkpoints(storage)
         if found.keys() != dates.keys():
-            dates = listing.dated(storage, found)
+            dates = files.dated(storage, found)
         write_state(storage, dates, durable=durable)
         correct_state(storage, durable=durable)
     except StorageError as error:
         raise StorageError(
             f"the checkpoint {prefix!r} is saved and whole, but the state file is not up to date: "
             f"{error}",
-            where=f"{storage.location}/{listing.STATE_FILE}",
+            where=f"{storage.location}/{files.STATE_FILE}",
             advice="tfpersist finds the checkpoint all the same; TensorFlow finds it by its prefix",
         ) from error
 
@@ -213,7 +213,7 @@ def _size(items: Sequence[Item]) -> int:
 
 
 def _check_prefix(prefix: str) -> None:
-    taken = prefix == listing.STATE_FILE or prefix.startswith(".tfpersist-")
+    taken = prefix == files.STATE_FILE or prefix.startswith(".tfpersist-")
     if prefix in {"", ".", ".."} or "/" in prefix or "\0" in prefix or taken:
         raise SaveError(
             "a checkpoint cannot have this name",

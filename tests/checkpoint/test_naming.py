@@ -1,6 +1,6 @@
 import pytest
 
-from tfpersist.checkpoints.naming import is_called, split_step
+from tfpersist.checkpoint.naming import is_called, split_step
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
-from tfpersist.checkpoints import sidecar
-from tfpersist.checkpoints.naming import split_step
+from tfpersist.checkpoint import sidecar
+from tfpersist.checkpoint.naming import split_step
 from tfpersist.errors import CorruptionError, StorageError, TFPersistError
 from tfpersist.formats import crc32c
 from tfpersist.storage import Storage

@@ -5,9 +5,9 @@ import shutil
 import numpy as np
 import pytest
 
-from tfpersist.checkpoint import Checkpoint
-from tfpersist.checkpoints.locate import locate
-from tfpersist.checkpoints.writer import write_checkpoint
+from tfpersist.checkpoint.checkpoint import Checkpoint
+from tfpersist.checkpoint.locate import locate
+from tfpersist.checkpoint.writer import write_checkpoint
 from tfpersist.errors import CheckpointNotFoundError, CorruptionError, TFPersistError
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of

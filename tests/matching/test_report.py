@@ -9,9 +9,9 @@ import pytest
 from tfpersist.errors import RestoreError
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching.plan import Assignment, Entry, Missing, Plan
+from tfpersist.matching.report import RestoreReport, Row, Skipped
+from tfpersist.matching.reporting import report_on
 from tfpersist.matching.selection import Selection
-from tfpersist.report import RestoreReport, Row, Skipped
-from tfpersist.reporting import report_on
 
 FLOAT = TensorSpec("float32", (2,))
 

@@ -11,12 +11,13 @@ from contextlib import suppress
 import attrs
 import numpy as np
 
-from tfpersist.checkpoints import listing, sidecar
-from tfpersist.checkpoints.contents import Bundle, open_contents
-from tfpersist.checkpoints.listing import Files, readable
-from tfpersist.checkpoints.locate import Located
-from tfpersist.checkpoints.pins import held, marker
-from tfpersist.checkpoints.sidecar import Sidecar
+from tfpersist.checkpoint import files as listing
+from tfpersist.checkpoint import sidecar
+from tfpersist.checkpoint.contents import Bundle, open_contents
+from tfpersist.checkpoint.files import Files, readable
+from tfpersist.checkpoint.locate import Located
+from tfpersist.checkpoint.pins import held, marker
+from tfpersist.checkpoint.sidecar import Sidecar
 from tfpersist.errors import CorruptionError, StorageError, UnsupportedError
 from tfpersist.formats import crc32c, graphdef, sstable
 from tfpersist.progress import progress

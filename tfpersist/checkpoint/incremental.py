@@ -29,9 +29,9 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tfpersist.checkpoints.contents import Bundle, open_contents
-from tfpersist.checkpoints.listing import Files
-from tfpersist.checkpoints.naming import split_step
+from tfpersist.checkpoint.contents import Bundle, open_contents
+from tfpersist.checkpoint.files import Files
+from tfpersist.checkpoint.naming import split_step
 from tfpersist.errors import CorruptionError, StorageError, UnsupportedError
 from tfpersist.formats import bundle, bundle_entry, crc32c, dtypes, slices, string_tensor
 from tfpersist.formats.bundle_entry import Entry

@@ -19,10 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tfpersist as tfp
-from tfpersist.checkpoint import Checkpoint
-from tfpersist.checkpoints import incremental, listing
-from tfpersist.checkpoints.incremental import LEAST_IN_USE, MOST_SHARDS
-from tfpersist.checkpoints.writer import write_checkpoint
+from tfpersist.checkpoint import files, incremental
+from tfpersist.checkpoint.checkpoint import Checkpoint
+from tfpersist.checkpoint.incremental import LEAST_IN_USE, MOST_SHARDS
+from tfpersist.checkpoint.writer import write_checkpoint
 from tfpersist.errors import SaveError
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import Slice, payload_of
@@ -93,7 +93,7 @@ def test_removing_any_leaves_the_others_whole(tmp_path, where, removed):
     for step in removed:
         store.prune(keep=tfp.Keep(where=lambda facts, gone=step: facts.step != gone))
         storage = open_storage(location)
-        storage.remove(listing.belonging(f"model.ckpt-{step}", storage.names()))
+        storage.remove(files.belonging(f"model.ckpt-{step}", storage.names()))
         for checkpoint in store.checkpoints():
             assert_holds(checkpoint, arrays(checkpoint.step, 99))
     assert [checkpoint.step for checkpoint in store.checkpoints()] == [left]
@@ -280,7 +280,7 @@ def test_any_history_reads_as_what_was_saved(history):
     for change, slot, remove in history:
         prefix = f"m-{slot}"
         if remove and prefix in expected:
-            storage.remove(listing.belonging(prefix, storage.names()))
+            storage.remove(files.belonging(prefix, storage.names()))
             del expected[prefix]
         else:
             values = {key: value(key, number) for key, number in change.items()}

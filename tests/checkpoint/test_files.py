@@ -6,9 +6,10 @@ import attrs
 import numpy as np
 import pytest
 
-from tfpersist.checkpoints import listing, sidecar
-from tfpersist.checkpoints.listing import Files, list_checkpoints
-from tfpersist.checkpoints.writer import write_checkpoint
+from tfpersist.checkpoint import files as listing
+from tfpersist.checkpoint import sidecar
+from tfpersist.checkpoint.files import Files, list_checkpoints
+from tfpersist.checkpoint.writer import write_checkpoint
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of
 from tfpersist.storage import open_storage

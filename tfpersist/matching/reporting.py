@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from tfpersist.matching.naming import slot_of
 from tfpersist.matching.plan import Assignment, Mismatch, Missing, Plan
-from tfpersist.report import Outcome, RestoreReport, Row, Rows, Skipped
+from tfpersist.matching.report import Outcome, RestoreReport, Row, Rows, Skipped
 
 
 def report_on(

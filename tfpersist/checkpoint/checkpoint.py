@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from tfpersist.checkpoints import listing
-from tfpersist.checkpoints.contents import Bundle, V1Files, open_contents
-from tfpersist.checkpoints.difference import Difference, compare
-from tfpersist.checkpoints.locate import Located, locate
-from tfpersist.checkpoints.pins import Pin, held, pin
-from tfpersist.checkpoints.sidecar import Increment, Sidecar
-from tfpersist.checkpoints.verification import Verification, verify
+from tfpersist.checkpoint import files
+from tfpersist.checkpoint.contents import Bundle, V1Files, open_contents
+from tfpersist.checkpoint.diff import Difference, compare
+from tfpersist.checkpoint.locate import Located, locate
+from tfpersist.checkpoint.pins import Pin, held, pin
+from tfpersist.checkpoint.sidecar import Increment, Sidecar
+from tfpersist.checkpoint.verify import Verification, verify
 from tfpersist.errors import (
     ArgumentError,
     NameNotFoundError,
@@ -52,7 +52,7 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
 
     Example:
         >>> import numpy as np
-        >>> from tfpersist.checkpoints.writer import write_checkpoint
+        >>> from tfpersist.checkpoint.writer import write_checkpoint
         >>> from tfpersist.formats.bundle_writer import Item
         >>> from tfpersist.formats.tensors import payload_of
         >>> from tfpersist.storage import open_storage
@@ -77,7 +77,7 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
 
     @cached_property
     def _sidecar(self) -> Sidecar | None:
-        return listing.read_sidecar(self._located.storage, self._located.files)
+        return files.read_sidecar(self._located.storage, self._located.files)
 
     @property
     def storage(self) -> Storage:
@@ -140,7 +140,7 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
         name = self._located.files.meta
         if name is None:
             return None
-        data = listing.read_meta(self.storage, self._located.files)
+        data = files.read_meta(self.storage, self._located.files)
         return graphdef.parse_meta(data, f"{self.storage.location}/{name}")
 
     def payload(self, key: str) -> Payload:
@@ -297,5 +297,5 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
         except TFPersistError as error:
             return f"<Checkpoint {self.prefix!r}: {error}>"
         count = "1 tensor" if len(specs) == 1 else f"{len(specs)} tensors"
-        size = listing.readable(sum(spec.nbytes or 0 for spec in specs.values()))
+        size = files.readable(sum(spec.nbytes or 0 for spec in specs.values()))
         return f"<Checkpoint {self.prefix!r}: {count}, {size}>"

@@ -11,9 +11,10 @@ from contextlib import suppress
 
 import attrs
 
-from tfpersist.checkpoints import listing, sidecar
-from tfpersist.checkpoints.contents import missing
-from tfpersist.checkpoints.listing import Files
+from tfpersist.checkpoint import files as listing
+from tfpersist.checkpoint import sidecar
+from tfpersist.checkpoint.contents import missing
+from tfpersist.checkpoint.files import Files
 from tfpersist.errors import CheckpointNotFoundError, StorageError, nearest
 from tfpersist.formats import recognize
 from tfpersist.storage import Storage, is_url, open_storage, text_of

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from tfpersist.checkpoints import listing
-from tfpersist.checkpoints.contents import Bundle, V1Files, open_contents
-from tfpersist.checkpoints.writer import write_checkpoint
+from tfpersist.checkpoint import files as listing
+from tfpersist.checkpoint.contents import Bundle, V1Files, open_contents
+from tfpersist.checkpoint.writer import write_checkpoint
 from tfpersist.errors import CorruptionError, StorageError
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import TensorSpec, payload_of

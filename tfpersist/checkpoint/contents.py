@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import attrs
 import numpy as np
 
-from tfpersist.checkpoints.listing import Files
+from tfpersist.checkpoint.files import Files
 from tfpersist.errors import CorruptionError, StorageError
 from tfpersist.formats import bundle, bundle_tensors, v1
 from tfpersist.formats.tensors import TensorSpec

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
-from tfpersist.checkpoints.incremental import Base, Plan, Seen, compare, opened
-from tfpersist.checkpoints.listing import Files
-from tfpersist.checkpoints.sidecar import Increment
+from tfpersist.checkpoint.files import Files
+from tfpersist.checkpoint.incremental import Base, Plan, Seen, compare, opened
+from tfpersist.checkpoint.sidecar import Increment
 from tfpersist.errors import StorageError
 from tfpersist.formats import bundle
 from tfpersist.formats.bundle_layout import index_of

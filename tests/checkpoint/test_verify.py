@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 
 import tfpersist as tfp
-from tfpersist.checkpoint import Checkpoint
-from tfpersist.checkpoints import listing, sidecar
-from tfpersist.checkpoints.verification import Flaw, Verification, refuse_misfits
-from tfpersist.checkpoints.writer import write_checkpoint
+from tfpersist.checkpoint import files as listing
+from tfpersist.checkpoint import sidecar
+from tfpersist.checkpoint.checkpoint import Checkpoint
+from tfpersist.checkpoint.verify import Flaw, Verification, refuse_misfits
+from tfpersist.checkpoint.writer import write_checkpoint
 from tfpersist.errors import CheckpointNotFoundError, CorruptionError
 from tfpersist.formats import schema
 from tfpersist.formats.bundle_writer import Item

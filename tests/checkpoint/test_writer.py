@@ -9,9 +9,9 @@ import textwrap
 import numpy as np
 import pytest
 
-from tfpersist.checkpoint import Checkpoint
-from tfpersist.checkpoints import listing
-from tfpersist.checkpoints.writer import write_checkpoint, write_state
+from tfpersist.checkpoint import files
+from tfpersist.checkpoint.checkpoint import Checkpoint
+from tfpersist.checkpoint.writer import write_checkpoint, write_state
 from tfpersist.errors import CheckpointNotFoundError, SaveError, StorageError
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
@@ -26,7 +26,7 @@ def items(value):
 
 
 def state_of(storage):
-    return listing.read_state(storage)
+    return files.read_state(storage)
 
 
 def test_files(tmp_path):
@@ -46,12 +46,12 @@ def test_state_file(tmp_path):
     assert state_of(storage).latest == "m-3"
     assert state_of(storage).all == ("m-5", "m-1", "m-3")
     assert list(state_of(storage).timestamps) == sorted(state_of(storage).timestamps)
-    storage.remove(listing.checkpoints(storage)["m-1"].all)
+    storage.remove(files.checkpoints(storage)["m-1"].all)
     write_checkpoint(storage, "m-5", items(5))
     assert state_of(storage).all == ("m-3", "m-5")
     write_state(storage, {})
     assert state_of(storage) is None
-    write_state(storage, listing.dated(storage, listing.checkpoints(storage)))
+    write_state(storage, files.dated(storage, files.checkpoints(storage)))
     assert state_of(storage).latest == "m-5"
 
 
@@ -192,7 +192,7 @@ def test_killed_at_any_time_while_saving_in_a_loop(tmp_path):
     code = """
         import sys
         import numpy as np
-        from tfpersist.checkpoints.writer import write_checkpoint
+        from tfpersist.checkpoint.writer import write_checkpoint
         from tfpersist.formats.bundle_writer import Item
         from tfpersist.formats.tensors import payload_of
         from tfpersist.storage import open_storage
@@ -236,7 +236,7 @@ def test_tensorflow_accepts_what_is_written(fresh, tmp_path):
         import sys
         import numpy as np
         import tensorflow as tf
-        from tfpersist.checkpoint import Checkpoint
+        from tfpersist.checkpoint.checkpoint import Checkpoint
 
         latest = tf.train.latest_checkpoint(sys.argv[1])
         assert latest == sys.argv[1] + "/model.ckpt-2" == Checkpoint(sys.argv[1]).prefix, latest

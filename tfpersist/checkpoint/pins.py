@@ -14,8 +14,8 @@ from types import TracebackType
 
 import attrs
 
-from tfpersist.checkpoints.listing import Files
-from tfpersist.checkpoints.locate import Located
+from tfpersist.checkpoint.files import Files
+from tfpersist.checkpoint.locate import Located
 from tfpersist.errors import CheckpointNotFoundError, StorageError, UnsupportedError
 from tfpersist.storage import Hold, Storage
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from tfpersist.checkpoints.listing import Files
-from tfpersist.checkpoints.locate import Located
-from tfpersist.checkpoints.pins import held
-from tfpersist.checkpoints.verification import verify
+from tfpersist.checkpoint.files import Files
+from tfpersist.checkpoint.locate import Located
+from tfpersist.checkpoint.pins import held
+from tfpersist.checkpoint.verify import verify
 from tfpersist.errors import StorageError
 from tfpersist.storage import Storage
 

@@ -1,0 +1,1 @@
+"""One checkpoint: its files, its contents, writing and verifying it; without TensorFlow."""
