@@ -39,8 +39,8 @@ import numpy as np
 
 import tfpersist as tfp
 from tfpersist.checkpoint import files as listing
-from tfpersist.checkpoints import pruning  # noqa: F401  (imported before the forks)
 from tfpersist.formats import state
+from tfpersist.store import pruning  # noqa: F401  (imported before the forks)
 
 HERE = pathlib.Path(__file__).resolve().parent
 COUNT, FAIL, FULL, SHORTEN, KILL, TEAR = range(6)

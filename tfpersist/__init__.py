@@ -41,13 +41,13 @@ if TYPE_CHECKING:
         UnsupportedError,
     )
     from tfpersist.formats.tensors import TensorSpec
-    from tfpersist.freezer import Freezer
-    from tfpersist.frozen import FrozenModel
+    from tfpersist.freezer.freezer import Freezer
+    from tfpersist.frozen.model import FrozenModel
     from tfpersist.graph.structure.names import TensorRef
     from tfpersist.matching.report import RestoreReport
-    from tfpersist.retention import Keep
     from tfpersist.safety import Policy
-    from tfpersist.store import ModelStore
+    from tfpersist.store.model_store import ModelStore
+    from tfpersist.store.retention import Keep
 
     __version__: str
 
@@ -83,10 +83,10 @@ __all__ = [
 
 _HOMES = {
     "Checkpoint": "checkpoint.checkpoint",
-    "Freezer": "freezer",
-    "FrozenModel": "frozen",
-    "Keep": "retention",
-    "ModelStore": "store",
+    "Freezer": "freezer.freezer",
+    "FrozenModel": "frozen.model",
+    "Keep": "store.retention",
+    "ModelStore": "store.model_store",
     "Policy": "safety",
     "RestoreReport": "matching.report",
     "TensorRef": "graph.structure.names",

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from tfpersist.checkpoint.checkpoint import Checkpoint
 from tfpersist.checkpoint.locate import directory
 from tfpersist.checkpoint.verify import Verification
-from tfpersist.checkpoints import survey
-from tfpersist.checkpoints.survey import Survey
 from tfpersist.errors import TFPersistError
-from tfpersist.freezer import Freezer
-from tfpersist.frozen import FrozenModel
+from tfpersist.freezer.freezer import Freezer
+from tfpersist.frozen.model import FrozenModel
+from tfpersist.store import survey
+from tfpersist.store.survey import Survey
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,7 +18,7 @@ from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
 from tfpersist.storage import open_storage
 from tfpersist.storage.local import LocalDirectory
 from tfpersist.storage.staged import StagedStorage
-from tfpersist.store import ModelStore
+from tfpersist.store.model_store import ModelStore
 
 
 def items(value):

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.compat import v1
 
-from tfpersist.freezer import Freezer
+from tfpersist.freezer.freezer import Freezer
 
 
 @attrs.define

@@ -9,7 +9,7 @@ from tensorflow.compat import v1
 
 from tfpersist.errors import FeedError, NameNotFoundError
 from tfpersist.formats.graphdef import parse_text
-from tfpersist.freezer import Freezer
+from tfpersist.freezer.freezer import Freezer
 from tfpersist.graph.optimize.dead_branches import decide
 
 PLAIN = """

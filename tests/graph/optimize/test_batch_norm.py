@@ -6,7 +6,7 @@ import tensorflow as tf
 from tensorflow.compat import v1
 
 from tfpersist.formats.graphdef import parse_text, split
-from tfpersist.frozen import FrozenModel
+from tfpersist.frozen.model import FrozenModel
 from tfpersist.graph.optimize.batch_norm import fold_normalization
 from tfpersist.graph.optimize.passes import optimize
 from tfpersist.graph.optimize.weights import expand
@@ -233,7 +233,7 @@ def test_channels_first():
 
 
 def test_a_keras_model_gets_smaller(tmp_path):
-    from tfpersist.freezer import Freezer
+    from tfpersist.freezer.freezer import Freezer
 
     tf.keras.utils.set_random_seed(1)
     model = tf.keras.applications.MobileNetV2(

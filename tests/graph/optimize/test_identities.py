@@ -10,7 +10,7 @@ from tensorflow.compat import v1
 
 from tfpersist.errors import RunError
 from tfpersist.formats.graphdef import parse_text
-from tfpersist.freezer import Freezer
+from tfpersist.freezer.freezer import Freezer
 from tfpersist.graph.optimize.dead_branches import decide
 
 KERNEL = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)

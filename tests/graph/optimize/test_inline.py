@@ -9,8 +9,8 @@ from tensorflow.compat import v1
 
 from tfpersist.errors import GraphError, RunError
 from tfpersist.formats.graphdef import parse_text, split
-from tfpersist.freezer import Freezer
-from tfpersist.frozen import FrozenModel
+from tfpersist.freezer.freezer import Freezer
+from tfpersist.frozen.model import FrozenModel
 from tfpersist.graph.optimize.inline import inline
 
 X = tf.TensorSpec([3], name="x")

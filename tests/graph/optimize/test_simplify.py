@@ -15,7 +15,7 @@ def graph_of(graph):
 
 
 def run(graph, fetches, feeds):
-    from tfpersist.frozen import FrozenModel
+    from tfpersist.frozen.model import FrozenModel
 
     with FrozenModel(graph) as model:
         return model.run(fetches, feeds)

@@ -10,8 +10,8 @@ from tfpersist.errors import FreezeError
 from tfpersist.formats import schema
 from tfpersist.formats.graphdef import Graph, split, with_payload
 from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
-from tfpersist.freezer import Freezer
-from tfpersist.frozen import FrozenModel
+from tfpersist.freezer.freezer import Freezer
+from tfpersist.frozen.model import FrozenModel
 from tfpersist.graph.optimize.weights import compress, expand
 
 RNG = np.random.default_rng(5)

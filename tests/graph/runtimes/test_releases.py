@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfpersist.errors import FreezeError
 from tfpersist.formats.graphdef import parse_text
-from tfpersist.freezer import Freezer
+from tfpersist.freezer.freezer import Freezer
 from tfpersist.graph.runtimes import releases
 from tfpersist.graph.runtimes.downgrade import reword
 from tfpersist.graph.structure import ops

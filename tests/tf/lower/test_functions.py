@@ -6,7 +6,7 @@ import tensorflow as tf
 from tensorflow.compat import v1
 
 from tfpersist.errors import FreezeError, TargetError
-from tfpersist.freezer import Freezer
+from tfpersist.freezer.freezer import Freezer
 from tfpersist.tf.lower.functions import lower
 
 

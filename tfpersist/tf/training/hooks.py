@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from tfpersist.errors import RetentionError, SaveError, TargetError
-from tfpersist.retention import seconds
+from tfpersist.store.retention import seconds
 
 if TYPE_CHECKING:
     from tfpersist.tf.training.callbacks import Store

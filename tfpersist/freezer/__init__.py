@@ -1,0 +1,1 @@
+"""Freeze a model of any kind into one graph."""

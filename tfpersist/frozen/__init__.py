@@ -1,0 +1,1 @@
+"""A frozen model: load, describe, run, embed, unfreeze, verify."""

@@ -1,0 +1,1 @@
+"""A directory of checkpoints: save, restore, retention, background saves."""
