@@ -181,6 +181,23 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def build(session: nox.Session) -> None:
+    """Build wheel and sdist in dist/ and check them. `-- v0.1.0` also checks that tag."""
+    version = PROJECT["project"]["version"]
+    for tag in session.posargs:
+        if tag != f"v{version}":
+            session.error(f"expected the tag v{version}, as in pyproject.toml, got {tag}")
+        dated = rf"^## \[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d$"
+        if not re.search(dated, (HERE / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE):
+            session.error(f"expected a section '## [{version}] - <date>' in CHANGELOG.md, got none")
+    session.install(*group("release"))
+    shutil.rmtree(HERE / "dist", ignore_errors=True)
+    session.run("python", "-m", "build")
+    files = map(str, sorted((HERE / "dist").iterdir()))
+    session.run("python", "-m", "twine", "check", "--strict", *files)
+
+
+@nox.session(default=False)
 def schema(session: nox.Session) -> None:
     """Compile formats/schema.proto to the descriptor set that the package loads."""
     session.install(*group("schema"))
