@@ -10,7 +10,7 @@ import attrs
 from tfpersist import arguments
 from tfpersist.freezer.pipeline import Wishes
 from tfpersist.graph.optimize.weights import FORMS, Form
-from tfpersist.graph.runtimes.releases import Target, meant
+from tfpersist.graph.runtimes.releases import Runtime, runtime_of
 
 _Freezer = TypeVar("_Freezer", bound="Choosing")
 
@@ -99,7 +99,7 @@ class Choosing:
         named = arguments.values_of(values, "bake")
         return self._with(baked={**self.wishes.baked, **named})
 
-    def portable(self: _Freezer, target: Target) -> _Freezer:
+    def portable(self: _Freezer, target: Runtime) -> _Freezer:
         """Let an older TensorFlow, or another runtime, load the frozen graph.
 
         What its ops can say as well is said with them; whatever it does not know beyond that is an
@@ -119,7 +119,7 @@ class Choosing:
             >>> tfp.Freezer("runs/mnist").portable("1.15")
             Freezer('runs/mnist', target='1.15')
         """
-        return self._with(target=meant(target))
+        return self._with(target=runtime_of(target))
 
     def only_variables(self: _Freezer, *names: object) -> _Freezer:
         """Make constants of these variables alone; all others stay variables.

@@ -15,8 +15,7 @@ from tfpersist.gc_pause import uncollected
 from tfpersist.graph.constants import ends
 from tfpersist.graph.describe.candidates import Candidates
 from tfpersist.graph.runtimes import releases
-from tfpersist.graph.runtimes.downgrade import reword
-from tfpersist.graph.runtimes.releases import Portability, Target
+from tfpersist.graph.runtimes.releases import Portability, Runtime
 from tfpersist.graph.structure.lowered import Lowered
 from tfpersist.safety import Policy, as_policy
 from tfpersist.storage import text_of
@@ -62,7 +61,7 @@ class Freezer(Choosing):
     checkpoint: Any = attrs.field(default=None, kw_only=True)
     policy: Policy | None = attrs.field(default=None, converter=as_policy, kw_only=True)
 
-    def check(self, target: Target) -> Portability:
+    def check(self, target: Runtime) -> Portability:
         """Find out what would keep an older TensorFlow, or another runtime, from loading the graph.
 
         Args:
@@ -83,7 +82,7 @@ class Freezer(Choosing):
             TensorFlow 1.15 knows every op and attr
         """
         frozen = pipeline.freeze(self._lowered(), attrs.evolve(self.wishes, target=None))
-        return releases.check(reword(frozen.graph, releases.known(target)), target)
+        return releases.check(frozen.graph, target)
 
     def candidates(self) -> Candidates:
         """List what the source might be asked to compute, the likeliest first.

@@ -24,7 +24,7 @@ from tfpersist.graph.optimize.inline import inline
 from tfpersist.graph.optimize.passes import optimize
 from tfpersist.graph.optimize.weights import Form, compress
 from tfpersist.graph.runtimes import portable, releases
-from tfpersist.graph.runtimes.releases import Target
+from tfpersist.graph.runtimes.releases import Runtime
 from tfpersist.graph.structure import nesting
 from tfpersist.graph.structure.feeds import fit
 from tfpersist.graph.structure.lowered import Lowered
@@ -57,7 +57,7 @@ class Wishes:
     only: tuple[object, ...] | None = None
     keep: tuple[object, ...] = ()
     baked: Mapping[str, Any] = attrs.field(factory=dict, eq=repr)
-    target: Target | None = None
+    target: Runtime | None = None
     signature: str | None = None
     tags: tuple[str, ...] = ()
     optimized: bool = False
@@ -185,7 +185,7 @@ def freeze(source: Lowered, wishes: Wishes) -> Frozen:
         graph = optimize(graph, roots, {*lowered.inputs, *lowered.labels.values()})
     portable.clean(graph.proto, shaped={ref.operation for ref in refs})
     if wishes.target is not None:
-        graph = releases.require(graph, wishes.target)
+        graph = releases.convert(graph, wishes.target)
     if wishes.weights is not None:
         # A table looks keys up and gives values as they are; a count goes on from where it was.
         exact = needed(graph, [INIT]) if INIT in graph.nodes else ()

@@ -1,1 +1,1 @@
-"""Which releases and runtimes can load a graph, and rewrites for older ones."""
+"""Check which releases and runtimes can load a graph, and rewrite graphs for older releases."""

@@ -1,4 +1,4 @@
-"""What newer ops say, said with the ops that an older TensorFlow has."""
+"""Replace newer ops with ops that an older TensorFlow has."""
 
 from __future__ import annotations
 
@@ -14,93 +14,98 @@ from tfpersist.graph.structure import ops
 from tfpersist.graph.structure.prune import producer
 
 
-def reword(graph: Graph, known: Mapping[str, Container[str]]) -> Graph:
-    """Say with older ops what newer ones say.
+def downgrade(graph: Graph, known_ops: Mapping[str, Container[str]]) -> Graph:
+    """Replace newer ops with older ops that compute the same.
 
     Args:
-        graph: the graph, which stays as it is.
-        known: the older ops, each with the attrs that it does not have yet.
+        graph: the graph; it is not changed.
+        known_ops: the ops of the older release. Each op maps to the attrs that this release does
+            not have yet.
 
     Returns:
-        A graph that computes the same, bit by bit.
+        A graph that computes the same, bit by bit. Ops that have no older equal stay.
 
     Example:
         >>> from tfpersist.formats.graphdef import parse_text
         >>> graph = parse_text(b'''node { name: "c" op: "StatelessCase" input: "i" }''')
-        >>> reword(graph, {"Case": ()}).nodes["c"].op
+        >>> downgrade(graph, {"Case": ()}).nodes["c"].op
         'Case'
     """
     proto = schema.GraphDef()
     proto.CopyFrom(graph.proto)
-    for nodes in (proto.node, *(function.node_def for function in proto.library.function)):
-        named = {node.name: node for node in nodes}
-        for node in nodes:
-            if node.op in _NEWER and node.op not in known:
-                older, says, change = _NEWER[node.op]
-                if older in known and says(node, named):
-                    change(node, older)
-            elif node.op == "LookupTableImportV2" and "LookupTableInsertV2" in known:
-                _fill(node, named)
-            elif "exponential_avg_factor" in known.get(node.op, ()) and not _trains(node):
-                # Only training averages.
+    for body in (proto.node, *(function.node_def for function in proto.library.function)):
+        nodes = {node.name: node for node in body}
+        for node in body:
+            if node.op in _OLDER_OPS and node.op not in known_ops:
+                older, is_equal, rewrite = _OLDER_OPS[node.op]
+                if older in known_ops and is_equal(node, nodes):
+                    rewrite(node, older)
+            elif node.op == "LookupTableImportV2" and "LookupTableInsertV2" in known_ops:
+                _insert_vectors(node, nodes)
+            elif "exponential_avg_factor" in known_ops.get(node.op, ()) and not _trains(node):
+                # This attr has an effect in training mode only.
                 node.attr.pop("exponential_avg_factor", None)
     return Graph(proto, graph.payloads)
 
 
-def _is_plain_product(node: Message, named: Mapping[str, Message]) -> bool:
-    del named
+def _has_one_dtype(node: Message, nodes: Mapping[str, Message]) -> bool:
+    del nodes
     return len({node.attr[name].type for name in ("Ta", "Tb", "Tout")}) == 1
 
 
-def _product(node: Message, older: str) -> None:
+def _rewrite_matmul(node: Message, older: str) -> None:
     become(node, older, ("adj_x", "adj_y"), T="Tout")
 
 
-def _is_one_diagonal(node: Message, named: Mapping[str, Message]) -> bool:
-    """Tell whether it does not matter how diagonals of several lengths are aligned."""
+def _alignment_has_no_effect(node: Message, nodes: Mapping[str, Message]) -> bool:
+    """Return whether the older op, which aligns every diagonal to the left, gives the same."""
     if "align" in node.attr and node.attr["align"].s == b"LEFT_LEFT":
         return True
-    at = 2 if node.op == "MatrixSetDiagV3" else 1
-    source = named.get(producer(node.input[at]))
-    numbers = None if source is None else fold.constant(source)
-    return numbers is not None and len(set(numbers.reshape(-1).tolist())) == 1
+    position = 2 if node.op == "MatrixSetDiagV3" else 1
+    source = nodes.get(producer(node.input[position]))
+    diagonals = None if source is None else fold.constant(source)
+    return diagonals is not None and len(set(diagonals.reshape(-1).tolist())) == 1
 
 
-def _diagonal(node: Message, older: str) -> None:
+def _rewrite_diagonal(node: Message, older: str) -> None:
     become(node, older, ("T",))
 
 
-def _always(node: Message, named: Mapping[str, Message]) -> bool:
-    del node, named
+def _always(node: Message, nodes: Mapping[str, Message]) -> bool:
+    del node, nodes
     return True
 
 
-def _rename(node: Message, older: str) -> None:
+def _rename_op(node: Message, older: str) -> None:
     node.op = older
 
 
-# By op: the older one, whether that says the same, and how to make it.
-_NEWER: Mapping[
+# {newer op: (older op, whether it gives the same for a node, how to rewrite the node)}
+_OLDER_OPS: Mapping[
     str,
     tuple[str, Callable[[Message, Mapping[str, Message]], bool], Callable[[Message, str], None]],
 ] = MappingProxyType(
     {
-        "BatchMatMulV3": ("BatchMatMulV2", _is_plain_product, _product),
-        "MatrixDiagPartV3": ("MatrixDiagPartV2", _is_one_diagonal, _diagonal),
-        "MatrixDiagV3": ("MatrixDiagV2", _is_one_diagonal, _diagonal),
-        "MatrixSetDiagV3": ("MatrixSetDiagV2", _is_one_diagonal, _diagonal),
-        "StatelessCase": ("Case", _always, _rename),
+        "BatchMatMulV3": ("BatchMatMulV2", _has_one_dtype, _rewrite_matmul),
+        "MatrixDiagPartV3": ("MatrixDiagPartV2", _alignment_has_no_effect, _rewrite_diagonal),
+        "MatrixDiagV3": ("MatrixDiagV2", _alignment_has_no_effect, _rewrite_diagonal),
+        "MatrixSetDiagV3": ("MatrixSetDiagV2", _alignment_has_no_effect, _rewrite_diagonal),
+        "StatelessCase": ("Case", _always, _rename_op),
     }
 )
 
 
-def _fill(node: Message, named: Mapping[str, Message]) -> None:
-    """Put vectors into a table that is empty: older imports insist on one number for each key."""
-    keys, values = (named.get(producer(text)) for text in node.input[1:3])
+def _insert_vectors(node: Message, nodes: Mapping[str, Message]) -> None:
+    """Insert vectors into a table instead of importing them.
+
+    Older releases import one number for each key only. The table is empty at this moment, so an
+    insert gives the same table.
+    """
+    keys, values = (nodes.get(producer(text)) for text in node.input[1:3])
     if keys is None or values is None or keys.op != "Const" or values.op != "Const":
         return
-    ranks = [len(each.attr["value"].tensor.tensor_shape.dim) for each in (keys, values)]
-    if ranks[0] < ranks[1]:
+    key_rank, value_rank = (len(c.attr["value"].tensor.tensor_shape.dim) for c in (keys, values))
+    if key_rank < value_rank:
         node.op = "LookupTableInsertV2"
 
 

@@ -1,4 +1,4 @@
-"""What a graph says about the machine and the process that built it, and need not say elsewhere."""
+"""Remove what ties a graph to the machine and the process that built it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from tfpersist.formats import schema
 from tfpersist.formats.schema import Message
 from tfpersist.graph.structure import functions, ops
 
-# Notes of TensorFlow to itself: about gradients, tracing and shapes that it infers again. Shapes
-# that disagree with what a newer release infers even keep a graph from being imported.
-_NOTES = frozenset(
+# TensorFlow writes these for itself: for gradients, tracing and shapes that it infers again. Old
+# shapes that differ from what a newer release infers make the import of the graph fail.
+_INTERNAL_ATTRS = frozenset(
     {
         "_gradient_op_type",
         "_output_shapes",
@@ -20,7 +20,7 @@ _NOTES = frozenset(
         "debug_name",
     }
 )
-_FUNCTION_NOTES = frozenset(
+_INTERNAL_FUNCTION_ATTRS = frozenset(
     {
         "_input_shapes",
         "_original_func_name",
@@ -35,9 +35,11 @@ _FUNCTION_NOTES = frozenset(
 def clean(graph: Message, shaped: Collection[str] = ()) -> None:
     """Remove what ties a GraphDef to where it was made.
 
+    This removes device placements, colocations with nodes that are not in the graph, attrs equal
+    to their defaults, and attrs that TensorFlow writes for itself.
+
     Args:
-        graph: a GraphDef of the caller's own; it is changed. Device placements, colocations with
-            nodes that are not there, attrs equal to their defaults and TensorFlow's notes go.
+        graph: the GraphDef; it is changed in place.
         shaped: names of the nodes that keep their `_output_shapes`.
     """
     names = {node.name for node in graph.node}
@@ -50,24 +52,23 @@ def clean(graph: Message, shaped: Collection[str] = ()) -> None:
         else:
             _clean_node(node, names)
     for function in graph.library.function:
-        inner = {node.name for node in function.node_def}
+        body_names = {node.name for node in function.node_def}
         for node in function.node_def:
-            _clean_node(node, inner)
-        for note in _FUNCTION_NOTES.intersection(function.attr):
-            del function.attr[note]
-        for args in function.arg_attr.values():
-            for note in ("_output_shapes", "_user_specified_name"):
-                args.attr.pop(note, None)
+            _clean_node(node, body_names)
+        for name in _INTERNAL_FUNCTION_ATTRS.intersection(function.attr):
+            del function.attr[name]
+        for argument in function.arg_attr.values():
+            for name in ("_output_shapes", "_user_specified_name"):
+                argument.attr.pop(name, None)
     functions.settle_names(graph)
 
 
 def _clean_node(node: Message, names: Collection[str]) -> None:
     node.ClearField("device")
     node.ClearField("experimental_debug_info")
-    attrs = node.attr
-    for note in _NOTES.intersection(attrs):
-        del attrs[note]
-    if "_class" in attrs:
+    for name in _INTERNAL_ATTRS.intersection(node.attr):
+        del node.attr[name]
+    if "_class" in node.attr:
         groups = [
             group
             for group in node.attr["_class"].list.s

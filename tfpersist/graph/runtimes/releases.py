@@ -1,9 +1,10 @@
-"""Whether an older TensorFlow, or another runtime, knows what a graph is made of.
+"""Check whether an older TensorFlow release, or another runtime, has every op of a graph.
 
-`releases.txt` lists the ops that each release registers, with the attrs that they did not have yet;
-tools/make_release_table.py makes it from those releases themselves. A release may register an op
-without computing it for every data type. `runtimes.txt` lists the ops that other runtimes have
-converters for, which may not take every form of them; tools/make_runtime_table.py asks them.
+`releases.txt` lists the ops that each release registers, with the attrs that they do not have yet
+in that release. tools/make_release_table.py makes it from the releases themselves. A release can
+register an op and still have no kernel for some data type. `runtimes.txt` lists the ops that other
+runtimes have converters for; a converter can still reject some forms of an op.
+tools/make_runtime_table.py makes it from those runtimes.
 """
 
 from __future__ import annotations
@@ -21,34 +22,36 @@ from tfpersist.errors import FreezeError
 from tfpersist.formats import dtypes
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
-from tfpersist.graph.runtimes.downgrade import reword
+from tfpersist.graph.runtimes.downgrade import downgrade
 
 Release = Literal["1.15", "2.4"]
-Target = Literal["1.15", "2.4", "openvino", "onnx"]
+Runtime = Literal["1.15", "2.4", "openvino", "onnx"]
 RELEASES: tuple[Release, ...] = get_args(Release)
-NAMES: Mapping[Target, str] = MappingProxyType(
+DISPLAY_NAMES: Mapping[Runtime, str] = MappingProxyType(
     {
-        **{each: f"TensorFlow {each}" for each in RELEASES},
+        **{release: f"TensorFlow {release}" for release in RELEASES},
         "openvino": "OpenVINO 2026.4",
         "onnx": "tf2onnx 1.17",
     }
 )
-# Up to uint64; all of these releases have the same. References have numbers of their own.
-_NEWEST_TYPE = 23
+# The number of uint64, the last data type that these releases have. The numbers of reference types
+# are these plus an offset.
+_LAST_DTYPE = 23
 _MOST_SHOWN = 8
-_FILES = ("releases", "runtimes")
+_TABLE_FILES = ("releases", "runtimes")
 
 
 @attrs.frozen
 class Blocker:
-    """One node that a release of TensorFlow, or another runtime, does not know.
+    """One node that a TensorFlow release, or another runtime, cannot load.
 
     Args:
-        node: its name.
-        op: its op.
-        function: name of the function that it is in; None for the main graph.
-        attrs: the attrs that the op did not have yet; empty where the op itself is unknown.
-        types: the data types that the release did not have yet.
+        node: name of the node.
+        op: op of the node.
+        function: name of the function that contains the node; None for the main graph.
+        attrs: the attrs that the op does not have yet in this release; empty where the op itself is
+            unknown.
+        types: the data types that the release does not have yet.
     """
 
     node: str
@@ -59,158 +62,176 @@ class Blocker:
 
     def __str__(self) -> str:
         inside = f" in function {self.function}" if self.function else ""
-        newer = ", ".join([*map(repr, self.attrs), *self.types])
-        return f"node {self.node} ({self.op}){inside}{' needs its newer ' * bool(newer)}{newer}"
+        newer = [f"attr {name!r}" for name in self.attrs]
+        newer += [f"data type {name}" for name in self.types]
+        reason = f" uses {' and '.join(newer)}, which this release lacks" if newer else ""
+        return f"node {self.node} ({self.op}){inside}{reason}"
 
 
 @attrs.frozen
 class Portability:
-    """What keeps a graph from being loaded by a release of TensorFlow, or another runtime.
+    """The nodes of a graph that a TensorFlow release, or another runtime, cannot load.
 
     Args:
         target: "1.15", "2.4", "openvino" or "onnx".
-        blockers: the nodes that it does not know.
+        blockers: the nodes that it cannot load.
 
     Example:
         >>> print(Portability("1.15", (Blocker("mm", "BatchMatMulV3", None),)))
-        TensorFlow 1.15 does not know 1 node: node mm (BatchMatMulV3)
+        TensorFlow 1.15 cannot load 1 node: node mm (BatchMatMulV3)
     """
 
-    target: Target
+    target: Runtime
     blockers: tuple[Blocker, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether every op is known; of a release, every attr and data type too."""
+        """Whether it knows every op; for a release, every attr and data type too."""
         return not self.blockers
 
     def __str__(self) -> str:
+        name = DISPLAY_NAMES[self.target]
         if self.ok:
-            also = " and attr" if self.target in RELEASES else ""
-            return f"{NAMES[self.target]} knows every op{also}"
+            return f"{name} knows every op{' and attr' if self.target in RELEASES else ''}"
         shown = "; ".join(map(str, self.blockers[:_MOST_SHOWN]))
-        more = len(self.blockers) - _MOST_SHOWN
+        hidden = len(self.blockers) - _MOST_SHOWN
         count = f"{len(self.blockers)} node" + ("" if len(self.blockers) == 1 else "s")
-        tail = f"; and {more} more" if more > 0 else ""
-        return f"{NAMES[self.target]} does not know {count}: {shown}{tail}"
+        return f"{name} cannot load {count}: {shown}" + (f"; and {hidden} more" * (hidden > 0))
 
 
-def known(target: str) -> Mapping[str, frozenset[str]]:
-    """Give the ops of a release or runtime, each with the attrs that it does not have yet.
+def known_ops(target: str) -> Mapping[str, frozenset[str]]:
+    """Return the ops of a release or runtime.
 
     Args:
         target: the release or runtime.
 
+    Returns:
+        {op: the attrs that it does not have yet}.
+
     Raises:
-        FreezeError: there is no table of it.
+        FreezeError: tfpersist has no op list for this release or runtime.
 
     Example:
-        >>> "AddV2" in known("1.15"), known("1.15")["MatMul"] >= {"grad_a"}
+        >>> "AddV2" in known_ops("1.15"), known_ops("1.15")["MatMul"] >= {"grad_a"}
         (True, True)
     """
-    return _tables()[meant(target)]
+    return _tables()[runtime_of(target)]
 
 
-def meant(target: str) -> Target:
-    """Give the target that is meant; the patches of a release all have the same ops.
+def runtime_of(target: str) -> Runtime:
+    """Return the runtime, or the release without its patch number: all patches have the same ops.
 
     Args:
         target: a runtime, or a release such as "1.15" or "1.15.5".
 
     Raises:
-        FreezeError: there is no table of that, or it is a number.
+        FreezeError: tfpersist has no op list for it, or it is a number.
 
     Example:
-        >>> meant("v2.4.1")
+        >>> runtime_of("v2.4.1")
         '2.4'
     """
     if not isinstance(target, str):
         raise FreezeError(
-            f"{target} is no name of a release: as numbers, 2.1 and 2.10 are the same",
-            expected=_spelled(),
-            advice=f"Write it as a string: {str(target)!r}.",
+            "a release is written as a string, because 2.1 and 2.10 are the same number",
+            expected=_choices(),
+            found=repr(target),
+            advice=f"Write {str(target)!r}.",
         )
-    for known_as in NAMES:
-        if known_as == target:
-            return known_as
-    asked = re.fullmatch(r"v?(\d+)\.(\d+)(\.\w+)*", target)
-    version = tuple(map(int, asked.groups()[:2])) if asked else ()
-    older = [one for one in RELEASES if tuple(map(int, one.split("."))) <= version]
-    if not older or tuple(map(int, older[-1].split("."))) != version:
+    for runtime in DISPLAY_NAMES:
+        if runtime == target:
+            return runtime
+    match = re.fullmatch(r"v?(\d+)\.(\d+)(\.\w+)*", target)
+    version = tuple(map(int, match.groups()[:2])) if match else ()
+    not_newer = [release for release in RELEASES if _version(release) <= version]
+    if not not_newer or _version(not_newer[-1]) != version:
+        name = f"TensorFlow {target}" if match else repr(target)
         raise FreezeError(
-            f"there is no table of what {'TensorFlow ' * bool(asked)}{target} knows",
-            expected=_spelled(),
-            advice=f"Take {older[-1]!r}: whatever it loads, {target} loads." if older else None,
+            f"there is no op list for {name}",
+            expected=_choices(),
+            advice=f"Use {not_newer[-1]!r}: {target} loads every graph that {not_newer[-1]} loads."
+            if not_newer
+            else None,
         )
-    return older[-1]
+    return not_newer[-1]
 
 
-def _spelled() -> str:
-    return " or ".join(map(repr, NAMES))
+def _version(release: Release) -> tuple[int, ...]:
+    return tuple(map(int, release.split(".")))
+
+
+def _choices() -> str:
+    return " or ".join(map(repr, DISPLAY_NAMES))
 
 
 @functools.cache
 def _tables() -> Mapping[str, Mapping[str, frozenset[str]]]:
-    files = resources.files(__package__)
-    text = "".join(files.joinpath(f"{name}.txt").read_text("ascii") for name in _FILES)
+    folder = resources.files(__package__)
+    text = "".join(folder.joinpath(f"{name}.txt").read_text("ascii") for name in _TABLE_FILES)
     tables: dict[str, dict[str, frozenset[str]]] = {}
-    for part in text.split("[")[1:]:
-        release, _, lines = part.partition("]\n")
+    for section in text.split("[")[1:]:
+        runtime, _, lines = section.partition("]\n")
         rows = (line.split() for line in lines.splitlines())
-        tables[release] = {name: frozenset(missing) for name, *missing in rows}
+        tables[runtime] = {op: frozenset(missing_attrs) for op, *missing_attrs in rows}
     return tables
 
 
-def check(graph: Graph, target: Target) -> Portability:
-    """List what a release or runtime does not know; attrs of no consequence are none of it.
+def check(graph: Graph, target: Runtime) -> Portability:
+    """Find the nodes that a release or runtime cannot load, after newer ops are replaced.
 
     Args:
-        graph: the graph, whose default attrs are stripped.
+        graph: the graph, without attrs that are equal to their defaults.
         target: the release or runtime.
 
     Raises:
-        FreezeError: there is no table of it.
+        FreezeError: tfpersist has no op list for this release or runtime.
     """
-    target = meant(target)
-    table = known(target)
-    found = []
+    return _portability(downgrade(graph, known_ops(target)), runtime_of(target))
+
+
+def _portability(graph: Graph, target: Runtime) -> Portability:
+    table = known_ops(target)
+    blockers = []
     for node, function in _nodes(graph.proto):
-        newer = table.get(node.op, frozenset()) & node.attr.keys()
-        types = _newer_types(node) if target in RELEASES else ()
-        if newer or types or (node.op not in table and node.op not in graph.functions):
-            found.append(Blocker(node.name, node.op, function, tuple(sorted(newer)), types))
-    return Portability(target, tuple(found))
+        newer_attrs = table.get(node.op, frozenset()) & node.attr.keys()
+        newer_types = _newer_types(node) if target in RELEASES else ()
+        is_unknown = node.op not in table and node.op not in graph.functions
+        if newer_attrs or newer_types or is_unknown:
+            blockers.append(
+                Blocker(node.name, node.op, function, tuple(sorted(newer_attrs)), newer_types)
+            )
+    return Portability(target, tuple(blockers))
 
 
-def require(graph: Graph, target: Target) -> Graph:
-    """Reword a graph for a release or runtime, and raise if it does not know the result.
+def convert(graph: Graph, target: Runtime) -> Graph:
+    """Return a graph that a release or runtime can load.
 
     Args:
-        graph: the graph, whose default attrs are stripped.
+        graph: the graph, without attrs that are equal to their defaults.
         target: the release or runtime.
 
     Raises:
-        FreezeError: the nodes that the release does not know are named.
+        FreezeError: some nodes have no older equal; the message lists them.
     """
-    reworded = reword(graph, known(target))
-    found = check(reworded, target)
-    if not found.ok:
-        raise FreezeError(str(found), advice="Freeze an output that does not need them.")
-    return reworded
+    downgraded = downgrade(graph, known_ops(target))
+    portability = _portability(downgraded, runtime_of(target))
+    if not portability.ok:
+        raise FreezeError(str(portability), advice="Freeze an output that does not need them.")
+    return downgraded
 
 
 def _newer_types(node: Message) -> tuple[str, ...]:
-    """Name the data types of a node that came after the releases."""
+    """Return the names of the data types of a node that the releases do not have."""
     numbers: set[int] = set()
     for value in node.attr.values():
         numbers |= {value.type, value.tensor.dtype, *value.list.type}
         numbers |= {tensor.dtype for tensor in value.list.tensor}
-    found = []
+    names = []
     for number in sorted({number % dtypes.REF_OFFSET for number in numbers}):
-        if number > _NEWEST_TYPE:
-            known = dtypes.by_number(number)
-            found.append(str(number) if known is None else known.name)
-    return tuple(found)
+        if number > _LAST_DTYPE:
+            dtype = dtypes.by_number(number)
+            names.append(str(number) if dtype is None else dtype.name)
+    return tuple(names)
 
 
 def _nodes(proto: Message) -> Iterator[tuple[Message, str | None]]:
