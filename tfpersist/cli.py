@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from tfpersist.checkpoint.checkpoint import Checkpoint
 from tfpersist.checkpoint.locate import directory
 from tfpersist.checkpoint.verify import Verification
-from tfpersist.errors import TFPersistError
+from tfpersist.errors import TFPersistError, printable
 from tfpersist.freezer.freezer import Freezer
 from tfpersist.frozen.model import FrozenModel
 from tfpersist.store import survey
@@ -78,12 +78,12 @@ def _inspect(options: argparse.Namespace) -> int:
         print(FrozenModel.load(options.path).summary())
         return 0
     checkpoint = Checkpoint(options.path)
-    print(checkpoint.prefix)
-    for name, number in checkpoint.metrics.items():
-        print(f"  {name} = {number:g}")
-    width = max(map(len, checkpoint.specs), default=0)
-    for name, spec in checkpoint.specs.items():
-        print(f"  {name:{width}}  {spec}")
+    names = list(map(printable, checkpoint.specs))
+    width = max(map(len, names), default=0)
+    lines = [f"  {name} = {number:g}" for name, number in checkpoint.metrics.items()]
+    specs = checkpoint.specs.values()
+    lines += [f"  {name:{width}}  {spec}" for name, spec in zip(names, specs, strict=True)]
+    print("\n".join(map(printable, [checkpoint.prefix, *lines])))
     return 0
 
 

@@ -57,13 +57,14 @@ class TFPersistError(Exception):
         super().__init__(problem)
 
     def __str__(self) -> str:
-        text = f"{printable(self.where)}: {self.problem}" if self.where else self.problem
+        text = f"{printable(self.where)}: {self.problem}" if self.where else str(self.problem)
         if self.expected is not None:
             text += f"; expected {self.expected}"
         if self.found is not None:
             text += f"{',' if self.expected is not None else ';'} found {self.found}"
         if self.advice:
             text += f". {self.advice}"
+        text = printable_lines(text)
         return text if text.endswith((".", "?", "\n")) else text + "."
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -239,6 +240,19 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def printable_lines(*lines: str) -> str:
+    """Join lines, each of them written out by `printable`.
+
+    Args:
+        lines: one or more lines each; line breaks stay.
+
+    Example:
+        >>> printable_lines("a\\x1b[2J", "b")
+        'a\\\\x1b[2J\\nb'
+    """
+    return "\n".join(printable(line) for text in lines for line in text.split("\n"))
 
 
 def nearest(name: str, names: Iterable[str], most: int = 5) -> list[str]:

@@ -10,6 +10,7 @@ import attrs
 import ml_dtypes  # noqa: F401  (lets numpy convert bfloat16 and its kin)
 import numpy as np
 
+from tfpersist.errors import printable
 from tfpersist.formats.tensors import TensorSpec, spec_of
 
 _SHOWN = 20
@@ -63,7 +64,7 @@ class Difference:
             ],
         )
         lines = [line for group in groups for line in _shortened(group)]
-        return "\n".join([", ".join(head), *lines])
+        return "\n".join(map(printable, [", ".join(head), *lines]))
 
 
 def _shortened(lines: list[str]) -> list[str]:

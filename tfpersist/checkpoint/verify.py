@@ -18,7 +18,7 @@ from tfpersist.checkpoint.files import Files, readable
 from tfpersist.checkpoint.locate import Located
 from tfpersist.checkpoint.pins import held, marker
 from tfpersist.checkpoint.sidecar import Sidecar
-from tfpersist.errors import CorruptionError, StorageError, UnsupportedError
+from tfpersist.errors import CorruptionError, StorageError, UnsupportedError, printable
 from tfpersist.formats import crc32c, graphdef, sstable
 from tfpersist.progress import progress
 from tfpersist.storage import Storage
@@ -44,7 +44,7 @@ class Flaw:
     beside: bool = False
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.problem}"
+        return printable(f"{self.what}: {self.problem}")
 
 
 @attrs.frozen
@@ -99,7 +99,7 @@ class Verification:
         if self.unchecked:
             lines.append("  not checked: " + ", ".join(self.unchecked))
         lines += [f"  note: {note}" for note in self.notes]
-        return "\n".join([head, *lines])
+        return "\n".join(map(printable, [head, *lines]))
 
 
 def verify(located: Located) -> Verification:

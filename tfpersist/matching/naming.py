@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from tfpersist.errors import SelectionError
+from tfpersist.errors import SelectionError, printable
 from tfpersist.formats.tensors import TensorSpec
 
 # Names that TensorFlow's and Google's published optimizers give to what they keep per variable.
@@ -96,7 +96,7 @@ def advice_for(
     best = max(votes, key=lambda pair: (votes[pair], -len(pair[0]) - len(pair[1])), default=None)
     if best is None or (votes[best] < 2 and all(best)) or votes[best] * 2 < len(missing):
         return ""
-    there, here = (part.replace('"', '\\"') for part in best)
+    there, here = (printable(part).replace('"', '\\"') for part in best)
     return (
         f'The names differ in their beginning: .rename({{"{there}": "{here}"}}) finds'
         f" {votes[best]} of the {len(missing)} missing."

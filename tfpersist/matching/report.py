@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import attrs
 
+from tfpersist.errors import printable, printable_lines
+
 Outcome = Literal[
     "missing", "mismatched", "kept", "sliced", "unexpected", "fits", "averaged", "restored"
 ]
@@ -265,7 +267,7 @@ class RestoreReport:
             lines.append("  " + "  ".join(padded).rstrip())
         if self.advice:
             lines.append(self.advice)
-        return "\n".join(lines)
+        return printable_lines(*lines)
 
     def _repr_html_(self) -> str:
         body = "".join(
@@ -287,7 +289,7 @@ class RestoreReport:
         shown: Sequence[Row] = self.rows
         if not self.fits:
             shown = [row for row in shown if row.outcome in (*_PROBLEMS, "unexpected")]
-        return [_cells_of(group) for group in _folded(shown)]
+        return [tuple(map(printable, _cells_of(group))) for group in _folded(shown)]
 
 
 def _plain(_owner: object, _field: object, value: Any) -> Any:

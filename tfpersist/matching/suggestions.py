@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
+from tfpersist.errors import printable
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching.naming import slot_of
 from tfpersist.matching.plan import Missing
@@ -87,7 +88,8 @@ def advice_on(suggestion: Mapping[str, str], missing: int) -> str:
     """
     if not suggestion:
         return ""
-    shown = [f"{key} -> {name}" for key, name in list(suggestion.items())[:_MOST_SHOWN]]
+    pairs = list(suggestion.items())[:_MOST_SHOWN]
+    shown = [f"{printable(key)} -> {printable(name)}" for key, name in pairs]
     more = len(suggestion) - len(shown)
     text = ", ".join(shown) + (f" and {more} more" if more else "")
     return (

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import attrs
 
-from tfpersist.errors import NameNotFoundError, RetentionError, did_you_mean
+from tfpersist.errors import NameNotFoundError, RetentionError, did_you_mean, printable
 
 Mode = Literal["max", "min"]
 
@@ -376,4 +376,4 @@ class Pruning:
         for each in self.verdicts:
             row = f"  {'stays' if each.kept else gone}  {each.candidate.name:{width}}"
             lines.append(f"{row}  {'; '.join(each.reasons)}".rstrip())
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))

@@ -10,7 +10,7 @@ from tfpersist.checkpoint import files as listing
 from tfpersist.checkpoint.files import Files, readable
 from tfpersist.checkpoint.locate import Located
 from tfpersist.checkpoint.verify import Verification, verify
-from tfpersist.errors import CheckpointNotFoundError
+from tfpersist.errors import CheckpointNotFoundError, printable
 from tfpersist.storage import Storage
 
 
@@ -59,7 +59,7 @@ class Survey:
             f"  {'ok' if each.ok else 'DAMAGED':{first}}  {name:{width}}  {_row(each)}"
             for name, each in zip(names, self.checkpoints, strict=True)
         ]
-        return "\n".join([f"{self.location}: {state} ({size} read)", *rows])
+        return "\n".join(map(printable, [f"{self.location}: {state} ({size} read)", *rows]))
 
 
 def _row(found: Verification) -> str:

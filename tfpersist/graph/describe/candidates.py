@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 import attrs
 
-from tfpersist.errors import NameNotFoundError
+from tfpersist.errors import NameNotFoundError, printable
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
 from tfpersist.graph.describe import predictions, summary
@@ -58,7 +58,8 @@ class Candidates:
         more = len(self.outputs) - len(shown)
         shown += [f"  and {more} more"] if more else []
         inputs = ["inputs:", *(f"  {ref}" for ref in self.inputs)] if self.inputs else []
-        return "\n".join(["likely outputs:", *(shown or ["  none"]), *(inputs or ["inputs: none"])])
+        lines = ["likely outputs:", *(shown or ["  none"]), *(inputs or ["inputs: none"])]
+        return "\n".join(map(printable, lines))
 
 
 def candidates(graph: Graph, known: Iterable[str] = ()) -> Candidates:

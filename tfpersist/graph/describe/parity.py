@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tfpersist.errors import printable
 from tfpersist.formats.tensors import spec_of
 from tfpersist.graph.describe.golden import Array, Held, digest
 
@@ -80,7 +81,7 @@ class Parity:
         return all(each.exact for each in self.differences)
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.differences))
+        return "\n".join(printable(str(each)) for each in self.differences)
 
 
 def compare(expected: Held, found: Array, tolerance: float) -> Difference:

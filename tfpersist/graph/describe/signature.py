@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from tfpersist.errors import NameNotFoundError
+from tfpersist.errors import NameNotFoundError, printable
 from tfpersist.formats import varint, wire
 from tfpersist.formats.graphdef import Graph
 from tfpersist.graph.constants.tables import INIT
@@ -80,7 +80,7 @@ class Signature:
             ", ".join(f"{label} = {name}" for label, name in ends.items()) or "nothing"
             for ends in (self.inputs, self.outputs)
         )
-        return f"{takes} -> {gives}"
+        return printable(f"{takes} -> {gives}")
 
 
 def describe(lowered: Lowered, graph: Graph, refs: Sequence[TensorRef]) -> Signature:

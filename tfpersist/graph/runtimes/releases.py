@@ -18,7 +18,7 @@ from typing import Literal, get_args
 
 import attrs
 
-from tfpersist.errors import FreezeError
+from tfpersist.errors import FreezeError, printable
 from tfpersist.formats import dtypes
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
@@ -65,7 +65,7 @@ class Blocker:
         newer = [f"attr {name!r}" for name in self.attrs]
         newer += [f"data type {name}" for name in self.types]
         reason = f" uses {' and '.join(newer)}, which this release lacks" if newer else ""
-        return f"node {self.node} ({self.op}){inside}{reason}"
+        return printable(f"node {self.node} ({self.op}){inside}{reason}")
 
 
 @attrs.frozen
