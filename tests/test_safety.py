@@ -186,9 +186,9 @@ def test_what_is_no_graph_is_refused(tmp_path):
     (tmp_path / "cut.pbtxt").write_bytes(WRITER[:-4])
     with pytest.raises(errors.CorruptionError, match="no GraphDef"):
         scan(tmp_path / "cut.pbtxt")
-    with pytest.raises(errors.TargetError, match="found int"):
+    with pytest.raises(errors.TargetError, match="got int"):
         scan(7)
-    with pytest.raises(errors.TargetError, match="found NodeDef"):
+    with pytest.raises(errors.TargetError, match="got NodeDef"):
         scan(schema.NodeDef())
 
 
@@ -287,7 +287,7 @@ def test_the_error_names_node_op_capability_and_function_and_how_to_allow_it():
         Policy(allow=["network"]).check(scan(parse_text(WRITER + HIDDEN), "m.pb"))
     assert str(caught.value) == (
         "m.pb: this model could do more than the policy allows; expected compute, state, random "
-        "and network at most, found file write. Load it with "
+        "and network at most, got file write. Load it with "
         "policy=Policy(allow=['file write', 'network']) if you trust its author with that.\n"
         "  file write: WriteFile at node 'w'\n"
         "  file write: WriteFile at node 'w' in function 'f'"

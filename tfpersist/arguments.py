@@ -126,7 +126,7 @@ def tolerance(value: object, step: str) -> float:
         >>> tolerance(float("nan"), "parity")
         Traceback (most recent call last):
         tfpersist.errors.ArgumentError: parity(): this cannot be used; expected a finite number, 0 \
-or more, found nan. Pass 0 for the same bit by bit, 1e-5 for what is computed in another order.
+or more, got nan. Pass 0 for the same bit by bit, 1e-5 for what is computed in another order.
     """
     numbers = (int, float, np.integer, np.floating)
     try:

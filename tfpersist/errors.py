@@ -19,7 +19,7 @@ TFPersistError
 ├── FeedError                a feed is missing, unknown, or of another dtype or shape
 └── RunError                 TensorFlow failed while it ran the model
 
-Every message says where, what was expected, what was found and what to do next.
+Every message says where, what was expected, what came instead and what to do next.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class TFPersistError(Exception):
         if self.expected is not None:
             text += f"; expected {self.expected}"
         if self.found is not None:
-            text += f"{',' if self.expected is not None else ';'} found {self.found}"
+            text += f"{',' if self.expected is not None else ';'} got {self.found}"
         if self.advice:
             text += f". {self.advice}"
         text = printable_lines(text)

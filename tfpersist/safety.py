@@ -17,7 +17,7 @@ Example:
     >>> Policy.default().check(report)
     Traceback (most recent call last):
     tfpersist.errors.UnsafeModelError: the graph: this model could do more than the policy allows; \
-expected compute, state and random at most, found file read. Load it with \
+expected compute, state and random at most, got file read. Load it with \
 policy=Policy(allow=['file read']) if you trust its author with that.
       file read: ReadFile at node 'leak'
     >>> Policy(allow=["file read"]).check(report)

@@ -57,7 +57,7 @@ class TestChoosing:
         "wrong", [None, 3, 1.5, "", b"y", [None], ["y", ""], np.ones(2), tf.constant([1.0])]
     )
     def test_what_is_no_name_is_refused_at_once(self, step, wrong):
-        with pytest.raises(ArgumentError, match=rf"^{step}\(\): .* expected .*, found .*\. .*\.$"):
+        with pytest.raises(ArgumentError, match=rf"^{step}\(\): .* expected .*, got .*\. .*\.$"):
             getattr(Freezer("nowhere"), step)(wrong)
 
     @pytest.mark.parametrize("wrong", [None, 3, "", b"y", ["y"]])
@@ -68,12 +68,12 @@ class TestChoosing:
     @pytest.mark.parametrize("step", ["bake", "parity"])
     @pytest.mark.parametrize("wrong", [None, 3, "x", ["x"], {None: 1}, {3: 1}, {"": 1}])
     def test_what_is_no_dict_of_values_is_refused_at_once(self, step, wrong):
-        with pytest.raises(ArgumentError, match=rf"^{step}\(\): .* expected .*, found "):
+        with pytest.raises(ArgumentError, match=rf"^{step}\(\): .* expected .*, got "):
             getattr(Freezer("nowhere"), step)(wrong)
 
     @pytest.mark.parametrize("wrong", [None, 3, 1.15, "", "1.14", [], np.ones(2)])
     def test_what_is_no_form_of_weights_is_refused_at_once(self, wrong):
-        said = r"^weights\(\): .* expected 'float16' or 'int8', found "
+        said = r"^weights\(\): .* expected 'float16' or 'int8', got "
         with pytest.raises(ArgumentError, match=said):
             Freezer("nowhere").weights(wrong)
 
@@ -87,7 +87,7 @@ class TestChoosing:
     @pytest.mark.parametrize("step", ["signature", "tags"])
     @pytest.mark.parametrize("wrong", [None, 3, "", ["serve"]])
     def test_what_is_no_text_is_refused_at_once(self, step, wrong):
-        with pytest.raises(ArgumentError, match=rf"^{step}\(\): .* expected a name, found "):
+        with pytest.raises(ArgumentError, match=rf"^{step}\(\): .* expected a name, got "):
             getattr(Freezer("nowhere"), step)(wrong)
 
     def test_names_may_come_in_lists(self, net):

@@ -87,7 +87,7 @@ class TestBesideItsSource:
         "wrong", [float("nan"), float("inf"), -1e-9, 10**400, True, None, "0.1", [0.1], 1j]
     )
     def test_a_tolerance_that_tolerates_nothing_or_all(self, net, wrong):
-        said = r"\(\): .* expected a finite number, 0 or more, found .*\. Pass 0 "
+        said = r"\(\): .* expected a finite number, 0 or more, got .*\. Pass 0 "
         with pytest.raises(ArgumentError, match="^parity" + said):
             Freezer("nowhere").parity({"x": X}, tolerance=wrong)
         model = Freezer(net).outputs("hidden").parity({"x": X}, tolerance=np.float32(0.5)).freeze()

@@ -100,7 +100,7 @@ def test_only_names_are_looked_up(path):
     with pytest.raises(TypeError, match="not iterable"):
         iter(model)
     for feeds in ([BATCH], BATCH):
-        with pytest.raises(FeedError, match=r"expected \{tensor name: value\}, found"):
+        with pytest.raises(FeedError, match=r"expected \{tensor name: value\}, got"):
             model.run("Net/add", feeds)
 
 
@@ -177,7 +177,7 @@ def test_fetches_and_feeds_go_by_names_and_references(model):
 def test_a_feed_that_does_not_fit_is_refused(model):
     with pytest.raises(FeedError, match=r"Net/feed:0: .*expected float32\[\?,3\].*float64\[2\]"):
         model.run("Net/add", {"Net/feed": [1.0, 2.0]})
-    with pytest.raises(FeedError, match=r"expected float32\[\?,3\], found int64\[1,3\]"):
+    with pytest.raises(FeedError, match=r"expected float32\[\?,3\], got int64\[1,3\]"):
         model.run("Net/add", {"Net/feed": np.array([[1, 2, 3]])})
     with pytest.raises(FeedError, match="Net/feed:0: needed by the fetches and not fed"):
         model.run(["far_away", "Net/add"])

@@ -244,7 +244,7 @@ def test_two_variables_may_not_share_a_key_whose_end_is_not_spelt():
 
 @pytest.mark.parametrize("selection", [Selection(only={1: "head"}), Selection(renames={1: "head"})])
 def test_keys_have_to_be_text(selection):
-    with pytest.raises(SelectionError, match=r"a key that is no text.*found 1"):
+    with pytest.raises(SelectionError, match=r"a key that is no text.*got 1"):
         selection.for_save(ENTRIES)
 
 

@@ -1,4 +1,4 @@
-"""Mistakes that users make: each is an error of ours that says what was expected and found."""
+"""Mistakes that users make: each is an error of ours that says what it expected and got."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import tfpersist as tfp
 from tfpersist.errors import ArgumentError, told
 
 v1 = tf.compat.v1
-NO_PATH = r"no path; expected .*, found"
-NO_NAME = r"cannot be used; expected .*, found"
+NO_PATH = r"no path; expected .*, got"
+NO_NAME = r"cannot be used; expected .*, got"
 
 
 @pytest.fixture(scope="module")
@@ -81,50 +81,50 @@ MISTAKES = {
     "checkpoint store": (
         lambda g: tfp.Checkpoint(g.store),
         ArgumentError,
-        r"its latest\(\), found a",
+        r"its latest\(\), got a",
     ),
     "checkpoint file": (
         lambda g: tfp.Checkpoint(g.path("a_file")),
         tfp.CheckpointNotFoundError,
-        "no part of a checkpoint.*found a file of another kind",
+        "no part of a checkpoint.*got a file of another kind",
     ),
     "checkpoint graph": (
         lambda g: tfp.Checkpoint(g.path("ok.pb")),
         tfp.CheckpointNotFoundError,
-        r"found what may be a graph.*FrozenModel\.load",
+        r"got what may be a graph.*FrozenModel\.load",
     ),
     "checkpoint HDF5": (
         lambda g: tfp.Checkpoint(g.path("weights.h5")),
         tfp.CheckpointNotFoundError,
-        r"found a Keras model or weights in HDF5.*keras\.models",
+        r"got a Keras model or weights in HDF5.*keras\.models",
     ),
     "load None": (lambda g: tfp.FrozenModel.load(None), ArgumentError, rf"{NO_PATH} None"),
     "load empty": (lambda g: tfp.FrozenModel.load(""), ArgumentError, r"is empty; expected .*\.pb"),
     "load empty directory": (
         lambda g: tfp.FrozenModel.load(g.path("empty")),
         tfp.UnsupportedError,
-        "expected a file, found a directory. It holds no graph",
+        "expected a file, got a directory. It holds no graph",
     ),
     "load directory of checkpoints": (
         lambda g: tfp.FrozenModel.load(g.path("ok")),
         tfp.UnsupportedError,
-        "found a directory of checkpoints. Freeze one first",
+        "got a directory of checkpoints. Freeze one first",
     ),
     "write None": (lambda g: g.freezer.write(None), ArgumentError, rf"{NO_PATH} None"),
     "write int": (lambda g: g.model.write(3), ArgumentError, rf"{NO_PATH} 3"),
     "unfreeze nowhere": (lambda g: g.model.unfreeze("*", None), ArgumentError, rf"{NO_PATH} None"),
     "diff int": (lambda g: g.checkpoint.diff(3), ArgumentError, rf"{NO_PATH} 3"),
     # Steps, metrics and choices of a store.
-    "at None": (lambda g: g.store.at(None), tfp.TargetError, "no whole number.*found None"),
-    "at text": (lambda g: g.store.at("1"), tfp.TargetError, "no whole number.*found '1'"),
-    "at fraction": (lambda g: g.store.at(1.5), tfp.TargetError, r"no whole number.*found 1\.5"),
+    "at None": (lambda g: g.store.at(None), tfp.TargetError, "no whole number.*got None"),
+    "at text": (lambda g: g.store.at("1"), tfp.TargetError, "no whole number.*got '1'"),
+    "at fraction": (lambda g: g.store.at(1.5), tfp.TargetError, r"no whole number.*got 1\.5"),
     "at negative": (lambda g: g.store.at(-1), tfp.TargetError, "negative; expected 0 or more"),
     "at array": (lambda g: g.store.at(np.arange(2)), tfp.TargetError, "no whole number.*array"),
-    "step bool": (lambda g: g.store.save(g.session, True), tfp.TargetError, "found True"),
+    "step bool": (lambda g: g.store.save(g.session, True), tfp.TargetError, "got True"),
     "metric int": (
         lambda g: g.store.save(g.session, metrics={3: 1.0}),
         tfp.SaveError,
-        r"name that is no text; expected such as \{\"loss\": 0\.25\}, found 3",
+        r"name that is no text; expected such as \{\"loss\": 0\.25\}, got 3",
     ),
     "only int": (
         lambda g: g.store.only(3).restore(g.session),
@@ -141,7 +141,7 @@ MISTAKES = {
         tfp.SelectionError,
         r"only\(\) is given a function",
     ),
-    "rename None": (lambda g: g.store.rename(None), tfp.SelectionError, "no dict.*found NoneType"),
+    "rename None": (lambda g: g.store.rename(None), tfp.SelectionError, "no dict.*got NoneType"),
     "averages None": (
         lambda g: g.store.averages(None),
         ArgumentError,
@@ -150,18 +150,18 @@ MISTAKES = {
     "graph session": (
         lambda g: g.store.open_graph(session=3),
         ArgumentError,
-        "no session.*found 3",
+        "no session.*got 3",
     ),
     "graph policy": (
         lambda g: g.store.open_graph(policy="trusted"),
         ArgumentError,
-        r"no policy; expected .*Policy\.trusted\(\), found 'trusted'",
+        r"no policy; expected .*Policy\.trusted\(\), got 'trusted'",
     ),
-    "monitor": (lambda g: g.store.callback(monitor=3), tfp.SaveError, "one metric.*found 3"),
+    "monitor": (lambda g: g.store.callback(monitor=3), tfp.SaveError, "one metric.*got 3"),
     "signal": (
         lambda g: g.store.save_on_signal(g.session, "SIGTERM"),
         ArgumentError,
-        r"no signal; expected such as signal\.SIGTERM, found 'SIGTERM'",
+        r"no signal; expected such as signal\.SIGTERM, got 'SIGTERM'",
     ),
     # What is saved.
     "save None": (
@@ -183,23 +183,23 @@ MISTAKES = {
     "save nested": (
         lambda g: g.store.save({"a": {"b": np.zeros(2)}}),
         tfp.TargetError,
-        "found a dict. Put everything into one dict, under names such as 'a/b'",
+        "got a dict. Put everything into one dict, under names such as 'a/b'",
     ),
     "save tensor": (
         lambda g: g.store.save({"a": tf.zeros(3)}),
         tfp.TargetError,
-        r"found a .*EagerTensor.*pass \{'a': numpy\.asarray\(value\)\}",
+        r"got a .*EagerTensor.*pass \{'a': numpy\.asarray\(value\)\}",
     ),
     "save hole": (
         lambda g: g.store.save({"a": np.zeros(2), "b": None}),
         tfp.TargetError,
-        "value of 'b'.*found None. Leave it out",
+        "value of 'b'.*got None. Leave it out",
     ),
     # What is read.
     "key int": (lambda g: g.checkpoint[3], tfp.NameNotFoundError, "no tensor 3. There are 'v1'"),
     "key list": (lambda g: g.checkpoint[["v1"]], tfp.NameNotFoundError, r"no tensor \['v1'\]"),
-    "load one": (lambda g: g.checkpoint.load("v1"), ArgumentError, r"found 'v1'\. Pass \['v1'\]"),
-    "load nothing": (lambda g: g.checkpoint.load(None), ArgumentError, "list of names, found None"),
+    "load one": (lambda g: g.checkpoint.load("v1"), ArgumentError, r"got 'v1'\. Pass \['v1'\]"),
+    "load nothing": (lambda g: g.checkpoint.load(None), ArgumentError, "list of names, got None"),
     "load other": (lambda g: g.checkpoint.load([3]), tfp.NameNotFoundError, "no tensor 3"),
     # What is frozen.
     "freeze None": (
@@ -216,21 +216,21 @@ MISTAKES = {
     "bake None": (
         lambda g: g.freezer.bake(None),
         ArgumentError,
-        r"bake\(\): .* a dict, found None",
+        r"bake\(\): .* a dict, got None",
     ),
     "bake int": (lambda g: g.freezer.bake({3: 1}), ArgumentError, rf"{NO_NAME} 3"),
-    "parity list": (lambda g: g.freezer.parity([1.0]), ArgumentError, "a dict, found a list"),
+    "parity list": (lambda g: g.freezer.parity([1.0]), ArgumentError, "a dict, got a list"),
     "tolerance text": (
         lambda g: g.freezer.parity({}, "x"),
         ArgumentError,
-        "0 or more, found 'x'",
+        "0 or more, got 'x'",
     ),
     "tolerance negative": (
         lambda g: g.freezer.parity({}, -1),
         ArgumentError,
-        "0 or more, found -1",
+        "0 or more, got -1",
     ),
-    "tolerance NaN": (lambda g: g.freezer.parity({}, np.nan), ArgumentError, "found nan"),
+    "tolerance NaN": (lambda g: g.freezer.parity({}, np.nan), ArgumentError, "got nan"),
     "signature of a session": (
         lambda g: g.freezer.signature("serving_default").freeze(),
         tfp.FreezeError,
@@ -246,36 +246,36 @@ MISTAKES = {
         tfp.FreezeError,
         "choose in a SavedModel",
     ),
-    "freezer policy": (lambda g: tfp.Freezer("a", policy=3), ArgumentError, "no policy.*found 3"),
+    "freezer policy": (lambda g: tfp.Freezer("a", policy=3), ArgumentError, "no policy.*got 3"),
     # What is run.
     "model path": (
         lambda g: tfp.FrozenModel("ok.pb"),
         ArgumentError,
-        r"no graph in memory.*found 'ok\.pb'.*FrozenModel\.load\(path\)",
+        r"no graph in memory.*got 'ok\.pb'.*FrozenModel\.load\(path\)",
     ),
     "model session": (lambda g: tfp.FrozenModel(g.session), ArgumentError, r"Freezer\(model\)"),
     "model policy": (
         lambda g: tfp.FrozenModel.load(g.path("ok.pb"), policy=True),
         ArgumentError,
-        "no policy.*found True",
+        "no policy.*got True",
     ),
-    "bind int": (lambda g: g.model.bind(3), ArgumentError, "a name or a list of names, found 3"),
+    "bind int": (lambda g: g.model.bind(3), ArgumentError, "a name or a list of names, got 3"),
     "unfreeze None": (
         lambda g: g.model.unfreeze(None, "a"),
         ArgumentError,
-        "list of names, found N",
+        "list of names, got N",
     ),
     "import into int": (
         lambda g: g.model.import_into(3),
         ArgumentError,
-        "tf.Graph or None, found 3",
+        "tf.Graph or None, got 3",
     ),
     "import inputs": (
         lambda g: g.model.import_into({"x": 1.0}),
         ArgumentError,
-        r"found a dict\. In the current graph: import_into\(inputs=",
+        r"got a dict\. In the current graph: import_into\(inputs=",
     ),
-    "allow int": (lambda g: tfp.Policy(allow=3), ArgumentError, r"found 3\. Policy\.trusted\(\)"),
+    "allow int": (lambda g: tfp.Policy(allow=3), ArgumentError, r"got 3\. Policy\.trusted\(\)"),
     "allow trusted": (
         lambda g: tfp.Policy("trusted"),
         tfp.NameNotFoundError,

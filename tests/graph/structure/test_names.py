@@ -66,7 +66,7 @@ def test_tensors_are_found_and_described(text, spec):
     ("text", "message"),
     [
         ("split", "Did you mean 'net/split'"),
-        ("net/split:3", "found 3 outputs. The last one is net/split:2"),
+        ("net/split:3", "got 3 outputs. The last one is net/split:2"),
         ("nothing", "gives no tensor"),
     ],
 )

@@ -80,7 +80,7 @@ FAULTS = {
     ),
     "a function that calls itself": (
         'library { function { signature { name: "f" } node_def { name: "n" op: "f" } } }',
-        "function f: functions that call themselves have no end; found f -> f",
+        "function f: functions that call themselves have no end; got f -> f",
     ),
     "inside a function": (
         "library { function { signature { name: 'f' } "

@@ -97,7 +97,7 @@ def test_what_does_not_fit_is_refused(model):
             model.import_into(graph, {"x": tf.zeros([1, 3], tf.int32)}, ["total"])
         with tf.Graph().as_default():
             other = tf.zeros([1, 3])
-        with pytest.raises(FeedError, match=r"^x:0: a tensor of another graph; found zeros:0"):
+        with pytest.raises(FeedError, match=r"^x:0: a tensor of another graph; got zeros:0"):
             model.import_into(graph, {"x": other}, ["total"])
         with pytest.raises(NameNotFoundError, match="'x'"):
             model.import_into(graph, {"xx": BATCH}, ["total"])

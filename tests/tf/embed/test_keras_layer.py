@@ -99,7 +99,7 @@ def test_several_inputs_are_a_list():
     found = total.predict([np.float32([1, 2]), np.array([3, 4])], verbose=0)
     np.testing.assert_array_equal(found, [4, 6])
     for wrong in (given[0], {"x": given[0]}, [*given, given[0]]):
-        with pytest.raises(FeedError, match="expected 2: x:0, y:0, found"):
+        with pytest.raises(FeedError, match="expected 2: x:0, y:0, got"):
             layer(wrong)
     with pytest.raises(FeedError, match="y:0: an input of another data type"):
         layer([given[0], given[0]])
@@ -249,7 +249,7 @@ def test_kept_state_is_the_layers_own(counting, tmp_path):
     np.testing.assert_array_equal(loaded(words), [[13], [14], [11]])
     net.load_weights(tmp_path / "net.weights.h5")
     np.testing.assert_array_equal(net(words), [[13], [14], [11]])
-    with pytest.raises(RestoreError, match=r"not the variables .* expected {'0': \(\)}, found {}"):
+    with pytest.raises(RestoreError, match=r"not the variables .* expected {'0': \(\)}, got {}"):
         other.load_own_variables({})
     serve = tf.function(net.call, input_signature=[tf.TensorSpec([None, 1], tf.string, "words")])
     whole = tf.Module()
@@ -258,7 +258,7 @@ def test_kept_state_is_the_layers_own(counting, tmp_path):
     served = tf.saved_model.load(str(tmp_path / "saved"))
     (found,) = served.signatures["serving_default"](words).values()
     np.testing.assert_array_equal(found, [[14], [15], [12]])
-    with pytest.raises(RestoreError, match=r"not the variables .* expected {'0': \(\)}, found {}"):
+    with pytest.raises(RestoreError, match=r"not the variables .* expected {'0': \(\)}, got {}"):
         other.load_own_variables({})
 
 
@@ -382,6 +382,6 @@ BACKEND = """
 def test_a_layer_needs_keras_on_tensorflow(fresh):
     assert "Keras cannot be imported" in fresh(BACKEND, "none")
     # Keras 3.3 needs JAX for that backend as well.
-    refused = re.compile("found the backend numpy|Keras cannot be imported: .*jax")
+    refused = re.compile("got the backend numpy|Keras cannot be imported: .*jax")
     assert refused.search(fresh(BACKEND, "numpy", KERAS_BACKEND="numpy"))
     assert keras_layer.custom_objects().keys() == {"tfpersist>FrozenLayer"}

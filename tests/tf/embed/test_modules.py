@@ -110,7 +110,7 @@ def test_what_does_not_fit_is_refused_before_tensorflow(model):
         module(tf.constant([1.0]))
     with pytest.raises(FeedError, match="words:0: an input of another shape"):
         module(tf.constant("a"))
-    with pytest.raises(FeedError, match="another number of values; expected 1: words:0, found 0"):
+    with pytest.raises(FeedError, match="another number of values; expected 1: words:0, got 0"):
         module()
 
 
@@ -179,7 +179,7 @@ def test_what_flows_into_a_loop_is_not_unfrozen(kind, tmp_path):
         tf.add(result, free, name="y")
     v1.enable_control_flow_v2()
     model = tfp.FrozenModel(graphdef.split(graph.as_graph_def().SerializeToString()))
-    with pytest.raises(UnsupportedError, match="found constant weight"):
+    with pytest.raises(UnsupportedError, match="got constant weight"):
         model.unfreeze("weight", tmp_path)
     assert "free" in model.unfreeze("free", tmp_path)
     with tfp.ModelStore(tmp_path).open_graph() as net, net.graph.as_default():

@@ -53,7 +53,7 @@ class TestFunctions:
         double = tf.function(lambda x, power=1: (x + x) ** power)
         for size in range(1, 10):
             double(tf.zeros(size), power=2)
-        listed = r"found \(x: TensorSpec\(shape=\(1,\).*Literal\[2\]\);.* and 1 more\. Choose one"
+        listed = r"got \(x: TensorSpec\(shape=\(1,\).*Literal\[2\]\);.* and 1 more\. Choose one"
         with pytest.raises(TargetError, match=listed):
             Freezer(double).freeze()
         chosen = double.get_concrete_function(tf.TensorSpec(3), power=2)

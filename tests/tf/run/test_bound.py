@@ -154,7 +154,7 @@ def test_outputs_are_called_as_in_a_dict(model, both):
         assert found["sum"] == 6
         assert found[7].shape == (1, 3)
     assert loaded.as_module("batch", {"sum": "total"})(batch)["sum"] == 6
-    with pytest.raises(FeedError, match=r"inputs are names.*found a dict of 'batch'"):
+    with pytest.raises(FeedError, match=r"inputs are names.*got a dict of 'batch'"):
         loaded.bind({"batch": batch}, "total")
 
 

@@ -32,10 +32,10 @@ def test_a_variable_alone_is_told_how_to_be_saved():
 
 
 def test_an_array_of_objects_holds_text_only():
-    with pytest.raises(TargetError, match=r"str or bytes, found a NoneType at \(1,\)"):
+    with pytest.raises(TargetError, match=r"str or bytes, got a NoneType at \(1,\)"):
         STORE.save({"v": np.array(["a", None], object)})
 
 
 def test_metrics_are_a_dict():
-    with pytest.raises(SaveError, match=r"no dict; expected \{name: number\}, found list"):
+    with pytest.raises(SaveError, match=r"no dict; expected \{name: number\}, got list"):
         STORE.save({"v": np.zeros(1)}, step=1, metrics=[1])

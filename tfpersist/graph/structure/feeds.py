@@ -48,7 +48,7 @@ def fit(value: Any, spec: TensorSpec, name: str) -> np.ndarray[Any, Any]:
         array([1., 2.], dtype=float32)
         >>> fit(np.array([True]), TensorSpec("float32", (None,)), "feed:0")
         Traceback (most recent call last):
-        tfpersist.errors.FeedError: feed:0: a feed of another kind; expected float32[?], found \
+        tfpersist.errors.FeedError: feed:0: a feed of another kind; expected float32[?], got \
 bool[1]. Convert it first, for example with .astype('float32').
     """
     target = dtypes.BY_NAME[spec.dtype].numpy

@@ -39,7 +39,7 @@ def refuse_endless(graph: Message) -> None:
         ...     node_def { name: "n" op: "f" } } }''').proto)
         Traceback (most recent call last):
         tfpersist.errors.GraphError: function f: functions that call themselves have no end; \
-found f -> g -> f. TensorFlow has no recursion: use a while loop.
+got f -> g -> f. TensorFlow has no recursion: use a while loop.
     """
     if not graph.library.function:
         return

@@ -38,7 +38,7 @@ def refuse_unsound(graph: Graph) -> None:
         >>> refuse_unsound(graphdef.parse_text(
         ...     b'node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: 67 } } }'))
         Traceback (most recent call last):
-        tfpersist.errors.GraphError: node x (Placeholder): attr 'dtype' is unsound; found \
+        tfpersist.errors.GraphError: node x (Placeholder): attr 'dtype' is unsound; got \
 data type 67.
     """
     bodies = [graph.proto.node, *(function.node_def for function in graph.proto.library.function)]
