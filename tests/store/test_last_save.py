@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 import tfpersist as tfp
 from tfpersist.errors import UnsupportedError
+from tfpersist.store import last_save
 
 
 def run(tmp_path, code, signals=1, number=signal.SIGTERM):
@@ -91,13 +93,16 @@ while True:
     assert out.splitlines()[-1] == "stopped last True", (out, error)
 
 
+def test_a_lock_may_be_held_in_any_module_of_the_package():
+    assert last_save._FOLDER == os.path.join(os.path.dirname(tfp.__file__), "")
+
+
 def test_a_second_signal_takes_its_course_at_once(tmp_path):
     code, _, _ = run(
         tmp_path,
         LOOP
         + """
-import pathlib, os
-from tfpersist.store.model_store import last_save
+import os
 
 def step():
     print("ready")

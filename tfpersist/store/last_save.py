@@ -28,7 +28,7 @@ import attrs
 from tfpersist.errors import UnsupportedError
 
 _PAUSE = 0.01
-_FOLDER = os.path.join(os.path.dirname(__file__), "")
+_FOLDER = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 # These run the user's models and hold no lock meanwhile, perhaps all the time.
 _RUNNING = frozenset(
     {
