@@ -94,7 +94,7 @@ while True:
 
 
 def test_a_lock_may_be_held_in_any_module_of_the_package():
-    assert last_save._FOLDER == os.path.join(os.path.dirname(tfp.__file__), "")
+    assert os.path.join(os.path.dirname(tfp.__file__), "") == last_save._FOLDER
 
 
 def test_a_second_signal_takes_its_course_at_once(tmp_path):
