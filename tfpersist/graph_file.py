@@ -12,6 +12,7 @@ from tfpersist.errors import CorruptionError, StorageError, UnsupportedError, di
 from tfpersist.formats import graphdef, graphdef_writer, recognize
 from tfpersist.formats.graphdef import Graph
 from tfpersist.storage import is_url, open_storage
+from tfpersist.storage.base import is_possible
 
 
 def place(path: str) -> tuple[str, str]:
@@ -60,6 +61,8 @@ def inside(folder: str, path: str) -> str | None:
         location, _, name = path.rpartition("/")
         same = location.rstrip("/") == folder.rstrip("/") and name not in ("", ".", "..")
         return path if same else None
+    if not is_possible(path):
+        return None
     real = os.path.realpath(path)
     return real if os.path.dirname(real) == os.path.realpath(folder) else None
 

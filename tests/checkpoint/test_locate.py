@@ -143,7 +143,8 @@ def test_a_state_file_that_names_a_checkpoint_elsewhere(tmp_path):
         (tmp_path / "state" / "checkpoint").write_text(f'model_checkpoint_path: "{named}"')
         assert os.path.samefile(found(tmp_path / "state") + ".index", tmp_path / "data/m-1.index")
         assert found(tmp_path / "state") == found(tmp_path / "state" / "checkpoint")
-    for named in (f"{tmp_path}/state/checkpoint", "./checkpoint", "gone", "", "\\n"):
+    impossible = (r"/a\000/b", r"a\000b", r"/\355\240\200/b")
+    for named in (f"{tmp_path}/state/checkpoint", "./checkpoint", "gone", "", "\\n", *impossible):
         (tmp_path / "state" / "checkpoint").write_text(f'model_checkpoint_path: "{named}"')
         for path in (tmp_path / "state", tmp_path / "state" / "checkpoint"):
             with pytest.raises(CheckpointNotFoundError):

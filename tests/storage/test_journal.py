@@ -4,10 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfpersist.storage import journal
+from tfpersist.storage import journal, open_storage
 from tfpersist.storage.journal import Journal, decode, is_staged, staged_name
 
-names = st.text(st.characters(exclude_characters="/\0"), min_size=1)
+names = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1).filter(
+    lambda name: name not in {".", ".."}
+)
 staged = st.builds(staged_name, st.just("0123456789abcdef"), st.integers(0, 999_999_999))
 
 
@@ -38,11 +40,30 @@ def test_any_bytes_are_read_or_are_none(data):
         {"version": 1, "moves": [["a", "../" + staged_name("0" * 16, 1)]], "discards": []},
         {"version": 1, "moves": [], "discards": ["../a"]},
         {"version": 1, "moves": {}, "discards": 5},
+        {"version": 1, "moves": [["a\0b", staged_name("0" * 16, 1)]], "discards": []},
+        {"version": 1, "moves": [["..", staged_name("0" * 16, 1)]], "discards": []},
+        {"version": 1, "moves": [], "discards": ["a\0b"]},
+        {"version": 1, "moves": [], "discards": ["\ud800"]},
+        {"version": 1, "moves": [], "discards": [""]},
         {"version": 1, "moves": [[1]], "discards": []},
     ],
 )
 def test_what_is_refused(facts):
     assert decode(json.dumps(facts).encode()) is None
+
+
+def test_a_journal_from_a_stranger_is_passed_over(tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("stays")
+    (tmp_path / "run").mkdir()
+    storage = open_storage(tmp_path / "run")
+    for name in ("../precious", str(precious), "..", ".", "", "a\0b", "\ud800"):
+        facts = {"version": 1, "moves": [], "discards": [name]}
+        (tmp_path / "run" / journal.NAME).write_text(json.dumps(facts))
+        with storage.publish(durable=False) as publication:
+            publication.create("file").write(b"new")
+        assert storage.names() == {"file"}
+    assert precious.read_text() == "stays"
 
 
 def test_names():

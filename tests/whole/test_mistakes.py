@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import tfpersist as tfp
+from tfpersist import safety
 from tfpersist.errors import ArgumentError, told
 
 v1 = tf.compat.v1
@@ -76,6 +77,11 @@ MISTAKES = {
         tfp.StorageError,
         "is a file; choose a directory, such as its own",
     ),
+    "store NUL": (lambda g: tfp.ModelStore("a\0b"), ArgumentError, "no file can have this path"),
+    "store surrogate": (lambda g: tfp.ModelStore("\ud800"), ArgumentError, "no file can have"),
+    "model NUL": (lambda g: tfp.FrozenModel.load("a\0.pb"), ArgumentError, "no file can have"),
+    "source NUL": (lambda g: tfp.Freezer("/a\0/b").freeze(), ArgumentError, "no file can have"),
+    "scan NUL": (lambda g: safety.scan("/a\0/b.pb"), ArgumentError, "no file can have"),
     "checkpoint int": (lambda g: tfp.Checkpoint(3), ArgumentError, rf"{NO_PATH} 3"),
     "checkpoint list": (lambda g: tfp.Checkpoint([]), ArgumentError, rf"{NO_PATH} a list"),
     "checkpoint store": (

@@ -18,6 +18,7 @@ from tfpersist.checkpoint.files import Files
 from tfpersist.errors import CheckpointNotFoundError, StorageError, nearest
 from tfpersist.formats import recognize
 from tfpersist.storage import Storage, is_url, open_storage, text_of
+from tfpersist.storage.base import is_possible
 
 _SAVED_MODEL = frozenset({"saved_model.pb", "saved_model.pbtxt"})
 _VARIABLES = "variables"
@@ -169,7 +170,7 @@ def _recorded(storage: Storage, name: str) -> Located | None:
         return Located(storage, found[list(listing.dated(storage, found))[-1]])
     if state is None or not state.latest:
         return None
-    if is_url(storage.location) or "/" not in state.latest:
+    if is_url(storage.location) or "/" not in state.latest or not is_possible(state.latest):
         return None
     elsewhere, last = os.path.split(os.path.join(storage.location, state.latest))
     return _named(open_storage(elsewhere), last, follow=False)

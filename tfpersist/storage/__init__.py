@@ -7,7 +7,7 @@ import pathlib
 import re
 
 from tfpersist.errors import ArgumentError, StorageError, told
-from tfpersist.storage.base import Hold, Publication, Sink, Storage
+from tfpersist.storage.base import Hold, Publication, Sink, Storage, is_possible
 
 __all__ = ["Hold", "Publication", "Sink", "Storage", "open_storage", "settled", "text_of"]
 
@@ -40,8 +40,10 @@ def text_of(location: object, expected: str = "a path or a URL") -> str:
     """
     if isinstance(location, (str, bytes, os.PathLike)):
         text = os.fsdecode(os.fspath(location))
-        if text:
+        if text and is_possible(text):
             return text
+        if text:
+            raise ArgumentError("no file can have this path", expected=expected, found=ascii(text))
     raise ArgumentError(
         "the path is empty" if isinstance(location, (str, bytes)) else "this is no path",
         expected=expected,

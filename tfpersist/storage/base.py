@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
@@ -173,9 +174,32 @@ def translated(location: str, doing: str) -> Iterator[None]:
         raise refusal(error, location, doing) from error
 
 
+def is_possible(path: str) -> bool:
+    """Whether a file system can have this path: it has no NUL, and all of it can be encoded.
+
+    Example:
+        >>> is_possible("runs/mnist"), is_possible("a\\0b"), is_possible("\\ud800")
+        (True, False, False)
+    """
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+
+
+def is_plain(name: str) -> bool:
+    """Whether this can be the name of a file in a directory, and of nothing outside it.
+
+    Example:
+        >>> is_plain("model.ckpt-1.index"), is_plain(".."), is_plain("a/b")
+        (True, False, False)
+    """
+    return name not in {"", ".", ".."} and "/" not in name and is_possible(name)
+
+
 def plain(name: str, location: str) -> str:
     """Refuse a name that is not that of a file in this very directory."""
-    if not name or name in {".", ".."} or "/" in name or "\0" in name:
+    if not is_plain(name):
         raise StorageError(
             "this is no name of a file in one directory",
             where=location,

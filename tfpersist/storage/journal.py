@@ -13,6 +13,8 @@ from collections.abc import Mapping
 
 import attrs
 
+from tfpersist.storage.base import is_plain
+
 NAME = ".tfpersist-journal"
 _STAGED = re.compile(r"\.tfpersist-[0-9a-f]{16}\.[0-9]{1,9}\.tmp")
 _VERSION = 1
@@ -76,6 +78,6 @@ def decode(data: bytes | memoryview) -> Journal | None:
         discards = tuple(str(name) for name in facts["discards"])
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    if not all(map(is_staged, moves.values())) or any("/" in name for name in {*moves, *discards}):
+    if not all(map(is_staged, moves.values())) or not all(map(is_plain, {*moves, *discards})):
         return None
     return Journal(moves, discards)
