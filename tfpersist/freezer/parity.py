@@ -12,12 +12,12 @@ from tfpersist.freezer import pipeline
 from tfpersist.freezer.pipeline import Frozen, Wishes
 from tfpersist.frozen import golden_check
 from tfpersist.frozen.model import FrozenModel
-from tfpersist.graph.constants import constants, ends, tables
+from tfpersist.graph.constants import ends, tables
 from tfpersist.graph.constants.kept import with_assignments, with_init
-from tfpersist.graph.constants.tables import INIT
 from tfpersist.graph.describe import golden
 from tfpersist.graph.describe.golden import Array
 from tfpersist.graph.describe.signature import Proof
+from tfpersist.graph.structure.kinds import INIT, VARIABLES
 from tfpersist.graph.structure.lowered import Lowered
 from tfpersist.graph.structure.prune import prune
 from tfpersist.safety import Policy
@@ -91,6 +91,6 @@ def _unfrozen(lowered: Lowered, names: Sequence[str]) -> Graph:
         return prune(lowered.graph, [*names, INIT])
     lowered, fills = tables.with_tables(lowered, names)
     graph = prune(lowered.graph, [*names, *fills])
-    variables = {name for name, node in graph.nodes.items() if node.op in constants.VARIABLES}
+    variables = {name for name, node in graph.nodes.items() if node.op in VARIABLES}
     graph, assigns = with_assignments(graph, lowered, variables)
     return with_init(graph, [*fills, *assigns])

@@ -15,7 +15,6 @@ from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
 from tfpersist.freezer import sources
 from tfpersist.graph.constants import constants, ends, refusals, tables
 from tfpersist.graph.constants.kept import with_assignments, with_init
-from tfpersist.graph.constants.tables import INIT
 from tfpersist.graph.describe import signature, summary
 from tfpersist.graph.describe.golden import Array, Golden, attach
 from tfpersist.graph.describe.signature import Signature
@@ -27,6 +26,7 @@ from tfpersist.graph.runtimes import portable, releases
 from tfpersist.graph.runtimes.releases import Runtime
 from tfpersist.graph.structure import nesting
 from tfpersist.graph.structure.feeds import fit
+from tfpersist.graph.structure.kinds import INIT
 from tfpersist.graph.structure.lowered import Lowered
 from tfpersist.graph.structure.names import find_tensor
 from tfpersist.graph.structure.prune import needed, prune, trim

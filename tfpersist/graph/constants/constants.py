@@ -8,14 +8,11 @@ from tfpersist.errors import FreezeError
 from tfpersist.formats import dtypes, schema, tensor_proto
 from tfpersist.formats.graphdef import Graph, with_payload
 from tfpersist.formats.schema import Message
-from tfpersist.formats.tensors import Payload, TensorSpec
+from tfpersist.formats.tensors import Payload
 from tfpersist.graph.constants.handle_flow import Specializer
 from tfpersist.graph.constants.rewrites import Held
+from tfpersist.graph.structure.kinds import REFERENCES, VARIABLES, declared_spec
 from tfpersist.graph.structure.lowered import Lowered
-
-REFERENCES = frozenset({"VariableV2", "Variable"})
-HANDLES = frozenset({"VarHandleOp"})
-VARIABLES = REFERENCES | HANDLES
 
 
 def freeze(lowered: Lowered, keep: Collection[str] = ()) -> Graph:
@@ -83,30 +80,6 @@ def _value(node: Message, lowered: Lowered) -> Payload:
             advice="Take the graph and the values from the same model.",
         )
     return payload
-
-
-def declared_spec(node: Message) -> TensorSpec:
-    """Tell the type and shape that the node of a variable declares.
-
-    Raises:
-        FreezeError: its type is none that TensorFlow has.
-
-    Example:
-        >>> node = schema.NodeDef(name="v", op="VariableV2")
-        >>> node.attr["dtype"].type = 1
-        >>> print(declared_spec(node))
-        float32[...]
-    """
-    dtype = dtypes.by_number(node.attr["dtype"].type if "dtype" in node.attr else 0)
-    if dtype is None or dtype.numpy is None:
-        raise FreezeError("a variable of no known type", where=f"variable {node.name}")
-    shape = node.attr["shape"].shape if "shape" in node.attr else None
-    # The op Variable of TensorFlow 0.x says "unknown" with a scalar's shape.
-    unknown = shape is None or shape.unknown_rank or (node.op == "Variable" and not shape.dim)
-    return TensorSpec(
-        dtype.name,
-        None if unknown else tuple(None if dim.size < 0 else dim.size for dim in shape.dim),  # type: ignore[union-attr]
-    )
 
 
 def _twins(nodes: Mapping[str, Message], names: list[str]) -> dict[str, str]:

@@ -8,8 +8,8 @@ from tfpersist.errors import FreezeError
 from tfpersist.formats import dtypes, schema
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
-from tfpersist.graph.describe.summary import PLACEHOLDERS
 from tfpersist.graph.structure import functions
+from tfpersist.graph.structure.kinds import PLACEHOLDERS
 from tfpersist.graph.structure.names import TensorRef
 
 

@@ -10,9 +10,9 @@ import attrs
 
 from tfpersist.errors import FreezeError, NameNotFoundError, did_you_mean
 from tfpersist.formats.graphdef import Graph
-from tfpersist.graph.constants import constants
 from tfpersist.graph.constants.cut import cut
 from tfpersist.graph.describe.candidates import Candidates, candidates
+from tfpersist.graph.structure.kinds import VARIABLES
 from tfpersist.graph.structure.lowered import Lowered
 from tfpersist.graph.structure.names import TensorRef, find_tensor
 from tfpersist.graph.structure.prune import needed
@@ -130,7 +130,7 @@ def kept(
     Raises:
         NameNotFoundError: there is no such variable.
     """
-    every = [n.name for n in lowered.graph.proto.node if n.op in constants.VARIABLES]
+    every = [n.name for n in lowered.graph.proto.node if n.op in VARIABLES]
     found = {name for one in keep for name in _matching(one, every, lowered.objects)}
     if only is None:
         found |= lowered.kept

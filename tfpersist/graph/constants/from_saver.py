@@ -20,11 +20,10 @@ from tfpersist.formats import schema, tensor_proto
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import Payload, Slice, TensorSpec
-from tfpersist.graph.constants.constants import VARIABLES
-from tfpersist.graph.constants.tables import TABLES
 from tfpersist.graph.structure.calls import call_of
+from tfpersist.graph.structure.kinds import VARIABLES, is_table
 from tfpersist.graph.structure.lowered import Lowered
-from tfpersist.graph.structure.prune import producer
+from tfpersist.graph.structure.names import producer
 
 _ASSIGNS = frozenset({"Assign", "AssignVariableOp"})
 _IMPORTS = frozenset({"LookupTableImport", "LookupTableImportV2"})
@@ -82,7 +81,7 @@ def lower(
     pairs = {
         node.name: (Source(f"{node.name}-keys"), Source(f"{node.name}-values"))
         for node in graph.proto.node
-        if TABLES.fullmatch(node.op) and f"{node.name}-keys" in specs
+        if is_table(node.op) and f"{node.name}-keys" in specs
     }
     for name, pair in (pairs | table_sources(graph, meta)).items():
         if all(source.key in specs for source in pair):

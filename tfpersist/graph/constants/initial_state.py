@@ -10,8 +10,9 @@ from tfpersist.errors import GraphError
 from tfpersist.formats import dtypes, tensor_proto
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.tensors import Payload, payload_of
-from tfpersist.graph.constants.tables import INIT, TABLES
-from tfpersist.graph.structure.prune import needed, producer
+from tfpersist.graph.structure.kinds import INIT, is_table
+from tfpersist.graph.structure.names import producer
+from tfpersist.graph.structure.prune import needed
 
 
 @attrs.frozen
@@ -63,7 +64,7 @@ def state_of(graph: Graph, used: Collection[str]) -> State:
                 variables[variable] = node.input[1]
         else:
             for each in needed(graph, [name]).intersection(used):
-                if TABLES.fullmatch(graph.nodes[each].op):
+                if is_table(graph.nodes[each].op):
                     tables[each] = (*tables.get(each, ()), name)
     return State(variables, tables)
 

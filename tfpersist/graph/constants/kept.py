@@ -7,7 +7,8 @@ from collections.abc import Collection, Sequence
 from tfpersist.errors import FreezeError
 from tfpersist.formats import dtypes, schema
 from tfpersist.formats.graphdef import Graph
-from tfpersist.graph.constants.tables import INIT, constant
+from tfpersist.graph.constants.tables import constant
+from tfpersist.graph.structure.kinds import INIT
 from tfpersist.graph.structure.lowered import Lowered
 
 

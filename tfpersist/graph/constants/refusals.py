@@ -10,7 +10,7 @@ from tfpersist.errors import FreezeError
 from tfpersist.formats import dtypes
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
-from tfpersist.graph.constants.tables import TABLES
+from tfpersist.graph.structure.kinds import is_table
 
 _RESOURCE = dtypes.BY_NAME["resource"].number
 _KINDS = (
@@ -61,7 +61,7 @@ def refuse(graph: Graph, kept: Collection[str]) -> None:
         op = node.op
         if op != "Placeholder" and _refusal(op) is None:
             continue
-        if function is None and (node.name in kept or TABLES.fullmatch(op)):
+        if function is None and (node.name in kept or is_table(op)):
             continue
         where = f"node {node.name} ({node.op})" + (f" in function {function}" if function else "")
         if op == "Placeholder" and node.attr["dtype"].type == _RESOURCE:

@@ -13,7 +13,7 @@ from tfpersist.formats import dtypes, tensor_proto
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
 from tfpersist.graph.structure.lowered import Array
-from tfpersist.graph.structure.prune import producer
+from tfpersist.graph.structure.names import producer
 
 # What fills a table: once, as a whole, or entry by entry.
 INITIALIZE = "InitializeTable"

@@ -7,7 +7,6 @@ checkpoint has them.
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -21,11 +20,11 @@ from tfpersist.formats.tensors import Payload, payload_of
 from tfpersist.graph.constants import table_contents
 from tfpersist.graph.constants.table_contents import IMPORT, INITIALIZE, INSERT, Contents, origin
 from tfpersist.graph.structure.calls import call_of
+from tfpersist.graph.structure.kinds import INIT, is_table
 from tfpersist.graph.structure.lowered import Lowered
-from tfpersist.graph.structure.prune import needed, producer
+from tfpersist.graph.structure.names import producer
+from tfpersist.graph.structure.prune import needed
 
-INIT = "tfpersist/init"
-TABLES = re.compile(r"(Mutable|MutableDense)?HashTable(OfTensors)?(V2)?")
 _FILLS = re.compile(r"InitializeTable(V2)?|LookupTableImport(V2)?")
 _FILE_FILLS = re.compile(r"InitializeTableFromTextFile(V2)?")
 _ENTRIES = re.compile(r"LookupTable(Find|Insert|Import)(V2)?")
@@ -67,7 +66,7 @@ def with_tables(lowered: Lowered, outputs: Sequence[str]) -> tuple[Lowered, list
         UnsafeModelError: it is in a file that the source may not read.
     """
     graph = lowered.graph
-    tables = [name for name, node in graph.nodes.items() if _is_table(node.op)]
+    tables = [name for name, node in graph.nodes.items() if is_table(node.op)]
     if tables:
         tables = sorted(needed(graph, outputs).intersection(tables))
     if not tables:
@@ -102,11 +101,6 @@ def with_tables(lowered: Lowered, outputs: Sequence[str]) -> tuple[Lowered, list
     proto.CopyFrom(graph.proto)
     proto.node.extend(added)
     return attrs.evolve(lowered, graph=Graph(proto, payloads)), list(dict.fromkeys(run))
-
-
-@functools.cache
-def _is_table(op: str) -> bool:
-    return TABLES.fullmatch(op) is not None
 
 
 def table_types(graph: Graph, name: str) -> tuple[int, int] | None:

@@ -13,9 +13,10 @@ from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import Payload, payload_of
 from tfpersist.graph.constants.initial_state import first_value, state_of
-from tfpersist.graph.constants.tables import INIT
 from tfpersist.graph.structure import functions
-from tfpersist.graph.structure.prune import needed, producer
+from tfpersist.graph.structure.kinds import INIT
+from tfpersist.graph.structure.names import producer
+from tfpersist.graph.structure.prune import needed
 
 _TRAINABLE = ("float", "bfloat", "complex")
 _LOOPS = frozenset(

@@ -11,9 +11,8 @@ from tfpersist.errors import NameNotFoundError, printable
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
 from tfpersist.graph.describe import predictions, summary
-from tfpersist.graph.optimize.dead_branches import ordered
-from tfpersist.graph.structure.names import TensorRef, find_tensor
-from tfpersist.graph.structure.prune import producer
+from tfpersist.graph.structure.names import TensorRef, find_tensor, producer
+from tfpersist.graph.structure.order import ordered
 
 # What trains, saves, restores, reports or initializes; whatever comes after it is no result.
 _SERVICE_OPS = re.compile(

@@ -13,11 +13,9 @@ import attrs
 
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
-from tfpersist.graph.constants.constants import VARIABLES
-from tfpersist.graph.describe.summary import PLACEHOLDERS
 from tfpersist.graph.structure import ops
-from tfpersist.graph.structure.names import TensorRef, parse_ref, tensor_spec
-from tfpersist.graph.structure.prune import producer
+from tfpersist.graph.structure.kinds import PLACEHOLDERS, VARIABLES
+from tfpersist.graph.structure.names import TensorRef, parse_ref, producer, tensor_spec
 
 SOURCES = PLACEHOLDERS | {
     *("IteratorGetNext", "IteratorGetNextSync", "QueueDequeue", "QueueDequeueMany"),

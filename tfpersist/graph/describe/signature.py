@@ -15,8 +15,8 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from tfpersist.errors import NameNotFoundError, printable
 from tfpersist.formats import varint, wire
 from tfpersist.formats.graphdef import Graph
-from tfpersist.graph.constants.tables import INIT
 from tfpersist.graph.describe import summary
+from tfpersist.graph.structure.kinds import INIT
 from tfpersist.graph.structure.lowered import Lowered, Origin
 from tfpersist.graph.structure.names import TensorRef
 

@@ -14,11 +14,10 @@ from tfpersist.formats import dtypes, graphdef
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.graph.constants.tables import INIT
 from tfpersist.graph.structure import names, ops
+from tfpersist.graph.structure.kinds import INIT, PLACEHOLDERS
 from tfpersist.graph.structure.names import TensorRef
 
-PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2", "PlaceholderWithDefault"})
 _HELD = frozenset({"Const", "Variable", "VariableV2", "VarHandleOp"})
 # Values from elsewhere, handles, and what branches and loops consist of.
 _NO_RESULT = frozenset(

@@ -25,7 +25,7 @@ from tfpersist.graph.optimize import fold, simplify
 from tfpersist.graph.optimize.fold import Array
 from tfpersist.graph.structure import ops
 from tfpersist.graph.structure.functions import unused
-from tfpersist.graph.structure.prune import producer
+from tfpersist.graph.structure.names import producer
 
 _RANKS = {"Conv2D": 4, "DepthwiseConv2dNative": 4, "MatMul": 2}
 _FUSED = frozenset({"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"})

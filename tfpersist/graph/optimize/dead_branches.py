@@ -7,7 +7,7 @@ that keeps everything.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection
 from types import MappingProxyType
 
 import attrs
@@ -18,13 +18,13 @@ from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
 from tfpersist.graph.optimize import fold
 from tfpersist.graph.optimize.fold import Array
-from tfpersist.graph.optimize.identities import Arithmetic, full, set_inputs
-from tfpersist.graph.structure.effects import CONTROL_FLOW
+from tfpersist.graph.optimize.identities import Arithmetic, set_inputs
 from tfpersist.graph.structure.functions import unused
-from tfpersist.graph.structure.prune import producer
+from tfpersist.graph.structure.kinds import CONTROL_FLOW, LOOP_ENDS
+from tfpersist.graph.structure.names import full_name, producer
+from tfpersist.graph.structure.order import ordered
 
 _LARGEST = 1024
-_BACK = frozenset({"NextIteration", "RefNextIteration"})
 # The value of one side that makes the other side of no matter.
 _SETTLES = MappingProxyType({"LogicalAnd": False, "LogicalOr": True})
 _CALLS = MappingProxyType(
@@ -75,25 +75,6 @@ def decide(graph: Graph, keep: Collection[str] = ()) -> Graph:
     return Graph(proto, kept)
 
 
-def ordered(nodes: Mapping[str, Message]) -> Iterator[str]:
-    """Give the names of nodes, each after those of its inputs, but for the backs of loops."""
-    seen: set[str] = set()
-    for start in nodes:
-        if start in seen:
-            continue
-        seen.add(start)
-        stack = [(start, iter(nodes[start].input))]
-        while stack:
-            name, inputs = stack[-1]
-            source = next((producer(text) for text in inputs), None)
-            if source is None:
-                stack.pop()
-                yield name
-            elif source in nodes and source not in seen and nodes[source].op not in _BACK:
-                seen.add(source)
-                stack.append((source, iter(nodes[source].input)))
-
-
 @attrs.define(eq=False)
 class _Walk:
     """One pass over the nodes in the order of their data.
@@ -123,7 +104,7 @@ class _Walk:
 
     def visit(self, node: Message) -> None:
         """Decide about one node, whose inputs have been decided about."""
-        data = [full(text) for text in node.input if not text.startswith("^")]
+        data = [full_name(text) for text in node.input if not text.startswith("^")]
         controls = [text for text in node.input if text.startswith("^")]
         gone = [self._gone(text) for text in data]
         merges = node.op in ("Merge", "RefMerge")
@@ -134,7 +115,7 @@ class _Walk:
             self.dead.add(node.name)
             return
         data = [self.moved.get(text, text) for text in data]
-        if any(text in self.moved for text in map(full, node.input)):
+        if any(text in self.moved for text in map(full_name, node.input)):
             set_inputs(node, data, controls)
         if merges:
             self._merge(node, data, controls, gone)
@@ -151,7 +132,7 @@ class _Walk:
     def _back(self, tensor: str) -> bool:
         """Whether a tensor comes from the end of a loop's body, about which nothing is known."""
         source = self.graph.nodes.get(producer(tensor))
-        return source is not None and source.op in _BACK
+        return source is not None and source.op in LOOP_ENDS
 
     def _switch(self, node: Message, data: list[str], controls: list[str]) -> None:
         taken = int(bool(self.known[data[1]]))

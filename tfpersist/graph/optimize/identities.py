@@ -9,12 +9,10 @@ import attrs
 
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
-from tfpersist.graph.constants.constants import HANDLES, declared_spec
 from tfpersist.graph.optimize.fold import Array
 from tfpersist.graph.structure import ops
-from tfpersist.graph.structure.effects import CONTROL_FLOW
-from tfpersist.graph.structure.names import tensor_spec
-from tfpersist.graph.structure.prune import producer
+from tfpersist.graph.structure.kinds import CONTROL_FLOW, HANDLES, declared_spec
+from tfpersist.graph.structure.names import full_name, producer, tensor_spec
 
 _UNIFORM = frozenset({"RandomUniform", "StatelessRandomUniform", "StatelessRandomUniformV2"})
 
@@ -130,7 +128,7 @@ class Arithmetic:
             if extents is None or told is None or tuple(extents.reshape(-1)) != told:
                 return None
             return [*known.waits, *self.waits([known.shape])]
-        root, waits = self._root(full(source.input[0]))
+        root, waits = self._root(full_name(source.input[0]))
         if root != self._root(like)[0]:
             return None
         own = [text for text in source.input if text.startswith("^")]
@@ -146,7 +144,7 @@ class Arithmetic:
             return None
         types = ops.output_types(node, self.graph.functions)
         spec = tensor_spec(node, int(tensor.partition(":")[2] or 0), types)
-        data = [full(text) for text in node.input if not text.startswith("^")]
+        data = [full_name(text) for text in node.input if not text.startswith("^")]
         found = spec.shape if spec is not None else None
         if found is None and node.op == "ReadVariableOp" and data:
             handle = self.graph.nodes.get(producer(data[0]))
@@ -165,7 +163,7 @@ class Arithmetic:
             node = self.graph.nodes.get(producer(tensor))
             if node is None or not node.input:
                 break
-            data = [full(text) for text in node.input if not text.startswith("^")]
+            data = [full_name(text) for text in node.input if not text.startswith("^")]
             scalar = len(data) == 2 and [
                 text in self.known and self.known[text].ndim == 0 for text in data
             ]
@@ -232,11 +230,6 @@ def _at_least(low: float, high: float, other: float, first: bool) -> _Bounds:
 _RANGES: Mapping[str, Callable[[float, float, float, bool], _Bounds]] = MappingProxyType(
     {"Add": _plus, "AddV2": _plus, "Mul": _times, "GreaterEqual": _at_least}
 )
-
-
-def full(text: str) -> str:
-    """Give the one name of the tensor that an input means."""
-    return text if ":" in text or text.startswith("^") else f"{text}:0"
 
 
 def set_inputs(node: Message, data: list[str], controls: list[str]) -> None:

@@ -17,14 +17,13 @@ from tfpersist.formats import schema
 from tfpersist.formats.graphdef import APART_FROM, Graph, with_payload
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import Payload, payload_of
-from tfpersist.graph.constants.constants import VARIABLES
-from tfpersist.graph.constants.tables import TABLES
 from tfpersist.graph.optimize import fold
-from tfpersist.graph.optimize.dead_branches import ordered
 from tfpersist.graph.structure.callees import Callee
-from tfpersist.graph.structure.effects import CONTROL_FLOW, NOT_PURE, Effects
+from tfpersist.graph.structure.effects import NOT_PURE, Effects
 from tfpersist.graph.structure.functions import unused
-from tfpersist.graph.structure.prune import producer
+from tfpersist.graph.structure.kinds import CONTROL_FLOW, VARIABLES, is_table
+from tfpersist.graph.structure.names import producer
+from tfpersist.graph.structure.order import ordered
 
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 # Whoever wrote these wants the function to be one.
@@ -165,7 +164,7 @@ class _Inliner:
         if function is None or name in where.chain or len(where.chain) >= _DEEPEST:
             return None
         # What has a value has it by the name that it has in the main graph.
-        if any(n.op in VARIABLES or TABLES.fullmatch(n.op) for n in function.node_def):
+        if any(n.op in VARIABLES or is_table(n.op) for n in function.node_def):
             return None
         if any(_stays(each) for each in (node, function)):
             return None

@@ -9,8 +9,9 @@ from tfpersist.graph.optimize import simplify
 from tfpersist.graph.optimize.batch_norm import fold_normalization
 from tfpersist.graph.optimize.dead_branches import decide
 from tfpersist.graph.optimize.inline import inline
-from tfpersist.graph.structure.effects import CONTROL_FLOW
-from tfpersist.graph.structure.prune import producer, prune
+from tfpersist.graph.structure.kinds import CONTROL_FLOW
+from tfpersist.graph.structure.names import producer
+from tfpersist.graph.structure.prune import prune
 
 _MOST_ROUNDS = 8
 

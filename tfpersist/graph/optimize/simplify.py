@@ -18,11 +18,12 @@ from tfpersist.formats.graphdef import APART_FROM, Graph, with_payload
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import Payload, payload_of, spec_of
 from tfpersist.graph.optimize import fold
-from tfpersist.graph.optimize.dead_branches import ordered
 from tfpersist.graph.optimize.fold import Array
 from tfpersist.graph.structure import ops
-from tfpersist.graph.structure.effects import CONTROL_FLOW, Effects
-from tfpersist.graph.structure.prune import producer
+from tfpersist.graph.structure.effects import Effects
+from tfpersist.graph.structure.kinds import CONTROL_FLOW
+from tfpersist.graph.structure.names import producer
+from tfpersist.graph.structure.order import ordered
 
 _PASSES_ON = frozenset({"Identity", "Snapshot", "StopGradient", "PreventGradient"})
 # Bytes of constants that are taken together: what is larger stays a computation.

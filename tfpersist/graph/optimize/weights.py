@@ -23,7 +23,7 @@ from tfpersist.formats.tensors import Payload, TensorSpec
 from tfpersist.graph.optimize import simplify
 from tfpersist.graph.optimize.fold import Array
 from tfpersist.graph.structure.functions import unused
-from tfpersist.graph.structure.prune import producer
+from tfpersist.graph.structure.names import producer
 
 Form = Literal["float16", "int8"]
 FORMS: tuple[Form, ...] = get_args(Form)

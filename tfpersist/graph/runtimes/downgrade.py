@@ -11,7 +11,7 @@ from tfpersist.formats.schema import Message
 from tfpersist.graph.constants.rewrites import become
 from tfpersist.graph.optimize import fold
 from tfpersist.graph.structure import ops
-from tfpersist.graph.structure.prune import producer
+from tfpersist.graph.structure.names import producer
 
 
 def downgrade(graph: Graph, known_ops: Mapping[str, Container[str]]) -> Graph:

@@ -10,7 +10,7 @@ from tfpersist.errors import GraphError
 from tfpersist.formats import schema
 from tfpersist.formats.schema import Message
 from tfpersist.graph.structure import ops
-from tfpersist.graph.structure.effects import CONTROL_FLOW
+from tfpersist.graph.structure.kinds import CONTROL_FLOW
 
 
 @attrs.frozen

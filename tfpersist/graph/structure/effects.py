@@ -9,13 +9,8 @@ import attrs
 
 from tfpersist.formats.schema import Message
 from tfpersist.graph.structure import functions, ops
+from tfpersist.graph.structure.kinds import CONTROL_FLOW
 
-CONTROL_FLOW = frozenset(
-    {
-        *("Switch", "Merge", "Enter", "Exit", "NextIteration", "LoopCond", "ControlTrigger"),
-        *("RefSwitch", "RefMerge", "RefEnter", "RefExit", "RefNextIteration", "_SwitchN"),
-    }
-)
 # They tell of an error, or write where they read, though no OpDef says so.
 NOT_PURE = frozenset(
     {"Abort", "EnsureShape", "InplaceAdd", "InplaceSub", "InplaceUpdate", "CheckNumerics"}

@@ -44,6 +44,26 @@ class TensorRef:
         return self.name if self.spec is None else f"{self.name} {self.spec}"
 
 
+def producer(text: str) -> str:
+    """Return the name of the node that an input of a node in the main graph comes from.
+
+    Example:
+        >>> producer("split:1"), producer("^init"), producer("add")
+        ('split', 'init', 'add')
+    """
+    return text[1:] if text.startswith("^") else text.partition(":")[0]
+
+
+def full_name(text: str) -> str:
+    """Return the full name of the tensor that an input of a node means; "^node" stays as it is.
+
+    Example:
+        >>> full_name("add"), full_name("split:1"), full_name("^init")
+        ('add:0', 'split:1', '^init')
+    """
+    return text if ":" in text or text.startswith("^") else f"{text}:0"
+
+
 def parse_ref(text: str) -> TensorRef:
     """Read the name of a tensor.
 

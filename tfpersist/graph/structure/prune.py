@@ -8,16 +8,7 @@ from tfpersist.errors import GraphError, did_you_mean
 from tfpersist.formats import schema
 from tfpersist.formats.graphdef import Graph
 from tfpersist.graph.structure import functions
-
-
-def producer(text: str) -> str:
-    """Name the node behind an input of a node in the main graph.
-
-    Example:
-        >>> producer("split:1"), producer("^init"), producer("add")
-        ('split', 'init', 'add')
-    """
-    return text[1:] if text.startswith("^") else text.partition(":")[0]
+from tfpersist.graph.structure.names import producer
 
 
 def prune(graph: Graph, outputs: Iterable[str]) -> Graph:

@@ -16,9 +16,9 @@ from tfpersist.errors import (
 from tfpersist.formats import dtypes, schema
 from tfpersist.formats.graphdef import Graph
 from tfpersist.graph.constants.initial_state import state_of
-from tfpersist.graph.constants.tables import INIT
 from tfpersist.graph.describe import summary
 from tfpersist.graph.structure import feeds, functions, trusted_values
+from tfpersist.graph.structure.kinds import INIT
 from tfpersist.graph.structure.names import TensorRef
 from tfpersist.graph.structure.prune import prune
 from tfpersist.tf.run.execute import spec_of_tensor, translated

@@ -21,7 +21,7 @@ from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
 from tfpersist.graph.constants.tables import is_counted, table_types
 from tfpersist.graph.structure.functions import unused
 from tfpersist.graph.structure.lowered import Lowered, Origin
-from tfpersist.graph.structure.prune import producer
+from tfpersist.graph.structure.names import producer
 from tfpersist.tf.internals import functions
 from tfpersist.tf.lower.sessions import as_array, uninitialized
 from tfpersist.tf.lower.structures import names_of_arguments, names_of_results

@@ -13,7 +13,7 @@ from tfpersist.errors import FreezeError, TFPersistError
 from tfpersist.formats.graphdef import split
 from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
 from tfpersist.graph.structure.lowered import Lowered, Origin
-from tfpersist.graph.structure.prune import producer
+from tfpersist.graph.structure.names import producer
 from tfpersist.matching.plan import Entry
 from tfpersist.tf.targets import graph_state, session
 

@@ -13,7 +13,7 @@ import attrs
 from tfpersist.errors import CorruptionError, GraphError, SaveError, TargetError
 from tfpersist.formats.graphdef import Graph
 from tfpersist.graph.structure import trusted_values
-from tfpersist.graph.structure.prune import producer
+from tfpersist.graph.structure.names import producer
 from tfpersist.safety import Policy, scan
 from tfpersist.tf.open_graph import left_out, scopes
 from tfpersist.tf.run.execute import translated

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from tfpersist.graph.structure import capabilities
-from tfpersist.graph.structure.prune import producer
+from tfpersist.graph.structure.names import producer
 from tfpersist.safety import Policy
 
 _SAVES = frozenset({"MergeV2Checkpoints", "Save", "SaveSlices", "SaveV2"})

@@ -11,12 +11,12 @@ from google.protobuf.message import DecodeError
 from tfpersist.errors import GraphError, UnsupportedError
 from tfpersist.formats import graphdef, graphdef_writer
 from tfpersist.formats.graphdef import Graph
-from tfpersist.graph.constants.tables import INIT
 from tfpersist.graph.describe.signature import resolve
 from tfpersist.graph.optimize import lift
 from tfpersist.graph.optimize.lift import Lifted
 from tfpersist.graph.optimize.weights import expand
 from tfpersist.graph.structure import trusted_values
+from tfpersist.graph.structure.kinds import INIT
 from tfpersist.tf.internals import functions
 from tfpersist.tf.run.execute import Executor, translated
 
