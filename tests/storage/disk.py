@@ -96,6 +96,9 @@ class Disk:
     def names(self):
         return set(self.entries)
 
+    def present(self, names):
+        return self.entries.keys() & set(names)
+
     def read(self, name):
         return memoryview(bytes(self.file(name).data))
 

@@ -15,6 +15,8 @@ import attrs
 
 from tfpersist.storage.base import is_plain
 
+# What the names of all files begin with that are no one's but tfpersist's.
+PREFIX = ".tfpersist-"
 NAME = ".tfpersist-journal"
 _STAGED = re.compile(r"\.tfpersist-[0-9a-f]{16}\.[0-9]{1,9}\.tmp")
 _VERSION = 1

@@ -9,7 +9,7 @@ import mmap
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 import attrs
@@ -91,6 +91,9 @@ class LocalDirectory:
                 return {entry.name for entry in entries if entry.is_file()}
         except FileNotFoundError:
             return set()
+
+    def present(self, names: Iterable[str]) -> set[str]:
+        return {name for name in names if os.path.isfile(self.path(name))}
 
     def read(self, name: str) -> memoryview:
         descriptor = os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

@@ -12,7 +12,7 @@ import importlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -106,6 +106,10 @@ class RemoteDirectory:
             for entry in listed
             if entry["type"] == "file" and entry["name"].rstrip("/") != self.root
         }
+
+    def present(self, names: Iterable[str]) -> set[str]:
+        """List the directory: that is one request, however many names there are."""
+        return self.names().intersection(names)
 
     def read(self, name: str) -> memoryview:
         with _refusals():

@@ -63,7 +63,11 @@ class Held(Protocol):
 
 
 class Directory(Protocol):
-    """The steps that a kind of directory must be able to take; each raises OSError as it comes."""
+    """The steps that a kind of directory must be able to take; each raises OSError as it comes.
+
+    `names` lists all plain files. `present` returns those of a few names that exist, without a
+    listing of the whole directory where that costs less.
+    """
 
     @property
     def location(self) -> str: ...
@@ -76,6 +80,7 @@ class Directory(Protocol):
     def exists(self) -> bool: ...
     def make(self, *, durable: bool) -> None: ...
     def names(self) -> set[str]: ...
+    def present(self, names: Iterable[str]) -> set[str]: ...
     def read(self, name: str) -> memoryview: ...
     def size(self, name: str) -> int: ...
     def modified(self, name: str) -> float: ...
@@ -91,7 +96,7 @@ class Directory(Protocol):
     def lock(self) -> AbstractContextManager[None]: ...
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class StagedStorage:
     """A storage over one directory, by the algorithm above.
 
@@ -100,6 +105,8 @@ class StagedStorage:
     """
 
     directory: Directory
+    # Whether the last listing showed what a dead process may have left; None before the first.
+    _litter: bool | None = attrs.field(default=None, init=False)
 
     @property
     def location(self) -> str:
@@ -120,7 +127,7 @@ class StagedStorage:
     def names(self) -> frozenset[str]:
         with base.translated(self.location, "list this directory"):
             plan = _standing(self.directory)
-            present = self.directory.names()
+            present = self._listed()
         moved = {name for name, staged in plan.moves.items() if staged in present}
         shown = {name for name in present if not journal.is_staged(name)} - {journal.NAME}
         return frozenset(shown.difference(plan.discards) | moved)
@@ -146,7 +153,9 @@ class StagedStorage:
     def publish(self, *, durable: bool = True) -> Iterator[base.Publication]:
         with base.translated(self.location, "prepare this directory"):
             self.directory.make(durable=durable)
-            self._tidy()
+            # Who has just looked at the directory knows whether there is something to clear away.
+            if self._litter is not False:
+                self._tidy()
         publication = _Publication(self.directory, durable)
         try:
             yield publication
@@ -154,6 +163,11 @@ class StagedStorage:
                 publication.commit()
         finally:
             publication.close()
+
+    def _listed(self) -> set[str]:
+        names = self.directory.names()
+        self._litter = any(name.startswith(journal.PREFIX) for name in names)
+        return names
 
     def remove(self, names: Iterable[str]) -> None:
         with base.translated(self.location, "remove files"), self.directory.lock():
@@ -185,10 +199,11 @@ class StagedStorage:
                 self._tidy()
 
     def _tidy(self) -> None:
-        if any(name.startswith(".tfpersist-") for name in self.directory.names()):
+        self._listed()
+        if self._litter:
             with self.directory.lock():
                 _settle(self.directory, durable=True)
-                for name in self.directory.names():
+                for name in self._listed():
                     if journal.is_staged(name):
                         # Another user's leftovers may be out of reach.
                         with suppress(OSError):
@@ -252,7 +267,7 @@ class _Sink:
             self.file.hasten(_AHEAD)
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class _Publication:
     directory: Directory
     durable: bool
@@ -261,6 +276,7 @@ class _Publication:
     moves: dict[str, str] = attrs.field(factory=dict)
     linked: list[str] = attrs.field(factory=list)
     discards: dict[str, base.Hold | None] = attrs.field(factory=dict)
+    committed: bool = False
 
     def create(self, name: str) -> base.Sink:
         self._begin(name, "create", self.directory.stage)
@@ -291,7 +307,8 @@ class _Publication:
             file.finish(durable=self.durable)
         with self.directory.lock():
             _settle(self.directory, durable=self.durable)
-            present = self.directory.names()
+            concerned = (*self.moves, *self.moves.values(), *self.discards)
+            present = self.directory.present(concerned)
             for name, staged in self.moves.items():
                 if staged not in present:
                     raise FileNotFoundError(errno.ENOENT, f"{name!r} was removed while staged")
@@ -308,6 +325,7 @@ class _Publication:
                 # What is linked is not read right without all that is new beside it.
                 replaces = bool(gone or self.linked or self.moves.keys() & present)
                 self._carry(journal.Journal(dict(self.moves), gone), replaces=replaces)
+        self.committed = True
 
     def _exchange(self, gone: Iterable[str]) -> None:
         for name, staged in self.moves.items():
@@ -342,9 +360,11 @@ class _Publication:
         for file in self.files:
             with suppress(OSError):
                 file.close()
+        if self.committed:
+            return
         with suppress(OSError):
             promised = set(_standing(self.directory).moves.values())
-            for staged in self.directory.names() & set(self.moves.values()) - promised:
+            for staged in set(self.moves.values()) - promised:
                 with suppress(OSError):
                     self.directory.unlink(staged)
 
@@ -361,13 +381,13 @@ def _standing(directory: Directory) -> journal.Journal:
         plan = journal.decode(directory.read(journal.NAME))
     except (FileNotFoundError, NotADirectoryError):
         plan = None
-    if plan is None or (plan.moves and directory.names().isdisjoint(plan.moves.values())):
+    if plan is None or (plan.moves and not directory.present(plan.moves.values())):
         return journal.Journal({})
     return plan
 
 
 def _settle(directory: Directory, *, durable: bool) -> None:
-    if journal.NAME in directory.names():
+    if directory.present([journal.NAME]):
         _carry_out(directory, _standing(directory), durable=durable)
 
 
