@@ -104,7 +104,7 @@ class TestBesideItsSource:
             freezer.parity({"x": X[:, 1:]}).freeze()
         with pytest.raises(NameNotFoundError, match="keep"):
             freezer.parity({"x": X, "keep": 1.0}).freeze()
-        with pytest.raises(FeedError, match="no input of the frozen model"):
+        with pytest.raises(FeedError, match="not an input of the frozen model"):
             freezer.parity({"x": X, "hidden": X}).freeze()
         with pytest.raises(FeedError, match="fed twice"):
             freezer.parity({"x": X, "x:0": X}).freeze()
@@ -246,7 +246,7 @@ class TestAnywhere:
         frozen = FrozenModel.load(tmp_path / "model.pb")
         with pytest.raises(FeedError, match=r"x:0: .* too large .*verify\("):
             frozen.verify()
-        with pytest.raises(FeedError, match="not what was fed"):
+        with pytest.raises(FeedError, match="not the feed of the golden pair"):
             frozen.verify({"x": x + 1})
         assert frozen.verify({"x": x.astype(np.float64)}).exact
         (held, _) = golden.attached(frozen.graph).outputs
@@ -268,7 +268,7 @@ class TestAnywhere:
     def test_a_model_without_a_golden_pair(self):
         model = tf.function(lambda x: -x, input_signature=[tf.TensorSpec([], name="x")])
         frozen = Freezer(model).freeze()
-        with pytest.raises(ParityError, match=r"nothing in this model.*parity\(feeds\)"):
+        with pytest.raises(ParityError, match=r"no golden pair.*parity\(feeds\)"):
             frozen.verify()
         proven = Freezer(model).parity({"x": 1.0}).freeze()
         assert Freezer(proven).freeze().signature.proof is None

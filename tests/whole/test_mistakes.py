@@ -257,7 +257,7 @@ MISTAKES = {
     "model path": (
         lambda g: tfp.FrozenModel("ok.pb"),
         ArgumentError,
-        r"no graph in memory.*got 'ok\.pb'.*FrozenModel\.load\(path\)",
+        r"graph in memory.*got 'ok\.pb'.*FrozenModel\.load\(path\)",
     ),
     "model session": (lambda g: tfp.FrozenModel(g.session), ArgumentError, r"Freezer\(model\)"),
     "model policy": (

@@ -38,16 +38,16 @@ def prove(frozen: Frozen, wishes: Wishes, policy: Policy | None) -> Graph:
         ParityError: they differ, or the source cannot be run.
         FeedError: a feed is missing, unknown, or does not fit.
     """
-    with FrozenModel(frozen.signed(), policy=policy) as model:
-        feeds = golden_check.fitted(
-            model, golden_check.named(model, wishes.feeds or {}, frozen.inputs)
-        )
+    graph = frozen.signed()
+    with FrozenModel(graph, policy=policy) as model:
+        named = golden_check.name_feeds(graph, wishes.feeds or {}, frozen.inputs)
+        feeds = golden_check.fit_feeds(graph, named)
         found = dict(zip(frozen.outputs, model.run(list(frozen.outputs), feeds), strict=True))
     live = dict(zip(frozen.outputs, _source(frozen, wishes, feeds, policy), strict=True))
     known = golden.pair(feeds, live)
     # All that the source gave is compared here, however little of it goes into the file.
     whole = [attrs.evolve(held, values=live[held.name], stride=1) for held in known.outputs]
-    report = golden_check.compared(whole, found, wishes.tolerance)
+    report = golden_check.compare_all(whole, found, wishes.tolerance)
     if not report.ok:
         raise ParityError(
             "the frozen model gives something else than its source",

@@ -1,4 +1,4 @@
-"""A frozen model is tried against the golden pair in its file."""
+"""Test a frozen model against the golden pair in its file: run its feeds, compare the outputs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 from tfpersist import arguments
 from tfpersist.errors import FeedError, ParityError, did_you_mean
-from tfpersist.graph.describe import golden
-from tfpersist.graph.describe.described import Described
+from tfpersist.formats.graphdef import Graph
+from tfpersist.graph.describe import described, golden, signature
 from tfpersist.graph.describe.golden import Array, Golden, Held
 from tfpersist.graph.describe.parity import Parity, compare
 from tfpersist.graph.describe.signature import Proof, Signature
@@ -18,107 +18,130 @@ Run = Callable[[Sequence[str], Mapping[str, Array]], Sequence[Array]]
 
 
 def verify(
-    model: Described, run: Run, feeds: Mapping[Any, Any] | None, tolerance: float | None
+    graph: Graph,
+    run: Run,
+    feeds: Mapping[Any, Any] | None = None,
+    tolerance: float | None = None,
+    *,
+    file: str = "",
 ) -> Parity:
-    """Run a frozen model on the feeds of its golden pair.
+    """Run a frozen graph on the feeds of its golden pair, and compare the outputs.
 
     Args:
-        model: the model.
-        run: computes tensors of it.
-        feeds: these feeds, where the file does not hold them.
-        tolerance: how much the outputs may differ; None for what was allowed at first.
+        graph: the graph.
+        run: computes tensors of the graph.
+        feeds: the feeds of the golden pair, for those that the file does not hold.
+        tolerance: how much the outputs may differ; None for the tolerance of the first test.
+        file: the file that the graph is from, for errors.
 
     Raises:
         ParityError: there is no golden pair, or the outputs differ.
         CorruptionError: the golden pair is damaged.
         FeedError: the file does not hold the feeds, or these are others.
-        ArgumentError: the tolerance is negative, not finite or no number.
+        ArgumentError: the tolerance is negative, not finite or not a number.
     """
     if tolerance is not None:
         tolerance = arguments.tolerance(tolerance, "verify")
-    known, proof = _golden(model)
-    if feeds is None:
-        given = {held.name: held.values for held in known.feeds if held.values is not None}
-        absent = [held.name for held in known.feeds if held.name not in given]
-        if absent:
-            raise FeedError(
-                "what was fed is too large to be in the file",
-                where=", ".join(absent),
-                advice="Pass it: verify({...: ...}); its digest is in the file.",
-            )
-    else:
-        given = fitted(model, named(model, feeds, {}))
-        told = {held.name: held.digest for held in known.feeds}
-        others = sorted(given.keys() ^ told.keys()) or sorted(
-            name for name, value in given.items() if golden.digest(value) != told[name]
-        )
-        if others:
-            raise FeedError("this is not what was fed at first", where=", ".join(others))
-    names = [held.name for held in known.outputs]
-    found = dict(zip(names, run(names, given), strict=True))
-    report = compared(known.outputs, found, proof.tolerance if tolerance is None else tolerance)
+    pair, proof = _golden_pair(graph, file)
+    arrays = _stored_feeds(pair) if feeds is None else _same_feeds(graph, feeds, pair)
+    names = [output.name for output in pair.outputs]
+    computed = dict(zip(names, run(names, arrays), strict=True))
+    report = compare_all(
+        pair.outputs, computed, proof.tolerance if tolerance is None else tolerance
+    )
     if not report.ok:
         raise ParityError(
-            "the model gives something else here than its source did",
-            where=model.file or None,
+            "the outputs of the model differ from those of its source",
+            where=file or None,
             expected=f"outputs within a tolerance of {report.tolerance:g}",
             report=report,
         )
     return report
 
 
-def _golden(model: Described) -> tuple[Golden, Proof]:
-    known = golden.attached(model.graph, model.file)
-    proof = (model.signature or Signature()).proof
-    if known is None or proof is None or proof.digest != known.digest:
+def _golden_pair(graph: Graph, file: str) -> tuple[Golden, Proof]:
+    pair = golden.attached(graph, file)
+    proof = (Signature.of(graph) or Signature()).proof
+    if pair is None or proof is None or proof.digest != pair.digest:
         raise ParityError(
-            "there is nothing in this model to verify it with"
-            if known is None or proof is None
-            else "the golden pair is another than the signature tells of",
-            where=model.file or None,
+            "this model has no golden pair to verify it with"
+            if pair is None or proof is None
+            else "the golden pair is not the one that the signature names",
+            where=file or None,
             advice="Freeze it with Freezer(...).parity(feeds).",
         )
-    return known, proof
+    return pair, proof
 
 
-def named(model: Described, feeds: Mapping[Any, Any], inputs: Mapping[str, str]) -> dict[str, Any]:
-    """Give feeds their names in the frozen graph.
+def _stored_feeds(pair: Golden) -> dict[str, Array]:
+    """Return the feeds that the file holds."""
+    missing = [feed.name for feed in pair.feeds if feed.values is None]
+    if missing:
+        raise FeedError(
+            "this feed is too large to be in the file",
+            where=", ".join(missing),
+            advice="Pass it: verify({...: ...}); its digest is in the file.",
+        )
+    return {feed.name: feed.values for feed in pair.feeds if feed.values is not None}
+
+
+def _same_feeds(graph: Graph, feeds: Mapping[Any, Any], pair: Golden) -> dict[str, Array]:
+    """Return feeds as arrays; raise FeedError if they are not those of the golden pair."""
+    arrays = fit_feeds(graph, name_feeds(graph, feeds, {}))
+    digests = {feed.name: feed.digest for feed in pair.feeds}
+    others = sorted(arrays.keys() ^ digests.keys()) or sorted(
+        name for name, value in arrays.items() if golden.digest(value) != digests[name]
+    )
+    if others:
+        raise FeedError("this is not the feed of the golden pair", where=", ".join(others))
+    return arrays
+
+
+def name_feeds(graph: Graph, feeds: Mapping[Any, Any], inputs: Mapping[str, str]) -> dict[str, Any]:
+    """Return feeds by the names of their tensors in a frozen graph.
 
     Args:
-        model: the model.
-        feeds: values, by what `FrozenModel.run` or the source calls their tensors.
-        inputs: what the source calls the inputs, by their names in the frozen graph.
+        graph: the frozen graph.
+        feeds: values, by the names of their tensors in the graph, its signature or the source.
+        inputs: the source's names of the inputs, by their names in the graph.
 
     Raises:
         NameNotFoundError: there is no such tensor.
-        FeedError: one is fed twice.
+        FeedError: a tensor is fed twice.
     """
-    new = {old: name for name, old in inputs.items()}
-    given: dict[str, Any] = {}
+    frozen_names = {old: name for name, old in inputs.items()}
+    named: dict[str, Any] = {}
     for name, value in feeds.items():
         text = str(getattr(name, "name", name))
         full = text if ":" in text else f"{text}:0"
-        ref = model[new.get(full, text) if full not in inputs else text]
-        if ref.name in given:
+        ref = described.find(graph, text if full in inputs else frozen_names.get(full, text))
+        if ref.name in named:
             raise FeedError("fed twice", where=ref.name, found=f"again as {name!r}")
-        given[ref.name] = value
-    return given
+        named[ref.name] = value
+    return named
 
 
-def fitted(model: Described, feeds: Mapping[str, Any]) -> dict[str, Array]:
-    """Make the arrays that go into the inputs of a model.
+def fit_feeds(graph: Graph, feeds: Mapping[str, Any]) -> dict[str, Array]:
+    """Return the arrays to feed to the inputs of a frozen graph.
+
+    Args:
+        graph: the frozen graph.
+        feeds: values, by the names of their tensors in the graph.
 
     Raises:
-        FeedError: one of them does not fit, or is for no input.
+        FeedError: a value does not fit, or its tensor is not an input.
     """
-    known = {ref.name: ref.spec for ref in model.inputs if ref.spec is not None}
-    for name in feeds.keys() - known.keys():
+    specs = {ref.name: ref.spec for ref in signature.inputs(graph) if ref.spec is not None}
+    for name in feeds.keys() - specs.keys():
         raise FeedError(
-            "this is no input of the frozen model", where=name, advice=did_you_mean(name, known)
+            "this is not an input of the frozen model", where=name, advice=did_you_mean(name, specs)
         )
-    return {name: fit(feeds[name], spec, name) for name, spec in known.items() if name in feeds}
+    return {name: fit(feeds[name], spec, name) for name, spec in specs.items() if name in feeds}
 
 
-def compared(expected: Sequence[Held], found: Mapping[str, Array], tolerance: float) -> Parity:
-    """Compare outputs with what is known of them."""
-    return Parity(tuple(compare(held, found[held.name], tolerance) for held in expected), tolerance)
+def compare_all(
+    expected: Sequence[Held], computed: Mapping[str, Array], tolerance: float
+) -> Parity:
+    """Compare computed outputs with the values that are known of them."""
+    differences = (compare(output, computed[output.name], tolerance) for output in expected)
+    return Parity(tuple(differences), tolerance)

@@ -1,21 +1,28 @@
-"""FrozenModel: one graph file, loaded, described and run."""
+"""FrozenModel: one graph file, loaded, described, run, embedded, unfrozen and verified."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
 
-from tfpersist import graph_file
+from tfpersist import graph_file, safety
+from tfpersist.checkpoint.checkpoint import Checkpoint
+from tfpersist.errors import ArgumentError, FeedError, told
 from tfpersist.formats import graphdef
-from tfpersist.frozen import golden_check
-from tfpersist.frozen.parts import Parts
+from tfpersist.formats.graphdef import Graph
+from tfpersist.frozen import golden_check, unfreeze
+from tfpersist.graph.describe import described, signature, summary
 from tfpersist.graph.describe.parity import Parity
+from tfpersist.graph.describe.signature import Signature
+from tfpersist.graph.describe.summary import Summary
 from tfpersist.graph.structure.names import TensorRef
 from tfpersist.safety import Policy
 from tfpersist.storage import text_of
+from tfpersist.tf.embed import composed, keras_layer, modules
+from tfpersist.tf.internals.functions import unconverted
 from tfpersist.tf.run import bound
 from tfpersist.tf.run.bound import Bound
 from tfpersist.tf.run.engine import Engine
@@ -23,19 +30,20 @@ from tfpersist.tf.run.execute import Executor, spec_of_tensor
 
 
 @attrs.frozen(eq=False, repr=False)
-class FrozenModel(Parts):
+class FrozenModel:
     """A graph that holds its weights as constants.
 
-    Everything but `run` works without TensorFlow. A model may be run from several threads, copied,
-    pickled, and used in a `with` statement, which releases its session.
+    Loading and describing a model needs no TensorFlow; running and embedding it does. A model may
+    be run from several threads, copied, pickled, and used in a `with` statement, which releases its
+    session.
 
     Args:
-        graph: the graph.
-        file: where it came from; "" for one that was made in memory.
-        policy: what it may do, checked before anything of it is imported; None for everything.
-        mapped: whether constants of 64 MB and more together stay where they are, in the mapped
-            file or in memory: the model is there at once, in little memory. False copies them into
-            TensorFlow, which then makes more of them: slower to load, faster to call.
+        graph: a GraphDef.
+        file: the path or URL that the graph is from; "" for a graph made in memory.
+        policy: what the graph may do, checked before TensorFlow imports it; None for everything.
+        mapped: True leaves constants of 64 MB and more together where they are, in the mapped file
+            or in memory: the model loads at once and takes little memory. False copies them into
+            TensorFlow, which can then optimize them: slower to load, faster to call.
 
     Example:
         >>> from tfpersist.formats.graphdef import parse_text
@@ -49,8 +57,14 @@ class FrozenModel(Parts):
         array([-1., -2.], dtype=float32)
     """
 
+    graph: Graph = attrs.field(converter=described.as_graph)
+    file: str = ""
+    policy: Policy | None = attrs.field(default=None, converter=safety.as_policy)
     mapped: bool = attrs.field(default=True, kw_only=True)
     _engine: Engine = attrs.field(factory=Engine, init=False)
+
+    # Names are looked up, as in a dict. Without this line, iter() would look up 0, 1, 2 and so on.
+    __iter__ = None
 
     @classmethod
     def load(
@@ -60,17 +74,17 @@ class FrozenModel(Parts):
         policy: Policy | None = None,
         mapped: bool = True,
     ) -> FrozenModel:
-        """Read a frozen graph.
+        """Read a frozen graph from a file.
 
-        The file is mapped, not copied. Replacing it by a rename, as tfpersist and most programs do,
-        is safe while it is in use; writing into it or cutting it off is not: it changes the weights
-        or ends the process.
+        The file is mapped, not copied. It is safe to replace it by a rename while it is in use, as
+        tfpersist and most programs do. It is not safe to write into it or to truncate it: that
+        changes the weights or ends the process.
 
         Args:
             path: a `.pb` or `.pbtxt`; a path or a URL such as memory://models/digits.pb.
             policy: what the graph may do when it runs, which the first `run` checks; by default it
                 may compute, keep state and draw random numbers, but reach no file or network.
-            mapped: False for the fastest calls of a model over 64 MB, at a slower start and some
+            mapped: False for the fastest calls of a model over 64 MB, at a slower start and several
                 times its size in memory.
 
         Returns:
@@ -78,8 +92,8 @@ class FrozenModel(Parts):
 
         Raises:
             StorageError: there is no such file, or it cannot be read.
-            CorruptionError: it is damaged.
-            UnsupportedError: it is something else than a graph; what, and what reads that.
+            CorruptionError: the file is damaged.
+            UnsupportedError: the file is not a graph; the error says what it is and what reads it.
 
         Example:
             >>> graph = graphdef.parse_text(b'node { name: "x" op: "NoOp" }')
@@ -90,19 +104,75 @@ class FrozenModel(Parts):
         text = text_of(path, "the path or URL of a .pb")
         return cls(graph_file.load(text), text, policy or Policy.default(), mapped=mapped)
 
+    @property
+    def inputs(self) -> tuple[TensorRef, ...]:
+        """The tensors to feed: those of the signature, in its order, or else the placeholders."""
+        return tuple(self._refined(ref) for ref in signature.inputs(self.graph))
+
+    @property
+    def outputs(self) -> tuple[TensorRef, ...]:
+        """The tensors to fetch: those of the signature, in its order.
+
+        Of a graph without a signature, they are the tensors that nothing in it uses.
+        """
+        return tuple(self._refined(ref) for ref in signature.outputs(self.graph))
+
+    @property
+    def signature(self) -> Signature | None:
+        """The source's names for inputs and outputs, and the origin of the values; or None."""
+        return Signature.of(self.graph)
+
+    def summary(self) -> Summary:
+        """Describe the graph: inputs, outputs, ops, weights, functions.
+
+        Returns:
+            The facts; print them to read them.
+
+        Raises:
+            GraphError: the attrs of a node do not tell its outputs.
+
+        Example:
+            >>> import tfpersist as tfp
+            >>> from tfpersist.formats.graphdef import parse_text
+            >>> model = tfp.FrozenModel(parse_text(b'node { name: "x" op: "NoOp" }'))
+            >>> model.summary().operations
+            {'NoOp': 1}
+        """
+        facts = summary.summarize(self.graph, self.file)
+        return attrs.evolve(facts, inputs=self.inputs, outputs=self.outputs)
+
+    def __getitem__(self, name: str | TensorRef) -> TensorRef:
+        """Find a tensor.
+
+        Args:
+            name: "operation:index", "operation" for index 0, or a name of the signature.
+
+        Returns:
+            The reference. Its data type and shape are those that the file gives; after the first
+            run, those that TensorFlow infers.
+
+        Raises:
+            NameNotFoundError: there is no such tensor; the nearest names are given.
+        """
+        return self._refined(described.find(self.graph, name))
+
+    def __contains__(self, name: object) -> bool:
+        """Return whether there is a tensor of that name."""
+        return described.contains(self.__getitem__, name)
+
     def run(self, fetches: Any, feeds: Mapping[Any, Any] | None = None) -> Any:
         """Compute tensors.
 
         Args:
             fetches: a tensor's name or TensorRef; a list of them; or a dict {any label: name}. A
-                name without an index means the output 0; of an operation that has no output, it
-                runs the operation and gives None.
+                name without an index means output 0. The name of an operation without outputs runs
+                the operation; its result is None.
             feeds: {name or TensorRef: value}. Values are cast within their kind: float64 to
                 float32, int64 to int32, Python numbers, where they fit. Any tensor may be fed.
 
         Returns:
-            An array, a list or a dict of arrays, as `fetches` is. They are the caller's own to
-            change. Strings are object arrays of bytes.
+            An array, a list or a dict of arrays, as `fetches` is. The caller may change them.
+            Strings are object arrays of bytes.
 
         Raises:
             NameNotFoundError: a fetch or a feed names nothing in the graph.
@@ -121,21 +191,21 @@ class FrozenModel(Parts):
         return self._executor().run(fetches, feeds)
 
     def bind(self, inputs: Any = None, outputs: Any = None) -> Bound:
-        """Make a function of some inputs that gives some outputs, at the least cost a call.
+        """Make a function from some inputs to some outputs that costs the least time per call.
 
         Args:
             inputs: the name or TensorRef of a tensor, or a list of them, one for each argument; by
                 default all inputs of the model.
-            outputs: one to get an array, a list to get a tuple, a dict {any label: name} to get a
-                dict; by default all of the model's.
+            outputs: one name to get an array, a list to get a tuple, a dict {any label: name} to
+                get a dict; by default all outputs of the model.
 
         Returns:
             The function. It checks and casts its arguments as `run` does, and computes in the
-            thread that calls it. Results are the caller's own.
+            thread that calls it. The caller may change its results.
 
         Raises:
-            NameNotFoundError: one of them names nothing in the graph.
-            FeedError: the outputs need other inputs as well, or the inputs are no names.
+            NameNotFoundError: one of the names is not in the graph.
+            FeedError: the outputs need other inputs as well, or the inputs are not names.
             RunError: an output has no value, or the model is closed.
             UnsafeModelError, GraphError: as `run` does.
 
@@ -147,40 +217,224 @@ class FrozenModel(Parts):
             >>> negative([1, 2])
             array([-1, -2], dtype=int32)
         """
-        taken, given, single = self._ends(inputs, outputs)
-        labels = list(outputs) if isinstance(outputs, Mapping) else None
-        names = [ref.name for ref in given]
-        again: Any = names[0] if single else names
-        if labels is not None:
-            again = dict(zip(labels, names, strict=True))
-        asked = (self, [ref.name for ref in taken], again)
+        ends = self._ends(inputs, outputs)
+        names = [ref.name for ref in ends.outputs]
+        output_names: Any = names[0] if ends.single else names
+        if ends.labels is not None:
+            output_names = dict(zip(ends.labels, names, strict=True))
+        arguments = (self, [ref.name for ref in ends.inputs], output_names)
         return bound.bind(
             self._executor(),
-            taken,
-            given,
-            single=single,
-            labels=labels,
-            again=lambda: (_bound, asked),
+            ends.inputs,
+            ends.outputs,
+            single=ends.single,
+            labels=ends.labels,
+            again=lambda: (_bound, arguments),
         )
+
+    @unconverted
+    def import_into(
+        self,
+        graph: Any = None,
+        inputs: Mapping[Any, Any] | None = None,
+        outputs: Iterable[Any] | None = None,
+        *,
+        prefix: str = "frozen",
+    ) -> dict[str, Any]:
+        """Import the model into another graph, or into a tf.function that is being traced.
+
+        A GradientTape does not record what is imported; use `as_module` for gradients. Variables
+        and tables that the model keeps are initialized by `tf.compat.v1.tables_initializer()`.
+        Nothing runs that in a tf.function, so there such a model is refused: call a module there.
+
+        Args:
+            graph: the tf.Graph; None for the current one, as inside of a tf.function.
+            inputs: {name or TensorRef: tf.Tensor or value}. Any tensor may be replaced.
+            outputs: names or TensorRefs; the model's outputs by default. Only what they need is
+                imported, weights as constants.
+            prefix: the name scope; TensorFlow makes it unique.
+
+        Returns:
+            The tf.Tensor of each output, by its name in the model.
+
+        Raises:
+            NameNotFoundError: an input or output names nothing in the model.
+            FeedError: an input is missing, or does not fit.
+            UnsupportedError: the model is larger than 2 GB.
+            UnsafeModelError, GraphError: as `run` does; GraphError also for kept state in a
+                tf.function.
+
+        Example:
+            >>> import tensorflow as tf, tfpersist as tfp
+            >>> from tfpersist.formats import graphdef
+            >>> model = tfp.FrozenModel(graphdef.parse_text(b'''
+            ...     node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: 1 } } }
+            ...     node { name: "y" op: "Neg" input: "x" attr { key: "T" value { type: 1 } } }'''))
+            >>> @tf.function
+            ... def twice(value):
+            ...     return 2.0 * model.import_into(inputs={"x": value})["y:0"]
+            >>> float(twice(tf.constant(3.0)))
+            -6.0
+        """
+        names = [self[ref].name for ref in (self.outputs if outputs is None else outputs)]
+        self._check_policy()
+        return composed.compose(self.graph, graph, inputs or {}, names, prefix)
+
+    @unconverted
+    def as_module(self, inputs: Any = None, outputs: Any = None) -> Any:
+        """Make a tf.Module of the model: for a tf.function, a SavedModel, a Keras Lambda layer.
+
+        Variables and tables that the model keeps belong to the module, which initializes them.
+
+        Args:
+            inputs: as in `bind`.
+            outputs: as in `bind`.
+
+        Returns:
+            The module. It is called with tensors or with values that `run` takes as feeds, and
+            raises FeedError for one that does not fit.
+
+        Raises:
+            NameNotFoundError: one of the names is not in the graph.
+            GraphError: the model keeps a variable or table by reference, as TensorFlow 1 did.
+            UnsafeModelError: the model could do more than its policy allows; nothing was imported.
+
+        Example:
+            >>> import tfpersist as tfp
+            >>> from tfpersist.formats import graphdef
+            >>> model = tfp.FrozenModel(graphdef.parse_text(b'''
+            ...     node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: 1 } } }
+            ...     node { name: "y" op: "Neg" input: "x" attr { key: "T" value { type: 1 } } }'''))
+            >>> float(model.as_module("x", "y")(3.0))
+            -3.0
+        """
+        ends = self._ends(inputs, outputs)
+        self._check_policy()
+        return modules.module_of(
+            self.graph, ends.inputs, ends.outputs, single=ends.single, labels=ends.labels
+        )
+
+    @unconverted
+    def as_layer(self, inputs: Any = None, outputs: Any = None, *, name: str | None = None) -> Any:
+        """Make a Keras 3 layer of the model; training does not change it.
+
+        Gradients flow through the layer to the layers before it. The layer has no weights: all are
+        constants, and `unfreeze` makes variables of them. Variables that the model keeps are state
+        of the layer, which is saved with it. The model fills its tables itself.
+
+        `model.save("net.keras")` writes the graph into the file. To load it, Keras must know the
+        layer: `keras.models.load_model("net.keras", custom_objects=
+        tfpersist.FrozenModel.custom_objects())`. A graph from such a file may do what
+        `FrozenModel.load` allows; with `safe_mode=False` it may do everything.
+
+        Args:
+            inputs: as in `bind`. The layer is called with one tensor, or with a list of them;
+                floats of another size are cast.
+            outputs: as in `bind`. The layer returns one tensor, a list or a dict of them.
+            name: the layer's name in Keras.
+
+        Returns:
+            The keras.Layer.
+
+        Raises:
+            NameNotFoundError: one of the names is not in the graph.
+            FeedError: there are no inputs, or the outputs need others.
+            UnsupportedError: there is no Keras 3 that runs on TensorFlow, or the model is larger
+                than 2 GB.
+            GraphError: the model keeps a variable or table by reference, as TensorFlow 1 did.
+            UnsafeModelError: the model could do more than its policy allows; nothing was imported.
+
+        Example:
+            >>> import keras, tfpersist as tfp
+            >>> from tfpersist.formats import graphdef
+            >>> model = tfp.FrozenModel(graphdef.parse_text(b'''
+            ...     node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: 1 } } }
+            ...     node { name: "y" op: "Neg" input: "x" attr { key: "T" value { type: 1 } } }'''))
+            >>> network = keras.Sequential([model.as_layer("x", "y"), keras.layers.Dense(1)])
+            >>> network.build((None, 3))
+            >>> network.output_shape, len(network.trainable_variables)
+            ((None, 1), 2)
+        """
+        ends = self._ends(inputs, outputs)
+        self._check_policy()
+        return keras_layer.layer_of(
+            self.graph, ends.inputs, ends.outputs, single=ends.single, labels=ends.labels, name=name
+        )
+
+    @staticmethod
+    def custom_objects() -> dict[str, Any]:
+        """Let Keras load files with layers that `as_layer` made.
+
+        Returns:
+            The `custom_objects` argument of `keras.models.load_model`. After one call of this, or
+            of `as_layer`, Keras knows the layer without the argument too.
+
+        Raises:
+            UnsupportedError: there is no Keras 3 that runs on TensorFlow.
+
+        Example:
+            >>> import tfpersist as tfp
+            >>> list(tfp.FrozenModel.custom_objects())
+            ['tfpersist>FrozenLayer']
+        """
+        return keras_layer.custom_objects()
+
+    def unfreeze(
+        self,
+        names: str | Iterable[str],
+        location: str | os.PathLike[str],
+        *,
+        step: int | None = None,
+        durable: bool = True,
+    ) -> Checkpoint:
+        """Save the model as a checkpoint in which constants are trainable variables again.
+
+        A `.meta` is saved too, so `ModelStore(location).open_graph()` gives a model to train on.
+
+        Args:
+            names: names of constants or globs such as "dense*/kernel"; of floats only.
+            location: the directory of the checkpoint, a path or a URL.
+            step: the training step of the checkpoint.
+            durable: as in `write`.
+
+        Returns:
+            The checkpoint. TensorFlow is not needed.
+
+        Raises:
+            NameNotFoundError: a name matches no such constant, or there are no names.
+            UnsupportedError: such a constant flows into a loop or a branch, where TensorFlow cannot
+                train it; the loop is named.
+            StorageError: it cannot be written; nothing is left behind.
+
+        Example:
+            >>> import tfpersist as tfp
+            >>> from tfpersist.formats import graphdef
+            >>> model = tfp.FrozenModel(graphdef.parse_text(b'''
+            ...     node { name: "w" op: "Const" attr { key: "dtype" value { type: 1 } } attr { key:
+            ...       "value" value { tensor { dtype: 1 float_val: 3 tensor_shape {} } } } }'''))
+            >>> dict(model.unfreeze("w", "memory://frozen/unfrozen"))
+            {'w': array(3., dtype=float32)}
+        """
+        return unfreeze.save(self.graph, _listed(names), location, step=step, durable=durable)
 
     def verify(
         self, feeds: Mapping[Any, Any] | None = None, *, tolerance: float | None = None
     ) -> Parity:
-        """Repeat what `Freezer.parity` tried, here: with the feeds that the file holds, or knows.
+        """Repeat the test of `Freezer.parity` here, on the feeds that are stored in the file.
 
         Args:
-            feeds: what was fed at first, where it is too large to be in the file, which then has
-                its digest.
-            tolerance: how much the outputs may differ; by default what was allowed at first. Other
+            feeds: the feeds of that test, if they are too large to be in the file, which then holds
+                their digest.
+            tolerance: how much the outputs may differ; by default the tolerance of that test. Other
                 processors and releases of TensorFlow compute in other orders: 1e-5 is common.
 
         Returns:
-            How each output differs; it may be printed, and `exact` tells whether none does.
+            How each output differs; print it to read it. `exact` is True if no output differs.
 
         Raises:
-            ParityError: an output differs by more, or there is nothing to verify it with.
+            ParityError: an output differs by more, or the file has no golden pair.
             FeedError: the file does not hold the feeds, or these are others.
-            ArgumentError: the tolerance is negative, not finite or no number.
+            ArgumentError: the tolerance is negative, not finite or not a number.
             UnsafeModelError, UnsupportedError, GraphError, RunError: as `run` does.
 
         Example:
@@ -189,21 +443,21 @@ class FrozenModel(Parts):
             >>> tfp.Freezer(double).parity({"x": 2}).freeze().verify().exact
             True
         """
-        return golden_check.verify(self, self.run, feeds, tolerance)
+        return golden_check.verify(self.graph, self.run, feeds, tolerance, file=self.file)
 
     def write(self, path: str | os.PathLike[str], *, durable: bool = True) -> FrozenModel:
         """Write the graph as a `.pb`: all of it or nothing.
 
         Args:
-            path: a path or a URL; a file that is there is replaced.
+            path: a path or a URL; an existing file is replaced.
             durable: wait until the file would survive a power loss.
 
         Returns:
-            The model, as of that file.
+            The model, with that file as its `file`.
 
         Raises:
-            StorageError: it cannot be written; nothing is left behind.
-            UnsupportedError: it would be larger than 2 GB, or the name asks for text.
+            StorageError: the file cannot be written; nothing is left behind.
+            UnsupportedError: the file would be larger than 2 GB, or its name asks for text.
 
         Example:
             >>> model = FrozenModel(graphdef.parse_text(b'node { name: "x" op: "NoOp" }'))
@@ -239,14 +493,74 @@ class FrozenModel(Parts):
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpickled, (graph_file.encoded(self.graph), self.file, self.policy, self.mapped)
 
+    def __repr__(self) -> str:
+        inputs, outputs = map(summary.shortened, (self.inputs, self.outputs))
+        nodes = f"{(count := len(self.graph.proto.node)):,} node" + "s" * (count != 1)
+        place = self.file or "in memory"
+        return f"<{type(self).__name__} {place}: {nodes}, {inputs} -> {outputs}>"
+
+    def _repr_html_(self) -> str:
+        return self.summary().html()
+
     def _executor(self) -> Executor:
         return self._engine.start(self.graph, self.file, self.policy, mapped=self.mapped)
 
+    def _check_policy(self) -> None:
+        if self.policy is not None:
+            self.policy.check(safety.scan(self.graph, self.file))
+
     def _refined(self, ref: TensorRef) -> TensorRef:
+        """Return a reference with the shape that TensorFlow infers, once the graph has run."""
         executor = self._engine.executor
         if executor is None or (ref.spec is not None and ref.spec.elements is not None):
             return ref
         return attrs.evolve(ref, spec=spec_of_tensor(executor.tensor(ref.name)))
+
+    def _ends(self, inputs: Any, outputs: Any) -> _Ends:
+        """Find the tensors that `bind`, `as_module` and `as_layer` are asked for."""
+        if isinstance(inputs, Mapping):
+            raise FeedError(
+                "inputs are names, one for each argument",
+                expected="a name or a list of names",
+                found=f"a dict of {', '.join(map(repr, inputs))}",
+                advice="Pass the values when you call the result.",
+            )
+        labels = list(outputs) if isinstance(outputs, Mapping) else None
+        output_names = outputs.values() if isinstance(outputs, Mapping) else outputs
+        input_refs = [self[ref] for ref in _listed(self.inputs if inputs is None else inputs)]
+        output_refs = [
+            self[ref] for ref in _listed(self.outputs if output_names is None else output_names)
+        ]
+        single = isinstance(outputs, (str, TensorRef))
+        single = single or (outputs is None and len(output_refs) == 1)
+        return _Ends(input_refs, output_refs, single, labels)
+
+
+@attrs.frozen
+class _Ends:
+    """The tensors between which a part of a model is called.
+
+    Args:
+        inputs: the tensors to feed, one for each argument.
+        outputs: the tensors to compute.
+        single: whether the result is the one output itself.
+        labels: the keys of the result if it is a dict; else None.
+    """
+
+    inputs: list[TensorRef]
+    outputs: list[TensorRef]
+    single: bool
+    labels: list[Any] | None
+
+
+def _listed(refs: Any) -> list[Any]:
+    if isinstance(refs, (str, TensorRef)):
+        return [refs]
+    if isinstance(refs, bytes) or not isinstance(refs, Iterable):
+        raise ArgumentError(
+            "this names nothing of a graph", expected="a name or a list of names", found=told(refs)
+        )
+    return list(refs)
 
 
 def _bound(model: FrozenModel, inputs: list[str], outputs: Any) -> Bound:

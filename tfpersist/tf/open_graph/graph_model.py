@@ -16,8 +16,9 @@ from tfpersist.errors import (
     told,
 )
 from tfpersist.formats.graphdef import Graph, split
+from tfpersist.graph.describe import described
 from tfpersist.graph.describe.candidates import candidates
-from tfpersist.graph.describe.legible import Legible
+from tfpersist.graph.describe.summary import Summary, summarize
 from tfpersist.graph.structure.names import TensorRef
 from tfpersist.matching.plan import Entry
 from tfpersist.matching.report import RestoreReport
@@ -55,7 +56,7 @@ def _operation(entry: Entry) -> Any:
 
 
 @attrs.frozen(eq=False, repr=False)
-class GraphModel(Legible):
+class GraphModel:
     """A graph with its variables restored, ready to run.
 
     Use it as a context manager, or close it; a session that the caller gave stays open.
@@ -77,6 +78,9 @@ class GraphModel(Legible):
     _before: frozenset[str]
     _executor: Executor
     _owns_session: bool
+
+    # Names are looked up, as in a dict. Without this line, iter() would look up 0, 1, 2 and so on.
+    __iter__ = None
 
     @property
     def graph(self) -> Any:
@@ -108,6 +112,22 @@ class GraphModel(Legible):
         tensor = self._executor.tensor(name)
         return TensorRef(tensor.op.name, tensor.value_index, spec_of_tensor(tensor))
 
+    def __contains__(self, name: object) -> bool:
+        """Return whether there is a tensor of that name."""
+        return described.contains(self.__getitem__, name)
+
+    def summary(self) -> Summary:
+        """Describe the graph: inputs, outputs, ops, weights, functions.
+
+        Returns:
+            The facts; print them to read them.
+
+        Raises:
+            GraphError: a node's attrs do not tell what it gives.
+        """
+        facts = summarize(*self._skeleton())
+        return attrs.evolve(facts, inputs=self.inputs, outputs=self.outputs)
+
     def run(self, fetches: Any, feeds: Mapping[Any, Any] | None = None) -> Any:
         """Compute tensors.
 
@@ -125,6 +145,9 @@ class GraphModel(Legible):
             RunError: TensorFlow failed.
         """
         return self._executor.run(fetches, feeds)
+
+    def _repr_html_(self) -> str:
+        return self.summary().html()
 
     def __repr__(self) -> str:
         where = f" under {self.scope!r}" if self.scope else ""
