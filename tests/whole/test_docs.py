@@ -60,6 +60,24 @@ def test_the_reference_names_everything_public():
         assert named & {home, f"{home}.{name}"}, name
 
 
+def test_the_design_names_files_that_exist():
+    package = pathlib.Path(tfpersist.__file__).parent
+    tests = {path.name for path in (REPOSITORY / "tests").rglob("*.py")}
+    code = {"/" + path.relative_to(package).as_posix() for path in package.rglob("*.py")}
+    named = 0
+    for page in sorted((REPOSITORY / "docs" / "design").iterdir()):
+        text = page.read_text("utf-8")
+        if page.suffix == ".svg":
+            drawn = re.findall(r">([\w/]+\.py)<", text)
+            assert [name for name in drawn if not any(c.endswith("/" + name) for c in code)] == []
+            continue
+        for name in re.findall(r"`((?:\w+/)+|\w+\.py|(?:\w+/)+\w+\.(?:py|proto|txt|c))`", text):
+            places = [folder / name for folder in (REPOSITORY, package, package.parent)]
+            assert name in tests or any(place.exists() for place in places), (page.name, name)
+            named += 1
+    assert named > 100
+
+
 def test_the_commands_of_the_readme_are_those_of_the_checks():
     readme = (REPOSITORY / "README.md").read_text("utf-8")
     commands = re.findall(r"^```sh\n(.+)\n```$", readme, re.MULTILINE)
