@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from tfpersist.errors import ArgumentError, told
+from tfpersist.errors import ArgumentError, value_text
 
 _Choice = TypeVar("_Choice", bound=str)
 
@@ -152,5 +152,9 @@ def _name(value: object, step: str, wanted: str) -> str:
 
 def _refusal(value: object, step: str, wanted: str, advice: str) -> ArgumentError:
     return ArgumentError(
-        "this cannot be used", where=f"{step}()", expected=wanted, found=told(value), advice=advice
+        "this cannot be used",
+        where=f"{step}()",
+        expected=wanted,
+        found=value_text(value),
+        advice=advice,
     )

@@ -214,11 +214,11 @@ class RunError(TFPersistError):
     """TensorFlow failed while it ran the model."""
 
 
-def told(value: object) -> str:
+def value_text(value: object) -> str:
     """Say what a value is, for what was found.
 
     Example:
-        >>> told(None), told(3), told("a"), told([1])
+        >>> value_text(None), value_text(3), value_text("a"), value_text([1])
         ('None', '3', "'a'", 'a list')
     """
     kind = type(value)

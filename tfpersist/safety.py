@@ -42,7 +42,7 @@ from tfpersist.errors import (
     UnsafeModelError,
     did_you_mean,
     printable,
-    told,
+    value_text,
 )
 from tfpersist.formats import graphdef, recognize, schema
 from tfpersist.formats.graphdef import Graph
@@ -133,7 +133,7 @@ def _names(given: str | Iterable[str]) -> frozenset[str]:
             "this names nothing that a model may do",
             where="Policy",
             expected='a name or a list of names, such as "file read"',
-            found=told(given),
+            found=value_text(given),
             advice="Policy.trusted() allows everything.",
         )
     return frozenset(names)
@@ -155,7 +155,7 @@ def as_policy(given: object) -> Policy | None:
         "this is no policy",
         where="policy",
         expected='a tfpersist.Policy, such as Policy(allow="file read") or Policy.trusted()',
-        found=told(given),
+        found=value_text(given),
     )
 
 

@@ -10,7 +10,7 @@ from tfpersist.formats import state
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 TIMES = st.floats(0, 1e11)
 STATES = st.builds(
-    state.State,
+    state.StateFile,
     NAMES,
     st.lists(NAMES, max_size=4).map(tuple),
     st.lists(TIMES, max_size=4).map(tuple),
@@ -83,8 +83,8 @@ def test_rubbish_is_refused_with_its_place(content, offset):
 def test_every_damage_gives_a_state_or_is_refused(survives):
     content = b'model_checkpoint_path: "m-2"\nall_model_checkpoint_timestamps: 1.5e3\n'
     read = lambda damaged: state.parse_state(damaged, "checkpoint")  # noqa: E731
-    assert survives(read, content, lambda found: isinstance(found, state.State))
+    assert survives(read, content, lambda found: isinstance(found, state.StateFile))
 
 
 def test_an_empty_file_names_nothing():
-    assert state.parse_state(b"", "checkpoint") == state.State("")
+    assert state.parse_state(b"", "checkpoint") == state.StateFile("")

@@ -10,7 +10,6 @@ from tfpersist.errors import RestoreError
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching.plan import Assignment, Entry, Missing, Plan
 from tfpersist.matching.report import RestoreReport, Row, Skipped
-from tfpersist.matching.reporting import report_on
 from tfpersist.matching.selection import Selection
 
 FLOAT = TensorSpec("float32", (2,))
@@ -33,7 +32,7 @@ def unfit():
 
 
 def test_the_table_of_what_does_not_fit():
-    report = report_on(unfit(), "run/model.ckpt-5", carried_out=False)
+    report = unfit().report("run/model.ckpt-5", carried_out=False)
     assert str(report).splitlines() == [
         "run/model.ckpt-5: 13 missing, 1 mismatched, 1 variable that would fit,"
         " 4 unexpected in the checkpoint",
@@ -52,7 +51,7 @@ def test_the_table_of_what_does_not_fit():
 
 
 def test_every_row_is_in_the_error():
-    report = report_on(unfit(), "run/model.ckpt-5", carried_out=False)
+    report = unfit().report("run/model.ckpt-5", carried_out=False)
     text = str(RestoreError("it does not fit", report=report))
     for part in ("it does not fit", "layer_{0..11}/w", "float32[1001]", "head/bias", "12 alike"):
         assert part in text
@@ -65,8 +64,8 @@ def test_what_was_restored():
     plan = selection.for_restore(
         saved, entries, lambda averages, chosen: {one.key: (f"{one.key}/avg",) for one in chosen}
     )
-    skipped = [Skipped("run/model.ckpt-6", "it is damaged")]
-    report = report_on(plan, "run/model.ckpt-5", skipped=skipped, averages=True)
+    skipped = [Skipped("run", "model.ckpt-6", "it is damaged")]
+    report = plan.report("run/model.ckpt-5", skipped=skipped, averages=True)
     assert report.averaged == ("w",)
     assert report.raw == ("b", "w/Adam")
     assert report.slots == {"w/Adam": "Adam"}
@@ -79,7 +78,7 @@ def test_what_was_restored():
 
 
 def test_programs_get_the_same_facts():
-    report = report_on(unfit(), "run/model.ckpt-5", carried_out=False)
+    report = unfit().report("run/model.ckpt-5", carried_out=False)
     facts = json.loads(report.to_json())
     assert facts["checkpoint"] == "run/model.ckpt-5"
     assert len(facts["rows"]) == len(report.rows)
@@ -125,7 +124,7 @@ def test_renamed_variables_show_both_names():
 
 def test_rows_that_are_made_late_are_what_rows_are():
     plan = Plan((Assignment("b", entry("b")),), (Missing("a", entry("a")),))
-    report, same = report_on(plan, "run"), report_on(plan, "run")
+    report, same = plan.report("run"), plan.report("run")
     assert report == same
     assert hash(report) == hash(same)
     assert report.rows == tuple(report.rows)

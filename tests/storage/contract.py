@@ -248,6 +248,15 @@ class StorageContract:
         assert views[1] == b"short"
         assert storage.names() == frozenset()
 
+    def test_bytes_that_are_forgotten_are_still_there(self, storage):
+        data = np.random.default_rng(0).bytes(100_000)
+        put(storage, a=data, b=b"")
+        whole, empty = storage.read("a"), storage.read("b")
+        for part in (whole, whole[5:-5], whole[:1], empty):
+            storage.forget(part)
+        assert whole == data
+        assert empty == b""
+
     def test_a_missing_file_is_named(self, storage):
         put(storage, a=b"1")
         for ask in (storage.read, storage.size, storage.modified):

@@ -15,7 +15,7 @@ from contract import StorageContract, contents, put, write
 
 from tfpersist.errors import StorageError
 from tfpersist.storage import open_storage
-from tfpersist.storage.local import LocalDirectory, forget
+from tfpersist.storage.local import LocalDirectory
 from tfpersist.storage.staged import StagedStorage
 
 STEPS = ("make", "stage", "rename", "unlink", "sync", "lock", "names", "read")
@@ -440,7 +440,8 @@ def test_processes_replace_one_set_at_once(tmp_path):
 def test_mapped_bytes_that_are_forgotten_are_read_again(tmp_path):
     content = np.random.default_rng(0).bytes(5 << 20)
     (tmp_path / "a").write_bytes(content)
-    whole = open_storage(tmp_path).read("a")
+    storage = open_storage(tmp_path)
+    whole = storage.read("a")
 
     def held():
         """Kilobytes of files in this process."""
@@ -451,9 +452,9 @@ def test_mapped_bytes_that_are_forgotten_are_read_again(tmp_path):
     before = held()
     assert bytes(part) == content[4097:-4097]
     used = held() - before
-    forget(part)
-    forget(part[:1])
-    forget(whole[:4095])
+    storage.forget(part)
+    storage.forget(part[:1])
+    storage.forget(whole[:4095])
     assert used > 4 << 10
     assert held() - before < used / 2
     assert whole == content

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import tfpersist as tfp
 from tfpersist import safety
-from tfpersist.errors import ArgumentError, told
+from tfpersist.errors import ArgumentError, value_text
 
 v1 = tf.compat.v1
 NO_PATH = r"no path; expected .*, got"
@@ -323,4 +323,4 @@ def test_a_step_may_be_a_variable(here):
     ],
 )
 def test_what_was_found_is_told_in_words(value, text):
-    assert told(value) == text
+    assert value_text(value) == text

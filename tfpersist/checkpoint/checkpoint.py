@@ -22,13 +22,12 @@ from tfpersist.errors import (
     NameNotFoundError,
     TFPersistError,
     did_you_mean,
-    told,
+    value_text,
 )
 from tfpersist.formats import schema
 from tfpersist.formats.tensors import Payload, TensorSpec
+from tfpersist.matching.object_graph import OBJECT_GRAPH_KEY
 from tfpersist.storage import Storage
-
-OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 
 class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
@@ -189,7 +188,7 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
                 "these are no names of tensors",
                 where=self.prefix,
                 expected="a list of names",
-                found=told(keys),
+                found=value_text(keys),
                 advice=f"Pass [{keys!r}], or read checkpoint[{keys!r}]."
                 if isinstance(keys, str)
                 else None,

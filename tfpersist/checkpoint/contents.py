@@ -15,7 +15,6 @@ from tfpersist.errors import CorruptionError, StorageError
 from tfpersist.formats import bundle, bundle_tensors, v1
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.storage import Storage
-from tfpersist.storage.local import forget
 
 # How often a checkpoint that is replaced while it is being opened is opened anew.
 _TRIES = 20
@@ -49,7 +48,7 @@ class Bundle:
         shards: those that are mapped or in memory already.
     """
 
-    index: bundle.Index
+    index: bundle.BundleIndex
     storage: Storage
     shard_names: tuple[str, ...]
     shards: dict[int, memoryview]
@@ -83,9 +82,10 @@ class Bundle:
         if not entry.slices:
             self._release(entry)
 
-    def _release(self, entry: bundle.Entry) -> None:
+    def _release(self, entry: bundle.BundleEntry) -> None:
         if entry.shard in self.shards:
-            forget(self.shards[entry.shard][entry.offset : entry.offset + entry.size])
+            data = self.shards[entry.shard]
+            self.storage.forget(data[entry.offset : entry.offset + entry.size])
 
     def shard(self, number: int) -> tuple[memoryview, str]:
         """A data file and its name."""
@@ -168,7 +168,7 @@ def missing(storage: Storage, name: str) -> CorruptionError:
     )
 
 
-def _open_shards(storage: Storage, prefix: str, index: bundle.Index) -> Bundle:
+def _open_shards(storage: Storage, prefix: str, index: bundle.BundleIndex) -> Bundle:
     names: list[str] = []
     sizes: dict[int, int] = {}
     shards: dict[int, memoryview] = {}

@@ -21,7 +21,7 @@ from tfpersist.formats import crc32c
 from tfpersist.storage import Storage
 
 if TYPE_CHECKING:
-    from tfpersist.formats.state import State
+    from tfpersist.formats.state import StateFile
 
 STATE_FILE = "checkpoint"
 INDEX = ".index"
@@ -162,7 +162,7 @@ def checkpoints(storage: Storage) -> dict[str, Files]:
     return found
 
 
-def read_state(storage: Storage, name: str = STATE_FILE) -> State | None:
+def read_state(storage: Storage, name: str = STATE_FILE) -> StateFile | None:
     """Read a state file; None where there is none that can be read."""
     from tfpersist.formats import state
 

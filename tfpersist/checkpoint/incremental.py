@@ -34,7 +34,7 @@ from tfpersist.checkpoint.files import Files
 from tfpersist.checkpoint.naming import split_step
 from tfpersist.errors import CorruptionError, StorageError, UnsupportedError
 from tfpersist.formats import bundle, bundle_entry, crc32c, dtypes, slices, string_tensor
-from tfpersist.formats.bundle_entry import Entry
+from tfpersist.formats.bundle_entry import BundleEntry
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.storage import Hold, Storage
@@ -189,8 +189,8 @@ class _Unit:
     """A tensor, or all parts of a partitioned variable, and where the base has it."""
 
     items: list[Item]
-    entries: list[Entry]
-    whole: Entry | None = None
+    entries: list[BundleEntry]
+    whole: BundleEntry | None = None
 
 
 def compare(base: Base, items: Sequence[Item], seen: Seen | None = None) -> Plan:
@@ -274,7 +274,7 @@ class _Search:
                 if all(self.same(entry, item) for entry, item in zip(entries, parts, strict=True)):
                     yield _Unit(parts, entries, whole)
 
-    def same(self, entry: Entry, item: Item) -> bool:
+    def same(self, entry: BundleEntry, item: Item) -> bool:
         spec = item.payload.spec
         if entry.spec != spec or not entry.size:
             return False

@@ -17,7 +17,7 @@ import attrs
 
 from tfpersist.errors import (
     SaveError,
-    told,
+    value_text,
 )
 from tfpersist.formats import crc32c
 
@@ -151,7 +151,7 @@ def measured(metrics: Mapping[str, float] | None) -> Mapping[str, float]:
             raise SaveError(
                 "a metric has a name that is no text",
                 expected='such as {"loss": 0.25}',
-                found=told(name),
+                found=value_text(name),
             )
         try:
             values[name] = float(value)

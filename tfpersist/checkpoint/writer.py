@@ -177,7 +177,8 @@ def encode_state(storage: Storage, dates: Mapping[str, float]) -> bytes:
     """Give the bytes of the state file for these checkpoints, oldest first, at least one."""
     prefixes = tuple(dates)
     preserved = _last_preserved(storage)
-    return state.format_state(state.State(prefixes[-1], prefixes, tuple(dates.values()), preserved))
+    timestamps = tuple(dates.values())
+    return state.format_state(state.StateFile(prefixes[-1], prefixes, timestamps, preserved))
 
 
 def _last_preserved(storage: Storage) -> float:

@@ -16,13 +16,13 @@ import attrs
 
 from tfpersist.errors import CorruptionError, UnsupportedError
 from tfpersist.formats import bundle_entry, schema, slices, sstable
-from tfpersist.formats.bundle_entry import Entry
+from tfpersist.formats.bundle_entry import BundleEntry
 from tfpersist.formats.tensors import Slice
 
 __all__ = [
     "VERSION",
-    "Entry",
-    "Index",
+    "BundleEntry",
+    "BundleIndex",
     "check_disjoint",
     "check_ranges",
     "outside",
@@ -35,7 +35,7 @@ VERSION = 1
 
 
 @attrs.frozen
-class Index:
+class BundleIndex:
     """What a checkpoint holds.
 
     Args:
@@ -48,8 +48,8 @@ class Index:
 
     num_shards: int
     big_endian: bool
-    entries: Mapping[str, Entry]
-    parts: Mapping[bytes, Entry]
+    entries: Mapping[str, BundleEntry]
+    parts: Mapping[bytes, BundleEntry]
     file: str = ""
 
 
@@ -64,7 +64,7 @@ def shard_name(prefix: str, shard: int, num_shards: int) -> str:
 
 
 def part_key(part: Slice) -> bytes:
-    """Give the key of a slice in `Index.parts`.
+    """Give the key of a slice in `BundleIndex.parts`.
 
     Example:
         >>> part_key(Slice("v", (4,), (2,), (2,)))
@@ -74,7 +74,7 @@ def part_key(part: Slice) -> bytes:
     return slices.part_key(bundle_entry.raw(part.full_name), extents)
 
 
-def read_index(data: memoryview, file: str) -> Index:
+def read_index(data: memoryview, file: str) -> BundleIndex:
     """Read the index of a checkpoint.
 
     Args:
@@ -100,9 +100,9 @@ def read_index(data: memoryview, file: str) -> Index:
     header = schema.parse(schema.BundleHeaderProto, value, file=file, offset=at)
     _check_header(header, file, at)
     decoder = bundle_entry.Decoder(file, header.num_shards)
-    entries: dict[bytes, Entry] = {}
+    entries: dict[bytes, BundleEntry] = {}
     part_keys: dict[bytes, tuple[bytes, int]] = {}
-    partitioned: list[Entry] = []
+    partitioned: list[BundleEntry] = []
     for key, value, at in records[1:]:
         entry, keys = decoder.entry(key, value, at)
         entries[key] = entry
@@ -110,11 +110,11 @@ def read_index(data: memoryview, file: str) -> Index:
             partitioned.append(entry)
             for stored, part in zip(keys, entry.slices, strict=True):
                 part_keys[stored] = (part_key(part), at)
-    parts: dict[bytes, Entry] = {}
+    parts: dict[bytes, BundleEntry] = {}
     for stored, (canonical, at) in part_keys.items():
         parts[canonical] = _take_part(entries, stored, file, at)
     _check_parts(partitioned, parts, file)
-    return Index(
+    return BundleIndex(
         header.num_shards,
         header.endianness == schema.BundleHeaderProto.BIG,
         MappingProxyType({entry.key: entry for entry in entries.values()}),
@@ -141,7 +141,7 @@ def _check_header(header: schema.Message, file: str, at: int) -> None:
         )
 
 
-def _take_part(entries: dict[bytes, Entry], stored: bytes, file: str, at: int) -> Entry:
+def _take_part(entries: dict[bytes, BundleEntry], stored: bytes, file: str, at: int) -> BundleEntry:
     part = entries.pop(stored, None)
     if part is None or part.slices:
         raise CorruptionError(
@@ -153,7 +153,9 @@ def _take_part(entries: dict[bytes, Entry], stored: bytes, file: str, at: int) -
     return part
 
 
-def _check_parts(partitioned: list[Entry], parts: Mapping[bytes, Entry], file: str) -> None:
+def _check_parts(
+    partitioned: list[BundleEntry], parts: Mapping[bytes, BundleEntry], file: str
+) -> None:
     for entry in partitioned:
         keys = {part_key(part): part for part in entry.slices}
         wrong = len(keys) != len(entry.slices) or any(
@@ -168,7 +170,7 @@ def _check_parts(partitioned: list[Entry], parts: Mapping[bytes, Entry], file: s
             )
 
 
-def check_ranges(index: Index, shard_sizes: Mapping[int, int], file: str) -> None:
+def check_ranges(index: BundleIndex, shard_sizes: Mapping[int, int], file: str) -> None:
     """Refuse an index whose tensors lie outside of their shards or share bytes.
 
     Args:
@@ -196,7 +198,7 @@ def check_ranges(index: Index, shard_sizes: Mapping[int, int], file: str) -> Non
         check_disjoint(stored, file)
 
 
-def check_disjoint(entries: Iterable[Entry], file: str) -> None:
+def check_disjoint(entries: Iterable[BundleEntry], file: str) -> None:
     """Refuse tensors that share bytes.
 
     Args:
@@ -219,7 +221,7 @@ def check_disjoint(entries: Iterable[Entry], file: str) -> None:
             )
 
 
-def outside(entry: Entry, size: int, file: str) -> CorruptionError:
+def outside(entry: BundleEntry, size: int, file: str) -> CorruptionError:
     """Make the error for a tensor that lies beyond the `size` bytes of its shard, `file`."""
     return CorruptionError(
         f"tensor {entry.key!r} reaches over the end of its shard",

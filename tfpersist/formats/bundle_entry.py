@@ -25,7 +25,7 @@ _NO_SPEC = TensorSpec("variant", None)
 
 
 @attrs.frozen
-class Entry:
+class BundleEntry:
     """One tensor of a checkpoint.
 
     Args:
@@ -61,7 +61,7 @@ class Decoder:
     _heads: dict[bytes, tuple[TensorSpec, bytes | None]] = attrs.field(factory=dict, init=False)
     _sizes: dict[bytes, int] = attrs.field(factory=dict, init=False)
 
-    def entry(self, key: bytes, value: memoryview, at: int) -> tuple[Entry, list[bytes]]:
+    def entry(self, key: bytes, value: memoryview, at: int) -> tuple[BundleEntry, list[bytes]]:
         """Decode one entry.
 
         Args:
@@ -100,7 +100,7 @@ class Decoder:
             if rest == raw[position:-4] and offset < _MOST_BYTES and shift < 64:
                 crc = int.from_bytes(raw[-4:], "little")
                 size = self._sizes[rest]
-                return Entry(text(key), spec, shard, offset, size, crc), _NO_PARTS
+                return BundleEntry(text(key), spec, shard, offset, size, crc), _NO_PARTS
         except (IndexError, CorruptionError):
             pass
         return self._unusual(key, raw, at)
@@ -121,7 +121,7 @@ class Decoder:
         self._heads[head] = known
         return known
 
-    def _unusual(self, key: bytes, raw: bytes, at: int) -> tuple[Entry, list[bytes]]:
+    def _unusual(self, key: bytes, raw: bytes, at: int) -> tuple[BundleEntry, list[bytes]]:
         proto = schema.parse(schema.BundleEntryProto, raw, file=self.file, offset=at)
         known = self._spec(proto, at)
         numbers = (proto.shard_id, proto.offset, proto.size, proto.crc32c)
@@ -134,7 +134,7 @@ class Decoder:
             slices.resolve(name, shape, each, file=self.file, offset=at) for each in extents
         )
         slices.check_cover(name, shape, parts, file=self.file, offset=at)
-        return Entry(name, known[0], *numbers, parts), [
+        return BundleEntry(name, known[0], *numbers, parts), [
             slices.part_key(key, each) for each in extents
         ]
 
@@ -169,7 +169,7 @@ class Decoder:
         known: tuple[TensorSpec, int | None],
         numbers: tuple[int, int, int, int],
         at: int,
-    ) -> Entry:
+    ) -> BundleEntry:
         spec, nbytes = known
         shard, offset, size, crc = numbers
         if not 0 <= shard < self.num_shards:
@@ -188,7 +188,7 @@ class Decoder:
                 expected=f"{nbytes} bytes for {spec}",
                 found=f"{size} bytes at {offset}",
             )
-        return Entry(text(key), spec, shard, offset, size, crc)
+        return BundleEntry(text(key), spec, shard, offset, size, crc)
 
 
 def text(key: bytes) -> str:

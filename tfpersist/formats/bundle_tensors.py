@@ -10,7 +10,7 @@ import numpy as np
 
 from tfpersist.errors import CorruptionError, NameNotFoundError, UnsupportedError, did_you_mean
 from tfpersist.formats import bundle, crc32c, dtypes, slices, string_tensor
-from tfpersist.formats.bundle import Entry, Index
+from tfpersist.formats.bundle import BundleEntry, BundleIndex
 
 Shard = Callable[[int], tuple[memoryview, str]]
 
@@ -20,7 +20,7 @@ _LARGE, _THREADS = 1 << 20, 4
 
 
 def read_tensor(
-    index: Index, key: str, shard: Shard, *, verify: bool = True
+    index: BundleIndex, key: str, shard: Shard, *, verify: bool = True
 ) -> np.ndarray[Any, Any]:
     """Read one tensor.
 
@@ -78,7 +78,7 @@ def read_tensor(
 
 
 def read_tensors(
-    index: Index, keys: Iterable[str], shard: Shard, *, trusted: Container[str] = ()
+    index: BundleIndex, keys: Iterable[str], shard: Shard, *, trusted: Container[str] = ()
 ) -> Iterator[np.ndarray[Any, Any]]:
     """Read many tensors, the large ones on several processors at once.
 
@@ -122,7 +122,7 @@ def read_tensors(
 
 
 def _view(
-    index: Index, key: str, shard: Shard, files: dict[int, np.ndarray[Any, Any]]
+    index: BundleIndex, key: str, shard: Shard, files: dict[int, np.ndarray[Any, Any]]
 ) -> np.ndarray[Any, Any] | None:
     """View a tensor that is what most are, numbers in one piece; None for any other."""
     entry = index.entries.get(key)
@@ -139,7 +139,7 @@ def _view(
         return None
 
 
-def _numpy_dtype(entry: Entry, file: str) -> np.dtype[Any]:
+def _numpy_dtype(entry: BundleEntry, file: str) -> np.dtype[Any]:
     dtype = dtypes.BY_NAME[entry.spec.dtype].numpy
     if dtype is None:
         raise UnsupportedError(
@@ -150,7 +150,7 @@ def _numpy_dtype(entry: Entry, file: str) -> np.dtype[Any]:
     return dtype
 
 
-def _shard_of(entry: Entry, shard: Shard, index: Index) -> tuple[memoryview, str]:
+def _shard_of(entry: BundleEntry, shard: Shard, index: BundleIndex) -> tuple[memoryview, str]:
     if not entry.size:
         return memoryview(b""), index.file
     data, file = shard(entry.shard)
@@ -159,7 +159,9 @@ def _shard_of(entry: Entry, shard: Shard, index: Index) -> tuple[memoryview, str
     return data.toreadonly(), file
 
 
-def _read(index: Index, entry: Entry, shard: Shard, verify: bool) -> np.ndarray[Any, Any]:
+def _read(
+    index: BundleIndex, entry: BundleEntry, shard: Shard, verify: bool
+) -> np.ndarray[Any, Any]:
     dtype = _numpy_dtype(entry, index.file)
     data, file = _shard_of(entry, shard, index)
     start = entry.offset if entry.size else 0

@@ -16,7 +16,7 @@ FILE_NAME = "checkpoint"
 
 
 @attrs.frozen
-class State:
+class StateFile:
     """What the file says.
 
     Args:
@@ -26,7 +26,7 @@ class State:
         last_preserved: when a checkpoint was last kept for good, in seconds since 1970; 0 if never.
 
     Example:
-        >>> print(format_state(State("m-2", ("m-1", "m-2"))).decode(), end="")
+        >>> print(format_state(StateFile("m-2", ("m-1", "m-2"))).decode(), end="")
         model_checkpoint_path: "m-2"
         all_model_checkpoint_paths: "m-1"
         all_model_checkpoint_paths: "m-2"
@@ -38,7 +38,7 @@ class State:
     last_preserved: float = 0.0
 
 
-def parse_state(text: bytes | memoryview, file: str) -> State:
+def parse_state(text: bytes | memoryview, file: str) -> StateFile:
     """Read a state file.
 
     Args:
@@ -58,7 +58,7 @@ def parse_state(text: bytes | memoryview, file: str) -> State:
     content = bytes(text)
     try:
         state = text_format.Parse(content.decode("utf-8"), schema.CheckpointState())
-        return State(
+        return StateFile(
             state.model_checkpoint_path,
             tuple(state.all_model_checkpoint_paths),
             tuple(state.all_model_checkpoint_timestamps),
@@ -84,7 +84,7 @@ def _damaged(error: Exception, file: str, offset: int) -> CorruptionError:
     )
 
 
-def format_state(state: State) -> bytes:
+def format_state(state: StateFile) -> bytes:
     """Write a state file as `tf.train.CheckpointManager` does.
 
     Args:
@@ -94,7 +94,7 @@ def format_state(state: State) -> bytes:
         The content of the file.
 
     Example:
-        >>> format_state(State("m-2", timestamps=(1.5,))).splitlines()[1]
+        >>> format_state(StateFile("m-2", timestamps=(1.5,))).splitlines()[1]
         b'all_model_checkpoint_timestamps: 1.5'
     """
     proto = schema.CheckpointState(

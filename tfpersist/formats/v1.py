@@ -18,7 +18,7 @@ import numpy as np
 
 from tfpersist.errors import CorruptionError, NameNotFoundError, UnsupportedError, did_you_mean
 from tfpersist.formats import bundle, bundle_entry, dtypes, schema, slices, sstable, tensor_proto
-from tfpersist.formats.bundle_entry import Entry
+from tfpersist.formats.bundle_entry import BundleEntry
 from tfpersist.formats.tensors import Slice, TensorSpec
 
 VERSION = 1
@@ -40,7 +40,7 @@ class V1Index:
     """
 
     num_shards: int
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, BundleEntry]
     parts: Mapping[bytes, Part]
     file: str = ""
 
@@ -57,7 +57,7 @@ class Part:
     """
 
     slice: Slice
-    entry: Entry
+    entry: BundleEntry
     data: memoryview = attrs.field(repr=False)
     file: str
 
@@ -120,7 +120,7 @@ def read_v1(data: memoryview, file: str) -> V1Index:
                 )
             place = slices.resolve(variable.name, shape, extents, file=file, offset=at)
             found, where = stored[key]
-            entry = Entry(
+            entry = BundleEntry(
                 bundle_entry.text(key),
                 attrs.evolve(spec, shape=place.length),
                 0,
@@ -194,7 +194,7 @@ def _index(files: Iterable[Mapping[bytes, Part]], names: str) -> V1Index:
     return V1Index(count, MappingProxyType(entries), MappingProxyType(parts), names)
 
 
-def _entry(name: str, parts: list[Part]) -> Entry:
+def _entry(name: str, parts: list[Part]) -> BundleEntry:
     first = parts[0]
     for part in parts:
         same_type = part.entry.spec.dtype == first.entry.spec.dtype
@@ -209,7 +209,7 @@ def _entry(name: str, parts: list[Part]) -> Entry:
     spec = TensorSpec(first.entry.spec.dtype, first.slice.full_shape)
     if len(parts) == 1 and first.slice.length == first.slice.full_shape:
         return attrs.evolve(first.entry, key=name)
-    return Entry(name, spec, 0, 0, 0, 0, tuple(part.slice for part in parts))
+    return BundleEntry(name, spec, 0, 0, 0, 0, tuple(part.slice for part in parts))
 
 
 def read_tensor(index: V1Index, key: str) -> np.ndarray[Any, Any]:

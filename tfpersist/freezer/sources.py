@@ -18,7 +18,7 @@ from tfpersist.errors import (
     NameNotFoundError,
     StorageError,
     UnsafeModelError,
-    told,
+    value_text,
 )
 from tfpersist.formats import schema
 from tfpersist.formats.graphdef import Graph, parse_saved_model, split
@@ -82,7 +82,7 @@ def lower(source: Any, choice: Choice | None = None) -> Lowered:
         raise FreezeError(
             "this source has values of its own",
             expected="a GraphDef or the path of one, beside a checkpoint",
-            found=told(source),
+            found=value_text(source),
             advice="Leave the checkpoint out, or restore it into the model first.",
         )
     policy = choice.policy or Policy.default()

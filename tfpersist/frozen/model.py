@@ -10,7 +10,7 @@ import attrs
 
 from tfpersist import graph_file, safety
 from tfpersist.checkpoint.checkpoint import Checkpoint
-from tfpersist.errors import ArgumentError, FeedError, told
+from tfpersist.errors import ArgumentError, FeedError, value_text
 from tfpersist.formats import graphdef
 from tfpersist.formats.graphdef import Graph
 from tfpersist.frozen import golden_check, unfreeze
@@ -558,7 +558,9 @@ def _listed(refs: Any) -> list[Any]:
         return [refs]
     if isinstance(refs, bytes) or not isinstance(refs, Iterable):
         raise ArgumentError(
-            "this names nothing of a graph", expected="a name or a list of names", found=told(refs)
+            "this names nothing of a graph",
+            expected="a name or a list of names",
+            found=value_text(refs),
         )
     return list(refs)
 

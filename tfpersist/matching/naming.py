@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from tfpersist.errors import SelectionError, printable
 from tfpersist.formats.tensors import TensorSpec
+from tfpersist.matching.object_graph import ATTRIBUTES
 
 # Names that TensorFlow's and Google's published optimizers give to what they keep per variable.
 _SLOTS = re.compile(
@@ -18,7 +19,6 @@ _SLOTS = re.compile(
 _POWERS = re.compile(r"beta[12]_power(_\d+)?")
 _OBJECT_SLOT = re.compile(r"/\.OPTIMIZER_SLOT/.*/([^/]+)/\.ATTRIBUTES/[^/]+$")
 _MOST_ALIKE = 50
-_ATTRIBUTES = "/.ATTRIBUTES/"
 
 
 def slot_of(name: str, names: Collection[str]) -> str | None:
@@ -153,9 +153,9 @@ def whole(key: str, own: str) -> str:
         >>> whole("net/w", "v/.ATTRIBUTES/VARIABLE_VALUE")
         'net/w/.ATTRIBUTES/VARIABLE_VALUE'
     """
-    if key == own or _ATTRIBUTES in key:
+    if key == own or ATTRIBUTES in key:
         return key
-    end = own.find(_ATTRIBUTES)
+    end = own.find(ATTRIBUTES)
     return key + own[end:] if end >= 0 else key
 
 

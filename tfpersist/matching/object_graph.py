@@ -16,6 +16,8 @@ import attrs
 from tfpersist.errors import CorruptionError
 from tfpersist.formats.schema import Message
 
+# The key under which a checkpoint holds its object graph, a TrackableObjectGraph.
+OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 ATTRIBUTES = "/.ATTRIBUTES/"
 VALUE = ATTRIBUTES + "VARIABLE_VALUE"
 SAVE_COUNTER = "save_counter"

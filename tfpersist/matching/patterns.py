@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tfpersist.errors import SelectionError, did_you_mean
-from tfpersist.matching.index import Index
+from tfpersist.matching.entry_index import EntryIndex
 from tfpersist.matching.naming import twice
-
-_ATTRIBUTES = "/.ATTRIBUTES/"
+from tfpersist.matching.object_graph import ATTRIBUTES
 
 
 def template(choice: object) -> str:
@@ -29,7 +28,7 @@ def template(choice: object) -> str:
 
 
 def matched(
-    patterns: Mapping[re.Pattern[Any], str], index: Index, saved: Iterable[str] | None
+    patterns: Mapping[re.Pattern[Any], str], index: EntryIndex, saved: Iterable[str] | None
 ) -> dict[int, str]:
     """Tell which variables have a name that a pattern makes of a key.
 
@@ -47,7 +46,7 @@ def matched(
     Example:
         >>> from tfpersist.formats.tensors import TensorSpec
         >>> from tfpersist.matching.plan import Entry
-        >>> index = Index([Entry("b/7/w", "b/7/w", TensorSpec("float32", ()))])
+        >>> index = EntryIndex([Entry("b/7/w", "b/7/w", TensorSpec("float32", ()))])
         >>> pattern = re.compile("layer_([0-9]+)/w")
         >>> matched({pattern: r"b/\\g<1>/w"}, index, ["layer_7/w", "step"])
         {0: 'layer_7/w'}
@@ -83,7 +82,7 @@ def _made(pattern: re.Pattern[Any], name: str, saved: Iterable[str]) -> dict[str
     try:
         for key in saved:
             # Users need not spell the end of an object's key.
-            plain = key.partition(_ATTRIBUTES)[0]
+            plain = key.partition(ATTRIBUTES)[0]
             for text in (plain, key):
                 match = pattern.fullmatch(text)
                 if match:

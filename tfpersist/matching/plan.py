@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, get_args
 
 import attrs
 
 from tfpersist.errors import SelectionError
 from tfpersist.formats.tensors import Slice, TensorSpec
+from tfpersist.matching.naming import slot_of
+from tfpersist.matching.report import Outcome, RestoreReport, Row, Rows, Skipped
 
 OnMissing = Literal["error", "skip"]
 OnMismatch = Literal["error", "skip", "slice"]
@@ -200,3 +202,72 @@ class Plan:
             kept=tuple(kept),
             sliced=tuple(sliced),
         )
+
+    def report(
+        self,
+        checkpoint: str,
+        *,
+        carried_out: bool = True,
+        skipped: Iterable[Skipped] = (),
+        averages: bool = False,
+        note: str = "",
+    ) -> RestoreReport:
+        """Return the report on this plan, problems first.
+
+        Args:
+            checkpoint: where the values come from.
+            carried_out: whether what fits is assigned, or nothing is.
+            skipped: newer checkpoints that were skipped.
+            averages: whether the user asked for moving averages.
+            note: what may be wrong with the checkpoint.
+
+        Example:
+            >>> Plan((), unexpected=("w",)).report("run/model.ckpt-5").unexpected
+            ('w',)
+        """
+        rows = [_problem_row("missing", one) for one in self.missing]
+        rows += [_problem_row("mismatched", one) for one in self.mismatched]
+        rows += [_problem_row("kept", one) for one in self.kept]
+        rows += [_problem_row("sliced", one) for one in self.sliced]
+        keys = {one.key for one in self.assignments} | set(self.unexpected)
+        rows += [
+            Row("unexpected", "", key, slot=slot_of(key, keys) or "") for key in self.unexpected
+        ]
+        return RestoreReport(
+            checkpoint,
+            Rows(tuple(rows), _fitting_rows(self.assignments, carried_out=carried_out)),
+            tuple(skipped),
+            self.unselected,
+            averages,
+            self.advice,
+            self.suggestion,
+            carried_out,
+            note,
+        )
+
+
+def _problem_row(outcome: Outcome, one: Missing | Mismatch) -> Row:
+    entry, slot = one.entry, one.entry.slot or ""
+    if isinstance(one, Missing):
+        return Row(outcome, entry.name, one.key, str(entry.wanted), slot=slot, nearest=one.nearest)
+    return Row(outcome, entry.name, one.key, str(entry.wanted), str(one.found), slot)
+
+
+def _fitting_rows(
+    assignments: Sequence[Assignment], *, carried_out: bool
+) -> Callable[[], Iterable[Row]]:
+    """Return a function that makes the rows of what fits; it keeps no variable alive."""
+    names = [one.entry.name for one in assignments]
+    keys = [one.key for one in assignments]
+    wanted = [one.entry.wanted for one in assignments]
+    slots = [one.entry.slot or "" for one in assignments]
+    averaged = [one.averaged for one in assignments]
+
+    def rows() -> Iterable[Row]:
+        for is_average, name, key, spec, slot in zip(
+            averaged, names, keys, wanted, slots, strict=True
+        ):
+            done: Outcome = "averaged" if is_average else "restored"
+            yield Row(done if carried_out else "fits", name, key, str(spec), slot=slot)
+
+    return rows

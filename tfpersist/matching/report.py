@@ -84,20 +84,27 @@ class Skipped:
     """A newer checkpoint that was passed over.
 
     Args:
-        checkpoint: where it is.
+        location: the path or URL of its directory.
+        prefix: its name in that directory.
         reason: what is wrong with it.
         outcome: what became of its files.
-        quarantined: whether these have names by which nobody takes them for a checkpoint.
+        quarantined: whether its files were renamed, so that nobody takes them for a checkpoint.
 
     Example:
-        >>> print(Skipped("run/model.ckpt-6", "it is cut", "left as it is: the disk is full"))
+        >>> print(Skipped("run", "model.ckpt-6", "it is cut", "left as it is: the disk is full"))
         run/model.ckpt-6: it is cut [left as it is: the disk is full]
     """
 
-    checkpoint: str
+    location: str
+    prefix: str
     reason: str
     outcome: str = ""
     quarantined: bool = False
+
+    @property
+    def checkpoint(self) -> str:
+        """The path or URL of the checkpoint."""
+        return f"{self.location}/{self.prefix}"
 
     def __str__(self) -> str:
         outcome = f" [{self.outcome}]" if self.outcome else ""
@@ -202,16 +209,20 @@ class RestoreReport:
         return not any(row.outcome in _PROBLEMS for row in rows)
 
     def as_dict(self) -> dict[str, Any]:
-        """Give it as plain dicts, lists and strings.
+        """Return the report as plain dicts, lists and strings.
 
         Returns:
-            All fields by name; a row is a dict as well.
+            All fields by name; a row is a dict too, and so is a skipped checkpoint, which also has
+            its `checkpoint`.
 
         Example:
             >>> RestoreReport("run/model.ckpt-5", ()).as_dict()["checkpoint"]
             'run/model.ckpt-5'
         """
-        return attrs.asdict(attrs.evolve(self, rows=tuple(self.rows)), value_serializer=_plain)
+        fields = attrs.asdict(attrs.evolve(self, rows=tuple(self.rows)), value_serializer=_plain)
+        for skipped, values in zip(self.skipped, fields["skipped"], strict=True):
+            values["checkpoint"] = skipped.checkpoint
+        return fields
 
     def to_json(self) -> str:
         """Give it as JSON.

@@ -13,17 +13,17 @@ from tfpersist.errors import (
     SelectionError,
     did_you_mean,
     nearest,
-    told,
+    value_text,
 )
 from tfpersist.formats.tensors import Slice, TensorSpec
-from tfpersist.matching.index import Index
+from tfpersist.matching.entry_index import EntryIndex
 from tfpersist.matching.naming import advice_for, completed, twice, whole
+from tfpersist.matching.object_graph import OBJECT_GRAPH_KEY
 from tfpersist.matching.patterns import matched, template
 from tfpersist.matching.plan import Assignment, Entry, Mismatch, Missing, Plan
 from tfpersist.matching.shadows import shadows_in
 from tfpersist.matching.suggestions import advice_on, suggested
 
-OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 # Finding look-alikes takes milliseconds for each name.
 _MOST_COMPARED = 50
 
@@ -162,7 +162,7 @@ class Selection:
         chosen = {at: entry.key for at, entry in enumerate(entries) if entry.default}
         if self.only is None and not self.renames:
             return chosen
-        index = Index(entries)
+        index = EntryIndex(entries)
         if self.only is not None:
             chosen = {}
         if isinstance(self.only, Mapping):
@@ -183,7 +183,7 @@ class Selection:
         return dict(sorted(chosen.items()))
 
     def _rename(
-        self, index: Index, chosen: dict[int, str], saved: Mapping[str, TensorSpec] | None
+        self, index: EntryIndex, chosen: dict[int, str], saved: Mapping[str, TensorSpec] | None
     ) -> None:
         exact: dict[int, str] = {}
         prefixes: dict[str, str] = {}
@@ -235,7 +235,7 @@ def _require_text(key: object, step: str) -> None:
         raise SelectionError(
             f"{step} is given a key that is no text",
             expected="{key in the checkpoint: variable or name}, the keys as str",
-            found=told(key),
+            found=value_text(key),
         )
 
 

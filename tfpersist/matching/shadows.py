@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from tfpersist.errors import SelectionError, did_you_mean
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching.naming import splits
+from tfpersist.matching.object_graph import ATTRIBUTES
 from tfpersist.matching.plan import Entry
 
 _MOST_SHOWN = 5
@@ -77,7 +78,7 @@ def _is_below(place: str, key: str) -> bool:
 
 def _none(specs: Mapping[str, TensorSpec], averages: object) -> SelectionError:
     suffix = averages if isinstance(averages, str) else getattr(averages, "name", None)
-    names = {key.partition("/.ATTRIBUTES/")[0] for key in specs}
+    names = {key.partition(ATTRIBUTES)[0] for key in specs}
     counts: Counter[str] = Counter()
     for name in names:
         owner, _, last = name.rpartition("/")

@@ -10,6 +10,7 @@ from typing import TypeVar
 from tfpersist.errors import printable
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching.naming import slot_of
+from tfpersist.matching.object_graph import ATTRIBUTES
 from tfpersist.matching.plan import Missing
 
 # What TensorFlow's layer libraries call the same thing.
@@ -106,7 +107,7 @@ def _by_role(pairs: Iterable[tuple[str, _Thing]]) -> dict[str, list[_Thing]]:
 
 
 def _role(name: str) -> str:
-    last = name.partition("/.ATTRIBUTES/")[0].rpartition("/")[2].removesuffix(":0")
+    last = name.partition(ATTRIBUTES)[0].rpartition("/")[2].removesuffix(":0")
     plain = re.sub(r"_?\d+$", "", last.strip("_").lower())
     return _ROLES.get(plain, plain)
 

@@ -6,7 +6,7 @@ import os
 import pathlib
 import re
 
-from tfpersist.errors import ArgumentError, StorageError, told
+from tfpersist.errors import ArgumentError, StorageError, value_text
 from tfpersist.storage.base import Hold, Publication, Sink, Storage, is_possible
 
 __all__ = ["Hold", "Publication", "Sink", "Storage", "open_storage", "settled", "text_of"]
@@ -47,7 +47,7 @@ def text_of(location: object, expected: str = "a path or a URL") -> str:
     raise ArgumentError(
         "the path is empty" if isinstance(location, (str, bytes)) else "this is no path",
         expected=expected,
-        found=told(location),
+        found=value_text(location),
     )
 
 

@@ -104,6 +104,13 @@ class Storage(Protocol):
     def modified(self, name: str) -> float:
         """When a file was last written, in seconds since 1970."""
 
+    def forget(self, data: memoryview) -> None:
+        """Free the memory of bytes that `read` returned, where they can be read again.
+
+        Args:
+            data: what `read` returned, or a part of it; it stays valid.
+        """
+
     def publish(self, *, durable: bool = True) -> AbstractContextManager[Publication]:
         """Add or replace files, all or nothing.
 

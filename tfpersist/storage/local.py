@@ -15,7 +15,8 @@ from contextlib import contextmanager, suppress
 import attrs
 import numpy as np
 
-from tfpersist.storage.staged import Held, StagedStorage
+from tfpersist.storage.raw_directory import RawHold
+from tfpersist.storage.staged import StagedStorage
 
 # Written in pieces, so that an interrupt is served between two of them.
 _CHUNK = 1 << 20
@@ -55,7 +56,7 @@ def open_local(path: str) -> StagedStorage:
 
 @attrs.frozen(eq=False)
 class LocalDirectory:
-    """The steps of `staged.Directory` on a POSIX file system.
+    """The steps of `RawDirectory` on a POSIX file system.
 
     Args:
         location: its absolute path.
@@ -105,6 +106,19 @@ class LocalDirectory:
         finally:
             os.close(descriptor)
 
+    def forget(self, data: memoryview) -> None:
+        """Free the memory of mapped pages; they are read from the file again when they are used.
+
+        Bytes on pages that they share with other bytes stay in memory.
+        """
+        mapped = data.obj
+        if isinstance(mapped, mmap.mmap) and data.nbytes >= mmap.PAGESIZE:
+            first, start = (np.frombuffer(each, np.uint8).ctypes.data for each in (mapped, data))
+            begin = -(-(start - first) // mmap.PAGESIZE) * mmap.PAGESIZE
+            end = (start - first + data.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+            if end > begin:
+                mapped.madvise(mmap.MADV_DONTNEED, begin, end - begin)
+
     def size(self, name: str) -> int:
         return os.stat(self.path(name)).st_size
 
@@ -127,13 +141,13 @@ class LocalDirectory:
                 raise
             os.close(descriptor)
 
-    def hold(self, name: str, *, alone: bool) -> HeldFile | None:
+    def hold(self, name: str, *, alone: bool) -> LocalHold | None:
         while True:
             descriptor = self._open_to_hold(name, alone)
             try:
                 kind = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
                 fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-                held = HeldFile(descriptor, name, _identity(os.fstat(descriptor)))
+                held = LocalHold(descriptor, name, _identity(os.fstat(descriptor)))
             except BlockingIOError:
                 os.close(descriptor)
                 return None
@@ -142,7 +156,7 @@ class LocalDirectory:
                     os.close(descriptor)
                     raise
                 identity = _identity(os.fstat(descriptor))
-                return HeldFile(descriptor, name, identity, effective=False)
+                return LocalHold(descriptor, name, identity, effective=False)
             # It may have been replaced or removed between the opening and the locking.
             with suppress(FileNotFoundError):
                 if self.identity(name) == held.identity:
@@ -160,8 +174,8 @@ class LocalDirectory:
     def identity(self, name: str) -> tuple[int, int]:
         return _identity(os.stat(self.path(name)))
 
-    def link(self, held: Held, name: str) -> LinkedFile:
-        if not isinstance(held, HeldFile):
+    def link(self, held: RawHold, name: str) -> LinkedFile:
+        if not isinstance(held, LocalHold):
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
         os.link(self.path(held.name), self.path(name))
         same = False
@@ -261,7 +275,7 @@ class LocalFile:
 
 
 @attrs.define(eq=False)
-class HeldFile:
+class LocalHold:
     """A file that is locked, by as many as only read it or by one alone.
 
     Args:
@@ -294,7 +308,7 @@ class LinkedFile:
         held: the file.
     """
 
-    held: HeldFile
+    held: LocalHold
 
     def reserve(self, size: int) -> None:
         """Do nothing: it has its size."""
@@ -316,26 +330,6 @@ class LinkedFile:
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
-
-
-def forget(data: memoryview) -> None:
-    """Give back the memory of mapped bytes, which are read from the file again when they are used.
-
-    Other bytes, and those on pages that they share with others, stay.
-
-    Args:
-        data: what `read` gave, or a part of it.
-
-    Example:
-        >>> forget(memoryview(b"no map"))
-    """
-    mapped = data.obj
-    if isinstance(mapped, mmap.mmap) and data.nbytes >= mmap.PAGESIZE:
-        first, start = (np.frombuffer(each, np.uint8).ctypes.data for each in (mapped, data))
-        begin = -(-(start - first) // mmap.PAGESIZE) * mmap.PAGESIZE
-        end = (start - first + data.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
-        if end > begin:
-            mapped.madvise(mmap.MADV_DONTNEED, begin, end - begin)
 
 
 def _map(descriptor: int, size: int) -> mmap.mmap:

@@ -69,6 +69,9 @@ class MemoryStorage:
     def modified(self, name: str) -> float:
         return self._file(name, "find the age of").modified
 
+    def forget(self, data: memoryview) -> None:
+        """Do nothing: the bytes are the file itself."""
+
     @contextmanager
     def publish(self, *, durable: bool = True) -> Iterator[base.Publication]:
         """Add or replace files, all or nothing; `durable` has no meaning here."""

@@ -19,7 +19,8 @@ from typing import Any
 import attrs
 
 from tfpersist.errors import UnsupportedError
-from tfpersist.storage.staged import Held, StagedStorage
+from tfpersist.storage.raw_directory import RawHold
+from tfpersist.storage.staged import StagedStorage
 
 _ABANDONED_AFTER = 24 * 3600.0
 
@@ -66,7 +67,7 @@ def _refusals() -> Iterator[None]:
 
 @attrs.frozen(eq=False)
 class RemoteDirectory:
-    """The steps of `staged.Directory` on a file system of fsspec.
+    """The steps of `RawDirectory` on a file system of fsspec.
 
     Args:
         location: the URL.
@@ -115,6 +116,9 @@ class RemoteDirectory:
         with _refusals():
             return memoryview(self.system.cat_file(self.path(name))).toreadonly()
 
+    def forget(self, data: memoryview) -> None:
+        """Do nothing: the bytes are in memory only, and not in a file."""
+
     def size(self, name: str) -> int:
         with _refusals():
             return int(self.system.info(self.path(name))["size"])
@@ -127,17 +131,17 @@ class RemoteDirectory:
         with _refusals():
             return RemoteFile(self.system.open(self.path(name), "wb"))
 
-    def hold(self, name: str, *, alone: bool) -> UnlockedFile:
+    def hold(self, name: str, *, alone: bool) -> RemoteHold:
         """Lock nothing, as with `lock`; it only says whether the file is there."""
         self.size(name)
-        return UnlockedFile(name)
+        return RemoteHold(name)
 
     def identity(self, name: str) -> str:
         """Only the name: not all of these systems tell a file from its successor."""
         self.size(name)
         return name
 
-    def link(self, held: Held, name: str) -> RemoteFile:
+    def link(self, held: RawHold, name: str) -> RemoteFile:
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
     def sweep(self, name: str) -> None:
@@ -177,7 +181,7 @@ class RemoteDirectory:
 
 
 @attrs.frozen(eq=False)
-class UnlockedFile:
+class RemoteHold:
     """A file that nobody else knows to be held."""
 
     identity: str

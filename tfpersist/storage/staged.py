@@ -25,75 +25,18 @@ import errno
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Protocol, TypeVar
+from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 import attrs
 
 from tfpersist.errors import StorageError
 from tfpersist.storage import base, journal
+from tfpersist.storage.raw_directory import RawDirectory, RawFile, RawHold
 
 _T = TypeVar("_T")
 # From so many bytes on the disk begins to write while more is to come.
 _AHEAD = 8 << 20
-
-
-class StagedFile(Protocol):
-    """A file that is being written; raises OSError as it comes.
-
-    `hasten` begins to bring what was written to the disk, if that is as many bytes, and does not
-    wait for it: the later sync has the less to do. It promises nothing.
-    """
-
-    def reserve(self, size: int) -> None: ...
-    def write(self, data: memoryview) -> None: ...
-    def hasten(self, least: int) -> None: ...
-    def finish(self, *, durable: bool) -> None: ...
-    def close(self) -> None: ...
-
-
-class Held(Protocol):
-    """A file that is held; raises OSError as it comes."""
-
-    @property
-    def identity(self) -> object: ...
-    @property
-    def effective(self) -> bool: ...
-    def release(self) -> None: ...
-
-
-class Directory(Protocol):
-    """The steps that a kind of directory must be able to take; each raises OSError as it comes.
-
-    `names` lists all plain files. `present` returns those of a few names that exist, without a
-    listing of the whole directory where that costs less.
-    """
-
-    @property
-    def location(self) -> str: ...
-    @property
-    def maps(self) -> bool: ...
-    @property
-    def links(self) -> bool: ...
-    @property
-    def renames_atomically(self) -> bool: ...
-    def exists(self) -> bool: ...
-    def make(self, *, durable: bool) -> None: ...
-    def names(self) -> set[str]: ...
-    def present(self, names: Iterable[str]) -> set[str]: ...
-    def read(self, name: str) -> memoryview: ...
-    def size(self, name: str) -> int: ...
-    def modified(self, name: str) -> float: ...
-    def stage(self, name: str) -> StagedFile: ...
-    def hold(self, name: str, *, alone: bool) -> Held | None: ...
-    def identity(self, name: str) -> object: ...
-    def link(self, held: Held, name: str) -> StagedFile: ...
-    def sweep(self, name: str) -> None: ...
-    def check(self, name: str) -> None: ...
-    def rename(self, old: str, new: str) -> None: ...
-    def unlink(self, name: str) -> None: ...
-    def sync(self) -> None: ...
-    def lock(self) -> AbstractContextManager[None]: ...
 
 
 @attrs.define(eq=False)
@@ -104,7 +47,7 @@ class StagedStorage:
         directory: the steps.
     """
 
-    directory: Directory
+    directory: RawDirectory
     # Whether the last listing showed what a dead process may have left; None before the first.
     _litter: bool | None = attrs.field(default=None, init=False)
 
@@ -134,6 +77,9 @@ class StagedStorage:
 
     def read(self, name: str) -> memoryview:
         return self._resolved(name, "read", self.directory.read)
+
+    def forget(self, data: memoryview) -> None:
+        self.directory.forget(data)
 
     def size(self, name: str) -> int:
         return self._resolved(name, "find the size of", self.directory.size)
@@ -225,7 +171,7 @@ class StagedStorage:
 class _Hold:
     storage: StagedStorage
     name: str
-    held: Held
+    held: RawHold
 
     @property
     def effective(self) -> bool:
@@ -245,7 +191,7 @@ class _Hold:
 class _Sink:
     """One staged file, its failures translated."""
 
-    file: StagedFile
+    file: RawFile
     where: str
     durable: bool
 
@@ -269,10 +215,10 @@ class _Sink:
 
 @attrs.define(eq=False)
 class _Publication:
-    directory: Directory
+    directory: RawDirectory
     durable: bool
     token: str = attrs.field(factory=lambda: secrets.token_hex(8))
-    files: list[StagedFile] = attrs.field(factory=list)
+    files: list[RawFile] = attrs.field(factory=list)
     moves: dict[str, str] = attrs.field(factory=dict)
     linked: list[str] = attrs.field(factory=list)
     discards: dict[str, base.Hold | None] = attrs.field(factory=dict)
@@ -289,7 +235,7 @@ class _Publication:
     def discard(self, name: str, *, held: base.Hold | None = None) -> None:
         self.discards[base.plain(name, self.directory.location)] = held
 
-    def _begin(self, name: str, doing: str, stage: Callable[[str], StagedFile]) -> None:
+    def _begin(self, name: str, doing: str, stage: Callable[[str], RawFile]) -> None:
         location = self.directory.location
         if base.plain(name, location) in self.moves:
             raise StorageError("this file was begun already", where=f"{location}: {name}")
@@ -369,13 +315,13 @@ class _Publication:
                     self.directory.unlink(staged)
 
 
-def _held(hold: base.Hold) -> Held:
+def _held(hold: base.Hold) -> RawHold:
     if not isinstance(hold, _Hold):
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
     return hold.held
 
 
-def _standing(directory: Directory) -> journal.Journal:
+def _standing(directory: RawDirectory) -> journal.Journal:
     """What the journal still asks for: nothing where there is none, or where all is done."""
     try:
         plan = journal.decode(directory.read(journal.NAME))
@@ -386,13 +332,13 @@ def _standing(directory: Directory) -> journal.Journal:
     return plan
 
 
-def _settle(directory: Directory, *, durable: bool) -> None:
+def _settle(directory: RawDirectory, *, durable: bool) -> None:
     if directory.present([journal.NAME]):
         _carry_out(directory, _standing(directory), durable=durable)
 
 
 def _carry_out(
-    directory: Directory, plan: journal.Journal, *, durable: bool, replaces: bool = True
+    directory: RawDirectory, plan: journal.Journal, *, durable: bool, replaces: bool = True
 ) -> None:
     if durable and replaces:
         directory.sync()
@@ -410,7 +356,7 @@ def _carry_out(
         directory.unlink(journal.NAME)
 
 
-def _take_back(directory: Directory, plan: journal.Journal) -> None:
+def _take_back(directory: RawDirectory, plan: journal.Journal) -> None:
     for name in (journal.NAME, *reversed([*plan.moves])):
         with suppress(OSError):
             directory.unlink(name)

@@ -14,11 +14,10 @@ from tfpersist.checkpoint import sidecar
 from tfpersist.checkpoint.checkpoint import Checkpoint
 from tfpersist.checkpoint.locate import Located
 from tfpersist.checkpoint.writer import write_checkpoint
-from tfpersist.errors import ArgumentError, RestoreError, StorageError, told
+from tfpersist.errors import ArgumentError, RestoreError, StorageError, value_text
 from tfpersist.gc_pause import uncollected
 from tfpersist.matching.plan import OnMismatch, OnMissing, Tolerance
 from tfpersist.matching.report import RestoreReport, Skipped
-from tfpersist.matching.reporting import report_on
 from tfpersist.safety import Policy, as_policy
 from tfpersist.storage import Storage, open_storage, settled
 from tfpersist.store import background, pruning
@@ -41,7 +40,7 @@ def _check_name(store: object, field: object, name: object) -> None:
             "this is no name of checkpoints",
             where="name",
             expected='a text such as "model.ckpt"',
-            found=told(name),
+            found=value_text(name),
         )
 
 
@@ -346,8 +345,7 @@ class ModelStore(Selecting, Training, Retaining):
         return background.worker_at(self._opened.location)
 
     def _report(self, fitted: Fitted, *, carried_out: bool) -> RestoreReport:
-        return report_on(
-            fitted.plan,
+        return fitted.plan.report(
             fitted.checkpoint.prefix,
             carried_out=carried_out,
             skipped=fitted.skipped,
@@ -369,7 +367,7 @@ class ModelStore(Selecting, Training, Retaining):
         with suppress(StorageError):
             if not dry_run:
                 storage.recover()
-        out = {each.checkpoint.rsplit("/", 1)[-1] for each in without}
+        out = {each.prefix for each in without}
         fitted = restoring.fit(
             storage,
             lambda: [prefix for prefix in self._names() if prefix not in out],

@@ -214,7 +214,7 @@ def fit(
             if only_one or (isinstance(error, StorageError) and not aside):
                 raise
             first = first or error
-            skipped.append(Skipped(f"{storage.location}/{prefix}", str(error)))
+            skipped.append(Skipped(storage.location, prefix, str(error)))
         else:
             return Fitted(checkpoint, plan, values, tuple(skipped), note, overlapping)
     raise CorruptionError(
@@ -252,7 +252,7 @@ def set_aside(storage: Storage, skipped: Sequence[Skipped], *, durable: bool) ->
     done = []
     for each in skipped:
         try:
-            outcome = quarantine(storage, each.checkpoint.rsplit("/", 1)[-1], durable=durable)
+            outcome = quarantine(storage, each.prefix, durable=durable)
         except TFPersistError as error:
             outcome = Outcome(reason=str(error))
         quarantined = bool(outcome.ending)
@@ -303,7 +303,7 @@ def newest_graph(storage: Storage, prefixes: Sequence[str], *, only_one: bool) -
                 raise
             first = first or error
             outcome = "left as it is: other files of it may be sound"
-            skipped.append(Skipped(f"{storage.location}/{prefix}", str(error), outcome))
+            skipped.append(Skipped(storage.location, prefix, str(error), outcome))
         else:
             return SavedGraph(data, file, tuple(skipped))
     if first is not None:

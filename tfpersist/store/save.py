@@ -9,7 +9,8 @@ import numpy as np
 from tfpersist.errors import TargetError
 from tfpersist.formats.bundle_writer import Item, Items
 from tfpersist.formats.tensors import payload_of
-from tfpersist.matching.selection import OBJECT_GRAPH_KEY, Selection
+from tfpersist.matching.object_graph import OBJECT_GRAPH_KEY
+from tfpersist.matching.selection import Selection
 from tfpersist.store.training import lasting
 
 if TYPE_CHECKING:

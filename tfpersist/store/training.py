@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast
 
 import attrs
 
-from tfpersist.errors import ArgumentError, SaveError, told
+from tfpersist.errors import ArgumentError, SaveError, value_text
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of
 from tfpersist.tf.targets.adapt import adapt
@@ -252,7 +252,7 @@ class Training:
 
         if not isinstance(signum, int):
             raise ArgumentError(
-                "this is no signal", expected="such as signal.SIGTERM", found=told(signum)
+                "this is no signal", expected="such as signal.SIGTERM", found=value_text(signum)
             )
         return SignalSave(save, int(signum)).begin()
 

@@ -76,7 +76,7 @@ def test_a_module_is_saved_byte_for_byte_as_by_tensorflow_and_restored_into_ever
     fresh(
         TWO_DEVICES
         + """
-from tfpersist.checkpoint.checkpoint import OBJECT_GRAPH_KEY
+from tfpersist.matching.object_graph import OBJECT_GRAPH_KEY
 from tfpersist.checkpoint.writer import write_checkpoint
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of

@@ -20,7 +20,7 @@ from tfpersist.errors import (
 from tfpersist.formats import dtypes
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of
-from tfpersist.matching.selection import OBJECT_GRAPH_KEY
+from tfpersist.matching.object_graph import OBJECT_GRAPH_KEY
 from tfpersist.storage import open_storage
 from tfpersist.tf.targets.adapt import adapt
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from tfpersist.errors import ArgumentError, NameNotFoundError, told
+from tfpersist.errors import ArgumentError, NameNotFoundError, value_text
 from tfpersist.formats import graphdef, schema
 from tfpersist.formats.graphdef import Graph
 from tfpersist.graph.describe import summary
@@ -57,7 +57,7 @@ def as_graph(value: Graph | GraphDefMessage) -> Graph:
         raise ArgumentError(
             "this is not a graph in memory",
             expected="a GraphDef",
-            found=told(value),
+            found=value_text(value),
             advice="A file is loaded with FrozenModel.load(path), and a model is frozen with"
             " Freezer(model).freeze().",
         )

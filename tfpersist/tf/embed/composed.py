@@ -11,7 +11,7 @@ from tfpersist.errors import (
     ArgumentError,
     FeedError,
     GraphError,
-    told,
+    value_text,
 )
 from tfpersist.formats import dtypes, schema
 from tfpersist.formats.graphdef import Graph
@@ -66,7 +66,7 @@ def compose(
         raise ArgumentError(
             "a model is imported into a graph, and what replaces its tensors is a dict",
             expected="import_into(graph, {name: tensor}), the graph a tf.Graph or None",
-            found=told(inputs if isinstance(target, tf.Graph) else target),
+            found=value_text(inputs if isinstance(target, tf.Graph) else target),
             advice="In the current graph: import_into(inputs={'x': tensor}).",
         )
     with target.as_default():

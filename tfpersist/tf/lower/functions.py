@@ -12,7 +12,7 @@ import numpy as np
 
 from tfpersist.errors import (
     TargetError,
-    told,
+    value_text,
 )
 from tfpersist.formats import dtypes, schema, tensor_proto
 from tfpersist.formats.graphdef import Graph, split, with_payload
@@ -66,7 +66,7 @@ def lower(source: Any, shaped: Sequence[str] | None = None) -> Lowered:
     if isinstance(source, keras_kinds.models()):
         return _lower_keras(source)
     raise TargetError(
-        f"{told(source)} cannot be frozen",
+        f"{value_text(source)} cannot be frozen",
         advice="Pass a session, a Keras model, a tf.function with an input_signature, what"
         " get_concrete_function() gives, a Checkpoint or ModelStore with a .meta, the directory of"
         " a SavedModel, a GraphDef or the path of one.",

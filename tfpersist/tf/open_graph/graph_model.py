@@ -13,7 +13,7 @@ from tfpersist.errors import (
     ArgumentError,
     GraphError,
     NameNotFoundError,
-    told,
+    value_text,
 )
 from tfpersist.formats.graphdef import Graph, split
 from tfpersist.graph.describe import described
@@ -248,7 +248,7 @@ def open_model(
             "this is no session to import a graph into",
             where="session",
             expected="a tf.compat.v1.Session, or None for one of its own",
-            found=told(session),
+            found=value_text(session),
         )
     imported = import_meta.import_meta(
         encoded, scope=scope or "", session=session, file=file, policy=policy

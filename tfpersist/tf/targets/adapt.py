@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tfpersist.errors import TargetError, told
+from tfpersist.errors import TargetError, value_text
 from tfpersist.tf.targets import arrays
 from tfpersist.tf.targets.target import Target, is_tracing
 
@@ -37,7 +37,7 @@ def adapt(target: object) -> Target:
                 _refuse_inside()
             return found
     raise arrays.culprit(target) or TargetError(
-        f"{told(target)} cannot be saved or restored",
+        f"{value_text(target)} cannot be saved or restored",
         expected="a tf.compat.v1.Session, a Keras model, a tf.Module or other trackable, or a dict"
         " {name: variable or array}",
         advice="Saves go to ModelStore(directory).save(model), and restores come from"

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tfpersist.errors import SelectionError, TargetError, told
+from tfpersist.errors import SelectionError, TargetError, value_text
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.dtypes import by_numpy
 from tfpersist.formats.schema import Message
@@ -51,7 +51,7 @@ def culprit(target: object) -> TargetError | None:
             return TargetError(
                 f"the value of {name!r} cannot be saved or restored",
                 expected="an array, a number, a string or a variable",
-                found=told(value),
+                found=value_text(value),
                 advice=_advice(str(name), value),
             )
     return None
@@ -127,7 +127,7 @@ class NamedTarget:
         suffix = averages if isinstance(averages, str) else getattr(averages, "name", None)
         if not isinstance(suffix, str) or hasattr(averages, "apply_gradients"):
             raise SelectionError(
-                f"averages() is given {told(averages)}",
+                f"averages() is given {value_text(averages)}",
                 expected="a tf.train.ExponentialMovingAverage, or the last part of the names of"
                 " its shadow variables, such as 'ExponentialMovingAverage'",
             )

@@ -12,7 +12,7 @@ from tfpersist.errors import (
     RestoreError,
     SelectionError,
     TargetError,
-    told,
+    value_text,
 )
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.schema import Message
@@ -212,7 +212,7 @@ class ObjectTarget:
         suffix = averages if isinstance(averages, str) else getattr(averages, "name", None)
         if not isinstance(suffix, str) or not (isinstance(averages, str) or callable(average)):
             raise SelectionError(
-                f"averages() is given {told(averages)}",
+                f"averages() is given {value_text(averages)}",
                 expected="a tf.train.ExponentialMovingAverage, a Keras optimizer with use_ema=True,"
                 " or the last part of the names of the shadow variables",
             )

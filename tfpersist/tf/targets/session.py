@@ -13,7 +13,7 @@ from tfpersist.errors import (
     SaveError,
     SelectionError,
     TargetError,
-    told,
+    value_text,
 )
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.schema import Message
@@ -130,7 +130,7 @@ class SessionTarget:
         suffix = averages if isinstance(averages, str) else getattr(averages, "name", None)
         if not isinstance(suffix, str) or not (isinstance(averages, str) or callable(average)):
             raise SelectionError(
-                f"averages() is given {told(averages)}",
+                f"averages() is given {value_text(averages)}",
                 expected="a tf.train.ExponentialMovingAverage, or the last part of the names of"
                 " its shadow variables, such as 'ExponentialMovingAverage'",
             )

@@ -21,7 +21,7 @@ from tfpersist.checkpoint.checkpoint import Checkpoint
 from tfpersist.errors import (
     CheckpointNotFoundError,
     SaveError,
-    told,
+    value_text,
 )
 from tfpersist.tf.internals import keras as internals_keras
 
@@ -86,7 +86,7 @@ def callback(
         raise SaveError(
             "a callback watches one metric",
             expected='its name, such as monitor="val_loss", or None',
-            found=told(monitor),
+            found=value_text(monitor),
         )
     return _kind()(store, every, monitor, mode, resume)
 

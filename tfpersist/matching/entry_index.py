@@ -10,12 +10,12 @@ from typing import Any
 from tfpersist.errors import (
     SelectionError,
     did_you_mean,
-    told,
+    value_text,
 )
 from tfpersist.matching.plan import Entry
 
 
-class Index:
+class EntryIndex:
     """The variables of a target by their names and by identity.
 
     Args:
@@ -55,7 +55,7 @@ class Index:
         if not found:
             name = getattr(choice, "name", None) or getattr(choice, "path", None)
             raise SelectionError(
-                f"{step} is given {told(choice)}{f' {name!r}' if name else ''}, which is no"
+                f"{step} is given {value_text(choice)}{f' {name!r}' if name else ''}, which is no"
                 " variable of this target",
                 advice=did_you_mean(str(name or "").removesuffix(":0"), self.names),
             )

@@ -1,0 +1,122 @@
+"""What a kind of directory must be able to do, so that `staged` makes a storage of it.
+
+`local` and `remote` implement these protocols. Every method raises the OSError of the system as it
+is; `staged` translates it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+
+class RawFile(Protocol):
+    """A file that is being written under its staged name."""
+
+    def reserve(self, size: int) -> None:
+        """Set aside `size` bytes, where the system can."""
+
+    def write(self, data: memoryview) -> None:
+        """Append all of `data`, which is one-dimensional and of bytes."""
+
+    def hasten(self, least: int) -> None:
+        """Start to bring what was written to the disk, if it is `least` bytes or more.
+
+        Does not wait, and promises nothing: the later sync has less to do.
+        """
+
+    def finish(self, *, durable: bool) -> None:
+        """End the file; if `durable`, wait until its bytes are on the disk."""
+
+    def close(self) -> None:
+        """Let go of the file, also where it was not finished."""
+
+
+class RawHold(Protocol):
+    """A lock on a file."""
+
+    @property
+    def identity(self) -> object:
+        """What tells this file from every other that has had its name."""
+
+    @property
+    def effective(self) -> bool:
+        """Whether other processes see the lock."""
+
+    def release(self) -> None:
+        """Release the lock; doing so twice does no harm."""
+
+
+class RawDirectory(Protocol):
+    """One directory, by its path or URL. It may be absent until `make`."""
+
+    @property
+    def location(self) -> str:
+        """Its path or URL."""
+
+    @property
+    def maps(self) -> bool:
+        """Whether `read` copies nothing, however large the file is."""
+
+    @property
+    def links(self) -> bool:
+        """Whether one file can have several names."""
+
+    @property
+    def renames_atomically(self) -> bool:
+        """Whether every reader sees either the old or the new file while one is renamed."""
+
+    def exists(self) -> bool:
+        """Whether the directory is there."""
+
+    def make(self, *, durable: bool) -> None:
+        """Create the directory if it is absent."""
+
+    def names(self) -> set[str]:
+        """Return the names of its plain files; none where it is absent."""
+
+    def present(self, names: Iterable[str]) -> set[str]:
+        """Return those of a few names that exist, without a listing where that costs less."""
+
+    def read(self, name: str) -> memoryview:
+        """Return all bytes of a file, read-only; they stay valid when the file is replaced."""
+
+    def forget(self, data: memoryview) -> None:
+        """Free the memory of bytes that `read` returned, where they can be read again."""
+
+    def size(self, name: str) -> int:
+        """Return the number of bytes of a file."""
+
+    def modified(self, name: str) -> float:
+        """Return when a file was last written, in seconds since 1970."""
+
+    def stage(self, name: str) -> RawFile:
+        """Create a file of a staged name, locked as long as its writer lives."""
+
+    def hold(self, name: str, *, alone: bool) -> RawHold | None:
+        """Lock a file, shared or alone; None where others are in the way."""
+
+    def identity(self, name: str) -> object:
+        """Return what tells a file from every other that has had its name."""
+
+    def link(self, held: RawHold, name: str) -> RawFile:
+        """Give a held file a staged name as well."""
+
+    def sweep(self, name: str) -> None:
+        """Remove a staged file whose writer is dead."""
+
+    def check(self, name: str) -> None:
+        """Refuse a name that no file can be renamed to, such as that of a directory."""
+
+    def rename(self, old: str, new: str) -> None:
+        """Rename a file; a file of the new name is replaced."""
+
+    def unlink(self, name: str) -> None:
+        """Remove a file."""
+
+    def sync(self) -> None:
+        """Wait until all renames and removals are on the disk."""
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Lock the directory against other writers; the lock ends with its process."""
