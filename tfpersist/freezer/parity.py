@@ -13,7 +13,7 @@ from tfpersist.freezer.pipeline import Frozen, Wishes
 from tfpersist.frozen import golden_check
 from tfpersist.frozen.model import FrozenModel
 from tfpersist.graph.constants import ends, tables
-from tfpersist.graph.constants.kept import with_assignments, with_init
+from tfpersist.graph.constants.initial_state import with_assignments, with_init
 from tfpersist.graph.describe import golden
 from tfpersist.graph.describe.golden import Array
 from tfpersist.graph.describe.signature import Proof

@@ -14,7 +14,7 @@ from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
 from tfpersist.freezer import sources
 from tfpersist.graph.constants import constants, ends, refusals, tables
-from tfpersist.graph.constants.kept import with_assignments, with_init
+from tfpersist.graph.constants.initial_state import with_assignments, with_init
 from tfpersist.graph.describe import signature, summary
 from tfpersist.graph.describe.golden import Array, Golden, attach
 from tfpersist.graph.describe.signature import Signature

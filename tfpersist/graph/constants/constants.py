@@ -10,7 +10,7 @@ from tfpersist.formats.graphdef import Graph, with_payload
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import Payload
 from tfpersist.graph.constants.handle_flow import Specializer
-from tfpersist.graph.constants.rewrites import Held
+from tfpersist.graph.constants.rewrites import HandleValue
 from tfpersist.graph.structure.kinds import REFERENCES, VARIABLES, declared_spec
 from tfpersist.graph.structure.lowered import Lowered
 
@@ -37,7 +37,7 @@ def freeze(lowered: Lowered, keep: Collection[str] = ()) -> Graph:
     values = {name: _value(nodes[name], lowered) for name in names}
     library = dict(lowered.graph.functions)
     held = {
-        name: Held(
+        name: HandleValue(
             dtypes.BY_NAME[payload.spec.dtype].number,
             payload.spec.shape,  # type: ignore[arg-type]
             (name,),

@@ -16,12 +16,10 @@ from tfpersist.errors import FreezeError
 from tfpersist.formats import schema
 from tfpersist.formats.schema import Message
 from tfpersist.graph.constants import rewrites
-from tfpersist.graph.constants.rewrites import Held
+from tfpersist.graph.constants.rewrites import HandleValue, HandleValues
 from tfpersist.graph.structure import functions, ops
 from tfpersist.graph.structure.bodies import Body
 from tfpersist.graph.structure.calls import Call, call_of
-
-Helds = tuple["Held | None", ...]
 
 
 @attrs.define(eq=False)
@@ -34,8 +32,8 @@ class Specializer:
     """
 
     library: dict[str, Message]
-    variables: Mapping[str, Held]
-    _returns: dict[tuple[str, tuple[int, ...]], Helds] = attrs.field(factory=dict)
+    variables: Mapping[str, HandleValue]
+    _returns: dict[tuple[str, tuple[int, ...]], HandleValues] = attrs.field(factory=dict)
     _clones: dict[tuple[str, tuple[int, ...]], str] = attrs.field(factory=dict)
 
     def rewrite_main(self, nodes: dict[str, Message]) -> list[Message]:
@@ -55,7 +53,7 @@ class Specializer:
         self._rewrite(body, self._flow(body, held))
         return body.finished()
 
-    def _flow(self, body: Body, held: dict[str, Held]) -> dict[str, Held]:
+    def _flow(self, body: Body, held: dict[str, HandleValue]) -> dict[str, HandleValue]:
         """Find every tensor of a body where a handle or reference flows."""
         consumers = body.consumers()
         pending = deque(dict.fromkeys(name for t in held for name in consumers.get(t, ())))
@@ -70,7 +68,9 @@ class Specializer:
                         pending.extend(consumers.get(tensor, ()))
         return held
 
-    def _through(self, body: Body, node: Message, inputs: Helds) -> Sequence[Held | None]:
+    def _through(
+        self, body: Body, node: Message, inputs: HandleValues
+    ) -> Sequence[HandleValue | None]:
         """Tell what flows out of a node, given what flows in."""
         if not any(inputs):
             return ()
@@ -89,7 +89,9 @@ class Specializer:
             flow = flow if one is None else one.joined(flow, body.place(node))
         return (flow, flow) if node.op.endswith("Switch") else (flow,)
 
-    def _out_of(self, body: Body, node: Message, call: Call, arguments: Helds) -> Helds:
+    def _out_of(
+        self, body: Body, node: Message, call: Call, arguments: HandleValues
+    ) -> HandleValues:
         if call.loops:
             return arguments
         found = [self._returned(name, arguments) for name in call.targets]
@@ -102,7 +104,7 @@ class Specializer:
                 )
         return found[0] if found else ()
 
-    def _returned(self, name: str, arguments: Helds) -> Helds:
+    def _returned(self, name: str, arguments: HandleValues) -> HandleValues:
         key = name, _types(arguments)
         if key not in self._returns:
             # A function that calls itself is taken to return no handle.
@@ -115,7 +117,7 @@ class Specializer:
             )
         return self._returns[key]
 
-    def _enter(self, name: str, arguments: Helds) -> tuple[Body, dict[str, Held]]:
+    def _enter(self, name: str, arguments: HandleValues) -> tuple[Body, dict[str, HandleValue]]:
         function = self.library[name]
         signature = function.signature
         if any(arg.number_attr or arg.type_list_attr for arg in signature.input_arg):
@@ -133,7 +135,7 @@ class Specializer:
         held = {n: h for n, h in zip(names, arguments, strict=False) if h is not None}
         return Body(nodes, self.library, name, names), held
 
-    def _clone(self, name: str, arguments: Helds) -> str:
+    def _clone(self, name: str, arguments: HandleValues) -> str:
         """Give the name of a function that takes values where `name` took handles."""
         if not any(arguments):
             return name
@@ -166,7 +168,7 @@ class Specializer:
             clone.ret[output] = body.renamed.get(tensor, tensor)
         return self._clones[key]
 
-    def _rewrite(self, body: Body, held: dict[str, Held]) -> None:
+    def _rewrite(self, body: Body, held: dict[str, HandleValue]) -> None:
         consumers = body.consumers()
         touched = {name for tensor in held for name in consumers.get(tensor, ())}
         for name in [name for name in body.nodes if name in touched]:
@@ -175,7 +177,7 @@ class Specializer:
             if any(inputs):
                 self._replace(body, node, inputs)
 
-    def _replace(self, body: Body, node: Message, inputs: Helds) -> None:
+    def _replace(self, body: Body, node: Message, inputs: HandleValues) -> None:
         first = next(one for one in inputs if one is not None)
         call = call_of(node, self.library)
         if call is not None:
@@ -206,14 +208,14 @@ class Specializer:
         elif self._writes(node, inputs):
             raise _refused(body, node, first)
 
-    def _writes(self, node: Message, inputs: Helds) -> bool:
+    def _writes(self, node: Message, inputs: HandleValues) -> bool:
         op = ops.definition(node.op, self.library)
         if op is None:
             return False
         flags = [arg.is_ref for arg in op.input_arg for _ in ops.ports(node, [arg], op)]
         return any(ref and one is not None for ref, one in zip(flags, inputs, strict=False))
 
-    def _redirect(self, node: Message, call: Call, arguments: Helds) -> None:
+    def _redirect(self, node: Message, call: Call, arguments: HandleValues) -> None:
         returned = arguments if call.loops else self._returned(call.targets[0], arguments)
         if call.loops:
             for name in call.targets[1:]:
@@ -225,18 +227,18 @@ class Specializer:
                         advice="Read the variable inside the loop instead of passing it around.",
                     )
         call.redirect(node, {name: self._clone(name, arguments) for name in call.targets})
-        call.retype(node, arguments, returned)
+        rewrites.retype_call(node, call, arguments, returned)
 
 
-def _inputs(body: Body, node: Message, held: Mapping[str, Held]) -> Helds:
+def _inputs(body: Body, node: Message, held: Mapping[str, HandleValue]) -> HandleValues:
     return tuple(held.get(body.tensor(text)) for text in node.input if not text.startswith("^"))
 
 
-def _types(helds: Helds) -> tuple[int, ...]:
+def _types(helds: HandleValues) -> tuple[int, ...]:
     return tuple(0 if one is None else one.dtype for one in helds)
 
 
-def _refused(body: Body, node: Message, held: Held) -> FreezeError:
+def _refused(body: Body, node: Message, held: HandleValue) -> FreezeError:
     names = ", ".join(repr(name) for name in held.variables)
     return FreezeError(
         f"it needs {names} as a variable, not as a constant",

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import attrs
 
-from tfpersist.errors import GraphError
-from tfpersist.formats import dtypes, tensor_proto
+from tfpersist.errors import FreezeError, GraphError
+from tfpersist.formats import dtypes, schema, tensor_proto
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.tensors import Payload, payload_of
+from tfpersist.graph.constants.tables import constant
 from tfpersist.graph.structure.kinds import INIT, is_table
+from tfpersist.graph.structure.lowered import Lowered
 from tfpersist.graph.structure.names import producer
 from tfpersist.graph.structure.prune import needed
 
 
 @attrs.frozen
-class State:
+class InitialState:
     """What some outputs need to be set up before they are computed.
 
     Args:
@@ -46,7 +48,7 @@ class State:
                 )
 
 
-def state_of(graph: Graph, used: Collection[str]) -> State:
+def state_of(graph: Graph, used: Collection[str]) -> InitialState:
     """Find the state among some nodes, if the graph has the operation that sets it up.
 
     Args:
@@ -54,7 +56,7 @@ def state_of(graph: Graph, used: Collection[str]) -> State:
         used: names of nodes.
     """
     if INIT not in graph.nodes:
-        return State()
+        return InitialState()
     variables: dict[str, str] = {}
     tables: dict[str, tuple[str, ...]] = {}
     for name in map(producer, graph.nodes[INIT].input):
@@ -66,7 +68,7 @@ def state_of(graph: Graph, used: Collection[str]) -> State:
             for each in needed(graph, [name]).intersection(used):
                 if is_table(graph.nodes[each].op):
                     tables[each] = (*tables.get(each, ()), name)
-    return State(variables, tables)
+    return InitialState(variables, tables)
 
 
 def first_values(graph: Graph) -> dict[str, Payload]:
@@ -96,7 +98,7 @@ def first_value(graph: Graph, tensor: str) -> Payload:
 
     Args:
         graph: the graph.
-        tensor: what `State.variables` says.
+        tensor: what `InitialState.variables` says.
 
     Raises:
         GraphError: it is no constant.
@@ -111,3 +113,64 @@ def first_value(graph: Graph, tensor: str) -> Payload:
     value = node.attr["value"].tensor
     dtype = dtypes.by_number(value.dtype)
     return payload_of(tensor_proto.to_array(value), dtype.name if dtype else None)
+
+
+def with_assignments(
+    graph: Graph, lowered: Lowered, kept: Collection[str]
+) -> tuple[Graph, list[str]]:
+    """Add an assignment of its value to each variable that stays.
+
+    Args:
+        graph: the graph.
+        lowered: what it was made of, for the values.
+        kept: names of the variables' nodes.
+
+    Returns:
+        The graph, and the names of the assignments.
+
+    Raises:
+        FreezeError: a variable has no value.
+    """
+    if not kept:
+        return graph, []
+    proto = schema.GraphDef()
+    proto.CopyFrom(graph.proto)
+    payloads = dict(graph.payloads)
+    names = []
+    for name in sorted(kept):
+        payload = lowered.variables.get(name)
+        if payload is None:
+            raise FreezeError(
+                lowered.problems.get(name, "the variable has no value"),
+                where=f"variable {name} ({graph.nodes[name].op})",
+                advice="Initialize or restore it first, or freeze an output that does not need it.",
+            )
+        value = constant(f"{INIT}/{name}/value", payload, payloads)
+        handle = graph.nodes[name].op == "VarHandleOp"
+        assign = proto.node.add(
+            name=f"{INIT}/{name}/assign", op="AssignVariableOp" if handle else "Assign"
+        )
+        assign.input.extend([name, value.name])
+        assign.attr["dtype" if handle else "T"].type = dtypes.BY_NAME[payload.spec.dtype].number
+        proto.node.append(value)
+        names.append(assign.name)
+    return Graph(proto, payloads), names
+
+
+def with_init(graph: Graph, operations: Sequence[str]) -> Graph:
+    """Add the one operation that runs some others; nothing where there are none.
+
+    Args:
+        graph: the graph, whose GraphDef is the caller's own; it is changed.
+        operations: names of the operations.
+
+    Raises:
+        FreezeError: the graph has an operation of that name.
+    """
+    if not operations:
+        return graph
+    if INIT in graph.nodes:
+        raise FreezeError("the graph has this operation already", where=f"node {INIT}")
+    proto = graph.proto
+    proto.node.add(name=INIT, op="NoOp", input=[f"^{name}" for name in operations])
+    return Graph(proto, graph.payloads)

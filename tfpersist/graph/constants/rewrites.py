@@ -11,13 +11,14 @@ from tfpersist.errors import FreezeError
 from tfpersist.formats import dtypes
 from tfpersist.formats.schema import Message
 from tfpersist.graph.structure.bodies import Body
+from tfpersist.graph.structure.calls import Call
 
 _INT32, _BOOL = dtypes.BY_NAME["int32"].number, dtypes.BY_NAME["bool"].number
 
 
 @attrs.frozen
-class Held:
-    """What flows where a variable's handle or reference flowed.
+class HandleValue:
+    """The value that a node gets in place of a variable's handle or reference.
 
     Args:
         dtype: data type number of the value.
@@ -31,7 +32,7 @@ class Held:
     variables: tuple[str, ...]
     reference: bool = False
 
-    def joined(self, other: Held | None, where: str) -> Held:
+    def joined(self, other: HandleValue | None, where: str) -> HandleValue:
         """Give what flows where either of two flows.
 
         Raises:
@@ -53,7 +54,8 @@ class Held:
         )
 
 
-Rewrite = Callable[[Body, Message, Held], None]
+HandleValues = tuple[HandleValue | None, ...]
+Rewrite = Callable[[Body, Message, HandleValue], None]
 
 # The attr that holds the type of what flows through, by op; None where it lists types.
 PASSES: Mapping[str, str] = MappingProxyType(
@@ -90,7 +92,32 @@ def become(node: Message, op: str, keep: tuple[str, ...] = (), **renames: str) -
         node.attr[name].CopyFrom(value)
 
 
-def _read(body: Body, node: Message, held: Held) -> None:
+def retype_call(node: Message, call: Call, arguments: HandleValues, returned: HandleValues) -> None:
+    """Write into the attrs of a call that it passes and returns values in place of handles.
+
+    Args:
+        node: the NodeDef of the call; it is changed.
+        call: how it calls functions.
+        arguments: what flows into the functions; None for what is no variable.
+        returned: what flows out of them, likewise.
+    """
+    passed = arguments[call.captured :]
+    for attr, values in {call.types: passed, call.returns: returned}.items():
+        if attr is not None and attr in node.attr:
+            types = node.attr[attr].list.type
+            for index, value in enumerate(values[: len(types)]):
+                if value is not None:
+                    types[index] = value.dtype
+    if "output_shapes" in node.attr:
+        for shape, value in zip(node.attr["output_shapes"].list.shape, returned, strict=False):
+            if value is not None:
+                shape.Clear()
+                shape.unknown_rank = value.shape is None
+                for extent in value.shape or ():
+                    shape.dim.add(size=extent)
+
+
+def _read(body: Body, node: Message, held: HandleValue) -> None:
     _rename_output(body, node, "value", "output")
     become(node, "Identity")
     node.attr["T"].type = held.dtype
@@ -102,7 +129,7 @@ def _read(body: Body, node: Message, held: Held) -> None:
             shape.dim.add(size=-1 if extent is None else extent)
 
 
-def _gather(body: Body, node: Message, held: Held) -> None:
+def _gather(body: Body, node: Message, held: HandleValue) -> None:
     batch_dims = node.attr["batch_dims"].i if "batch_dims" in node.attr else 0
     # In a frame of a v1 loop a constant must be told in which frame it is.
     frames = any(other.op == "Enter" for other in body.nodes.values())
@@ -122,19 +149,19 @@ def _gather(body: Body, node: Message, held: Held) -> None:
     node.input.extend(inputs)
 
 
-def _gather_nd(body: Body, node: Message, held: Held) -> None:
+def _gather_nd(body: Body, node: Message, held: HandleValue) -> None:
     del body
     become(node, "GatherNd", ("Tindices",))
     node.attr["Tparams"].type = held.dtype
 
 
-def _shape(body: Body, node: Message, held: Held) -> None:
+def _shape(body: Body, node: Message, held: HandleValue) -> None:
     del body
     become(node, "Shape", ("out_type",))
     node.attr["T"].type = held.dtype
 
 
-def _true(body: Body, node: Message, held: Held) -> None:
+def _true(body: Body, node: Message, held: HandleValue) -> None:
     # rank == rank is true, and is dead or in another loop frame where the variable was.
     rank = body.add(node.name, f"{node.name}/rank", "Rank", [node.input[0]])
     rank.attr["T"].type = held.dtype
@@ -159,7 +186,7 @@ def constant_true(node: Message) -> None:
     node.attr["value"].tensor.bool_val.append(True)
 
 
-def _nothing(body: Body, node: Message, held: Held) -> None:
+def _nothing(body: Body, node: Message, held: HandleValue) -> None:
     del body, held
     become(node, "NoOp")
     controls = [text for text in node.input if text.startswith("^")]
@@ -167,7 +194,7 @@ def _nothing(body: Body, node: Message, held: Held) -> None:
     node.input.extend(controls)
 
 
-def _select(body: Body, node: Message, held: Held) -> None:
+def _select(body: Body, node: Message, held: HandleValue) -> None:
     if held.shape is None:
         raise FreezeError(
             "it chooses between variables of different shapes",

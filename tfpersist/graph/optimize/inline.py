@@ -18,7 +18,7 @@ from tfpersist.formats.graphdef import APART_FROM, Graph, with_payload
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import Payload, payload_of
 from tfpersist.graph.optimize import fold
-from tfpersist.graph.structure.callees import Callee
+from tfpersist.graph.structure.calls import Callee
 from tfpersist.graph.structure.effects import NOT_PURE, Effects
 from tfpersist.graph.structure.functions import unused
 from tfpersist.graph.structure.kinds import CONTROL_FLOW, VARIABLES, is_table
