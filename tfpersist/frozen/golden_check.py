@@ -9,7 +9,7 @@ from tfpersist import arguments
 from tfpersist.errors import FeedError, ParityError, did_you_mean
 from tfpersist.formats.graphdef import Graph
 from tfpersist.graph.describe import described, golden, signature
-from tfpersist.graph.describe.golden import Array, Golden, Held
+from tfpersist.graph.describe.golden import Array, Golden, GoldenTensor
 from tfpersist.graph.describe.parity import Parity, compare
 from tfpersist.graph.describe.signature import Proof, Signature
 from tfpersist.graph.structure.feeds import fit
@@ -140,7 +140,7 @@ def fit_feeds(graph: Graph, feeds: Mapping[str, Any]) -> dict[str, Array]:
 
 
 def compare_all(
-    expected: Sequence[Held], computed: Mapping[str, Array], tolerance: float
+    expected: Sequence[GoldenTensor], computed: Mapping[str, Array], tolerance: float
 ) -> Parity:
     """Compare computed outputs with the values that are known of them."""
     differences = (compare(output, computed[output.name], tolerance) for output in expected)

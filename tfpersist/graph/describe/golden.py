@@ -37,7 +37,7 @@ Array = np.ndarray[Any, Any]
 
 
 @attrs.frozen(eq=False)
-class Held:
+class GoldenTensor:
     """What a file holds of one tensor.
 
     Args:
@@ -65,8 +65,8 @@ class Golden:
         outputs: what the source gave.
     """
 
-    feeds: tuple[Held, ...]
-    outputs: tuple[Held, ...]
+    feeds: tuple[GoldenTensor, ...]
+    outputs: tuple[GoldenTensor, ...]
 
     @property
     def digest(self) -> str:
@@ -159,12 +159,12 @@ def _stride(value: Array) -> int:
     return stride if fits else 0
 
 
-def _held(name: str, value: Array, stride: int) -> Held:
+def _held(name: str, value: Array, stride: int) -> GoldenTensor:
     values = value if stride == 1 else value.reshape(-1)[::stride].copy() if stride else None
-    return Held(name, spec_of(value), digest(value), values, max(stride, 1))
+    return GoldenTensor(name, spec_of(value), digest(value), values, max(stride, 1))
 
 
-def _encoded(op: str, held: Held) -> Message:
+def _encoded(op: str, held: GoldenTensor) -> Message:
     node = schema.NodeDef(name=held.name, op=op)
     node.attr["digest"].s = bytes.fromhex(held.digest)
     node.attr["dtype"].type = dtypes.BY_NAME[held.spec.dtype].number
@@ -179,7 +179,7 @@ def _encoded(op: str, held: Held) -> Message:
 
 
 def _decoded(data: bytes, file: str) -> Golden:
-    ends: dict[str, list[Held]] = {_FEED: [], _OUTPUT: []}
+    ends: dict[str, list[GoldenTensor]] = {_FEED: [], _OUTPUT: []}
     for node in schema.parse(schema.GraphDef, data, file=file).node:
         if node.op not in ends:
             raise CorruptionError(f"the golden pair has a tensor {node.op!r}", file=file)
@@ -187,7 +187,7 @@ def _decoded(data: bytes, file: str) -> Golden:
     return Golden(tuple(ends[_FEED]), tuple(ends[_OUTPUT]))
 
 
-def _read(node: Message, file: str) -> Held:
+def _read(node: Message, file: str) -> GoldenTensor:
     dtype = dtypes.by_number(node.attr["dtype"].type)
     shape = tuple(dim.size for dim in node.attr["shape"].shape.dim)
     if dtype is None or min(shape, default=0) < 0:
@@ -195,7 +195,7 @@ def _read(node: Message, file: str) -> Held:
     spec = TensorSpec(dtype.name, shape)
     told = node.attr["digest"].s.hex()
     if "value" not in node.attr:
-        return Held(node.name, spec, told, None)
+        return GoldenTensor(node.name, spec, told, None)
     stride = node.attr["stride"].i
     try:
         values = tensor_proto.to_array(node.attr["value"].tensor, file=file)
@@ -209,7 +209,7 @@ def _read(node: Message, file: str) -> Held:
         raise _damaged(node, file)
     if stride == 1 and digest(values) != told:
         raise _damaged(node, file)
-    return Held(node.name, spec, told, values, stride)
+    return GoldenTensor(node.name, spec, told, values, stride)
 
 
 def _damaged(node: Message, file: str) -> CorruptionError:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfpersist.errors import printable
 from tfpersist.formats.tensors import spec_of
-from tfpersist.graph.describe.golden import Array, Held, digest
+from tfpersist.graph.describe.golden import Array, GoldenTensor, digest
 
 _NUMBERS = frozenset("fc")
 
@@ -84,7 +84,7 @@ class Parity:
         return "\n".join(printable(str(each)) for each in self.differences)
 
 
-def compare(expected: Held, found: Array, tolerance: float) -> Difference:
+def compare(expected: GoldenTensor, found: Array, tolerance: float) -> Difference:
     """Compare an output with what is known of how it should be.
 
     Numbers may differ by `tolerance * (1 + |expected|)`; NaN equals NaN. Integers, truth values and
