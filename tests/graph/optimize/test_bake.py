@@ -10,7 +10,7 @@ from tensorflow.compat import v1
 from tfpersist.errors import FeedError, NameNotFoundError
 from tfpersist.formats.graphdef import parse_text
 from tfpersist.freezer.freezer import Freezer
-from tfpersist.graph.optimize.dead_branches import decide
+from tfpersist.graph.optimize.dead_branches import remove_dead_branches
 
 PLAIN = """
 import json, sys
@@ -161,7 +161,7 @@ X = node("x", "Placeholder", dtype="type: DT_FLOAT")
 def decided(*nodes):
     return {
         each.name: (each.op, *each.input)
-        for each in decide(parse_text("".join(nodes).encode())).proto.node
+        for each in remove_dead_branches(parse_text("".join(nodes).encode())).proto.node
     }
 
 
@@ -242,5 +242,5 @@ class TestDecisions:
     def test_the_graph_is_left_alone(self):
         graph = parse_text((TRUE + node("n", "LogicalNot", "p")).encode())
         before = graph.proto.SerializeToString(deterministic=True)
-        assert decide(graph).nodes["n"].op == "Const"
+        assert remove_dead_branches(graph).nodes["n"].op == "Const"
         assert graph.proto.SerializeToString(deterministic=True) == before

@@ -7,7 +7,7 @@ from tensorflow.compat import v1
 
 from tfpersist.formats.graphdef import parse_text, split
 from tfpersist.frozen.model import FrozenModel
-from tfpersist.graph.optimize.batch_norm import fold_normalization
+from tfpersist.graph.optimize.batch_norm import fold_batch_norm
 from tfpersist.graph.optimize.passes import optimize
 from tfpersist.graph.optimize.weights import expand
 
@@ -191,7 +191,7 @@ def test_a_kernel_that_is_larger_than_its_bytes_is_left(extent):
         """.encode()
     )
     before = graph.proto.SerializeToString(deterministic=True)
-    assert fold_normalization(graph, ["y"]) is graph
+    assert fold_batch_norm(graph, ["y"]) is graph
     assert expand(graph) is graph
     assert ops_of(optimize(graph, ["y", "other", "half"])).count("MatMul") == 2
     assert graph.proto.SerializeToString(deterministic=True) == before
@@ -224,11 +224,12 @@ def test_channels_first():
     ]
     bias = optimized.nodes["bn"]
     assert bias.attr["data_format"].s == b"NCHW"
-    from tfpersist.graph.optimize.fold import constant
-    from tfpersist.graph.optimize.simplify import constant as value
+    from tfpersist.graph.optimize.fold import constant_value
+    from tfpersist.graph.optimize.simplify import load_constant
 
-    np.testing.assert_allclose(constant(optimized.nodes[bias.input[1]]), [0.5, 4.25])
-    scaled = value(optimized.nodes[optimized.nodes[bias.input[0]].input[1]], optimized.payloads)
+    np.testing.assert_allclose(constant_value(optimized.nodes[bias.input[1]]), [0.5, 4.25])
+    kernel = optimized.nodes[optimized.nodes[bias.input[0]].input[1]]
+    scaled = load_constant(kernel, optimized.payloads)
     np.testing.assert_allclose(scaled[0, 0, 0], [2.0, 2.0])
 
 

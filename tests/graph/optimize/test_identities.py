@@ -11,7 +11,7 @@ from tensorflow.compat import v1
 from tfpersist.errors import RunError
 from tfpersist.formats.graphdef import parse_text
 from tfpersist.freezer.freezer import Freezer
-from tfpersist.graph.optimize.dead_branches import decide
+from tfpersist.graph.optimize.dead_branches import remove_dead_branches
 
 KERNEL = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
 
@@ -142,7 +142,7 @@ def test_a_mask_waited_on_its_way():
 
 
 def test_edges_are_not_told_twice():
-    nodes = decide(
+    nodes = remove_dead_branches(
         parse_text(
             b"""
             node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } } }

@@ -8,7 +8,7 @@ import pytest
 from tfpersist.formats import graphdef, schema
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.tensors import TensorSpec, payload_of
-from tfpersist.graph.optimize.lift import LIFTED_FROM, lift
+from tfpersist.graph.optimize.lift import LIFT_THRESHOLD, lift
 
 
 def graph_of(*others: schema.Message, **arrays: np.ndarray) -> Graph:
@@ -24,7 +24,7 @@ def graph_of(*others: schema.Message, **arrays: np.ndarray) -> Graph:
 def test_a_constant_becomes_the_reading_of_a_variable():
     weights = np.arange(1 << 16, dtype=np.float32).reshape(256, 256)
     graph = graph_of(w=weights, small=np.zeros(600, np.float32))
-    lifted = lift(graph, least=1)
+    lifted = lift(graph, min_bytes=1)
     nodes = lifted.graph.nodes
     assert [node.op for node in nodes.values()] == [
         *("ReadVariableOp", "Const", "VarHandleOp", "Placeholder", "AssignVariableOp"),
@@ -40,14 +40,14 @@ def test_a_constant_becomes_the_reading_of_a_variable():
 
 
 def test_a_small_model_stays_as_it_is():
-    graph = graph_of(w=np.zeros(LIFTED_FROM // 4 - 1, np.float32))
+    graph = graph_of(w=np.zeros(LIFT_THRESHOLD // 4 - 1, np.float32))
     assert lift(graph).graph is graph
-    assert lift(graph_of(w=np.zeros(LIFTED_FROM // 4, np.float32))).values
+    assert lift(graph_of(w=np.zeros(LIFT_THRESHOLD // 4, np.float32))).values
 
 
 def test_names_that_are_taken_are_left_alone():
     taken = schema.NodeDef(name="tfpersist_weights/0/handle", op="NoOp")
-    lifted = lift(graph_of(taken, w=np.zeros(1 << 16, np.float32)), least=1)
+    lifted = lift(graph_of(taken, w=np.zeros(1 << 16, np.float32)), min_bytes=1)
     assert lifted.initializers == ("tfpersist_weights_/0/assign",)
     assert lifted.graph.nodes["tfpersist_weights/0/handle"].op == "NoOp"
 
@@ -55,7 +55,7 @@ def test_names_that_are_taken_are_left_alone():
 @pytest.mark.parametrize("op", ["InplaceUpdate", "InplaceAdd", "InplaceSub"])
 def test_nothing_that_could_be_written_into_is_lifted(op):
     graph = graph_of(schema.NodeDef(name="write", op=op), w=np.zeros(1 << 16, np.float32))
-    assert lift(graph, least=1).graph is graph
+    assert lift(graph, min_bytes=1).graph is graph
 
 
 def test_quantized_constants_stay():
@@ -63,4 +63,4 @@ def test_quantized_constants_stay():
     graphdef.with_payload(node, TensorSpec("qint8", (1 << 17,)))
     payloads = {"q": payload_of(np.zeros(1 << 17, np.int8), "qint8")}
     graph = Graph(schema.GraphDef(node=[node]), payloads)
-    assert lift(graph, least=1).graph is graph
+    assert lift(graph, min_bytes=1).graph is graph

@@ -63,7 +63,7 @@ class TestWaits:
             node { name: "y" op: "Neg" input: "read" input: "^c" }
             """
         )
-        nodes = simplify.drop_waits(graph).nodes
+        nodes = simplify.drop_control_inputs(graph).nodes
         assert nodes["read"].input == ["v", "^assign"]
         assert nodes["y"].input == ["read"]
 
@@ -100,7 +100,7 @@ class TestBypass:
             node { name: "y" op: "Neg" input: "v/read" }
             """
         )
-        assert simplify.bypass(graph, ["y"]).nodes["y"].input == ["v/read"]
+        assert simplify.bypass_identities(graph, ["y"]).nodes["y"].input == ["v/read"]
 
     def test_outputs_keep_their_names(self):
         with tf.Graph().as_default() as graph:

@@ -12,6 +12,7 @@ from tfpersist.formats.graphdef import Graph, split, with_payload
 from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
 from tfpersist.freezer.freezer import Freezer
 from tfpersist.frozen.model import FrozenModel
+from tfpersist.graph.optimize import fold
 from tfpersist.graph.optimize.weights import compress, expand
 
 RNG = np.random.default_rng(5)
@@ -140,6 +141,15 @@ class TestEncoding:
         assert not back(whole)["zero"].any()
         assert compress(graph_of(**arrays), "int8", keep=["huge"]).nodes["huge"].op == "Const"
 
+    @pytest.mark.parametrize("largest", [1e-40, 1e-44])
+    def test_a_scale_is_never_so_small_that_a_processor_takes_it_for_zero(self, largest):
+        array = np.full((50, 50), largest, np.float32)
+        small = compress(graph_of(w=array), "int8")
+        scale = fold.constant_value(small.nodes["w/scale"])
+        assert (scale >= np.finfo(np.float32).tiny).all()
+        assert (small.payloads["w/int8"].load() == 0).all()
+        assert (np.abs(back(small)["w"] - array) <= largest).all()
+
     def test_names_that_are_taken(self):
         graph = graph_of(**{"w": weights(50, 50), "w/int8": weights(2, 2), "w/cast": weights(2, 2)})
         small = compress(graph, "int8")
@@ -195,9 +205,7 @@ class TestDecoding:
     @pytest.mark.parametrize("scale", [np.ones((2, 2, 50), "f"), np.ones(49, "f"), np.ones(50)])
     def test_another_product_stays(self, scale):
         small = compress(graph_of(w=weights(50, 50)), "int8")
-        from tfpersist.graph.optimize import fold
-
-        fold.become_constant(small.nodes["w/scale"], scale)
+        fold.set_constant(small.nodes["w/scale"], scale)
         assert expand(Graph(small.proto, small.payloads)).nodes["w"].op == "Mul"
 
     def test_weights_of_mixed_precision(self):

@@ -1,1 +1,1 @@
-"""Rewrite a graph so that it computes less, and its outputs stay the same."""
+"""Make a graph compute less; its outputs keep their names and values."""

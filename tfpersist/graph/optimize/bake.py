@@ -1,4 +1,4 @@
-"""Tensors that are fed become constants."""
+"""Replace fed tensors with constants."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from collections.abc import Collection, Mapping
 from tfpersist.formats import schema
 from tfpersist.formats.graphdef import Graph
 from tfpersist.graph.optimize import fold
-from tfpersist.graph.optimize.dead_branches import decide
+from tfpersist.graph.optimize.dead_branches import remove_dead_branches
 from tfpersist.graph.optimize.fold import Array
 from tfpersist.graph.optimize.inline import inline
 from tfpersist.graph.structure import functions
-from tfpersist.graph.structure.names import TensorRef
+from tfpersist.graph.structure.names import TensorRef, full_name
 
 _MOST_ROUNDS = 16
 
 
 def bake(graph: Graph, values: Mapping[TensorRef, Array], wanted: Collection[str] = ()) -> Graph:
-    """Fix some tensors of a graph, and take the decisions that follow.
+    """Replace some tensors with constants, and remove the branches that then never run.
 
-    Functions that are called become nodes of the graph, so that decisions are taken in them too.
+    Function calls are inlined, because functions can contain such branches too.
 
     Args:
-        graph: the graph, which stays as it is.
-        values: a value of each tensor's own type and shape.
+        graph: the graph; it is not changed.
+        values: the value of each tensor, of its data type and shape.
         wanted: names of tensors and operations whose names stay.
 
     Returns:
-        The graph with constants in place of the tensors, without the branches that are never taken.
+        The graph with constants in place of the tensors.
 
     Example:
         >>> import numpy as np
@@ -45,33 +45,31 @@ def bake(graph: Graph, values: Mapping[TensorRef, Array], wanted: Collection[str
     nodes = {node.name: node for node in proto.node}
     payloads = dict(graph.payloads)
     taken = set(nodes)
-    moved: dict[str, str] = {}
+    renamed: dict[str, str] = {}
     added = []
     for ref, value in values.items():
         node = nodes[ref.operation]
-        several = any(
+        others_are_read = any(
             text.startswith(f"{ref.operation}:") and not text.endswith(":0")
             for other in proto.node
             for text in other.input
         )
-        if ref.index or several:
+        if ref.index or others_are_read:
             name = functions.unused(f"{ref.operation}_{ref.index}_baked", taken)
             taken.add(name)
             node = schema.NodeDef(name=name)
             added.append(node)
-            moved[ref.name] = name
+            renamed[ref.name] = name
         else:
             payloads.pop(ref.operation, None)
-        fold.become_constant(node, value)
-    for node in proto.node if moved else ():
-        inputs = [moved.get(text if ":" in text else f"{text}:0", text) for text in node.input]
-        node.ClearField("input")
-        node.input.extend(inputs)
+        fold.set_constant(node, value)
+    for node in proto.node if renamed else ():
+        node.input[:] = [renamed.get(full_name(text), text) for text in node.input]
     proto.node.extend(added)
     baked = Graph(proto, payloads)
     for _ in range(_MOST_ROUNDS):
-        decided = decide(baked)
-        baked = inline(decided, wanted)
-        if baked is decided:
+        without_dead = remove_dead_branches(baked)
+        baked = inline(without_dead, wanted)
+        if baked is without_dead:
             break
     return baked

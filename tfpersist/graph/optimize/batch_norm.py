@@ -1,12 +1,12 @@
-"""Batch normalization becomes a part of the convolution or product before it.
+"""Fold batch normalization into the convolution or matrix product before it.
 
-Behind Conv2D, DepthwiseConv2dNative and MatMul with constant kernels, a chain of nodes that only
+After Conv2D, DepthwiseConv2dNative and MatMul with constant kernels, a chain of nodes that only
 scale and shift each channel by constants is one scale and one shift:
 
     ((x * kernel) + b) * s + t  =  x * (kernel * s) + (b * s + t)
 
-The scale goes into the kernel, the shift into one BiasAdd with the name of the chain's last node.
-What is computed in between has other values then, so it has other names.
+The scale goes into the kernel. The shift goes into one BiasAdd, which has the name of the chain's
+last node. The convolution gets a new name, because it now gives other values.
 """
 
 from __future__ import annotations
@@ -27,23 +27,39 @@ from tfpersist.graph.structure import ops
 from tfpersist.graph.structure.functions import unused
 from tfpersist.graph.structure.names import producer
 
+# The rank of the output of each op that can take a scale into its kernel.
 _RANKS = {"Conv2D": 4, "DepthwiseConv2dNative": 4, "MatMul": 2}
-_FUSED = frozenset({"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"})
+_FUSED_BATCH_NORMS = frozenset({"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"})
 _FLOATS = frozenset({"float32", "float64"})
-_DEEPEST = 12
-_LARGEST_INSIDE = 1 << 16
+_MOST_STEPS = 12
+_MOST_BYTES_IN_GRAPH = 1 << 16
+
+
+@attrs.frozen
+class _Step:
+    """One node that computes `input * scale + shift`.
+
+    Args:
+        scale: a scalar, or one number for each channel.
+        shift: the same.
+        by_channel: whether the scale differs by channel, as that of a batch normalization does.
+    """
+
+    scale: Array
+    shift: Array
+    by_channel: bool = False
 
 
 @attrs.frozen
 class _Chain:
-    """Nodes behind a convolution that scale and shift its channels.
+    """Nodes after a convolution that scale and shift its channels.
 
     Args:
         start: the convolution.
         kernel: the Const of its kernel.
-        nodes: names of the nodes behind it; the last gives what is read elsewhere.
-        scale: by channel.
-        shift: the same.
+        nodes: names of the nodes after it; other nodes read the last one only.
+        scale: the scale of each channel.
+        shift: the shift of each channel.
     """
 
     start: Message
@@ -53,19 +69,19 @@ class _Chain:
     shift: Array
 
 
-def fold_normalization(graph: Graph, keep: Collection[str]) -> Graph:
-    """Fold batch normalization, in inference mode, into what comes before it.
+def fold_batch_norm(graph: Graph, keep: Collection[str]) -> Graph:
+    """Fold batch normalization in inference mode into the convolution or product before it.
 
     Args:
-        graph: the graph, which stays as it is.
-        keep: names of nodes whose values are read from outside.
+        graph: the graph; it is not changed.
+        keep: names of nodes whose values a user reads.
 
     Returns:
-        A graph that computes the same but for rounding, about 1e-6 of the largest value of a
-        channel. A kernel, or what a convolution gives, that something else reads as well stays.
+        A graph that computes the same up to rounding: about 1e-6 of the largest value of a channel.
+        A convolution stays as it is where other nodes read its kernel or its output too.
     """
     search = _Search(graph, frozenset(keep))
-    chains = [chain for node in graph.proto.node for chain in search.chains(node)]
+    chains = [chain for node in graph.proto.node if (chain := search.chain(node)) is not None]
     if not chains:
         return graph
     proto = schema.GraphDef()
@@ -80,7 +96,12 @@ def fold_normalization(graph: Graph, keep: Collection[str]) -> Graph:
 
 @attrs.define(eq=False)
 class _Search:
-    """Where a graph has what can be folded."""
+    """Finds the chains of a graph.
+
+    Args:
+        graph: the graph.
+        keep: names of nodes whose values a user reads.
+    """
 
     graph: Graph
     keep: frozenset[str]
@@ -91,33 +112,38 @@ class _Search:
             for text in node.input:
                 self.readers.setdefault(producer(text), []).append(node)
 
-    def chains(self, start: Message) -> list[_Chain]:
-        """Find the chain behind a node, if there is one that scales."""
+    def chain(self, start: Message) -> _Chain | None:
+        """Return the chain after a node; None where there is none that scales by channel."""
         kernel = self._kernel(start)
         if kernel is None:
-            return []
+            return None
         channels = _channels(start, kernel)
         scale, shift = np.ones(channels), np.zeros(channels)
-        scaled: tuple[tuple[str, ...], Array, Array] | None = None
         names: tuple[str, ...] = ()
+        found: _Chain | None = None
         node = start
         while node.name not in self.keep and len(self.readers.get(node.name, ())) == 1:
-            after = self.readers[node.name][0]
-            step = self._step(after, node.name, start, channels)
+            reader = self.readers[node.name][0]
+            step = self._step(reader, node.name, start, channels)
             if step is None:
                 break
-            names = (*names, after.name)
-            scale, shift = scale * step[0], shift * step[0] + step[1]
-            if step[2] or scaled is not None:
-                scaled = names, scale, shift
-            node = after
-        if scaled is None:
-            return []
+            names = (*names, reader.name)
+            with np.errstate(all="ignore"):
+                scale, shift = scale * step.scale, shift * step.scale + step.shift
+            if step.by_channel or found is not None:
+                found = _Chain(start, kernel, names, scale, shift)
+            node = reader
+        if found is None:
+            return None
         with np.errstate(over="ignore"):
-            single = [each.astype(np.float32) for each in scaled[1:]]
-        return [_Chain(start, kernel, *scaled)] if np.isfinite(single).all() else []
+            is_finite = all(
+                np.isfinite(values.astype(np.float32)).all()
+                for values in (found.scale, found.shift)
+            )
+        return found if is_finite else None
 
     def _kernel(self, node: Message) -> Message | None:
+        """Return the kernel of a node; None where it cannot take a scale."""
         if node.op not in _RANKS or len(node.input) != 2:
             return None
         kernel = self.graph.nodes.get(producer(node.input[1]))
@@ -126,153 +152,161 @@ class _Search:
         if "value" not in kernel.attr or "dtype" not in kernel.attr:
             return None
         if kernel.name not in self.graph.payloads:
-            # A few bytes in the graph may stand for a kernel of any size.
-            value = fold.constant(kernel)
-            if value is None or value.nbytes > _LARGEST_INSIDE:
+            # A few bytes in the graph can stand for a kernel of any size: one number, repeated.
+            value = fold.constant_value(kernel)
+            if value is None or value.nbytes > _MOST_BYTES_IN_GRAPH:
                 return None
         dtype = dtypes.by_number(kernel.attr["dtype"].type)
         rank = len(kernel.attr["value"].tensor.tensor_shape.dim)
-        alone = len(self.readers[kernel.name]) == 1
-        fits = dtype is not None and dtype.name in _FLOATS and rank == _RANKS[node.op]
-        return kernel if alone and fits else None
+        if dtype is None or dtype.name not in _FLOATS or rank != _RANKS[node.op]:
+            return None
+        return kernel if len(self.readers[kernel.name]) == 1 else None
 
-    def _step(
-        self, node: Message, before: str, start: Message, channels: int
-    ) -> tuple[Array, Array, bool] | None:
-        """Tell scale and shift of a node, and whether it is a normalization's."""
-        data = [text.removesuffix(":0") for text in node.input]
-        if any(text.startswith("^") or text == f"^{before}" for text in data):
+    def _step(self, node: Message, before: str, start: Message, channels: int) -> _Step | None:
+        """Return the scale and shift of a node; None where it does something else.
+
+        Args:
+            node: the node.
+            before: name of the node before it in the chain.
+            start: the convolution.
+            channels: the number of its output channels.
+        """
+        inputs = [text.removesuffix(":0") for text in node.input]
+        if any(text.startswith("^") for text in inputs):
             return None
-        if node.op in _FUSED:
-            return self._fused(node, data, before, start, channels)
-        if len(data) != 2 or before not in data:
+        if node.op in _FUSED_BATCH_NORMS:
+            return self._fused_step(node, inputs, before, start, channels)
+        if len(inputs) != 2 or before not in inputs:
             return None
-        place = data.index(before)
-        # Where channels come first, only a BiasAdd says which dimension it means.
-        plain = node.op != "BiasAdd" and _format(start) == "NHWC"
-        if not plain and (node.op != "BiasAdd" or _format(node) != _format(start) or place):
+        position = inputs.index(before)
+        if node.op == "BiasAdd":
+            if position != 0 or _data_format(node) != _data_format(start):
+                return None
+        elif _data_format(start) != "NHWC":
+            # Other ops than BiasAdd apply a vector to the last dimension, which is no channel here.
             return None
-        number = self._by_channel(data[1 - place], channels, _RANKS[start.op])
-        return None if number is None else _arithmetic(node.op, place, number)
+        numbers = self._by_channel(inputs[1 - position], channels, _RANKS[start.op])
+        return None if numbers is None else _arithmetic_step(node.op, position, numbers)
 
     def _by_channel(self, text: str, channels: int, rank: int) -> Array | None:
-        """Give a constant for each channel, if a tensor is that."""
+        """Return a constant as a scalar or as one number for each channel; None for any other."""
         value = self._value(text)
         if value is None or value.ndim > rank or value.size not in (1, channels):
             return None
         if value.ndim and value.shape[-1] != value.size:
             return None
-        wide = value.reshape(-1).astype(np.float64)
-        return wide if value.ndim else wide[:1].reshape(())
+        numbers = value.reshape(-1).astype(np.float64)
+        return numbers if value.ndim else numbers[:1].reshape(())
 
-    def _fused(
-        self, node: Message, data: list[str], before: str, start: Message, channels: int
-    ) -> tuple[Array, Array, bool] | None:
-        training = ops.attr(node, "is_training", ops.definition(node.op))
+    def _fused_step(
+        self, node: Message, inputs: list[str], before: str, start: Message, channels: int
+    ) -> _Step | None:
+        """Return the scale and shift of a fused batch normalization in inference mode."""
+        is_training = ops.attr(node, "is_training", ops.definition(node.op))
         epsilon = ops.attr(node, "epsilon", ops.definition(node.op))
-        if len(data) != 5 or data[0] != before or training is None or training.b:
+        if len(inputs) != 5 or inputs[0] != before or is_training is None or is_training.b:
             return None
-        if _RANKS[start.op] != 4 or _format(node) != _format(start) or epsilon is None:
+        if _RANKS[start.op] != 4 or _data_format(node) != _data_format(start) or epsilon is None:
             return None
-        others = self.readers.get(node.name, ())
-        texts = [t for other in others for t in other.input if producer(t) == node.name]
-        if any(text.partition(":")[2] not in ("", "0") for text in texts):
+        readers = self.readers.get(node.name, ())
+        read = [text for r in readers for text in r.input if producer(text) == node.name]
+        if any(text.partition(":")[2] not in ("", "0") for text in read):
             return None
-        values = [self._value(text) for text in data[1:]]
+        values = [self._value(text) for text in inputs[1:]]
         known = [value.astype(np.float64) for value in values if value is not None]
         if len(known) < 4 or any(value.shape != (channels,) for value in known):
             return None
         gamma, beta, mean, variance = known
         with np.errstate(all="ignore"):
             scale = gamma / np.sqrt(variance + epsilon.f)
-            return scale, beta - mean * scale, True
+            return _Step(scale, beta - mean * scale, by_channel=True)
 
     def _value(self, text: str, depth: int = 0) -> Array | None:
-        """Compute a tensor that depends on constants alone."""
+        """Compute a tensor that depends on constants only; None for any other."""
         node = self.graph.nodes.get(text.removesuffix(":0"))
-        if node is None or depth > _DEEPEST:
+        if node is None or depth > _MOST_STEPS:
             return None
         if node.op == "Const":
-            return simplify.constant(node, self.graph.payloads)
-        if not node.input or any(text.startswith("^") for text in node.input):
+            return simplify.load_constant(node, self.graph.payloads)
+        if not node.input or any(source.startswith("^") for source in node.input):
             return None
-        values = [self._value(each, depth + 1) for each in node.input]
-        known = [value for value in values if value is not None]
-        if len(known) < len(values):
+        found = [self._value(source, depth + 1) for source in node.input]
+        values = [value for value in found if value is not None]
+        if len(values) < len(found):
             return None
-        if node.op == "Rsqrt" and known[0].dtype.kind == "f":
+        if node.op == "Rsqrt" and values[0].dtype.kind == "f":
             with np.errstate(all="ignore"):
-                return np.asarray(1.0 / np.sqrt(known[0].astype(np.float64)), known[0].dtype)
-        return fold.evaluate(node, known)
+                return np.asarray(1.0 / np.sqrt(values[0].astype(np.float64)), values[0].dtype)
+        return fold.evaluate(node, values)
 
 
-def _arithmetic(op: str, place: int, number: Array) -> tuple[Array, Array, bool] | None:
-    """Tell scale and shift of what an op does with a number, and whether it scales by channel.
+def _arithmetic_step(op: str, position: int, numbers: Array) -> _Step | None:
+    """Return the scale and shift of an op with a constant; None for any other op.
 
     Args:
         op: the op.
-        place: which of its inputs is scaled or shifted.
-        number: the other one; a scalar scales, but is no normalization.
+        position: which of its two inputs is scaled or shifted.
+        numbers: its other input. A scalar scales too, but is no batch normalization.
     """
-    one, none = np.ones(()), np.zeros(())
+    one, zero = np.ones(()), np.zeros(())
     if op in ("Add", "AddV2", "BiasAdd"):
-        return one, number, False
+        return _Step(one, numbers)
     if op == "Sub":
-        return (one, -number, False) if place == 0 else (-one, number, False)
-    return (number, none, number.ndim > 0) if op == "Mul" else None
+        return _Step(one, -numbers) if position == 0 else _Step(-one, numbers)
+    return _Step(numbers, zero, numbers.ndim > 0) if op == "Mul" else None
 
 
 def _channels(start: Message, kernel: Message) -> int:
-    dims = [dim.size for dim in kernel.attr["value"].tensor.tensor_shape.dim]
+    extents = [dim.size for dim in kernel.attr["value"].tensor.tensor_shape.dim]
     if start.op == "DepthwiseConv2dNative":
-        return int(dims[-1] * dims[-2])
-    return int(dims[0] if _is_transposed(start) else dims[-1])
+        return int(extents[-1] * extents[-2])
+    return int(extents[0] if _is_transposed(start) else extents[-1])
 
 
 def _is_transposed(start: Message) -> bool:
     return start.op == "MatMul" and "transpose_b" in start.attr and start.attr["transpose_b"].b
 
 
-def _format(node: Message) -> str:
-    told = ops.attr(node, "data_format", ops.definition(node.op))
-    return told.s.decode(errors="replace") if told is not None else "NHWC"
+def _data_format(node: Message) -> str:
+    data_format = ops.attr(node, "data_format", ops.definition(node.op))
+    return data_format.s.decode(errors="replace") if data_format is not None else "NHWC"
 
 
 def _rewrite(chain: _Chain, graph: Graph, payloads: dict[str, Payload], taken: set[str]) -> None:
-    """Turn a chain into a convolution by a scaled kernel and a BiasAdd."""
+    """Replace a chain by a convolution with a scaled kernel and a BiasAdd."""
     start, end = graph.nodes[chain.start.name], graph.nodes[chain.nodes[-1]]
     number = chain.kernel.attr["dtype"].type
-    kernel = _added(graph.proto, f"{chain.kernel.name}/normalized", taken)
-    payload = _scaled(chain, payloads)
+    kernel = _add_node(graph.proto, f"{chain.kernel.name}/normalized", taken)
+    payload = _scaled_kernel(chain, payloads)
     with_payload(kernel, payload.spec)
     payloads[kernel.name] = payload
-    shift = _added(graph.proto, f"{chain.nodes[-1]}/shift", taken)
+    shift = _add_node(graph.proto, f"{chain.nodes[-1]}/shift", taken)
     dtype = dtypes.BY_NAME[payload.spec.dtype].numpy
-    simplify.become(shift, np.asarray(chain.shift, dtype), payloads)
+    simplify.store_constant(shift, np.asarray(chain.shift, dtype), payloads)
     start.input[:] = [start.input[0], kernel.name]
     start.name = unused(f"{start.name}/normalized", taken)
     taken.add(start.name)
     end.op = "BiasAdd"
     end.ClearField("attr")
     end.attr["T"].type = number
-    if _format(start) != "NHWC":
-        end.attr["data_format"].s = _format(start).encode()
+    if _data_format(start) != "NHWC":
+        end.attr["data_format"].s = _data_format(start).encode()
     end.input[:] = [start.name, shift.name]
 
 
-def _added(proto: Message, name: str, taken: set[str]) -> Message:
-    free = unused(name, taken)
-    taken.add(free)
-    return proto.node.add(name=free)
+def _add_node(proto: Message, name: str, taken: set[str]) -> Message:
+    free_name = unused(name, taken)
+    taken.add(free_name)
+    return proto.node.add(name=free_name)
 
 
-def _scaled(chain: _Chain, payloads: Mapping[str, Payload]) -> Payload:
-    """Scale a kernel when it is wanted, so that one is in memory at a time."""
-    held = payloads.get(chain.kernel.name)
-    name = dtypes.by_number(chain.kernel.attr["dtype"].type)
+def _scaled_kernel(chain: _Chain, payloads: Mapping[str, Payload]) -> Payload:
+    """Return a payload that scales the kernel when it is loaded: one kernel in memory at a time."""
+    payload = payloads.get(chain.kernel.name)
+    dtype = dtypes.by_number(chain.kernel.attr["dtype"].type)
     dims: Sequence[Message] = chain.kernel.attr["value"].tensor.tensor_shape.dim
-    spec = TensorSpec(name.name if name else "float32", tuple(dim.size for dim in dims))
-    inline = fold.constant(chain.kernel) if held is None else None
+    spec = TensorSpec(dtype.name if dtype else "float32", tuple(dim.size for dim in dims))
+    value_in_graph = fold.constant_value(chain.kernel) if payload is None else None
     factor = chain.scale.astype(dtypes.BY_NAME[spec.dtype].numpy)
     if chain.start.op == "DepthwiseConv2dNative":
         factor = factor.reshape([dim.size for dim in dims[-2:]])
@@ -280,7 +314,7 @@ def _scaled(chain: _Chain, payloads: Mapping[str, Payload]) -> Payload:
         factor = factor[:, None]
 
     def load() -> Array:
-        kernel: Any = held.load() if held is not None else inline
+        kernel: Any = payload.load() if payload is not None else value_in_graph
         return np.ascontiguousarray(np.multiply(kernel, factor))
 
     return Payload(spec, load)

@@ -1,9 +1,9 @@
-"""What a few exact ops give for constants, computed with numpy.
+"""Evaluate nodes whose inputs are constants, with numpy.
 
-Only ops are here whose results numpy and every TensorFlow give bit by bit alike: comparisons,
+This module has only ops for which numpy and every TensorFlow give the same bits: comparisons,
 logic, the operations and the square root of IEEE arithmetic, sums and products of integers, and
-whatever only chooses or moves elements. Exponentials, sums of floats and the like are not: each
-processor rounds them its own way.
+ops that only select or move elements. It has no exponentials, no sums of floats and the like: each
+processor rounds them differently.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from tfpersist.formats.schema import Message
 from tfpersist.graph.structure import ops
 
 Array = np.ndarray[Any, Any]
-# numpy calculates in these types what TensorFlow does.
-_EXACT = frozenset({"bool", "int32", "int64", "float32", "float64"})
-_MOVE = frozenset(
+# In these types numpy gives the same bits as TensorFlow.
+_EXACT_DTYPES = frozenset({"bool", "int32", "int64", "float32", "float64"})
+_MOVES_ELEMENTS = frozenset(
     {"Identity", "Reshape", "ExpandDims", "Squeeze", "Pack", "ConcatV2", "Transpose", "Fill"}
 )
-_OF_TEXTS = frozenset({"Equal", "NotEqual"})
-_Evaluate = Callable[[Message, Sequence[Array]], Array | None]
-# Elements of the largest result that is computed, where it may be larger than what it is made of:
-# two constants of a file can multiply to more than any memory holds.
-_LARGEST = 1 << 20
+_COMPARES_STRINGS = frozenset({"Equal", "NotEqual"})
+_Evaluator = Callable[[Message, Sequence[Array]], Array | None]
+# The most elements of a result that is larger than its inputs: two small constants of a file can
+# multiply to more than fits into memory.
+_MOST_ELEMENTS = 1 << 20
 
 
 def evaluate(node: Message, inputs: Sequence[Array]) -> Array | None:
-    """Compute the only output of a node.
+    """Compute the single output of a node.
 
     Args:
         node: the NodeDef.
@@ -49,48 +49,51 @@ def evaluate(node: Message, inputs: Sequence[Array]) -> Array | None:
         >>> evaluate(node, [np.array(False)])
         array(True)
     """
-    compute = _OPS.get(node.op)
-    exact = all(array.dtype.name in _EXACT for array in inputs)
-    if compute is None or not (exact or (node.op in _OF_TEXTS and all(map(_is_text, inputs)))):
+    evaluator = _EVALUATORS.get(node.op)
+    is_exact = all(array.dtype.name in _EXACT_DTYPES for array in inputs)
+    compares_strings = node.op in _COMPARES_STRINGS and all(map(_has_strings, inputs))
+    if evaluator is None or not (is_exact or compares_strings):
         return None
     try:
         with np.errstate(all="ignore"):
-            value = compute(node, inputs)
+            value = evaluator(node, inputs)
     except (ValueError, TypeError, IndexError, OverflowError, MemoryError):
         return None
-    if value is not None and node.op not in _MOVE and any(map(_is_tiny, (*inputs, value))):
+    if value is None:
         return None
-    types = ops.output_types(node)
-    told = dtypes.by_number(types[0]) if types else None
-    if value is None or told is None or told.numpy != value.dtype:
+    if node.op not in _MOVES_ELEMENTS and any(map(_has_denormals, (*inputs, value))):
+        return None
+    numbers = ops.output_types(node)
+    declared = dtypes.by_number(numbers[0]) if numbers else None
+    if declared is None or declared.numpy != value.dtype:
         return None
     return np.asarray(value)
 
 
-def _is_tiny(value: Array) -> bool:
-    """Whether a number is so small that TensorFlow takes it for zero, on most processors."""
+def _has_denormals(value: Array) -> bool:
+    """Return whether a float is so small that TensorFlow treats it as zero on most processors."""
     if value.dtype.kind != "f":
         return False
     size = np.abs(value)
     return bool(((size > 0) & (size < np.finfo(value.dtype).tiny)).any())
 
 
-def _is_text(value: Array) -> bool:
-    return value.dtype == object and all(isinstance(one, bytes) for one in value.flat)
+def _has_strings(value: Array) -> bool:
+    return value.dtype == object and all(isinstance(element, bytes) for element in value.flat)
 
 
-def computes(op: str) -> bool:
-    """Whether this module computes an op at all.
+def can_evaluate(op: str) -> bool:
+    """Return whether this module computes an op at all.
 
     Example:
-        >>> computes("Add"), computes("Conv2D")
+        >>> can_evaluate("Add"), can_evaluate("Conv2D")
         (True, False)
     """
-    return op in _OPS
+    return op in _EVALUATORS
 
 
-def constant(node: Message) -> Array | None:
-    """Give the value of a Const that is wholly in the graph; None for any other node."""
+def constant_value(node: Message) -> Array | None:
+    """Return the value of a Const whose bytes are in the graph; None for any other node."""
     if node.op != "Const" or "value" not in node.attr:
         return None
     try:
@@ -99,13 +102,13 @@ def constant(node: Message) -> Array | None:
         return None
 
 
-def become_constant(node: Message, value: Array, controls: Sequence[str] = ()) -> None:
-    """Make a node the Const of a value.
+def set_constant(node: Message, value: Array, controls: Sequence[str] = ()) -> None:
+    """Turn a node into the Const of a value.
 
     Args:
-        node: a NodeDef of the caller's own.
-        value: what it gives.
-        controls: the nodes that it waits for, as "^name".
+        node: the NodeDef; it is changed in place.
+        value: the value of the Const.
+        controls: its control inputs, as "^name".
     """
     node.op = "Const"
     node.ClearField("attr")
@@ -116,129 +119,134 @@ def become_constant(node: Message, value: Array, controls: Sequence[str] = ()) -
     node.attr["value"].tensor.CopyFrom(proto)
 
 
-def _equal(function: Any) -> _Evaluate:
-    numeric = _numeric(function)
+def _elementwise(function: Any) -> _Evaluator:
+    def evaluator(node: Message, inputs: Sequence[Array]) -> Array | None:
+        del node
+        left, right = inputs
+        elements = math.prod(np.broadcast_shapes(left.shape, right.shape))
+        if elements > max(_MOST_ELEMENTS, left.size, right.size):
+            return None
+        return np.asarray(function(left, right))
 
-    def compute(node: Message, inputs: Sequence[Array]) -> Array | None:
-        value = numeric(node, inputs)
+    return evaluator
+
+
+def _equality(function: Any) -> _Evaluator:
+    compare = _elementwise(function)
+
+    def evaluator(node: Message, inputs: Sequence[Array]) -> Array | None:
+        value = compare(node, inputs)
         return None if value is None else value.astype(bool)
 
-    return compute
+    return evaluator
 
 
-def _extreme(function: Any) -> _Evaluate:
-    """The larger or smaller of two, where nothing hangs on how it is chosen."""
-    numeric = _numeric(function)
+def _extreme(function: Any) -> _Evaluator:
+    """Return an evaluator of the larger or smaller of two inputs.
 
-    def compute(node: Message, inputs: Sequence[Array]) -> Array | None:
+    It gives None where processors differ: for NaN, and for zeros of both signs.
+    """
+    choose = _elementwise(function)
+
+    def evaluator(node: Message, inputs: Sequence[Array]) -> Array | None:
         if any(value.dtype.kind == "f" and np.isnan(value).any() for value in inputs):
-            return None  # What is no number is passed on by some, and by others not.
-        zeros = [np.signbit(value[value == 0]) for value in map(np.atleast_1d, inputs)]
-        return numeric(node, inputs) if len(np.unique(np.concatenate(zeros))) < 2 else None
+            return None
+        signs = [np.signbit(value[value == 0]) for value in map(np.atleast_1d, inputs)]
+        return choose(node, inputs) if len(np.unique(np.concatenate(signs))) < 2 else None
 
-    return compute
+    return evaluator
 
 
-def _reduced(function: Any, kinds: str) -> _Evaluate:
-    def compute(node: Message, inputs: Sequence[Array]) -> Array | None:
+def _reduction(function: Any, kinds: str) -> _Evaluator:
+    """Return an evaluator that reduces some axes of values of the given numpy kinds."""
+
+    def evaluator(node: Message, inputs: Sequence[Array]) -> Array | None:
         value, axes = inputs
         if value.dtype.kind not in kinds or not value.size:
             return None
         if value.dtype.kind == "f" and not np.all(np.abs(value) > 0):
             return None
-        keep = "keep_dims" in node.attr and node.attr["keep_dims"].b
-        chosen = tuple(int(axis) for axis in np.atleast_1d(axes))
-        return np.asarray(function(value, axis=chosen, keepdims=keep), value.dtype)
+        keepdims = "keep_dims" in node.attr and node.attr["keep_dims"].b
+        axis = tuple(int(number) for number in np.atleast_1d(axes))
+        return np.asarray(function(value, axis=axis, keepdims=keepdims), value.dtype)
 
-    return compute
+    return evaluator
 
 
 def _fill(node: Message, inputs: Sequence[Array]) -> Array | None:
     del node
     dims, value = inputs
-    if value.ndim or math.prod(int(extent) for extent in dims) > _LARGEST:
+    if value.ndim or math.prod(int(extent) for extent in dims) > _MOST_ELEMENTS:
         return None
     return np.full(dims, value)
 
 
 def _sqrt(node: Message, inputs: Sequence[Array]) -> Array | None:
     del node
-    # Of a negative number, processors give what is no number in ways of their own.
+    # Processors give different NaNs for a negative number.
     return np.sqrt(inputs[0]) if np.all(inputs[0] >= 0) else None
 
 
-def _numeric(function: Any) -> _Evaluate:
-    def compute(node: Message, inputs: Sequence[Array]) -> Array | None:
-        del node
-        left, right = inputs
-        elements = math.prod(np.broadcast_shapes(left.shape, right.shape))
-        if elements > max(_LARGEST, left.size, right.size):
-            return None
-        return np.asarray(function(left, right))
-
-    return compute
-
-
 def _divide(node: Message, inputs: Sequence[Array]) -> Array | None:
-    if inputs[0].dtype.kind != "f":
-        return None  # Integers are divided in ways that differ.
-    return _numeric(np.divide)(node, inputs)
+    # The division of integers rounds differently in numpy.
+    return _elementwise(np.divide)(node, inputs) if inputs[0].dtype.kind == "f" else None
 
 
 def _cast(node: Message, inputs: Sequence[Array]) -> Array | None:
-    target = dtypes.by_number(node.attr["DstT"].type)
+    dtype = dtypes.by_number(node.attr["DstT"].type)
     (value,) = inputs
-    if target is None or target.name not in _EXACT:
+    if dtype is None or dtype.name not in _EXACT_DTYPES:
         return None
-    if value.dtype.kind == "f" and target.name in ("int32", "int64"):
-        info = np.iinfo(target.name)
+    if value.dtype.kind == "f" and dtype.name in ("int32", "int64"):
+        # Processors give different integers for a number that the type cannot hold.
+        info = np.iinfo(dtype.name)
         if not np.all((value > float(info.min)) & (value < float(info.max))):
-            return None  # The type cannot hold it: each processor gives its own.
-    return value.astype(target.name)
+            return None
+    return value.astype(dtype.name)
 
 
 def _squeeze(node: Message, inputs: Sequence[Array]) -> Array:
-    told = ops.attr(node, "squeeze_dims", ops.definition(node.op))
-    return np.squeeze(inputs[0], tuple(told.list.i) or None if told is not None else None)
+    axes = ops.attr(node, "squeeze_dims", ops.definition(node.op))
+    return np.squeeze(inputs[0], tuple(axes.list.i) or None if axes is not None else None)
 
 
 def _range(node: Message, inputs: Sequence[Array]) -> Array | None:
     del node
     if inputs[0].dtype.kind != "i":
         return None
-    numbers = range(*(int(one) for one in inputs))
-    return np.array(numbers, inputs[0].dtype) if len(numbers) <= _LARGEST else None
+    numbers = range(*(int(value) for value in inputs))
+    return np.array(numbers, inputs[0].dtype) if len(numbers) <= _MOST_ELEMENTS else None
 
 
 def _pack(node: Message, inputs: Sequence[Array]) -> Array:
     return np.stack(inputs, node.attr["axis"].i if "axis" in node.attr else 0)
 
 
-_OPS: Mapping[str, _Evaluate] = MappingProxyType(
+_EVALUATORS: Mapping[str, _Evaluator] = MappingProxyType(
     {
         "Identity": lambda _, inputs: inputs[0],
         "LogicalNot": lambda _, inputs: np.logical_not(inputs[0]),
-        "LogicalAnd": _numeric(np.logical_and),
-        "LogicalOr": _numeric(np.logical_or),
-        "Equal": _equal(np.equal),
-        "NotEqual": _equal(np.not_equal),
-        "Less": _numeric(np.less),
-        "LessEqual": _numeric(np.less_equal),
-        "Greater": _numeric(np.greater),
-        "GreaterEqual": _numeric(np.greater_equal),
-        "Add": _numeric(np.add),
-        "AddV2": _numeric(np.add),
-        "Sub": _numeric(np.subtract),
-        "Mul": _numeric(np.multiply),
+        "LogicalAnd": _elementwise(np.logical_and),
+        "LogicalOr": _elementwise(np.logical_or),
+        "Equal": _equality(np.equal),
+        "NotEqual": _equality(np.not_equal),
+        "Less": _elementwise(np.less),
+        "LessEqual": _elementwise(np.less_equal),
+        "Greater": _elementwise(np.greater),
+        "GreaterEqual": _elementwise(np.greater_equal),
+        "Add": _elementwise(np.add),
+        "AddV2": _elementwise(np.add),
+        "Sub": _elementwise(np.subtract),
+        "Mul": _elementwise(np.multiply),
         "RealDiv": _divide,
         "Maximum": _extreme(np.maximum),
         "Minimum": _extreme(np.minimum),
-        "Max": _reduced(np.max, "if"),
-        "Min": _reduced(np.min, "if"),
-        "Sum": _reduced(np.sum, "i"),
-        "Prod": _reduced(np.prod, "i"),
-        "Any": _reduced(np.any, "b"),
-        "All": _reduced(np.all, "b"),
+        "Max": _reduction(np.max, "if"),
+        "Min": _reduction(np.min, "if"),
+        "Sum": _reduction(np.sum, "i"),
+        "Prod": _reduction(np.prod, "i"),
+        "Any": _reduction(np.any, "b"),
+        "All": _reduction(np.all, "b"),
         "Abs": lambda _, inputs: np.abs(inputs[0]),
         "Square": lambda _, inputs: np.square(inputs[0]),
         "Sqrt": _sqrt,

@@ -1,4 +1,9 @@
-"""Arithmetic that changes nothing: a product with one, a dropout that keeps everything."""
+"""Find arithmetic that does not change its input: a product with one, a dropout that keeps all.
+
+A dropout multiplies by a mask: random numbers from 0 to 1, plus the probability to keep an element,
+rounded down; or 1 where a random number is at least the rate. To see that the mask is 1 everywhere,
+this module follows between which two numbers the elements of a random tensor lie.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +21,7 @@ from tfpersist.graph.structure.names import full_name, producer, tensor_spec
 
 _UNIFORM = frozenset({"RandomUniform", "StatelessRandomUniform", "StatelessRandomUniformV2"})
 
+# The output of these ops has the shape of their first input.
 _SAME_SHAPE = frozenset(
     {"Relu", "Relu6", "Elu", "Selu", "LeakyRelu", "Tanh", "Sigmoid", "Softplus", "Neg", "BiasAdd"}
 )
@@ -25,214 +31,253 @@ _ELEMENTWISE = frozenset(
         *("LogicalAnd", "LogicalOr", "LogicalNot", "Cast", "Add", "AddV2", "Sub", "Mul"),
     }
 )
-_FARTHEST = 6
+_MOST_SHAPE_STEPS = 6
+_MOST_SOURCE_STEPS = 64
 
 
 @attrs.frozen
 class _Range:
-    """Where all elements of a tensor lie.
+    """Two numbers between which all elements of a tensor lie.
 
     Args:
-        low: the least that they can be.
-        high: what they are less than; the same as `low` for what they all are.
-        shape: the tensor that tells their shape.
-        waits: what was waited for on the way, as "^name".
+        low: no element is less.
+        high: every element is less; where it equals `low`, every element is that number.
+        shape: name of the tensor that holds the shape of these elements.
+        controls: the control inputs, as "^name", of the nodes between the random op and here.
     """
 
     low: float
     high: float
     shape: str
-    waits: tuple[str, ...]
+    controls: tuple[str, ...]
 
-    def after(self, controls: Iterable[str]) -> _Range:
-        """Add what a later node waits for."""
-        return attrs.evolve(self, waits=tuple(dict.fromkeys([*self.waits, *controls])))
+    def with_controls(self, controls: Iterable[str]) -> _Range:
+        return attrs.evolve(self, controls=tuple(dict.fromkeys([*self.controls, *controls])))
 
 
 @attrs.define(eq=False)
-class Arithmetic:
-    """What is known of the tensors of a graph, and what follows from it.
+class IdentityFinder:
+    """Finds nodes that only pass on one of their inputs.
 
     Args:
-        graph: a graph of the caller's own.
-        known: values of tensors, which the caller adds to.
-        moved: other names of tensors, by their old ones; the same.
-        ranges: tensors whose elements all lie between two numbers.
+        graph: the graph; its nodes are changed in place.
+        known: values of tensors; the caller adds to it.
+        renamed: {name of a tensor: its new name}; the caller adds to it.
+        ranges: the ranges of tensors whose elements are random.
     """
 
     graph: Graph
     known: dict[str, Array] = attrs.field(factory=dict)
-    moved: dict[str, str] = attrs.field(factory=dict)
+    renamed: dict[str, str] = attrs.field(factory=dict)
     ranges: dict[str, _Range] = attrs.field(factory=dict)
 
-    def waits(self, data: list[str]) -> Iterator[str]:
-        """Name what the constants behind a node wait for: it tells in which loop they are."""
-        for text in data:
-            source = self.graph.nodes[producer(text)]
+    def controls_of(self, constants: Iterable[str]) -> Iterator[str]:
+        """Return the control inputs of constants, as "^name".
+
+        Who no longer reads a constant waits for these instead: they tell in which loop or branch it
+        is.
+        """
+        for tensor in constants:
+            source = self.graph.nodes[producer(tensor)]
             if source.op == "Enter":
                 yield f"^{source.name}"
-            yield from (each for each in source.input if each.startswith("^"))
+            yield from (text for text in source.input if text.startswith("^"))
 
-    def same(self, node: Message, data: list[str], controls: list[str]) -> bool:
-        """Let a node pass on what it would give unchanged, once what it waited for is done."""
-        same, waits = None, None
+    def replace(self, node: Message, data: list[str], controls: list[str]) -> bool:
+        """Turn a node into an Identity where it does not change one of its inputs.
+
+        Args:
+            node: the node.
+            data: its data inputs, as full names of tensors.
+            controls: its control inputs.
+
+        Returns:
+            Whether the node is an Identity now.
+        """
+        passed, more_controls = None, None
         if node.op in ("Mul", "RealDiv", "Div") and len(data) == 2:
             pairs = [(data[0], data[1])]
             pairs += [(data[1], data[0])] if node.op == "Mul" else []
-            for one, by in pairs:
-                same, waits = one, self._is(by, 1, one)
-                if waits is not None:
+            for value, factor in pairs:
+                passed, more_controls = value, self._is_all(factor, 1, value)
+                if more_controls is not None:
                     break
         elif node.op in ("Select", "SelectV2") and len(data) == 3:
-            other = self._unread(data[2], scalar=node.op == "SelectV2")
-            chosen = self._is(data[0], 1, data[1])
-            if other is not None and chosen is not None:
-                same, waits = data[1], [*chosen, *other]
-        if same is None or waits is None:
+            unread = self._unread(data[2], scalar_only=node.op == "SelectV2")
+            condition = self._is_all(data[0], 1, data[1])
+            if unread is not None and condition is not None:
+                passed, more_controls = data[1], [*condition, *unread]
+        if passed is None or more_controls is None:
             return False
         number = (ops.output_types(node, self.graph.functions) or [0])[0]
         node.op = "Identity"
         node.ClearField("attr")
         node.attr["T"].type = number
-        set_inputs(node, [same], list(dict.fromkeys([*controls, *waits])))
+        set_inputs(node, [passed], list(dict.fromkeys([*controls, *more_controls])))
         return True
 
-    def _unread(self, tensor: str, *, scalar: bool) -> list[str] | None:
-        """Say what to wait for instead of reading a tensor; None where it has to be read."""
+    def _unread(self, tensor: str, *, scalar_only: bool) -> list[str] | None:
+        """Return the control inputs that replace the read of a tensor; None where it must stay."""
         value = self.known.get(tensor)
         if value is not None:
-            return list(self.waits([tensor])) if not scalar or not value.ndim else None
+            is_free = not scalar_only or not value.ndim
+            return list(self.controls_of([tensor])) if is_free else None
         source = self.graph.nodes.get(producer(tensor))
-        # An edge from a Switch does not tell which branch is taken.
-        if scalar or source is None or source.op in CONTROL_FLOW:
+        # A control input from a Switch does not tell which of its outputs is live.
+        if scalar_only or source is None or source.op in CONTROL_FLOW:
             return None
         return [f"^{source.name}"]
 
-    def _is(self, tensor: str, number: float, like: str) -> list[str] | None:
-        """Find out if a tensor is that number everywhere, and no larger than another tensor.
+    def _is_all(self, tensor: str, number: float, like: str) -> list[str] | None:
+        """Find out whether every element of a tensor is a number.
+
+        Args:
+            tensor: the tensor; it must be a scalar, or have the shape of `like`.
+            number: the number.
+            like: another tensor.
 
         Returns:
-            What was waited for to compute it; None if it may be anything else.
+            The control inputs of what computes it; None where it can be something else.
         """
         value = self.known.get(tensor)
         if value is not None:
-            same = value.ndim == 0 and bool(value == number)
-            return list(self.waits([tensor])) if same else None
-        known = self.ranges.get(tensor)
-        if known is None or not known.low == known.high == number:
+            is_number = value.ndim == 0 and bool(value == number)
+            return list(self.controls_of([tensor])) if is_number else None
+        found = self.ranges.get(tensor)
+        if found is None or not found.low == found.high == number:
             return None
-        source = self.graph.nodes.get(producer(known.shape))
+        source = self.graph.nodes.get(producer(found.shape))
         if source is None or source.op != "Shape":
-            extents = self.known.get(known.shape)
-            told = self.shape(like) if extents is not None else None
-            if extents is None or told is None or tuple(extents.reshape(-1)) != told:
+            extents = self.known.get(found.shape)
+            shape = self.shape(like) if extents is not None else None
+            if extents is None or shape is None or tuple(extents.reshape(-1)) != shape:
                 return None
-            return [*known.waits, *self.waits([known.shape])]
-        root, waits = self._root(full_name(source.input[0]))
-        if root != self._root(like)[0]:
+            return [*found.controls, *self.controls_of([found.shape])]
+        origin, controls = self._shape_origin(full_name(source.input[0]))
+        if origin != self._shape_origin(like)[0]:
             return None
-        own = [text for text in source.input if text.startswith("^")]
-        return [*known.waits, *own, *waits]
+        shape_controls = [text for text in source.input if text.startswith("^")]
+        return [*found.controls, *shape_controls, *controls]
 
     def shape(self, tensor: str, depth: int = 0) -> tuple[int | None, ...] | None:
-        """Tell the shape of a tensor; None where neither its node nor those before it do."""
+        """Return the shape of a tensor; None where neither its node nor those before it tell.
+
+        Args:
+            tensor: full name of the tensor.
+            depth: the number of nodes between the tensor that was asked for and this one.
+        """
         if tensor in self.known:
             return tuple(self.known[tensor].shape)
-        tensor = self._root(tensor)[0]
+        tensor = self._shape_origin(tensor)[0]
         node = self.graph.nodes.get(producer(tensor))
-        if node is None or depth > _FARTHEST:
+        if node is None or depth > _MOST_SHAPE_STEPS:
             return None
         types = ops.output_types(node, self.graph.functions)
         spec = tensor_spec(node, int(tensor.partition(":")[2] or 0), types)
-        data = [full_name(text) for text in node.input if not text.startswith("^")]
-        found = spec.shape if spec is not None else None
-        if found is None and node.op == "ReadVariableOp" and data:
-            handle = self.graph.nodes.get(producer(data[0]))
-            found = declared_spec(handle).shape if handle and handle.op in HANDLES else None
-        elif found is None and node.op in _SAME_SHAPE and data:
-            found = self.shape(data[0], depth + 1)
-        elif found is None and node.op in _ELEMENTWISE and data:
-            found = () if all(self.shape(text, depth + 1) == () for text in data) else None
-        return found
+        if spec is not None and spec.shape is not None:
+            return spec.shape
+        return self._shape_by_inputs(node, depth)
 
-    def _root(self, tensor: str) -> tuple[str, list[str]]:
-        """Name the tensor that another one has its shape from, and what was waited for between."""
-        waits: list[str] = []
-        for _ in range(64):
-            tensor = self.moved.get(tensor, tensor)
+    def _shape_by_inputs(self, node: Message, depth: int) -> tuple[int | None, ...] | None:
+        data = [full_name(text) for text in node.input if not text.startswith("^")]
+        shape = None
+        if node.op == "ReadVariableOp" and data:
+            handle = self.graph.nodes.get(producer(data[0]))
+            shape = declared_spec(handle).shape if handle and handle.op in HANDLES else None
+        elif node.op in _SAME_SHAPE and data:
+            shape = self.shape(data[0], depth + 1)
+        elif node.op in _ELEMENTWISE and data:
+            shape = () if all(self.shape(text, depth + 1) == () for text in data) else None
+        return shape
+
+    def _shape_origin(self, tensor: str) -> tuple[str, list[str]]:
+        """Go back over nodes that keep the shape of their input.
+
+        Returns:
+            The first tensor, and the control inputs of the nodes after it.
+        """
+        controls: list[str] = []
+        for _ in range(_MOST_SOURCE_STEPS):
+            tensor = self.renamed.get(tensor, tensor)
             node = self.graph.nodes.get(producer(tensor))
             if node is None or not node.input:
                 break
             data = [full_name(text) for text in node.input if not text.startswith("^")]
-            scalar = len(data) == 2 and [
-                text in self.known and self.known[text].ndim == 0 for text in data
-            ]
+            is_scalar = [text in self.known and self.known[text].ndim == 0 for text in data]
             if node.op == "Identity":
                 tensor = data[0]
-            elif node.op in ("Mul", "RealDiv") and scalar and any(scalar) and not all(scalar):
-                tensor = data[scalar.index(False)]
-                waits += self.waits([data[scalar.index(True)]])
+            elif node.op in ("Mul", "RealDiv") and sorted(is_scalar) == [False, True]:
+                tensor = data[is_scalar.index(False)]
+                controls += self.controls_of([data[is_scalar.index(True)]])
             else:
                 break
-            waits += (text for text in node.input if text.startswith("^"))
-        return tensor, waits
+            controls += (text for text in node.input if text.startswith("^"))
+        return tensor, controls
 
-    def follow(self, node: Message, data: list[str], controls: list[str]) -> None:
-        here = f"{node.name}:0"
+    def record_range(self, node: Message, data: list[str], controls: list[str]) -> None:
+        """Record the range of a node's output, if its elements are random.
+
+        Args:
+            node: the node.
+            data: its data inputs, as full names of tensors.
+            controls: its control inputs.
+        """
+        output = f"{node.name}:0"
         if node.op in _UNIFORM:
-            self.ranges[here] = _Range(0.0, 1.0, data[0], tuple(controls))
+            self.ranges[output] = _Range(0.0, 1.0, data[0], tuple(controls))
             return
         if node.op in ("Floor", "Identity", "Cast") and data[0] in self.ranges:
-            known = self.ranges[data[0]].after(controls)
+            result = self.ranges[data[0]].with_controls(controls)
             if node.op == "Floor":
-                if (known.low, known.high) != (1.0, 2.0):
+                if (result.low, result.high) != (1.0, 2.0):
                     return
-                known = attrs.evolve(known, high=1.0)
-            self.ranges[here] = known
+                result = attrs.evolve(result, high=1.0)
+            self.ranges[output] = result
             return
-        if len(data) != 2:
+        if len(data) != 2 or node.op not in _BOUNDS:
             return
-        ranged = [text for text in data if text in self.ranges]
-        others = [t for t in data if t in self.known and self.known[t].dtype.kind in "biuf"]
-        if len(ranged) != 1 or len(others) != 1 or self.known[others[0]].ndim:
+        random = [text for text in data if text in self.ranges]
+        numbers = [t for t in data if t in self.known and self.known[t].dtype.kind in "biuf"]
+        if len(random) != 1 or len(numbers) != 1 or self.known[numbers[0]].ndim:
             return
-        known = self.ranges[ranged[0]].after([*controls, *self.waits(others)])
-        found = _RANGES.get(node.op, _unknown)(
-            known.low, known.high, float(self.known[others[0]]), data[0] == ranged[0]
-        )
-        if found is not None:
-            self.ranges[here] = attrs.evolve(known, low=found[0], high=found[1])
+        result = self.ranges[random[0]].with_controls([*controls, *self.controls_of(numbers)])
+        number = float(self.known[numbers[0]])
+        bounds = _BOUNDS[node.op](result.low, result.high, number, data[0] == random[0])
+        if bounds is not None:
+            self.ranges[output] = attrs.evolve(result, low=bounds[0], high=bounds[1])
 
 
-_Bounds = tuple[float, float] | None
+_Pair = tuple[float, float] | None
 
 
-def _unknown(low: float, high: float, other: float, first: bool) -> _Bounds:
-    del low, high, other, first
-    return None
+def _add(low: float, high: float, number: float, random_is_first: bool) -> _Pair:
+    # A sum with another number can be rounded up to `high`, which no element may equal.
+    del random_is_first
+    return (low + number, high + number) if number in (0.0, 1.0) else None
 
 
-def _plus(low: float, high: float, other: float, first: bool) -> _Bounds:
-    # Sums of other numbers may be rounded up to the end that is no part of the range.
-    del first
-    return (low + other, high + other) if other in (0.0, 1.0) else None
+def _multiply(low: float, high: float, number: float, random_is_first: bool) -> _Pair:
+    del random_is_first
+    return (low, high) if number == 1.0 else None
 
 
-def _times(low: float, high: float, other: float, first: bool) -> _Bounds:
-    del first
-    return (low, high) if other == 1.0 else None
+def _greater_equal(low: float, high: float, number: float, random_is_first: bool) -> _Pair:
+    return (1.0, 1.0) if random_is_first and high > low >= number else None
 
 
-def _at_least(low: float, high: float, other: float, first: bool) -> _Bounds:
-    return (1.0, 1.0) if first and high > low >= other else None
-
-
-_RANGES: Mapping[str, Callable[[float, float, float, bool], _Bounds]] = MappingProxyType(
-    {"Add": _plus, "AddV2": _plus, "Mul": _times, "GreaterEqual": _at_least}
+# The range of an op's output: (low and high of the random input, the other input, whether the
+# random input is the first) -> low and high; None where nothing is known.
+_BOUNDS: Mapping[str, Callable[[float, float, float, bool], _Pair]] = MappingProxyType(
+    {"Add": _add, "AddV2": _add, "Mul": _multiply, "GreaterEqual": _greater_equal}
 )
 
 
 def set_inputs(node: Message, data: list[str], controls: list[str]) -> None:
-    """Give a node of the caller's own other inputs."""
-    node.ClearField("input")
-    node.input.extend([*(text.removesuffix(":0") for text in data), *controls])
+    """Replace the inputs of a node, in place.
+
+    Args:
+        node: the NodeDef.
+        data: full names of tensors.
+        controls: the control inputs, as "^name".
+    """
+    node.input[:] = [*(text.removesuffix(":0") for text in data), *controls]

@@ -252,7 +252,7 @@ class _Inliner:
         if first != name:
             tensors[f"{node.name}:output:0"] = tensors[f"{node.name}:output"] = first
             return True
-        value = fold.constant(node)
+        value = fold.constant_value(node)
         if value is not None:
             payload = payload_of(value)
             node.ClearField("attr")

@@ -1,4 +1,4 @@
-"""Large constants become variables, so that their bytes need not go through a GraphDef."""
+"""Replace large constants with variables, so that TensorFlow need not parse their bytes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import Payload
 from tfpersist.graph.structure.aliasing import WRITERS
 
-# Below this total, TensorFlow's work on constants (folding, weights laid out for convolutions) is
-# worth more than what it costs to copy them.
-LIFTED_FROM = 64 << 20
-# Smaller ones stay: shapes, axes and whatever else TensorFlow wants to know before it runs.
-_SMALLEST = 64 << 10
-_LIFTED = frozenset(
+# Where constants have fewer bytes in total, a graph with constants is faster: TensorFlow folds them
+# and lays out the weights of convolutions, which is worth the copy.
+LIFT_THRESHOLD = 64 << 20
+# Smaller constants stay: TensorFlow needs shapes, axes and the like before it runs.
+_SMALLEST_BYTES = 64 << 10
+_LIFTED_DTYPES = frozenset(
     {"float16", "bfloat16", "float32", "float64", "complex64", "complex128", "bool"}
     | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 )
@@ -25,12 +25,12 @@ _LIFTED = frozenset(
 
 @attrs.frozen
 class Lifted:
-    """A graph some of whose constants are variables.
+    """A graph in which variables replace some constants.
 
     Args:
-        graph: the graph. What read a constant reads a variable of the same value by the same name.
-        values: what to feed to give the variables their values, by name of a placeholder.
-        initializers: names of the operations to run for that.
+        graph: the graph. The read of a variable has the name of the constant that it replaces.
+        values: the initial values of the variables, by name of the placeholder to feed.
+        initializers: names of the operations that assign these values.
     """
 
     graph: Graph
@@ -38,12 +38,12 @@ class Lifted:
     initializers: tuple[str, ...] = ()
 
 
-def lift(graph: Graph, *, least: int = LIFTED_FROM) -> Lifted:
-    """Make variables of the large constants of a graph.
+def lift(graph: Graph, *, min_bytes: int = LIFT_THRESHOLD) -> Lifted:
+    """Replace the large constants of a graph with variables.
 
     Args:
-        graph: the graph, which stays as it is.
-        least: leave it alone where this would move fewer bytes.
+        graph: the graph; it is not changed.
+        min_bytes: the graph stays as it is where its large constants have fewer bytes in total.
 
     Example:
         >>> import numpy as np
@@ -52,13 +52,13 @@ def lift(graph: Graph, *, least: int = LIFTED_FROM) -> Lifted:
         >>> node = schema.NodeDef(name="w")
         >>> graphdef.with_payload(node, TensorSpec("float32", (256, 256)))
         >>> weights = {"w": payload_of(np.zeros((256, 256), np.float32))}
-        >>> lifted = lift(Graph(schema.GraphDef(node=[node]), weights), least=0)
+        >>> lifted = lift(Graph(schema.GraphDef(node=[node]), weights), min_bytes=0)
         >>> lifted.graph.nodes["w"].op, *lifted.values
         ('ReadVariableOp', 'tfpersist_weights/0/value')
     """
-    chosen = _chosen(graph)
-    total = sum(payload.spec.nbytes or 0 for payload in chosen.values())
-    if not chosen or total < least:
+    large = _large_constants(graph)
+    total = sum(payload.spec.nbytes or 0 for payload in large.values())
+    if not large or total < min_bytes:
         return Lifted(graph)
     scope = "tfpersist_weights"
     while any(name.startswith(scope) for name in graph.nodes):
@@ -68,33 +68,34 @@ def lift(graph: Graph, *, least: int = LIFTED_FROM) -> Lifted:
     values: dict[str, Payload] = {}
     initializers = []
     for node in list(proto.node):
-        payload = chosen.get(node.name)
+        payload = large.get(node.name)
         if payload is None:
             continue
         prefix = f"{scope}/{len(values)}"
         _read_variable(node, f"{prefix}/handle", payload, proto)
         values[f"{prefix}/value"] = payload
         initializers.append(f"{prefix}/assign")
-    rest = {name: payload for name, payload in graph.payloads.items() if name not in chosen}
+    rest = {name: payload for name, payload in graph.payloads.items() if name not in large}
     return Lifted(Graph(proto, rest), values, tuple(initializers))
 
 
-def _chosen(graph: Graph) -> dict[str, Payload]:
+def _large_constants(graph: Graph) -> dict[str, Payload]:
     bodies = [graph.proto.node, *(function.node_def for function in graph.proto.library.function)]
     if any(node.op in WRITERS for body in bodies for node in body):
         return {}
     return {
         name: payload
         for name, payload in graph.payloads.items()
-        # One that waits for another node may stand in a loop, where no handle can be read.
+        # A constant with control inputs can be in a loop, where a variable outside of the loop
+        # cannot be read.
         if not graph.nodes[name].input
-        and (payload.spec.nbytes or 0) >= _SMALLEST
-        and payload.spec.dtype in _LIFTED
+        and (payload.spec.nbytes or 0) >= _SMALLEST_BYTES
+        and payload.spec.dtype in _LIFTED_DTYPES
     }
 
 
 def _read_variable(node: Message, handle: str, payload: Payload, proto: Message) -> None:
-    """Turn a Const into the reading of a variable, and add the variable and its assignment."""
+    """Turn a Const into the read of a variable, and add the variable and its assignment."""
     number = dtypes.BY_NAME[payload.spec.dtype].number
     shape = schema.AttrValue()
     for extent in payload.spec.shape or ():
@@ -110,7 +111,7 @@ def _read_variable(node: Message, handle: str, payload: Payload, proto: Message)
     node.op = "ReadVariableOp"
     node.input.append(handle)
     node.attr.clear()
-    for each in (variable, value):
-        each.attr["shape"].CopyFrom(shape)
-    for each in (variable, value, assign, node):
-        each.attr["dtype"].type = number
+    for shaped in (variable, value):
+        shaped.attr["shape"].CopyFrom(shape)
+    for typed in (variable, value, assign, node):
+        typed.attr["dtype"].type = number

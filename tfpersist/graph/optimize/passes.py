@@ -1,4 +1,4 @@
-"""Passes that make a graph smaller and leave it a graph that every runtime reads."""
+"""Make a graph smaller with passes whose result every runtime can read."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from tfpersist.formats.graphdef import Graph
 from tfpersist.graph.optimize import simplify
-from tfpersist.graph.optimize.batch_norm import fold_normalization
-from tfpersist.graph.optimize.dead_branches import decide
+from tfpersist.graph.optimize.batch_norm import fold_batch_norm
+from tfpersist.graph.optimize.dead_branches import remove_dead_branches
 from tfpersist.graph.optimize.inline import inline
 from tfpersist.graph.structure.kinds import CONTROL_FLOW
 from tfpersist.graph.structure.names import producer
@@ -16,22 +16,22 @@ from tfpersist.graph.structure.prune import prune
 _MOST_ROUNDS = 8
 
 
-def optimize(graph: Graph, ends: Iterable[str], fed: Iterable[str] = ()) -> Graph:
-    """Take out of a graph what it need not compute.
+def optimize(graph: Graph, wanted: Iterable[str], fed: Iterable[str] = ()) -> Graph:
+    """Remove from a graph what it need not compute.
 
-    Constants are folded; nodes that pass on what they read, arithmetic that changes nothing,
-    branches that are never taken and needless waiting go: all of that bit by bit alike. Batch
-    normalization becomes a part of the convolution or product before it. Only ops are used that
-    the graph had, and BiasAdd. Doing it again changes nothing.
+    Bit by bit the same: constants are folded; Identity nodes, arithmetic without effect, branches
+    that never run and needless control inputs go. The same up to rounding: batch normalization is
+    folded into the convolution or product before it. The result has only ops that the graph had,
+    and BiasAdd. A second run changes nothing.
 
     Args:
-        graph: the graph, which stays as it is.
-        ends: names of the tensors and operations that are wanted; their names stay, and what is
-            computed stays computed: OpenVINO gives no output that is a Const.
-        fed: names of tensors that may be fed, though they are no placeholders; so do theirs.
+        graph: the graph; it is not changed.
+        wanted: names of the wanted tensors and operations. Their names stay. They do not become a
+            Const, because OpenVINO cannot output a Const.
+        fed: names of tensors that users feed though they are no placeholders. Their names stay.
 
     Returns:
-        The graph, pruned.
+        The pruned graph.
 
     Example:
         >>> from tfpersist.formats.graphdef import parse_text
@@ -41,21 +41,25 @@ def optimize(graph: Graph, ends: Iterable[str], fed: Iterable[str] = ()) -> Grap
         >>> [(node.name, *node.input) for node in optimize(graph, ["y:0"]).proto.node]
         [('x',), ('y', 'x')]
     """
-    names, others = list(ends), list(fed)
-    wanted = {producer(name) for name in names}
-    keep = wanted | {producer(name) for name in others}
-    # A branch that is decided gives its tensor by another index, which no output may.
-    decided = all(
-        node.name not in wanted or node.op not in CONTROL_FLOW for node in graph.proto.node
+    outputs, inputs = list(wanted), list(fed)
+    output_nodes = {producer(name) for name in outputs}
+    keep = output_nodes | {producer(name) for name in inputs}
+    # Without its dead branch, a Switch gives its tensor at another index: so none may be wanted.
+    removes_branches = all(
+        node.name not in output_nodes or node.op not in CONTROL_FLOW for node in graph.proto.node
     )
     for _ in range(_MOST_ROUNDS):
         before = graph.proto.SerializeToString(deterministic=True)
-        graph = inline(decide(graph, keep) if decided else graph, [*names, *others])
-        graph = simplify.drop_waits(prune(graph, names))
-        graph = simplify.bypass(graph, keep)
-        graph = simplify.fold_all(graph, keep)
-        graph = fold_normalization(prune(graph, names), keep)
-        graph = prune(graph, names)
+        if removes_branches:
+            graph = remove_dead_branches(graph, keep)
+        graph = inline(graph, [*outputs, *inputs])
+        graph = prune(graph, outputs)
+        graph = simplify.drop_control_inputs(graph)
+        graph = simplify.bypass_identities(graph, keep)
+        graph = simplify.fold_constants(graph, keep)
+        graph = prune(graph, outputs)
+        graph = fold_batch_norm(graph, keep)
+        graph = prune(graph, outputs)
         if graph.proto.SerializeToString(deterministic=True) == before:
             break
     return graph

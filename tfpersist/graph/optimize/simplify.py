@@ -1,9 +1,9 @@
-"""What a graph computes of constants alone, passes on unchanged or waits for in vain.
+"""Fold constants, bypass Identity nodes and drop needless control inputs.
 
-Each pass takes a graph and gives another one that computes the same, bit by bit. Nodes that are to
-be kept have their names, and so have the placeholders; what nobody needs any more is still there.
-Only the main graph is looked into. What stands in the loops and branches of TensorFlow 1 keeps the
-edges that say so.
+Each pass takes a graph and returns another one that computes the same, bit by bit. The nodes that
+the caller keeps, and placeholders, keep their names. Nodes that nothing needs any more stay in the
+graph. The passes change the main graph only, no functions. Nodes inside the loops and branches of
+TensorFlow 1 keep the edges that place them there.
 """
 
 from __future__ import annotations
@@ -25,84 +25,91 @@ from tfpersist.graph.structure.kinds import CONTROL_FLOW
 from tfpersist.graph.structure.names import producer
 from tfpersist.graph.structure.order import ordered
 
-_PASSES_ON = frozenset({"Identity", "Snapshot", "StopGradient", "PreventGradient"})
-# Bytes of constants that are taken together: what is larger stays a computation.
-_MOST = 4 << 20
-_SMALL = 4096
+_IDENTITIES = frozenset({"Identity", "Snapshot", "StopGradient", "PreventGradient"})
+# The most bytes of all inputs of a node that is folded.
+_MOST_INPUT_BYTES = 4 << 20
+# A result of at most this many bytes is folded even where the graph grows by it.
+_SMALL_RESULT = 4096
 
 
-def drop_waits(graph: Graph) -> Graph:
-    """Let no node wait for others that only compute.
+def drop_control_inputs(graph: Graph) -> Graph:
+    """Remove the control inputs that come from nodes without effects.
 
     Args:
-        graph: the graph, which stays as it is.
+        graph: the graph; it is not changed.
 
     Example:
         >>> from tfpersist.formats.graphdef import parse_text
         >>> graph = parse_text(b'''node { name: "x" op: "Placeholder" }
         ...     node { name: "none" op: "NoOp" input: "^x" }
         ...     node { name: "y" op: "Neg" input: "x" input: "^none" }''')
-        >>> drop_waits(graph).nodes["y"].input
+        >>> drop_control_inputs(graph).nodes["y"].input
         ['x']
     """
-    idle: dict[str, bool] = {}
+    has_no_effect: dict[str, bool] = {}
     effects = Effects(graph.functions)
     for name in ordered(graph.nodes):
         node = graph.nodes[name]
-        idle[name] = effects.is_pure(node) and all(
-            idle.get(producer(text), False) for text in node.input
+        has_no_effect[name] = effects.is_pure(node) and all(
+            has_no_effect.get(producer(text), False) for text in node.input
         )
     proto = _copy(graph)
     for node in proto.node:
         if node.op in CONTROL_FLOW:
             continue
-        kept = [text for text in node.input if text[:1] != "^" or not idle.get(text[1:], False)]
+        kept = [
+            text for text in node.input if text[:1] != "^" or not has_no_effect.get(text[1:], False)
+        ]
         if len(kept) < len(node.input):
             node.input[:] = kept
     return Graph(proto, graph.payloads)
 
 
-def bypass(graph: Graph, keep: Collection[str]) -> Graph:
-    """Let nodes read what an Identity or the like reads, not what it passes on.
+def bypass_identities(graph: Graph, keep: Collection[str]) -> Graph:
+    """Let nodes read the input of an Identity instead of its output.
 
     Args:
-        graph: the graph, which stays as it is.
-        keep: names of nodes that are left alone.
+        graph: the graph; it is not changed.
+        keep: names of nodes that are not bypassed.
 
     Example:
         >>> from tfpersist.formats.graphdef import parse_text
         >>> graph = parse_text(b'''node { name: "x" op: "Placeholder" }
         ...     node { name: "same" op: "Identity" input: "x" }
         ...     node { name: "y" op: "Neg" input: "same" }''')
-        >>> bypass(graph, ["y"]).nodes["y"].input
+        >>> bypass_identities(graph, ["y"]).nodes["y"].input
         ['x']
     """
-    waited_for = {text[1:] for node in graph.proto.node for text in node.input if text[:1] == "^"}
-    passed: dict[str, str] = {}
+    control_sources = {
+        text[1:] for node in graph.proto.node for text in node.input if text[:1] == "^"
+    }
+    bypassed: dict[str, str] = {}
     for name in ordered(graph.nodes):
         node = graph.nodes[name]
-        if node.op not in _PASSES_ON or len(node.input) != 1 or name in keep or name in waited_for:
+        if node.op not in _IDENTITIES or len(node.input) != 1:
+            continue
+        if name in keep or name in control_sources:
             continue
         source = graph.nodes.get(producer(node.input[0]))
-        if source is None or source.op in CONTROL_FLOW or _gives_state(source):
+        if source is None or source.op in CONTROL_FLOW or _outputs_reference(source):
             continue
-        passed[name] = passed.get(source.name, node.input[0])
-    if not passed:
+        bypassed[name] = bypassed.get(source.name, node.input[0])
+    if not bypassed:
         return graph
     proto = _copy(graph)
     for node in proto.node:
-        if node.op in CONTROL_FLOW or not any(_plain(text) in passed for text in node.input):
-            continue
-        node.input[:] = [passed.get(_plain(text), text) for text in node.input]
+        reads_one = any(first_output_source(text) in bypassed for text in node.input)
+        if reads_one and node.op not in CONTROL_FLOW:
+            node.input[:] = [bypassed.get(first_output_source(text), text) for text in node.input]
     return Graph(proto, graph.payloads)
 
 
-def fold_all(graph: Graph, keep: Collection[str] = ()) -> Graph:
-    """Make constants of what is computed of constants, where the graph grows no larger by it.
+def fold_constants(graph: Graph, keep: Collection[str] = ()) -> Graph:
+    """Replace nodes that compute from constants with constants, where the graph does not grow.
 
     Args:
-        graph: the graph, which stays as it is.
-        keep: names of nodes that others than the graph's own may read; they stay computations.
+        graph: the graph; it is not changed.
+        keep: names of nodes that stay computed, because a user reads them.
 
     Example:
         >>> from tfpersist.formats.graphdef import parse_text
@@ -110,37 +117,39 @@ def fold_all(graph: Graph, keep: Collection[str] = ()) -> Graph:
         ...     attr { key: "dtype" value { type: DT_FLOAT } } attr { key: "value" value { tensor {
         ...       dtype: DT_FLOAT tensor_shape {} float_val: 3 } } } }
         ...   node { name: "y" op: "Neg" input: "c" attr { key: "T" value { type: DT_FLOAT } } }''')
-        >>> fold.constant(fold_all(graph).nodes["y"])
+        >>> fold.constant_value(fold_constants(graph).nodes["y"])
         array(-3., dtype=float32)
     """
     proto = _copy(graph)
-    copy = Graph(proto, dict(graph.payloads))
-    readers = readers_of(graph)
+    nodes = Graph(proto).nodes
+    reader_counts = count_readers(graph)
     payloads = dict(graph.payloads)
-    for name in ordered(copy.nodes):
-        node = copy.nodes[name]
-        if not fold.computes(node.op) or node.op == "Identity" or not node.input:
+    for name in ordered(nodes):
+        node = nodes[name]
+        if not fold.can_evaluate(node.op) or node.op == "Identity" or not node.input:
             continue
         if name in keep:
             continue
-        sources = [copy.nodes.get(_plain(text)) for text in node.input]
-        values = [constant(source, payloads) for source in sources if source is not None]
-        known = [value for value in values if value is not None]
-        if len(known) < len(node.input) or sum(value.nbytes for value in known) > _MOST:
+        found = [nodes.get(first_output_source(text)) for text in node.input]
+        sources = [source for source in found if source is not None]
+        loaded = [load_constant(source, payloads) for source in sources]
+        values = [value for value in loaded if value is not None]
+        if len(values) < len(node.input) or sum(v.nbytes for v in values) > _MOST_INPUT_BYTES:
             continue
-        value = fold.evaluate(node, known)
-        spared = [
-            one.nbytes
-            for one, source in zip(known, sources, strict=True)
-            if source is not None and readers.get(source.name) == 1 and source.name not in keep
+        result = fold.evaluate(node, values)
+        # The bytes of inputs that nothing else reads: they leave the graph.
+        freed = [
+            value.nbytes
+            for value, source in zip(values, sources, strict=True)
+            if reader_counts.get(source.name) == 1 and source.name not in keep
         ]
-        if value is None or value.nbytes > max([_SMALL, *spared]):
+        if result is None or result.nbytes > max([_SMALL_RESULT, *freed]):
             continue
-        if value.nbytes <= _SMALL:
-            become(node, value, payloads)
+        if result.nbytes <= _SMALL_RESULT:
+            store_constant(node, result, payloads)
             continue
-        held = [_loader(source, payloads) for source in sources if source is not None]
-        payload = Payload(spec_of(value), _later(node, held))
+        loaders = [_loader(source, payloads) for source in sources]
+        payload = Payload(spec_of(result), _lazy_result(node, loaders))
         payloads[name] = payload
         node.ClearField("input")
         node.ClearField("attr")
@@ -151,38 +160,38 @@ def fold_all(graph: Graph, keep: Collection[str] = ()) -> Graph:
 def _loader(source: Message, payloads: Mapping[str, Payload]) -> Callable[[], Array]:
     if source.name in payloads:
         return payloads[source.name].load
-    value = fold.constant(source)
+    value = fold.constant_value(source)
     return lambda: np.zeros(0) if value is None else value
 
 
-def _later(node: Message, inputs: Sequence[Callable[[], Array]]) -> Callable[[], Array]:
-    """Compute a node whenever its value is wanted, so that no large one is kept until then."""
+def _lazy_result(node: Message, loaders: Sequence[Callable[[], Array]]) -> Callable[[], Array]:
+    """Return a function that computes a node; so no large result is kept in memory."""
     copy = schema.NodeDef()
     copy.CopyFrom(node)
 
     def load() -> Array:
-        value = fold.evaluate(copy, [each() for each in inputs])
+        value = fold.evaluate(copy, [loader() for loader in loaders])
         if value is None:
             raise FreezeError(
-                "the values that this is computed of have changed while they were frozen",
+                "the values that this node reads have changed during the freeze",
                 where=f"node {copy.name} ({copy.op})",
-                advice="Freeze again, with nothing training meanwhile.",
+                advice="Freeze again, and train nothing meanwhile.",
             )
         return value
 
     return load
 
 
-def become(node: Message, value: Array, payloads: dict[str, Payload]) -> None:
-    """Make a node the Const of a value, whose elements are apart from it where they are many.
+def store_constant(node: Message, value: Array, payloads: dict[str, Payload]) -> None:
+    """Turn a node into the Const of a value; a large value becomes a payload.
 
     Args:
-        node: a NodeDef of the caller's own.
+        node: the NodeDef; it is changed in place.
         value: the value.
-        payloads: those of the graph; they get one more.
+        payloads: the payloads of the graph; a large value is added to them.
     """
     if value.nbytes <= APART_FROM:
-        fold.become_constant(node, value)
+        fold.set_constant(node, value)
         return
     node.ClearField("input")
     node.ClearField("attr")
@@ -191,18 +200,19 @@ def become(node: Message, value: Array, payloads: dict[str, Payload]) -> None:
     payloads[node.name] = payload
 
 
-def constant(node: Message, payloads: Mapping[str, Payload]) -> Array | None:
-    """Give the value of a Const that stands nowhere in particular; None where it is too large."""
+def load_constant(node: Message, payloads: Mapping[str, Payload]) -> Array | None:
+    """Return the value of a Const without control inputs; None for a value over 4 MB."""
     if node.op != "Const" or node.input:
         return None
     payload = payloads.get(node.name)
     if payload is None:
-        return fold.constant(node)
-    return payload.load() if (payload.spec.nbytes or _MOST + 1) <= _MOST else None
+        return fold.constant_value(node)
+    nbytes = payload.spec.nbytes or _MOST_INPUT_BYTES + 1
+    return payload.load() if nbytes <= _MOST_INPUT_BYTES else None
 
 
-def readers_of(graph: Graph) -> dict[str, int]:
-    """Count how often each node is read or waited for."""
+def count_readers(graph: Graph) -> dict[str, int]:
+    """Return how many inputs and control inputs come from each node."""
     counts: dict[str, int] = {}
     for node in graph.proto.node:
         for text in node.input:
@@ -210,17 +220,22 @@ def readers_of(graph: Graph) -> dict[str, int]:
     return counts
 
 
-def _gives_state(node: Message) -> bool:
-    known = ops.definition(node.op)
-    return known is None or any(arg.is_ref for arg in known.output_arg)
+def first_output_source(text: str) -> str:
+    """Return the node whose first output an input reads; "" for any other input.
 
-
-def _plain(text: str) -> str:
-    """Give the name behind an input that is a node's first output; "" for any other."""
+    Example:
+        >>> first_output_source("x"), first_output_source("x:1"), first_output_source("^x")
+        ('x', '', '')
+    """
     if text.startswith("^"):
         return ""
     name, _, index = text.partition(":")
     return name if index in ("", "0") else ""
+
+
+def _outputs_reference(node: Message) -> bool:
+    definition = ops.definition(node.op)
+    return definition is None or any(arg.is_ref for arg in definition.output_arg)
 
 
 def _copy(graph: Graph) -> Message:

@@ -63,7 +63,7 @@ def _alignment_has_no_effect(node: Message, nodes: Mapping[str, Message]) -> boo
         return True
     position = 2 if node.op == "MatrixSetDiagV3" else 1
     source = nodes.get(producer(node.input[position]))
-    diagonals = None if source is None else fold.constant(source)
+    diagonals = None if source is None else fold.constant_value(source)
     return diagonals is not None and len(set(diagonals.reshape(-1).tolist())) == 1
 
 
