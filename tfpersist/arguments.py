@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -11,6 +13,9 @@ import numpy as np
 from tfpersist.errors import ArgumentError, value_text
 
 _Choice = TypeVar("_Choice", bound=str)
+
+_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)([dhms])")
 
 
 def each(values: Iterable[object]) -> Iterator[object]:
@@ -141,6 +146,34 @@ or more, got nan. Pass 0 for the same bit by bit, 1e-5 for what is computed in a
         "a finite number, 0 or more",
         "Pass 0 for the same bit by bit, 1e-5 for what is computed in another order.",
     )
+
+
+def seconds(value: Any) -> float | None:
+    """Return a length of time in seconds.
+
+    Args:
+        value: a number of seconds, a timedelta, or a text such as "1h" or "1h30m".
+
+    Returns:
+        The seconds, more than 0 and finite; None where the value is anything else.
+
+    Example:
+        >>> seconds("1h30m"), seconds(2), seconds(datetime.timedelta(days=1)), seconds("soon")
+        (5400.0, 2.0, 86400.0, None)
+    """
+    total = math.nan
+    if isinstance(value, datetime.timedelta):
+        total = value.total_seconds()
+    elif isinstance(value, str):
+        parts = _PART.findall(value)
+        if parts and "".join(map("".join, parts)) == value.replace(" ", ""):
+            total = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    elif not isinstance(value, bool):
+        try:
+            total = float(value)
+        except (TypeError, ValueError, OverflowError):
+            total = math.nan
+    return total if 0 < total < math.inf else None
 
 
 def _name(value: object, step: str, wanted: str) -> str:

@@ -33,7 +33,6 @@ from tfpersist.store.retention import (
     as_keep,
     best_of,
     decide,
-    seconds,
 )
 
 # --- the rules -----------------------------------------------------------------------------------
@@ -150,12 +149,7 @@ def test_every_counts_anew_after_a_clock_that_was_ahead():
     assert kept == [0, 9e8, 2000, 5600, 5700]
 
 
-def test_lengths_of_time():
-    assert seconds("1d") == 86400
-    assert seconds("1h30m") == 5400
-    assert seconds("1.5h") == 5400
-    assert seconds("1h 30m") == 5400
-    assert seconds(0.5) == 0.5
+def test_every_takes_any_length_of_time():
     assert Keep(every="2h") == Keep(every=datetime.timedelta(hours=2)) == Keep(every=7200)
 
 

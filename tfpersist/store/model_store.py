@@ -28,7 +28,8 @@ from tfpersist.store.retaining import Retaining
 from tfpersist.store.selecting import Selecting
 from tfpersist.store.training import Training, served
 from tfpersist.tf.targets.adapt import adapt
-from tfpersist.tf.targets.target import Target, step_of
+from tfpersist.tf.targets.steps import step_of
+from tfpersist.tf.targets.target import Target
 
 if TYPE_CHECKING:
     from tfpersist.tf.open_graph.graph_model import GraphModel, ScopedTarget

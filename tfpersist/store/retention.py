@@ -8,21 +8,19 @@ a program that starts anew decides as the one before it did.
 
 from __future__ import annotations
 
-import datetime
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal
 
 import attrs
 
+from tfpersist.arguments import seconds
 from tfpersist.errors import NameNotFoundError, RetentionError, did_you_mean, printable
 
 Mode = Literal["max", "min"]
 
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
-_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)([dhms])")
 
 
 @attrs.frozen
@@ -88,33 +86,6 @@ def _count(rule: str, value: Any) -> int | None:
     return int(value.__index__())
 
 
-def seconds(value: Any) -> float:
-    """Take a length of time: seconds, a timedelta, or a text such as "1h" or "1h30m".
-
-    Raises:
-        RetentionError: it is none, or not above zero.
-
-    Example:
-        >>> seconds("1h30m"), seconds(2), seconds(datetime.timedelta(days=1))
-        (5400.0, 2.0, 86400.0)
-    """
-    total = math.nan
-    if isinstance(value, datetime.timedelta):
-        total = value.total_seconds()
-    elif isinstance(value, str):
-        parts = _PART.findall(value)
-        if parts and "".join(map("".join, parts)) == value.replace(" ", ""):
-            total = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    elif not isinstance(value, bool):
-        try:
-            total = float(value)
-        except (TypeError, ValueError):
-            total = math.nan
-    if not 0 < total < math.inf:
-        raise _unclear("every", value, 'a time such as "1h", "30m", seconds or a timedelta')
-    return total
-
-
 def _last(value: Any) -> int | None:
     return _count("last", value)
 
@@ -124,7 +95,12 @@ def _steps(value: Any) -> int | None:
 
 
 def _every(value: Any) -> float | None:
-    return None if value is None else seconds(value)
+    if value is None:
+        return None
+    time = seconds(value)
+    if time is None:
+        raise _unclear("every", value, 'a time such as "1h", "30m", seconds or a timedelta')
+    return time
 
 
 def _best(value: Any) -> Best | None:

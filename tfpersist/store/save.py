@@ -37,10 +37,8 @@ def capture(
         SelectionError: the selection asks for what is not there, or for one key twice.
         SaveError: some variables have no value yet.
     """
-    everything = getattr(adapted, "capture_all", None)
-    if selection.only is not None or selection.renames or selection.averages is not None:
-        everything = None
-    captured: Captured | None = None if everything is None else everything()
+    chooses = selection.only is not None or selection.renames or selection.averages is not None
+    captured = None if chooses else adapted.capture_all()
     if captured is None:
         chosen = selection.for_save(adapted.entries())
         if not chosen:

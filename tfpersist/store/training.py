@@ -17,7 +17,8 @@ from tfpersist.errors import ArgumentError, SaveError, value_text
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of
 from tfpersist.tf.targets.adapt import adapt
-from tfpersist.tf.targets.target import counted_by, step_of, untraced
+from tfpersist.tf.targets.modes import untraced
+from tfpersist.tf.targets.steps import counted_by, step_of
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from tfpersist.store.background import Worker
     from tfpersist.store.last_save import SignalSave
     from tfpersist.tf.targets.target import Captured
-    from tfpersist.tf.training.callbacks import Store
+    from tfpersist.tf.training.training_store import TrainingStore
 
 _Store = TypeVar("_Store", bound="Training")
 _Result = TypeVar("_Result")
@@ -288,8 +289,8 @@ class Training:
         ) -> Checkpoint: ...
 
     @property
-    def _store(self) -> Store:
-        return cast("Store", self)
+    def _store(self) -> TrainingStore:
+        return cast("TrainingStore", self)
 
 
 def _reached(target: object, step: Any) -> tuple[int | None, Mapping[str, float] | None]:

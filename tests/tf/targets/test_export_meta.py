@@ -8,7 +8,8 @@ import weakref
 import pytest
 import tensorflow as tf
 
-from tfpersist.tf.open_graph import import_meta
+from tfpersist.tf.targets import export_meta as exporting
+from tfpersist.tf.targets.export_meta import export_meta
 
 v1 = tf.compat.v1
 
@@ -75,28 +76,28 @@ def add_function(graph):
 )
 def test_what_has_changed_since_the_last_save_is_in_it(change):
     graph = build()
-    assert import_meta.export(graph) == theirs(graph) == import_meta.export(graph)
-    before = import_meta.export(graph)
+    assert export_meta(graph) == theirs(graph) == export_meta(graph)
+    before = export_meta(graph)
     with graph.as_default():
         change(graph)
-    after = import_meta.export(graph)
-    assert after == theirs(graph) == import_meta.export(graph)
+    after = export_meta(graph)
+    assert after == theirs(graph) == export_meta(graph)
     assert after != before
 
 
 def test_the_shapes_of_an_unchanged_graph_are_not_listed_again():
     graph = build()
-    before = import_meta.export(graph)
+    before = export_meta(graph)
     graph.get_tensor_by_name("fed:0").set_shape([None, 2])
-    assert import_meta.export(graph) == before != theirs(graph)
+    assert export_meta(graph) == before != theirs(graph)
     with graph.as_default():
         add_op(graph)
-    assert import_meta.export(graph) == theirs(graph)
+    assert export_meta(graph) == theirs(graph)
 
 
 def test_a_graph_is_not_kept_alive():
     graph = build()
-    import_meta.export(graph)
+    export_meta(graph)
     gone = weakref.ref(graph)
     del graph
     gc.collect()
@@ -105,7 +106,7 @@ def test_a_graph_is_not_kept_alive():
 
 def test_a_graph_that_holds_weights_is_not_remembered(monkeypatch):
     graph = build()
-    monkeypatch.setattr(import_meta, "_REMEMBERED", 10)
-    import_meta.export(graph)
+    monkeypatch.setattr(exporting, "_REMEMBERED", 10)
+    export_meta(graph)
     graph.get_tensor_by_name("fed:0").set_shape([None, 2])
-    assert import_meta.export(graph) == theirs(graph)
+    assert export_meta(graph) == theirs(graph)

@@ -21,8 +21,9 @@ from tfpersist.graph.structure import feeds, functions, trusted_values
 from tfpersist.graph.structure.kinds import INIT
 from tfpersist.graph.structure.names import TensorRef
 from tfpersist.graph.structure.prune import prune
-from tfpersist.tf.run.execute import spec_of_tensor, translated
+from tfpersist.tf.run.execute import spec_of_tensor
 from tfpersist.tf.run.imported import import_into
+from tfpersist.tf.run.translate import translated
 
 _PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2"})
 _DIGEST = re.compile(r"(__[0-9a-f]{8})?$")

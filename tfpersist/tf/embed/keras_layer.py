@@ -36,9 +36,10 @@ from tfpersist.tf.embed.composed import compose, tensor_of
 from tfpersist.tf.embed.layouts import Layout, Shape, Shapes
 from tfpersist.tf.embed.modules import handle_of, set_up, specs_of
 from tfpersist.tf.internals import functions
-from tfpersist.tf.internals import keras as internals_keras
+from tfpersist.tf.internals.keras import in_safe_mode
 from tfpersist.tf.run import forks
-from tfpersist.tf.run.execute import spec_of_tensor, translated
+from tfpersist.tf.run.execute import spec_of_tensor
+from tfpersist.tf.run.translate import translated
 
 _FILE = "frozen.pb"
 
@@ -181,7 +182,7 @@ def _registered() -> type[Any]:
             super().__init__(autocast=False, **options)
             self.layout = Layout.parse(layout, self.name)
             # Whoever loads a file with `safe_mode=False` trusts it.
-            self.trusted = internals_keras.in_safe_mode() is False
+            self.trusted = in_safe_mode() is False
             self.part: Part | None = None
             self.values: tuple[tuple[str, Any], ...] | None = None
             # Not all that is in graphs can be compiled: strings, tables, sizes that depend on data.

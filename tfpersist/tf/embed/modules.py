@@ -15,7 +15,7 @@ from tfpersist.graph.structure.prune import needed
 from tfpersist.tf.embed.composed import compose, tensor_of
 from tfpersist.tf.internals.functions import unconverted
 from tfpersist.tf.run import forks
-from tfpersist.tf.run.execute import translated
+from tfpersist.tf.run.translate import translated
 
 
 def module_of(

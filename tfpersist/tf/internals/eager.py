@@ -7,6 +7,7 @@ its definition, so that nothing is traced, and belongs to TensorFlow's eager con
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,12 @@ import numpy as np
 
 # Longer functions take longer to set up than they save.
 TOGETHER = 100
+
+
+def has_context() -> bool:
+    """Return whether TensorFlow's eager context has started; it starts the first threads."""
+    context = getattr(sys.modules.get("tensorflow.python.eager.context"), "_context", None)
+    return getattr(context, "_context_handle", None) is not None
 
 
 def assign_together(handles: Sequence[Any], values: Sequence[np.ndarray[Any, Any]]) -> bool:

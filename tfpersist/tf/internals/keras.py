@@ -26,7 +26,7 @@ def in_safe_mode() -> bool | None:
     return mode
 
 
-def is_built(optimizer: Any) -> bool:
+def is_optimizer_built(optimizer: Any) -> bool:
     """Tell whether an optimizer of Keras or tf-keras has the variables that it trains with."""
     for name in ("built", "_built", "_slots"):
         if hasattr(optimizer, name):
@@ -34,7 +34,7 @@ def is_built(optimizer: Any) -> bool:
     return False
 
 
-def build(optimizer: Any, variables: list[Any]) -> None:
+def build_optimizer(optimizer: Any, variables: list[Any]) -> None:
     """Let an optimizer make its variables; the legacy ones of tf-keras do so in private."""
     if hasattr(optimizer, "build"):
         optimizer.build(variables)

@@ -25,7 +25,7 @@ _MOST_OUTLINES = 8
 
 
 @attrs.frozen
-class State:
+class SaveableState:
     """One tensor that an object saves.
 
     Args:
@@ -60,7 +60,7 @@ class Node:
 
     trackable: Any
     path: str
-    states: tuple[State, ...]
+    states: tuple[SaveableState, ...]
 
 
 @attrs.frozen(slots=False)
@@ -77,7 +77,7 @@ class LiveGraph:
     """
 
     objects: Sequence[Any] = attrs.field(eq=False, repr=False)
-    states: Sequence[tuple[str, tuple[State, ...]]]
+    states: Sequence[tuple[str, tuple[SaveableState, ...]]]
     graph: ObjectGraph
     root: Any = attrs.field(eq=False, repr=False)
     facts: dict[str, Any] = attrs.field(eq=False, repr=False, factory=dict)
@@ -105,7 +105,7 @@ Slots = Mapping[int, Sequence[tuple[str, int, int]]]
 
 def graph_of(
     objects: Sequence[Any],
-    states: Sequence[tuple[str, tuple[State, ...]]],
+    states: Sequence[tuple[str, tuple[SaveableState, ...]]],
     edges: Edges,
     slots: Slots,
     *,
@@ -154,7 +154,7 @@ class Outline:
     """
 
     objects: tuple[weakref.ref[Any], ...]
-    states: Sequence[tuple[str, tuple[State, ...]]]
+    states: Sequence[tuple[str, tuple[SaveableState, ...]]]
     edges: Edges
     slots: Slots
     reached: int

@@ -19,8 +19,8 @@ from tfpersist.errors import TargetError, UnsupportedError
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching.object_graph import ATTRIBUTES
 from tfpersist.tf.internals import live, replicas
-from tfpersist.tf.internals import slots as internals_slots
-from tfpersist.tf.internals.live import LiveGraph, State
+from tfpersist.tf.internals.live import LiveGraph, SaveableState
+from tfpersist.tf.internals.slots import add_slots
 
 # The operation that reads many variables takes longer for each the more there are.
 _AT_ONCE = 250
@@ -79,7 +79,7 @@ def live_graph(target: Any, more: Edges | None = None) -> LiveGraph:
     if known is not None and things is not None:
         return known.revived(things, root)
     objects, paths, numbers, edges = _walk(view, more)
-    slots = internals_slots.add_slots(objects, paths, numbers)
+    slots = add_slots(objects, paths, numbers)
     states = [(path, _states_of(o, path)) for o, path in zip(objects, paths, strict=True)]
     found = live.graph_of(objects, states, edges, slots, full_name=_full_name, root=root)
     if reusable:
@@ -125,7 +125,7 @@ def _unchanged(known: live.Outline, view: Any, is_dict: bool) -> list[Any] | Non
     objects = things[: known.reached]
     numbers = {id(thing): number for number, thing in enumerate(objects)}
     paths = [path for path, _ in known.states[: known.reached]]
-    same = internals_slots.add_slots(objects, paths, numbers) == known.slots
+    same = add_slots(objects, paths, numbers) == known.slots
     return things if same and all(map(operator.is_, objects, things)) else None
 
 
@@ -210,7 +210,7 @@ def container(thing: object) -> Any | None:
     return None
 
 
-def _states_of(thing: Any, path: str) -> tuple[State, ...]:
+def _states_of(thing: Any, path: str) -> tuple[SaveableState, ...]:
     import tensorflow as tf
     from tensorflow.python.checkpoint import saveable_compat
     from tensorflow.python.saved_model import registration
@@ -224,7 +224,9 @@ def _states_of(thing: Any, path: str) -> tuple[State, ...]:
         return (_state("py_state", path, TensorSpec("string", ())),)
     if isinstance(thing, tf.data.Iterator):
         key = f"{path}{ATTRIBUTES}ITERATOR"
-        return (State("_STATE", "ITERATOR", f"{key}_STATE", key, TensorSpec("variant", None)),)
+        return (
+            SaveableState("_STATE", "ITERATOR", f"{key}_STATE", key, TensorSpec("variant", None)),
+        )
     saver = registration.get_registered_saver_name(thing)
     if saver or not saveable_object_util.trackable_has_serialize_to_tensor(thing):
         if saver or thing._gather_saveables_for_checkpoint():
@@ -247,17 +249,17 @@ def _states_of(thing: Any, path: str) -> tuple[State, ...]:
         spec = TensorSpec(tensor.dtype.base_dtype.name, (None,) * tensor.shape.rank)
         if shared:
             key = trackable_utils.checkpoint_key(path, shared)
-            states.append(State(local, shared, key + step, key, spec))
+            states.append(SaveableState(local, shared, key + step, key, spec))
         else:
             states.append(_state(step, path, spec, local))
     return tuple(states)
 
 
-def _state(name: str, path: str, spec: TensorSpec, local: str | None = None) -> State:
+def _state(name: str, path: str, spec: TensorSpec, local: str | None = None) -> SaveableState:
     from tensorflow.python.trackable import trackable_utils
 
     key = trackable_utils.checkpoint_key(path, name)
-    return State(name if local is None else local, name, key, key, spec)
+    return SaveableState(name if local is None else local, name, key, key, spec)
 
 
 def spec_of(variable: Any) -> TensorSpec:

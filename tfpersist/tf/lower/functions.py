@@ -25,7 +25,7 @@ from tfpersist.graph.structure.names import producer
 from tfpersist.tf.internals import functions
 from tfpersist.tf.lower.sessions import as_array, uninitialized
 from tfpersist.tf.lower.structures import names_of_arguments, names_of_results
-from tfpersist.tf.run.execute import translated
+from tfpersist.tf.run.translate import translated
 from tfpersist.tf.targets import keras_kinds
 
 # Keras numbers unnamed tensors over the life of a process.
@@ -56,7 +56,7 @@ def lower(source: Any, shaped: Sequence[str] | None = None) -> Lowered:
     from tfpersist.tf.lower import sessions
     from tfpersist.tf.targets import session
 
-    target = session.adapt(source)
+    target = session.adapt_session(source)
     if isinstance(target, session.SessionTarget):
         return sessions.lower_session(target, shaped)
     if isinstance(source, tf.types.experimental.ConcreteFunction):

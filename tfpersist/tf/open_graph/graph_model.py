@@ -24,7 +24,8 @@ from tfpersist.matching.plan import Entry
 from tfpersist.matching.report import RestoreReport
 from tfpersist.safety import Policy
 from tfpersist.tf.open_graph import import_meta
-from tfpersist.tf.run.execute import Executor, spec_of_tensor, translated
+from tfpersist.tf.run.execute import Executor, spec_of_tensor
+from tfpersist.tf.run.translate import translated
 from tfpersist.tf.targets.session import SessionTarget
 
 

@@ -1,27 +1,21 @@
-"""MetaGraphs: what goes into a `.meta` file, and what has to be mended before one is imported."""
+"""Import a `.meta` file, after mending what this TensorFlow would refuse."""
 
 from __future__ import annotations
 
-import hashlib
 import re
-import weakref
 from collections.abc import Iterator
 from typing import Any
 
 import attrs
 
-from tfpersist.errors import CorruptionError, GraphError, SaveError, TargetError
+from tfpersist.errors import CorruptionError, GraphError, TargetError
 from tfpersist.formats.graphdef import Graph
 from tfpersist.graph.structure import trusted_values
 from tfpersist.graph.structure.names import producer
 from tfpersist.safety import Policy, scan
 from tfpersist.tf.open_graph import left_out, scopes
-from tfpersist.tf.run.execute import translated
+from tfpersist.tf.run.translate import translated
 
-# By graph: the digest of its nodes, and the MetaGraphDef that was made of them.
-_KNOWN: weakref.WeakKeyDictionary[Any, tuple[bytes, Any]] = weakref.WeakKeyDictionary()
-# A graph of more bytes holds weights, and what is remembered of it is as large.
-_REMEMBERED = 32 << 20
 _VERSION = re.compile(r"\d+(\.\d+)*")
 
 
@@ -40,40 +34,6 @@ class Imported:
     scope: str
     notes: tuple[str, ...] = ()
     before: frozenset[str] = frozenset()
-
-
-def export(graph: Any) -> bytes:
-    """Encode a graph with its collections, as Saver writes them into a `.meta` file.
-
-    The second time, a graph with the same nodes and functions costs a third: listing the shapes of
-    all tensors is what takes so long. Those that were refined since, by `set_shape` alone, are
-    listed as they were. Collections and Savers are listed anew.
-
-    Args:
-        graph: a tf.Graph; nothing is added to it.
-
-    Returns:
-        The encoded MetaGraphDef, with the SaverDef of the graph's last Saver where it has one.
-
-    Raises:
-        SaveError: TensorFlow cannot encode it, for example because it is over 2 GB.
-    """
-    from tensorflow.compat import v1
-
-    savers = graph.get_collection(v1.GraphKeys.SAVERS)
-    saver_def = savers[-1].as_saver_def() if savers else None
-    with translated(SaveError), graph.as_default():
-        nodes = graph.as_graph_def().SerializeToString(deterministic=True)
-        digest = hashlib.sha256(nodes).digest()
-        known = _KNOWN.get(graph)
-        if known is not None and known[0] == digest:
-            told = {"meta_info_def": known[1].meta_info_def, "graph_def": known[1].graph_def}
-        else:
-            told = {}
-        meta = v1.train.export_meta_graph(graph=graph, saver_def=saver_def, **told)
-    if not told and len(nodes) <= _REMEMBERED:
-        _KNOWN[graph] = digest, meta
-    return bytes(meta.SerializeToString(deterministic=True))
 
 
 def import_meta(

@@ -10,9 +10,10 @@ import attrs
 import numpy as np
 
 from tfpersist.errors import FeedError, TFPersistError
-from tfpersist.tf.internals import session as internals_session
+from tfpersist.tf.internals.session import direct_callable
 from tfpersist.tf.run import forks
-from tfpersist.tf.run.execute import Executor, translated
+from tfpersist.tf.run.execute import Executor
+from tfpersist.tf.run.translate import translated
 
 # Their kernels compute into memory that nobody else has.
 _COMPUTED = frozenset(
@@ -183,17 +184,17 @@ def bind(
     fed = [executor.feedable(ref) for ref in inputs]
     wanted = [executor.fetchable(ref) for ref in outputs]
     names = [tensor.name for tensor in fed]
-    plan = executor.plan(wanted, {tensor.name: tensor for tensor in fed})
+    needs = executor.needs(wanted, {tensor.name: tensor for tensor in fed})
     twice = next((name for number, name in enumerate(names) if name in names[:number]), None)
     if twice is not None:
         raise FeedError("given twice", where=twice)
-    plan.refuse_missing()
-    guards = tuple(_Guard(tensor, *_form(tensor), executor, plan.keeps_feeds) for tensor in fed)
+    needs.refuse_missing()
+    guards = tuple(_Guard(tensor, *_form(tensor), executor, needs.keeps_feeds) for tensor in fed)
     computed = [item for item in wanted if item.name not in names]
     compute: Callable[..., Any] = _nothing
     with translated():
         if computed or not wanted:
-            compute = internals_session.direct_callable(
+            compute = direct_callable(
                 executor.session, names, [item.name for item in computed]
             ) or _public_callable(executor.session, fed, computed)
     if len(computed) < len(wanted):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -14,7 +13,6 @@ from tfpersist.errors import (
     FeedError,
     NameNotFoundError,
     RunError,
-    TFPersistError,
     did_you_mean,
     nearest,
 )
@@ -23,14 +21,14 @@ from tfpersist.formats.tensors import TensorSpec
 from tfpersist.graph.structure import aliasing, capabilities
 from tfpersist.graph.structure import feeds as feeding
 from tfpersist.tf.internals import functions
+from tfpersist.tf.run.translate import translated
 
 _PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2"})
-_MOST_PLANS = 256
-_BOLD = re.compile(r"\x1b\[[0-9;]*m")
+_MOST_NEEDS = 256
 
 
 @attrs.frozen
-class Plan:
+class Needs:
     """What a set of fetches needs, given a set of fed tensors.
 
     Args:
@@ -67,7 +65,7 @@ class Executor:
     graph: Any
     session: Any
     called: Callable[[str], str] = str
-    _plans: dict[Any, Plan] = attrs.field(factory=dict, init=False, repr=False)
+    _needs: dict[Any, Needs] = attrs.field(factory=dict, init=False, repr=False)
 
     def tensor(self, ref: Any) -> Any:
         """Find a tensor.
@@ -133,9 +131,9 @@ class Executor:
                 raise FeedError("fed twice", where=tensor.name, found=f"again as {ref!r}")
             fed[tensor.name] = tensor
             arrays[tensor.name] = self.fit(value, tensor)
-        plan = self.plan(wanted, fed)
-        plan.refuse_missing()
-        if plan.keeps_feeds:
+        needs = self.needs(wanted, fed)
+        needs.refuse_missing()
+        if needs.keeps_feeds:
             # A variable adopts the memory of an aligned feed, and would change with the caller's.
             arrays = {name: array.copy() for name, array in arrays.items()}
         distinct = list({item.name: item for item in wanted}.values())
@@ -144,20 +142,20 @@ class Executor:
         by_name = dict(zip((item.name for item in distinct), values, strict=True))
         return _own(wanted, by_name)
 
-    def plan(self, wanted: list[Any], fed: Mapping[str, Any]) -> Plan:
+    def needs(self, wanted: list[Any], fed: Mapping[str, Any]) -> Needs:
         """Tell what fetches need beside the tensors that are fed, by name."""
         key = (
             self.graph.version,
             frozenset(item.name for item in wanted),
             frozenset(fed),
         )
-        plan = self._plans.get(key)
-        if plan is None:
-            plan = _walk(wanted, fed)
-            if len(self._plans) >= _MOST_PLANS:
-                self._plans.clear()
-            self._plans[key] = plan
-        return plan
+        needs = self._needs.get(key)
+        if needs is None:
+            needs = _walk(wanted, fed)
+            if len(self._needs) >= _MOST_NEEDS:
+                self._needs.clear()
+            self._needs[key] = needs
+        return needs
 
     def fetchable(self, ref: Any) -> Any:
         """Find the tensor, or the operation where a plain name is of one without outputs.
@@ -258,56 +256,7 @@ def spec_of_tensor(tensor: Any) -> TensorSpec:
     return TensorSpec(dtype.name if dtype else tensor.dtype.base_dtype.name, shape)
 
 
-@contextmanager
-def translated(error_class: type[TFPersistError] = RunError) -> Iterator[None]:
-    """Turn what TensorFlow raises into one short error of ours that names the node.
-
-    Args:
-        error_class: what to raise.
-    """
-    import tensorflow as tf
-
-    try:
-        yield
-    except tf.errors.OpError as error:
-        where, problem = _summary(error.message)
-        operation = error.op
-        if operation is not None:
-            where = f"{operation.name} ({operation.type})"
-        raise error_class(problem, where=where, advice=_advice(error)) from error
-    except (RuntimeError, ValueError, TypeError, KeyError) as error:
-        where, problem = _summary(str(error))
-        raise error_class(problem, where=where) from error
-
-
-def _summary(message: str) -> tuple[str | None, str]:
-    """Cut the node and the reason out of a TensorFlow message, without its stack traces."""
-    node = re.search(r"\{\{node ([^}]+)\}\}", message)
-    reason = re.split(r"\n+Original stack trace|\s*\[\[\{\{", message, maxsplit=1)[0]
-    reason = re.split(r"Node: '[^'\n]*'\n", reason)[-1]
-    plain = _BOLD.sub("", reason)
-    lines = [line.strip() for line in plain.splitlines() if line.strip()]
-    if len(lines) > 1 and lines[0].startswith("Exception encountered when calling"):
-        # Keras says first where it was, in bold what went wrong.
-        del lines[0]
-    if lines and lines[0] == "in user code:":
-        # A stack comes first.
-        lines = lines[-1:]
-    lines = [re.sub(r"^\(\d+\) [A-Z_]+: ", "", line) for line in lines] or ["no reason given"]
-    first = lines[1] if len(lines) > 1 and "root error(s) found" in lines[0] else lines[0]
-    sentence = re.split(r"\. (?=[A-Z])", first, maxsplit=1)[0]
-    return (node.group(1) if node else None), sentence.rstrip(". ")[:500]
-
-
-def _advice(error: Exception) -> str | None:
-    import tensorflow as tf
-
-    if isinstance(error, tf.errors.FailedPreconditionError):
-        return "Variables and tables get their values before the first run: restore or freeze them."
-    return None
-
-
-def _walk(wanted: Iterable[Any], fed: Mapping[str, Any]) -> Plan:
+def _walk(wanted: Iterable[Any], fed: Mapping[str, Any]) -> Needs:
     """Follow the edges from the fetches back to the feeds, as TensorFlow prunes a graph."""
     fed_operations = {tensor.op.name for tensor in fed.values()}
     missing: dict[str, Any] = {}
@@ -328,7 +277,7 @@ def _walk(wanted: Iterable[Any], fed: Mapping[str, Any]) -> Plan:
         keeps_feeds = keeps_feeds or _keeps(operation, keepers)
         stack.extend(operation.inputs)
         stack.extend(operation.control_inputs)
-    return Plan(tuple(missing[name] for name in sorted(missing)), keeps_feeds)
+    return Needs(tuple(missing[name] for name in sorted(missing)), keeps_feeds)
 
 
 def _keeps(operation: Any, keepers: list[frozenset[str]]) -> bool:

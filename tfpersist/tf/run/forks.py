@@ -8,9 +8,9 @@ a process share the threads that compute. Sessions that others opened before the
 from __future__ import annotations
 
 import os
-import sys
 
 from tfpersist.errors import RunError
+from tfpersist.tf.internals.eager import has_context
 
 # Where TensorFlow's threads are: here, in the parent, or nowhere yet.
 _threads: dict[str, bool] = {"here": False, "lost": False}
@@ -45,9 +45,7 @@ def forked() -> RunError:
 
 
 def _after_in_child() -> None:
-    context = getattr(sys.modules.get("tensorflow.python.eager.context"), "_context", None)
-    eager = getattr(context, "_context_handle", None) is not None
-    _threads["lost"] = _threads["lost"] or _threads["here"] or eager
+    _threads["lost"] = _threads["lost"] or _threads["here"] or has_context()
     _threads["here"] = False
 
 

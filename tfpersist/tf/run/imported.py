@@ -18,7 +18,8 @@ from tfpersist.graph.optimize.weights import expand
 from tfpersist.graph.structure import trusted_values
 from tfpersist.graph.structure.kinds import INIT
 from tfpersist.tf.internals import functions
-from tfpersist.tf.run.execute import Executor, translated
+from tfpersist.tf.run.execute import Executor
+from tfpersist.tf.run.translate import translated
 
 # `_output_shapes` is a comment that old writers got wrong; a colocation may name what was pruned.
 _DROPPED_ATTRS = ("_output_shapes", "_class")

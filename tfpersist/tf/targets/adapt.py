@@ -8,7 +8,8 @@ from typing import Any
 
 from tfpersist.errors import TargetError, value_text
 from tfpersist.tf.targets import arrays
-from tfpersist.tf.targets.target import Target, is_tracing
+from tfpersist.tf.targets.modes import is_tracing
+from tfpersist.tf.targets.target import Target
 
 
 def adapt(target: object) -> Target:
@@ -49,14 +50,14 @@ def adapt(target: object) -> Target:
 
 def _adapters() -> Iterator[tuple[Callable[[object], Target | None], bool]]:
     """Give what adapts each kind, and whether a function that is traced would trace it."""
-    yield arrays.adapt, True
+    yield arrays.adapt_arrays, True
     if "tensorflow" not in sys.modules:
         return
     from tfpersist.tf.targets import keras, objects, session
 
-    yield session.adapt, False
-    yield keras.adapt, True
-    yield objects.adapt, True
+    yield session.adapt_session, False
+    yield keras.adapt_keras, True
+    yield objects.adapt_objects, True
 
 
 def _refuse_inside() -> None:

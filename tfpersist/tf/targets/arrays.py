@@ -16,12 +16,13 @@ from tfpersist.formats.dtypes import by_numpy
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import TensorSpec, payload_of, spec_of
 from tfpersist.matching.plan import Entry
-from tfpersist.tf.targets.target import Captured, Target, eagerly
+from tfpersist.tf.targets.modes import eagerly
+from tfpersist.tf.targets.target import Captured, Target
 
 _SCALARS = (bool, int, float, complex, str, bytes, np.generic)
 
 
-def adapt(target: object) -> Target | None:
+def adapt_arrays(target: object) -> Target | None:
     """Adapt a dict or list that holds nothing but arrays and variables; None for anything else."""
     if isinstance(target, Mapping):
         pairs = list(target.items())
@@ -99,6 +100,9 @@ class NamedTarget:
         arrays = frozenset(entry.key for entry in entries if _is_array(entry.ref))
         return Captured(items, borrowed=arrays)
 
+    def capture_all(self) -> None:
+        """Return None: `capture` is the only way."""
+
     def read(self, entries: Sequence[Entry]) -> Sequence[np.ndarray[Any, Any]]:
         """Give the values as they are now."""
         return [_read(entry.ref) for entry in entries]
@@ -132,6 +136,12 @@ class NamedTarget:
                 " its shadow variables, such as 'ExponentialMovingAverage'",
             )
         return {entry.key: (f"{entry.key}/{suffix.strip('/')}",) for entry in entries}
+
+    def value_of(self, tensor: object) -> None:
+        """Return None: there is no session."""
+
+    def global_step(self) -> None:
+        """Return None: there is no graph that counts steps."""
 
 
 def _named(pairs: Iterable[tuple[object, Any]]) -> Iterable[tuple[str, Any]]:

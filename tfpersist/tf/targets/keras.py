@@ -19,14 +19,14 @@ from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching import keras_eras, object_graph
 from tfpersist.matching.object_graph import ObjectGraph
 from tfpersist.matching.plan import Entry
-from tfpersist.tf.internals import keras as internals_keras
 from tfpersist.tf.internals import replicas, trackables
+from tfpersist.tf.internals.keras import build_optimizer, is_optimizer_built
 from tfpersist.tf.internals.live import LiveGraph
 from tfpersist.tf.targets import keras_kinds, keras_layers, objects
 from tfpersist.tf.targets.target import Target
 
 
-def adapt(target: object) -> Target | None:
+def adapt_keras(target: object) -> Target | None:
     """Adapt a trackable, or a dict with trackables in it, if there is any Keras around."""
     if sys.modules.keys().isdisjoint({"keras", "tf_keras"}) or not objects.holds_trackables(target):
         return None
@@ -75,9 +75,9 @@ class KerasTarget(objects.ObjectTarget):
         saved = self._pair_once()
         unbuilt = self._unbuilt_optimizers(saved)
         for optimizer, variables in unbuilt:
-            if not internals_keras.is_built(optimizer):  # an outer one builds its inner one
+            if not is_optimizer_built(optimizer):  # an outer one builds its inner one
                 with replicas.scope_of(map(trackables.variable_in, variables)):
-                    internals_keras.build(optimizer, variables)
+                    build_optimizer(optimizer, variables)
         if unbuilt:
             self.live = self.walk()
             self._pair_once()
@@ -190,7 +190,7 @@ class KerasTarget(objects.ObjectTarget):
         found = []
         for mine, theirs in self.bound.items():
             optimizer = self.live.nodes[mine].trackable
-            if not isinstance(optimizer, kinds) or internals_keras.is_built(optimizer):
+            if not isinstance(optimizer, kinds) or is_optimizer_built(optimizer):
                 continue
             inner = saved.children[theirs].get("inner_optimizer", theirs)
             trained = object_graph.trained_by(saved, theirs)
@@ -250,5 +250,5 @@ def _containers(thing: object) -> Iterator[tuple[str, Any]]:
 
 def _is_unbuilt(thing: object) -> bool:
     if isinstance(thing, keras_kinds.optimizers()):
-        return not internals_keras.is_built(thing)
+        return not is_optimizer_built(thing)
     return isinstance(thing, keras_kinds.layers()) and not getattr(thing, "built", True)

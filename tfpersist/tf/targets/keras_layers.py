@@ -8,7 +8,7 @@ from typing import Any
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching.plan import Entry
 from tfpersist.tf.internals.live import LiveGraph
-from tfpersist.tf.targets.target import eagerly
+from tfpersist.tf.targets.modes import eagerly
 
 
 def unfilled(live: LiveGraph) -> list[Entry]:

@@ -20,19 +20,19 @@ from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching import by_name, object_graph
 from tfpersist.matching.object_graph import ATTRIBUTES, VALUE, ObjectGraph
 from tfpersist.matching.plan import Entry
-from tfpersist.tf.internals import slots as internals_slots
 from tfpersist.tf.internals import trackables
-from tfpersist.tf.internals.live import LiveGraph, Node, State
+from tfpersist.tf.internals.live import LiveGraph, Node, SaveableState
+from tfpersist.tf.internals.slots import create_slots
 from tfpersist.tf.targets import capture_all as capturing
 from tfpersist.tf.targets import eager, states
 from tfpersist.tf.targets.target import Captured, Target
 
 # The number of an object, one of its tensors, and that as a variable of the target.
-_Row = tuple[int, State, Entry]
+_Row = tuple[int, SaveableState, Entry]
 _PYTHON = f"{ATTRIBUTES}py_state"
 
 
-def adapt(target: object) -> Target | None:
+def adapt_objects(target: object) -> Target | None:
     """Adapt a trackable, or a dict with trackables in it; None for anything else."""
     return ObjectTarget(target) if holds_trackables(target) else None
 
@@ -133,7 +133,7 @@ class ObjectTarget:
                 if node in back
             ]
             if variables and not self.live.graph.slots(mine):
-                made |= internals_slots.create_slots(self.live.nodes[mine].trackable, variables)
+                made |= create_slots(self.live.nodes[mine].trackable, variables)
         return made
 
     def require_variables(self) -> None:
@@ -230,6 +230,12 @@ class ObjectTarget:
             found[entry.key] = tuple(dict.fromkeys(key for key in keys if key))
         return {key: shadows for key, shadows in found.items() if shadows}
 
+    def value_of(self, tensor: object) -> None:
+        """Return None: there is no session."""
+
+    def global_step(self) -> None:
+        """Return None: there is no graph that counts steps."""
+
     def _each(self) -> list[_Row]:
         if self._rows is None or self._rows[0] is not self.live:
             listed = self.live.facts.get("entries")
@@ -306,13 +312,13 @@ class ObjectTarget:
 def _is_variable(entry: Entry) -> bool:
     # Whatever else is saved has its state for a handle, and what is in no checkpoint has none.
     # Asking TensorFlow takes ten times as long.
-    return entry.handle is not None and not isinstance(entry.handle, State)
+    return entry.handle is not None and not isinstance(entry.handle, SaveableState)
 
 
 def identity(entry: Entry) -> tuple[int, str]:
     """Tell entries of one target apart whatever their key is."""
     state = entry.handle
-    return id(entry.ref), state.local if isinstance(state, State) else ""
+    return id(entry.ref), state.local if isinstance(state, SaveableState) else ""
 
 
 def _relist(objects: Sequence[Any], listed: Sequence[_Row]) -> list[_Row]:
@@ -332,7 +338,7 @@ def _kept(entry: Entry) -> str | None:
     return "variable" if _is_variable(entry) else None
 
 
-def _entry(node: Node, state: State, slot: str | None) -> Entry:
+def _entry(node: Node, state: SaveableState, slot: str | None) -> Entry:
     if not trackables.is_variable(node.trackable):
         return Entry(state.key, node.path, state.spec, node.trackable, handle=state)
     inner = trackables.variable_in(node.trackable)
@@ -345,7 +351,7 @@ def _plain(key: str) -> str:
     return key.removesuffix(VALUE)
 
 
-def _attribute_keys(chosen: Sequence[tuple[Entry, State]]) -> dict[str, str]:
+def _attribute_keys(chosen: Sequence[tuple[Entry, SaveableState]]) -> dict[str, str]:
     keys: dict[str, str] = {}
     for entry, state in chosen:
         key = entry.key.removesuffix(state.suffix)
@@ -370,7 +376,7 @@ def _session() -> Target:
     from tfpersist.tf.targets import session
 
     current = tf.compat.v1.get_default_session()
-    found = session.adapt(current) if current is not None else None
+    found = session.adapt_session(current) if current is not None else None
     if found is None:
         raise TargetError(
             "these variables belong to a TF1 graph and have values in a session only",

@@ -19,10 +19,11 @@ from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import TensorSpec, payload_of
 from tfpersist.matching.plan import Entry
-from tfpersist.tf.internals import session as internals_session
-from tfpersist.tf.open_graph import import_meta
-from tfpersist.tf.run import execute
+from tfpersist.tf.internals.session import direct_callable
+from tfpersist.tf.run.execute import Executor
+from tfpersist.tf.run.translate import translated
 from tfpersist.tf.targets import graph_state
+from tfpersist.tf.targets.export_meta import export_meta
 from tfpersist.tf.targets.graph_state import Write
 from tfpersist.tf.targets.target import Captured, Target
 
@@ -33,7 +34,7 @@ _ALIGNMENT, _LEAST_ALIGNMENT = 64, 16
 _MOST_WRAPPERS = 8
 
 
-def adapt(target: object) -> Target | None:
+def adapt_session(target: object) -> Target | None:
     """Adapt a session of any kind; None for anything else."""
     import tensorflow as tf
 
@@ -87,7 +88,10 @@ class SessionTarget:
             Item(entry.key, payload_of(value, entry.spec.dtype), entry.part)
             for entry, value in zip(entries, self.read(entries), strict=True)
         ]
-        return Captured(items, import_meta.export(self.graph))
+        return Captured(items, export_meta(self.graph))
+
+    def capture_all(self) -> None:
+        """Return None: `capture` is the only way."""
 
     def read(self, entries: Sequence[Entry]) -> Sequence[np.ndarray[Any, Any]]:
         """Fetch all values at once, through reads that the graph has."""
@@ -151,7 +155,7 @@ class SessionTarget:
 
     def value_of(self, tensor: object) -> Any:
         """Fetch one tensor or variable of the graph, without hooks."""
-        with execute.translated(TargetError):
+        with translated(TargetError):
             return self._raw(lambda session: session.run(tensor))
 
     def run(
@@ -164,7 +168,7 @@ class SessionTarget:
         """
 
         def run(session: Any) -> Sequence[np.ndarray[Any, Any]]:
-            found: list[np.ndarray[Any, Any]] = execute.Executor(self.graph, session).run(
+            found: list[np.ndarray[Any, Any]] = Executor(self.graph, session).run(
                 list(fetches), feeds
             )
             return found
@@ -193,7 +197,7 @@ class SessionTarget:
                 ) from error
             return fetched
 
-        with execute.translated(SaveError):
+        with translated(SaveError):
             values: Sequence[Any] = self._raw(fetch)
         return values
 
@@ -226,7 +230,7 @@ class SessionTarget:
         return [names[at] for at in sorted(names)]
 
     def _run(self, each: _Round) -> None:
-        with execute.translated(RestoreError):
+        with translated(RestoreError):
             self._raw(lambda session: session.run(each.ops, dict(each.feeds)))
 
 
@@ -237,7 +241,7 @@ def _fetched(session: Any, entries: Sequence[Entry], tensors: Sequence[Any]) -> 
     read = None
     if shared:
         names = [tensors[at].name for at in shared]
-        read = internals_session.direct_callable(session, (), names)
+        read = direct_callable(session, (), names)
     if read is None:
         copies: Sequence[Any] = session.run(list(tensors))
         return copies

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import operator
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import attrs
 import numpy as np
 
-from tfpersist.errors import TargetError
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching.plan import Entry
-
-_Result = TypeVar("_Result")
 
 
 @attrs.frozen
@@ -68,6 +62,13 @@ class Target(Protocol):
             SaveError: some have no value yet; all of them are named.
         """
 
+    def capture_all(self) -> Captured | None:
+        """Take the values of all entries, as `capture(entries())` does, but faster.
+
+        Returns:
+            What `capture` returns; None where `capture` has to do it.
+        """
+
     def read(self, entries: Sequence[Entry]) -> Sequence[np.ndarray[Any, Any]]:
         """Give the values that entries hold now, in their order; nobody may change them.
 
@@ -99,102 +100,19 @@ class Target(Protocol):
             SelectionError: this target has no averages of that kind.
         """
 
+    def value_of(self, tensor: object) -> Any:
+        """Return the value that a tensor or variable of this target's graph has in its session.
 
-def step_of(step: Any, target: Target | None = None) -> int:
-    """Read a training step.
+        Returns:
+            The value; None where this target has no session.
 
-    Args:
-        step: a number, an eager variable or tensor, or one of the graph of `target`.
-        target: what is saved; None where no graph is at hand.
+        Raises:
+            TargetError: TensorFlow cannot compute it.
+        """
 
-    Returns:
-        The number.
+    def global_step(self) -> Any:
+        """Return the variable in which this target's graph counts training steps.
 
-    Raises:
-        TargetError: it is none.
-
-    Example:
-        >>> from tfpersist.tf.targets.adapt import adapt
-        >>> step_of(np.int64(7), adapt({"a": np.zeros(2)}))
-        7
-    """
-    value: Any = None if isinstance(step, bool) else step
-    if hasattr(step, "numpy") or hasattr(step, "graph"):
-        value = _value_of(step, target)
-    try:
-        number = operator.index(value)
-    except TypeError as error:
-        raise TargetError(
-            "the step is no whole number",
-            expected="an int, or a variable or tensor that holds one",
-            found=repr(step),
-        ) from error
-    if number < 0:
-        raise TargetError("the step is negative", expected="0 or more", found=number)
-    return number
-
-
-def _value_of(step: Any, target: Target | None) -> Any:
-    from tfpersist.tf.internals import trackables
-
-    if hasattr(step, "numpy") and not trackables.is_symbolic(step):
-        return eagerly(step.numpy)
-    read = getattr(target, "value_of", None)
-    return read(step) if read is not None else None
-
-
-def counted_by(target: Target) -> int | None:
-    """Read the step that the graph of a session counts; None where there is none.
-
-    Raises:
-        TargetError: it has no value.
-
-    Example:
-        >>> from tfpersist.tf.targets.adapt import adapt
-        >>> counted_by(adapt({"a": np.zeros(2)})) is None
-        True
-    """
-    read = getattr(target, "global_step", None)
-    counted = read() if read is not None else None
-    return None if counted is None else step_of(counted, target)
-
-
-def eagerly(work: Callable[[], _Result]) -> _Result:
-    """Call `work` where eager variables can be read and assigned, whatever graph is the default.
-
-    Example:
-        >>> eagerly(lambda: 7)
-        7
-    """
-    import tensorflow as tf
-
-    if tf.executing_eagerly():
-        return work()
-    # A default graph is one of this thread's only.
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(work).result()
-
-
-def untraced(work: Callable[[], _Result]) -> _Result:
-    """Call `work` outside of the tf.function that is being traced, if one is.
-
-    Example:
-        >>> untraced(lambda: 7)
-        7
-    """
-    if not is_tracing():
-        return work()
-    import tensorflow as tf
-
-    with tf.init_scope():
-        return work()
-
-
-def is_tracing() -> bool:
-    """Whether a tf.function is being traced, and this is a part of it."""
-    # A signal may come while TensorFlow is only half imported.
-    tf: Any = sys.modules.get("tensorflow")
-    if not hasattr(tf, "inside_function"):
-        return False
-    # Of a function that is being traced, an init_scope is not a part.
-    return bool(tf.inside_function() and not tf.executing_eagerly())
+        Returns:
+            The variable; None where there is none.
+        """

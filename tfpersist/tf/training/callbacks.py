@@ -12,7 +12,7 @@ import warnings
 import weakref
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal
 
 import attrs
 import numpy as np
@@ -23,30 +23,14 @@ from tfpersist.errors import (
     SaveError,
     value_text,
 )
-from tfpersist.tf.internals import keras as internals_keras
-
-if TYPE_CHECKING:
-    from tfpersist.matching.report import RestoreReport
+from tfpersist.tf.internals.keras import begin_at_epoch
+from tfpersist.tf.training.training_store import TrainingStore
 
 Mode = Literal["auto", "min", "max"]
 EPOCH, BATCH = "epoch", "batch"
 
 # By model that is being fitted: the callback that knows how far it has come.
 _FITTED: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
-
-
-class Store(Protocol):
-    """What training needs of a store."""
-
-    @property
-    def in_flight(self) -> int: ...
-    def save(
-        self, target: object, step: Any = None, metrics: Mapping[str, float] | None = None
-    ) -> Checkpoint: ...
-    def restore(self, target: object) -> RestoreReport: ...
-    def checkpoints(self) -> list[Checkpoint]: ...
-    def latest(self) -> Checkpoint | None: ...
-    def wait(self) -> None: ...
 
 
 @attrs.frozen
@@ -63,7 +47,7 @@ class Progress:
 
 
 def callback(
-    store: Store, every: int | str, monitor: str | None, mode: Mode, *, resume: bool
+    store: TrainingStore, every: int | str, monitor: str | None, mode: Mode, *, resume: bool
 ) -> Any:
     """Make the callback; `ModelStore.callback` says what it does.
 
@@ -100,7 +84,7 @@ def _kind() -> type[Any]:
 
         def __init__(
             self,
-            store: Store,
+            store: TrainingStore,
             every: int | str,
             monitor: str | None,
             mode: Mode,
@@ -123,7 +107,7 @@ def _kind() -> type[Any]:
         def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
             self.progress, self.unsaved, self.seen = Progress(), 0, 0
             self.measures = frozenset()
-            internals_keras.begin_at_epoch(self.model, None)
+            begin_at_epoch(self.model, None)
             _FITTED[self.model] = self
             if self.resume:
                 self._restore()
@@ -132,7 +116,7 @@ def _kind() -> type[Any]:
 
         def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
             # It has begun there; the next `fit`, whatever ends this one, begins where it says.
-            internals_keras.begin_at_epoch(self.model, None)
+            begin_at_epoch(self.model, None)
             done = self.progress.batch if epoch == self.progress.epoch else 0
             self.progress = Progress(epoch, done)
             self.seen = self.skipped = done
@@ -165,7 +149,7 @@ def _kind() -> type[Any]:
                     self._save(measured)
 
         def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-            internals_keras.begin_at_epoch(self.model, None)
+            begin_at_epoch(self.model, None)
             _FITTED.pop(self.model, None)
             self.store.wait()
             if self.monitor is not None and self.measures and self.monitor not in self.measures:
@@ -229,7 +213,7 @@ def _kind() -> type[Any]:
             elif batch >= batches:
                 epoch, batch = epoch + 1, 0
             self.progress = Progress(epoch, batch)
-            internals_keras.begin_at_epoch(self.model, self.progress.epoch)
+            begin_at_epoch(self.model, self.progress.epoch)
 
     return StoreCallback
 

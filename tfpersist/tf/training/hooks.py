@@ -8,19 +8,17 @@ from __future__ import annotations
 import functools
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tfpersist.errors import RetentionError, SaveError, TargetError
-from tfpersist.store.retention import seconds
-
-if TYPE_CHECKING:
-    from tfpersist.tf.training.callbacks import Store
+from tfpersist.arguments import seconds
+from tfpersist.errors import SaveError, TargetError
+from tfpersist.tf.training.training_store import TrainingStore
 
 _SECONDS = 600.0
 
 
 def hook(
-    store: Store,
+    store: TrainingStore,
     every_steps: int | None,
     every_secs: float | str | timedelta | None,
     *,
@@ -39,14 +37,13 @@ def hook(
             expected="a whole number, more than 0",
             found=repr(every_steps),
         )
-    try:
-        between = None if every_secs is None else seconds(every_secs)
-    except RetentionError as error:
+    between = None if every_secs is None else seconds(every_secs)
+    if every_secs is not None and between is None:
         raise SaveError(
             "every_secs says how often to save",
             expected='more than 0: a number of seconds, a timedelta, or a time such as "1h"',
             found=repr(every_secs),
-        ) from error
+        )
     if every_steps is None and between is None:
         between = _SECONDS
     return _kind()(store, every_steps, between, resume)
@@ -61,7 +58,7 @@ def _kind() -> type[Any]:
 
         def __init__(
             self,
-            store: Store,
+            store: TrainingStore,
             every_steps: int | None,
             every_secs: float | None,
             resume: bool,

@@ -1,0 +1,60 @@
+"""Turn what TensorFlow raises into errors of tfpersist."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tfpersist.errors import RunError, TFPersistError
+
+_BOLD = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@contextmanager
+def translated(error_class: type[TFPersistError] = RunError) -> Iterator[None]:
+    """Turn what TensorFlow raises into one short error of ours that names the node.
+
+    Args:
+        error_class: what to raise.
+    """
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.OpError as error:
+        where, problem = _summary(error.message)
+        operation = error.op
+        if operation is not None:
+            where = f"{operation.name} ({operation.type})"
+        raise error_class(problem, where=where, advice=_advice(error)) from error
+    except (RuntimeError, ValueError, TypeError, KeyError) as error:
+        where, problem = _summary(str(error))
+        raise error_class(problem, where=where) from error
+
+
+def _summary(message: str) -> tuple[str | None, str]:
+    """Cut the node and the reason out of a TensorFlow message, without its stack traces."""
+    node = re.search(r"\{\{node ([^}]+)\}\}", message)
+    reason = re.split(r"\n+Original stack trace|\s*\[\[\{\{", message, maxsplit=1)[0]
+    reason = re.split(r"Node: '[^'\n]*'\n", reason)[-1]
+    plain = _BOLD.sub("", reason)
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].startswith("Exception encountered when calling"):
+        # Keras says first where it was, in bold what went wrong.
+        del lines[0]
+    if lines and lines[0] == "in user code:":
+        # A stack comes first.
+        lines = lines[-1:]
+    lines = [re.sub(r"^\(\d+\) [A-Z_]+: ", "", line) for line in lines] or ["no reason given"]
+    first = lines[1] if len(lines) > 1 and "root error(s) found" in lines[0] else lines[0]
+    sentence = re.split(r"\. (?=[A-Z])", first, maxsplit=1)[0]
+    return (node.group(1) if node else None), sentence.rstrip(". ")[:500]
+
+
+def _advice(error: Exception) -> str | None:
+    import tensorflow as tf
+
+    if isinstance(error, tf.errors.FailedPreconditionError):
+        return "Variables and tables get their values before the first run: restore or freeze them."
+    return None
