@@ -97,10 +97,10 @@ class TestChoosing:
         assert Freezer(net).outputs(iter(["y"]), "x") == Freezer(net).outputs("y", "x")
         only = Freezer(net).only_variables("net/w", "net/b")
         assert Freezer(net).only_variables(["net/w", "net/b"]) == only
-        assert only.wishes.only == ("net/w", "net/b")
+        assert only._options.only == ("net/w", "net/b")
         tensor, held = net.graph.get_tensor_by_name("y:0"), net.graph.get_collection("variables")[0]
         assert Freezer(net).outputs([tensor]) == Freezer(net).outputs("y:0")
-        assert Freezer(net).keep_variables([held]).wishes.keep[0] is held
+        assert Freezer(net).keep_variables([held])._options.keep[0] is held
 
     def test_an_unknown_output_names_its_neighbours(self, net):
         with pytest.raises(NameNotFoundError, match="parts"):

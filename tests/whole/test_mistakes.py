@@ -240,7 +240,7 @@ MISTAKES = {
     "signature of a session": (
         lambda g: g.freezer.signature("serving_default").freeze(),
         tfp.FreezeError,
-        r"choose in a SavedModel, and this source is none.*outputs\(",
+        r"are for a SavedModel, and this source is not one.*outputs\(",
     ),
     "tags of a checkpoint": (
         lambda g: tfp.Freezer(g.path("ok")).tags("serve").outputs("sum").freeze(),

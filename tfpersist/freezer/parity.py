@@ -1,4 +1,4 @@
-"""A frozen model is tried beside its source."""
+"""Run a frozen graph beside its source on the same feeds, and compare their outputs."""
 
 from __future__ import annotations
 
@@ -8,89 +8,95 @@ import attrs
 
 from tfpersist.errors import FreezeError, GraphError, ParityError, RunError
 from tfpersist.formats.graphdef import Graph
-from tfpersist.freezer import pipeline
-from tfpersist.freezer.pipeline import Frozen, Wishes
+from tfpersist.freezer import passes
+from tfpersist.freezer.draft import Draft
 from tfpersist.frozen import golden_check
 from tfpersist.frozen.model import FrozenModel
-from tfpersist.graph.constants import ends, tables
-from tfpersist.graph.constants.initial_state import with_assignments, with_init
 from tfpersist.graph.describe import golden
 from tfpersist.graph.describe.golden import Array
 from tfpersist.graph.describe.signature import Proof
-from tfpersist.graph.structure.kinds import INIT, VARIABLES
-from tfpersist.graph.structure.lowered import Lowered
+from tfpersist.graph.structure.kinds import VARIABLES
 from tfpersist.graph.structure.prune import prune
 from tfpersist.safety import Policy
 
 
-def prove(frozen: Frozen, wishes: Wishes, policy: Policy | None) -> Graph:
+def prove(frozen: Draft, policy: Policy | None) -> Graph:
     """Run a frozen graph and its source on the same feeds.
 
     Args:
-        frozen: the graph and its source.
-        wishes: what was asked for, feeds and tolerance among it.
-        policy: what both may do.
+        frozen: the frozen graph; its options have the feeds and the tolerance.
+        policy: what both may do; None for everything.
 
     Returns:
-        The graph, signed, with the golden pair.
+        The frozen graph, signed, with the golden pair.
 
     Raises:
-        ParityError: they differ, or the source cannot be run.
+        ParityError: their outputs differ, or the source cannot be run.
         FeedError: a feed is missing, unknown, or does not fit.
     """
-    graph = frozen.signed()
-    with FrozenModel(graph, policy=policy) as model:
-        named = golden_check.name_feeds(graph, wishes.feeds or {}, frozen.inputs)
-        feeds = golden_check.fit_feeds(graph, named)
-        found = dict(zip(frozen.outputs, model.run(list(frozen.outputs), feeds), strict=True))
-    live = dict(zip(frozen.outputs, _source(frozen, wishes, feeds, policy), strict=True))
-    known = golden.pair(feeds, live)
-    # All that the source gave is compared here, however little of it goes into the file.
-    whole = [attrs.evolve(held, values=live[held.name], stride=1) for held in known.outputs]
-    report = golden_check.compare_all(whole, found, wishes.tolerance)
+    feeds, computed = _run_frozen(frozen, policy)
+    outputs = _run_live(frozen, feeds)
+    if outputs is None:
+        outputs = _run_graph(frozen, feeds, policy)
+    expected = dict(zip(computed, outputs, strict=True))
+    pair = golden.pair(feeds, expected)
+    # Everything that the source computes is compared, even if only a part goes into the file.
+    whole = [attrs.evolve(out, values=expected[out.name], stride=1) for out in pair.outputs]
+    report = golden_check.compare_all(whole, computed, frozen.options.tolerance)
     if not report.ok:
         raise ParityError(
-            "the frozen model gives something else than its source",
-            expected=f"outputs within a tolerance of {wishes.tolerance:g}",
+            "the outputs of the frozen model differ from those of its source",
+            expected=f"outputs within a tolerance of {report.tolerance:g}",
             report=report,
         )
-    proof = Proof(known.digest, wishes.tolerance)
-    signed = attrs.evolve(frozen, signature=attrs.evolve(frozen.signature, proof=proof))
-    return signed.signed(known)
+    proof = Proof(pair.digest, frozen.options.tolerance)
+    return attrs.evolve(frozen, signature=attrs.evolve(frozen.signature, proof=proof)).signed(pair)
 
 
-def _source(
-    frozen: Frozen, wishes: Wishes, feeds: Mapping[str, Array], policy: Policy | None
-) -> Sequence[Array]:
-    """Compute the outputs with the source itself, or with its graph as it was found."""
-    source = frozen.source
-    fed = {frozen.inputs[name]: value for name, value in feeds.items()}
-    if source.run is not None:
-        found = source.run(list(frozen.outputs.values()), {**fed, **frozen.fixed})
-        if found is not None:
-            return found
-    given = pipeline.given(source, wishes)
-    begun = ends.begin(source, ends.outputs(source, wishes.outputs), given, strict=False)
-    names = [ref.name for ref in begun.outputs]
-    fed = {**feeds, **{begun.renamed.get(n, n): value for n, value in frozen.fixed.items()}}
+def _run_frozen(
+    frozen: Draft, policy: Policy | None
+) -> tuple[Mapping[str, Array], Mapping[str, Array]]:
+    """Return the fitted feeds, and what the frozen graph computes of them."""
+    graph = frozen.signed()
+    named = golden_check.name_feeds(graph, frozen.options.feeds or {}, frozen.source_inputs)
+    feeds = golden_check.fit_feeds(graph, named)
+    names = list(frozen.source_outputs)
+    with FrozenModel(graph, policy=policy) as model:
+        return feeds, dict(zip(names, model.run(names, feeds), strict=True))
+
+
+def _run_live(frozen: Draft, feeds: Mapping[str, Array]) -> Sequence[Array] | None:
+    """Return what the living source itself computes; None if it cannot compute these tensors."""
+    run = frozen.source.run
+    if run is None:
+        return None
+    source_feeds = {frozen.source_inputs[name]: value for name, value in feeds.items()}
+    return run(list(frozen.source_outputs.values()), {**source_feeds, **frozen.baked})
+
+
+def _run_graph(frozen: Draft, feeds: Mapping[str, Array], policy: Policy | None) -> Sequence[Array]:
+    """Return what the graph of the source computes, with its variables and nothing baked."""
+    draft = passes.cut_at_inputs(Draft.of(frozen.source, frozen.options), strict=False)
+    baked = {draft.renamed.get(name, name): value for name, value in frozen.baked.items()}
+    names = list(draft.source_outputs)
     try:
-        with FrozenModel(_unfrozen(begun.lowered, names), policy=policy) as model:
-            computed: Sequence[Array] = model.run(names, fed)
+        with FrozenModel(_with_variables(draft), policy=policy) as model:
+            computed: Sequence[Array] = model.run(names, {**feeds, **baked})
             return computed
     except (FreezeError, GraphError, RunError) as error:
         raise ParityError(
-            "the source itself cannot be run beside the frozen model",
+            "the source itself cannot run beside the frozen model",
             found=str(error),
             advice="Leave parity() out, or freeze a session or a function of the model.",
         ) from error
 
 
-def _unfrozen(lowered: Lowered, names: Sequence[str]) -> Graph:
-    """Give the graph of a source with its variables, which get their values when it is loaded."""
-    if INIT in lowered.graph.nodes:
-        return prune(lowered.graph, [*names, INIT])
-    lowered, fills = tables.with_tables(lowered, names)
-    graph = prune(lowered.graph, [*names, *fills])
-    variables = {name for name, node in graph.nodes.items() if node.op in VARIABLES}
-    graph, assigns = with_assignments(graph, lowered, variables)
-    return with_init(graph, [*fills, *assigns])
+def _with_variables(draft: Draft) -> Graph:
+    """Return the graph of a source, whose init operation assigns the variables their values."""
+    if draft.init:
+        return prune(draft.graph, [*draft.output_names, *draft.init])
+    draft = passes.fill_tables(draft)
+    draft = draft.on(prune(draft.graph, draft.roots))
+    variables = {name for name, node in draft.graph.nodes.items() if node.op in VARIABLES}
+    draft = attrs.evolve(draft, kept=frozenset(variables))
+    return passes.add_init_operation(passes.assign_kept_variables(draft)).graph
