@@ -364,7 +364,7 @@ def read_pb(data: bytes) -> object:
     out = Shard()
     graphdef_writer.join(model.graph, out)
     graphdef.split(out.getvalue())
-    trusted_values.refuse_unsound(model.graph)
+    trusted_values.refuse_invalid(model.graph)
     trusted_values.refuse_growth(model.graph)
     return freeze(tfp.Freezer(model).keep_variables(*{"a"}.intersection(model.graph.nodes)))
 

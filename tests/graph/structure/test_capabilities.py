@@ -14,10 +14,10 @@ from tfpersist.graph.structure.capabilities import (
     CAPABILITIES,
     classify,
     inspect,
-    mentioned,
     of_op,
     table,
 )
+from tfpersist.graph.structure.functions import names_in
 
 
 def node(op, name="n", **attrs):
@@ -169,7 +169,7 @@ def test_functions_are_found_in_lists_and_in_the_attrs_of_functions():
     branches.add(name="second").attr["inner"].func.name = "third"
     branches[1].attr["inner"].func.attr["innermost"].list.func.add(name="fourth")
     branches[1].attr["empty"].func.SetInParent()
-    assert sorted(mentioned(case.attr)) == ["first", "fourth", "second", "third"]
+    assert sorted(names_in(case.attr)) == ["first", "fourth", "second", "third"]
 
 
 def test_every_place_where_an_op_can_be_named_is_looked_at():

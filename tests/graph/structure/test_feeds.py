@@ -115,7 +115,7 @@ def test_what_is_not_contiguous_is_laid_out_anew():
 
 
 def test_an_array_of_weak_type_is_not_a_python_number():
-    with pytest.raises(FeedError, match="another kind"):
+    with pytest.raises(FeedError, match="wrong data type"):
         fit([np.int32(1)], spec("float32", 1), "x:0")
 
 

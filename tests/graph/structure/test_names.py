@@ -42,7 +42,7 @@ def test_names_are_read(text, expected):
 
 @pytest.mark.parametrize("text", ["", ":0", "^add", "add:", "add:x", "add:-1", "a:0:1", "a b", 3])
 def test_other_texts_are_refused(text):
-    with pytest.raises(NameNotFoundError, match="no name of a tensor"):
+    with pytest.raises(NameNotFoundError, match="not the name of a tensor"):
         parse_ref(text)
 
 
@@ -66,8 +66,8 @@ def test_tensors_are_found_and_described(text, spec):
     ("text", "message"),
     [
         ("split", "Did you mean 'net/split'"),
-        ("net/split:3", "got 3 outputs. The last one is net/split:2"),
-        ("nothing", "gives no tensor"),
+        ("net/split:3", "got 3 outputs. The last output is net/split:2"),
+        ("nothing", "has no outputs"),
     ],
 )
 def test_what_is_not_there_names_its_neighbours(text, message):

@@ -53,7 +53,7 @@ def test_a_function_named_in_any_way_is_called():
     by_op.library.function[0].node_def.add(name="n", op="f")
     branch = library({"f": []})
     node = branch.library.function[0].node_def.add(name="n", op="StatelessCase")
-    node.attr["branches"].list.func.add(name="sound")
+    node.attr["branches"].list.func.add(name="other")
     node.attr["branches"].list.func.add(name="f")
     nested = library({"f": []})
     node = nested.library.function[0].node_def.add(name="n", op="PartitionedCall")
@@ -71,7 +71,7 @@ def test_a_gradient_may_compute_its_function_again():
 
 def test_calls_that_multiply_are_counted_not_made():
     doubling = {f"f{n}": [f"f{n + 1}"] * 2 for n in range(200)}
-    with pytest.raises(GraphError, match="so often"):
+    with pytest.raises(GraphError, match="expected at most 10,000,000 nodes"):
         refuse_endless(library({"f": ["f0"], **doubling, "f200": []}))
     shallow = {f"f{n}": [f"f{n + 1}"] * 2 for n in range(20)}
     refuse_endless(library({"f": ["f0"], **shallow, "f20": []}))
@@ -83,7 +83,7 @@ def test_deep_nesting_is_refused_without_recursion():
         return library({"f": ["f0"], **calls, f"f{depth}": []})
 
     refuse_endless(deep(200))
-    with pytest.raises(GraphError, match="deeper than TensorFlow bears; expected 300 calls"):
+    with pytest.raises(GraphError, match="too deep for TensorFlow; expected at most 300"):
         refuse_endless(deep(5000))
 
 

@@ -88,7 +88,7 @@ def test_what_does_not_fit_is_refused(model):
     with tf.Graph().as_default() as graph:
         with pytest.raises(FeedError, match="rate"):
             model.import_into(graph, {"x": BATCH}, ["scaled"])
-        with pytest.raises(FeedError, match="x:0: a feed of another shape"):
+        with pytest.raises(FeedError, match="x:0: the feed has the wrong shape"):
             model.import_into(graph, {"x": BATCH[:, :2]}, ["total"])
         for bad in ([["text"] * 3], BATCH.astype(np.int32), None, tf.constant(BATCH[0])):
             with pytest.raises(FeedError, match=r"^x:0: "):

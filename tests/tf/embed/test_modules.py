@@ -104,7 +104,7 @@ def test_references_of_tensorflow_1_are_refused():
 
 def test_what_does_not_fit_is_refused_before_tensorflow(model):
     module = model.as_module("words", "y")
-    with pytest.raises(FeedError, match="words:0: a string tensor takes str"):
+    with pytest.raises(FeedError, match="words:0: a string tensor takes only strings"):
         module([1.0])
     with pytest.raises(FeedError, match="words:0: an input of another data type"):
         module(tf.constant([1.0]))

@@ -125,7 +125,7 @@ def test_a_feed_that_does_not_fit_is_refused(executor):
     with pytest.raises(FeedError) as caught:
         executor.run("same", {"Net/feed": [1.0, 2.0]})
     assert str(caught.value) == (
-        "Net/feed:0: a feed of another shape; expected float32[?,2], got float64[2]."
+        "Net/feed:0: the feed has the wrong shape; expected float32[?,2], got float64[2]."
     )
     with pytest.raises(FeedError, match=r"expected float32\[\?,2\], got int64\[1,2\]"):
         executor.run("same", {"Net/feed": np.array([[1, 2]])})

@@ -152,7 +152,7 @@ class _Inliner:
             return self._expand(node, call, where)
         self.nodes.append(node)
         self.loose |= {(node.name, text) for text in where.passed - where.firm}
-        return [node.name] if self.effects.leaves(node) and node.op not in NOT_PURE else []
+        return [node.name] if self.effects.has_effects(node) and node.op not in NOT_PURE else []
 
     def _call(self, node: Message, where: _Where) -> Callee | None:
         """Find what a node calls, if that can take its place."""
@@ -184,8 +184,8 @@ class _Inliner:
         function, flows = callee.name, callee.flows or where.placed
         if where.placed:
             data, controls = self._start(node, data, controls, callee)
-        tensors = callee.given(data)
-        leaves = self.effects.inside(function)
+        tensors = callee.passed(data)
+        leaves = self.effects.function_has_effects(function)
         firm = frozenset(controls) if leaves else where.firm
         names = {inner.name: self._free(f"{node.name}/{inner.name}") for inner in callee.nodes}
         constants = {n.name for n in callee.nodes if n.op == "Const" and not n.input}
@@ -209,7 +209,7 @@ class _Inliner:
                 frame.s = f"{node.name}/".encode() + frame.s
             inside = _Where((*where.chain, function), flows, frozenset(added), firm)
             runs = self.place(inner, inside)
-            if not runs and inner_name in callee.ends and self.effects.leaves(inner):
+            if not runs and inner_name in callee.ends and self.effects.has_effects(inner):
                 runs = [inner.name]
             must += runs
         plain = {*data, *(tensors[f"{name}:output:0"] for name in constants)}
@@ -310,7 +310,7 @@ class _Inliner:
         quiet: dict[str, bool] = {}
         for name in ordered(nodes):
             node = nodes[name]
-            still = node.op not in CONTROL_FLOW and not self.effects.leaves(node)
+            still = node.op not in CONTROL_FLOW and not self.effects.has_effects(node)
             quiet[name] = still and all(quiet.get(producer(text), False) for text in node.input)
         for name, text in self.loose:
             if quiet.get(text[1:]):

@@ -1,4 +1,4 @@
-"""Which nodes keep what flows into them for longer than a run, or write into it."""
+"""Nodes that keep their inputs for longer than a run, or write into them."""
 
 from __future__ import annotations
 
@@ -6,47 +6,50 @@ from collections.abc import Iterable
 
 from tfpersist.formats.schema import Message
 from tfpersist.graph.structure import ops
-from tfpersist.graph.structure.capabilities import mentioned
+from tfpersist.graph.structure.functions import names_in
 
-# They write into their input, whoever else reads it.
+# Ops that write into their input, even if other nodes read it.
 WRITERS = frozenset({"InplaceUpdate", "InplaceAdd", "InplaceSub"})
-# Stateful, yet they keep nothing that flows in.
+# Stateful ops that keep no input.
 _KEEPS_NOTHING = frozenset({"VarHandleOp", "ReadVariableOp", "VariableV2", "Variable"})
 
 
-def keeps(op: str, *, stateful: bool) -> bool:
-    """Tell whether an op may keep what flows into it, or write there.
+def keeps_inputs(op: str, *, stateful: bool) -> bool:
+    """Return whether an op may keep its inputs, or write into them.
 
     Args:
-        op: its name.
-        stateful: whether TensorFlow calls it so.
+        op: the name of the op.
+        stateful: whether its OpDef says that it is stateful.
 
     Example:
-        >>> keeps("AssignVariableOp", stateful=True), keeps("InplaceAdd", stateful=False)
-        (True, True)
+        >>> keeps_inputs("AssignVariableOp", stateful=True)
+        True
+        >>> keeps_inputs("InplaceAdd", stateful=False), keeps_inputs("Add", stateful=False)
+        (True, False)
     """
     return op in WRITERS or (stateful and op not in _KEEPS_NOTHING)
 
 
-def keeping(functions: Iterable[Message]) -> frozenset[str]:
-    """Name the functions that have such a node, or call a function that does.
+def functions_that_keep_inputs(functions: Iterable[Message]) -> frozenset[str]:
+    """Return the names of the functions with a node that `keeps_inputs`, their own or a callee's.
 
     Args:
         functions: FunctionDefs.
     """
     callers: dict[str, set[str]] = {}
-    found: set[str] = set()
+    keepers: set[str] = set()
     bodies = {function.signature.name: function.node_def for function in functions}
     for name, nodes in bodies.items():
         for node in nodes:
-            for called in (node.op, *mentioned(node.attr)):
+            for called in (node.op, *names_in(node.attr)):
                 callers.setdefault(called, set()).add(name)
             op = ops.table().get(node.op)
-            if node.op not in bodies and keeps(node.op, stateful=op is None or op.is_stateful):
-                found.add(name)
-    pending = list(found)
+            stateful = op is None or op.is_stateful
+            if node.op not in bodies and keeps_inputs(node.op, stateful=stateful):
+                keepers.add(name)
+    pending = list(keepers)
     while pending:
-        new = callers.get(pending.pop(), set()) - found
-        found |= new
+        new = callers.get(pending.pop(), set()) - keepers
+        keepers |= new
         pending += new
-    return frozenset(found)
+    return frozenset(keepers)

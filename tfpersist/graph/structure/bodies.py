@@ -1,4 +1,4 @@
-"""One body of nodes: the main graph or a function, whose tensors are named differently.
+"""The nodes of the main graph or of a function, where tensors are named differently.
 
 main graph: "node", "node:1", "^node"
 function:   "argument", "node:output_name:0", "^node"
@@ -17,14 +17,15 @@ from tfpersist.graph.structure import functions, ops
 
 @attrs.define(eq=False)
 class Body:
-    """Nodes that may be changed, and how their tensors are called.
+    """Nodes to be changed, and the names of their tensors.
 
     Args:
         nodes: NodeDefs of the body's own, by name, in their order.
         library: FunctionDefs by name.
-        function: name of the function that this is the body of; None for the main graph.
-        arguments: names of the function's arguments.
-        renamed: new names of a function's tensors whose ops call their outputs differently now.
+        function: the name of the function with this body; None for the main graph.
+        arguments: the names of the function's arguments.
+        renamed: the new names of tensors in a function, by the old ones: a node whose op was
+            changed may have another name for its output.
     """
 
     nodes: dict[str, Message]
@@ -36,23 +37,26 @@ class Body:
     _consumers: dict[str, list[str]] = attrs.field(factory=dict)
 
     def tensor(self, text: str) -> str:
-        """Give the one name of the tensor that an input of a node means."""
+        """Return the full name of the tensor that an input of a node means."""
         if self.function is not None or ":" in text:
             return text
         return f"{text}:0"
 
     def consumers(self) -> Mapping[str, list[str]]:
-        """Name the nodes that took a tensor before any was changed, by the tensor's name."""
-        found = self._consumers
-        if not found:
+        """Return the names of the nodes that take a tensor, by the full name of the tensor.
+
+        The first call looks at the nodes; later changes to them are not seen.
+        """
+        consumers = self._consumers
+        if not consumers:
             for name, node in self.nodes.items():
                 for text in node.input:
                     if text[:1] != "^":
-                        found.setdefault(self.tensor(text), []).append(name)
-        return found
+                        consumers.setdefault(self.tensor(text), []).append(name)
+        return consumers
 
     def outputs(self, node: Message) -> list[str]:
-        """Name the outputs of a node, in order."""
+        """Return the full names of the outputs of a node, in order."""
         op = ops.definition(node.op, self.library)
         if op is None:
             return []
@@ -64,11 +68,26 @@ class Body:
         ]
 
     def first(self, node: str, output: str) -> str:
-        """Name the first output of a node, given what its op calls it."""
+        """Return the name of the first output of a node.
+
+        Args:
+            node: the name of the node.
+            output: the name of the output in the OpDef.
+        """
         return node if self.function is None else f"{node}:{output}:0"
 
     def add(self, before: str, name: str, op: str, inputs: list[str]) -> Message:
-        """Add a node in front of another; its name gets a number where it is taken."""
+        """Add a node in front of another one.
+
+        Args:
+            before: the name of the other node.
+            name: the name of the new node; a number is appended if it is taken.
+            op: the op of the new node.
+            inputs: its inputs.
+
+        Returns:
+            The new NodeDef, without attrs.
+        """
         taken = {*self.nodes, *self.arguments}
         taken |= {node.name for nodes in self._added.values() for node in nodes}
         node = schema.NodeDef(name=functions.unused(name, taken), op=op, input=inputs)
@@ -76,12 +95,12 @@ class Body:
         return node
 
     def place(self, node: Message) -> str:
-        """Say where a node is, for an error."""
+        """Return the text that tells the user which node an error is about."""
         inside = f" in function {self.function}" if self.function is not None else ""
         return f"node {node.name} ({node.op}){inside}"
 
     def finished(self) -> list[Message]:
-        """Give the nodes, the added ones in place, every input under its new name."""
+        """Return all nodes in order, with the added ones and with the new names of inputs."""
         result: list[Message] = []
         for name, node in self.nodes.items():
             result += [*self._added.get(name, ()), node]

@@ -1,4 +1,4 @@
-"""Calls of functions: how a node calls them, and what a function is to one call."""
+"""Calls of functions: how a node calls them, and a copy of a function for one call."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Call:
     """How one node calls functions.
 
     Args:
-        targets: names of the functions; of a loop the condition comes first.
-        skip: how many inputs come before the arguments.
-        types: name of the attr that lists the arguments' types; None where there is none.
-        returns: name of the attr that lists the results' types; None where there is none.
+        targets: the names of the functions; those of a loop are its condition and its body.
+        skip: how many inputs of the node come before the arguments.
+        types: the attr that lists the types of the arguments; None if the node has no such attr.
+        returns: the attr that lists the types of the results; None if the node has no such attr.
         loops: whether arguments and results are the same loop variables.
-        captured: how many arguments of the functions come from elsewhere, before the inputs.
+        captured: how many arguments of the functions come before those that the node passes.
     """
 
     targets: tuple[str, ...]
@@ -38,11 +38,16 @@ class Call:
     captured: int = 0
 
     def arguments(self, inputs: tuple[T | None, ...]) -> tuple[T | None, ...]:
-        """Line up what flows into the node with the functions' arguments."""
+        """Return a value for each argument of the functions, from those of the node's inputs."""
         return (None,) * self.captured + inputs[self.skip :]
 
     def redirect(self, node: Message, clones: Mapping[str, str]) -> None:
-        """Let a node call other functions."""
+        """Make a node call other functions.
+
+        Args:
+            node: the NodeDef; it is changed.
+            clones: the new name of a function, by the old one.
+        """
         node.op = clones.get(node.op, node.op)
         for function in functions.references(node):
             function.name = clones.get(function.name, function.name)
@@ -76,11 +81,14 @@ _FORMS: Mapping[str, _Form] = MappingProxyType(
 
 
 def call_of(node: Message, library: Mapping[str, Message]) -> Call | None:
-    """Tell how a node calls functions; None where it does not, or not in a way known here.
+    """Return how a node calls functions.
 
     Args:
         node: the NodeDef.
         library: FunctionDefs by name.
+
+    Returns:
+        The call; None if the node calls none, or calls them in a way that is not known here.
     """
     if node.op in library:
         return Call((node.op,))
@@ -99,7 +107,7 @@ def call_of(node: Message, library: Mapping[str, Message]) -> Call | None:
 
 
 def _dataset(node: Message, library: Mapping[str, Message]) -> Call | None:
-    """A dataset's function takes an element first, and then what it captured."""
+    """Return how a dataset op calls its function, which takes an element, then what it captured."""
     op = ops.definition(node.op)
     if op is None or "Targuments" not in node.attr:
         return None
@@ -107,27 +115,27 @@ def _dataset(node: Message, library: Mapping[str, Message]) -> Call | None:
     lists = [arg.name for arg in op.input_arg if arg.type_list_attr == "Targuments"]
     if len(names) != 1 or len(lists) != 1:
         return None
-    before = (
+    skip = (
         [name for name, _ in ops.ports(node, op.input_arg, op)].index(lists[0])
         if len(node.attr["Targuments"].list.type)
         else 0
     )
     captured = len(library[names[0]].signature.input_arg) - len(node.attr["Targuments"].list.type)
-    return Call(tuple(names), skip=before, types="Targuments", captured=captured)
+    return Call(tuple(names), skip=skip, types="Targuments", captured=captured)
 
 
 @attrs.frozen
 class Callee:
-    """What a call calls.
+    """A function of the library, copied for one call of it.
 
     Args:
-        name: of the function.
-        nodes: copies of its nodes, to be changed, whose attrs are those of this call.
-        arguments: name and data type number of each tensor that it takes.
-        results: the same of each that it gives.
-        returned: which tensors of the function those are.
-        ends: names of the nodes that have to run, whoever reads them.
-        flows: whether it has a loop or branch of TensorFlow 1 in it.
+        name: the name of the function.
+        nodes: copies of its nodes, to be changed; placeholders in their attrs are filled in.
+        arguments: name and data type number of each input tensor.
+        results: name and data type number of each output tensor.
+        returned: the tensors inside of the function that are its outputs.
+        ends: names of the nodes that have to run, even if nothing reads their outputs.
+        flows: whether it has control flow of TensorFlow 1 in it.
         library: FunctionDefs by name.
     """
 
@@ -142,23 +150,24 @@ class Callee:
 
     @classmethod
     def of(
-        cls, function: Message, given: Mapping[str, Message], library: Mapping[str, Message]
+        cls, function: Message, call_attrs: Mapping[str, Message], library: Mapping[str, Message]
     ) -> Callee | None:
-        """Look at a function.
+        """Copy a function for one call.
 
         Args:
             function: the FunctionDef.
-            given: the attrs that a call gives.
+            call_attrs: the attrs that the call sets.
             library: FunctionDefs by name.
 
         Returns:
-            The callee; None where not all that its nodes take and give is known here.
+            The callee; None if it has an unknown op, an attr that is not set, or an input that no
+            node of it gives.
         """
         signature = function.signature
         if any(arg.number_attr or arg.type_list_attr for arg in signature.output_arg):
             return None
         call = schema.NodeDef(name=signature.name, op=signature.name)
-        for name, value in given.items():
+        for name, value in call_attrs.items():
             call.attr[name].CopyFrom(value)
         nodes = []
         for node in function.node_def:
@@ -182,18 +191,18 @@ class Callee:
         except GraphError:
             return None
 
-    def given(self, data: Sequence[str]) -> dict[str, str]:
-        """Name what is passed, by what the function calls it."""
-        tensors: dict[str, str] = {}
+    def passed(self, data: Sequence[str]) -> dict[str, str]:
+        """Return the tensors that a call passes, by their names inside of the function."""
+        passed: dict[str, str] = {}
         counts: dict[str, int] = {}
         for text, (name, _) in zip(data, self.arguments, strict=True):
-            tensors[f"{name}:{counts.get(name, 0)}"] = text
-            tensors.setdefault(name, text)
+            passed[f"{name}:{counts.get(name, 0)}"] = text
+            passed.setdefault(name, text)
             counts[name] = counts.get(name, 0) + 1
-        return tensors
+        return passed
 
     def outputs(self, node: Message) -> Iterator[tuple[str, int]]:
-        """Give what the function calls each output of one of its nodes, and its index."""
+        """Yield the names that the function uses for the outputs of a node, with their indices."""
         op = ops.definition(node.op, self.library)
         first: dict[str, int] = {}
         ports = ops.ports(node, op.output_arg, op) if op is not None else ()
@@ -203,29 +212,29 @@ class Callee:
             yield f"{node.name}:{name}:{index - first.setdefault(name, index)}", index
 
     def _is_whole(self) -> bool:
-        """Whether all that is read comes from somewhere."""
-        known = {*self.given([""] * len(self.arguments))}
+        """Return whether the function itself has every tensor and node that it refers to."""
+        known = {*self.passed([""] * len(self.arguments))}
         for node in self.nodes:
             if ops.definition(node.op, self.library) is None:
                 return False
             known |= {text for text, _ in self.outputs(node)}
         names = {node.name for node in self.nodes} | {name for name, _ in self.arguments}
-        read = [*self.returned, *(text for node in self.nodes for text in node.input)]
-        waits = {text[1:] for text in read if text[:1] == "^"}
-        return waits <= names and {t for t in read if t[:1] != "^"} <= known
+        inputs = [*self.returned, *(text for node in self.nodes for text in node.input)]
+        controls = {text[1:] for text in inputs if text[:1] == "^"}
+        return controls <= names and {text for text in inputs if text[:1] != "^"} <= known
 
     def __len__(self) -> int:
         return sum(1 + (node.ByteSize() >> 10) for node in self.nodes)
 
 
 def _settled(value: Message, call: Message, signature: Message) -> bool:
-    """Put a call's own attrs in the places that wait for them; tell if all are there."""
-    kind = value.WhichOneof("value")
-    if kind == "placeholder":
-        found = ops.attr(call, value.placeholder, signature)
-        if found is None or found.WhichOneof("value") == "placeholder":
+    """Replace placeholders in an attr by the attrs of the call; return whether all were set."""
+    field = value.WhichOneof("value")
+    if field == "placeholder":
+        attr = ops.attr(call, value.placeholder, signature)
+        if attr is None or attr.WhichOneof("value") == "placeholder":
             return False
-        value.CopyFrom(found)
+        value.CopyFrom(attr)
         return True
-    called = [value.func] if kind == "func" else value.list.func if kind == "list" else ()
-    return all(_settled(one, call, signature) for func in called for one in func.attr.values())
+    called = [value.func] if field == "func" else value.list.func if field == "list" else ()
+    return all(_settled(inner, call, signature) for func in called for inner in func.attr.values())

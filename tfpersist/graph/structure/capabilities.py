@@ -1,8 +1,8 @@
-"""What a node can do to the machine that runs it, told from its op and its attrs.
+"""Capabilities: what a node can do to the machine that runs it, by its op and its attrs.
 
-`capabilities.txt` gives each op of TensorFlow 2.16 to 2.21 the whole set of what it can do, for
-there is no order in which writing files is more or less than opening connections. An op outside of
-it is unknown. File ops reach as far as TensorFlow's file systems do: a path may be gs://...
+`capabilities.txt` lists all capabilities of each op of TensorFlow 2.16 to 2.21. They are a set and
+not a level, because writing files is neither more nor less than opening connections. An op that is
+not listed is unknown. File ops reach every file system of TensorFlow: a path may be gs://...
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Literal, get_args
 
 from tfpersist.formats.schema import Message
 from tfpersist.graph.structure import ops
+from tfpersist.graph.structure.functions import names_in
 
 Capability = Literal[
     "compute",
@@ -37,34 +38,31 @@ _CONSOLE = (b"stdout", b"stderr", b"log(info)", b"log(warning)", b"log(error)")
 
 @functools.cache
 def table() -> Mapping[str, frozenset[Capability]]:
-    """Give what each op of TensorFlow can do at worst, by its name.
+    """Return the most that each op of TensorFlow can do, by its name.
 
     Example:
         >>> sorted(table()["MergeV2Checkpoints"])
         ['file read', 'file write']
     """
     text = resources.files(__package__).joinpath("capabilities.txt").read_text("utf-8")
-    known: dict[str, Capability] = {capability: capability for capability in CAPABILITIES}
-    found: dict[str, frozenset[Capability]] = {}
+    by_name: dict[str, Capability] = {capability: capability for capability in CAPABILITIES}
+    capabilities: dict[str, frozenset[Capability]] = {}
     current = _UNKNOWN
     for line in text.splitlines():
         if line.startswith("["):
-            current = frozenset(known[name] for name in line.strip("[]").split(", "))
+            current = frozenset(by_name[name] for name in line.strip("[]").split(", "))
         elif not line.startswith("#"):
-            found.update(dict.fromkeys(line.split(), current))
-    return found
+            capabilities.update(dict.fromkeys(line.split(), current))
+    return capabilities
 
 
 def of_op(op: str, functions: Collection[str] = ()) -> frozenset[Capability]:
-    """Tell what an op can do at worst.
+    """Return the most that an op can do.
 
     Args:
-        op: its name.
-        functions: names of the functions of the graph's library. Calling one is computing: what
-            its body does is told of the nodes in the body.
-
-    Returns:
-        All that it can do.
+        op: the name of the op.
+        functions: names of the functions of the graph's library. A call of one counts as computing:
+            the nodes in its body are classified by themselves.
 
     Example:
         >>> of_op("ReadFile"), of_op("MyOwnOp"), of_op("f", {"f"})
@@ -74,14 +72,11 @@ def of_op(op: str, functions: Collection[str] = ()) -> frozenset[Capability]:
 
 
 def classify(node: Message, functions: Collection[str] = ()) -> frozenset[Capability]:
-    """Tell what a node can do.
+    """Return what a node can do: the most that its op can do, or less if an attr rules it out.
 
     Args:
         node: the NodeDef.
         functions: names of the functions of the graph's library.
-
-    Returns:
-        All that it can do: what its op can do at worst, or less where an attr says so.
 
     Example:
         >>> from tfpersist.formats import schema
@@ -94,96 +89,64 @@ def classify(node: Message, functions: Collection[str] = ()) -> frozenset[Capabi
     """
     decision = _DECISIONS.get(node.op)
     if decision is not None:
-        name, harmless, capabilities = decision
-        value = ops.attr(node, name, ops.table()[node.op])
-        if value is not None and harmless(value):
+        attr_name, is_harmless, capabilities = decision
+        value = ops.attr(node, attr_name, ops.table()[node.op])
+        if value is not None and is_harmless(value):
             return capabilities
     return of_op(node.op, functions)
 
 
-def mentioned(attrs: Mapping[str, Message]) -> Iterator[str]:
-    """Name the functions in the attrs of a node, those in the attrs of functions included.
-
-    TensorFlow takes the name of an op, too: it lowers an If whose branch is called WriteFile to a
-    WriteFile node.
-
-    Args:
-        attrs: AttrValues by name.
-    """
-    pending = list(attrs.values())
-    while pending:
-        value = pending.pop()
-        kind = value.WhichOneof("value")
-        called = [value.func] if kind == "func" else value.list.func if kind == "list" else ()
-        for function in called:
-            if function.name:
-                yield function.name
-            pending.extend(function.attr.values())
-
-
 def inspect(graph: Message) -> Iterator[tuple[Capability, str, str, str]]:
-    """Go through all nodes of a GraphDef and of the functions of its library, called or not.
+    """Yield what all nodes of a GraphDef and of its functions can do, called or not.
 
     Args:
         graph: the GraphDef.
 
     Yields:
-        A capability, the op or the function called as one, the function that the node is in ("" for
-        the graph itself), and the node ("" where a function's attrs name the op).
+        A capability; the op that has it; the name of the function that the node is in, "" for the
+        main graph; the name of the node, "" if the op is named in the attrs of a function.
     """
     library = graph.library
-    known = frozenset(each.signature.name for each in library.function)
+    functions = frozenset(function.signature.name for function in library.function)
     bodies = [("", graph.node)]
-    bodies += [(each.signature.name, each.node_def) for each in library.function]
-    for function, nodes in bodies:
+    bodies += [(function.signature.name, function.node_def) for function in library.function]
+    for function_name, nodes in bodies:
         for node in nodes:
-            for capability in classify(node, known):
-                yield capability, node.op, function, node.name
+            for capability in classify(node, functions):
+                yield capability, node.op, function_name, node.name
             if not _plain_attrs(node.op).issuperset(node.attr):
-                for name in dict.fromkeys(mentioned(node.attr)):
-                    yield from _called(name, known, function, node.name)
-    for each in library.function:
-        for attrs in (each.attr, *(argument.attr for argument in each.arg_attr.values())):
-            for name in mentioned(attrs):
+                for name in dict.fromkeys(names_in(node.attr)):
+                    yield from _called(name, functions, function_name, node.name)
+    for function in library.function:
+        for attrs in (function.attr, *(argument.attr for argument in function.arg_attr.values())):
+            for name in names_in(attrs):
                 if name in table():
-                    yield from _called(name, known, each.signature.name, "")
+                    yield from _called(name, functions, function.signature.name, "")
     for gradient in library.gradient:
-        yield from _called(gradient.gradient_func, known, gradient.function_name, "")
-
-
-@functools.lru_cache(maxsize=4096)
-def calls_nothing(op: str) -> bool:
-    """Whether this is an op of TensorFlow's none of whose attrs is a function.
-
-    Example:
-        >>> calls_nothing("Add"), calls_nothing("While"), calls_nothing("my_function")
-        (True, False, False)
-    """
-    definition = ops.table().get(op)
-    return definition is not None and not any("func" in each.type for each in definition.attr)
+        yield from _called(gradient.gradient_func, functions, gradient.function_name, "")
 
 
 @functools.lru_cache(maxsize=4096)
 def _plain_attrs(op: str) -> frozenset[str]:
-    """Name the attrs of an op that hold no function; TensorFlow refuses one that does even so."""
-    definition = ops.table().get(op)
-    attrs = definition.attr if definition is not None else ()
-    return frozenset(each.name for each in attrs if "func" not in each.type)
+    """Return the attrs of an op that hold no function; TensorFlow refuses a function in them."""
+    op_def = ops.table().get(op)
+    attrs = op_def.attr if op_def is not None else ()
+    return frozenset(attr.name for attr in attrs if "func" not in attr.type)
 
 
 def _called(
-    name: str, known: frozenset[str], function: str, node: str
+    name: str, functions: frozenset[str], function_name: str, node_name: str
 ) -> Iterator[tuple[Capability, str, str, str]]:
-    """Tell what a function's name stands for; a body in the library is looked at by itself."""
-    if name not in known or name in table():
+    """Yield what a called name can do as an op; `inspect` reads the bodies of functions."""
+    if name not in functions or name in table():
         for capability in of_op(name):
-            yield capability, name, function, node
+            yield capability, name, function_name, node_name
 
 
-# A placeholder in a function's body gets its value where the function is called, so it is no
-# string, whatever it will be.
-def _text(harmless: Callable[[bytes], bool]) -> Callable[[Message], bool]:
-    return lambda value: value.WhichOneof("value") == "s" and harmless(value.s)
+# In the body of a function, an attr may be a placeholder for the value that a call gives. It counts
+# as harmful, whatever the calls give.
+def _text(is_harmless: Callable[[bytes], bool]) -> Callable[[Message], bool]:
+    return lambda value: value.WhichOneof("value") == "s" and is_harmless(value.s)
 
 
 def _is_empty_list(value: Message) -> bool:
@@ -191,13 +154,14 @@ def _is_empty_list(value: Message) -> bool:
 
 
 _NO_URLS = ("debug_urls", _is_empty_list, _COMPUTE)
-# The protobuf kernels look for a file first, and only then take the rest for what bytes:// says;
-# TensorFlow has no file system of that scheme.
+# The protobuf kernels try to open the descriptor source as a file first. TensorFlow has no file
+# system for bytes://, so such a source is never a file.
 _BUILT_IN = (
     "descriptor_source",
     _text(lambda text: text == b"local://" or text.startswith(b"bytes://")),
     _COMPUTE,
 )
+# By op: an attr, when its value is harmless, and what the node can do then.
 _DECISIONS: dict[str, tuple[str, Callable[[Message], bool], frozenset[Capability]]] = {
     "DebugIdentity": _NO_URLS,
     "DebugIdentityV2": _NO_URLS,

@@ -1,4 +1,4 @@
-"""What nodes do beside computing: which may be left out, run again or run at another time."""
+"""Side effects: which nodes may be left out, run again or run at another time."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tfpersist.formats.schema import Message
 from tfpersist.graph.structure import functions, ops
 from tfpersist.graph.structure.kinds import CONTROL_FLOW
 
-# They tell of an error, or write where they read, though no OpDef says so.
+# They report an error or write into their input, though their OpDefs do not say so.
 NOT_PURE = frozenset(
     {"Abort", "EnsureShape", "InplaceAdd", "InplaceSub", "InplaceUpdate", "CheckNumerics"}
 )
-# Their OpDefs say that they have state: they name it, read it or draw random numbers.
-_TRACELESS = frozenset(
+# Stateful ops that change nothing: they create or read state, or draw random numbers.
+_HARMLESS = frozenset(
     {
         *("Variable", "VariableV2", "VarHandleOp", "ReadVariableOp", "ResourceGather"),
         *("ResourceGatherNd", "VariableShape", "VarIsInitializedOp", "IsVariableInitialized"),
@@ -37,7 +37,10 @@ _CALLS = frozenset(
 
 @functools.cache
 def is_pure(op: str) -> bool:
-    """Whether an op only computes its outputs of its inputs, wherever and whenever it runs.
+    """Return whether the outputs of an op depend on its inputs alone, and it has no side effects.
+
+    Args:
+        op: the name of the op.
 
     Example:
         >>> is_pure("Add"), is_pure("ReadVariableOp"), is_pure("Switch")
@@ -51,38 +54,38 @@ def is_pure(op: str) -> bool:
 
 @attrs.define(eq=False)
 class Effects:
-    """Which nodes do more than compute, they themselves or what they call.
+    """The side effects of nodes and of the functions that they call.
 
     Args:
         library: FunctionDefs by name.
     """
 
     library: Mapping[str, Message]
-    _leave: dict[str, bool] = attrs.field(factory=dict)
-    _impure: dict[str, bool] = attrs.field(factory=dict)
+    _effects: dict[str, bool] = attrs.field(factory=dict)
+    _impurities: dict[str, bool] = attrs.field(factory=dict)
 
-    def leaves(self, node: Message) -> bool:
-        """Whether a node leaves a trace: it writes a variable, or may fail on purpose.
+    def has_effects(self, node: Message) -> bool:
+        """Return whether a node, or what it calls, writes something or may fail on purpose.
 
         Example:
             >>> from tfpersist.formats import schema
-            >>> [Effects({}).leaves(schema.NodeDef(op=op)) for op in ("Add", "Assert", "If")]
+            >>> [Effects({}).has_effects(schema.NodeDef(op=op)) for op in ("Add", "Assert", "If")]
             [False, True, False]
         """
-        return self._any(node, _leaves, self._leave)
+        return self._any(node, _has_effect, self._effects)
 
-    def inside(self, function: str) -> bool:
-        """Whether a function of the library, or one that it calls, has a node that does."""
-        return self._inside(function, _leaves, self._leave)
+    def function_has_effects(self, function: str) -> bool:
+        """Return whether a function, or one that it calls, has a node with side effects."""
+        return self._inside(function, _has_effect, self._effects)
 
     def is_pure(self, node: Message) -> bool:
-        """Whether a node gives the same for the same inputs whenever it runs."""
-        return not self._any(node, _impure, self._impure)
+        """Return whether a node, and all that it calls, is pure: see the function `is_pure`."""
+        return not self._any(node, _is_impure, self._impurities)
 
     def _any(self, node: Message, test: _Test, known: dict[str, bool]) -> bool:
         if node.op in _CALLS or node.op in self.library:
-            called = functions.called(node, self.library)
-            return any(self._inside(name, test, known) for name in called)
+            callees = functions.called(node, self.library)
+            return any(self._inside(name, test, known) for name in callees)
         return test(node.op)
 
     def _inside(self, name: str, test: _Test, known: dict[str, bool]) -> bool:
@@ -92,17 +95,17 @@ class Effects:
                 called = functions.called(node, self.library)
                 if node.op not in _CALLS and node.op not in self.library and test(node.op):
                     known[name] = True
-                pending += (one for one in called if one not in seen)
-                seen |= {*called}
+                pending += (callee for callee in called if callee not in seen)
+                seen.update(called)
         return known.setdefault(name, False)
 
 
 _Test = Callable[[str], bool]
 
 
-def _leaves(op: str) -> bool:
-    return not (is_pure(op) or op in _TRACELESS or op in CONTROL_FLOW)
+def _has_effect(op: str) -> bool:
+    return not (is_pure(op) or op in _HARMLESS or op in CONTROL_FLOW)
 
 
-def _impure(op: str) -> bool:
+def _is_impure(op: str) -> bool:
     return not is_pure(op)

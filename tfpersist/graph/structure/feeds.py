@@ -1,4 +1,4 @@
-"""What a caller may feed to a tensor: pure numpy, decided before TensorFlow runs."""
+"""Turn the values that a user feeds into arrays, or refuse them, before TensorFlow runs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tfpersist.errors import FeedError
 from tfpersist.formats import dtypes
 from tfpersist.formats.tensors import TensorSpec
 
-# Python's numbers carry no type of their own, so they also go into the wider kinds, as in numpy.
 _NUMBERS = {"bool", "integer", "float", "complex"}
-_WIDER = {"float": ("integer",), "complex": ("float", "integer")}
+# A number of Python has no data type of its own. So it also fits a wider kind, as in numpy.
+_ALSO_TAKES = {"float": ("integer",), "complex": ("float", "integer")}
 
 
 def _ml_types(names: tuple[str, ...]) -> frozenset[np.dtype[Any]]:
@@ -21,7 +21,7 @@ def _ml_types(names: tuple[str, ...]) -> frozenset[np.dtype[Any]]:
     return frozenset(dtype for dtype in types if dtype is not None)
 
 
-# numpy itself calls most of these void.
+# numpy itself gives most of these the kind "V", void.
 _SMALL_INTEGERS = _ml_types(("int4", "uint4", "int2", "uint2"))
 _SMALL_FLOATS = _ml_types(
     tuple(name for name in dtypes.BY_NAME if name.startswith(("bfloat", "float8", "float4")))
@@ -29,57 +29,60 @@ _SMALL_FLOATS = _ml_types(
 
 
 def fit(value: Any, spec: TensorSpec, name: str) -> np.ndarray[Any, Any]:
-    """Make the array that goes into a tensor.
+    """Return the array to feed to a tensor.
+
+    Values are cast within their kind: from float64 to float32, but not from integer to float.
 
     Args:
         value: an array, a number, a string, or nested lists of them.
-        spec: what the tensor takes.
-        name: the tensor's name, for the error.
+        spec: data type and shape of the tensor.
+        name: the name of the tensor, for the error.
 
     Returns:
-        A C-contiguous array of the machine's byte order; strings as an object array of bytes. It is
-        `value` itself where that fits already. Quantized types are the integers they are stored as.
+        A C-contiguous array in the byte order of the machine; strings as an object array of bytes.
+        It is `value` itself if that needs no change. Quantized types are the integers that store
+        them.
 
     Raises:
-        FeedError: the value is of another kind or shape, or does not fit into the type.
+        FeedError: the value has another kind or shape, or does not fit into the data type.
 
     Example:
         >>> fit([1.0, 2.0], TensorSpec("float32", (None,)), "feed:0")
         array([1., 2.], dtype=float32)
         >>> fit(np.array([True]), TensorSpec("float32", (None,)), "feed:0")
         Traceback (most recent call last):
-        tfpersist.errors.FeedError: feed:0: a feed of another kind; expected float32[?], got \
-bool[1]. Convert it first, for example with .astype('float32').
+        tfpersist.errors.FeedError: feed:0: the feed has the wrong data type; expected \
+float32[?], got bool[1]. Convert it first, for example with .astype('float32').
     """
     target = dtypes.BY_NAME[spec.dtype].numpy
     if target is None:
         raise FeedError(f"a tensor of type {spec.dtype} cannot be fed", where=name)
     array = _as_array(value, spec, name)
     weak = isinstance(value, (int, float, complex, list, tuple)) and _is_weak(value)
-    wanted, found = _kind(target), _kind(array.dtype)
+    target_kind, array_kind = _kind(target), _kind(array.dtype)
     empty_list = weak and array.size == 0
-    fits = found == wanted or (weak and found in _WIDER.get(wanted, ()))
+    fits = array_kind == target_kind or (weak and array_kind in _ALSO_TAKES.get(target_kind, ()))
     if not fits and not empty_list:
         raise FeedError(
-            "a feed of another kind",
+            "the feed has the wrong data type",
             where=name,
             expected=spec,
             found=_describe(array),
             advice=f"Convert it first, for example with .astype('{target}')."
-            if {found, wanted} <= _NUMBERS
+            if {array_kind, target_kind} <= _NUMBERS
             else None,
         )
     if not spec.accepts(TensorSpec(spec.dtype, array.shape)):
         raise FeedError(
-            "a feed of another shape", where=name, expected=spec, found=_describe(array)
+            "the feed has the wrong shape", where=name, expected=spec, found=_describe(array)
         )
-    return _encoded(array, name) if wanted == "string" else _cast(array, target, spec, name)
+    return _encoded(array, name) if target_kind == "string" else _cast(array, target, spec, name)
 
 
 def _as_array(value: Any, spec: TensorSpec, name: str) -> np.ndarray[Any, Any]:
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise FeedError(
-            "a masked array has no values where it is masked",
+            "a masked array has elements without a value",
             where=name,
             advice="Fill it first with .filled(value).",
         )
@@ -89,11 +92,15 @@ def _as_array(value: Any, spec: TensorSpec, name: str) -> np.ndarray[Any, Any]:
         return np.array(value, dtype=object) if strings else np.asarray(value)
     except (ValueError, TypeError, NotImplementedError, OverflowError) as error:
         raise FeedError(
-            f"the feed is no array: {error}", where=name, expected=spec, found=type(value).__name__
+            f"the feed cannot become an array: {error}",
+            where=name,
+            expected=spec,
+            found=type(value).__name__,
         ) from error
 
 
 def _is_weak(value: Any) -> bool:
+    """Return whether a value consists of Python's own numbers, by its first element."""
     while isinstance(value, (list, tuple)):
         if not value:
             return True
@@ -102,6 +109,7 @@ def _is_weak(value: Any) -> bool:
 
 
 def _kind(dtype: np.dtype[Any]) -> str:
+    """Return the kind of a data type; data types of one kind are cast to each other."""
     named = {"b": "bool", "i": "integer", "u": "integer", "f": "float", "c": "complex"}
     if dtype.kind in named:
         return named[dtype.kind]
@@ -113,11 +121,11 @@ def _kind(dtype: np.dtype[Any]) -> str:
 
 
 def _describe(array: np.ndarray[Any, Any]) -> str:
-    kind = "string" if array.dtype.kind in "SUO" else array.dtype.name
+    dtype = "string" if array.dtype.kind in "SUO" else array.dtype.name
     if array.dtype.kind == "O":
         odd = next((type(item).__name__ for item in array.flat if not _is_text(item)), None)
-        kind = f"objects such as {odd}" if odd else kind
-    return f"{kind}[{','.join(map(str, array.shape))}]"
+        dtype = f"objects such as {odd}" if odd else dtype
+    return f"{dtype}[{','.join(map(str, array.shape))}]"
 
 
 def _is_text(item: Any) -> bool:
@@ -129,7 +137,7 @@ def _encoded(array: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
     for position, item in enumerate(array.astype(object, copy=False).flat):
         if not _is_text(item):
             raise FeedError(
-                "a string tensor takes str or bytes",
+                "a string tensor takes only strings",
                 where=name,
                 expected="str or bytes",
                 found=f"{type(item).__name__} at element {position}",
@@ -151,7 +159,7 @@ def _cast(
             raise FeedError(
                 f"the feed does not fit into {spec.dtype}",
                 where=name,
-                expected=f"{least} to {most}",
+                expected=f"integers from {least} to {most}",
                 found=f"{low} to {high}",
             )
     with np.errstate(over="ignore", invalid="ignore"):
@@ -162,7 +170,7 @@ def _cast(
             raise FeedError(
                 f"the feed does not fit into {spec.dtype}",
                 where=name,
-                expected="finite values that stay finite",
+                expected="values that stay finite",
                 found=str(array[lost].flat[0]),
             )
     return result

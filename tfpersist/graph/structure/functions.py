@@ -1,7 +1,9 @@
-"""The function library: who calls whom, what is reachable, and names that do not vary."""
+"""The function library: calls between functions, and function names that do not vary."""
 
 from __future__ import annotations
 
+import collections
+import functools
 import hashlib
 import itertools
 import re
@@ -11,8 +13,8 @@ from tfpersist.formats import schema
 from tfpersist.formats.schema import Message
 from tfpersist.graph.structure import ops
 
-# TensorFlow numbers traced functions over the life of a process; clones end in _frozen here, and
-# settled names in a digest.
+# TensorFlow appends a number to a traced function, which differs from process to process. A clone
+# that freezing makes ends in _frozen, and a settled name in a digest.
 _TRACED = re.compile(
     r"(?:__(?:inference|forward|backward)_)?(?P<name>.+?)(?:_\d+)*(?:__[0-9a-f]{8})?"
     r"(?:_frozen(?:_\d+)?)?",
@@ -21,27 +23,65 @@ _TRACED = re.compile(
 
 
 def references(node: Message) -> Iterator[Message]:
-    """Give the functions that the attrs of a node name, as NameAttrLists.
+    """Yield the functions in the attrs of a node, as NameAttrLists.
 
-    Attrs come in the order of their names, functions inside of a function's attrs after it.
+    Attrs are read in the order of their names. A function comes before those in its own attrs.
+
+    Args:
+        node: the NodeDef.
     """
     pending = [node.attr[name] for name in sorted(node.attr, reverse=True)]
     while pending:
         value = pending.pop()
-        kind = value.WhichOneof("value")
-        if kind == "func":
-            found = [value.func]
-        elif kind == "list":
-            found = list(value.list.func)
+        field = value.WhichOneof("value")
+        if field == "func":
+            named = [value.func]
+        elif field == "list":
+            named = list(value.list.func)
         else:
             continue
-        for function in found:
+        for function in named:
             yield function
             pending += [function.attr[name] for name in sorted(function.attr, reverse=True)]
 
 
+def names_in(attrs: Mapping[str, Message]) -> Iterator[str]:
+    """Yield the names of the functions in some attrs, and in the attrs of these functions.
+
+    The name may be that of an op, too: TensorFlow lowers an If whose branch is called WriteFile to
+    a WriteFile node.
+
+    Args:
+        attrs: AttrValues by name.
+    """
+    pending = list(attrs.values())
+    while pending:
+        value = pending.pop()
+        field = value.WhichOneof("value")
+        named = [value.func] if field == "func" else value.list.func if field == "list" else ()
+        for function in named:
+            if function.name:
+                yield function.name
+            pending.extend(function.attr.values())
+
+
+@functools.lru_cache(maxsize=4096)
+def calls_no_function(op: str) -> bool:
+    """Return whether this is an op of TensorFlow's that has no attr for a function.
+
+    Args:
+        op: the name of the op.
+
+    Example:
+        >>> calls_no_function("Add"), calls_no_function("While"), calls_no_function("my_function")
+        (True, False, False)
+    """
+    op_def = ops.table().get(op)
+    return op_def is not None and not any("func" in attr.type for attr in op_def.attr)
+
+
 def called(node: Message, library: Mapping[str, Message]) -> list[str]:
-    """Name the library functions that a node calls itself, once each.
+    """Return the names of the library functions that a node calls directly, each once.
 
     Args:
         node: the NodeDef.
@@ -54,40 +94,34 @@ def called(node: Message, library: Mapping[str, Message]) -> list[str]:
 def reachable(
     nodes: Iterable[Message], library: Mapping[str, Message], gradients: Mapping[str, str]
 ) -> list[str]:
-    """Name the functions that running some nodes can call, in the order in which they are met.
+    """Return the names of the functions that some nodes call, directly or through others.
 
     Args:
         nodes: NodeDefs of the main graph.
         library: FunctionDefs by name.
-        gradients: the gradient function of a function, by name.
+        gradients: the name of the gradient function, by the name of the function.
 
     Returns:
-        Names of the library; those called by called functions included.
+        Names of the library, in the order of a breadth-first search.
     """
-    met: dict[str, None] = {}
-    pending: list[str] = []
-
-    def meet(names: Iterable[str]) -> None:
-        for name in names:
-            if name in library and name not in met:
-                met[name] = None
-                pending.append(name)
-
+    reached: dict[str, None] = {}
     for node in nodes if library else ():
-        meet(called(node, library))
-    at = 0
-    while at < len(pending):
-        name = pending[at]
-        at += 1
-        for inner in library[name].node_def:
-            meet(called(inner, library))
-        if name in gradients:
-            meet([gradients[name]])
-    return list(met)
+        reached.update(dict.fromkeys(called(node, library)))
+    pending = collections.deque(reached)
+    while pending:
+        name = pending.popleft()
+        callees = [callee for node in library[name].node_def for callee in called(node, library)]
+        if gradients.get(name) in library:
+            callees.append(gradients[name])
+        for callee in callees:
+            if callee not in reached:
+                reached[callee] = None
+                pending.append(callee)
+    return list(reached)
 
 
 def gradient_functions(library: Message) -> dict[str, str]:
-    """Give the gradient function of each function that has one.
+    """Return the name of the gradient function of each function that has one.
 
     Args:
         library: a FunctionDefLibrary.
@@ -96,7 +130,7 @@ def gradient_functions(library: Message) -> dict[str, str]:
 
 
 def prune_library(graph: Message) -> None:
-    """Keep only the functions of a GraphDef that its nodes can reach.
+    """Remove the functions of a GraphDef that its nodes do not call, directly or through others.
 
     Args:
         graph: a GraphDef of the caller's own; it is changed.
@@ -118,10 +152,10 @@ def prune_library(graph: Message) -> None:
 
 
 def settle_names(graph: Message) -> None:
-    """Rename functions so that the same source has the same names in any process.
+    """Rename functions so that a source has the same function names in every process.
 
-    `__inference_call_1234` becomes `call__0badf00d`, with a digest of the whole library: a graph
-    that two frozen models are imported into has one space of function names.
+    `__inference_call_1234` becomes `call__0badf00d`, where the digits are a digest of the whole
+    library: so two frozen models can be imported into one graph.
 
     Args:
         graph: a GraphDef of the caller's own, whose library is pruned; it is changed.
@@ -145,7 +179,7 @@ def settle_names(graph: Message) -> None:
 
 
 def rename_functions(graph: Message, renamed: Mapping[str, str]) -> None:
-    """Give functions other names, wherever they are named.
+    """Rename functions where they are defined, called and differentiated.
 
     Args:
         graph: a GraphDef of the caller's own; it is changed.
@@ -164,13 +198,13 @@ def rename_functions(graph: Message, renamed: Mapping[str, str]) -> None:
 
 
 def _settle_arguments(function: Message, bases: Mapping[str, str]) -> None:
-    """Rename the arguments that are called after a function."""
+    """Rename the arguments of a function that have the old name of a function in their names."""
     numbered = re.compile("|".join(re.escape(name) + r"(?!\d)" for name in sorted(bases)))
     taken = {arg.name for arg in function.signature.input_arg}
     taken |= {node.name for node in function.node_def}
     renamed: dict[str, str] = {}
     for arg in function.signature.input_arg:
-        settled = numbered.sub(lambda found: bases[found[0]], arg.name)
+        settled = numbered.sub(lambda match: bases[match[0]], arg.name)
         if settled != arg.name:
             renamed[arg.name] = arg.name = unused(settled, taken)
             taken.add(arg.name)
@@ -183,19 +217,19 @@ def _settle_arguments(function: Message, bases: Mapping[str, str]) -> None:
 
 
 def unused(name: str, taken: Iterable[str]) -> str:
-    """Give a name, or the first `name_1`, `name_2` ... that is not taken.
+    """Return a name, or the first of `name_1`, `name_2` ... that is not taken.
 
     Args:
-        name: the name that is wanted.
-        taken: a container of the names that are in use.
+        name: the name to try first.
+        taken: the names that are in use.
 
     Example:
         >>> unused("axis", {"axis", "axis_1"})
         'axis_2'
     """
-    known = taken if isinstance(taken, (set, dict)) else set(taken)
-    wanted, number = name, 0
-    while wanted in known:
+    taken = taken if isinstance(taken, (set, dict)) else set(taken)
+    free_name, number = name, 0
+    while free_name in taken:
         number += 1
-        wanted = f"{name}_{number}"
-    return wanted
+        free_name = f"{name}_{number}"
+    return free_name

@@ -1,4 +1,4 @@
-"""What every source of the freezer becomes."""
+"""Lowered: what every source of the freezer is turned into."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Array = np.ndarray[Any, Any]
 
 @attrs.frozen
 class Origin:
-    """Where the values of a frozen graph come from.
+    """The origin of the values of a frozen graph.
 
     Args:
-        checkpoint: SHA-256 of the index of the checkpoint, which has the checksums of all tensors.
+        checkpoint: SHA-256 of the checkpoint's index file, which has the checksums of all tensors.
         step: the training step of the checkpoint.
         tensorflow: the version of TensorFlow that built the graph.
     """
@@ -32,13 +32,13 @@ class Origin:
 
 @attrs.frozen
 class Offer:
-    """One of several signatures of a source, none of which goes without saying.
+    """A signature of a source, to be shown to a user who has to choose one.
 
     Args:
-        name: that of the signature.
-        inputs: what it takes, by what it calls that; None where it does not say what that is.
-        outputs: what it gives, likewise.
-        tensors: names of the tensors that it gives.
+        name: the name of the signature.
+        inputs: data type and shape of each input, by its name in the signature; None if unknown.
+        outputs: the same of each output.
+        tensors: the names of the output tensors in the graph.
 
     Example:
         >>> print(Offer("classify", {"x": TensorSpec("float32", (None, 2))}, {"digit": None}))
@@ -60,27 +60,31 @@ class Offer:
 
 @attrs.frozen
 class Lowered:
-    """A graph, the variables in it and where it begins and ends.
+    """A graph with the values of its variables, its inputs and its outputs.
 
     Args:
         graph: the whole graph, not yet pruned.
-        variables: the value of each variable, by name of the node that stands for it: VariableV2,
-            Variable or VarHandleOp.
-        inputs: names of the tensors that are fed; empty where the source does not tell.
-        outputs: names of the tensors that are asked for; empty where the source does not tell.
-        offers: the signatures that the source has, if one of them is still to be chosen.
-        problems: why a variable has no value, by name of its node.
-        objects: the variable itself, by name of its node, where names do not tell them apart.
-        live: whether the values may change after this, because the source goes on training.
-        labels: names of tensors, by what the source's signature calls them.
-        tables: what gives the keys and values of a lookup table, by name of its node.
-        assets: paths of files, by name of the tensor that tells it or by their last part.
-        origin: where the values come from.
-        read: gives the bytes of a file that fills a table, by its path; what it says of a file that
-            must not be read begins with the second argument, the table.
-        run: computes tensors of the living source itself, given the values of some others by name;
-            gives None for what it cannot compute of these. None where the source does not live.
-        kept: names of the variables that the source has kept already, so that they stay.
+        variables: the value of each variable, by the name of its node: a VariableV2, Variable or
+            VarHandleOp.
+        inputs: names of the tensors to feed; empty if the source does not define them.
+        outputs: names of the tensors to compute; empty if the source does not define them.
+        offers: the signatures of the source, if the user still has to choose one of them.
+        problems: why a variable has no value, by the name of its node.
+        objects: the variable object by the name of its node, for a source whose variables may
+            share a name.
+        live: whether the values may change later, because the source is still in use.
+        labels: names of tensors, by their names in the signature of the source.
+        tables: a function that returns keys and values of a lookup table, by the name of its node.
+        assets: paths of files, by the name of the tensor that holds the path, or by the last part
+            of the path.
+        origin: the origin of the values.
+        read: returns the bytes of a file that fills a table. The arguments are its path, and the
+            name of the table for the error if the file may not be read.
+        run: computes tensors of the live source. The arguments are their names, and values to feed
+            by name. Returns None for tensors that the source cannot compute. None if the source is
+            not live.
+        kept: names of the variables that the source itself kept when it was frozen; they stay
+            variables.
     """
 
     graph: Graph

@@ -1,4 +1,4 @@
-"""Names of tensors: `operation:index`, where the index 0 may be left out."""
+"""Names of tensors: `operation:index`; the name of the operation alone means index 0."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.graph.structure import ops
 
-# TensorFlow's names of operations; an index has no more digits than an int32.
+# What TensorFlow allows as the name of an operation; an index is at most an int32.
 _NAME = re.compile(r"([A-Za-z0-9.][A-Za-z0-9_.\\/>-]*)(?::(\d{1,9}))?", re.ASCII)
 
 
@@ -22,9 +22,9 @@ class TensorRef:
     """One output of one operation of a graph.
 
     Args:
-        operation: name of the operation.
-        index: which of its outputs.
-        spec: data type and shape; None where they are not known.
+        operation: the name of the operation.
+        index: the number of the output, from 0.
+        spec: data type and shape; None if they are unknown.
 
     Example:
         >>> print(TensorRef("add", 0, TensorSpec("float32", (None, 2))))
@@ -65,7 +65,7 @@ def full_name(text: str) -> str:
 
 
 def parse_ref(text: str) -> TensorRef:
-    """Read the name of a tensor.
+    """Return the tensor reference that a name stands for.
 
     Args:
         text: "operation:index" or "operation", which means index 0.
@@ -74,31 +74,31 @@ def parse_ref(text: str) -> TensorRef:
         The reference, without a spec.
 
     Raises:
-        NameNotFoundError: this is no name of a tensor.
+        NameNotFoundError: the text is not the name of a tensor.
 
     Example:
         >>> parse_ref("split:1"), parse_ref("Net/add").name
         (TensorRef(operation='split', index=1, spec=None), 'Net/add:0')
     """
-    found = _NAME.fullmatch(text) if isinstance(text, str) else None
-    if found is None:
+    match = _NAME.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
         raise NameNotFoundError(
-            f"{text!r} is no name of a tensor",
+            f"{text!r} is not the name of a tensor",
             expected="operation:index",
-            advice="Write the operation's name, a colon and which of its outputs you mean.",
+            advice="Write the name of the operation, a colon and the number of the output.",
         )
-    return TensorRef(found[1], int(found[2] or 0))
+    return TensorRef(match[1], int(match[2] or 0))
 
 
 def find_tensor(graph: Graph, text: str) -> TensorRef:
     """Find a tensor of a graph by its name.
 
     Args:
-        graph: where to look.
+        graph: the graph.
         text: "operation:index" or "operation", which means index 0.
 
     Returns:
-        The reference, with data type and shape as far as the graph tells.
+        The reference, with data type and shape as far as the graph has them.
 
     Raises:
         NameNotFoundError: there is no such operation, or it has fewer outputs.
@@ -110,36 +110,36 @@ def find_tensor(graph: Graph, text: str) -> TensorRef:
         >>> print(find_tensor(graph, "x"))
         x:0 float32[...]
     """
-    asked = parse_ref(text)
-    node = graph.nodes.get(asked.operation)
+    ref = parse_ref(text)
+    node = graph.nodes.get(ref.operation)
     if node is None:
         raise NameNotFoundError(
-            f"the graph has no operation {asked.operation!r}",
-            advice=did_you_mean(asked.operation, graph.nodes),
+            f"the graph has no operation {ref.operation!r}",
+            advice=did_you_mean(ref.operation, graph.nodes),
         )
     types = ops.output_types(node, graph.functions)
-    if types is not None and asked.index >= len(types):
+    if types is not None and ref.index >= len(types):
         outputs = f"{len(types)} output" + ("" if len(types) == 1 else "s")
         raise NameNotFoundError(
-            f"{asked.operation!r} ({node.op}) has no output {asked.index}",
+            f"{ref.operation!r} ({node.op}) has no output {ref.index}",
             found=outputs,
-            advice=f"The last one is {asked.operation}:{len(types) - 1}."
+            advice=f"The last output is {ref.operation}:{len(types) - 1}."
             if types
-            else "It can be run, but gives no tensor.",
+            else "It can be run, but it has no outputs.",
         )
-    return attrs.evolve(asked, spec=tensor_spec(node, asked.index, types))
+    return attrs.evolve(ref, spec=tensor_spec(node, ref.index, types))
 
 
 def tensor_spec(node: Message, index: int, types: list[int] | None) -> TensorSpec | None:
-    """Describe one output of a node.
+    """Return data type and shape of one output of a node.
 
     Args:
         node: the NodeDef.
-        index: which output.
-        types: data type numbers of all outputs; None for an unknown op.
+        index: the number of the output.
+        types: the data type numbers of all outputs; None for an unknown op.
 
     Returns:
-        Its data type, and its shape where the node tells it; None where not even the type is known.
+        The data type, with the shape if the node has it; None if the type is unknown.
     """
     if types is None or index >= len(types):
         return None

@@ -1,4 +1,4 @@
-"""Calls inside of calls: TensorFlow puts the body of a function in the place of each call."""
+"""Refuse calls without end: TensorFlow replaces each call by the body of the function."""
 
 from __future__ import annotations
 
@@ -7,30 +7,29 @@ from collections.abc import Mapping
 
 from tfpersist.errors import GraphError
 from tfpersist.formats.schema import Message
-from tfpersist.graph.structure.capabilities import mentioned
-from tfpersist.graph.structure.functions import gradient_functions
+from tfpersist.graph.structure.functions import gradient_functions, names_in
 
-# A graph of so many nodes takes TensorFlow minutes and gigabytes.
+# TensorFlow takes minutes and gigabytes for a graph of so many nodes.
 MOST_NODES = 10**7
-# Of 300 calls inside of each other TensorFlow takes seconds, of 1,000 minutes; 10,000 end it.
+# TensorFlow takes seconds for 300 nested calls and minutes for 1,000; 10,000 end the process.
 MOST_DEPTH = 300
 _GRADIENT = "SymbolicGradient"
 
-# A function as it is, or what computes its gradient; "" is the graph itself.
+# The name of a function, and whether its gradient is meant; the name "" is the main graph.
 _Body = tuple[str, bool]
 
 
 def refuse_endless(graph: Message) -> None:
-    """Refuse a graph that grows without end, or beyond reason, once its calls are put in place.
+    """Refuse a graph that becomes endless or too large when its calls are replaced by bodies.
 
-    TensorFlow 2.16 to 2.21 have no recursion: what calls itself ends the process.
+    TensorFlow 2.16 to 2.21 have no recursion: a function that calls itself ends the process.
 
     Args:
         graph: a GraphDef.
 
     Raises:
-        GraphError: a function calls itself, perhaps by way of others, calls stand inside of each
-            other more than `MOST_DEPTH` deep, or for more than `MOST_NODES` nodes.
+        GraphError: a function calls itself, directly or through others; calls are nested more than
+            `MOST_DEPTH` deep; or the graph would have more than `MOST_NODES` nodes.
 
     Example:
         >>> from tfpersist.formats.graphdef import parse_text
@@ -38,84 +37,83 @@ def refuse_endless(graph: Message) -> None:
         ...     node_def { name: "n" op: "g" } } function { signature { name: "g" }
         ...     node_def { name: "n" op: "f" } } }''').proto)
         Traceback (most recent call last):
-        tfpersist.errors.GraphError: function f: functions that call themselves have no end; \
+        tfpersist.errors.GraphError: function f: the function calls itself; \
 got f -> g -> f. TensorFlow has no recursion: use a while loop.
     """
     if not graph.library.function:
         return
-    calls, own = _calls(graph)
-    nodes: dict[_Body, tuple[int, int]] = {}
-    _count(("", False), calls, own, nodes)
-    for (name, _), (count, depth) in nodes.items():
+    calls, own_nodes = _calls(graph)
+    sizes: dict[_Body, tuple[int, int]] = {}
+    _measure(("", False), calls, own_nodes, sizes)
+    for (name, _), (nodes, depth) in sizes.items():
+        where = f"function {name}" if name else "the graph"
         if depth > MOST_DEPTH:
             raise GraphError(
-                "calls are nested deeper than TensorFlow bears",
-                where=f"function {name}" if name else "the graph",
-                expected=f"{MOST_DEPTH} calls inside of each other at most",
-                found="more",
+                "calls are nested too deep for TensorFlow",
+                where=where,
+                expected=f"at most {MOST_DEPTH} levels",
             )
-        if count > MOST_NODES:
+        if nodes > MOST_NODES:
             raise GraphError(
-                "functions call each other so often that no machine could hold all calls",
-                where=f"function {name}" if name else "the graph",
-                expected=f"{MOST_NODES:,} nodes at most, with a body for each call",
-                found="more",
+                "the graph is too large with a body in place of each call",
+                where=where,
+                expected=f"at most {MOST_NODES:,} nodes",
             )
-    for name in own:
-        _count((name, False), calls, own, nodes)
+    for name in own_nodes:
+        _measure((name, False), calls, own_nodes, sizes)
 
 
-def _count(
+def _measure(
     root: _Body,
     calls: Mapping[_Body, Mapping[_Body, int]],
-    own: Mapping[str, int],
-    nodes: dict[_Body, tuple[int, int]],
+    own_nodes: Mapping[str, int],
+    sizes: dict[_Body, tuple[int, int]],
 ) -> None:
-    """Count the nodes of a body with all that it calls, and how deep it calls, bottom up."""
-    path = {} if root in nodes else {root: iter(calls[root])}
+    """Add number of nodes and depth of calls of a body, and of all that it calls, to `sizes`."""
+    path = {} if root in sizes else {root: iter(calls[root])}
     while path:
         body = next(reversed(path))
-        pending = next((each for each in path[body] if each not in nodes), None)
-        if pending is None:
-            total = sum(times * nodes[each][0] for each, times in calls[body].items())
-            depth = max((1 + nodes[each][1] for each in calls[body]), default=0)
-            # Without a bound, the numbers themselves could take up all memory.
-            nodes[body] = min(own[body[0]] + total, MOST_NODES + 1), depth
+        callee = next((callee for callee in path[body] if callee not in sizes), None)
+        if callee is None:
+            nodes = sum(times * sizes[callee][0] for callee, times in calls[body].items())
+            depth = max((1 + sizes[callee][1] for callee in calls[body]), default=0)
+            # The sum is limited, because it can have more digits than memory has bytes.
+            sizes[body] = min(own_nodes[body[0]] + nodes, MOST_NODES + 1), depth
             del path[body]
-        elif pending in path:
+        elif callee in path:
             names = [name for name, _ in path]
-            cycle = [*names[list(path).index(pending) :], pending[0]]
+            cycle = [*names[list(path).index(callee) :], callee[0]]
             raise GraphError(
-                "functions that call themselves have no end",
+                "the function calls itself",
                 where=f"function {cycle[0]}",
                 found=_chain(cycle),
                 advice="TensorFlow has no recursion: use a while loop.",
             )
         else:
-            path[pending] = iter(calls[pending])
+            path[callee] = iter(calls[callee])
 
 
 def _calls(graph: Message) -> tuple[Mapping[_Body, Mapping[_Body, int]], Mapping[str, int]]:
-    """Count who calls whom how often, and the nodes of each body."""
-    library = {each.signature.name: each for each in graph.library.function}
+    """Return how often each body calls others, and how many nodes each function has."""
+    library = {function.signature.name: function for function in graph.library.function}
     gradients = gradient_functions(graph.library)
     calls: dict[_Body, Counter[_Body]] = {}
-    own: dict[str, int] = {}
+    own_nodes: dict[str, int] = {}
     for name, nodes in [("", graph.node), *((n, f.node_def) for n, f in library.items())]:
-        own[name] = len(nodes)
+        own_nodes[name] = len(nodes)
         plain: Counter[_Body] = Counter()
         for node in nodes:
-            for called in (node.op, *mentioned(node.attr)):
+            for called in (node.op, *names_in(node.attr)):
                 if called in library:
                     plain[called, node.op == _GRADIENT] += 1
         calls[name, False] = plain
         if gradients.get(name) in library:
             calls[name, True] = Counter({(gradients[name], False): 1})
         elif name:
-            # What has no gradient of its own gets that of its body, which computes the body, too.
+            # TensorFlow derives the gradient from the body, and computes the body in it too.
             derived = Counter({(called, True): times for (called, _), times in plain.items()})
             calls[name, True] = derived + plain
-    return calls, own
+    return calls, own_nodes
 
 
 def _chain(names: list[str]) -> str:

@@ -1,7 +1,7 @@
-"""What the ops of TensorFlow take and give, without TensorFlow.
+"""The inputs, outputs and attrs of TensorFlow's ops, without TensorFlow.
 
-`ops.binpb` is an OpList of every op that TensorFlow 2.16 to 2.21 registers, made by
-tools/make_op_table.py. A function of the graph's library is an op too: its signature is an OpDef.
+`ops.binpb` is an OpList of every op that TensorFlow 2.16 to 2.21 registers; tools/make_op_table.py
+makes it. A function of a graph's library is an op too: its signature is an OpDef.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from tfpersist.errors import GraphError
 from tfpersist.formats import dtypes, schema
 from tfpersist.formats.schema import Message
 
-# No node of a sound graph has more outputs or inputs of one name.
+# A node with more inputs or outputs of one name is refused.
 MOST_PORTS = 1 << 20
 
 
 @functools.cache
 def table() -> Mapping[str, Message]:
-    """Give the OpDefs of TensorFlow's own ops by name.
+    """Return the OpDefs of TensorFlow's own ops by name.
 
     Example:
         >>> table()["Split"].output_arg[0].number_attr
@@ -31,14 +31,14 @@ def table() -> Mapping[str, Message]:
 
 
 def definition(op: str, functions: Mapping[str, Message] | None = None) -> Message | None:
-    """Find the OpDef of an op or of a library function.
+    """Return the OpDef of an op or of a library function.
 
     Args:
-        op: name of the op.
+        op: the name of the op.
         functions: FunctionDefs by name.
 
     Returns:
-        The OpDef; None where neither TensorFlow nor the library has such an op.
+        The OpDef; None if neither TensorFlow nor the library has such an op.
     """
     if functions and op in functions:
         return functions[op].signature
@@ -46,17 +46,26 @@ def definition(op: str, functions: Mapping[str, Message] | None = None) -> Messa
 
 
 def attr(node: Message, name: str, op: Message | None) -> Message | None:
-    """Give an attr of a node, or the op's default where the node leaves it out."""
+    """Return an attr of a node, or the default of its op if the node does not have it.
+
+    Args:
+        node: the NodeDef.
+        name: the name of the attr.
+        op: the OpDef of the node; None for an unknown op.
+
+    Returns:
+        The AttrValue; None if there is no default either.
+    """
     if name in node.attr:
         return node.attr[name]
-    for known in op.attr if op is not None else ():
-        if known.name == name and known.HasField("default_value"):
-            return known.default_value
+    for attr_def in op.attr if op is not None else ():
+        if attr_def.name == name and attr_def.HasField("default_value"):
+            return attr_def.default_value
     return None
 
 
 def ports(node: Message, args: Message, op: Message) -> Iterator[tuple[str, int]]:
-    """Give name and data type number of each input or output of a node.
+    """Yield name and data type number of each input or output of a node.
 
     Args:
         node: the NodeDef.
@@ -64,7 +73,7 @@ def ports(node: Message, args: Message, op: Message) -> Iterator[tuple[str, int]
         op: the OpDef of the node.
 
     Raises:
-        GraphError: the node's attrs do not tell, or tell absurd numbers.
+        GraphError: an attr that says how many there are is missing or out of range.
     """
     for arg in args:
         ref = dtypes.REF_OFFSET if arg.is_ref else 0
@@ -79,8 +88,9 @@ def ports(node: Message, args: Message, op: Message) -> Iterator[tuple[str, int]
             count = value.i if value is not None else -1
         if not 0 <= count <= MOST_PORTS:
             raise GraphError(
-                f"attr {arg.number_attr!r} tells no sound number of tensors",
+                f"attr {arg.number_attr!r} is not a valid number of tensors",
                 where=f"node {node.name} ({node.op})",
+                expected=f"0 to {MOST_PORTS:,}",
                 found=count,
             )
         number = arg.type
@@ -91,10 +101,14 @@ def ports(node: Message, args: Message, op: Message) -> Iterator[tuple[str, int]
 
 
 def output_types(node: Message, functions: Mapping[str, Message] | None = None) -> list[int] | None:
-    """Give the data type numbers of a node's outputs; None for an op that nobody knows.
+    """Return the data type numbers of a node's outputs; None for an unknown op.
+
+    Args:
+        node: the NodeDef.
+        functions: FunctionDefs by name.
 
     Raises:
-        GraphError: the node's attrs do not tell.
+        GraphError: as `ports`.
 
     Example:
         >>> node = schema.NodeDef(name="c", op="Const")
@@ -107,19 +121,26 @@ def output_types(node: Message, functions: Mapping[str, Message] | None = None) 
 
 
 def input_types(node: Message, functions: Mapping[str, Message] | None = None) -> list[int] | None:
-    """Give the data type numbers of a node's data inputs; None for an op that nobody knows.
+    """Return the data type numbers of a node's data inputs; None for an unknown op.
+
+    Args:
+        node: the NodeDef.
+        functions: FunctionDefs by name.
 
     Raises:
-        GraphError: the node's attrs do not tell.
+        GraphError: as `ports`.
     """
     op = definition(node.op, functions)
     return None if op is None else [number for _, number in ports(node, op.input_arg, op)]
 
 
 def strip_defaults(node: Message) -> None:
-    """Remove the attrs of a node that say what the op assumes anyway.
+    """Remove the attrs of a node that are equal to the defaults of its op.
 
-    Readers older than an attr refuse a node that has it, even where its value changes nothing.
+    A release of TensorFlow from before an attr refuses a node that has it, whatever its value is.
+
+    Args:
+        node: a NodeDef of the caller's own; it is changed.
 
     Example:
         >>> node = schema.NodeDef(name="m", op="MatMul")
@@ -138,6 +159,6 @@ def strip_defaults(node: Message) -> None:
 
 @functools.cache
 def _defaults(op: str) -> Mapping[str, Message]:
-    known = table().get(op)
-    attrs = known.attr if known is not None else ()
+    op_def = table().get(op)
+    attrs = op_def.attr if op_def is not None else ()
     return {attr.name: attr.default_value for attr in attrs if attr.HasField("default_value")}

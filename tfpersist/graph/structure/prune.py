@@ -1,4 +1,4 @@
-"""What a set of outputs needs: nodes over data and control edges, and functions."""
+"""Reduce a graph to the nodes and functions that some outputs need."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from tfpersist.graph.structure.names import producer
 
 
 def prune(graph: Graph, outputs: Iterable[str]) -> Graph:
-    """Keep the nodes and functions that some outputs need.
+    """Return a graph of the nodes and functions that some outputs need.
 
     Args:
-        graph: the whole graph.
-        outputs: names of tensors or operations that are there.
+        graph: the whole graph; it stays as it is.
+        outputs: names of tensors or operations of the graph.
 
     Returns:
-        A graph of copied nodes in their old order, with the library that they reach.
+        Copies of the nodes, in their old order, with the functions that they call.
 
     Raises:
-        GraphError: a node's input comes from nowhere.
+        GraphError: the input of a node is not in the graph.
 
     Example:
         >>> from tfpersist.formats.graphdef import parse_text
@@ -42,11 +42,14 @@ def prune(graph: Graph, outputs: Iterable[str]) -> Graph:
 
 
 def trim(graph: Graph, outputs: Iterable[str]) -> Graph:
-    """Do as `prune`, with a graph of the caller's own.
+    """Return what `prune` returns, without a copy if all nodes are needed.
 
     Args:
-        graph: the whole graph; its library is changed, and it is given back, where all is needed.
-        outputs: names of tensors or operations that are there.
+        graph: a graph of the caller's own; its library is changed if all nodes are needed.
+        outputs: names of tensors or operations of the graph.
+
+    Raises:
+        GraphError: as `prune`.
     """
     if len(needed(graph, outputs)) < len(graph.nodes):
         return prune(graph, outputs)
@@ -55,34 +58,35 @@ def trim(graph: Graph, outputs: Iterable[str]) -> Graph:
 
 
 def needed(graph: Graph, outputs: Iterable[str]) -> set[str]:
-    """Name the nodes that some outputs need, their own included.
+    """Return the names of the nodes that some outputs need, over data and control edges.
 
     Args:
         graph: the whole graph.
-        outputs: names of tensors or operations that are there.
+        outputs: names of tensors or operations of the graph; their own nodes are needed, too.
 
     Raises:
-        GraphError: a node's input comes from nowhere.
+        GraphError: the input of a node is not in the graph.
     """
     nodes = graph.nodes
-    found = {producer(output) for output in outputs}
-    pending = list(found)
+    reached = {producer(output) for output in outputs}
+    pending = list(reached)
     while pending:
         name = pending.pop()
         for text in nodes[name].input:
+            # Most inputs are the plain name of a node: try that before the slower `producer`.
             source = text
-            if source in found:
+            if source in reached:
                 continue
             if source not in nodes:
                 source = producer(text)
-            if source in found:
+            if source in reached:
                 continue
             if source not in nodes:
                 raise GraphError(
-                    f"input {text!r} comes from nowhere",
+                    f"the graph has no node for the input {text!r}",
                     where=f"node {name} ({nodes[name].op})",
                     advice=did_you_mean(source, nodes),
                 )
-            found.add(source)
+            reached.add(source)
             pending.append(source)
-    return found
+    return reached

@@ -1,4 +1,4 @@
-"""Values that TensorFlow takes on trust: where one is wrong, it ends the process, not the call."""
+"""Refuse values that TensorFlow does not check: a wrong one ends the process, not the call."""
 
 from __future__ import annotations
 
@@ -13,32 +13,33 @@ from tfpersist.formats.schema import Message
 from tfpersist.graph.structure import ops
 from tfpersist.graph.structure.nesting import refuse_endless
 
-# tensorflow::TensorShape ends the process where one more is added to 254; arrays of older numpy
-# have 32 at most.
+# TensorFlow ends the process when a shape gets more than 254 dimensions, and nodes may add some.
+# Arrays of older releases of numpy have at most 32.
 _MOST_DIMENSIONS = 32
-# Constants that repeat one value may be so much larger than the file.
+# Constants that repeat one value may take so many times the bytes of the graph.
 _MOST_GROWTH = 10
-_HARMLESS = frozenset({None, "s", "i", "f", "b", "placeholder"})
+# The fields of an AttrValue that TensorFlow itself checks.
+_CHECKED = frozenset({None, "s", "i", "f", "b", "placeholder"})
 
 
-def refuse_unsound(graph: Graph) -> None:
-    """Refuse what no TensorFlow could have written, or no TensorFlow could run.
+def refuse_invalid(graph: Graph) -> None:
+    """Refuse a graph that TensorFlow cannot have written, or cannot run.
 
-    That is data types, shapes, sizes of constants, numbers of inputs and outputs, and calls without
-    end. What a sound graph computes may still be too large or take too long: a Fill of any size, a
-    loop, a shape to which nodes add dimensions.
+    Checked are data types, shapes, sizes of constants, numbers of inputs and outputs, and calls
+    without end. A graph that passes may still compute something too large or for too long: a Fill
+    of any size, a loop, a shape to which nodes add dimensions.
 
     Args:
-        graph: what is to be imported.
+        graph: the graph to import.
 
     Raises:
-        GraphError: there is such a thing; the node or function is named.
+        GraphError: a value is invalid; the node or function is named.
 
     Example:
-        >>> refuse_unsound(graphdef.parse_text(
+        >>> refuse_invalid(graphdef.parse_text(
         ...     b'node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: 67 } } }'))
         Traceback (most recent call last):
-        tfpersist.errors.GraphError: node x (Placeholder): attr 'dtype' is unsound; got \
+        tfpersist.errors.GraphError: node x (Placeholder): attr 'dtype' is invalid; got \
 data type 67.
     """
     bodies = [graph.proto.node, *(function.node_def for function in graph.proto.library.function)]
@@ -46,8 +47,9 @@ data type 67.
         for name, value in node.attr.items():
             _refuse(next(_faults(value), None), node, name)
         if node.op == "Const" and "value" in node.attr and "dtype" in node.attr:
-            told, held = node.attr["dtype"].type, node.attr["value"].tensor.dtype
-            _refuse(f"data type {held} for {told}" if told != held else None, node, "value")
+            declared, actual = node.attr["dtype"].type, node.attr["value"].tensor.dtype
+            if declared != actual:
+                _refuse(f"data type {actual} for {declared}", node, "value")
         _refuse_counts(node, graph)
     for function in graph.proto.library.function:
         for arg in (*function.signature.input_arg, *function.signature.output_arg):
@@ -58,95 +60,100 @@ data type 67.
 
 
 def refuse_growth(graph: Graph) -> None:
-    """Refuse constants that repeat a value and are together out of proportion to the graph.
+    """Refuse constants that repeat one value, if they are too large for the size of the graph.
 
-    Each takes its whole size in memory as soon as TensorFlow runs it. Initial values of a training
-    graph may well be as large, and hardly ever run; those of a frozen graph are not there.
+    A few bytes of the file become a whole tensor in memory when TensorFlow runs such a constant. Do
+    not call this for a training graph: its initial values may be as large, and are hardly ever run.
 
     Args:
-        graph: what is to be run.
+        graph: the frozen graph to run.
 
     Raises:
-        GraphError: they are; the largest is named.
+        GraphError: the constants are too large together; the largest is named.
     """
     bodies = [(graph.proto.node, graph.payloads)]
     bodies += [(function.node_def, {}) for function in graph.proto.library.function]
-    grown = [
+    growths = [
         (growth, node)
-        for nodes, apart in bodies
+        for nodes, payloads in bodies
         for node in nodes
-        if "value" in node.attr and node.name not in apart
+        if "value" in node.attr and node.name not in payloads
         if (growth := _growth(node.attr["value"].tensor)) > 0
     ]
-    total = sum(growth for growth, _ in grown)
+    total = sum(growth for growth, _ in growths)
     if total <= tensor_proto.LARGEST_EXPANSION:
         return
-    held = sum(payload.spec.nbytes or 0 for payload in graph.payloads.values())
-    most = max(_MOST_GROWTH * (graph.proto.ByteSize() + held), tensor_proto.LARGEST_EXPANSION)
+    payload_bytes = sum(payload.spec.nbytes or 0 for payload in graph.payloads.values())
+    graph_bytes = graph.proto.ByteSize() + payload_bytes
+    most = max(_MOST_GROWTH * graph_bytes, tensor_proto.LARGEST_EXPANSION)
     if total > most:
-        largest = max(grown, key=lambda each: each[0])[1]
+        largest = max(growths, key=lambda pair: pair[0])[1]
         raise GraphError(
-            "constants that repeat one value are out of proportion to the graph",
+            "constants that repeat one value are too large for the size of the graph",
             where=f"node {largest.name} ({largest.op})",
-            expected=f"{most:,} bytes at most in all such constants",
+            expected=f"at most {most:,} bytes in all such constants",
             found=f"{total:,} bytes",
             advice="If the graph is your own, compute them with a Fill instead.",
         )
 
 
 def _growth(tensor: Message) -> int:
+    """Return how many bytes a constant takes in memory beyond those that it takes in the graph."""
     return 0 if tensor.tensor_content else _nbytes(tensor) - int(tensor.ByteSize())
 
 
 def _refuse_counts(node: Message, graph: Graph) -> None:
-    """Refuse a number of tensors that TensorFlow would make room for before it counts them."""
+    """Refuse a number of inputs or outputs for which TensorFlow allocates before it checks it."""
     function = graph.functions.get(node.op)
-    taken, given = _counts(function.signature) if function is not None else _known(node.op)
-    op = ops.definition(node.op, graph.functions) if taken or given else None
-    for name in taken:
+    of_inputs, of_outputs = (
+        _number_attrs(function.signature) if function is not None else _number_attrs_of(node.op)
+    )
+    op = ops.definition(node.op, graph.functions) if of_inputs or of_outputs else None
+    for name in of_inputs:
         value = ops.attr(node, name, op)
         if value is not None and value.i > len(node.input):
             _refuse(f"{value.i:,} for {len(node.input):,} inputs", node, name)
-    for name in given:
+    for name in of_outputs:
         value = ops.attr(node, name, op)
         if value is not None and value.i > ops.MOST_PORTS:
             _refuse(f"{value.i:,} outputs", node, name)
 
 
 @functools.cache
-def _known(op: str) -> tuple[list[str], list[str]]:
-    definition = ops.table().get(op)
-    return ([], []) if definition is None else _counts(definition)
+def _number_attrs_of(op: str) -> tuple[list[str], list[str]]:
+    op_def = ops.table().get(op)
+    return ([], []) if op_def is None else _number_attrs(op_def)
 
 
-def _counts(op: Message) -> tuple[list[str], list[str]]:
-    """Name the attrs that say how many tensors of one kind go in, and how many come out."""
-    taken, given = ([arg.number_attr for arg in a] for a in (op.input_arg, op.output_arg))
-    return [name for name in taken if name], [name for name in given if name]
+def _number_attrs(op: Message) -> tuple[list[str], list[str]]:
+    """Return the attrs that are the number of inputs of one name, and those of outputs."""
+    of_inputs = [arg.number_attr for arg in op.input_arg if arg.number_attr]
+    of_outputs = [arg.number_attr for arg in op.output_arg if arg.number_attr]
+    return of_inputs, of_outputs
 
 
 def _refuse(fault: str | None, owner: Message, attr: str) -> None:
     if fault is not None:
         where = f"node {owner.name} ({owner.op})" if hasattr(owner, "op") else owner.name
-        raise GraphError(f"attr {attr!r} is unsound", where=where, found=fault)
+        raise GraphError(f"attr {attr!r} is invalid", where=where, found=fault)
 
 
 def _faults(value: Message) -> Iterator[str]:
-    kind = value.WhichOneof("value")
-    if kind in _HARMLESS:
+    """Yield what is wrong with the value of an attr."""
+    field = value.WhichOneof("value")
+    if field in _CHECKED:
         return
-    if kind == "func":
+    if field == "func":
         for inner in value.func.attr.values():
             yield from _faults(inner)
-    elif kind == "list":
-        for inner in value.list.func:
-            for attr in inner.attr.values():
-                yield from _faults(attr)
-    holder = value.list if kind == "list" else value
-    several = kind == "list"
-    types = holder.type if several else [value.type] * (kind == "type")
-    shapes = holder.shape if several else [value.shape] * (kind == "shape")
-    tensors = holder.tensor if several else [value.tensor] * (kind == "tensor")
+    elif field == "list":
+        for function in value.list.func:
+            for inner in function.attr.values():
+                yield from _faults(inner)
+    is_list = field == "list"
+    types = value.list.type if is_list else [value.type] * (field == "type")
+    shapes = value.list.shape if is_list else [value.shape] * (field == "shape")
+    tensors = value.list.tensor if is_list else [value.tensor] * (field == "tensor")
     yield from filter(None, map(_type_fault, types))
     yield from filter(None, (_shape_fault(shape, least=-1) for shape in shapes))
     for tensor in tensors:
@@ -154,7 +161,7 @@ def _faults(value: Message) -> Iterator[str]:
 
 
 def _type_fault(number: int) -> str | None:
-    # 0 is what an attr holds that is not set, as in a function that waits for its types.
+    # 0 stands for a type that is not set yet, as in a function whose types the call sets.
     return None if number == 0 or dtypes.by_number(number) else f"data type {number}"
 
 

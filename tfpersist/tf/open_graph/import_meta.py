@@ -86,7 +86,7 @@ def import_meta(
     notes = [*_mend_version(meta), *left_out.drop_unknown(meta)]
     notes += left_out.drop_refused(meta, policy)
     policy.check(scan(meta, file))
-    trusted_values.refuse_unsound(Graph(meta.graph_def))
+    trusted_values.refuse_invalid(Graph(meta.graph_def))
     notes += _clear_devices(meta, session)
     _make_tables_fillable(meta)
     if not meta.HasField("saver_def"):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from tfpersist.graph.structure import capabilities
+from tfpersist.graph.structure.functions import names_in
 from tfpersist.graph.structure.names import producer
 from tfpersist.safety import Policy
 
@@ -88,7 +89,7 @@ def drop_refused(meta: Any, policy: Policy) -> list[str]:
 
 def _runs(node: Any) -> Iterable[str]:
     """Name the op of a node, and the functions and ops that its attrs name."""
-    return (node.op, *capabilities.mentioned(node.attr))
+    return (node.op, *names_in(node.attr))
 
 
 def _running(library: Any, wanted: Callable[[str], bool]) -> set[str]:

@@ -18,8 +18,9 @@ from tfpersist.errors import (
 )
 from tfpersist.formats import dtypes
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.graph.structure import aliasing, capabilities
+from tfpersist.graph.structure import aliasing
 from tfpersist.graph.structure import feeds as feeding
+from tfpersist.graph.structure.functions import calls_no_function, names_in
 from tfpersist.tf.internals import functions
 from tfpersist.tf.run.translate import translated
 
@@ -282,13 +283,13 @@ def _walk(wanted: Iterable[Any], fed: Mapping[str, Any]) -> Needs:
 
 def _keeps(operation: Any, keepers: list[frozenset[str]]) -> bool:
     """Tell whether an operation, or a function that it calls, may keep a feed or write into it."""
-    if aliasing.keeps(operation.type, stateful=operation.op_def.is_stateful):
+    if aliasing.keeps_inputs(operation.type, stateful=operation.op_def.is_stateful):
         return True
-    if capabilities.calls_nothing(operation.type):
+    if calls_no_function(operation.type):
         return False
     if not keepers:
-        keepers.append(aliasing.keeping(functions.definitions(operation.graph)))
-    called = (operation.type, *capabilities.mentioned(operation.node_def.attr))
+        keepers.append(aliasing.functions_that_keep_inputs(functions.definitions(operation.graph)))
+    called = (operation.type, *names_in(operation.node_def.attr))
     return not keepers[0].isdisjoint(called)
 
 

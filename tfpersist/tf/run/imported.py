@@ -94,7 +94,7 @@ def import_into(target: Any, graph: Graph, **options: Any) -> Any:
     graph = expand(graph)
     if sum(payload.spec.nbytes or 0 for payload in graph.payloads.values()) > _NEAR_LARGEST:
         graphdef_writer.size(graph)
-    trusted_values.refuse_unsound(graph)
+    trusted_values.refuse_invalid(graph)
     definition = _definition(graph)
     if target.building_function:
         functions.register(definition.library)
