@@ -1,0 +1,45 @@
+"""The command as a whole: errors, and no TensorFlow."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+
+import pytest
+
+from tfpersist import cli
+
+
+def test_an_error_goes_to_stderr(runs, capsys):
+    assert cli.main(["inspect", f"{runs}/none"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("tfpersist: ")
+    assert captured.err.count("\n") == 1
+
+
+def test_the_command_needs_no_tensorflow(fresh, runs):
+    out = fresh(
+        """
+        import sys
+        from tfpersist import cli
+        code = cli.main(["inspect", sys.argv[1]])
+        print(code, "tensorflow" in sys.modules)
+        """,
+        runs,
+    )
+    assert out.splitlines()[-1] == "0 False"
+
+
+@pytest.mark.skipif("TFPERSIST_INSTALLED" not in os.environ, reason="only for the built wheel")
+def test_the_command_is_installed():
+    (entry,) = importlib.metadata.entry_points(group="console_scripts", name="tfpersist")
+    assert entry.load() is cli.main
+
+
+@pytest.mark.parametrize("arguments", [[], ["unknown"], ["inspect"], ["freeze", "a", "b"]])
+def test_wrong_arguments_show_the_usage(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: tfpersist")

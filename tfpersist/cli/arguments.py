@@ -1,0 +1,10 @@
+"""What the arguments of the verbs have in common."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TypeAlias
+
+Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+CHECKPOINT = "a prefix, a directory, any file of a checkpoint, or a URL"
