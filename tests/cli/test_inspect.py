@@ -52,7 +52,7 @@ def test_inspect_describes_a_frozen_graph(name, tmp_path, capsys):
     assert lines[-2:] == ["  inputs      x:0 float32[...]", "  outputs     y:0 float32[...]"]
 
 
-def test_inspect_takes_a_saved_model_for_its_checkpoint(tmp_path, capsys):
+def test_inspect_lists_the_checkpoint_of_a_saved_model(tmp_path, capsys):
     store = tfpersist.ModelStore(tmp_path / "variables", name="variables")
     store.save({"v": np.zeros(3, np.float32)})
     saved = schema.SavedModel(saved_model_schema_version=1)

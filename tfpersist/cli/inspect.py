@@ -7,6 +7,8 @@ import argparse
 from tfpersist.checkpoint.checkpoint import Checkpoint
 from tfpersist.cli.arguments import CHECKPOINT, Verbs
 from tfpersist.errors import printable
+from tfpersist.freezer.sources.graph import FILES
+from tfpersist.freezer.sources.saved_model import folder_of
 from tfpersist.frozen.model import FrozenModel
 
 
@@ -19,10 +21,11 @@ def add(verbs: Verbs) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the summary of a frozen graph, or the metrics and tensors of a checkpoint."""
-    if options.path.endswith((".pb", ".pbtxt")) and not options.path.endswith("saved_model.pb"):
+    folder = folder_of(options.path)
+    if folder is None and options.path.endswith(FILES):
         print(FrozenModel.load(options.path).summary())
         return 0
-    checkpoint = Checkpoint(options.path)
+    checkpoint = Checkpoint(folder or options.path)
     names = list(map(printable, checkpoint.specs))
     width = max(map(len, names), default=0)
     lines = [f"  {name} = {number:g}" for name, number in checkpoint.metrics.items()]
