@@ -1,7 +1,5 @@
 """Functions that become nodes: the same results, the same effects, in the same order."""
 
-import itertools
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -310,6 +308,21 @@ node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } 
 """
 
 
+def chain_function(name, *ops):
+    """Return the text of a function of one float that applies some ops, one after the other."""
+    output = {"Neg": "y"}
+    names = [f"n{index}" for index in range(len(ops))]
+    sources = ["a", *(f"{n}:{output.get(op, 'b')}:0" for n, op in zip(names, ops, strict=True))]
+    nodes = "".join(
+        f"""node_def {{ name: "{n}" op: "{op}" input: "{source}"
+          attr {{ key: "T" value {{ type: DT_FLOAT }} }} }}\n"""
+        for n, op, source in zip(names, ops, sources, strict=False)
+    )
+    return f"""function {{ signature {{ name: "{name}" input_arg {{ name: "a" type: DT_FLOAT }}
+      output_arg {{ name: "b" type: DT_FLOAT }} }}
+      {nodes} ret {{ key: "b" value: "{sources[-1]}" }} }}\n""".encode()
+
+
 class TestOddities:
     def test_a_function_that_calls_itself_stays(self):
         graph = parse_text(LIBRARY + b'node { name: "y" op: "deep" input: "x" }')
@@ -341,19 +354,27 @@ class TestOddities:
         )
         assert inline(graph) is graph
 
-    def test_functions_that_double_each_time(self):
-        names = [f"f{number}" for number in range(40)]
-        bodies = "".join(
-            f"""function {{ signature {{ name: "{name}" input_arg {{ name: "a" type: DT_FLOAT }}
-              output_arg {{ name: "b" type: DT_FLOAT }} }}
-              node_def {{ name: "l" op: "{after}" input: "a" }}
-              node_def {{ name: "r" op: "{after}" input: "l:b:0" }}
-              ret {{ key: "b" value: "r:b:0" }} }}\n"""
-            for name, after in itertools.pairwise(names)
+    def test_functions_that_call_each_other_twice_do_not_fill_the_memory(self):
+        """Inlined without a bound, this graph has 256 nodes of 1 MB."""
+        functions = b"".join(chain_function(f"f{n}", *[f"f{n + 1}"] * 2) for n in range(8))
+        graph = parse_text(
+            LIBRARY.replace(b"library {", b"library {" + functions + chain_function("f8", "Neg"))
+            + b'node { name: "y" op: "f0" input: "x" }'
         )
-        head = 'node { name: "x" op: "Placeholder" } node { name: "y" op: "f0" input: "x" }'
-        graph = parse_text(f"{head} library {{ {bodies} }}".encode())
-        assert len(inline(graph).nodes) < 1 << 18
+        (large,) = graph.functions["f8"].node_def
+        large.attr["_note"].s = bytes(1 << 20)
+        found = inline(graph)
+        notes = [node for node in found.proto.node if "_note" in node.attr]
+        assert len(notes) == 127
+        assert {node.op for node in found.proto.node} == {"Placeholder", "Neg", "f8"}
+
+    def test_calls_nested_more_than_64_deep_stay(self):
+        functions = b"".join(chain_function(f"f{n}", f"f{n + 1}") for n in range(70))
+        graph = parse_text(
+            LIBRARY.replace(b"library {", b"library {" + functions + chain_function("f70", "Neg"))
+            + b'node { name: "y" op: "f0" input: "x" }'
+        )
+        assert [node.op for node in inline(graph).proto.node] == ["Placeholder", "f64"]
 
 
 @pytest.mark.parametrize("given", ["x", "lost"])

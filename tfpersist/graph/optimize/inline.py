@@ -1,10 +1,13 @@
-"""Calls of functions become the nodes of the functions.
+"""Replace function calls with the nodes of the functions.
 
-The result computes the same bit by bit, and more runtimes read it: OpenCV knows no functions, and
-optimizing looks into the main graph alone. So it is done whenever a model is frozen, which is what
-TensorFlow's own freezer does: a Keras model and its export become the same nodes (MobileNetV2:
-1,056 and no call, for 264 and a function of 824, in as many bytes). Node `n` of what `call` calls
-is `call/n`. The bodies of loops and of undecided branches stay functions.
+The result computes the same, bit by bit, and more runtimes can read it: OpenCV has no functions.
+The passes of this package work on the main graph only, so they need it too. Every freeze does it,
+as TensorFlow's own freezer does. So a Keras model and its export become the same nodes
+(MobileNetV2: 1,056 nodes without a call instead of 264 nodes and a function of 824, in as many
+bytes).
+
+The node `n` of the function that `call` calls becomes `call/n`. The bodies of loops, and of
+branches whose condition is not constant, stay functions.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from tfpersist.formats.graphdef import APART_FROM, Graph, with_payload
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import Payload, payload_of
 from tfpersist.graph.optimize import fold
+from tfpersist.graph.optimize.inlined import Inlined, remove_leftovers
 from tfpersist.graph.structure.calls import Callee
 from tfpersist.graph.structure.effects import NOT_PURE, Effects
 from tfpersist.graph.structure.functions import unused
@@ -26,26 +30,28 @@ from tfpersist.graph.structure.names import producer
 from tfpersist.graph.structure.order import ordered
 
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
-# Whoever wrote these wants the function to be one.
-_STAYS = frozenset({"_noinline", "_XlaMustCompile"})
-_DEEPEST = 64
-# Kilobytes of nodes: functions that call each other twice and twice again fill any memory.
-_MOST = 1 << 17
+# A call or function with one of these attrs stays a call.
+_STAYS_A_CALL = frozenset({"_noinline", "_XlaMustCompile"})
+_MOST_NESTED = 64
+# The most kilobytes of nodes that are added (a node counts as one at least). Without a bound, a
+# small file could fill the memory: each of its functions calls the next one twice.
+_MOST_KILOBYTES = 1 << 17
 
 
 def inline(graph: Graph, wanted: Collection[str] = ()) -> Graph:
-    """Put the nodes of functions in the places of their calls.
+    """Replace function calls with the nodes of the functions.
 
-    What a function does beside computing is still done before anything that reads or waits for its
-    call goes on, and after what the call waited for. Functions that call themselves, that are to be
-    compiled or that are to stay one do.
+    The effects of a function keep their order: they come after the control inputs of the call, and
+    before the nodes that read the call or have a control input from it. These calls stay: calls of
+    a function by itself, calls nested more than 64 deep, and functions that XLA compiles or whose
+    attrs forbid inlining.
 
     Args:
-        graph: the graph, which stays as it is.
+        graph: the graph; it is not changed.
         wanted: names of tensors and operations whose names stay.
 
     Returns:
-        The graph; functions that nothing calls any more are still there.
+        The graph. Functions that nothing calls any more are still in it.
 
     Example:
         >>> from tfpersist.formats.graphdef import parse_text
@@ -65,33 +71,43 @@ def inline(graph: Graph, wanted: Collection[str] = ()) -> Graph:
     library = graph.functions
     if not any(node.op in _CALLS or node.op in library for node in graph.proto.node):
         return graph
-    work = _Inliner(library, set(graph.nodes), dict(graph.payloads), _indices(wanted))
-    work.waited = {text[1:] for node in graph.proto.node for text in node.input if text[:1] == "^"}
-    placed = _placed(graph)
+    control_sources = {
+        text[1:] for node in graph.proto.node for text in node.input if text[:1] == "^"
+    }
+    inliner = _Inliner(
+        library, set(graph.nodes), dict(graph.payloads), _wanted_outputs(wanted), control_sources
+    )
+    in_control_flow = _in_control_flow(graph)
     for node in graph.proto.node:
         copy = schema.NodeDef()
         copy.CopyFrom(node)
-        work.place(copy, _Where(placed=any(producer(text) in placed for text in node.input)))
-    if not work.inlined:
+        is_inside = any(producer(text) in in_control_flow for text in node.input)
+        inliner.place(copy, _Scope(in_control_flow=is_inside))
+    if not inliner.result.stand_ins:
         return graph
-    proto = schema.GraphDef(node=work.finished())
+    nodes = remove_leftovers(
+        inliner.result, graph.nodes.keys(), inliner.wanted.keys(), inliner.effects
+    )
+    proto = schema.GraphDef(node=nodes)
     proto.versions.CopyFrom(graph.proto.versions)
     proto.version = graph.proto.version
     proto.library.CopyFrom(graph.proto.library)
-    kept = {node.name for node in proto.node}
-    return Graph(proto, {name: each for name, each in work.payloads.items() if name in kept})
+    names = {node.name for node in proto.node}
+    payloads = {name: p for name, p in inliner.payloads.items() if name in names}
+    return Graph(proto, payloads)
 
 
-def _indices(wanted: Iterable[str]) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
+def _wanted_outputs(wanted: Iterable[str]) -> dict[str, set[str]]:
+    """Return {operation: the wanted indices of its outputs}."""
+    outputs: dict[str, set[str]] = {}
     for name in wanted:
         operation, _, index = name.partition(":")
-        found.setdefault(operation, set()).add(index or "0")
-    return found
+        outputs.setdefault(operation, set()).add(index or "0")
+    return outputs
 
 
-def _placed(graph: Graph) -> set[str]:
-    """Name what comes after the loops and branches of TensorFlow 1, or stands in them."""
+def _in_control_flow(graph: Graph) -> set[str]:
+    """Return the names of nodes in the loops and branches of TensorFlow 1, and of those behind."""
     found = {node.name for node in graph.proto.node if node.op in CONTROL_FLOW}
     for name in ordered(graph.nodes) if found else ():
         if any(producer(text) in found for text in graph.nodes[name].input):
@@ -100,151 +116,174 @@ def _placed(graph: Graph) -> set[str]:
 
 
 @attrs.frozen
-class _Where:
-    """Where a node is put.
+class _Scope:
+    """The calls around a node.
 
     Args:
-        chain: names of the functions that it is inside of.
-        placed: whether it may be in a loop or branch of TensorFlow 1, so that all has to wait.
-        passed: edges that it has from the calls that it is inside of.
-        firm: those of them that are for more than order among what only computes.
+        functions: names of the functions that the node is inside of, the outermost first.
+        in_control_flow: whether the node can be in a loop or branch of TensorFlow 1. Then every
+            node of a body must depend on the arguments: where these are dead, the body is dead.
+        controls: the control inputs that the node has from these calls.
+        needed: those of them that are needed for the order of effects.
     """
 
-    chain: tuple[str, ...] = ()
-    placed: bool = False
-    passed: frozenset[str] = frozenset()
-    firm: frozenset[str] = frozenset()
+    functions: tuple[str, ...] = ()
+    in_control_flow: bool = False
+    controls: frozenset[str] = frozenset()
+    needed: frozenset[str] = frozenset()
 
 
 @attrs.define(eq=False)
 class _Inliner:
+    """Builds the nodes of a main graph without calls.
+
+    Args:
+        library: FunctionDefs by name.
+        taken: all names of nodes.
+        payloads: the payloads of the graph; large constants of functions are added.
+        wanted: {operation: the wanted indices of its outputs}.
+        control_sources: names of the nodes from which the main graph has control inputs.
+        result: the nodes so far.
+        shared: {(function, name of a large constant in it): the node of its first call}.
+        kilobytes: the size of the nodes that were added.
+    """
+
     library: Mapping[str, Message]
     taken: set[str]
     payloads: dict[str, Payload]
     wanted: Mapping[str, set[str]]
-    waited: set[str] = attrs.field(factory=set)
-    inlined: bool = False
-    nodes: list[Message] = attrs.field(factory=list)
-    moved: dict[str, str] = attrs.field(factory=dict)
-    main: frozenset[str] = attrs.field(init=False)
-    remains: set[str] = attrs.field(factory=set)
-    loose: set[tuple[str, str]] = attrs.field(factory=set)
+    control_sources: Collection[str]
+    result: Inlined = attrs.field(factory=Inlined)
     shared: dict[tuple[str, str], str] = attrs.field(factory=dict)
-    spent: int = 0
+    kilobytes: int = 0
     effects: Effects = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.effects = Effects(self.library)
-        self.main = frozenset(self.taken)
 
-    def place(self, node: Message, where: _Where) -> list[str]:
+    def place(self, node: Message, scope: _Scope) -> list[str]:
         """Add a node, or the nodes of the function that it calls.
 
         Args:
-            node: a NodeDef of this object's own, whose inputs are tensors of the main graph.
-            where: where it stands.
+            node: the NodeDef, changed in place; its inputs are tensors of the main graph.
+            scope: the calls around it.
 
         Returns:
-            Names of the nodes that have to run when this one is to run.
+            Names of the added nodes with effects.
         """
-        call = self._call(node, where)
-        if call is not None:
-            return self._expand(node, call, where)
-        self.nodes.append(node)
-        self.loose |= {(node.name, text) for text in where.passed - where.firm}
+        callee = self._callee(node, scope)
+        if callee is not None:
+            return self._expand(node, callee, scope)
+        self.result.nodes.append(node)
+        self.result.order_only |= {(node.name, text) for text in scope.controls - scope.needed}
         return [node.name] if self.effects.has_effects(node) and node.op not in NOT_PURE else []
 
-    def _call(self, node: Message, where: _Where) -> Callee | None:
-        """Find what a node calls, if that can take its place."""
+    def _callee(self, node: Message, scope: _Scope) -> Callee | None:
+        """Return the function that a node calls; None where there is none, or the call stays."""
         if node.op in _CALLS:
-            name, given = node.attr["f"].func.name, node.attr["f"].func.attr
+            name, call_attrs = node.attr["f"].func.name, node.attr["f"].func.attr
         else:
-            name, given = node.op, node.attr
+            name, call_attrs = node.op, node.attr
         function = self.library.get(name)
-        if function is None or name in where.chain or len(where.chain) >= _DEEPEST:
+        if function is None or name in scope.functions or len(scope.functions) >= _MOST_NESTED:
             return None
-        # What has a value has it by the name that it has in the main graph.
+        # Values of variables and tables are known by the names of their nodes in the main graph.
         if any(n.op in VARIABLES or is_table(n.op) for n in function.node_def):
             return None
-        if any(_stays(each) for each in (node, function)):
+        if _stays_a_call(node) or _stays_a_call(function):
             return None
-        callee = Callee.of(function, given, self.library)
+        callee = Callee.of(function, call_attrs, self.library)
         data = [text for text in node.input if text[:1] != "^"]
         if callee is None or len(callee.arguments) != len(data):
             return None
-        if self.spent + len(callee) > _MOST:
+        if self.kilobytes + len(callee) > _MOST_KILOBYTES:
             return None
-        self.spent += len(callee)
+        self.kilobytes += len(callee)
         return callee
 
-    def _expand(self, node: Message, callee: Callee, where: _Where) -> list[str]:
-        self.inlined = True
-        data = [text for text in node.input if text[:1] != "^"]
-        controls = [text for text in node.input if text[:1] == "^"]
-        function, flows = callee.name, callee.flows or where.placed
-        if where.placed:
-            data, controls = self._start(node, data, controls, callee)
+    def _expand(self, call: Message, callee: Callee, scope: _Scope) -> list[str]:
+        """Add the nodes of a function, and the stand-in of its call.
+
+        Returns:
+            Names of the added nodes with effects.
+        """
+        data = [text for text in call.input if text[:1] != "^"]
+        controls = [text for text in call.input if text[:1] == "^"]
+        if scope.in_control_flow:
+            data, controls = self._gather_arguments(call, data, controls, callee)
         tensors = callee.passed(data)
-        leaves = self.effects.function_has_effects(function)
-        firm = frozenset(controls) if leaves else where.firm
-        names = {inner.name: self._free(f"{node.name}/{inner.name}") for inner in callee.nodes}
+        needed = (
+            frozenset(controls) if self.effects.function_has_effects(callee.name) else scope.needed
+        )
+        names = {inner.name: self._new_name(f"{call.name}/{inner.name}") for inner in callee.nodes}
         constants = {n.name for n in callee.nodes if n.op == "Const" and not n.input}
         for inner in callee.nodes:
             for text, port in callee.outputs(inner):
                 tensors[text] = f"{names[inner.name]}:{port}".removesuffix(":0")
-        must: list[str] = []
+        with_effects: list[str] = []
         for inner in callee.nodes:
-            free = not where.placed and inner.name in constants
-            if free and self._is_shared(inner, function, names[inner.name], tensors):
+            is_free = inner.name in constants and not scope.in_control_flow
+            if is_free and self._is_shared(inner, callee.name, names[inner.name], tensors):
                 continue
-            texts = list(inner.input)
             inner_name, inner.name = inner.name, names[inner.name]
-            within = {_inner(text) for text in texts} & names.keys()
-            root = not free and not (within if where.placed else within - constants)
-            inner.input[:] = [_translated(text, tensors, names) for text in texts]
-            added = [text for text in controls if root and text not in inner.input]
+            sources = {producer(text) for text in inner.input} & names.keys()
+            # The nodes that begin the body wait for what the call waits for.
+            begins = not is_free and not (sources if scope.in_control_flow else sources - constants)
+            inner.input[:] = [_translated(text, tensors, names) for text in inner.input]
+            added = [text for text in controls if begins and text not in inner.input]
             inner.input.extend(added)
             if inner.op in ("Enter", "RefEnter"):
-                frame = inner.attr["frame_name"]
-                frame.s = f"{node.name}/".encode() + frame.s
-            inside = _Where((*where.chain, function), flows, frozenset(added), firm)
-            runs = self.place(inner, inside)
-            if not runs and inner_name in callee.ends and self.effects.has_effects(inner):
-                runs = [inner.name]
-            must += runs
-        plain = {*data, *(tensors[f"{name}:output:0"] for name in constants)}
-        sources = [tensors[text] for text in callee.returned]
-        waits = [f"^{name}" for name in must]
-        if not sources or plain & {*sources}:
+                frame_name = inner.attr["frame_name"]
+                frame_name.s = f"{call.name}/".encode() + frame_name.s
+            inner_scope = _Scope(
+                (*scope.functions, callee.name),
+                callee.flows or scope.in_control_flow,
+                frozenset(added),
+                needed,
+            )
+            placed = self.place(inner, inner_scope)
+            if not placed and inner_name in callee.ends and self.effects.has_effects(inner):
+                placed = [inner.name]
+            with_effects += placed
+        # These tensors exist before the control inputs of the call have run.
+        early = {*data, *(tensors[f"{name}:output:0"] for name in constants)}
+        results = [tensors[text] for text in callee.returned]
+        waits = [f"^{name}" for name in with_effects]
+        if not results or early.intersection(results):
             waits += controls
-        self._finish(node, callee, sources, list(dict.fromkeys(waits)), {*controls} - firm)
-        return must
+        waits = list(dict.fromkeys(waits))
+        self._add_stand_in(call, callee, results, waits, set(controls) - needed)
+        return with_effects
 
-    def _free(self, name: str) -> str:
+    def _new_name(self, name: str) -> str:
         name = unused(name, self.taken)
         self.taken.add(name)
         return name
 
-    def _start(
-        self, node: Message, data: list[str], controls: list[str], callee: Callee
+    def _gather_arguments(
+        self, call: Message, data: list[str], controls: list[str], callee: Callee
     ) -> tuple[list[str], list[str]]:
-        """Let all of a body wait for all that is passed to it: where one is dead, all is."""
-        passed = []
+        """Add a node that depends on every argument of a call, for its body to wait for.
+
+        Returns:
+            The arguments, and the control inputs for the nodes that begin the body.
+        """
+        arguments = []
         for text, (name, number) in zip(data, callee.arguments, strict=True):
-            here = schema.NodeDef(name=self._free(f"{node.name}/{name}"), op="Identity")
-            here.input.extend([text, *controls])
-            here.attr["T"].type = number
-            self.nodes.append(here)
-            passed.append(here.name)
-        if not passed:
+            argument = schema.NodeDef(name=self._new_name(f"{call.name}/{name}"), op="Identity")
+            argument.input.extend([text, *controls])
+            argument.attr["T"].type = number
+            self.result.nodes.append(argument)
+            arguments.append(argument.name)
+        if not arguments:
             return [], controls
-        start = schema.NodeDef(name=self._free(f"{node.name}/start"), op="NoOp")
-        start.input.extend(f"^{name}" for name in passed)
-        self.nodes.append(start)
-        return passed, [f"^{start.name}"]
+        start = schema.NodeDef(name=self._new_name(f"{call.name}/start"), op="NoOp")
+        start.input.extend(f"^{name}" for name in arguments)
+        self.result.nodes.append(start)
+        return arguments, [f"^{start.name}"]
 
     def _is_shared(self, node: Message, function: str, name: str, tensors: dict[str, str]) -> bool:
-        """Let a large constant be there once, however often its function is called."""
+        """Return whether an earlier call of the function has added this large constant."""
         content = node.attr["value"].tensor.tensor_content
         if len(content) <= APART_FROM:
             return False
@@ -260,127 +299,79 @@ class _Inliner:
             self.payloads[name] = payload
         return False
 
-    def _finish(
+    def _add_stand_in(
         self,
-        node: Message,
+        call: Message,
         callee: Callee,
-        sources: list[str],
+        results: list[str],
         waits: list[str],
-        loose: Collection[str],
+        order_only: Collection[str],
     ) -> None:
-        """Leave a node under the name of the call, for those who wait for it or want it."""
+        """Turn a call into a node that passes on the results of the function.
+
+        Args:
+            call: the NodeDef; it is changed in place.
+            callee: the function.
+            results: the tensors that the function returns.
+            waits: the control inputs of the new node.
+            order_only: those of them that are needed only if they come from nodes with effects.
+        """
         types = [number for _, number in callee.results]
-        if waits and len(sources) > 1:
-            for index, (name, number) in enumerate(callee.results):
-                each = schema.NodeDef(name=self._free(f"{node.name}/{name}"), op="Identity")
-                each.input.extend([sources[index], *waits])
-                each.attr["T"].type = number
-                self.nodes.append(each)
-                self.loose |= {(each.name, text) for text in waits if text in loose}
-                sources[index] = each.name
+        if waits and len(results) > 1:
+            results = self._wait_for_each(call, callee, results, waits, order_only)
             waits = []
-        for index, source in enumerate(sources if not waits else ()):
-            self.moved[f"{node.name}:{index}"] = source
+        for index, result in enumerate(results if not waits else ()):
+            self.result.sources[f"{call.name}:{index}"] = result
         shapes = schema.AttrValue()
-        if "_output_shapes" in node.attr:
-            shapes.CopyFrom(node.attr["_output_shapes"])
-        first = len(sources) > 1 and self.wanted.get(node.name, set()) == {"0"}
-        if first and node.name not in self.waited:
-            sources, types = sources[:1], types[:1]
+        if "_output_shapes" in call.attr:
+            shapes.CopyFrom(call.attr["_output_shapes"])
+        only_first = len(results) > 1 and self.wanted.get(call.name, set()) == {"0"}
+        if only_first and call.name not in self.control_sources:
+            results, types = results[:1], types[:1]
             del shapes.list.shape[1:]
-        node.ClearField("attr")
-        node.ClearField("input")
-        node.input.extend([*sources, *waits])
-        node.op = ("NoOp", "Identity", "IdentityN")[min(len(sources), 2)]
-        if len(sources) == 1:
-            node.attr["T"].type = types[0]
-        elif sources:
-            node.attr["T"].list.type.extend(types)
-        if len(shapes.list.shape) == len(sources) > 0:
-            node.attr["_output_shapes"].CopyFrom(shapes)
-        self.nodes.append(node)
-        self.loose |= {(node.name, text) for text in waits if text in loose}
-        self.remains.add(node.name)
+        call.ClearField("attr")
+        call.input[:] = [*results, *waits]
+        call.op = ("NoOp", "Identity", "IdentityN")[min(len(results), 2)]
+        if len(results) == 1:
+            call.attr["T"].type = types[0]
+        elif results:
+            call.attr["T"].list.type.extend(types)
+        if len(shapes.list.shape) == len(results) > 0:
+            call.attr["_output_shapes"].CopyFrom(shapes)
+        self.result.nodes.append(call)
+        self.result.order_only |= {(call.name, text) for text in waits if text in order_only}
+        self.result.stand_ins.add(call.name)
 
-    def finished(self) -> list[Message]:
-        """Give the nodes under the names of what they read, without needless ones and waits."""
-        for node in self.nodes:
-            node.input[:] = [self._read(text) for text in node.input]
-        nodes = {node.name: node for node in self.nodes}
-        quiet: dict[str, bool] = {}
-        for name in ordered(nodes):
-            node = nodes[name]
-            still = node.op not in CONTROL_FLOW and not self.effects.has_effects(node)
-            quiet[name] = still and all(quiet.get(producer(text), False) for text in node.input)
-        for name, text in self.loose:
-            if quiet.get(text[1:]):
-                nodes[name].input.remove(text)
-        read = {producer(text) for node in self.nodes for text in node.input if text[:1] != "^"}
-        # An edge of a damaged graph may lead nowhere.
-        branching = {name for name, node in nodes.items() if node.op in CONTROL_FLOW}
-        gone = {
-            name
-            for name in self.remains - read - self.wanted.keys()
-            if branching.isdisjoint(map(producer, nodes[name].input))
-        }
-        starts = {n for n in nodes if n in self.main or n in self.wanted or not quiet[n]} - gone
-        used = _used(starts, nodes)
-        behind = {name: _behind(nodes[name], used, quiet) for name in gone}
-        for node in self.nodes:
-            waits = [text for text in node.input if text[:1] == "^"]
-            if any(text[1:] in gone for text in waits):
-                data = [text for text in node.input if text[:1] != "^"]
-                node.input[:] = [*data, *_followed(waits, behind)]
-        return [node for node in self.nodes if node.name not in gone]
-
-    def _read(self, text: str) -> str:
-        if text.startswith("^"):
-            return text
-        while (full := text if ":" in text else f"{text}:0") in self.moved:
-            text = self.moved[full]
-        return text
+    def _wait_for_each(
+        self,
+        call: Message,
+        callee: Callee,
+        results: list[str],
+        waits: list[str],
+        order_only: Collection[str],
+    ) -> list[str]:
+        """Add an Identity with control inputs for each result, and return their names."""
+        names = []
+        for result, (name, number) in zip(results, callee.results, strict=True):
+            identity = schema.NodeDef(name=self._new_name(f"{call.name}/{name}"), op="Identity")
+            identity.input.extend([result, *waits])
+            identity.attr["T"].type = number
+            self.result.nodes.append(identity)
+            self.result.order_only |= {
+                (identity.name, text) for text in waits if text in order_only
+            }
+            names.append(identity.name)
+        return names
 
 
 def _translated(text: str, tensors: Mapping[str, str], names: Mapping[str, str]) -> str:
-    """Name in the main graph what a node of a function reads or waits for."""
+    """Return the input in the main graph for an input of a node of a function."""
     if text[:1] != "^":
         return tensors[text]
     return "^" + (names.get(text[1:]) or producer(tensors[text[1:]]))
 
 
-def _used(starts: Iterable[str], nodes: Mapping[str, Message]) -> set[str]:
-    """Name what some nodes compute with, themselves included."""
-    pending = list(starts)
-    found = set(pending)
-    while pending:
-        names = {producer(t) for t in nodes[pending.pop()].input if t[:1] != "^"}
-        pending += (fresh := (names & nodes.keys()) - found)
-        found |= fresh
-    return found
-
-
-def _behind(node: Message, used: Collection[str], quiet: Mapping[str, bool]) -> list[str]:
-    """Say what to wait for where a call was waited for: what it did, and gave to others."""
-    idle = {text for text in node.input if text[:1] != "^" and quiet.get(producer(text), False)}
-    names = [producer(text) for text in node.input if text not in idle or producer(text) in used]
-    return [f"^{name}" for name in names]
-
-
-def _followed(waits: Iterable[str], behind: Mapping[str, Iterable[str]]) -> list[str]:
-    """Wait for what is behind names that are gone, once for each."""
-    pending = list(waits)
-    met: dict[str, None] = {}
-    for text in pending:
-        if text not in met:
-            met[text] = None
-            pending += behind.get(text[1:], ())
-    return [text for text in met if text[1:] not in behind]
-
-
-def _inner(text: str) -> str:
-    return text.removeprefix("^").partition(":")[0]
-
-
-def _stays(holder: Message) -> bool:
-    """Whether a function, or a call, is to stay one."""
-    return any(name in holder.attr and holder.attr[name].b for name in _STAYS)
+def _stays_a_call(node_or_function: Message) -> bool:
+    return any(
+        name in node_or_function.attr and node_or_function.attr[name].b for name in _STAYS_A_CALL
+    )
