@@ -533,6 +533,29 @@ def test_only_code_counts():
     assert code_lines(Module("tfpersist.store", source)) == 4
 
 
+def test_the_design_shows_the_table_of_allowed_arrows():
+    page = pathlib.Path(__file__).resolve().parents[2] / "docs" / "design" / "index.md"
+    text = page.read_text("utf-8").partition("### The table of allowed arrows")[2]
+
+    def named(cell):
+        paths = re.findall(r"`([^`]+)`", cell)
+        return [
+            path.removesuffix("/").removesuffix(".py").replace("__init__", "") for path in paths
+        ]
+
+    floors = [set(named(cell)) for cell in re.findall(r"^\| \d \| (.+) \|$", text, re.MULTILINE)]
+    assert floors == list(FLOORS)
+    groups = {}
+    for names, allowed in re.findall(r"^\| (`(?:graph|tf)/.+) \| (.+) \|$", text, re.MULTILINE):
+        for name in named(names):
+            groups[name] = set(named(allowed))
+    assert groups == {
+        f"{room}/{group}": {f"{room}/{other}" for other in others}
+        for room in GROUPS
+        for group, others in GROUPS[room].items()
+    }
+
+
 def test_the_whole_package_was_read():
     modules = installed()
     assert {
