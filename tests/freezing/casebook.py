@@ -110,14 +110,14 @@ def of_function(function, *arrays, **facts):
 
 def of_model(model, *arrays, outputs=None, **facts):
     """Call a Keras model and give the case."""
-    from tfpersist.tf.lower.functions import lower
+    from tfpersist.tf.lower.live_model import lower_live_model
 
     traced = tf.function(model)
     argument = list(arrays) if len(arrays) > 1 else arrays[0]
     results = [] if "refused" in facts else tf.nest.flatten(traced(argument))
     specs = [tf.TensorSpec(x.shape, x.dtype) for x in model.inputs]
     function = traced.get_concrete_function(specs if len(arrays) > 1 else specs[0])
-    lowered = lower(model)
+    lowered = lower_live_model(model)
     feeds = dict(zip(lowered.inputs, arrays, strict=True))
     expected = None if "refused" in facts else [result.numpy() for result in results]
     names = list(outputs or lowered.outputs)

@@ -18,7 +18,7 @@ from tfpersist.graph.describe.described import graph_in
 from tfpersist.graph.structure.lowered import Lowered
 from tfpersist.safety import Policy
 from tfpersist.store.model_store import ModelStore
-from tfpersist.tf.lower import functions
+from tfpersist.tf.lower.live_model import lower_live_model
 
 
 def lower(source: Any, choice: Choice) -> Lowered:
@@ -53,7 +53,7 @@ def lower(source: Any, choice: Choice) -> Lowered:
         source = checkpoint.newest(source)
     if isinstance(source, Checkpoint):
         return checkpoint.lower_checkpoint(source, choice.policy or Policy.default())
-    lowered = functions.lower(source, choice.shaped)
+    lowered = lower_live_model(source, choice.shaped)
     return attrs.evolve(lowered, read=partial(read_text, choice.policy, None))
 
 

@@ -51,7 +51,7 @@ def register(library: Any) -> None:
             current.add_function_def(function)
 
 
-def traces(function: Any) -> list[Any]:
+def traces_of(function: Any) -> list[Any]:
     """Give the ConcreteFunctions that a tf.function has, one for each signature.
 
     Args:

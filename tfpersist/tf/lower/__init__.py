@@ -1,1 +1,1 @@
-"""Lower living models to a graph with its variables: sessions, functions, Keras models."""
+"""Lower living models: sessions, functions and Keras models become graphs with values."""

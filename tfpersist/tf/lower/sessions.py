@@ -1,4 +1,4 @@
-"""A session becomes a graph with values that are fetched when they are wanted."""
+"""Lower a session: its graph, with values that are fetched when they are needed."""
 
 from __future__ import annotations
 
@@ -15,24 +15,27 @@ from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
 from tfpersist.graph.structure.lowered import Lowered, Origin
 from tfpersist.graph.structure.names import producer
 from tfpersist.matching.plan import Entry
-from tfpersist.tf.targets import graph_state, session
+from tfpersist.tf.lower.values import as_array, uninitialized
+from tfpersist.tf.targets import graph_state
+from tfpersist.tf.targets.session import SessionTarget
 
-# Each fetch costs a session's start-up, so variables up to this many bytes are fetched together,
+# Each run of a session has a fixed cost, so variables of up to this many bytes are fetched in
+# groups
 _SMALL = 1 << 20
-# until they are this many.
+# that have up to this many bytes.
 _GROUP = 16 << 20
 
 
-def lower_session(target: session.SessionTarget, shaped: Sequence[str] | None = None) -> Lowered:
+def lower_session(target: SessionTarget, shaped: Sequence[str] | None = None) -> Lowered:
     """Lower a session; nothing is added to its graph.
 
     Args:
         target: the session.
-        shaped: names of the tensors whose shapes are wanted; None for all, which takes as long as
-            all the rest.
+        shaped: names of the tensors whose shapes are needed; None for all, which takes as long as
+            all other steps together.
 
     Returns:
-        Its graph and the values of its variables, which are read where the graph reads them.
+        Its graph and the values of its variables, fetched from tensors that the graph has.
     """
     import tensorflow as tf
 
@@ -47,40 +50,38 @@ def lower_session(target: session.SessionTarget, shaped: Sequence[str] | None = 
     for entry in entries:
         read = graph_state.read_of(entry)
         if read is not None:
-            reads.setdefault(_shared(entry), read)
-    found = {e.name: (e, reads[_shared(e)]) for e in entries if _shared(e) in reads}
+            reads.setdefault(_shared_name(entry), read)
+    readable = {e.name: (e, reads[_shared_name(e)]) for e in entries if _shared_name(e) in reads}
     problems = {
-        entry.name: "the graph reads this variable nowhere, so its value is unknown"
+        entry.name: "no operation of the graph reads this variable, so its value is unknown"
         for entry in entries
-        if entry.name not in found
+        if entry.name not in readable
     }
     tables = {
         str(op.inputs[0].op.name): partial(_exported, target, tuple(op.outputs))
         for op in target.graph.get_operations()
         if op.type in graph_state.EXPORT_OPS
     }
-    values = _Values(target, found)
-    origin = Origin(tensorflow=tf.__version__)
     return Lowered(
         graph,
-        values,
+        _FetchedValues(target, readable),
         problems=problems,
         live=True,
         tables=tables,
-        origin=origin,
+        origin=Origin(tensorflow=tf.__version__),
         run=target.run,
     )
 
 
 def _exported(
-    target: session.SessionTarget, tensors: tuple[Any, Any]
+    target: SessionTarget, tensors: tuple[Any, Any]
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     keys, values = target.value_of(list(tensors))
     return np.asarray(keys), np.asarray(values)
 
 
-def _shared(entry: Entry) -> tuple[str, str]:
-    """Tell which variable a node stands for: several handles may share one."""
+def _shared_name(entry: Entry) -> tuple[str, str]:
+    """Return what identifies the variable of a node: several handles may share one variable."""
     operation: Any = entry.handle
     if operation.type != "VarHandleOp":
         return "", operation.name
@@ -89,66 +90,73 @@ def _shared(entry: Entry) -> tuple[str, str]:
 
 
 @attrs.define(eq=False)
-class _Values(Mapping[str, Payload]):
-    """Payloads by name of the variable; those that were looked up are fetched in groups."""
+class _FetchedValues(Mapping[str, Payload]):
+    """The values of variables by name, fetched in groups.
 
-    target: session.SessionTarget
-    known: Mapping[str, tuple[Entry, Any]]
-    wanted: dict[str, int] = attrs.field(factory=dict)
+    Args:
+        target: the session.
+        readable: each variable and the tensor to read it from, by name.
+        sizes: the bytes of each variable that was looked up, in the order of the look-ups.
+        fetched: values that were fetched with others and have not been asked for yet.
+    """
+
+    target: SessionTarget
+    readable: Mapping[str, tuple[Entry, Any]]
+    sizes: dict[str, int] = attrs.field(factory=dict)
     fetched: dict[str, np.ndarray[Any, Any]] = attrs.field(factory=dict)
 
     def __getitem__(self, name: str) -> Payload:
-        spec = self.known[name][0].spec
+        spec = self.readable[name][0].spec
         if spec.elements is None:
             return payload_of(self._load(name), spec.dtype)
-        self.wanted[name] = spec.nbytes or 0
+        self.sizes[name] = spec.nbytes or 0
         return Payload(spec, lambda: self._load(name))
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.known)
+        return iter(self.readable)
 
     def __len__(self) -> int:
-        return len(self.known)
+        return len(self.readable)
 
     def _load(self, name: str) -> np.ndarray[Any, Any]:
         if name not in self.fetched:
-            # One variable without a value fails its whole group, perhaps not this one.
+            # One variable without a value fails the whole group, and it may be another one.
             self.fetched = self._fetch(self._group(name)) or self._fetch([name]) or {}
         if name not in self.fetched:
             raise uninitialized(name)
         return self._checked(name, self.fetched.pop(name))
 
     def _fetch(self, names: list[str]) -> dict[str, np.ndarray[Any, Any]] | None:
-        """Fetch some variables; None where one of them has no value."""
+        """Return the values of some variables; None where one of them has no value."""
         import tensorflow as tf
 
         try:
-            values = self.target.value_of([self.known[name][1] for name in names])
+            values = self.target.value_of([self.readable[name][1] for name in names])
         except TFPersistError as error:
             if isinstance(error.__cause__, tf.errors.FailedPreconditionError):
                 return None
             raise
         return {
-            name: as_array(value, self.known[name][0].spec.dtype)
+            name: as_array(value, self.readable[name][0].spec.dtype)
             for name, value in zip(names, values, strict=True)
         }
 
     def _group(self, name: str) -> list[str]:
-        """Name what is fetched with a variable: the small ones that are wanted after it."""
-        if self.wanted.get(name, _GROUP) > _SMALL:
+        """Return the names to fetch together: this one, and small ones looked up after it."""
+        if self.sizes.get(name, _GROUP) > _SMALL:
             return [name]
-        names = list(self.wanted)
+        names = list(self.sizes)
         group, total = [name], 0
         for other in names[names.index(name) + 1 :]:
-            total += self.wanted[other]
+            total += self.sizes[other]
             if total > _GROUP:
                 break
-            if self.wanted[other] <= _SMALL:
+            if self.sizes[other] <= _SMALL:
                 group.append(other)
         return group
 
     def _checked(self, name: str, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        declared = self.known[name][0].spec
+        declared = self.readable[name][0].spec
         if not declared.accepts(TensorSpec(declared.dtype, array.shape)):
             raise FreezeError(
                 "the value does not fit the variable",
@@ -158,27 +166,3 @@ class _Values(Mapping[str, Payload]):
                 advice="Restore a checkpoint of the same shapes.",
             )
         return array
-
-
-def uninitialized(name: str) -> FreezeError:
-    """Make the error for a variable without a value."""
-    return FreezeError(
-        "the variable has no value yet",
-        where=f"variable {name}",
-        advice="Run its initializer or restore a checkpoint first.",
-    )
-
-
-def as_array(value: Any, dtype: str) -> np.ndarray[Any, Any]:
-    """Give what TensorFlow fetched as an array of plain elements.
-
-    Args:
-        value: an array, or a scalar.
-        dtype: TensorFlow's name of its type.
-    """
-    if dtype == "string":
-        array = np.empty(np.shape(value), object)
-        array[...] = value
-        return array
-    array = np.ascontiguousarray(value).reshape(np.shape(value))
-    return array.view(array.dtype[0]) if array.dtype.names else array

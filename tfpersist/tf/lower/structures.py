@@ -1,4 +1,4 @@
-"""What the parts of nested arguments and results of a function are called."""
+"""Name the tensors inside of nested arguments and results of a function."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _Path = tuple[str | int, ...]
 
 
 def names_of_results(structure: Any) -> list[str]:
-    """Name the tensors that a function gives.
+    """Return a name for each result of a function.
 
     Args:
         structure: its `structured_outputs`.
 
     Returns:
-        What each of its `outputs` is called: the key of a dict, then what leads on from there, as
-        in "boxes_0". Empty for what has no key, and for all where the structure is of other kinds.
+        A name for each of its `outputs`: the key of a dict, then the path from there, such as
+        "boxes_0". "" for a result that is inside of no dict.
 
     Example:
         >>> import tensorflow as tf
@@ -29,16 +29,16 @@ def names_of_results(structure: Any) -> list[str]:
 
 
 def names_of_arguments(signature: Any, arguments: Sequence[str]) -> list[str]:
-    """Name the tensors that a function takes.
+    """Return a name for each input of a function.
 
     Args:
         signature: its `structured_input_signature`.
         arguments: the names of its positional arguments.
 
     Returns:
-        What each of its `inputs` is called: for what is inside of an argument, the key of a dict as
-        in `names_of_results`, after the argument's name where several have that key. Empty for
-        arguments that are tensors.
+        A name for each of its `inputs`: inside of an argument, the key of a dict as in
+        `names_of_results`, after the argument's name where several have that key. "" for an
+        argument that is a tensor.
 
     Example:
         >>> import tensorflow as tf
@@ -46,25 +46,24 @@ def names_of_arguments(signature: Any, arguments: Sequence[str]) -> list[str]:
         >>> names_of_arguments(((spec, {"k": spec}), {"more": {"m": spec}}), ["x", "d"])
         ['', 'k', 'm']
     """
+    positional, named = signature or ((), {})
+    paths: list[_Path] = []
+    for position, argument in enumerate(positional):
+        start = arguments[position] if position < len(arguments) else position
+        paths += [(start, *path) for path in _tensor_paths(argument)]
+    for name in sorted(named):
+        paths += [(name, *path) for path in _tensor_paths(named[name])]
+    return _long_where_ambiguous(paths, _short([path[1:] for path in paths]))
+
+
+def _tensor_paths(argument: Any) -> list[_Path]:
     import tensorflow as tf
 
-    positional, named = signature or ((), {})
-    found: list[_Path] = []
-    for at, each in [*enumerate(positional), *((name, named[name]) for name in sorted(named))]:
-        known = isinstance(at, int) and at < len(arguments)
-        start = arguments[at] if known else at
-        inner = [path for path, leaf in _leaves(each) if isinstance(leaf, tf.TensorSpec)]
-        found += [(start, *path) for path in inner]
-    short = _short([path[1:] for path in found])
-    twice = collections.Counter(short)
-    return [
-        "_".join(map(str, path)) if name and twice[name] > 1 else name
-        for path, name in zip(found, short, strict=True)
-    ]
+    return [path for path, leaf in _leaves(argument) if isinstance(leaf, tf.TensorSpec)]
 
 
 def _leaves(structure: Any, path: _Path = ()) -> Iterator[tuple[_Path, Any]]:
-    """List the leaves of a structure with the ways to them, in the order of tf.nest."""
+    """Yield the leaves of a structure with their paths, in the order of tf.nest."""
     import tensorflow as tf
 
     if isinstance(structure, Mapping):
@@ -74,24 +73,30 @@ def _leaves(structure: Any, path: _Path = ()) -> Iterator[tuple[_Path, Any]]:
         for field in getattr(structure, "_fields", ()):
             yield from _leaves(getattr(structure, field), (*path, field))
     elif isinstance(structure, (list, tuple)):
-        for at, each in enumerate(structure):
-            yield from _leaves(each, (*path, at))
+        for position, item in enumerate(structure):
+            yield from _leaves(item, (*path, position))
     else:
         parts = tf.nest.flatten(structure, expand_composites=True)
         if len(parts) == 1:
             yield path, parts[0]
         else:
-            for at, part in enumerate(parts):
-                yield (*path, at), part
+            for position, part in enumerate(parts):
+                yield (*path, position), part
 
 
 def _short(paths: Sequence[_Path]) -> list[str]:
-    """Leave out what comes before the first key, unless two are called the same without it."""
-    starts = [next((at for at, p in enumerate(path) if isinstance(p, str)), None) for path in paths]
-    pairs = list(zip(paths, starts, strict=True))
-    short = ["" if at is None else "_".join(map(str, path[at:])) for path, at in pairs]
-    twice = collections.Counter(short)
+    """Return names that begin at the first key of each path; "" for a path without keys."""
+    names = []
+    for path in paths:
+        keys = [position for position, part in enumerate(path) if isinstance(part, str)]
+        names.append("_".join(map(str, path[keys[0] :])) if keys else "")
+    return _long_where_ambiguous(paths, names)
+
+
+def _long_where_ambiguous(paths: Sequence[_Path], names: Sequence[str]) -> list[str]:
+    """Return the names, with the whole path in place of each name that occurs twice."""
+    counts = collections.Counter(names)
     return [
-        "_".join(map(str, path)) if name and twice[name] > 1 else name
-        for path, name in zip(paths, short, strict=True)
+        "_".join(map(str, path)) if name and counts[name] > 1 else name
+        for path, name in zip(paths, names, strict=True)
     ]
