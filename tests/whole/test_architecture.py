@@ -306,6 +306,18 @@ def imports_are_written_out(modules: Modules) -> Iterator[str]:
                 yield from (f"{module.name}:{node.lineno} hides {name}" for name in names)
 
 
+def nothing_is_unpickled(modules: Modules) -> Iterator[str]:
+    """A pickle is a program; no file that is read may be one."""
+    loaders = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+    for module in modules.values():
+        for each in imports(module, modules):
+            if each.target.split(".")[0] in loaders:
+                yield f"{module.name}:{each.line} imports {each.target}"
+        for line, call in calls(module):
+            if call in ("np.load", "numpy.load"):
+                yield f"{module.name}:{line} calls {call}()"
+
+
 def modules_are_short(modules: Modules) -> Iterator[str]:
     for module in modules.values():
         lines = code_lines(module)
@@ -478,6 +490,11 @@ LAWS: dict[Callable[[Modules], Iterator[str]], list[Modules]] = {
             tf__b="from tfpersist.tf.c import g",
             tf__c="def g():\n    from . import a",
         ),
+    ],
+    nothing_is_unpickled: [
+        invented(checkpoint="def f(data):\n    import pickle\n    return pickle.loads(data)"),
+        invented(store="from joblib import load"),
+        invented(store="import numpy as np\ndef f(path):\n    return np.load(path)"),
     ],
     imports_are_written_out: [
         invented(store="import importlib\nimportlib.import_module(f'tfpersist.{__name__}')"),
