@@ -22,7 +22,9 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 HERE = pathlib.Path(__file__).resolve().parent
 CORPUS = HERE.parent / "shared" / "corpus"
 OUTSIDE = (".ci", "benchmarks", "docs", "examples", "fuzz", "tests", "tools")
-OUTSIDE += ("README.md", "pyproject.toml")
+OUTSIDE += (".github", ".pre-commit-config.yaml", "CITATION.cff", "LICENSE", "mkdocs.yml")
+OUTSIDE += ("CHANGELOG.md", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "README.md", "SECURITY.md")
+OUTSIDE += ("noxfile.py", "pyproject.toml")
 
 
 def group(name: str) -> list[str]:
