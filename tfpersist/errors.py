@@ -1,25 +1,25 @@
-"""Everything that tfpersist raises.
+"""The errors that tfpersist raises, and helpers for their messages.
 
 TFPersistError
-├── ArgumentError            an argument is of a kind that means nothing there  (also TypeError)
+├── ArgumentError            an argument has the wrong type or value           (also TypeError)
 ├── StorageError             the disk or the remote store refused: full, no permission, gone
 ├── CorruptionError          bytes are damaged: names the file and the offset
-├── UnsupportedError         the bytes are sound, but hold what cannot be represented here
-├── CheckpointNotFoundError  nothing at this path names a checkpoint       (also FileNotFoundError)
+├── UnsupportedError         the bytes are intact, but hold what cannot be represented here
+├── CheckpointNotFoundError  there is no checkpoint at this path       (also FileNotFoundError)
 ├── NameNotFoundError        no tensor, node or variable of this name; nearest names (also KeyError)
 ├── TargetError              this object cannot be saved, restored or frozen    (also TypeError)
-├── SelectionError           only(), rename() or averages() asks for what is not there or twice
+├── SelectionError           only(), rename() or averages() names something absent or twice
 ├── RestoreError             the checkpoint does not fit the target; `.report` holds the table
 ├── SaveError                the target cannot be captured: uninitialized or missing variables
-├── RetentionError           Keep() does not say what to keep                  (also ValueError)
-├── GraphError               a graph is inconsistent: edges to nowhere, cycles, duplicate names
+├── RetentionError           a rule of Keep() is missing or wrong              (also ValueError)
+├── GraphError               a graph is inconsistent: absent inputs, cycles, duplicate names
 ├── FreezeError              a node cannot be frozen; names node, op and variable
-├── ParityError              the frozen model gives something else than its source; see `.report`
-├── UnsafeModelError         a graph could do what the policy refuses; names node, op, capability
-├── FeedError                a feed is missing, unknown, or of another dtype or shape
+├── ParityError              a frozen model computes other values than its source; see `.report`
+├── UnsafeModelError         a graph could do more than the policy allows; names node and op
+├── FeedError                a feed is missing, unknown, or has the wrong dtype or shape
 └── RunError                 TensorFlow failed while it ran the model
 
-Every message says where, what was expected, what came instead and what to do next.
+Every message says where it happened, what was expected, what came instead and what to do next.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class TFPersistError(Exception):
     """Base of all errors of tfpersist.
 
     Args:
-        problem: what went wrong, one sentence without a full stop.
+        problem: what went wrong: one sentence without a full stop.
         where: file and offset, or node, or variable.
-        expected: what would have been right.
+        expected: what would be right.
         found: what was there instead.
-        advice: what the user should do next, one sentence.
+        advice: what the user should do next: one sentence.
     """
 
     def __init__(
@@ -76,11 +76,11 @@ def _rebuild(cls: type[TFPersistError], problem: str) -> TFPersistError:
 
 
 class ArgumentError(TFPersistError, TypeError):
-    """An argument is of a kind that means nothing there."""
+    """An argument has the wrong type or value."""
 
 
 class StorageError(TFPersistError, OSError):
-    """The disk or the remote store refused; the cause is the original OSError."""
+    """The disk or the remote store refused; `__cause__` is the original OSError."""
 
     __str__ = TFPersistError.__str__
 
@@ -92,7 +92,7 @@ class CorruptionError(TFPersistError):
         problem: what is wrong with them.
         file: name of the damaged file.
         offset: byte offset in that file where the damage was noticed.
-        expected: what would have been right.
+        expected: what would be right.
         found: what was there instead.
         advice: what to do next.
     """
@@ -119,11 +119,11 @@ class CorruptionError(TFPersistError):
 
 
 class UnsupportedError(TFPersistError):
-    """The bytes are sound, but hold something that cannot be represented here."""
+    """The bytes are intact, but hold something that cannot be represented here."""
 
 
 class CheckpointNotFoundError(TFPersistError, FileNotFoundError):
-    """Nothing at this path names a checkpoint."""
+    """There is no checkpoint at this path."""
 
     __str__ = TFPersistError.__str__
 
@@ -139,7 +139,7 @@ class TargetError(TFPersistError, TypeError):
 
 
 class SelectionError(TFPersistError):
-    """A selection asks for what is not there, or for one thing twice."""
+    """A selection names something that is absent, or the same thing twice."""
 
 
 class RestoreError(TFPersistError):
@@ -163,7 +163,7 @@ class SaveError(TFPersistError):
 
 
 class RetentionError(TFPersistError, ValueError):
-    """What is to be kept is not said, or makes no sense."""
+    """A rule that says which checkpoints to keep is missing or wrong."""
 
 
 class GraphError(TFPersistError):
@@ -175,10 +175,10 @@ class FreezeError(TFPersistError):
 
 
 class ParityError(TFPersistError):
-    """A frozen model gives something else than its source; nothing was written.
+    """A frozen model computes other values than its source; nothing was written.
 
     Args:
-        report: the `Parity` of all outputs; None where they could not be compared.
+        report: the `Parity` of all outputs; None if they could not be compared.
     """
 
     def __init__(self, problem: str, *, report: object = None, **facts: Any) -> None:
@@ -191,11 +191,11 @@ class ParityError(TFPersistError):
 
 
 class UnsafeModelError(TFPersistError):
-    """A graph could do what the policy does not allow; nothing of it was run.
+    """A graph could do more than the policy allows; nothing of it was run.
 
     Args:
-        findings: what was refused, as `tfpersist.safety.Finding`s: capability, op, function and
-            nodes.
+        findings: what the policy refuses, as `tfpersist.safety.Finding`s: capability, op,
+            function and nodes.
     """
 
     def __init__(self, problem: str, *, findings: tuple[object, ...] = (), **facts: Any) -> None:
@@ -207,7 +207,7 @@ class UnsafeModelError(TFPersistError):
 
 
 class FeedError(TFPersistError, ValueError):
-    """A feed is missing, unknown, or of another dtype or shape."""
+    """A feed is missing, unknown, or has the wrong dtype or shape."""
 
 
 class RunError(TFPersistError):
@@ -215,23 +215,23 @@ class RunError(TFPersistError):
 
 
 def value_text(value: object) -> str:
-    """Say what a value is, for what was found.
+    """Return a short text for a value that an error message shows.
 
     Example:
         >>> value_text(None), value_text(3), value_text("a"), value_text([1])
         ('None', '3', "'a'", 'a list')
     """
-    kind = type(value)
-    if value is None or kind in (bool, int, float, str, bytes):
+    value_type = type(value)
+    if value is None or value_type in (bool, int, float, str, bytes):
         return repr(value)
     if isinstance(value, type):
         return f"the class {value.__module__}.{value.__qualname__}".replace("builtins.", "")
-    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+    name = f"{value_type.__module__}.{value_type.__qualname__}".removeprefix("builtins.")
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def printable(text: str) -> str:
-    """Write out what would steer a terminal or break a line.
+    """Return a text in which control characters are escaped, such as those that steer a terminal.
 
     Example:
         >>> printable("naïve"), printable("a\\x1b[2J\\n")
@@ -243,10 +243,10 @@ def printable(text: str) -> str:
 
 
 def printable_lines(*lines: str) -> str:
-    """Join lines, each of them written out by `printable`.
+    """Return lines joined, with control characters escaped as by `printable`.
 
     Args:
-        lines: one or more lines each; line breaks stay.
+        lines: texts of one or more lines each; their line breaks stay.
 
     Example:
         >>> printable_lines("a\\x1b[2J", "b")
@@ -256,15 +256,15 @@ def printable_lines(*lines: str) -> str:
 
 
 def nearest(name: str, names: Iterable[str], most: int = 5) -> list[str]:
-    """Give the names most like `name`, best first.
+    """Return the names that are most like `name`, best first.
 
     Args:
-        name: the name that was not found.
+        name: the name that does not exist.
         names: the names that exist.
-        most: how many to give.
+        most: how many names to return at most.
 
     Returns:
-        Up to `most` names; those that end in the same last part come before mere look-alikes.
+        First the names with the same last part, then those with similar letters.
 
     Example:
         >>> nearest("kernel", ["dense/kernel", "dense/bias"])
@@ -273,16 +273,16 @@ def nearest(name: str, names: Iterable[str], most: int = 5) -> list[str]:
     candidates = list(names)
     tail = name.rsplit("/", 1)[-1]
     same_tail = [other for other in candidates if tail and other.rsplit("/", 1)[-1] == tail]
-    alike = difflib.get_close_matches(name, candidates[:20_000], n=most, cutoff=0.5)
+    similar = difflib.get_close_matches(name, candidates[:20_000], n=most, cutoff=0.5)
     ordered = dict.fromkeys(
         sorted(same_tail, key=lambda other: -difflib.SequenceMatcher(None, name, other).ratio())
-        + alike
+        + similar
     )
     return list(ordered)[:most]
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Give the advice for a name that was not found.
+    """Return the advice for a name that does not exist.
 
     Example:
         >>> did_you_mean("kernle", ["kernel", "bias"])
@@ -294,4 +294,4 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
         return "Did you mean " + " or ".join(repr(other) for other in close) + "?"
     shown = ", ".join(repr(other) for other in sorted(known)[:8])
     more = f" and {len(known) - 8} more" if len(known) > 8 else ""
-    return f"There are {shown}{more}." if known else "There are no names here at all."
+    return f"There are {shown}{more}." if known else "There are no names at all."
