@@ -7,7 +7,6 @@ around what was spoilt, and tables get their checksums back: that is how deep co
 from __future__ import annotations
 
 import functools
-import io
 import random
 from collections.abc import Callable, Sequence
 
@@ -155,9 +154,7 @@ def _spoil_entries(data: bytes, rng: random.Random) -> bytes:
             value = entries.pop(key)
             if rng.random() < 0.5:
                 entries[spoil_bytes(key, rng)] = value
-    written = io.BytesIO()
-    sstable_writer.write_table(sorted(entries.items()), written)
-    return written.getvalue()
+    return sstable_writer.encode_table(sorted(entries.items())).content
 
 
 def _spoil_blocks(data: bytes, rng: random.Random) -> bytes:

@@ -103,10 +103,8 @@ def written_v1() -> bytes:
             stored.data.data.dtype = 1
             stored.data.data.float_val.extend(range(count))
             entries[slices.part_key(name.encode(), cut)] = stored.SerializeToString()
-    table = io.BytesIO()
     entries[b""] = listed.SerializeToString()
-    sstable_writer.write_table(sorted(entries.items()), table)
-    return table.getvalue()
+    return sstable_writer.encode_table(sorted(entries.items())).content
 
 
 GRAPH = b"""

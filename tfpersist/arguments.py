@@ -1,4 +1,4 @@
-"""What a user passes is looked at before anything is done with it."""
+"""Check the arguments of the steps of a freezer."""
 
 from __future__ import annotations
 
@@ -18,34 +18,36 @@ _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)([dhms])")
 
 
-def each(values: Iterable[object]) -> Iterator[object]:
-    """List what is given one by one or in lists; a tensor or a variable is one, though iterable.
+def flattened(values: Iterable[object]) -> Iterator[object]:
+    """Return an iterator over arguments and the members of lists among them.
+
+    A tensor or a variable counts as one argument, though it is iterable.
 
     Args:
         values: the arguments.
 
     Example:
-        >>> list(each(["a", ["b", "c"]]))
+        >>> list(flattened(["a", ["b", "c"]]))
         ['a', 'b', 'c']
     """
     for value in values:
-        one = isinstance(value, (str, bytes, Mapping))
-        one = one or any(hasattr(value, member) for member in ("name", "numpy"))
-        if one or not isinstance(value, Iterable):
+        is_single = isinstance(value, (str, bytes, Mapping))
+        is_single = is_single or any(hasattr(value, member) for member in ("name", "numpy"))
+        if is_single or not isinstance(value, Iterable):
             yield value
         else:
             yield from value
 
 
 def tensors(values: Iterable[object], step: str) -> tuple[str, ...]:
-    """Name the tensors that are meant.
+    """Return the names of tensors.
 
     Args:
-        values: their names, or what has a name.
-        step: which step of the freezer they are given to, for the error.
+        values: names, or objects with a name.
+        step: the step of the freezer that got them, for the error.
 
     Raises:
-        ArgumentError: one of them names nothing.
+        ArgumentError: a value has no name.
     """
     return tuple(
         _name(value, step, '"operation", "operation:index" or a tensor') for value in values
@@ -53,46 +55,46 @@ def tensors(values: Iterable[object], step: str) -> tuple[str, ...]:
 
 
 def variables(values: Iterable[object], step: str) -> tuple[object, ...]:
-    """Give the variables that are meant, as they are.
+    """Return names of variables, globs and variables as they are.
 
     Args:
         values: names, globs, or variables.
-        step: which step of the freezer they are given to, for the error.
+        step: the step of the freezer that got them, for the error.
 
     Raises:
-        ArgumentError: one of them names nothing.
+        ArgumentError: a value is neither a name nor an object with a name.
     """
-    given = tuple(values)
-    for value in given:
+    chosen = tuple(values)
+    for value in chosen:
         if not hasattr(value, "path"):
             _name(value, step, 'a variable, its name, or a glob such as "conv1/*"')
-    return given
+    return chosen
 
 
 def text(value: object, step: str) -> str:
-    """Give a name of something else than a tensor or a variable.
+    """Return a name of something other than a tensor or a variable.
 
     Args:
         value: the name.
-        step: which step of the freezer it is given to, for the error.
+        step: the step of the freezer that got it, for the error.
 
     Raises:
-        ArgumentError: it is none.
+        ArgumentError: it is not a name.
     """
     if isinstance(value, str) and value:
         return value
-    raise _refusal(value, step, "a name", "Leave the step out for what goes without saying.")
+    raise _refusal(value, step, "a name", "Leave the step out for the default.")
 
 
 def values_of(values: object, step: str) -> dict[str, Any]:
-    """Give values by the names of their tensors.
+    """Return values by the names of their tensors.
 
     Args:
-        values: {a tensor or its name: its value}.
-        step: which step of the freezer they are given to, for the error.
+        values: {tensor or its name: value}.
+        step: the step of the freezer that got them, for the error.
 
     Raises:
-        ArgumentError: it is no such dict.
+        ArgumentError: it is not such a dict.
     """
     if not isinstance(values, Mapping):
         raise _refusal(values, step, "a dict", 'Pass {"tensor": value}.')
@@ -100,38 +102,38 @@ def values_of(values: object, step: str) -> dict[str, Any]:
 
 
 def one_of(value: object, choices: Sequence[_Choice], step: str) -> _Choice:
-    """Give one of several strings.
+    """Return a value that has to be one of several strings.
 
     Args:
-        value: the string.
-        choices: all that there are.
-        step: which step of the freezer it is given to, for the error.
+        value: the value.
+        choices: the strings.
+        step: the step of the freezer that got it, for the error.
 
     Raises:
-        ArgumentError: it is none of them.
+        ArgumentError: it is not one of them.
     """
-    found = [choice for choice in choices if isinstance(value, str) and value == choice]
-    if found:
-        return found[0]
+    matches = [choice for choice in choices if isinstance(value, str) and value == choice]
+    if matches:
+        return matches[0]
     wanted = " or ".join(map(repr, choices))
-    raise _refusal(value, step, wanted, "Leave the step out for the graph as it is.")
+    raise _refusal(value, step, wanted, "Leave the step out to keep the graph as it is.")
 
 
 def tolerance(value: object, step: str) -> float:
-    """Give how much numbers may differ.
+    """Return how much numbers may differ.
 
     Args:
         value: the number.
-        step: what it is given to, for the error.
+        step: the step of the freezer that got it, for the error.
 
     Raises:
-        ArgumentError: it is negative, not finite, or no number.
+        ArgumentError: it is negative, not finite, or not a number.
 
     Example:
         >>> tolerance(float("nan"), "parity")
         Traceback (most recent call last):
         tfpersist.errors.ArgumentError: parity(): this cannot be used; expected a finite number, 0 \
-or more, got nan. Pass 0 for the same bit by bit, 1e-5 for what is computed in another order.
+or more, got nan. Pass 0 for equal bits, 1e-5 for numbers that are computed in another order.
     """
     numbers = (int, float, np.integer, np.floating)
     try:
@@ -144,7 +146,7 @@ or more, got nan. Pass 0 for the same bit by bit, 1e-5 for what is computed in a
         value,
         step,
         "a finite number, 0 or more",
-        "Pass 0 for the same bit by bit, 1e-5 for what is computed in another order.",
+        "Pass 0 for equal bits, 1e-5 for numbers that are computed in another order.",
     )
 
 
@@ -180,7 +182,7 @@ def _name(value: object, step: str, wanted: str) -> str:
     name = getattr(value, "name", value)
     if isinstance(name, str) and name:
         return str(name)
-    raise _refusal(value, step, wanted, "Freezer(...).candidates() lists what a graph can compute.")
+    raise _refusal(value, step, wanted, "Freezer(...).candidates() lists the outputs of a graph.")
 
 
 def _refusal(value: object, step: str, wanted: str, advice: str) -> ArgumentError:

@@ -1,4 +1,4 @@
-"""Python's garbage collection, while something makes very many objects."""
+"""Pause Python's garbage collection while something makes many objects."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Let no garbage be collected: nothing that is made meanwhile is a cycle of references.
+    """Pause the garbage collection inside a `with` block.
 
-    A collection goes through all that TensorFlow keeps, too, and takes longer than to freeze a
-    graph of many nodes, or to restore 20,000 variables.
+    A collection also visits all objects of TensorFlow. It takes longer than to freeze a graph of
+    many nodes or to restore 20,000 variables. Use this where no cycles of references are made.
 
     Example:
         >>> with uncollected():

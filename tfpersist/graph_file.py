@@ -1,4 +1,4 @@
-"""A graph file by its path or URL: where it lies, and what it holds."""
+"""Read and write a graph file by its path or URL."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tfpersist.storage.base import is_possible
 
 
 def place(path: str) -> tuple[str, str]:
-    """Take the path of a file apart: directory and name.
+    """Return the directory and the name of a file.
 
     Args:
         path: a path or a URL.
 
     Raises:
-        StorageError: the URL names no file.
+        StorageError: the URL names a directory, not a file in it.
 
     Example:
         >>> place("models/digits.pb"), place("digits.pb"), place("file:///digits.pb")
@@ -34,7 +34,7 @@ def place(path: str) -> tuple[str, str]:
     location, _, name = path.rpartition("/")
     if location.endswith(":/"):
         raise StorageError(
-            "this URL names a place, not a file in it",
+            "this URL names a directory, not a file in it",
             where=path,
             expected="such as memory://models/digits.pb",
         )
@@ -42,14 +42,14 @@ def place(path: str) -> tuple[str, str]:
 
 
 def inside(folder: str, path: str) -> str | None:
-    """Find out whether a file lies in a directory, not deeper and not by way of a link.
+    """Return the path of a file if it is in a directory itself, neither deeper nor by a link.
 
     Args:
         folder: the directory, a path or a URL.
         path: the file, a path or a URL.
 
     Returns:
-        How to read that very file; None where it lies elsewhere.
+        The path to read the file by; None if it is elsewhere.
 
     Example:
         >>> inside("memory://models", "memory://models/words.txt")
@@ -72,10 +72,10 @@ def read(path: str, *, inside: Iterable[str] = ()) -> tuple[memoryview, str]:
 
     Args:
         path: a path or a URL.
-        inside: if it is a directory, the names of the files in it that will do as well.
+        inside: if `path` is a directory, the names of files in it to read instead, in order.
 
     Returns:
-        Its bytes, mapped where there is a disk, and its name.
+        Its bytes, mapped if the storage can, and its name.
 
     Raises:
         StorageError: there is no such file, or it cannot be read.
@@ -96,13 +96,10 @@ def read(path: str, *, inside: Iterable[str] = ()) -> tuple[memoryview, str]:
 
 
 def metas(path: str) -> list[str]:
-    """Find the `.meta` of a checkpoint by its prefix, or all in a directory.
+    """Return the paths of the `.meta` files of a prefix or a directory, sorted.
 
     Args:
-        path: the prefix or the directory, a path or a URL.
-
-    Returns:
-        Their paths, sorted; none where there is nothing of the kind.
+        path: the prefix of a checkpoint, or a directory; a path or a URL.
     """
     location, name = place(path)
     with suppress(StorageError):
@@ -121,17 +118,17 @@ def load(path: str) -> Graph:
         path: a path or a URL.
 
     Returns:
-        The graph; its payloads look at the mapped file.
+        The graph; its payloads are views of the mapped file.
 
     Raises:
         StorageError: there is no such file, or it cannot be read.
         CorruptionError: it is damaged.
-        UnsupportedError: it is something else than a graph; what, and what reads that.
+        UnsupportedError: it is another kind of file; the message says which, and what reads it.
     """
     try:
         data, name = read(path)
     except StorageError as error:
-        other = _something_else(path)
+        other = _other_kind(path)
         if other is not None:
             raise other from error
         raise
@@ -139,32 +136,35 @@ def load(path: str) -> Graph:
 
 
 def save(graph: Graph, path: str, *, durable: bool, large: bool = False) -> None:
-    """Write a GraphDef in binary form: all of it or nothing.
+    """Write a GraphDef in binary form, as a whole or not at all.
 
     Args:
-        graph: what to write.
+        graph: the graph.
         path: a path or a URL.
         durable: wait until the file would survive a power loss.
-        large: whether it may be larger than 2 GB, which tfpersist alone reads.
+        large: whether more than 2 GB are allowed, which only tfpersist reads.
 
     Raises:
         StorageError: it cannot be written; nothing is left behind.
-        UnsupportedError: it would be larger than 2 GB, or the name asks for text.
+        UnsupportedError: it is larger than 2 GB, or the name is that of a text file.
     """
     location, name = place(path)
     if name.endswith((".pbtxt", ".pb.txt")):
         raise UnsupportedError(
-            "frozen graphs are written in binary form", where=path, advice="Name it .pb."
+            "frozen graphs are written in binary form",
+            where=path,
+            expected="a name such as model.pb",
+            found=name,
         )
     with open_storage(location).publish(durable=durable) as publication:
         graphdef_writer.join(graph, publication.create(name), large=large)
 
 
 def encoded(graph: Graph) -> bytes:
-    """Give the bytes of a GraphDef.
+    """Return the bytes of a GraphDef.
 
     Raises:
-        UnsupportedError: they would be more than 2 GB.
+        UnsupportedError: it is larger than 2 GB.
     """
     buffer = _Buffer()
     graphdef_writer.join(graph, buffer)
@@ -178,7 +178,7 @@ class _Buffer:
     data: bytearray = attrs.field(factory=bytearray)
 
     def reserve(self, size: int) -> None:
-        """Take note of nothing: the buffer grows as it needs."""
+        """Do nothing: the buffer grows as needed."""
 
     def write(self, data: memoryview | bytes) -> None:
         self.data += data
@@ -187,8 +187,8 @@ class _Buffer:
 def _parsed(data: memoryview, file: str, name: str) -> Graph:
     if not data:
         raise CorruptionError("the file is empty", file=file)
-    seen = recognize.by_magic(data, name)
-    if seen is None:
+    kind = recognize.by_magic(data, name)
+    if kind is None:
         damage: CorruptionError | None = None
         try:
             if recognize.is_text_graph(data):
@@ -197,24 +197,24 @@ def _parsed(data: memoryview, file: str, name: str) -> Graph:
         except CorruptionError as error:
             damage = error
         else:
-            if recognize.is_sound_graph(graph.proto):
+            if recognize.is_real_graph(graph.proto):
                 return graph
-        seen = None if recognize.is_text_graph(data) else recognize.by_content(data)
-        if seen is None:
-            raise damage or CorruptionError("these bytes are no GraphDef", file=file)
+        kind = None if recognize.is_text_graph(data) else recognize.by_content(data)
+        if kind is None:
+            raise damage or CorruptionError("these bytes are not a GraphDef", file=file)
     raise UnsupportedError(
-        "this is no frozen graph",
+        "this is not a frozen graph",
         where=file,
         expected="a GraphDef",
-        found=seen.kind,
-        advice=seen.advice,
+        found=kind.name,
+        advice=kind.advice,
     )
 
 
-def _something_else(path: str) -> UnsupportedError | None:
-    """Say what lies at a path where no file can be read; None where nothing does."""
+def _other_kind(path: str) -> UnsupportedError | None:
+    """Return the error for a path where no file can be read; None if nothing is there."""
     location, name = place(path)
-    beside = open_storage(location).names()
+    siblings = open_storage(location).names()
     inside: frozenset[str] = frozenset()
     is_directory = False
     with suppress(StorageError):
@@ -222,7 +222,7 @@ def _something_else(path: str) -> UnsupportedError | None:
         inside, is_directory = folder.names(), folder.exists()
     if "saved_model.pb" in inside or "saved_model.pbtxt" in inside:
         kind, advice = "a SavedModel", f"Freeze it first with tfpersist.Freezer({path!r})."
-    elif f"{name}.index" in beside:
+    elif f"{name}.index" in siblings:
         kind = "the prefix of a checkpoint"
         advice = f"Freeze it first with tfpersist.Freezer({path!r}), or read it with Checkpoint."
     elif any(other.endswith(".index") for other in inside):
@@ -234,5 +234,5 @@ def _something_else(path: str) -> UnsupportedError | None:
     else:
         return None
     return UnsupportedError(
-        "this is no frozen graph", where=path, expected="a file", found=kind, advice=advice
+        "this is not a frozen graph", where=path, expected="a file", found=kind, advice=advice
     )

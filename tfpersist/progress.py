@@ -1,4 +1,4 @@
-"""A bar for what lasts: shown on a terminal only, and only after a second."""
+"""Show a progress bar for long work: on a terminal only, and only after a second."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import attrs
 
 from tfpersist.storage.base import Hold, Publication, Sink
 
-# Seconds before anything is shown, and between two looks at what another thread does.
+# Seconds before a bar is shown, and between two looks at the work of another thread.
 PATIENCE = 1.0
 _LOOK = 0.1
 
@@ -23,14 +23,14 @@ def _nothing(size: int) -> None:
 
 @contextmanager
 def progress(doing: str, total: int | Callable[[], int]) -> Iterator[Callable[[int], None]]:
-    """Show how far some work has come.
+    """Show the progress of some work inside a `with` block.
 
     Args:
-        doing: what is being done, such as "Saving model.ckpt-5".
-        total: its bytes, or 0 where they are not known; or what gives them when they are shown.
+        doing: the text beside the bar, such as "Saving model.ckpt-5".
+        total: the bytes of the work, 0 if unknown; or a function that returns them.
 
     Returns:
-        A function to be told how many bytes more are done.
+        A function to call with the number of bytes that were done since the last call.
 
     Example:
         >>> with progress("Saving model.ckpt-5", 100) as done:
@@ -44,7 +44,7 @@ def progress(doing: str, total: int | Callable[[], int]) -> Iterator[Callable[[i
     lock = threading.Lock()
 
     def add(size: int) -> None:
-        # Several shards may be written at once.
+        # Several threads may write shards at once.
         with lock:
             work.done += size
             if bar is not None:
@@ -52,25 +52,25 @@ def progress(doing: str, total: int | Callable[[], int]) -> Iterator[Callable[[i
 
     try:
         if bar is None:
-            _ELSEWHERE[threading.get_ident()] = work
+            _WORK_OF_THREADS[threading.get_ident()] = work
         yield add
     finally:
         if bar is None:
-            del _ELSEWHERE[threading.get_ident()]
+            del _WORK_OF_THREADS[threading.get_ident()]
         else:
             bar.close()
 
 
 @contextmanager
 def awaited(thread: Callable[[], threading.Thread | None]) -> Iterator[Callable[[], float | None]]:
-    """Show how far another thread has come while the main thread waits for it.
+    """Show the progress of another thread while the main thread waits for it.
 
     Args:
-        thread: gives the thread that works now; None for none.
+        thread: returns the thread that is working now, or None.
 
     Returns:
-        A function to be called before each wait, which says how long that may last, in seconds;
-        None for as long as it takes.
+        A function to call before each wait. It returns how long the wait may last in seconds, or
+        None for any time.
 
     Example:
         >>> with awaited(lambda: None) as look:
@@ -79,12 +79,12 @@ def awaited(thread: Callable[[], threading.Thread | None]) -> Iterator[Callable[
     if threading.current_thread() is not threading.main_thread() or not sys.stderr.isatty():
         yield lambda: None
         return
-    # At the end of a process no thread can be started that would draw it.
+    # At the end of a process no thread can be started, so this thread draws the bar.
     bar = _Bar(draws_itself=False)
 
     def look() -> float:
         working = thread()
-        work = _ELSEWHERE.get(working.ident or 0) if working is not None else None
+        work = _WORK_OF_THREADS.get(working.ident or 0) if working is not None else None
         if work is not None:
             bar.look(work)
         return _LOOK
@@ -102,8 +102,8 @@ class _Work:
     done: int = 0
 
 
-# What threads other than the main one are doing.
-_ELSEWHERE: dict[int, _Work] = {}
+# The work of each thread that is not the main thread.
+_WORK_OF_THREADS: dict[int, _Work] = {}
 
 
 @attrs.define(eq=False)
@@ -158,27 +158,27 @@ class _Bar:
 
 @attrs.frozen(eq=False)
 class Watched:
-    """A publication that tells how far its writing has come.
+    """A publication that reports the progress of its writes.
 
     Args:
-        publication: where the files go.
-        done: is told of the bytes of each write.
+        publication: the publication that writes the files.
+        done: called with the number of bytes of each write.
     """
 
     publication: Publication
     done: Callable[[int], None]
 
     def create(self, name: str) -> Sink:
-        """Begin a file."""
+        """Create a file; see `Publication.create`."""
         sink = self.publication.create(name)
         return sink if self.done is _nothing else _WatchedSink(sink, self.done)
 
     def link(self, hold: Hold, name: str) -> None:
-        """Let a file appear under one more name."""
+        """Give a file one more name; see `Publication.link`."""
         self.publication.link(hold, name)
 
     def discard(self, name: str, *, held: Hold | None = None) -> None:
-        """Let a file go."""
+        """Remove a file; see `Publication.discard`."""
         self.publication.discard(name, held=held)
 
 

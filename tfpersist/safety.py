@@ -1,9 +1,9 @@
-"""What a graph could do to the machine that runs it, told without running it.
+"""Find out what a graph could do to the machine that runs it, without running it.
 
-A graph is a program: its ops compute, but they can also write files, open connections and call
+A graph is a program. Its ops compute, but they can also write files, open connections and call
 Python functions. `scan` lists what each node of a file can do, and a `Policy` says what is allowed.
-A scan tells what ops are made for. That a kernel is free of bugs, or that a model is any good, it
-cannot tell.
+A scan knows what ops are made for. It does not know whether a kernel has bugs, or whether a model
+computes what you want.
 
 Example:
     >>> from tfpersist.formats.graphdef import parse_text
@@ -58,13 +58,13 @@ _SHOWN = 5
 
 @attrs.frozen
 class Finding:
-    """Nodes of one op in one place, and one thing that they can do.
+    """The nodes of one op in one function, and one capability that they have.
 
     Args:
-        capability: what they can do.
-        op: the op, or what a node calls as if it were one.
-        nodes: the names of the nodes; "" where it is not a node that calls the op.
-        function: name of the library function whose body they are in; "" for the graph itself.
+        capability: what the nodes can do.
+        op: the op, or a name that a node calls as if it were an op.
+        nodes: the names of the nodes; "" if it is not a node that calls the op.
+        function: name of the library function that contains the nodes; "" for the graph itself.
 
     Example:
         >>> print(Finding("file write", "SaveV2", ("save/SaveV2",), "f"))
@@ -78,7 +78,7 @@ class Finding:
 
     @property
     def count(self) -> int:
-        """How many nodes they are."""
+        """The number of nodes."""
         return len(self.nodes)
 
     def __str__(self) -> str:
@@ -92,13 +92,13 @@ class Finding:
 
 @attrs.frozen
 class Report:
-    """What all nodes of a file can do.
+    """What the nodes of a file can do.
 
     Args:
-        findings: by capability, the gravest first, then by op.
-        file: where the graph is from; "" for one in memory.
-        nodes: how many nodes were looked at, those of functions included.
-        functions: how many functions.
+        findings: sorted by capability, the most dangerous first, then by op.
+        file: the file of the graph; "" for a graph in memory.
+        nodes: the number of nodes, including those of functions.
+        functions: the number of functions.
     """
 
     findings: tuple[Finding, ...]
@@ -108,17 +108,17 @@ class Report:
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """All that the graph can do."""
+        """All capabilities of the graph."""
         return frozenset(finding.capability for finding in self.findings)
 
     def __str__(self) -> str:
         lines = [f"{self.file or 'the graph'}: {self.nodes:,} nodes, {self.functions:,} functions"]
-        lines += [f"  {each}" for each in self.findings if each.capability not in HARMLESS]
+        lines += [f"  {finding}" for finding in self.findings if finding.capability not in HARMLESS]
         for capability in HARMLESS:
             ops: Counter[str] = Counter()
-            for each in self.findings:
-                if each.capability == capability:
-                    ops[each.op] += each.count
+            for finding in self.findings:
+                if finding.capability == capability:
+                    ops[finding.op] += finding.count
             shown = ", ".join(f"{count:,} {op}" for op, count in ops.most_common(_SHOWN))
             more = f" and {len(ops) - _SHOWN:,} other ops" if len(ops) > _SHOWN else ""
             if ops:
@@ -126,21 +126,21 @@ class Report:
         return "\n".join(map(printable, lines))
 
 
-def _names(given: str | Iterable[str]) -> frozenset[str]:
-    names = [given] if isinstance(given, str) else given
+def _names(value: str | Iterable[str]) -> frozenset[str]:
+    names = [value] if isinstance(value, str) else value
     if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
         raise ArgumentError(
-            "this names nothing that a model may do",
+            "these are not names of capabilities or ops",
             where="Policy",
             expected='a name or a list of names, such as "file read"',
-            found=value_text(given),
+            found=value_text(value),
             advice="Policy.trusted() allows everything.",
         )
     return frozenset(names)
 
 
-def as_policy(given: object) -> Policy | None:
-    """Take what a user gives for `policy`: a Policy, or None for what is right by default.
+def as_policy(value: object) -> Policy | None:
+    """Return the argument `policy` of a user: a Policy, or None for the default.
 
     Raises:
         ArgumentError: it is neither.
@@ -149,13 +149,13 @@ def as_policy(given: object) -> Policy | None:
         >>> as_policy(Policy("network")).allowed
         ('compute', 'state', 'random', 'network')
     """
-    if given is None or isinstance(given, Policy):
-        return given
+    if value is None or isinstance(value, Policy):
+        return value
     raise ArgumentError(
-        "this is no policy",
+        "this is not a policy",
         where="policy",
         expected='a tfpersist.Policy, such as Policy(allow="file read") or Policy.trusted()',
-        found=value_text(given),
+        found=value_text(value),
     )
 
 
@@ -164,13 +164,13 @@ class Policy:
     """What a model may do.
 
     Args:
-        allow: capabilities beyond "compute", "state" and "random", which any model may have: "file
-            read", "file write", "network", "host python", "process", "unknown".
-        ops: ops that are let through whatever they can do, such as those of a library of your own.
+        allow: capabilities beyond "compute", "state" and "random", which every model may have:
+            "file read", "file write", "network", "host python", "process", "unknown".
+        ops: ops that are allowed whatever they can do, such as those of your own library.
 
     Raises:
         NameNotFoundError: there is no such capability.
-        ArgumentError: these are no names.
+        ArgumentError: the argument is not a name or a list of names.
 
     Example:
         >>> Policy(allow=["file read"], ops=["MyOwnOp"]).allowed
@@ -190,10 +190,10 @@ class Policy:
 
     @classmethod
     def default(cls) -> Policy:
-        """Allow what no model can do harm with: compute, state and random.
+        """Return the policy for files from strangers: compute, state and random.
 
         Returns:
-            The policy for files from anywhere.
+            The policy that applies by default.
 
         Example:
             >>> Policy.default() == Policy()
@@ -203,10 +203,10 @@ class Policy:
 
     @classmethod
     def trusted(cls) -> Policy:
-        """Allow everything, unknown ops too.
+        """Return the policy for files that you trust: it allows everything, also unknown ops.
 
         Returns:
-            The policy for files of your own.
+            A policy with all capabilities.
 
         Example:
             >>> Policy.trusted().allowed == CAPABILITIES
@@ -217,16 +217,16 @@ class Policy:
     @property
     def allowed(self) -> tuple[Capability, ...]:
         """All capabilities that a model may have."""
-        return tuple(each for each in CAPABILITIES if each in HARMLESS or each in self.allow)
+        return tuple(name for name in CAPABILITIES if name in HARMLESS or name in self.allow)
 
     def check(self, report: Report) -> None:
-        """Refuse a graph that could do more than is allowed.
+        """Raise if a graph could do more than this policy allows.
 
         Args:
-            report: what the graph can do.
+            report: the scan of the graph.
 
         Raises:
-            UnsafeModelError: it could do more; its `findings` say which nodes.
+            UnsafeModelError: it could do more; `findings` lists the nodes.
 
         Example:
             >>> Policy().check(Report((Finding("random", "RandomUniform", ("noise",)),)))
@@ -256,24 +256,24 @@ class Policy:
 
 
 def scan(source: str | os.PathLike[str] | Graph | Message, file: str = "") -> Report:
-    """Tell what a graph could do, by every node of it and of all its functions.
+    """Return what a graph could do, from every node of the graph and of all its functions.
 
-    Functions that nothing calls are looked at, too, and so is what nodes name in their attrs: an If
-    whose branch is called WriteFile writes files.
+    A scan covers functions that nothing calls, and functions that nodes name in their attributes:
+    an If whose branch is called WriteFile writes files.
 
     Args:
-        source: the path or URL of a `.pb`, `.pbtxt`, `.meta`, of a SavedModel's directory or of its
-            saved_model.pb; the prefix of a checkpoint for its `.meta`, or a directory for all that
-            lie in it; or a Graph, GraphDef, MetaGraphDef or SavedModel.
-        file: what to call a source that is no path.
+        source: the path or URL of a `.pb`, `.pbtxt` or `.meta`, or of a SavedModel's directory or
+            its saved_model.pb; the prefix of a checkpoint for its `.meta`, or a directory for all
+            its `.meta` files; or a Graph, GraphDef, MetaGraphDef or SavedModel.
+        file: the name to show for a source in memory.
 
     Returns:
-        What was found. It is not of use to change a file after it was scanned: scan the Graph that
-        is to be run, as `FrozenModel.load` does.
+        The report. It holds for the bytes that were scanned: a file may change afterwards. So scan
+        the Graph that you are going to run, as `FrozenModel.load` does.
 
     Raises:
         StorageError: there is no such file, or it cannot be read.
-        CorruptionError: it is damaged, or no graph.
+        CorruptionError: it is damaged, or not a graph.
         TargetError: the source is something else.
 
     Example:
@@ -283,15 +283,16 @@ def scan(source: str | os.PathLike[str] | Graph | Message, file: str = "") -> Re
     """
     if isinstance(source, (str, os.PathLike)):
         file = os.fsdecode(os.fspath(source))
-    found: dict[tuple[Capability, str, str], list[str]] = {}
+    names: dict[tuple[Capability, str, str], list[str]] = {}
     nodes = functions = 0
     for graph in _graphs(source, file):
-        nodes += len(graph.node) + sum(len(each.node_def) for each in graph.library.function)
-        functions += len(graph.library.function)
+        library = graph.library.function
+        nodes += len(graph.node) + sum(len(function.node_def) for function in library)
+        functions += len(library)
         for capability, op, function, node in inspect(graph):
-            found.setdefault((capability, op, function), []).append(node)
-    order = sorted(found, key=lambda key: (-CAPABILITIES.index(key[0]), key[1:]))
-    findings = (Finding(key[0], key[1], tuple(found[key]), key[2]) for key in order)
+            names.setdefault((capability, op, function), []).append(node)
+    order = sorted(names, key=lambda key: (-CAPABILITIES.index(key[0]), key[1:]))
+    findings = (Finding(key[0], key[1], tuple(names[key]), key[2]) for key in order)
     return Report(tuple(findings), file, nodes, functions)
 
 
@@ -307,15 +308,15 @@ def _graphs(source: Any, file: str) -> list[Message]:
         return _parsed(data, file, name)
     if isinstance(source, Graph):
         return [source.proto]
-    kind = getattr(getattr(source, "DESCRIPTOR", None), "name", type(source).__name__)
-    if kind not in _INSIDE:
+    type_name = getattr(getattr(source, "DESCRIPTOR", None), "name", type(source).__name__)
+    if type_name not in _GRAPHS_IN:
         raise TargetError(
-            "this cannot be scanned", expected="a path, " + ", ".join(_INSIDE), found=kind
+            "this cannot be scanned", expected="a path, " + ", ".join(_GRAPHS_IN), found=type_name
         )
-    return _INSIDE[kind](source)
+    return _GRAPHS_IN[type_name](source)
 
 
-_INSIDE: dict[str, Callable[[Message], list[Message]]] = {
+_GRAPHS_IN: dict[str, Callable[[Message], list[Message]]] = {
     "GraphDef": lambda graph: [graph],
     "MetaGraphDef": lambda meta: [meta.graph_def],
     "SavedModel": lambda saved: [meta.graph_def for meta in saved.meta_graphs],
@@ -323,27 +324,27 @@ _INSIDE: dict[str, Callable[[Message], list[Message]]] = {
 
 
 def _parsed(data: memoryview, file: str, name: str) -> list[Message]:
-    """Take a file for what its name says; any other for the first kind of message that it is."""
+    """Return the graphs in a file, parsed as its name says, else as the first message that fits."""
     text = name.endswith(".pbtxt") or recognize.is_text_graph(data)
-    kinds = ["GraphDef", "SavedModel", "MetaGraphDef"]
+    messages = ["GraphDef", "SavedModel", "MetaGraphDef"]
     if name in _SAVED_MODELS:
-        kinds = ["SavedModel"]
+        messages = ["SavedModel"]
     elif name.endswith(".meta"):
-        kinds = ["MetaGraphDef"]
+        messages = ["MetaGraphDef"]
     damage = None
-    for kind in kinds:
+    for message in messages:
         try:
-            graphs = _INSIDE[kind](_message(kind, data, file, text))
+            graphs = _GRAPHS_IN[message](_decoded(message, data, file, text))
         except CorruptionError as error:
             damage = damage or error
             continue
-        if len(kinds) == 1 or any(map(recognize.is_sound_graph, graphs)):
+        if len(messages) == 1 or any(map(recognize.is_real_graph, graphs)):
             return list(graphs)
     raise damage or CorruptionError("these bytes hold no graph", file=file)
 
 
-def _message(kind: str, data: memoryview, file: str, text: bool) -> Message:
-    if kind == "GraphDef":
+def _decoded(message: str, data: memoryview, file: str, text: bool) -> Message:
+    if message == "GraphDef":
         return (graphdef.parse_text if text else graphdef.split)(data, file).proto
-    message = getattr(schema, kind)
-    return (schema.parse_text if text else schema.parse)(message, data, file=file)
+    parse = schema.parse_text if text else schema.parse
+    return parse(getattr(schema, message), data, file=file)

@@ -21,10 +21,10 @@ KINDS = {
 
 @pytest.mark.parametrize(("data", "name", "kind"), KINDS.values(), ids=KINDS)
 def test_a_file_is_recognized(data, name, kind):
-    seen = recognize.by_magic(memoryview(data), name)
-    assert seen is not None
-    assert kind in seen.kind
-    assert seen.advice.endswith(".")
+    kind_of_file = recognize.by_magic(memoryview(data), name)
+    assert kind_of_file is not None
+    assert kind in kind_of_file.name
+    assert kind_of_file.advice.endswith(".")
 
 
 def graph_def() -> object:
@@ -35,18 +35,18 @@ def test_messages_are_told_apart_by_their_content():
     meta = schema.MetaGraphDef(graph_def=graph_def())
     meta.meta_info_def.tensorflow_version = "1.15.5"
     saved = schema.SavedModel(saved_model_schema_version=1, meta_graphs=[meta])
-    assert "meta" in recognize.by_content(memoryview(meta.SerializeToString())).kind
-    assert "SavedModel" in recognize.by_content(memoryview(saved.SerializeToString())).kind
+    assert "meta" in recognize.by_content(memoryview(meta.SerializeToString())).name
+    assert "SavedModel" in recognize.by_content(memoryview(saved.SerializeToString())).name
     assert recognize.by_content(memoryview(graph_def().SerializeToString())) is None
     assert recognize.by_content(memoryview(b"no message at all")) is None
 
 
-def test_a_graph_is_sound_if_each_node_has_a_name_and_an_op():
-    assert recognize.is_sound_graph(graph_def())
-    assert not recognize.is_sound_graph(schema.GraphDef())
-    assert not recognize.is_sound_graph(schema.GraphDef(node=[schema.NodeDef(name="a")]))
-    assert not recognize.is_sound_graph(schema.GraphDef(node=[schema.NodeDef(op="NoOp")]))
-    assert not recognize.is_sound_graph(
+def test_a_graph_is_real_if_each_node_has_a_name_and_an_op():
+    assert recognize.is_real_graph(graph_def())
+    assert not recognize.is_real_graph(schema.GraphDef())
+    assert not recognize.is_real_graph(schema.GraphDef(node=[schema.NodeDef(name="a")]))
+    assert not recognize.is_real_graph(schema.GraphDef(node=[schema.NodeDef(op="NoOp")]))
+    assert not recognize.is_real_graph(
         schema.GraphDef(node=[schema.NodeDef(name="a", op="two words")])
     )
 

@@ -316,7 +316,7 @@ def test_a_place_that_cannot_be_written_is_said(model, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError):
         model.write(tmp_path / "file" / "model.pb")
-    with pytest.raises(StorageError, match="names a place, not a file"):
+    with pytest.raises(StorageError, match="names a directory, not a file"):
         model.write("memory://model.pb")
     with pytest.raises(UnsupportedError, match="binary form"):
         model.write(tmp_path / "model.pbtxt")
@@ -423,7 +423,7 @@ OTHERS = {
 
 @pytest.mark.parametrize(("file", "kind"), OTHERS.items(), ids=OTHERS)
 def test_a_file_that_is_no_graph_says_what_it_is(corpus, file, kind):
-    with pytest.raises(UnsupportedError, match=f"this is no frozen graph; expected .*{kind}"):
+    with pytest.raises(UnsupportedError, match=f"this is not a frozen graph; expected .*{kind}"):
         tfp.FrozenModel.load(corpus / file)
 
 

@@ -161,7 +161,7 @@ MISTAKES = {
     "graph policy": (
         lambda g: g.store.open_graph(policy="trusted"),
         ArgumentError,
-        r"no policy; expected .*Policy\.trusted\(\), got 'trusted'",
+        r"not a policy; expected .*Policy\.trusted\(\), got 'trusted'",
     ),
     "monitor": (lambda g: g.store.callback(monitor=3), tfp.SaveError, "one metric.*got 3"),
     "signal": (
@@ -252,7 +252,7 @@ MISTAKES = {
         tfp.FreezeError,
         "choose in a SavedModel",
     ),
-    "freezer policy": (lambda g: tfp.Freezer("a", policy=3), ArgumentError, "no policy.*got 3"),
+    "freezer policy": (lambda g: tfp.Freezer("a", policy=3), ArgumentError, "not a policy.*got 3"),
     # What is run.
     "model path": (
         lambda g: tfp.FrozenModel("ok.pb"),
@@ -263,7 +263,7 @@ MISTAKES = {
     "model policy": (
         lambda g: tfp.FrozenModel.load(g.path("ok.pb"), policy=True),
         ArgumentError,
-        "no policy.*got True",
+        "not a policy.*got True",
     ),
     "bind int": (lambda g: g.model.bind(3), ArgumentError, "a name or a list of names, got 3"),
     "unfreeze None": (

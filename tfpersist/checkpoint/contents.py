@@ -13,6 +13,7 @@ import numpy as np
 from tfpersist.checkpoint.files import Files
 from tfpersist.errors import CorruptionError, StorageError
 from tfpersist.formats import bundle, bundle_tensors, v1
+from tfpersist.formats.bundle_entry import BundleEntry
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.storage import Storage
 
@@ -82,7 +83,7 @@ class Bundle:
         if not entry.slices:
             self._release(entry)
 
-    def _release(self, entry: bundle.BundleEntry) -> None:
+    def _release(self, entry: BundleEntry) -> None:
         if entry.shard in self.shards:
             data = self.shards[entry.shard]
             self.storage.forget(data[entry.offset : entry.offset + entry.size])

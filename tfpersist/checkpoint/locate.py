@@ -234,7 +234,7 @@ def _other_file(path: str, storage: Storage, name: str) -> CheckpointNotFoundErr
     else:
         with suppress(StorageError):
             seen = recognize.by_magic(storage.read(name), name)
-            kind, advice = (seen.kind, seen.advice) if seen else (kind, advice)
+            kind, advice = (seen.name, seen.advice) if seen else (kind, advice)
     return CheckpointNotFoundError(
         "this file is no part of a checkpoint",
         where=path,

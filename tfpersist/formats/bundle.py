@@ -1,9 +1,10 @@
-"""Read a checkpoint of the V2 format, a TensorBundle: `<prefix>.index` and its data shards.
+"""Read the index of a checkpoint of the V2 format, a TensorBundle.
 
-The index is a table (`sstable`). Its first key is empty and holds a BundleHeaderProto; every other
-key is the name of a tensor and holds a BundleEntryProto: data type, shape, and which bytes of which
-shard `<prefix>.data-<shard>-of-<shards>` the elements are. A partitioned variable lists its slices
-instead; each slice has an entry of its own under an encoded key (`slices`).
+A checkpoint has an index, `<prefix>.index`, and data files `<prefix>.data-<shard>-of-<shards>`. The
+index is a table (`sstable`). Its first key is empty and holds a BundleHeaderProto. Every other key
+is the name of a tensor and holds a BundleEntryProto: data type, shape, and where the elements are:
+shard, offset and size. A partitioned variable lists its slices instead. Each slice has an entry of
+its own under an encoded key (`slices`).
 """
 
 from __future__ import annotations
@@ -19,29 +20,17 @@ from tfpersist.formats import bundle_entry, schema, slices, sstable
 from tfpersist.formats.bundle_entry import BundleEntry
 from tfpersist.formats.tensors import Slice
 
-__all__ = [
-    "VERSION",
-    "BundleEntry",
-    "BundleIndex",
-    "check_disjoint",
-    "check_ranges",
-    "outside",
-    "part_key",
-    "read_index",
-    "shard_name",
-]
-
 VERSION = 1
 
 
 @attrs.frozen
 class BundleIndex:
-    """What a checkpoint holds.
+    """The index of a checkpoint.
 
     Args:
-        num_shards: how many data files it has.
+        num_shards: the number of data files.
         big_endian: whether a big-endian machine wrote it.
-        entries: its tensors by name, sorted; a partitioned variable is one of them.
+        entries: the tensors by name, sorted; a partitioned variable is one of them.
         parts: the parts of partitioned variables, by `part_key(...)` of their slice.
         file: name of the index, for errors.
     """
@@ -54,7 +43,7 @@ class BundleIndex:
 
 
 def shard_name(prefix: str, shard: int, num_shards: int) -> str:
-    """Name a data file of a checkpoint.
+    """Return the name of a data file of a checkpoint.
 
     Example:
         >>> shard_name("model.ckpt-5", 0, 2)
@@ -64,7 +53,7 @@ def shard_name(prefix: str, shard: int, num_shards: int) -> str:
 
 
 def part_key(part: Slice) -> bytes:
-    """Give the key of a slice in `BundleIndex.parts`.
+    """Return the key of a slice in `BundleIndex.parts`.
 
     Example:
         >>> part_key(Slice("v", (4,), (2,), (2,)))
@@ -82,16 +71,16 @@ def read_index(data: memoryview, file: str) -> BundleIndex:
         file: its name, for errors.
 
     Returns:
-        The index; every entry of it is consistent in itself.
+        The index. Each entry of it is consistent; `check_ranges` compares it with the data files.
 
     Raises:
-        CorruptionError: the bytes are no index, or damaged.
-        UnsupportedError: a later version of the format.
+        CorruptionError: the bytes are not an index, or damaged.
+        UnsupportedError: it has a later version of the format.
     """
     records = sstable.read_table(data, file, copied=True)
     if not records or records[0][0]:
         raise CorruptionError(
-            "the header is missing",
+            "the header of the index is missing",
             file=file,
             expected="an empty first key",
             found=records[0][0] if records else "an empty table",
@@ -112,7 +101,7 @@ def read_index(data: memoryview, file: str) -> BundleIndex:
                 part_keys[stored] = (part_key(part), at)
     parts: dict[bytes, BundleEntry] = {}
     for stored, (canonical, at) in part_keys.items():
-        parts[canonical] = _take_part(entries, stored, file, at)
+        parts[canonical] = _pop_part(entries, stored, file, at)
     _check_parts(partitioned, parts, file)
     return BundleIndex(
         header.num_shards,
@@ -126,14 +115,15 @@ def read_index(data: memoryview, file: str) -> BundleIndex:
 def _check_header(header: schema.Message, file: str, at: int) -> None:
     if header.num_shards < 0 or header.endianness not in (0, 1):
         raise CorruptionError(
-            "the header is impossible",
+            "the header of the index is damaged",
             file=file,
             offset=at,
+            expected="0 or more shards, and byte order 0 or 1",
             found=f"{header.num_shards} shards, byte order {header.endianness}",
         )
     if header.version.min_consumer > VERSION or VERSION in header.version.bad_consumers:
         raise UnsupportedError(
-            "this checkpoint was written for a later TensorFlow",
+            "this checkpoint needs a later TensorFlow",
             where=f"{file}, byte {at}",
             expected=f"format version {VERSION}",
             found=header.version.min_consumer,
@@ -141,7 +131,7 @@ def _check_header(header: schema.Message, file: str, at: int) -> None:
         )
 
 
-def _take_part(entries: dict[bytes, BundleEntry], stored: bytes, file: str, at: int) -> BundleEntry:
+def _pop_part(entries: dict[bytes, BundleEntry], stored: bytes, file: str, at: int) -> BundleEntry:
     part = entries.pop(stored, None)
     if part is None or part.slices:
         raise CorruptionError(
@@ -171,11 +161,11 @@ def _check_parts(
 
 
 def check_ranges(index: BundleIndex, shard_sizes: Mapping[int, int], file: str) -> None:
-    """Refuse an index whose tensors lie outside of their shards or share bytes.
+    """Raise if a tensor lies outside of its shard, or if two tensors share bytes.
 
     Args:
         index: the index.
-        shard_sizes: the size of each data file, in bytes, by its number.
+        shard_sizes: the size of each data file in bytes, by its number.
         file: name of the index, for errors.
 
     Raises:
@@ -183,48 +173,50 @@ def check_ranges(index: BundleIndex, shard_sizes: Mapping[int, int], file: str) 
     """
     stored = [entry for entry in index.entries.values() if not entry.slices]
     stored += index.parts.values()
-    shard, end, most, ordered = -1, 0, 0, True
+    # Most checkpoints list their tensors in the order of their bytes: then one pass is enough.
+    shard, end, shard_size, ordered = -1, 0, 0, True
     for entry in stored:
         if not entry.size:
             continue
         if entry.shard != shard:
             ordered = ordered and entry.shard > shard
-            shard, end, most = entry.shard, 0, shard_sizes.get(entry.shard, 0)
+            shard, end, shard_size = entry.shard, 0, shard_sizes.get(entry.shard, 0)
         ordered = ordered and entry.offset >= end
         end = entry.offset + entry.size
-        if end > most:
-            raise outside(entry, most, file)
+        if end > shard_size:
+            raise outside(entry, shard_size, file)
     if not ordered:
         check_disjoint(stored, file)
 
 
 def check_disjoint(entries: Iterable[BundleEntry], file: str) -> None:
-    """Refuse tensors that share bytes.
+    """Raise if two tensors share bytes.
 
     Args:
-        entries: where they lie.
+        entries: the tensors.
         file: name of the index, for errors.
 
     Raises:
-        CorruptionError: two overlap.
+        CorruptionError: two tensors share bytes.
     """
     filled = (entry for entry in entries if entry.size)
     ordered = sorted(filled, key=lambda entry: (entry.shard, entry.offset))
-    for one, other in pairwise(ordered):
-        if one.shard == other.shard and one.offset + one.size > other.offset:
+    for entry, following in pairwise(ordered):
+        end = entry.offset + entry.size
+        if entry.shard == following.shard and end > following.offset:
             raise CorruptionError(
-                f"tensors {one.key!r} and {other.key!r} share bytes of shard {one.shard}",
+                f"tensors {entry.key!r} and {following.key!r} share bytes of shard {entry.shard}",
                 file=file,
                 offset=0,
-                expected=f"{other.key!r} at byte {one.offset + one.size} or behind",
-                found=other.offset,
+                expected=f"{following.key!r} at byte {end} or later",
+                found=following.offset,
             )
 
 
 def outside(entry: BundleEntry, size: int, file: str) -> CorruptionError:
-    """Make the error for a tensor that lies beyond the `size` bytes of its shard, `file`."""
+    """Return the error for a tensor that ends after the `size` bytes of its shard `file`."""
     return CorruptionError(
-        f"tensor {entry.key!r} reaches over the end of its shard",
+        f"tensor {entry.key!r} reaches beyond the end of its shard",
         file=file,
         offset=min(entry.offset, size),
         expected=f"{entry.size} bytes at {entry.offset}",

@@ -1,7 +1,7 @@
-"""What the index of a checkpoint says of each tensor, as a value; and its encoded form.
+"""Decode and encode the entry of one tensor in the index of a checkpoint, a BundleEntryProto.
 
-The form is a BundleEntryProto. A checkpoint of many variables has many of them and all look alike,
-so these are coded by hand; one that looks different is left to the protobuf parser.
+An index has one entry for each tensor, and nearly all have the same form. Entries of that form are
+decoded by hand, which is faster; the protobuf parser decodes all others.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ import attrs
 
 from tfpersist.errors import CorruptionError, SaveError
 from tfpersist.formats import dtypes, schema, slices, varint
-from tfpersist.formats.tensors import Slice, TensorSpec
+from tfpersist.formats.tensors import MOST_DIMENSIONS, Slice, TensorSpec
 
 _MOST_BYTES = 1 << 63
-_MOST_DIMENSIONS = 254
 
-# Field number << 3 | wire type, of the fields of BundleEntryProto.
+# The tags (field number << 3 | wire type) of the fields of BundleEntryProto.
 _DTYPE, _SHAPE, _SHARD, _OFFSET = 0x08, 0x12, 0x18, 0x20
 
 _NO_PARTS: list[bytes] = []
@@ -26,15 +25,15 @@ _NO_SPEC = TensorSpec("variant", None)
 
 @attrs.frozen
 class BundleEntry:
-    """One tensor of a checkpoint.
+    """The place and the form of one tensor of a checkpoint.
 
     Args:
         key: its name in the checkpoint.
         spec: data type and shape.
         shard: number of the data file that holds its bytes.
-        offset: where they start in that file.
-        size: how many they are.
-        crc32c: their masked checksum.
+        offset: where its bytes start in that file.
+        size: the number of its bytes.
+        crc32c: the masked checksum of its bytes.
         slices: the parts of a partitioned variable, which has no bytes of its own; else empty.
     """
 
@@ -53,7 +52,7 @@ class Decoder:
 
     Args:
         file: name of the index, for errors.
-        num_shards: how many data files there are.
+        num_shards: the number of data files.
     """
 
     file: str
@@ -66,19 +65,19 @@ class Decoder:
 
         Args:
             key: its key in the table.
-            value: its encoded form.
-            at: where that starts in the file.
+            value: the encoded entry.
+            at: where `value` starts in the file.
 
         Returns:
-            The entry; and, where it is a partitioned variable, the keys of its parts in the table.
+            The entry; for a partitioned variable also the keys of its parts in the table.
 
         Raises:
-            CorruptionError: it contradicts itself.
+            CorruptionError: the entry contradicts itself.
         """
         raw = bytes(value)
         try:
-            # Data type and shape come first and are the same in many entries, as is the size, which
-            # follows the offset.
+            # Data type and shape come first. Many entries have the same ones, and so the same size,
+            # which follows the offset.
             position = 4 + raw[3]
             head = raw[:position]
             known = self._heads.get(head)
@@ -106,16 +105,16 @@ class Decoder:
         return self._unusual(key, raw, at)
 
     def _head(self, head: bytes, at: int) -> tuple[TensorSpec, bytes | None]:
-        """The spec that an entry begins with; and size and tag of the checksum as they follow.
+        """Return the spec that an entry begins with, and the bytes between offset and checksum.
 
-        There is no such rest where the entry has to be looked at by the protobuf parser.
+        These bytes are None if the protobuf parser has to decode the entry.
         """
         if head[0] != _DTYPE or head[2] != _SHAPE or head[1] | head[3] >= 0x80:
             return _NO_SPEC, None
         proto = schema.parse(schema.BundleEntryProto, head, file=self.file, offset=at)
         spec, nbytes = self._spec(proto, at)
         rest = encode_place(0, nbytes or 0, 1)[:-4]
-        # A string tensor tells its size itself.
+        # The size of a string tensor does not follow from its spec.
         known = spec, rest if nbytes is not None and self.num_shards > 0 else None
         self._sizes[rest] = nbytes or 0
         self._heads[head] = known
@@ -128,37 +127,42 @@ class Decoder:
         if not proto.slices:
             return self._checked(key, known, numbers, at), _NO_PARTS
         name = text(key)
-        shape: tuple[int, ...] = known[0].shape  # type: ignore[assignment]
+        shape = known[0].known_shape
         extents = [slices.extents_of(part) for part in proto.slices]
         parts = tuple(
-            slices.resolve(name, shape, each, file=self.file, offset=at) for each in extents
+            slices.resolve(name, shape, part, file=self.file, offset=at) for part in extents
         )
         slices.check_cover(name, shape, parts, file=self.file, offset=at)
         return BundleEntry(name, known[0], *numbers, parts), [
-            slices.part_key(key, each) for each in extents
+            slices.part_key(key, part) for part in extents
         ]
 
     def _spec(self, proto: schema.Message, at: int) -> tuple[TensorSpec, int | None]:
-        """The spec of an entry, and the number of bytes that follows from it."""
+        """Return the spec of an entry, and the number of bytes that follows from the spec."""
         dtype = dtypes.by_number(proto.dtype)
         shape = tuple(dimension.size for dimension in proto.shape.dim)
         if dtype is None or proto.dtype > dtypes.REF_OFFSET:
             raise CorruptionError(
-                "an entry is of an unknown data type",
+                "an entry has an unknown data type",
                 file=self.file,
                 offset=at,
                 expected="a number of TensorFlow's DataType",
                 found=proto.dtype,
             )
-        extent = math.prod(filter(None, shape)) * max(dtype.size, 1)
+        # Also without the dimensions of size 0, which hide how large the others are.
+        largest = math.prod(filter(None, shape)) * max(dtype.size, 1)
         if (
             proto.shape.unknown_rank
-            or len(shape) > _MOST_DIMENSIONS
+            or len(shape) > MOST_DIMENSIONS
             or min(shape, default=0) < 0
-            or extent >= _MOST_BYTES
+            or largest >= _MOST_BYTES
         ):
             raise CorruptionError(
-                "an entry has an impossible shape", file=self.file, offset=at, found=list(shape)
+                "an entry has an impossible shape",
+                file=self.file,
+                offset=at,
+                expected=f"at most {MOST_DIMENSIONS} known sizes, fewer than 2**63 bytes",
+                found=list(shape),
             )
         spec = TensorSpec(dtype.name, shape)
         return spec, spec.nbytes
@@ -174,7 +178,7 @@ class Decoder:
         shard, offset, size, crc = numbers
         if not 0 <= shard < self.num_shards:
             raise CorruptionError(
-                f"tensor {text(key)!r} lies in a shard that does not exist",
+                f"tensor {text(key)!r} is in a shard that does not exist",
                 file=self.file,
                 offset=at,
                 expected=f"a shard below {self.num_shards}",
@@ -192,15 +196,15 @@ class Decoder:
 
 
 def text(key: bytes) -> str:
-    """Turn a key of a table into a name; bytes that are no UTF-8 survive as surrogates."""
+    """Return the name for a key of a table; bytes that are not UTF-8 become surrogates."""
     return key.decode("utf-8", "surrogateescape")
 
 
 def raw(key: str) -> bytes:
-    """Turn a name into the key of a table.
+    """Return the key of a table for a name.
 
     Raises:
-        SaveError: the name is no text that UTF-8 can encode.
+        SaveError: UTF-8 cannot encode the name.
     """
     try:
         return key.encode("utf-8", "surrogateescape")
@@ -213,7 +217,7 @@ def raw(key: str) -> bytes:
 
 
 def encode_spec(spec: TensorSpec) -> bytes:
-    """Encode data type and shape, with which every BundleEntryProto begins."""
+    """Encode data type and shape: the beginning of every BundleEntryProto."""
     proto = schema.BundleEntryProto(dtype=dtypes.BY_NAME[spec.dtype].number)
     proto.shape.SetInParent()
     for size in spec.shape or ():
@@ -222,7 +226,7 @@ def encode_spec(spec: TensorSpec) -> bytes:
 
 
 def encode_place(offset: int, size: int, crc: int, *, shard: int = 0) -> bytes:
-    """Encode where a tensor lies, with which its BundleEntryProto goes on."""
+    """Encode shard, offset, size and checksum: what follows the spec in a BundleEntryProto."""
     out = b"\x18" + varint.encode(shard) if shard else b""
     if offset:
         out += b"\x20" + varint.encode(offset)
@@ -232,7 +236,7 @@ def encode_place(offset: int, size: int, crc: int, *, shard: int = 0) -> bytes:
 
 
 def encode_slices(parts: list[Slice]) -> bytes:
-    """Encode the parts of a partitioned variable, with which its BundleEntryProto goes on."""
+    """Encode the slices of a partitioned variable: the end of its BundleEntryProto."""
     proto = schema.BundleEntryProto()
     for part in parts:
         extents = proto.slices.add()

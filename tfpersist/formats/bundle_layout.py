@@ -1,8 +1,8 @@
-"""Where the tensors of the data shards lie, and the index that says so.
+"""Give each tensor its place in the data shards, and encode the index.
 
-A program that trains saves the same tensors again and again: only their bytes change, and so their
-checksums. So a few layouts are remembered together with their encoded index, into which the
-checksums of the next save are put.
+A training program saves the same tensors again and again; only their bytes and checksums change. So
+the last few layouts are remembered with their encoded index. The next save puts its checksums into
+that index.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tfpersist.formats.sstable_writer import Table, encode_table
 from tfpersist.formats.tensors import Slice, TensorSpec
 
 _MOST_REMEMBERED = 4
-# More shards than processors that write them do no good.
+# More shards than processors do not make a save faster.
 _MOST_SHARDS = 4
 # The first row of an index is its header.
 _FIRST = 1
@@ -32,19 +32,19 @@ _Rows = dict[bytes, bytes]
 
 @attrs.frozen
 class Layout:
-    """Where tensors lie in data shards, which take one range of them after the other.
+    """The places of tensors in data shards. Each shard holds a range of the tensors, in order.
 
     Args:
-        names: their names; for a part of a partitioned variable, that of the whole.
-        specs: their data types and shapes.
-        parts: which slices they are; None for a whole one.
-        strings: the encoded size of those that are strings, by number.
-        alignment: each starts at a multiple of this many bytes.
-        shard_size: how many bytes each shard has, about or more; 0 for one, however large it is.
+        names: the name of each tensor; for a part of a partitioned variable, that of the whole.
+        specs: the data type and the shape of each tensor.
+        parts: the slice that each tensor is; None for a whole tensor.
+        strings: the encoded size of each string tensor, by its number.
+        alignment: every tensor starts at a multiple of this many bytes.
+        shard_size: the least size of a shard in bytes, about; 0 for one shard of any size.
         apart: a shard begins with the tensor of this number, whatever the sizes are.
-        sizes: the number of bytes of each.
-        paddings: how many zeros follow each.
-        ends: the number of the tensor behind the last of each shard.
+        sizes: the number of bytes of each tensor.
+        paddings: the number of zeros after each tensor.
+        ends: for each shard, the number of the tensor after its last one.
     """
 
     names: Sequence[str]
@@ -65,23 +65,23 @@ class Layout:
         return [range(*ends) for ends in itertools.pairwise((0, *self.ends))]
 
     def size(self, tensors: range) -> int:
-        """The number of bytes of the shard with these tensors."""
-        taken = slice(tensors.start, tensors.stop)
-        return sum(self.sizes[taken]) + sum(self.paddings[taken])
+        """Return the number of bytes of the shard with these tensors."""
+        numbers = slice(tensors.start, tensors.stop)
+        return sum(self.sizes[numbers]) + sum(self.paddings[numbers])
 
     def index(self, crcs: Sequence[int], *, first: int, others: Mapping[bytes, bytes]) -> bytes:
         """Encode the index.
 
         Args:
             crcs: the plain checksum of each tensor.
-            first: the number of their first shard; they are the last ones.
-            others: the rows of tensors in the shards before it, by key.
+            first: the number of the first of these shards; other shards come before it.
+            others: the encoded entries of the tensors in the shards before `first`, by key.
 
         Raises:
-            SaveError: two tensors of one name, an empty name, or parts that do not fit together.
+            SaveError: two tensors have one name, a name is empty, or parts do not fit together.
         """
         masked = crc32c.all_masked(np.array(crcs, np.uint32))
-        # An entry leaves out a zero, so an index with one in it has other offsets.
+        # An entry leaves out a checksum of 0, so an index with one has other offsets.
         usual = not first and not others and bool(masked.all())
         if usual and self._index is not None:
             table, numbers = self._index
@@ -105,7 +105,7 @@ class Layout:
         if usual:
             numbered = {key: number for number, key in enumerate(sorted(rows), _FIRST)}
             numbers = np.array([numbered[key] for key in keys], np.int64)
-            # What was given may be emptied by its owner, to free the values beside it.
+            # The owner of these lists may clear them, to free the values beside them.
             known = attrs.evolve(
                 self,
                 names=list(self.names),
@@ -130,11 +130,11 @@ def lay_out(
     shard_size: int = 0,
     apart: int = 0,
 ) -> Layout:
-    """Give each tensor its place, one behind the other; see `Layout` for what is given.
+    """Give each tensor its place, one after the other. `Layout` describes the arguments.
 
     Raises:
-        SaveError: two tensors of one name, an empty name, parts that do not fit together, or a
-            tensor that has no bytes that could be saved.
+        SaveError: two tensors have one name, a name is empty, parts do not fit together, or a
+            tensor has no bytes that could be saved.
 
     Example:
         >>> specs = [TensorSpec("int8", (3,))] * 2
@@ -169,7 +169,7 @@ def lay_out(
 
 
 def _ends(sizes: Sequence[int], shard_size: int) -> list[int]:
-    """Cut tensors into shards of about the same size, none of less than half of `shard_size`."""
+    """Cut tensors into shards of about the same size, each of at least half of `shard_size`."""
     sums = [0, *itertools.accumulate(sizes)]
     total = sums[-1]
     wanted = min(total // shard_size, _MOST_SHARDS) if shard_size else 1
@@ -177,14 +177,14 @@ def _ends(sizes: Sequence[int], shard_size: int) -> list[int]:
     for number in range(1, wanted):
         goal = total * number / wanted
         above = bisect(sums, goal)
-        end = min((above - 1, above), key=lambda at: abs(sums[at] - goal))
+        end = min((above - 1, above), key=lambda place: abs(sums[place] - goal))
         if 2 * min(sums[end] - sums[ends[-1]], total - sums[end]) >= shard_size:
             ends.append(end)
     return [*ends[1:], len(sizes)]
 
 
 def index_of(rows: Mapping[bytes, bytes], num_shards: int) -> bytes:
-    """Give the bytes of the index that consists of these encoded entries, by key."""
+    """Return the bytes of the index that consists of these encoded entries, by key."""
     return _encode(rows, num_shards).content
 
 
@@ -202,7 +202,7 @@ def _keys(
     ends: Sequence[int] = (),
     first: int = 0,
 ) -> tuple[list[bytes], _Rows]:
-    """The key of each tensor in the index, and the rows of partitioned variables as wholes."""
+    """Return the key of each tensor in the index, and the entries of partitioned variables."""
     keys: list[bytes] = []
     used: set[bytes] = set()
     partitioned: dict[str, list[tuple[TensorSpec, Slice]]] = {}

@@ -1,7 +1,8 @@
-"""Read the tensors of a checkpoint of the V2 format: the bytes that its index tells of."""
+"""Read the tensors of a checkpoint of the V2 format."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Container, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,12 +11,12 @@ import numpy as np
 
 from tfpersist.errors import CorruptionError, NameNotFoundError, UnsupportedError, did_you_mean
 from tfpersist.formats import bundle, crc32c, dtypes, slices, string_tensor
-from tfpersist.formats.bundle import BundleEntry, BundleIndex
+from tfpersist.formats.bundle import BundleIndex
+from tfpersist.formats.bundle_entry import BundleEntry
 
 Shard = Callable[[int], tuple[memoryview, str]]
 
-# From this size on a checksum is worth a thread; more of them wait for memory and not for each
-# other.
+# From this size on a checksum is worth a thread. More threads than these wait for memory.
 _LARGE, _THREADS = 1 << 20, 4
 
 
@@ -27,17 +28,17 @@ def read_tensor(
     Args:
         index: the index of the checkpoint.
         key: name of the tensor.
-        shard: gives a data file, and its name, by its number.
-        verify: whether to compare the checksum; that of a string tensor always is.
+        shard: returns a data file and its name, by its number.
+        verify: whether to compare the checksum; that of a string tensor is always compared.
 
     Returns:
-        A read-only view on the shard; a new array for strings, for a partitioned variable and
-        where the byte order differs.
+        A read-only view of the shard; a new array for strings, for a partitioned variable and
+        for the other byte order.
 
     Raises:
         NameNotFoundError: there is no such tensor.
         CorruptionError: its bytes are missing or damaged.
-        UnsupportedError: its elements mean nothing outside of TensorFlow.
+        UnsupportedError: its elements have no meaning outside of TensorFlow.
 
     Example:
         >>> import io
@@ -64,12 +65,13 @@ def read_tensor(
         return _read(index, entry, shard, verify)
     _numpy_dtype(entry, index.file)
     parts = [(part, index.parts[bundle.part_key(part)]) for part in entry.slices]
-    for _, each in parts:
-        _shard_of(each, shard, index)
-    bundle.check_disjoint((each for _, each in parts), index.file)
+    # All parts are checked before any is read: a small file cannot ask for much memory.
+    for _, part_entry in parts:
+        _shard_of(part_entry, shard, index)
+    bundle.check_disjoint((part_entry for _, part_entry in parts), index.file)
     whole = slices.assemble(
         entry.spec,
-        ((part, _read(index, each, shard, verify)) for part, each in parts),
+        ((part, _read(index, part_entry, shard, verify)) for part, part_entry in parts),
         file=index.file,
         offset=0,
     )
@@ -85,17 +87,17 @@ def read_tensors(
     Args:
         index: the index of the checkpoint.
         keys: names of the tensors.
-        shard: gives a data file, and its name, by its number.
-        trusted: the names of those whose checksum is known to be right.
+        shard: returns a data file and its name, by its number.
+        trusted: the names of tensors whose checksum was compared already.
 
     Returns:
-        What `read_tensor` gives for each, in order. Use all of them or none: damage is met when
-        its turn comes.
+        The arrays in order, each as `read_tensor` returns it. The iterator raises when it comes
+        to a damaged tensor: use all of the arrays or none.
 
     Raises:
         NameNotFoundError: there is no such tensor.
-        CorruptionError: the bytes of one are missing or damaged.
-        UnsupportedError: the elements of one mean nothing outside of TensorFlow.
+        CorruptionError: the bytes of a tensor are missing or damaged.
+        UnsupportedError: the elements of a tensor have no meaning outside of TensorFlow.
     """
     keys = list(keys)
     files: dict[int, np.ndarray[Any, Any]] = {}
@@ -108,12 +110,12 @@ def read_tensors(
                 if view is not None and view.nbytes >= _LARGE and key not in trusted
             }
             for key, view in zip(keys, views, strict=True):
-                sound = view is not None and key in trusted
-                if view is not None and not sound:
+                intact = view is not None and key in trusted
+                if view is not None and not intact:
                     crc = checks[key].result() if key in checks else crc32c.of(view)
-                    sound = crc32c.masked(crc) == index.entries[key].crc32c
-                # Anything else, and what is wrong with a damaged one, is for `read_tensor` to say.
-                if view is not None and sound:
+                    intact = crc32c.masked(crc) == index.entries[key].crc32c
+                # `read_tensor` reads any other tensor, and raises the error for a damaged one.
+                if view is not None and intact:
                     yield view
                 else:
                     yield read_tensor(index, key, shard, verify=key not in trusted)
@@ -124,7 +126,7 @@ def read_tensors(
 def _view(
     index: BundleIndex, key: str, shard: Shard, files: dict[int, np.ndarray[Any, Any]]
 ) -> np.ndarray[Any, Any] | None:
-    """View a tensor that is what most are, numbers in one piece; None for any other."""
+    """Return a view of a tensor that is numbers in one piece, as most are; None for any other."""
     entry = index.entries.get(key)
     if entry is None or entry.slices or not entry.size or index.big_endian:
         return None
@@ -134,7 +136,7 @@ def _view(
     if entry.shard not in files:
         files[entry.shard] = np.frombuffer(shard(entry.shard)[0].toreadonly(), np.uint8)
     try:
-        return np.ndarray(entry.spec.shape, dtype, files[entry.shard], entry.offset)  # type: ignore[arg-type]
+        return np.ndarray(entry.spec.known_shape, dtype, files[entry.shard], entry.offset)
     except (ValueError, TypeError):
         return None
 
@@ -165,13 +167,12 @@ def _read(
     dtype = _numpy_dtype(entry, index.file)
     data, file = _shard_of(entry, shard, index)
     start = entry.offset if entry.size else 0
-    shape: tuple[int, ...] = entry.spec.shape  # type: ignore[assignment]
+    shape = entry.spec.known_shape
     strings = None
     if dtype.kind == "O":
-        count: int = entry.spec.elements  # type: ignore[assignment]
         raw = data[start : start + entry.size]
         strings, crc = string_tensor.decode(
-            raw, count, big_endian=index.big_endian, file=file, offset=start
+            raw, math.prod(shape), big_endian=index.big_endian, file=file, offset=start
         )
     elif verify:
         crc = crc32c.of(np.frombuffer(data, np.uint8, entry.size, start))
@@ -190,7 +191,7 @@ def _read(
             array = np.ndarray(shape, dtype, data, start)
     except ValueError as error:
         raise UnsupportedError(
-            f"tensor {entry.key!r} of shape {list(shape)} does not fit numpy: {error}",
+            f"numpy cannot hold tensor {entry.key!r} of shape {list(shape)}: {error}",
             where=index.file,
             advice="Read it with TensorFlow itself.",
         ) from error
@@ -201,7 +202,7 @@ def _read(
 
 
 def _swapped(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Reverse the bytes of every number; a complex one is two numbers."""
+    """Return an array with the bytes of every number reversed; a complex number is two numbers."""
     size = array.itemsize // 2 if array.dtype.kind == "c" else array.itemsize
     raw = np.frombuffer(array.tobytes(), np.uint8).reshape(-1, size)[:, ::-1]
     return np.ndarray(array.shape, array.dtype, raw.tobytes())

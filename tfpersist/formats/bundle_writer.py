@@ -1,8 +1,9 @@
-"""Write a checkpoint of the V2 format, byte for byte as SaveV2 does; `bundle` describes it.
+"""Write a checkpoint of the V2 format, byte for byte as SaveV2 does. `bundle` describes the format.
 
-Tensors lie in the data shards in the order in which they are given. With an alignment above 1 zeros
-follow each, so that the next starts at a multiple of it. The kernel lets one writer at a time into
-a file, and copying into its page cache is most of the work: so several shards are written at once.
+The tensors are in the data shards in the order of the items. With an alignment above 1, zeros
+follow each tensor, so that the next one starts at a multiple of it. Most of the time goes into
+copying the bytes into the page cache, and the kernel lets only one writer at a time into a file.
+So several shards are written at once.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar, overload
 
@@ -21,12 +23,12 @@ from tfpersist.formats import crc32c, dtypes, string_tensor
 from tfpersist.formats.bundle_layout import Layout, lay_out
 from tfpersist.formats.tensors import Payload, Slice, TensorSpec
 
-# Smaller tensors are gathered until there is this much to write.
+# Tensors below the first size are gathered and written together, up to the second size.
 _SMALL = 64 << 10
 _GATHER = 512 << 10
-# A piece of a larger one, which stays in the processor's cache between two uses.
+# A larger tensor is written in pieces that stay in the processor's cache between two uses.
 _CHUNK = 256 << 10
-# From this size on a checksum is worth a thread, and a tensor is written in such pieces.
+# From this size on a thread computes the checksum, and a tensor is written in pieces of this size.
 _LONG = 4 << 20
 
 _NO_ROWS: Mapping[bytes, bytes] = MappingProxyType({})
@@ -35,14 +37,14 @@ _T = TypeVar("_T")
 
 
 class Sink(Protocol):
-    """Where bytes go."""
+    """A file that is written from its first byte to its last; storages create them."""
 
     def reserve(self, size: int) -> None:
-        """Learn the exact number of bytes to come; called once, before the first `write`."""
+        """Set aside `size` bytes, the exact number to come; called once, before `write`."""
         ...
 
     def write(self, data: memoryview | bytes) -> None:
-        """Append `data`, which the caller may change or drop after the call."""
+        """Append `data`; after the call the caller may change it."""
         ...
 
 
@@ -53,7 +55,7 @@ class Item:
     Args:
         key: its name in the checkpoint; for a part, the name of the whole variable.
         payload: its elements.
-        part: which slice of a partitioned variable it is; None for a whole one.
+        part: the slice of a partitioned variable that it is; None for a whole tensor.
     """
 
     key: str
@@ -63,13 +65,13 @@ class Item:
 
 @attrs.define(eq=False)
 class Items(Sequence[Item]):
-    """Many tensors to write, in columns: 20,000 of them are a few lists, not 60,000 objects.
+    """Many tensors to write, in columns: 20,000 tensors are four lists, not 60,000 objects.
 
     Args:
-        names: the key of each; see `Item`.
-        specs: its data type and shape.
-        loads: gives its elements; see `Payload`.
-        parts: which slice it is.
+        names: the key of each tensor; see `Item`.
+        specs: the data type and the shape of each tensor.
+        loads: a function for each tensor that returns its elements; see `Payload`.
+        parts: the slice that each tensor is; None for a whole tensor.
     """
 
     names: list[str] = attrs.field(factory=list)
@@ -79,31 +81,31 @@ class Items(Sequence[Item]):
 
     @classmethod
     def of(cls, items: Iterable[Item]) -> Items:
-        """Put items into columns.
+        """Return items as columns.
 
         Example:
             >>> from tfpersist.formats.tensors import payload_of
             >>> Items.of([Item("v", payload_of(np.zeros(3)))]).names
             ['v']
         """
-        made = cls()
+        columns = cls()
         for item in items:
-            made.append(item)
-        return made
+            columns.append(item)
+        return columns
 
     def append(self, item: Item) -> None:
-        """Add one at the end."""
+        """Add an item at the end."""
         self.names.append(item.key)
         self.specs.append(item.payload.spec)
         self.loads.append(item.payload.load)
         self.parts.append(item.part)
 
-    def let_go(self, at: int) -> None:
-        """Let go of the value of one, which is not asked for again."""
-        self.loads[at] = _let_go
+    def release(self, at: int) -> None:
+        """Release the value of one item; it cannot be loaded again."""
+        self.loads[at] = _released
 
     def clear(self) -> None:
-        """Let go of all, and so of their values, whoever still holds this."""
+        """Release all items and their values, even if something else still refers to this list."""
         for column in (self.names, self.specs, self.loads, self.parts):
             column.clear()
 
@@ -139,22 +141,22 @@ def write_bundle(
 
     Args:
         items: the tensors, in the order of their bytes in the shards.
-        open_shards: gives as many shards as it is asked for, for all bytes to come; of each the
-            exact size is reserved first. No two threads use the same one.
-        alignment: every tensor starts at a multiple of this many bytes; 1 is what SaveV2 does.
-        shard_size: much is cut into several shards of about this many bytes or more, at most four,
-            which are written at once; 0 for one shard, however much it is.
-        apart: so many tensors share no shard with those behind them.
-        first: the number of the first shard; those before it are written already.
-        others: what the index says of the tensors in those, by key, encoded.
-        spend: let go of each value as soon as it is written, so that nobody has to copy it who
-            wants to change it. The items cannot be written again.
+        open_shards: creates the given number of shards. The exact size of each is reserved first.
+            No two threads use the same shard.
+        alignment: every tensor starts at a multiple of this many bytes; SaveV2 uses 1.
+        shard_size: the least size of a shard in bytes, about. Up to four shards are written at
+            once. 0 for one shard of any size.
+        apart: the first `apart` tensors share no shard with the others.
+        first: the number of the first shard; the shards before it exist already.
+        others: the encoded entries of the tensors in the shards before `first`, by key.
+        spend: release each value as soon as it is written, so that whoever wants to change it need
+            not copy it. The items cannot be written again.
 
     Returns:
-        The bytes of the index, to be written once the shards are safe.
+        The bytes of the index. Write them after the shards are safe.
 
     Raises:
-        SaveError: two tensors of one name, an empty name, or elements that are not what was said.
+        SaveError: two tensors have one name, a name is empty, or elements do not fit their spec.
 
     Example:
         >>> from tfpersist.formats.tensors import payload_of
@@ -168,32 +170,41 @@ def write_bundle(
         >>> len(b"".join(shard))
         64
     """
-    taken = items if isinstance(items, Items) else Items.of(items)
-    kinds = enumerate(taken.specs)
-    strings = {at: _encode_strings(taken, at) for at, spec in kinds if spec.dtype == "string"}
-    sizes = {at: len(content) for at, (content, _) in strings.items()}
-    columns = (taken.names, taken.specs, taken.parts)
-    layout = lay_out(*columns, sizes, alignment, shard_size=shard_size, apart=apart)
+    columns = items if isinstance(items, Items) else Items.of(items)
+    strings = {
+        number: _encode_strings(columns, number)
+        for number, spec in enumerate(columns.specs)
+        if spec.dtype == "string"
+    }
+    layout = lay_out(
+        columns.names,
+        columns.specs,
+        columns.parts,
+        {number: len(content) for number, (content, _) in strings.items()},
+        alignment,
+        shard_size=shard_size,
+        apart=apart,
+    )
     ranges = layout.shards
     sinks = open_shards(len(ranges))
     for sink, tensors in zip(sinks, ranges, strict=True):
         sink.reserve(layout.size(tensors))
     stop = threading.Event()
     shards = [
-        _Shard(taken, strings, layout, tensors, sink, stop, alone=len(ranges) == 1, spend=spend)
+        _Shard(columns, strings, layout, tensors, sink, stop, alone=len(ranges) == 1, spend=spend)
         for sink, tensors in zip(sinks, ranges, strict=True)
     ]
-    crcs = [crc for found in _all_at_once([shard.write for shard in shards], stop) for crc in found]
-    return layout.index(crcs, first=first, others=others)
+    crcs = _all_at_once([shard.write for shard in shards], stop)
+    return layout.index(list(chain.from_iterable(crcs)), first=first, others=others)
 
 
-def _all_at_once(works: Sequence[Callable[[], _T]], stop: threading.Event) -> list[_T]:
-    """Do the first here and the others in threads; where one fails, let the others stop, too."""
+def _all_at_once(jobs: Sequence[Callable[[], _T]], stop: threading.Event) -> list[_T]:
+    """Run the first job here and the others in threads. If one fails, set `stop` for the others."""
 
-    def stopping(work: Callable[[], _T]) -> Callable[[], _T]:
+    def stopping(job: Callable[[], _T]) -> Callable[[], _T]:
         def run() -> _T:
             try:
-                return work()
+                return job()
             except BaseException:
                 stop.set()
                 raise
@@ -202,28 +213,28 @@ def _all_at_once(works: Sequence[Callable[[], _T]], stop: threading.Event) -> li
 
     others: list[Future[_T]] = []
     try:
-        others += [_beside(stopping(work)) for work in works[1:]]
-        return [stopping(works[0])(), *(other.result() for other in others)]
+        others += [_in_thread(stopping(job)) for job in jobs[1:]]
+        return [stopping(jobs[0])(), *(other.result() for other in others)]
     finally:
-        # An interrupt comes here: no thread may go on with a file that is about to be closed.
+        # Also after an interrupt: no thread may go on with a file that is about to be closed.
         stop.set()
         wait(others)
 
 
-def _beside(work: Callable[[], _T]) -> Future[_T]:
-    """Let a thread do some work, or do it at once where there is none to be had."""
+def _in_thread(job: Callable[[], _T]) -> Future[_T]:
+    """Run a job in a thread, or here if no thread can be started."""
     future: Future[_T] = Future()
 
     def run() -> None:
         try:
-            future.set_result(work())
+            future.set_result(job())
         except BaseException as error:
             future.set_exception(error)
 
     try:
         threading.Thread(target=run, name="tfpersist writing").start()
     except RuntimeError:
-        # There are as many as there may be, or the interpreter is about to end.
+        # The limit of threads is reached, or the interpreter is about to end.
         run()
     return future
 
@@ -234,13 +245,13 @@ class _Shard:
 
     Args:
         items: all tensors of the checkpoint.
-        strings: the bytes and the checksum of those that are strings, by number.
-        layout: where all lie.
-        tensors: the numbers of those in this shard.
-        sink: where it goes.
-        stop: set when the whole has failed.
-        alone: whether this is all that is being written.
-        spend: whether to let go of each value once it is written.
+        strings: the bytes and the checksum of each string tensor, by its number.
+        layout: the places of all tensors.
+        tensors: the numbers of the tensors in this shard.
+        sink: the file to write to.
+        stop: set when another shard has failed.
+        alone: whether this is the only shard.
+        spend: whether to release each value once it is written.
     """
 
     items: Items
@@ -253,29 +264,29 @@ class _Shard:
     spend: bool
 
     def write(self) -> list[int]:
-        """Write it; give the checksums of its tensors."""
+        """Write the shard; return the plain checksums of its tensors."""
         crcs: list[int] = []
         gathered: list[bytes] = []
         length = 0
-        for at in self.tensors:
+        for number in self.tensors:
             if self.stop.is_set():
                 break
-            size, padding = self.layout.sizes[at], self.layout.paddings[at]
-            if at in self.strings:
-                content, crc = self.strings[at]
+            size, padding = self.layout.sizes[number], self.layout.paddings[number]
+            if number in self.strings:
+                content, crc = self.strings[number]
                 gathered.append(content)
             elif size < _SMALL:
-                content = _load(self.items, at).tobytes()
+                content = _load(self.items, number).tobytes()
                 gathered.append(content)
                 crc = crc32c.of_bytes(content)
             else:
                 if gathered:
                     self.sink.write(b"".join(gathered))
                     gathered, length = [], 0
-                crc = self._write_large(_load(self.items, at))
+                crc = self._write_large(_load(self.items, number))
                 length = -size
             if self.spend:
-                self.items.let_go(at)
+                self.items.release(number)
             if padding:
                 gathered.append(bytes(padding))
             length += size + padding
@@ -290,30 +301,30 @@ class _Shard:
     def _write_large(self, array: _Array) -> int:
         flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         if self.alone and flat.size >= _LONG and crc32c.LETS_OTHERS_RUN:
-            # Another processor computes the checksum, in less time than copying the bytes takes.
-            beside = _beside(lambda: crc32c.of(flat))
+            # Another processor computes the checksum, in less time than the copying takes.
+            checksum = _in_thread(lambda: crc32c.of(flat))
             for start in range(0, flat.size, _LONG):
                 self.sink.write(flat[start : start + _LONG].data)
-            return beside.result()
+            return checksum.result()
         crc = 0
         for start in range(0, flat.size, _CHUNK):
             if self.stop.is_set():
                 break
             chunk = flat[start : start + _CHUNK]
-            # The copy reads what is not in the cache and leaves it there for the checksum; the
-            # other way round both together take longer.
+            # First the copy, then the checksum, which finds the bytes in the cache. The other
+            # order takes longer.
             self.sink.write(chunk.data)
             crc = crc32c.of(chunk, start=crc)
         return crc
 
 
-def _let_go() -> _Array:
-    raise SaveError("this value was let go of when it was written")
+def _released() -> _Array:
+    raise SaveError("this value was released when it was written, and cannot be written again")
 
 
-def _load(items: Items, at: int) -> _Array:
-    array = np.asarray(items.loads[at]())
-    spec = items.specs[at]
+def _load(items: Items, number: int) -> _Array:
+    array = np.asarray(items.loads[number]())
+    spec = items.specs[number]
     wanted = dtypes.BY_NAME[spec.dtype].numpy
     if array.dtype is wanted and array.shape == spec.shape:
         return array
@@ -321,18 +332,18 @@ def _load(items: Items, at: int) -> _Array:
     strings = spec.dtype == "string" and array.dtype.kind in "SUO"
     if array.shape != spec.shape or not (strings or native == wanted):
         raise SaveError(
-            "a tensor is not what it was announced as",
-            where=f"tensor {items.names[at]!r}",
+            "the elements of a tensor do not fit its spec",
+            where=f"tensor {items.names[number]!r}",
             expected=spec,
             found=f"{array.dtype} of shape {list(array.shape)}",
         )
     return array if strings else array.astype(wanted, copy=False)
 
 
-def _encode_strings(items: Items, at: int) -> tuple[bytes, int]:
+def _encode_strings(items: Items, number: int) -> tuple[bytes, int]:
     try:
-        return string_tensor.encode(_load(items, at))
+        return string_tensor.encode(_load(items, number))
     except UnsupportedError as error:
         raise SaveError(
-            error.problem, where=f"tensor {items.names[at]!r}", expected="bytes or str"
+            error.problem, where=f"tensor {items.names[number]!r}", expected="bytes or str"
         ) from error

@@ -1,7 +1,7 @@
-"""The checksum of TensorFlow's files: CRC-32C, masked where it is stored.
+"""Compute the checksum of TensorFlow's files: CRC-32C, stored in a masked form.
 
-The mask keeps the checksum of bytes that contain their own checksum from degenerating:
-``masked = rotate_right(crc, 15) + 0xa282ead8``, modulo 2**32.
+``masked = rotate_right(crc, 15) + 0xa282ead8``, modulo 2**32. Without the mask, the checksum of
+bytes that contain their own checksum would be weak.
 """
 
 from __future__ import annotations
@@ -14,18 +14,21 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-# The crc of a chunk is computed while the chunk is in the processor's cache.
-CHUNK = 1 << 20
+# A chunk that fits in the processor's cache.
+_CHUNK = 1 << 20
 
 _DELTA = 0xA282EAD8
 _ALL = 0xFFFFFFFF
 
-# From this size on, other threads run meanwhile; for less the switch costs more than it gives.
+# From this size on, other threads run meanwhile. For less, the switch costs more than it saves.
 _LARGE = 1 << 18
 
 
 def _unlocked() -> Callable[[int, int, int], int] | None:
-    """Find the C function below google_crc32c, which itself keeps all other threads waiting."""
+    """Return the C function below google_crc32c, which does not block the other threads.
+
+    google_crc32c itself holds the interpreter lock. None if the C function cannot be found.
+    """
     try:
         extension = importlib.import_module("google_crc32c._crc32c")
         extend = ctypes.CDLL(extension.__file__).crc32c_extend
@@ -33,16 +36,17 @@ def _unlocked() -> Callable[[int, int, int], int] | None:
         return None
     extend.argtypes = [ctypes.c_uint32, ctypes.c_void_p, ctypes.c_size_t]
     extend.restype = ctypes.c_uint32
+    # The check value of CRC-32C.
     return extend if extend(0, b"123456789", 9) == 0xE3069283 else None
 
 
 _EXTEND = _unlocked()
-# Whether a thread may well compute the checksum of much.
+# Whether it is worth a thread to compute the checksum of many bytes.
 LETS_OTHERS_RUN = _EXTEND is not None
 
 
 def masked(crc: int) -> int:
-    """Turn a checksum into the form in which files hold it.
+    """Return a checksum in its stored, masked form.
 
     Example:
         >>> hex(masked(0)), unmasked(masked(12345))
@@ -52,7 +56,7 @@ def masked(crc: int) -> int:
 
 
 def all_masked(crcs: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.uint32]]:
-    """Turn many checksums into that form.
+    """Return many checksums in their stored, masked form.
 
     Example:
         >>> hex(all_masked(np.array([0], np.uint32))[0])
@@ -63,13 +67,13 @@ def all_masked(crcs: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.uint32
 
 
 def unmasked(stored: int) -> int:
-    """Undo `masked`."""
+    """Return the checksum whose masked form is `stored`."""
     rotated = (stored - _DELTA) & _ALL
     return (rotated >> 17 | rotated << 15) & _ALL
 
 
 def of_bytes(data: bytes) -> int:
-    """Compute the checksum of a few bytes, with the least there is to do for it.
+    """Return the checksum of a few bytes; faster than `of` where there are few.
 
     Example:
         >>> hex(of_bytes(b"123456789"))
@@ -79,14 +83,11 @@ def of_bytes(data: bytes) -> int:
 
 
 def of(*buffers: bytes | bytearray | memoryview | np.ndarray[Any, Any], start: int = 0) -> int:
-    """Compute the checksum of buffers that follow each other, without copying them.
+    """Return the plain checksum of the bytes of several buffers, without copying them.
 
     Args:
-        buffers: contiguous bytes; arrays may have any fixed-size data type.
-        start: the checksum of what came before.
-
-    Returns:
-        The plain (unmasked) checksum.
+        buffers: contiguous bytes, one after the other; arrays of any data type of a fixed size.
+        start: the plain checksum of the bytes before them.
 
     Example:
         >>> hex(of(b"123456789")), of(b"1234", memoryview(b"56789")) == of(b"123456789")
@@ -107,6 +108,6 @@ def of(*buffers: bytes | bytearray | memoryview | np.ndarray[Any, Any], start: i
         if _EXTEND is not None and flat.size >= _LARGE:
             crc = _EXTEND(crc, flat.ctypes.data, flat.size)
             continue
-        for at in range(0, flat.size, CHUNK):
-            crc = google_crc32c.extend(crc, flat[at : at + CHUNK])
+        for at in range(0, flat.size, _CHUNK):
+            crc = google_crc32c.extend(crc, flat[at : at + _CHUNK])
     return int(crc)

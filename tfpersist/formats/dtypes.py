@@ -1,8 +1,8 @@
-"""The data types that TensorFlow can store, and their numpy counterparts.
+"""List the data types that TensorFlow can store, with their numpy types.
 
-Numbers are those of `DataType` in schema.proto. Quantized types have no arithmetic of their own in
-numpy, so they are read as the integers they are stored as. A string element is `bytes` in an object
-array. `variant` and `resource` have no bytes that mean anything outside of TensorFlow.
+The numbers are those of `DataType` in schema.proto. numpy has no quantized types, so these are read
+as the integers that are stored. A string element is `bytes` in an object array. Values of `variant`
+and `resource` have no meaning outside of TensorFlow.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class DType:
     Args:
         name: TensorFlow's name, such as "float32".
         number: its value in the DataType enum.
-        numpy: the numpy type of its elements; None where there is none.
+        numpy: the numpy type of its elements; None if numpy has none.
     """
 
     name: str
@@ -49,7 +49,7 @@ class DType:
 
     @property
     def size(self) -> int:
-        """Bytes of one element in a file; 0 where elements have no fixed size."""
+        """Bytes of one element in a file; 0 if elements have no fixed size."""
         return 0 if self.numpy is None or self.numpy.kind == "O" else self.numpy.itemsize
 
 
@@ -75,7 +75,9 @@ _BY_NUMPY: dict[np.dtype[Any], DType] = {
 
 
 def by_number(number: int) -> DType | None:
-    """Find a data type by its number in the DataType enum; ref types count as their value type.
+    """Return the data type of a number in the DataType enum; None for an unknown number.
+
+    A ref type returns its value type.
 
     Example:
         >>> by_number(1).name, by_number(101).name, by_number(77)
@@ -85,7 +87,7 @@ def by_number(number: int) -> DType | None:
 
 
 def by_numpy(dtype: np.dtype[Any]) -> DType:
-    """Find the data type whose elements numpy holds as `dtype`, of either byte order.
+    """Return the data type whose elements numpy holds as `dtype`, in either byte order.
 
     Raises:
         UnsupportedError: TensorFlow has no such type.
@@ -96,10 +98,10 @@ def by_numpy(dtype: np.dtype[Any]) -> DType:
     """
     if dtype.kind in "SUO":
         return BY_NAME["string"]
-    found = _BY_NUMPY.get(dtype if dtype.isnative else dtype.newbyteorder("="))
-    if found is None:
+    known = _BY_NUMPY.get(dtype if dtype.isnative else dtype.newbyteorder("="))
+    if known is None:
         raise UnsupportedError(
             f"TensorFlow has no data type for numpy's {dtype}",
             advice="Convert the array first, for example with .astype('float32').",
         )
-    return found
+    return known

@@ -1,4 +1,4 @@
-"""GraphDef bytes to skeleton and payloads.
+"""Read a GraphDef as a skeleton and the payloads of its large constants.
 
     GraphDef   = { 1: NodeDef } { 2: library } { 3: version } { 4: versions }
     NodeDef    = 1: name  2: op  3: input ...  5: { 1: "value"  2: AttrValue }
@@ -6,9 +6,9 @@
     TensorProto= 1: dtype  2: tensor_shape  4: tensor_content
 
 `split` walks this one path by hand, so the bytes of a large Const are never copied: the skeleton
-holds the Const with an empty `tensor_content`, and a payload looks at the bytes where they lie.
-Fields 1 to 5 of GraphDef are TensorFlow's; `graphdef_writer` adds fields of number `PADDING_FIELD`,
-which readers skip as any unknown field.
+holds the Const with an empty `tensor_content`, and a payload is a view of the bytes in the file.
+Fields 1 to 5 of GraphDef are TensorFlow's. `graphdef_writer` adds fields of number `PADDING_FIELD`,
+which readers skip like any unknown field.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tfpersist.formats.tensors import Payload, TensorSpec
 
 PADDING_FIELD = 18931
 ALIGNMENT = 64
-# Constants of fewer bytes are not worth a payload.
+# A smaller constant stays in the skeleton.
 APART_FROM = 1024
 # No protobuf parser accepts a longer message.
 LARGEST = 2**31 - 1
@@ -38,12 +38,12 @@ _NODE = 1 << 3 | wire.BYTES
 
 @attrs.frozen(slots=False)
 class Graph:
-    """A GraphDef whose large constants are apart from it.
+    """A GraphDef, and its large constants apart from it.
 
     Args:
-        proto: the skeleton, a GraphDef that nobody changes. The `value` of each Const that is
-            named in `payloads` has a dtype and a shape, and no elements.
-        payloads: the elements of those Consts, by node name.
+        proto: the skeleton, a GraphDef that nobody changes. The `value` of each Const that
+            `payloads` names has a dtype and a shape, and no elements.
+        payloads: the elements of these Consts, by node name.
     """
 
     proto: Message
@@ -61,7 +61,7 @@ class Graph:
 
 
 def split(data: memoryview | bytes, file: str = "", *, larger_than: int = APART_FROM) -> Graph:
-    """Take a GraphDef apart without copying its large constants.
+    """Decode a GraphDef without copying its large constants.
 
     Args:
         data: the encoded GraphDef.
@@ -69,10 +69,10 @@ def split(data: memoryview | bytes, file: str = "", *, larger_than: int = APART_
         larger_than: constants of more bytes than this become payloads.
 
     Returns:
-        The graph; its payloads look at `data`.
+        The graph; its payloads are views of `data`.
 
     Raises:
-        CorruptionError: the bytes are no GraphDef, or two of its nodes have one name.
+        CorruptionError: the bytes are not a GraphDef, or two of its nodes have one name.
 
     Example:
         >>> graph = split(schema.GraphDef(node=[schema.NodeDef(name="a")]).SerializeToString())
@@ -88,11 +88,11 @@ def split(data: memoryview | bytes, file: str = "", *, larger_than: int = APART_
             kept.append(view[copied : field.start])
             copied = field.end
         elif field.number == 1 and field.wire_type == wire.BYTES and field.size > larger_than:
-            hole = _hole(view, field, file, larger_than)
-            if hole is not None and hole.name not in payloads:
-                kept += [view[copied : field.start], hole.skeleton]
+            constant = _large_const(view, field, file, larger_than)
+            if constant is not None and constant.name not in payloads:
+                kept += [view[copied : field.start], constant.skeleton]
                 copied = field.end
-                payloads[hole.name] = hole.payload
+                payloads[constant.name] = constant.payload
     kept.append(view[copied:])
     graph = Graph(schema.parse(schema.GraphDef, b"".join(kept), file=file), payloads)
     _refuse_duplicates(graph, file)
@@ -100,10 +100,10 @@ def split(data: memoryview | bytes, file: str = "", *, larger_than: int = APART_
 
 
 def parse_text(data: bytes | memoryview, file: str = "") -> Graph:
-    """Read a GraphDef in text form, as a `.pbtxt` holds it.
+    """Decode a GraphDef in text form, such as a `.pbtxt`.
 
     Raises:
-        CorruptionError: the text is no GraphDef.
+        CorruptionError: the text is not a GraphDef.
 
     Example:
         >>> parse_text(b'node { name: "a" op: "NoOp" }').proto.node[0].op
@@ -115,10 +115,10 @@ def parse_text(data: bytes | memoryview, file: str = "") -> Graph:
 
 
 def parse_meta(data: bytes | memoryview, file: str = "") -> Message:
-    """Read a MetaGraphDef, as a `.meta` holds it.
+    """Decode a MetaGraphDef, such as a `.meta`.
 
     Raises:
-        CorruptionError: the bytes are no MetaGraphDef.
+        CorruptionError: the bytes are not a MetaGraphDef.
 
     Example:
         >>> len(parse_meta(b"").graph_def.node)
@@ -128,10 +128,10 @@ def parse_meta(data: bytes | memoryview, file: str = "") -> Message:
 
 
 def parse_saved_model(data: bytes | memoryview, file: str = "") -> Message:
-    """Read a SavedModel, as a `saved_model.pb` holds it.
+    """Decode a SavedModel, such as a `saved_model.pb`.
 
     Raises:
-        CorruptionError: the bytes are no SavedModel.
+        CorruptionError: the bytes are not a SavedModel.
 
     Example:
         >>> len(parse_saved_model(b"").meta_graphs)
@@ -141,11 +141,11 @@ def parse_saved_model(data: bytes | memoryview, file: str = "") -> Message:
 
 
 def with_payload(node: Message, spec: TensorSpec) -> None:
-    """Make a node the hole that a payload of this spec belongs in.
+    """Change a node to a Const without elements, whose elements are in a payload.
 
     Args:
-        node: a NodeDef of the caller's own, which becomes a Const.
-        spec: dtype and full shape of the payload.
+        node: a NodeDef that belongs to the caller.
+        spec: data type and full shape of the payload.
 
     Example:
         >>> node = schema.NodeDef(name="w")
@@ -164,16 +164,18 @@ def with_payload(node: Message, spec: TensorSpec) -> None:
 
 
 @attrs.frozen
-class _Hole:
+class _LargeConst:
+    """A Const: its name, its node without the elements, and the elements."""
+
     name: str
     skeleton: bytes
     payload: Payload
 
 
-def _hole(  # noqa: PLR0911
+def _large_const(  # noqa: PLR0911
     view: memoryview, node: wire.Field, file: str, larger_than: int
-) -> _Hole | None:
-    """Look for the content of a Const; None where the node is not of the plain, usual form."""
+) -> _LargeConst | None:
+    """Return the content of a Const apart; None if the node does not have the usual form."""
     fields = list(wire.fields(view, node.body, node.end, file))
     name = _only(fields, 1)
     operation = _only(fields, 2)
@@ -185,13 +187,13 @@ def _hole(  # noqa: PLR0911
         return None
     path = [node, entries[keys.index(b"value")]]
     inner: list[wire.Field] = []
-    # Protobuf takes an entry of a map with any other field for none.
+    # Protobuf ignores an entry of a map that has other fields.
     for number, most in ((2, 2), (8, 1), (4, sys.maxsize)):
         inner = list(wire.fields(view, path[-1].body, path[-1].end, file))
-        found = _only(inner, number)
-        if found is None or len(inner) > most:
+        field = _only(inner, number)
+        if field is None or len(inner) > most:
             return None
-        path.append(found)
+        path.append(field)
     tensor, content = path[-2], path[-1]
     if content.size <= larger_than or any(field.number > 4 for field in inner):
         return None
@@ -203,18 +205,20 @@ def _hole(  # noqa: PLR0911
         label = bytes(view[name.body : name.end]).decode()
     except UnicodeDecodeError:
         return None
+    # Encode the node again, from the inside out, with the lengths that it has without the elements.
     inside = b""
-    for outer, hollow in zip(path[-2::-1], path[:0:-1], strict=True):
-        before, after = view[outer.body : hollow.start], view[hollow.end : outer.end]
+    for outer, emptied in zip(path[-2::-1], path[:0:-1], strict=True):
+        before, after = view[outer.body : emptied.start], view[emptied.end : outer.end]
         inside = bytes(before) + inside + bytes(after)
         inside = varint.encode(outer.number << 3 | wire.BYTES) + varint.encode(len(inside)) + inside
-    return _Hole(label, inside, _mapped(view[content.body : content.end], spec))
+    return _LargeConst(label, inside, _mapped(view[content.body : content.end], spec))
 
 
 def _only(fields: list[wire.Field], number: int) -> wire.Field | None:
-    found = [field for field in fields if field.number == number]
-    plain = len(found) == 1 and found[0].wire_type == wire.BYTES
-    return found[0] if plain else None
+    """Return the field of a number; None unless there is one, and it holds bytes."""
+    matches = [field for field in fields if field.number == number]
+    is_plain = len(matches) == 1 and matches[0].wire_type == wire.BYTES
+    return matches[0] if is_plain else None
 
 
 def _key(view: memoryview, entry: wire.Field, file: str) -> bytes | None:
@@ -246,7 +250,10 @@ def _mapped(content: memoryview, spec: TensorSpec) -> Payload:
 
 
 def _large(view: memoryview, larger_than: int, file: str) -> Iterator[wire.Field]:
-    """Give the fields of a GraphDef but for its small nodes, which most are."""
+    """Return an iterator over the fields of a GraphDef, without its small nodes.
+
+    Most nodes are small, so they are skipped as fast as possible.
+    """
     at, end = 0, len(view)
     while at < end:
         if view[at] == _NODE and at + 2 < end:
@@ -267,4 +274,4 @@ def _refuse_duplicates(graph: Graph, file: str) -> None:
     if len(graph.nodes) < len(graph.proto.node):
         counted = collections.Counter(node.name for node in graph.proto.node)
         name = counted.most_common(1)[0][0]
-        raise CorruptionError(f"two nodes are called {name!r}", file=file)
+        raise CorruptionError(f"two nodes have the name {name!r}", file=file)

@@ -1,7 +1,8 @@
-"""Skeleton and payloads to GraphDef bytes.
+"""Write a skeleton and its payloads as one GraphDef.
 
-Every length is computed first, then the bytes are streamed. A padding field in front of a node
-moves its payload to a multiple of 64 bytes, so that what maps the file can use it where it lies.
+Every length is computed first, then the bytes are written in order. A padding field before a node
+moves its payload to a multiple of 64 bytes. So a program that maps the file can use the payload
+without a copy.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ _CHUNK = 1 << 20
 
 
 def size(graph: Graph, *, large: bool = False) -> int:
-    """Tell how many bytes `join` will write.
+    """Return the number of bytes that `join` writes.
 
     Args:
         graph: the graph.
-        large: whether they may be more than 2 GB.
+        large: whether more than 2 GB are allowed.
 
     Raises:
-        UnsupportedError: they are more than 2 GB, which no protobuf parser reads.
+        UnsupportedError: there are more than 2 GB, which no protobuf parser reads.
 
     Example:
         >>> size(Graph(schema.GraphDef(node=[schema.NodeDef(name="a")])))
@@ -44,13 +45,13 @@ def join(graph: Graph, sink: Sink, *, large: bool = False) -> None:
     The same graph gives the same bytes in any process. One payload is in memory at a time.
 
     Args:
-        graph: what to write.
-        sink: where to write it; its `reserve` is called first with the size.
-        large: whether it may be larger than 2 GB, so that `split` reads it, and no protobuf parser.
+        graph: the graph.
+        sink: the file to write to; `reserve` is called first, with the size.
+        large: whether more than 2 GB are allowed, which `split` reads and no protobuf parser does.
 
     Raises:
         UnsupportedError: the file would be larger than 2 GB; nothing has been written.
-        GraphError: a payload is not what its spec says.
+        GraphError: a payload does not fit its spec.
     """
     pieces = list(_layout(graph))
     sink.reserve(_total(graph, pieces, large))
@@ -71,7 +72,7 @@ def join(graph: Graph, sink: Sink, *, large: bool = False) -> None:
 
 
 def _layout(graph: Graph) -> Iterator[bytes | tuple[str, Payload]]:
-    """Give the file's pieces in order: bytes, and payloads with their names."""
+    """Return the pieces of the file in order: bytes, and payloads with their names."""
     # The nodes come first, in their order.
     whole = graph.proto.SerializeToString(deterministic=True)
     position = start = after = 0
@@ -89,7 +90,7 @@ def _layout(graph: Graph) -> Iterator[bytes | tuple[str, Payload]]:
         nbytes = payload.spec.nbytes
         if nbytes is None:
             raise GraphError(
-                f"a payload of type {payload.spec} cannot be kept apart", where=f"node {node.name}"
+                f"a payload of type {payload.spec} has no fixed size", where=f"node {node.name}"
             )
         head = _header(node, nbytes)
         if nbytes >= APART_FROM:
@@ -101,7 +102,7 @@ def _layout(graph: Graph) -> Iterator[bytes | tuple[str, Payload]]:
 
 
 def _header(node: Message, nbytes: int) -> bytes:
-    """Encode all of a Const up to its elements."""
+    """Encode a Const up to its elements."""
     plain = schema.NodeDef()
     plain.CopyFrom(node)
     tensor = schema.TensorProto()
@@ -116,7 +117,7 @@ def _header(node: Message, nbytes: int) -> bytes:
 
 
 def _padding(end: int) -> bytes:
-    """Encode a field that moves what would end at `end` on to a multiple of `ALIGNMENT`."""
+    """Encode a padding field that moves the position `end` to a multiple of `ALIGNMENT`."""
     missing = -end % ALIGNMENT
     if not missing:
         return b""
@@ -132,13 +133,13 @@ def _total(graph: Graph, pieces: Any, large: bool) -> int:
     if total > LARGEST and not large:
         largest = sorted(graph.payloads.items(), key=lambda item: -(item[1].spec.nbytes or 0))[:5]
         raise UnsupportedError(
-            "the frozen graph would be larger than any protobuf parser reads",
+            "the frozen graph is larger than any protobuf parser reads",
             expected=f"at most {LARGEST:,} bytes",
             found=f"{total:,}; the largest are "
-            + ", ".join(f"{name} {each.spec} {each.spec.nbytes:,}" for name, each in largest),
-            advice="Hold float32 weights in a half or a quarter of the bytes with"
-            ' weights("float16") or weights("int8"), or write it with large=True for tfpersist'
-            " alone.",
+            + ", ".join(f"{name} {item.spec} {item.spec.nbytes:,}" for name, item in largest),
+            advice="Store float32 weights in a half or a quarter of the bytes with"
+            ' weights("float16") or weights("int8"), or write it with large=True: then only'
+            " tfpersist reads it.",
         )
     return total
 

@@ -1,4 +1,4 @@
-"""Tell what a file is that is not the graph it was taken for."""
+"""Recognize files that are not a frozen graph, and say what reads them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import re
 import attrs
 
 from tfpersist.errors import CorruptionError
-from tfpersist.formats import graphdef
+from tfpersist.formats import graphdef, sstable
 from tfpersist.formats.schema import Message
 
-# The last eight bytes of every SSTable, so of an `.index` and of a V1 checkpoint.
-_TABLE_MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
 _KERAS = "Load it with keras.models.load_model(), then freeze it with tfpersist.Freezer(model)."
 _CHECKPOINT = (
     "Read it with tfpersist.Checkpoint(path); with its .meta beside it, freeze it with "
@@ -23,25 +21,27 @@ _OPERATION = re.compile(r"[A-Za-z_>][A-Za-z0-9_>/.\-]*")
 
 
 @attrs.frozen
-class Seen:
-    """What a file seems to be.
+class FileKind:
+    """A kind of file.
 
     Args:
-        kind: such as "a Keras model (HDF5)".
+        name: such as "a Keras model (HDF5)".
         advice: what reads it.
     """
 
-    kind: str
+    name: str
     advice: str
 
 
-_SAVED_MODEL = Seen("a SavedModel", "Freeze its directory first with tfpersist.Freezer(directory).")
-_STATE = Seen("the state file of a directory of checkpoints", _CHECKPOINT)
-_META_TEXT = Seen("a MetaGraphDef in text form", "Write it in binary form as a .meta first.")
+_SAVED_MODEL = FileKind(
+    "a SavedModel", "Freeze its directory first with tfpersist.Freezer(directory)."
+)
+_STATE = FileKind("the state file of a directory of checkpoints", _CHECKPOINT)
+_META_TEXT = FileKind("a MetaGraphDef in text form", "Write it in binary form as a .meta first.")
 _HEADS = {
-    b"\x89HDF\r\n\x1a\n": Seen("a Keras model or weights in HDF5", _KERAS),
-    b"PK\x03\x04": Seen("a Keras model or another zip file", _KERAS),
-    b"\x1f\x8b": Seen("a gzip file", "Unpack it first."),
+    b"\x89HDF\r\n\x1a\n": FileKind("a Keras model or weights in HDF5", _KERAS),
+    b"PK\x03\x04": FileKind("a Keras model or another zip file", _KERAS),
+    b"\x1f\x8b": FileKind("a gzip file", "Unpack it first."),
 }
 _TEXTS = {
     b"model_checkpoint_path": _STATE,
@@ -54,66 +54,66 @@ _TEXTS = {
 
 
 def is_text_graph(data: memoryview) -> bool:
-    """Whether this is a GraphDef in text form; a binary one can never look like it.
+    """Return whether this is a GraphDef in text form; a binary GraphDef never looks like one.
 
     Example:
         >>> is_text_graph(memoryview(b'node { name: "a" }')), is_text_graph(memoryview(b""))
         (True, False)
     """
-    found = _TEXT.match(bytes(data[:4096]))
-    return found is not None and found[1] in _GRAPH_FIELDS
+    match = _TEXT.match(bytes(data[:4096]))
+    return match is not None and match[1] in _GRAPH_FIELDS
 
 
-def is_sound_graph(graph: Message) -> bool:
-    """Whether a GraphDef has nodes, and each of them a name and an op.
+def is_real_graph(graph: Message) -> bool:
+    """Return whether a GraphDef has nodes, and each of them a name and an op.
 
-    Other messages parse as a GraphDef too, since readers pass over unknown fields.
+    Other messages can be parsed as a GraphDef too, since parsers skip unknown fields.
     """
     return len(graph.node) > 0 and all(
         node.name and _OPERATION.fullmatch(node.op) for node in graph.node
     )
 
 
-def by_magic(data: memoryview, name: str) -> Seen | None:
-    """Recognize a file by its first or last bytes, or its name; None where they tell nothing.
+def by_magic(data: memoryview, name: str) -> FileKind | None:
+    """Return the kind of a file by its first bytes, its last bytes or its name; None if unknown.
 
     Args:
         data: the whole file.
         name: its name.
 
     Example:
-        >>> by_magic(memoryview(b"PK\x03\x04"), "model.keras").kind
+        >>> by_magic(memoryview(b"PK\x03\x04"), "model.keras").name
         'a Keras model or another zip file'
     """
     head = bytes(data[:64])
     text = _TEXT.match(head)
-    for magic, seen in _HEADS.items():
+    for magic, kind in _HEADS.items():
         if head.startswith(magic):
-            return seen
+            return kind
     if head[4:8] == b"TFL3":
-        return Seen("a TensorFlow Lite model", "Run it with TensorFlow Lite's interpreter.")
-    if bytes(data[-8:]) == _TABLE_MAGIC:
-        return Seen("a checkpoint or the index of one", _CHECKPOINT)
+        return FileKind("a TensorFlow Lite model", "Run it with TensorFlow Lite's interpreter.")
+    if bytes(data[-len(sstable.MAGIC) :]) == sstable.MAGIC:
+        return FileKind("a checkpoint or the index of one", _CHECKPOINT)
     if re.search(r"\.data-\d{5,}-of-\d{5,}$", name):
-        return Seen("a data shard of a checkpoint", _CHECKPOINT)
+        return FileKind("a data shard of a checkpoint", _CHECKPOINT)
     return _TEXTS.get(text[1]) if text else None
 
 
-def by_content(data: memoryview) -> Seen | None:
-    """Recognize another message of TensorFlow's by taking it apart; None where it is none.
+def by_content(data: memoryview) -> FileKind | None:
+    """Return the kind of a file that holds another message of TensorFlow; None if it does not.
 
     Args:
         data: the whole file.
     """
     try:
         saved = graphdef.parse_saved_model(data)
-        if saved.meta_graphs and is_sound_graph(saved.meta_graphs[0].graph_def):
+        if saved.meta_graphs and is_real_graph(saved.meta_graphs[0].graph_def):
             return _SAVED_MODEL
     except CorruptionError:
         pass
     try:
-        if is_sound_graph(graphdef.parse_meta(data).graph_def):
-            return Seen(
+        if is_real_graph(graphdef.parse_meta(data).graph_def):
+            return FileKind(
                 "the .meta of a checkpoint",
                 "Run it with tfpersist.ModelStore(directory).open_graph(), or freeze it with "
                 "tfpersist.Freezer(path).",

@@ -1,8 +1,8 @@
 """TensorFlow's protocol messages, in a descriptor pool of our own.
 
-The pool is private, so the classes neither collide with those that TensorFlow registers in the
-default pool nor depend on the protobuf release that generated them. `schema.proto` lists the
-fields.
+The pool is private. So the classes do not collide with those that TensorFlow registers in the
+default pool, and do not depend on the protobuf release that generated them. `schema.proto` lists
+the fields.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 
 from tfpersist.errors import CorruptionError
 
-# Message classes are made at run time, so a type checker knows no fields of theirs.
+# Message classes are made at run time, so a type checker does not know their fields.
 Message = Any
 
 
@@ -71,16 +71,16 @@ def parse(message: Message, data: bytes | memoryview, *, file: str, offset: int 
         offset: where they start in that file.
 
     Returns:
-        The message; fields that the schema does not know are kept in it.
+        The message; it keeps fields that the schema does not know.
 
     Raises:
-        CorruptionError: the bytes are no such message.
+        CorruptionError: the bytes are not such a message.
     """
     try:
         return message.FromString(bytes(data))
     except (DecodeError, RuntimeError) as error:
         raise CorruptionError(
-            f"these {len(data)} bytes are no {message.DESCRIPTOR.name}: {error}",
+            f"these {len(data)} bytes are not a {message.DESCRIPTOR.name}: {error}",
             file=file,
             offset=offset,
         ) from error
@@ -98,7 +98,7 @@ def parse_text(message: Message, data: bytes | memoryview, *, file: str) -> Mess
         The message, without the fields that the schema does not know.
 
     Raises:
-        CorruptionError: the text is no such message.
+        CorruptionError: the text is not such a message.
 
     Example:
         >>> parse_text(NodeDef, b'name: "a" op: "NoOp"', file="").op
@@ -110,5 +110,5 @@ def parse_text(message: Message, data: bytes | memoryview, *, file: str) -> Mess
         return text_format.Parse(bytes(data), message(), allow_unknown_field=True)
     except (text_format.ParseError, ValueError, RecursionError) as error:
         raise CorruptionError(
-            f"this text is no {message.DESCRIPTOR.name}: {error}", file=file
+            f"this text is not a {message.DESCRIPTOR.name}: {error}", file=file
         ) from error

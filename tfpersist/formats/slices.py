@@ -1,9 +1,9 @@
-"""The parts of a partitioned variable: their keys in a checkpoint, and how they make up the whole.
+"""Encode the keys of the parts of a partitioned variable, and assemble the parts.
 
-The key of a part is an order-preserving code of: 0, the variable's name, its rank, and start and
-length of each dimension. A number is its length in bytes, then its bytes (big-endian); a string
-escapes 00 as 00 FF and FF as FF 00 and ends in 00 01. A signed number of n bytes starts with a sign
-bit and n - 1 more bits of its value (1 for 0 and above), then the opposite bit; the rest is the
+The key of a part is an encoding of: 0, the variable's name, its rank, and start and length of each
+dimension. Keys sort as what they encode. A number is its length in bytes, then its bytes
+(big-endian). A string escapes 00 as 00 FF and FF as FF 00, and ends in 00 01. A signed number of n
+bytes starts with n equal bits (1 if the number is 0 or more) and the opposite bit; the rest is the
 number, big-endian.
 """
 
@@ -19,18 +19,18 @@ from tfpersist.errors import CorruptionError
 from tfpersist.formats import dtypes, schema
 from tfpersist.formats.tensors import Slice, TensorSpec
 
-# What TensorFlow writes for the length of a dimension that is not cut.
+# The length that TensorFlow writes for a dimension that is not cut.
 WHOLE = -1
 
 Extent = tuple[int, int]
 
 
 def part_key(name: bytes, extents: Iterable[Extent]) -> bytes:
-    """Encode the key under which a checkpoint holds one part of a variable.
+    """Return the key under which a checkpoint holds one part of a variable.
 
     Args:
         name: name of the whole variable.
-        extents: start and length in each dimension; `(0, WHOLE)` where it is not cut.
+        extents: start and length in each dimension; `(0, WHOLE)` if it is not cut.
 
     Example:
         >>> part_key(b"v", [(0, 2), (0, WHOLE)])
@@ -49,14 +49,14 @@ def _signed(number: int) -> bytes:
     while not -(1 << (7 * size - 1)) <= number < 1 << (7 * size - 1):
         size += 1
     bits = 8 * size
-    # n ones in front for a number of n bytes that is not negative, n zeros for a negative one.
+    # A number of n bytes begins with n ones if it is 0 or more, and with n zeros if it is negative.
     ones = ((1 << size) - 1) << (bits - size)
     value = number | ones if number >= 0 else (number & ((1 << bits) - 1)) & ~ones
     return value.to_bytes(size, "big")
 
 
 def extents_of(proto: schema.Message) -> tuple[Extent, ...]:
-    """Take start and length of each dimension from a TensorSliceProto.
+    """Return start and length of each dimension of a TensorSliceProto.
 
     A dimension that is not cut has no length in the proto; its length becomes `WHOLE`.
 
@@ -73,20 +73,20 @@ def extents_of(proto: schema.Message) -> tuple[Extent, ...]:
 def resolve(
     name: str, shape: Sequence[int], extents: Sequence[Extent], *, file: str, offset: int
 ) -> Slice:
-    """Turn extents into a slice of a variable, which they must lie in.
+    """Return the slice of a variable that extents describe.
 
     Args:
         name: name of the whole variable.
         shape: its shape.
-        extents: start and length in each dimension, `WHOLE` for all of it.
-        file: name of the file that says so, for the error.
-        offset: where it says so.
+        extents: start and length in each dimension, `WHOLE` for a dimension that is not cut.
+        file: name of the file that holds the extents, for the error.
+        offset: where they are in that file.
 
     Returns:
-        The slice, with every length spelt out.
+        The slice; `WHOLE` is replaced by the size of the dimension.
 
     Raises:
-        CorruptionError: rank or bounds do not fit the shape.
+        CorruptionError: the extents do not fit in the shape.
     """
     lengths = tuple(
         size if length == WHOLE else length
@@ -98,7 +98,7 @@ def resolve(
         for start, length, size in zip(starts, lengths, shape, strict=True)
     ):
         raise CorruptionError(
-            f"a part of variable {name!r} does not lie in it",
+            f"a part of variable {name!r} is not inside the variable",
             file=file,
             offset=offset,
             expected=f"a part of {list(shape)}",
@@ -110,19 +110,19 @@ def resolve(
 def check_cover(
     name: str, shape: Sequence[int], parts: Sequence[Slice], *, file: str, offset: int
 ) -> None:
-    """Refuse parts whose sizes do not add up to the whole.
+    """Raise if the sizes of the parts do not add up to that of the whole.
 
     Raises:
-        CorruptionError: some elements are missing or there twice.
+        CorruptionError: elements are missing, or are in two parts.
     """
-    found = sum(math.prod(part.length) for part in parts)
-    if found != math.prod(shape):
+    elements = sum(math.prod(part.length) for part in parts)
+    if elements != math.prod(shape):
         raise CorruptionError(
-            f"the parts of variable {name!r} do not make up the whole",
+            f"the parts of variable {name!r} do not add up to the whole",
             file=file,
             offset=offset,
             expected=f"{math.prod(shape)} elements",
-            found=f"{found} in {len(parts)} parts",
+            found=f"{elements} in {len(parts)} parts",
         )
 
 
@@ -133,13 +133,13 @@ def assemble(
     file: str,
     offset: int,
 ) -> np.ndarray[Any, Any]:
-    """Put the parts of a variable together.
+    """Return the whole variable, assembled from its parts.
 
     Args:
-        spec: what the whole is; `check_cover` has passed.
-        parts: each part with its elements; one at a time if it is an iterator.
+        spec: data type and shape of the whole; `check_cover` has passed.
+        parts: each part with its elements; an iterator needs only one part in memory at a time.
         file: name of the file that lists the parts, for the error.
-        offset: where it lists them.
+        offset: where they are listed in that file.
 
     Returns:
         A new array.
@@ -147,9 +147,8 @@ def assemble(
     Raises:
         CorruptionError: parts overlap.
     """
-    shape: tuple[int, ...] = spec.shape  # type: ignore[assignment]
-    whole = np.empty(shape, dtypes.BY_NAME[spec.dtype].numpy)
-    filled = np.zeros(shape, np.bool_)
+    whole = np.empty(spec.known_shape, dtypes.BY_NAME[spec.dtype].numpy)
+    filled = np.zeros(spec.known_shape, np.bool_)
     for part, elements in parts:
         region = tuple(
             slice(start, start + length)

@@ -1,4 +1,4 @@
-"""Read an SSTable: sorted keys with values, as TensorFlow (and LevelDB) lays them out.
+"""Read an SSTable: sorted keys with values, in the layout of TensorFlow and LevelDB.
 
 file      data block*, metaindex block, index block, footer
 block     content, type (1 byte: 0 plain, 1 snappy), masked crc32c of content and type (4 bytes)
@@ -8,8 +8,8 @@ entry     shared, unshared, value length (varints), unshared key bytes, value by
 handle    offset, size without type and crc (varints)
 footer    metaindex handle, index handle, zeros up to 40 bytes, magic (8 bytes)
 
-The index block holds one entry for each data block: a key that is not below the block's last and
-below the next block's first, and the block's handle. Integers are little-endian.
+The index block holds one entry for each data block: the block's handle, under a key that is not
+below the last key of the block and is below the first key of the next. Integers are little-endian.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ FOOTER_SIZE = 48
 TRAILER_SIZE = 5
 PLAIN, SNAPPY = 0, 1
 
-# Snappy's longest copy is 64 bytes for 3.
+# Snappy encodes a copy of up to 64 bytes in 3.
 _SNAPPY_RATIO = 22
-# A writer that restarts every 16 entries spends a sixteenth of all key bytes on the keys.
+# The most bytes of keys for one byte of the file. A writer stores every sixteenth key in full, so
+# all keys of a real table together are at most 16 times as long as the file.
 _KEY_RATIO = 64
 
 Record = tuple[bytes, Any, int]
@@ -43,30 +44,29 @@ class _Block:
     packed: bool
 
     def at(self, position: int) -> int:
-        """The file offset of a position in the content; a compressed block has only its own."""
+        """Return the file offset of a position in the content; of a compressed block, its start."""
         return self.offset if self.packed else self.offset + position
 
 
 def read_table(data: memoryview, file: str, *, copied: bool = False) -> list[Record]:
-    """Read all entries, every checksum verified.
+    """Read all entries, and compare every checksum.
 
     Args:
         data: the whole file.
         file: its name, for errors.
-        copied: give values as bytes, which takes less time where they are small.
+        copied: return values as bytes and not as views, which is faster for small values.
 
     Returns:
-        Key, value (else a view on `data` unless its block is compressed) and file offset of each
-        entry, in the order of the keys.
+        Key, value and file offset of each entry, in the order of the keys. A value is a view of
+        `data`, unless its block is compressed.
 
     Raises:
-        CorruptionError: the bytes are no such table, or damaged.
+        CorruptionError: the bytes are not a table, or damaged.
 
     Example:
-        >>> import io
-        >>> from tfpersist.formats.sstable_writer import write_table
-        >>> _ = write_table([(b"key", b"value")], file := io.BytesIO())
-        >>> [(key, value, offset)] = read_table(file.getbuffer(), "example")
+        >>> from tfpersist.formats.sstable_writer import encode_table
+        >>> table = encode_table([(b"key", b"value")])
+        >>> [(key, value, offset)] = read_table(memoryview(table.content), "example")
         >>> key, bytes(value), offset
         (b'key', b'value', 6)
     """
@@ -85,25 +85,25 @@ def read_table(data: memoryview, file: str, *, copied: bool = False) -> list[Rec
                 "data blocks overlap",
                 file=file,
                 offset=offset,
-                expected=f"a block at byte {end} or behind",
+                expected=f"a block at byte {end} or later",
                 found=start,
             )
         block = _read_block(data, start, size, file)
         end = block.stop
         if copied:
             block = attrs.evolve(block, content=bytes(block.content))
-        found = _records(block, separator, budget, file)
-        if found and found[-1][0] > next_separator:
+        block_records = _records(block, separator, budget, file)
+        if block_records and block_records[-1][0] > next_separator:
             raise CorruptionError(
-                "a block holds a key beyond its index entry",
+                "a block holds a key above that of its index entry",
                 file=file,
-                offset=found[-1][2],
+                offset=block_records[-1][2],
                 expected=f"a key up to {next_separator!r}",
-                found=found[-1][0],
+                found=block_records[-1][0],
             )
         separator = next_separator
-        budget -= sum(len(record[0]) for record in found)
-        records += found
+        budget -= sum(len(record[0]) for record in block_records)
+        records += block_records
     return records
 
 
@@ -111,7 +111,7 @@ def _footer(data: memoryview, file: str) -> tuple[tuple[int, int], tuple[int, in
     start = len(data) - FOOTER_SIZE
     if start < 0 or data[-len(MAGIC) :] != MAGIC:
         raise CorruptionError(
-            "this is no SSTable, or its end is missing",
+            "this is not an SSTable, or its end is missing",
             file=file,
             offset=max(start, 0) + FOOTER_SIZE - len(MAGIC) if start >= 0 else 0,
             expected=f"at least {FOOTER_SIZE} bytes that end in {MAGIC.hex()}",
@@ -133,11 +133,11 @@ def _read_block(data: memoryview, offset: int, size: int, file: str) -> _Block:
     stop = offset + size + TRAILER_SIZE
     if stop > len(data) - FOOTER_SIZE:
         raise CorruptionError(
-            "a block reaches over the end of the table",
+            "a block reaches beyond the end of the table",
             file=file,
             offset=min(offset, len(data)),
             expected=f"a block that ends before byte {len(data) - FOOTER_SIZE}",
-            found=f"one of {size} bytes that starts at {offset}",
+            found=f"a block of {size} bytes at byte {offset}",
         )
     stored = int.from_bytes(data[stop - 4 : stop], "little")
     actual = crc32c.masked(crc32c.of(data[offset : stop - 4]))
@@ -149,17 +149,17 @@ def _read_block(data: memoryview, offset: int, size: int, file: str) -> _Block:
             expected=f"{stored:#010x}",
             found=f"{actual:#010x}",
         )
-    content, kind = data[offset : offset + size], data[offset + size]
-    if kind == PLAIN:
+    content, compression = data[offset : offset + size], data[offset + size]
+    if compression == PLAIN:
         return _Block(content, offset, stop, packed=False)
-    if kind == SNAPPY:
+    if compression == SNAPPY:
         return _Block(_unpack(content, file, offset), offset, stop, packed=True)
     raise CorruptionError(
-        "a table block is of an unknown type",
+        "a table block has an unknown type",
         file=file,
         offset=offset + size,
         expected="0 (plain) or 1 (snappy)",
-        found=kind,
+        found=compression,
     )
 
 
@@ -182,13 +182,13 @@ def _unpack(content: memoryview, file: str, offset: int) -> memoryview:
 
 
 def _records(block: _Block, above: bytes | None, budget: int, file: str) -> list[Record]:
-    """Decode a block whose keys must all be greater than `above` and not exceed `budget` bytes."""
+    """Decode a block; all keys must be above `above`, and have `budget` bytes at most together."""
     data, size = block.content, len(block.content)
     restarts = int.from_bytes(data[-4:], "little")
     end = size - 4 - 4 * restarts
     if size < 4 or end < 0:
         raise CorruptionError(
-            "the restart points do not fit into their block",
+            "the restart points do not fit in their block",
             file=file,
             offset=block.at(max(size - 4, 0)),
             found=f"{restarts} in {size} bytes",

@@ -1,13 +1,13 @@
-"""Write an SSTable byte for byte as TensorFlow does; `sstable` describes the layout.
+"""Encode an SSTable byte for byte as TensorFlow does. `sstable` describes the layout.
 
-Blocks are not compressed. A block ends with the entry that brings it to 256 KiB, or before an
-entry that is twice as large. Every sixteenth key is written in full, and every key of the index.
+Blocks are not compressed. A block ends with the entry that brings it to 256 KiB, or before an entry
+of 512 KiB or more. Every sixteenth key is written in full, and every key of the index block.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 import numpy as np
@@ -19,22 +19,14 @@ BLOCK_SIZE = 256 << 10
 RESTART_INTERVAL = 16
 
 
-class Output(Protocol):
-    """Where a table goes; any binary file will do."""
-
-    def write(self, data: bytes, /) -> object:
-        """Append `data`."""
-        ...
-
-
 @attrs.frozen(eq=False)
 class Table:
-    """The bytes of a table, and where in them the values are.
+    """The bytes of a table, and the places of the values in them.
 
     Args:
         content: the bytes.
         ends: where each value ends.
-        blocks: where each block that holds values starts, and how long it is without its trailer.
+        blocks: start of each data block, and its size without type and checksum.
     """
 
     content: bytes
@@ -44,11 +36,11 @@ class Table:
     def with_tails(
         self, numbers: np.ndarray[Any, np.dtype[np.int64]], tails: np.ndarray[Any, Any]
     ) -> bytes:
-        """Give the bytes of the table whose values end otherwise.
+        """Return the bytes of the table with other ends of some values.
 
         Args:
-            numbers: which values.
-            tails: the last four bytes of each, as a number.
+            numbers: the numbers of these values.
+            tails: the new last four bytes of each, as a number.
 
         Example:
             >>> table = encode_table([(b"a", b"-1234")])
@@ -67,7 +59,7 @@ class Table:
 
 
 class _Block:
-    """A block that is being filled."""
+    """A block to which entries are added."""
 
     def __init__(self, restart_interval: int) -> None:
         self._interval = restart_interval
@@ -106,37 +98,21 @@ class _Block:
         return b"".join([*self._parts, *(number.to_bytes(4, "little") for number in restarts)])
 
 
-def write_table(items: Iterable[tuple[bytes, bytes]], sink: Output) -> int:
-    """Write a table.
+def encode_table(items: Iterable[tuple[bytes, bytes]]) -> Table:
+    """Encode a table.
 
     Args:
         items: keys with their values, in strictly ascending order of the keys.
-        sink: where the bytes go, in order.
-
-    Returns:
-        The number of bytes written.
 
     Raises:
         SaveError: the keys are out of order.
 
     Example:
-        >>> import io
-        >>> write_table([(b"a", b"1"), (b"b", b"2")], file := io.BytesIO())
+        >>> table = encode_table([(b"a", b"1"), (b"b", b"2")]).content
+        >>> len(table)
         103
-        >>> [(key, bytes(value)) for key, value, _ in sstable.read_table(file.getbuffer(), "x")]
+        >>> [(key, bytes(value)) for key, value, _ in sstable.read_table(memoryview(table), "x")]
         [(b'a', b'1'), (b'b', b'2')]
-    """
-    table = encode_table(items)
-    sink.write(table.content)
-    return len(table.content)
-
-
-def encode_table(items: Iterable[tuple[bytes, bytes]]) -> Table:
-    """Encode a table; see `write_table`.
-
-    Example:
-        >>> len(encode_table([(b"a", b"1"), (b"b", b"2")]).content)
-        103
     """
     data, index = _Block(RESTART_INTERVAL), _Block(1)
     written: list[bytes] = []
@@ -182,14 +158,15 @@ def encode_table(items: Iterable[tuple[bytes, bytes]]) -> Table:
     return Table(b"".join(written), np.array(ends, np.int64), tuple(blocks))
 
 
-def _shared_prefix(one: bytes, other: bytes) -> int:
-    length = min(len(one), len(other))
-    difference = int.from_bytes(one[:length], "big") ^ int.from_bytes(other[:length], "big")
+def _shared_prefix(first: bytes, second: bytes) -> int:
+    """Return how many bytes two keys have in common at their beginning."""
+    length = min(len(first), len(second))
+    difference = int.from_bytes(first[:length], "big") ^ int.from_bytes(second[:length], "big")
     return length - (difference.bit_length() + 7) // 8
 
 
 def _separator(last: bytes, first: bytes) -> bytes:
-    """A short key that is not below `last` and is below `first`."""
+    """Return a short key that is not below `last` and is below `first`."""
     shared = _shared_prefix(last, first)
     if shared < min(len(last), len(first)) and last[shared] + 1 < first[shared]:
         return last[:shared] + bytes([last[shared] + 1])
@@ -197,6 +174,6 @@ def _separator(last: bytes, first: bytes) -> bytes:
 
 
 def _successor(last: bytes) -> bytes:
-    """A short key that is not below `last`."""
+    """Return a short key that is not below `last`."""
     kept = len(last) - len(last.lstrip(b"\xff"))
     return last if kept == len(last) else last[:kept] + bytes([last[kept] + 1])

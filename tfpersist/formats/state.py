@@ -1,6 +1,6 @@
-"""The file `checkpoint`: which checkpoints a directory holds, and which is the newest.
+"""Decode and encode the file `checkpoint`, which lists the checkpoints of a directory.
 
-It is a CheckpointState in protobuf's text format. It has no checksum, so damage inside a name shows
+It is a CheckpointState in protobuf's text format. It has no checksum: a damaged name is noticed
 only when the named checkpoint is looked for.
 """
 
@@ -17,12 +17,12 @@ FILE_NAME = "checkpoint"
 
 @attrs.frozen
 class StateFile:
-    """What the file says.
+    """The content of the file `checkpoint`.
 
     Args:
-        latest: prefix of the newest checkpoint, best relative to the directory.
-        all: prefixes of all checkpoints that are kept, oldest first.
-        timestamps: when each of them was made, in seconds since 1970; may be empty.
+        latest: prefix of the newest checkpoint, relative to the directory or absolute.
+        all: prefixes of all checkpoints, oldest first.
+        timestamps: when each of them was written, in seconds since 1970; may be empty.
         last_preserved: when a checkpoint was last kept for good, in seconds since 1970; 0 if never.
 
     Example:
@@ -39,17 +39,17 @@ class StateFile:
 
 
 def parse_state(text: bytes | memoryview, file: str) -> StateFile:
-    """Read a state file.
+    """Decode a state file.
 
     Args:
-        text: its content.
+        text: its bytes.
         file: its name, for errors.
 
     Returns:
-        What it says; `latest` is empty if it names none.
+        Its content; `latest` is empty if the file names no checkpoint.
 
     Raises:
-        CorruptionError: it is no CheckpointState.
+        CorruptionError: the text is not a CheckpointState.
 
     Example:
         >>> parse_state(b'model_checkpoint_path: "m-2"', "checkpoint").latest
@@ -76,7 +76,7 @@ def parse_state(text: bytes | memoryview, file: str) -> StateFile:
 
 def _damaged(error: Exception, file: str, offset: int) -> CorruptionError:
     return CorruptionError(
-        f"this is no checkpoint state: {error}",
+        f"this text is not a CheckpointState: {error}",
         file=file,
         offset=offset,
         expected='lines such as model_checkpoint_path: "model.ckpt-5"',
@@ -85,13 +85,13 @@ def _damaged(error: Exception, file: str, offset: int) -> CorruptionError:
 
 
 def format_state(state: StateFile) -> bytes:
-    """Write a state file as `tf.train.CheckpointManager` does.
+    """Encode a state file as `tf.train.CheckpointManager` does.
 
     Args:
-        state: what it is to say.
+        state: its content.
 
     Returns:
-        The content of the file.
+        The bytes of the file.
 
     Example:
         >>> format_state(StateFile("m-2", timestamps=(1.5,))).splitlines()[1]

@@ -1,8 +1,8 @@
-"""The elements of a string tensor in a data shard.
+"""Encode and decode the elements of a string tensor in a data shard.
 
 length*   one varint for each element
-crc       masked crc32c of all lengths, each as 4 bytes (8 if it does not fit 4)
-element*  the bytes, one behind the other
+crc       masked crc32c of all lengths, each as 4 bytes (8 if it does not fit in 4)
+element*  the bytes, one element after the other
 
 The tensor's own checksum covers the lengths as above, the stored crc and the elements.
 """
@@ -30,7 +30,7 @@ def encode(elements: np.ndarray[Any, Any]) -> tuple[bytes, int]:
         The bytes for the data shard, and the plain checksum of the tensor.
 
     Raises:
-        UnsupportedError: an element is no string.
+        UnsupportedError: an element is not a string.
 
     Example:
         >>> encode(np.array([b"ab", b"c"], object))[0].hex()
@@ -48,10 +48,10 @@ def encode(elements: np.ndarray[Any, Any]) -> tuple[bytes, int]:
 
 
 def as_bytes(element: object) -> bytes:
-    """Give the bytes of one element of a string array.
+    """Return the bytes of one element of a string array.
 
     Raises:
-        UnsupportedError: the element is no string.
+        UnsupportedError: the element is not a string.
     """
     if isinstance(element, bytes):
         return element
@@ -59,13 +59,15 @@ def as_bytes(element: object) -> bytes:
         with contextlib.suppress(UnicodeEncodeError):
             return element.encode("utf-8", "surrogateescape")
     raise UnsupportedError(
-        f"an element of a string tensor is {type(element).__name__} and no bytes",
-        found=repr(element)[:80],
+        "an element of a string tensor is not a string",
+        expected="bytes, or str that UTF-8 can encode",
+        found=f"{type(element).__name__} {repr(element)[:80]}",
         advice="Convert the elements first.",
     )
 
 
 def _fixed(lengths: list[int], order: str) -> bytes:
+    """Encode lengths for their checksum: 4 bytes each, 8 if a length does not fit in 4."""
     sign = "<" if order == "little" else ">"
     if not lengths or max(lengths) <= 0xFFFFFFFF:
         return np.array(lengths, f"{sign}u4").tobytes()

@@ -1,7 +1,7 @@
-"""Tensors inside of protocol messages: the value of a Const, an attribute, a V1 checkpoint.
+"""Decode and encode a TensorProto: a Const, an attribute or a tensor of a V1 checkpoint.
 
-A TensorProto holds its elements in `tensor_content`, as they lie in memory, or in the field of
-their type. A field with too few elements stands for its last one repeated, an empty one for zeros.
+A TensorProto holds its elements in `tensor_content`, in the layout of memory, or in the field of
+their type. If a field has too few elements, its last one is repeated; an empty field means zeros.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from tfpersist.errors import CorruptionError, UnsupportedError
 from tfpersist.formats import dtypes, schema, string_tensor, varint
 
-# A few bytes may stand for a large tensor, but for no larger one than this.
+# A few bytes can stand for a large tensor, of this many bytes at most.
 LARGEST_EXPANSION = 1 << 28
 
 _FIELDS = {
@@ -35,7 +35,7 @@ _WIDE = {"int_val": np.int32}
 
 
 def field_of(dtype: str) -> str:
-    """Name the field of TensorProto that holds elements of a type.
+    """Return the name of the field of TensorProto that holds elements of a type.
 
     Example:
         >>> field_of("float32"), field_of("int8")
@@ -57,11 +57,11 @@ def to_array(
         offset: where it starts in that file.
 
     Returns:
-        A read-only array; one value that stands for all is a view that repeats it.
+        A read-only array. If one value stands for all, it is a view that repeats the value.
 
     Raises:
-        CorruptionError: elements and shape do not fit each other.
-        UnsupportedError: numpy has no such data type, or not so many dimensions.
+        CorruptionError: the elements do not fit the shape.
+        UnsupportedError: numpy has no such data type, or has not so many dimensions.
 
     Example:
         >>> to_array(from_array(np.array([[1, 2]], np.int16)))
@@ -71,7 +71,7 @@ def to_array(
     shape = tuple(dimension.size for dimension in proto.tensor_shape.dim)
     if dtype is None or min(shape, default=0) < 0 or proto.tensor_shape.unknown_rank:
         raise CorruptionError(
-            "a tensor is of an unknown data type or shape",
+            "a tensor has an unknown data type or shape",
             file=file,
             offset=offset,
             found=f"type {proto.dtype}, shape {list(shape)}",
@@ -91,10 +91,10 @@ def to_array(
             flat = np.concatenate([flat, np.broadcast_to(last, (missing,))])
         else:
             raise CorruptionError(
-                "a tensor is larger than its elements",
+                "a tensor has too few elements for its shape",
                 file=file,
                 offset=offset,
-                expected=f"{count} elements of {dtype.name}",
+                expected=f"{count} elements of {dtype.name}, or one or none for them all",
                 found=flat.size,
             )
     return _shaped(flat, shape, file, offset)
@@ -110,7 +110,7 @@ def _shaped(
             shaped = flat.reshape(shape)
     except (ValueError, OverflowError) as error:
         raise UnsupportedError(
-            f"a tensor of shape {list(shape)} does not fit numpy: {error}",
+            f"numpy cannot hold a tensor of shape {list(shape)}: {error}",
             where=f"{file}, byte {offset}",
             advice="Read it with TensorFlow itself.",
         ) from error
@@ -119,10 +119,10 @@ def _shaped(
 
 
 def numpy_type(dtype: dtypes.DType, where: str) -> np.dtype[Any]:
-    """Give the numpy type of a data type.
+    """Return the numpy type of a data type.
 
     Raises:
-        UnsupportedError: numpy has none.
+        UnsupportedError: numpy has no such type.
     """
     if dtype.numpy is None:
         raise UnsupportedError(
@@ -140,8 +140,8 @@ def _zero(dtype: dtypes.DType) -> object:
 def _from_content(
     content: bytes, dtype: dtypes.DType, count: int, file: str, offset: int
 ) -> np.ndarray[Any, Any]:
-    kind = numpy_type(dtype, file)
-    if kind.kind == "O":
+    element_type = numpy_type(dtype, file)
+    if element_type.kind == "O":
         return _strings_from_content(memoryview(content), count, file, offset)
     if count * dtype.size != len(content):
         raise CorruptionError(
@@ -151,7 +151,7 @@ def _from_content(
             expected=f"{count * dtype.size} bytes",
             found=len(content),
         )
-    return np.frombuffer(content, np.uint8).view(kind)
+    return np.frombuffer(content, np.uint8).view(element_type)
 
 
 def _strings_from_content(
@@ -178,7 +178,7 @@ def _strings_from_content(
 
 
 def values(proto: schema.Message, dtype: dtypes.DType, *, file: str) -> np.ndarray[Any, Any]:
-    """Take the elements that the field of a type holds, whatever shape the proto states.
+    """Return the elements in the field of a type, whatever the shape of the proto is.
 
     Args:
         proto: a TensorProto.
@@ -186,27 +186,29 @@ def values(proto: schema.Message, dtype: dtypes.DType, *, file: str) -> np.ndarr
         file: name of the file that it comes from, for errors.
 
     Returns:
-        A flat array of the elements that are there.
+        A flat array of the elements.
 
     Raises:
         UnsupportedError: numpy has no such data type.
     """
-    kind = numpy_type(dtype, file)
-    found = getattr(proto, field_of(dtype.name))
-    if kind.kind == "O":
-        strings = np.empty(len(found), object)
-        strings[:] = list(found)
+    element_type = numpy_type(dtype, file)
+    stored = getattr(proto, field_of(dtype.name))
+    if element_type.kind == "O":
+        strings = np.empty(len(stored), object)
+        strings[:] = list(stored)
         return strings
-    if isinstance(found, bytes):
-        return np.frombuffer(found, np.uint8).view(kind)
-    if kind.kind == "c":
-        half = np.dtype(f"f{kind.itemsize // 2}")
-        return np.array(found[: len(found) // 2 * 2], half).view(kind)
+    if isinstance(stored, bytes):
+        return np.frombuffer(stored, np.uint8).view(element_type)
+    if element_type.kind == "c":
+        half = np.dtype(f"f{element_type.itemsize // 2}")
+        return np.array(stored[: len(stored) // 2 * 2], half).view(element_type)
     if dtype.name in ("float16", "bfloat16"):
-        return np.array(found, np.int32).astype(np.uint16).view(kind)
-    # A field may be wider than the type; conversion keeps the low bits, as in TensorFlow.
+        return np.array(stored, np.int32).astype(np.uint16).view(element_type)
+    # A field may be wider than the type. The conversion keeps the low bits, as TensorFlow does.
     wide = _WIDE.get(field_of(dtype.name))
-    return np.array(found, kind) if wide is None else np.array(found, wide).astype(kind)
+    if wide is None:
+        return np.array(stored, element_type)
+    return np.array(stored, wide).astype(element_type)
 
 
 def from_array(array: np.ndarray[Any, Any], dtype: str | None = None) -> schema.Message:
@@ -214,31 +216,31 @@ def from_array(array: np.ndarray[Any, Any], dtype: str | None = None) -> schema.
 
     Args:
         array: the elements; strings as bytes or str.
-        dtype: TensorFlow's name of the type where numpy does not tell it, such as "qint8".
+        dtype: TensorFlow's name of the type if numpy's type differs, such as "qint8".
 
     Returns:
         A TensorProto with its elements in `tensor_content`, or in `string_val`.
 
     Raises:
-        UnsupportedError: TensorFlow has no such type, or it is not that of the array.
+        UnsupportedError: TensorFlow has no such type, or the array has another type.
 
     Example:
         >>> from_array(np.array([1.5], np.float32)).tensor_content
         b'\\x00\\x00\\xc0?'
     """
     array = np.asarray(array)
-    kind = dtypes.by_numpy(array.dtype) if dtype is None else dtypes.BY_NAME[dtype]
-    proto = schema.TensorProto(dtype=kind.number)
+    tensor_type = dtypes.by_numpy(array.dtype) if dtype is None else dtypes.BY_NAME[dtype]
+    proto = schema.TensorProto(dtype=tensor_type.number)
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
     proto.tensor_shape.SetInParent()
-    if kind.name == "string":
+    if tensor_type.name == "string":
         proto.string_val.extend(map(string_tensor.as_bytes, array.reshape(-1).tolist()))
         return proto
-    wanted = numpy_type(kind, "from_array")
+    wanted = numpy_type(tensor_type, "from_array")
     if (array.dtype if array.dtype.isnative else array.dtype.newbyteorder("=")) != wanted:
         raise UnsupportedError(
-            f"an array of {array.dtype} is no tensor of {kind.name}",
+            f"an array of {array.dtype} cannot become a tensor of {tensor_type.name}",
             advice=f"Convert it first, with .astype({wanted.name!r}).",
         )
     proto.tensor_content = np.ascontiguousarray(array, wanted).tobytes()

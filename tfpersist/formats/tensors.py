@@ -1,15 +1,19 @@
-"""What a tensor is, apart from its bytes; and bytes that are loaded only when they are wanted."""
+"""Describe tensors without their elements, and load the elements only when they are needed."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import numpy as np
 
+from tfpersist.errors import UnsupportedError
 from tfpersist.formats import dtypes
+
+# TensorFlow has no tensors of a higher rank.
+MOST_DIMENSIONS = 254
 
 
 @attrs.frozen
@@ -18,7 +22,7 @@ class TensorSpec:
 
     Args:
         dtype: TensorFlow's name of the type, such as "float32".
-        shape: the extent of each dimension, None where it is open; None for an unknown rank.
+        shape: the size of each dimension, None where it is unknown; None for an unknown rank.
 
     Example:
         >>> print(TensorSpec("float32", (3, None)))
@@ -29,26 +33,44 @@ class TensorSpec:
     shape: tuple[int | None, ...] | None
 
     @property
+    def known_shape(self) -> tuple[int, ...]:
+        """The shape, which must be fully known.
+
+        Raises:
+            UnsupportedError: the rank or the size of a dimension is unknown.
+        """
+        if self.shape is None or None in self.shape:
+            raise UnsupportedError(
+                "the shape of a tensor is not fully known",
+                expected="the size of every dimension",
+                found=self,
+                advice="Use a tensor of a known shape.",
+            )
+        return cast("tuple[int, ...]", self.shape)
+
+    @property
     def elements(self) -> int | None:
-        """The number of elements; None where the shape is not fully known."""
+        """The number of elements; None if the shape is not fully known."""
         if self.shape is None or None in self.shape:
             return None
-        return math.prod(self.shape)  # type: ignore[arg-type]
+        return math.prod(self.known_shape)
 
     @property
     def nbytes(self) -> int | None:
-        """The number of bytes; None for strings and where the shape is not fully known."""
+        """The number of bytes; None for strings, and if the shape is not fully known."""
         size, elements = dtypes.BY_NAME[self.dtype].size, self.elements
         return None if elements is None or not size else size * elements
 
     def accepts(self, other: TensorSpec) -> bool:
-        """Tell whether a tensor of the spec `other` fits here, open dimensions fitting any extent.
+        """Return whether a tensor of the spec `other` fits this spec.
+
+        An unknown size fits any size.
 
         Args:
-            other: what a checkpoint, a feed or another variable has.
+            other: the spec of a tensor in a checkpoint, of a feed or of a variable.
 
         Returns:
-            False where the data types, the ranks or two known extents differ.
+            False if the data types, the ranks or two known sizes differ.
 
         Example:
             >>> TensorSpec("float32", (None, 2)).accepts(TensorSpec("float32", (3, 2)))
@@ -71,13 +93,13 @@ class TensorSpec:
 
 @attrs.frozen
 class Slice:
-    """Which part of a partitioned variable a tensor is.
+    """The part of a partitioned variable that a tensor holds.
 
     Args:
         full_name: name of the whole variable.
         full_shape: shape of the whole variable.
         start: first index in each dimension.
-        length: extent in each dimension.
+        length: number of indices in each dimension.
     """
 
     full_name: str
@@ -92,13 +114,13 @@ def _nothing() -> None:
 
 @attrs.frozen
 class Payload:
-    """A tensor whose elements are fetched only when they are wanted.
+    """A tensor whose elements are loaded only when they are needed.
 
     Args:
         spec: its data type and shape.
-        load: gives the elements as a C-contiguous array that nobody changes; strings as an object
-            array of bytes. Called once for each use, so it should keep nothing large alive.
-        release: gives back the memory that a use took, where `load` could not know when it ended.
+        load: returns the elements as a C-contiguous array that nobody changes; strings as an object
+            array of bytes. It is called once for each use and should keep nothing large alive.
+        release: frees the memory of a use, if `load` cannot know when the use ends.
     """
 
     spec: TensorSpec
@@ -107,7 +129,7 @@ class Payload:
 
 
 def spec_of(array: np.ndarray[Any, Any]) -> TensorSpec:
-    """Describe an array.
+    """Return the spec of an array.
 
     Example:
         >>> print(spec_of(np.zeros((2, 3), np.int64)))
@@ -117,11 +139,11 @@ def spec_of(array: np.ndarray[Any, Any]) -> TensorSpec:
 
 
 def payload_of(array: np.ndarray[Any, Any], dtype: str | None = None) -> Payload:
-    """Wrap an array that is there already.
+    """Return a payload of an array in memory.
 
     Args:
         array: the elements.
-        dtype: TensorFlow's name of the type where numpy does not tell it, such as "qint8".
+        dtype: TensorFlow's name of the type if numpy's type differs, such as "qint8".
     """
     spec = spec_of(array) if dtype is None else TensorSpec(dtype, array.shape)
     return Payload(spec, lambda: array)

@@ -1,4 +1,7 @@
-"""Variable-length integers: seven bits a byte, lowest first; all but the last have the top bit."""
+"""Encode and decode variable-length integers.
+
+A varint has seven bits in each byte, the lowest first. All bytes but the last have the top bit set.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ def encode(value: int) -> bytes:
         >>> encode(5), encode(300)
         (b'\\x05', b'\\xac\\x02')
     """
-    # Most integers are short, and a large index has several for each tensor.
+    # Most integers are short, and an index has several for each tensor: short ones go fast.
     if value < 0x80:
         return bytes((value,))
     if value < 0x4000:
@@ -36,17 +39,17 @@ def read(
     """Decode the integer that starts at `at`.
 
     Args:
-        data: the bytes around it.
+        data: bytes that contain it.
         at: position of its first byte in `data`.
-        end: position in `data` that it must not reach over.
+        end: position in `data` before which it must end.
         file: name of the file that `data` comes from, for the error.
         offset: where `data` starts in that file.
 
     Returns:
-        The integer, below 2**64, and the position behind it.
+        The integer, below 2**64, and the position after it.
 
     Raises:
-        CorruptionError: it is cut off, or longer than ten bytes, or does not fit 64 bits.
+        CorruptionError: it is cut off, longer than ten bytes, or does not fit in 64 bits.
 
     Example:
         >>> read(b"\\xac\\x02", 0, 2, file="x")

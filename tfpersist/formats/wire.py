@@ -1,4 +1,4 @@
-"""The protobuf wire format, for the few places that must not copy what they read.
+"""Walk the fields of an encoded protobuf message without copying them.
 
 message = { tag value }      tag = varint(number << 3 | wire type)
 value   = varint | 8 bytes | varint(length) bytes | 4 bytes, by wire type 0, 1, 2, 5
@@ -16,7 +16,7 @@ from tfpersist.formats import varint
 VARINT, FIXED64, BYTES, GROUP, END_GROUP, FIXED32 = range(6)
 
 
-@attrs.define(slots=True, frozen=True)
+@attrs.frozen
 class Field:
     """One field of an encoded message; all positions are offsets in the buffer.
 
@@ -24,7 +24,7 @@ class Field:
         number: the field's number.
         wire_type: how its value is encoded.
         start: where its tag begins.
-        body: where its value begins, behind the length if there is one.
+        body: where its value begins, after the length if there is one.
         end: where the next field begins.
     """
 
@@ -41,18 +41,26 @@ class Field:
 
 
 def fields(data: memoryview, position: int, end: int, file: str) -> Iterator[Field]:
-    """Walk the fields of the message in `data[position:end]`.
+    """Return an iterator over the fields of the message in `data[position:end]`.
 
-    A group, which TensorFlow never writes, comes as one last field that reaches to the end.
+    TensorFlow never writes a group. A group counts as one last field that reaches to the end.
+
+    Args:
+        data: bytes that contain the message.
+        position: where the message begins in `data`.
+        end: where the message ends in `data`.
+        file: name of the file that `data` comes from, for the error.
 
     Raises:
-        CorruptionError: a field reaches beyond the end, or has no number.
+        CorruptionError: a field reaches beyond the end, or its number is 0.
     """
     while position < end:
         tag, body = varint.read(data, position, end, file=file)
         number, wire_type = tag >> 3, tag & 7
         if not number or wire_type > FIXED32:
-            raise CorruptionError("this is no field of a message", file=file, offset=position)
+            raise CorruptionError(
+                "these bytes are not a field of a message", file=file, offset=position
+            )
         if wire_type == VARINT:
             _, after = varint.read(data, body, end, file=file)
         elif wire_type == BYTES:
