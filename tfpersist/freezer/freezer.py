@@ -87,7 +87,7 @@ class Freezer:
             >>> tfp.Freezer("runs/mnist").outputs("probabilities", "split:1")
             Freezer('runs/mnist', outputs=('probabilities', 'split:1'))
         """
-        return self._with(outputs=arguments.tensors(arguments.each(names), "outputs"))
+        return self._with(outputs=arguments.tensors(arguments.flattened(names), "outputs"))
 
     def inputs(self, *names: object, **named: object) -> Freezer:
         """Choose the tensors that become the inputs: placeholders take their places.
@@ -107,7 +107,7 @@ class Freezer:
             >>> import tfpersist as tfp
             >>> _ = tfp.Freezer("runs/bert").inputs("embeddings", ids="IteratorGetNext:1")
         """
-        tensors = arguments.tensors(arguments.each(names), "inputs")
+        tensors = arguments.tensors(arguments.flattened(names), "inputs")
         pairs = [(tensor, tensor) for tensor in tensors]
         pairs += zip(named, arguments.tensors(named.values(), "inputs"), strict=True)
         return self._with(inputs=tuple(pairs))
@@ -185,7 +185,7 @@ class Freezer:
             >>> tfp.Freezer("runs/mnist").only_variables() == tfp.Freezer("runs/mnist")
             False
         """
-        return self._with(only=arguments.variables(arguments.each(names), "only_variables"))
+        return self._with(only=arguments.variables(arguments.flattened(names), "only_variables"))
 
     def keep_variables(self, *names: object) -> Freezer:
         """Let these variables stay variables; their present values become their first values.
@@ -207,7 +207,7 @@ class Freezer:
             >>> tfp.Freezer("runs/mnist").keep_variables() == tfp.Freezer("runs/mnist")
             True
         """
-        return self._with(keep=arguments.variables(arguments.each(names), "keep_variables"))
+        return self._with(keep=arguments.variables(arguments.flattened(names), "keep_variables"))
 
     def signature(self, name: str) -> Freezer:
         """Choose the signature of a SavedModel to freeze.
