@@ -184,7 +184,7 @@ def test_what_is_no_graph_is_refused(tmp_path):
         with pytest.raises(errors.CorruptionError, match=rf"{number}\.pb"):
             scan(tmp_path / f"{number}.pb")
     (tmp_path / "cut.pbtxt").write_bytes(WRITER[:-4])
-    with pytest.raises(errors.CorruptionError, match="no GraphDef"):
+    with pytest.raises(errors.CorruptionError, match="not a GraphDef"):
         scan(tmp_path / "cut.pbtxt")
     with pytest.raises(errors.TargetError, match="got int"):
         scan(7)

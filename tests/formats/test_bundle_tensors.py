@@ -69,7 +69,7 @@ def test_damage_is_met_unless_the_checksum_is_known(key):
 
 def test_a_cut_shard_and_a_wrong_name_are_told():
     index, content = written()
-    with pytest.raises(CorruptionError, match="over the end"):
+    with pytest.raises(CorruptionError, match="beyond the end"):
         list(bundle_tensors.read_tensors(index, index.entries, shards(content[:100])))
     with pytest.raises(NameNotFoundError, match="smal"):
         list(bundle_tensors.read_tensors(index, ["smal"], shards(content)))

@@ -372,8 +372,8 @@ class TestMoreThanTwoGigabytes:
             with pytest.raises(UnsupportedError, match=r"a float32.* 1,887,436,800") as refused:
                 join(graph, sink)
         assert str(refused.value).endswith(
-            'Hold float32 weights in a half or a quarter of the bytes with weights("float16") or'
-            ' weights("int8"), or write it with large=True for tfpersist alone.'
+            'Store float32 weights in a half or a quarter of the bytes with weights("float16") or'
+            ' weights("int8"), or write it with large=True: then only tfpersist reads it.'
         )
         assert (sink.reserved, sink.written) == (0, 0)
 

@@ -150,7 +150,7 @@ def test_unknown_fields_survive_a_round_trip():
 
 
 def test_rubbish_is_refused_with_its_place():
-    with pytest.raises(CorruptionError, match="no GraphDef") as caught:
+    with pytest.raises(CorruptionError, match="not a GraphDef") as caught:
         schema.parse(schema.GraphDef, b"\x0a\xff", file="g.pb", offset=9)
     assert (caught.value.file, caught.value.offset) == ("g.pb", 9)
 

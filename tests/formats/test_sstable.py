@@ -160,7 +160,7 @@ def test_shared_prefixes_cannot_blow_up_memory(refuses):
 
 @pytest.mark.parametrize("size", [0, 1, 47, 48, 100])
 def test_files_without_magic_are_refused(size):
-    with pytest.raises(CorruptionError, match="no SSTable"):
+    with pytest.raises(CorruptionError, match="not an SSTable"):
         sstable.read_table(memoryview(bytes(size)), "t")
 
 

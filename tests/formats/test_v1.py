@@ -175,7 +175,7 @@ def test_files_that_do_not_belong_together(tmp_path, array):
     first = saved(tmp_path, ["v"], [array[:2]], ["4 3 0,2:-"])
     for other, spec in ((array[2:].astype(np.float64), "4 3 2,2:-"), (array[2:], "5 3 2,2:-")):
         second = saved(tmp_path, ["v"], [other], [spec])
-        with pytest.raises(CorruptionError, match="different variables"):
+        with pytest.raises(CorruptionError, match="differ in data type or full shape"):
             read(first, second)
 
 
@@ -284,7 +284,7 @@ def test_a_table_without_a_list_is_refused():
 
 def test_one_format_is_not_taken_for_the_other(corpus, sample):
     path = pathlib.Path(corpus, "made-by-tf/1.0.1/plain_v2.ckpt.index")
-    with pytest.raises(CorruptionError, match="no V1 checkpoint"):
+    with pytest.raises(CorruptionError, match="not a V1 checkpoint"):
         read(path.read_bytes())
     with pytest.raises(CorruptionError):
         bundle.read_index(memoryview(sample), "x")
