@@ -74,7 +74,7 @@ class Draft:
         """The names that tensors must keep, because the user or the source names these tensors."""
         outputs = self.options.outputs or self.lowered.outputs
         named = (*self.lowered.inputs, *outputs, *self.options.input_tensors, *self.options.baked)
-        return {ends.called(name, self.lowered) for name in named}
+        return {ends.tensor_name(name, self.lowered) for name in named}
 
     @property
     def init(self) -> list[str]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.freezer.draft import Draft
-from tfpersist.graph.constants import constants, ends, initial_state, refusals, tables
+from tfpersist.graph.constants import ends, initial_state, refusals, tables, variables
 from tfpersist.graph.describe import signature
 from tfpersist.graph.describe.golden import Array
 from tfpersist.graph.optimize.bake import bake
@@ -41,11 +41,11 @@ def bake_values(draft: Draft) -> Draft:
     lowered = draft.lowered
     values: dict[TensorRef, Array] = {}
     for name, value in draft.options.baked.items():
-        ref = find_tensor(lowered.graph, ends.called(name, lowered))
+        ref = find_tensor(lowered.graph, ends.tensor_name(name, lowered))
         spec = ref.spec or TensorSpec(np.asarray(value).dtype.name, None)
         values[ref] = fit(value, spec, ref.name)
     baked = {ref.name: value for ref, value in values.items()}
-    inputs = tuple(name for name in lowered.inputs if ends.called(name, lowered) not in baked)
+    inputs = tuple(name for name in lowered.inputs if ends.tensor_name(name, lowered) not in baked)
     graph = bake(lowered.graph, values, draft.reserved_names)
     return attrs.evolve(
         draft, lowered=attrs.evolve(lowered, graph=graph, inputs=inputs), baked=baked
@@ -72,8 +72,8 @@ def cut_at_inputs(draft: Draft, *, strict: bool = True) -> Draft:
     inputs = options.inputs
     if not options.inputs and not options.outputs:
         inputs = tuple((name, name) for name in lowered.inputs)
-    asked = ends.outputs(lowered, options.outputs)
-    begun = ends.begin(lowered, asked, inputs, strict=strict and bool(options.inputs))
+    asked = ends.find_outputs(lowered, options.outputs)
+    begun = ends.cut_at_inputs(lowered, asked, inputs, strict=strict and bool(options.inputs))
     return attrs.evolve(
         draft,
         lowered=begun.lowered,
@@ -90,7 +90,7 @@ def fill_tables(draft: Draft) -> Draft:
         FreezeError: the content of a table is not known.
         UnsafeModelError: it is in a file that the source must not read.
     """
-    lowered, fills = tables.with_tables(draft.lowered, draft.output_names)
+    lowered, fills = tables.fill_tables(draft.lowered, draft.output_names)
     return attrs.evolve(draft, lowered=lowered, fills=tuple(fills))
 
 
@@ -103,7 +103,7 @@ def prune_to_outputs(draft: Draft) -> Draft:
     """
     pruned = prune(draft.graph, draft.roots)
     # A variable that the user names may be one that the outputs do not need.
-    stay = ends.kept(draft.lowered, pruned, draft.options.keep, draft.options.only)
+    stay = ends.kept_variables(draft.lowered, pruned, draft.options.keep, draft.options.only)
     return attrs.evolve(draft.on(pruned), kept=stay)
 
 
@@ -113,7 +113,7 @@ def make_constants(draft: Draft) -> Draft:
     Raises:
         FreezeError: a variable has no value, or something uses it as no constant can be used.
     """
-    graph = constants.freeze(draft.lowered, draft.kept)
+    graph = variables.replace_variables(draft.lowered, draft.kept)
     return draft.on(trim(graph, draft.roots))
 
 
@@ -124,7 +124,7 @@ def assign_kept_variables(draft: Draft) -> Draft:
         FreezeError: such a variable has no value.
     """
     variables = draft.kept & set(draft.graph.nodes)
-    graph, assigns = initial_state.with_assignments(draft.graph, draft.lowered, variables)
+    graph, assigns = initial_state.add_assignments(draft.graph, draft.lowered, variables)
     return attrs.evolve(draft.on(graph), assigns=tuple(assigns))
 
 
@@ -144,7 +144,7 @@ def add_init_operation(draft: Draft) -> Draft:
     Raises:
         FreezeError: the graph has an operation of its name.
     """
-    return draft.on(initial_state.with_init(draft.graph, [*draft.fills, *draft.assigns]))
+    return draft.on(initial_state.add_init(draft.graph, [*draft.fills, *draft.assigns]))
 
 
 def optimize_graph(draft: Draft) -> Draft:

@@ -6,7 +6,7 @@ import pytest
 from tfpersist.errors import FreezeError
 from tfpersist.formats.graphdef import parse_text
 from tfpersist.formats.tensors import payload_of
-from tfpersist.graph.constants.constants import freeze
+from tfpersist.graph.constants.variables import replace_variables
 from tfpersist.graph.structure.lowered import Lowered
 
 VARIABLE = """node { name: "%s" op: "VarHandleOp" attr { key: "dtype" value { type: %s } }
@@ -25,7 +25,7 @@ def frozen(text, keep=(), **values):
     arrays = {"v": np.ones(3, np.float32), "w": np.ones(3, np.float32), **values}
     payloads = {name: payload_of(array) for name, array in arrays.items()}
     graph = parse_text(text.replace("type: 1 ", "type: DT_FLOAT ").encode())
-    return freeze(Lowered(graph, payloads), keep)
+    return replace_variables(Lowered(graph, payloads), keep)
 
 
 def function(name, args, rets, body, returns):
@@ -46,7 +46,7 @@ def test_a_handle_passes_through_and_is_read():
 def test_the_source_stays_as_it_is():
     graph = parse_text((V + READ % "v").replace("type: 1 ", "type: DT_FLOAT ").encode())
     before = graph.proto.SerializeToString(deterministic=True)
-    freeze(Lowered(graph, {"v": payload_of(np.ones(3, np.float32))}))
+    replace_variables(Lowered(graph, {"v": payload_of(np.ones(3, np.float32))}))
     assert graph.proto.SerializeToString(deterministic=True) == before
 
 
@@ -157,4 +157,4 @@ def test_values_that_do_not_fit():
     with pytest.raises(FreezeError, match="float64"):
         frozen(V + READ % "v", v=np.ones(3))
     with pytest.raises(FreezeError, match="no value"):
-        freeze(Lowered(parse_text(V.encode()), {}))
+        replace_variables(Lowered(parse_text(V.encode()), {}))

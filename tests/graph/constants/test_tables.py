@@ -6,7 +6,7 @@ import pytest
 
 from tfpersist.errors import FreezeError
 from tfpersist.formats.graphdef import parse_text
-from tfpersist.graph.constants.tables import with_tables
+from tfpersist.graph.constants.tables import fill_tables
 from tfpersist.graph.structure.lowered import Lowered
 
 GRAPH = """
@@ -29,14 +29,14 @@ def lowered(name, column, text=b""):
 
 
 def test_a_file_fills_a_table():
-    _, run = with_tables(lowered(NAMED, 1, b"a\t1\nb\t2\n"), ["find:0"])
+    _, run = fill_tables(lowered(NAMED, 1, b"a\t1\nb\t2\n"), ["find:0"])
     assert len(run) == 1
 
 
 @pytest.mark.parametrize("line", [b"a\t" + b"9" * 30, b"a\t" + b"9" * 5000, b"a", b"a\tb"])
 def test_a_line_that_is_no_number_of_the_type(line):
     with pytest.raises(FreezeError, match="a line of the file gives no value"):
-        with_tables(lowered(NAMED, 1, line), ["find:0"])
+        fill_tables(lowered(NAMED, 1, line), ["find:0"])
 
 
 @pytest.mark.parametrize(
@@ -44,4 +44,4 @@ def test_a_line_that_is_no_number_of_the_type(line):
 )
 def test_a_constant_that_is_no_path(name):
     with pytest.raises(FreezeError, match="not known which file"):
-        with_tables(lowered(name, 1), ["find:0"])
+        fill_tables(lowered(name, 1), ["find:0"])

@@ -14,7 +14,7 @@ from tfpersist.formats.graphdef import Graph
 from tfpersist.freezer.sources.checkpoint import origin_of
 from tfpersist.freezer.sources.read_text import read_text
 from tfpersist.graph.constants import from_saver
-from tfpersist.graph.constants.initial_state import first_values
+from tfpersist.graph.constants.initial_state import kept_values
 from tfpersist.graph.describe.signature import Signature
 from tfpersist.graph.structure.lowered import Lowered
 from tfpersist.graph.structure.names import find_tensor
@@ -47,7 +47,7 @@ def lower_graph(
 def _frozen(graph: Graph) -> Lowered:
     """Lower a graph that assigns first values to its variables, and has a signature perhaps."""
     signature = Signature.of(graph) or Signature()
-    values = first_values(graph)
+    values = kept_values(graph)
     return Lowered(
         graph,
         values,

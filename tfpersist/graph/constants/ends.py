@@ -41,13 +41,13 @@ def candidates_of(lowered: Lowered) -> Candidates:
     return candidates(lowered.graph, lowered.outputs or offered)
 
 
-def called(name: str, lowered: Lowered) -> str:
+def tensor_name(name: str, lowered: Lowered) -> str:
     """Give the name of a tensor that may be called as the source's signature calls it."""
     known = name.partition(":")[0] in lowered.graph.nodes
     return name if known else lowered.labels.get(name, name)
 
 
-def outputs(lowered: Lowered, names: Sequence[str]) -> list[TensorRef]:
+def find_outputs(lowered: Lowered, names: Sequence[str]) -> list[TensorRef]:
     """Find what is to be computed.
 
     Args:
@@ -74,10 +74,10 @@ def outputs(lowered: Lowered, names: Sequence[str]) -> list[TensorRef]:
             advice="Name the outputs: Freezer(...).outputs(...). "
             + (f"Likely ones are {', '.join(likely[:_MOST_SHOWN])}{more}" if likely else ""),
         )
-    return [find_tensor(lowered.graph, called(name, lowered)) for name in names]
+    return [find_tensor(lowered.graph, tensor_name(name, lowered)) for name in names]
 
 
-def begin(
+def cut_at_inputs(
     lowered: Lowered, refs: list[TensorRef], given: Iterable[tuple[str, str]], *, strict: bool
 ) -> Begun:
     """Let the graph begin at some tensors.
@@ -94,7 +94,7 @@ def begin(
     """
     wanted: dict[str, TensorRef] = {}
     for label, name in given:
-        ref = find_tensor(lowered.graph, called(name, lowered))
+        ref = find_tensor(lowered.graph, tensor_name(name, lowered))
         wanted[ref.name if label == name else label] = ref
     if not wanted:
         return Begun(lowered, refs, {})
@@ -113,7 +113,7 @@ def begin(
     return Begun(lowered, refs, renamed)
 
 
-def kept(
+def kept_variables(
     lowered: Lowered,
     pruned: Graph,
     keep: Collection[object],

@@ -48,7 +48,7 @@ class InitialState:
                 )
 
 
-def state_of(graph: Graph, used: Collection[str]) -> InitialState:
+def find_initial_state(graph: Graph, used: Collection[str]) -> InitialState:
     """Find the state among some nodes, if the graph has the operation that sets it up.
 
     Args:
@@ -71,7 +71,7 @@ def state_of(graph: Graph, used: Collection[str]) -> InitialState:
     return InitialState(variables, tables)
 
 
-def first_values(graph: Graph) -> dict[str, Payload]:
+def kept_values(graph: Graph) -> dict[str, Payload]:
     """Give the values that the variables begin with which a frozen graph has kept.
 
     Args:
@@ -85,15 +85,15 @@ def first_values(graph: Graph) -> dict[str, Payload]:
     """
     if INIT not in graph.nodes:
         return {}
-    firsts = state_of(graph, needed(graph, [INIT])).variables
+    firsts = find_initial_state(graph, needed(graph, [INIT])).variables
     return {
-        name: first_value(graph, tensor)
+        name: initial_value(graph, tensor)
         for name, tensor in firsts.items()
         if graph.nodes[producer(tensor)].op == "Const"
     }
 
 
-def first_value(graph: Graph, tensor: str) -> Payload:
+def initial_value(graph: Graph, tensor: str) -> Payload:
     """Give the value that a variable begins with.
 
     Args:
@@ -115,7 +115,7 @@ def first_value(graph: Graph, tensor: str) -> Payload:
     return payload_of(tensor_proto.to_array(value), dtype.name if dtype else None)
 
 
-def with_assignments(
+def add_assignments(
     graph: Graph, lowered: Lowered, kept: Collection[str]
 ) -> tuple[Graph, list[str]]:
     """Add an assignment of its value to each variable that stays.
@@ -157,7 +157,7 @@ def with_assignments(
     return Graph(proto, payloads), names
 
 
-def with_init(graph: Graph, operations: Sequence[str]) -> Graph:
+def add_init(graph: Graph, operations: Sequence[str]) -> Graph:
     """Add the one operation that runs some others; nothing where there are none.
 
     Args:

@@ -71,7 +71,7 @@ TWINS: Mapping[str, str] = MappingProxyType(
 )
 
 
-def become(node: Message, op: str, keep: tuple[str, ...] = (), **renames: str) -> None:
+def change_op(node: Message, op: str, keep: tuple[str, ...] = (), **renames: str) -> None:
     """Change the op of a node.
 
     Args:
@@ -119,7 +119,7 @@ def retype_call(node: Message, call: Call, arguments: HandleValues, returned: Ha
 
 def _read(body: Body, node: Message, held: HandleValue) -> None:
     _rename_output(body, node, "value", "output")
-    become(node, "Identity")
+    change_op(node, "Identity")
     node.attr["T"].type = held.dtype
     if held.shape is not None:
         # What is read is of this shape, which an Identity does not say, should it be an output.
@@ -140,7 +140,7 @@ def _gather(body: Body, node: Message, held: HandleValue) -> None:
     axis.attr["value"].tensor.dtype = _INT32
     axis.attr["value"].tensor.tensor_shape.SetInParent()
     axis.attr["value"].tensor.int_val.append(batch_dims)
-    become(node, "GatherV2", ("batch_dims", "Tindices"))
+    change_op(node, "GatherV2", ("batch_dims", "Tindices"))
     node.attr["Tparams"].type = held.dtype
     node.attr["Taxis"].type = _INT32
     inputs = list(node.input)
@@ -151,13 +151,13 @@ def _gather(body: Body, node: Message, held: HandleValue) -> None:
 
 def _gather_nd(body: Body, node: Message, held: HandleValue) -> None:
     del body
-    become(node, "GatherNd", ("Tindices",))
+    change_op(node, "GatherNd", ("Tindices",))
     node.attr["Tparams"].type = held.dtype
 
 
 def _shape(body: Body, node: Message, held: HandleValue) -> None:
     del body
-    become(node, "Shape", ("out_type",))
+    change_op(node, "Shape", ("out_type",))
     node.attr["T"].type = held.dtype
 
 
@@ -166,7 +166,7 @@ def _true(body: Body, node: Message, held: HandleValue) -> None:
     rank = body.add(node.name, f"{node.name}/rank", "Rank", [node.input[0]])
     rank.attr["T"].type = held.dtype
     _rename_output(body, node, "is_initialized", "z")
-    become(node, "Equal")
+    change_op(node, "Equal")
     node.attr["T"].type = _INT32
     ports = [body.first(rank.name, "output")] * 2
     inputs = [*ports, *node.input[1:]]
@@ -177,7 +177,7 @@ def _true(body: Body, node: Message, held: HandleValue) -> None:
 def constant_true(node: Message) -> None:
     """Make a node the constant True; its control inputs stay."""
     controls = [text for text in node.input if text.startswith("^")]
-    become(node, "Const")
+    change_op(node, "Const")
     node.ClearField("input")
     node.input.extend(controls)
     node.attr["dtype"].type = _BOOL
@@ -188,7 +188,7 @@ def constant_true(node: Message) -> None:
 
 def _nothing(body: Body, node: Message, held: HandleValue) -> None:
     del body, held
-    become(node, "NoOp")
+    change_op(node, "NoOp")
     controls = [text for text in node.input if text.startswith("^")]
     node.ClearField("input")
     node.input.extend(controls)
@@ -206,7 +206,7 @@ def _select(body: Body, node: Message, held: HandleValue) -> None:
     pack = body.add(node.name, f"{node.name}/choices", "Pack", choices)
     pack.attr["T"].type = held.dtype
     pack.attr["N"].i = len([text for text in choices if not text.startswith("^")])
-    become(node, "ResourceGather")
+    change_op(node, "ResourceGather")
     index = node.input[0]
     node.ClearField("input")
     node.input.extend([body.first(pack.name, "output"), index])

@@ -51,7 +51,7 @@ class _Fill:
     file: str | None = None
 
 
-def with_tables(lowered: Lowered, outputs: Sequence[str]) -> tuple[Lowered, list[str]]:
+def fill_tables(lowered: Lowered, outputs: Sequence[str]) -> tuple[Lowered, list[str]]:
     """See to it that every table that some outputs need is filled.
 
     Args:
@@ -122,7 +122,7 @@ def table_types(graph: Graph, name: str) -> tuple[int, int] | None:
     return None
 
 
-def is_counted(graph: Graph, name: str) -> bool:
+def size_is_read(graph: Graph, name: str) -> bool:
     """Tell whether something asks for the size of a table that a node of the main graph stands for.
 
     Args:

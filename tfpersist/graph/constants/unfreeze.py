@@ -12,7 +12,7 @@ from tfpersist.formats import dtypes, graphdef_writer, schema, tensor_proto
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import Payload, payload_of
-from tfpersist.graph.constants.initial_state import first_value, state_of
+from tfpersist.graph.constants.initial_state import find_initial_state, initial_value
 from tfpersist.graph.structure import functions
 from tfpersist.graph.structure.kinds import INIT
 from tfpersist.graph.structure.names import producer
@@ -93,9 +93,9 @@ def unfreeze(graph: Graph, patterns: Iterable[str]) -> Unfrozen:
     for node in proto.node:
         if node.name not in own:
             _rewire(node, reads)
-    state = state_of(graph, graph.nodes)
+    state = find_initial_state(graph, graph.nodes)
     for name, first in state.variables.items():
-        values[name] = first_value(graph, first)
+        values[name] = initial_value(graph, first)
         definitions.append(_kept(graph, name, first, proto, taken))
     graphdef_writer.size(Graph(proto, rest))
     meta = schema.MetaGraphDef(graph_def=proto)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from tfpersist.formats import schema
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
-from tfpersist.graph.constants.rewrites import become
+from tfpersist.graph.constants.rewrites import change_op
 from tfpersist.graph.optimize import fold
 from tfpersist.graph.structure import ops
 from tfpersist.graph.structure.names import producer
@@ -54,7 +54,7 @@ def _has_one_dtype(node: Message, nodes: Mapping[str, Message]) -> bool:
 
 
 def _rewrite_matmul(node: Message, older: str) -> None:
-    become(node, older, ("adj_x", "adj_y"), T="Tout")
+    change_op(node, older, ("adj_x", "adj_y"), T="Tout")
 
 
 def _alignment_has_no_effect(node: Message, nodes: Mapping[str, Message]) -> bool:
@@ -68,7 +68,7 @@ def _alignment_has_no_effect(node: Message, nodes: Mapping[str, Message]) -> boo
 
 
 def _rewrite_diagonal(node: Message, older: str) -> None:
-    become(node, older, ("T",))
+    change_op(node, older, ("T",))
 
 
 def _always(node: Message, nodes: Mapping[str, Message]) -> bool:

@@ -15,7 +15,7 @@ from tfpersist.errors import (
 )
 from tfpersist.formats import dtypes, schema
 from tfpersist.formats.graphdef import Graph
-from tfpersist.graph.constants.initial_state import state_of
+from tfpersist.graph.constants.initial_state import find_initial_state
 from tfpersist.graph.describe import summary
 from tfpersist.graph.structure import feeds, functions, trusted_values
 from tfpersist.graph.structure.kinds import INIT
@@ -156,7 +156,7 @@ def _inside(name: str, tensor: Any, target: Any) -> Any:
 
 def _has_state(graph: Graph, part: Graph, target: Any) -> bool:
     """Tell whether a part has state that is to be set up where it goes."""
-    state = state_of(graph, part.nodes)
+    state = find_initial_state(graph, part.nodes)
     if state and target.building_function:
         name = next(iter({**state.variables, **state.tables}))
         raise GraphError(

@@ -9,7 +9,7 @@ from typing import Any
 from tfpersist.errors import FeedError, NameNotFoundError
 from tfpersist.formats import dtypes, schema
 from tfpersist.formats.graphdef import Graph
-from tfpersist.graph.constants.initial_state import first_value, state_of
+from tfpersist.graph.constants.initial_state import find_initial_state, initial_value
 from tfpersist.graph.structure.names import TensorRef
 from tfpersist.graph.structure.prune import needed
 from tfpersist.tf.embed.composed import compose, tensor_of
@@ -109,11 +109,11 @@ def set_up(graph: Graph, outputs: Sequence[str]) -> dict[str, Any]:
     """
     import tensorflow as tf
 
-    state = state_of(graph, needed(graph, outputs))
+    state = find_initial_state(graph, needed(graph, outputs))
     state.refuse_references(graph)
     owned: dict[str, Any] = {}
     for name, first in state.variables.items():
-        payload = first_value(graph, first)
+        payload = initial_value(graph, first)
         value = tf.constant(payload.load(), tf.dtypes.as_dtype(payload.spec.dtype))
         owned[name] = tf.Variable(value, trainable=False, name=name.replace("/", "_"))
     for name, fills in state.tables.items():

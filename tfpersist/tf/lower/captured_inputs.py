@@ -14,7 +14,7 @@ from tfpersist.formats import dtypes, schema, tensor_proto
 from tfpersist.formats.graphdef import Graph, with_payload
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
-from tfpersist.graph.constants.tables import is_counted, table_types
+from tfpersist.graph.constants.tables import size_is_read, table_types
 from tfpersist.graph.structure.functions import unused
 from tfpersist.tf.lower.values import as_array, node_name, uninitialized
 
@@ -160,7 +160,7 @@ def _table_contents(
     if types is not None:
         exported = _exported(handle, types)
         return None if exported is None else (types, *exported)
-    if is_counted(graph, name):
+    if size_is_read(graph, name):
         keys = _numbered_keys(handle)
         return (_INT64, _INT64), keys, keys
     return None

@@ -15,7 +15,7 @@ from tfpersist.graph.structure.kinds import REFERENCES, VARIABLES, declared_spec
 from tfpersist.graph.structure.lowered import Lowered
 
 
-def freeze(lowered: Lowered, keep: Collection[str] = ()) -> Graph:
+def replace_variables(lowered: Lowered, keep: Collection[str] = ()) -> Graph:
     """Turn the variables of a graph into constants.
 
     Args:
