@@ -26,6 +26,29 @@ OUTSIDE += (".github", ".pre-commit-config.yaml", "CITATION.cff", "LICENSE", "mk
 OUTSIDE += ("CHANGELOG.md", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "README.md", "SECURITY.md")
 OUTSIDE += ("noxfile.py", "pyproject.toml")
 
+# The golden files: the release of TensorFlow that writes them, the Python it runs on, the numpy and
+# the protobuf, what else is installed, and the generators.
+GOLDENS = {
+    "0.12.1": ("3.6", "1.16.6", "3.19.6", (), ("tensorflow1", "session_bundle")),
+    "1.4.1": ("3.6", "1.16.6", "3.19.6", (), ("tensorflow1", "saved_model1", "published")),
+    "1.12.3": ("3.6", "1.16.6", "3.19.6", (), ("bert",)),
+    "1.15.5": ("3.7", "1.18.5", "3.20.3", (), ("tensorflow1", "saved_model1")),
+    "2.4.4": (
+        "3.8",
+        "1.19.5",
+        "3.20.3",
+        ("h5py==2.10.0", "dm-sonnet==2.0.2"),
+        ("keras2", "sonnet2"),
+    ),
+}
+# What makes a release write the same bytes at every run.
+STEADY = {
+    "PYTHONHASHSEED": "0",
+    "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python",
+    "CUDA_VISIBLE_DEVICES": "-1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
+
 
 def group(name: str) -> list[str]:
     """The requirements of one dependency group of pyproject.toml."""
@@ -120,6 +143,28 @@ def tests_oldest(session: nox.Session) -> None:
 def tests_newest(session: nox.Session) -> None:
     """Run the tests against the newest supported release of TensorFlow."""
     try_wheel(session, "tensorflow==2.21.0")
+
+
+@nox.session(default=False)
+def goldens(session: nox.Session) -> None:
+    """Make the golden files again, under the releases that wrote them. `-- 1.4.1`: one release."""
+    left_out = []
+    for release in session.posargs or GOLDENS:
+        version, numpy, protobuf, others, generators = GOLDENS[release]
+        pins = (f"tensorflow=={release}", f"numpy=={numpy}", f"protobuf=={protobuf}", *others)
+        python = beside(session, f"golden-{release}", version, "pip==21.3.1")
+        if python is None:
+            left_out.append(f"{release} (needs Python {version})")
+            continue
+        session.run_install(python, "-m", "pip", "install", "--quiet", *pins, external=True)
+        folder = HERE / "tests" / "golden" / release
+        shutil.rmtree(folder, ignore_errors=True)
+        for generator in generators:
+            script = HERE / "tests" / "golden" / "make" / f"{generator}.py"
+            command = (python, "-W", "ignore", str(script), str(folder))
+            session.run(*command, env=STEADY, external=True)
+    if left_out:
+        session.error(f"left out: {', '.join(left_out)}")
 
 
 @nox.session(default=False)
