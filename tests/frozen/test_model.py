@@ -95,7 +95,7 @@ def test_only_names_are_looked_up(path):
     assert "Net/add" in model
     assert model["Net/feed:0"] in model
     assert [name for name in ("Net/ad", "Net/add:1", 0, None, b"Net/add") if name in model] == []
-    with pytest.raises(NameNotFoundError, match="0 is no name of a tensor"):
+    with pytest.raises(NameNotFoundError, match="0 is not the name of a tensor"):
         model[0]
     with pytest.raises(TypeError, match="not iterable"):
         iter(model)
@@ -153,7 +153,7 @@ def test_specs_are_what_tensorflow_infers_once_it_has_the_graph(definition):
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("Net/ad:0", "Net/add"), ("echo:7", "echo:0"), ("^echo", "no name of a tensor")],
+    [("Net/ad:0", "Net/add"), ("echo:7", "echo:0"), ("^echo", "not the name of a tensor")],
 )
 def test_a_wrong_name_says_what_would_be_right(model, name, says):
     with pytest.raises(NameNotFoundError) as caught:

@@ -11,7 +11,7 @@ from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.tensors import payload_of
 from tfpersist.freezer.options import Options
 from tfpersist.graph.constants import ends
-from tfpersist.graph.describe import golden, signature, summary
+from tfpersist.graph.describe import endpoints, golden, signature
 from tfpersist.graph.describe.golden import Array, Golden
 from tfpersist.graph.describe.signature import Signature
 from tfpersist.graph.structure.kinds import INIT
@@ -85,7 +85,7 @@ class Draft:
     def source_inputs(self) -> dict[str, str]:
         """The source's names of the inputs, by their names in the frozen graph."""
         old_names = {new: old for old, new in self.renamed.items()}
-        names = [ref.name for ref in summary.inputs(self.graph)]
+        names = [ref.name for ref in endpoints.inputs(self.graph)]
         return {name: old_names.get(name, name) for name in names}
 
     @property

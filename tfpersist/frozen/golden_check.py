@@ -8,7 +8,7 @@ from typing import Any
 from tfpersist import arguments
 from tfpersist.errors import FeedError, ParityError, did_you_mean
 from tfpersist.formats.graphdef import Graph
-from tfpersist.graph.describe import described, golden, signature
+from tfpersist.graph.describe import golden, lookup, signature
 from tfpersist.graph.describe.golden import Array, Golden, GoldenTensor
 from tfpersist.graph.describe.parity import Parity, compare
 from tfpersist.graph.describe.signature import Proof, Signature
@@ -114,7 +114,7 @@ def name_feeds(graph: Graph, feeds: Mapping[Any, Any], inputs: Mapping[str, str]
     for name, value in feeds.items():
         text = str(getattr(name, "name", name))
         full = text if ":" in text else f"{text}:0"
-        ref = described.find(graph, text if full in inputs else frozen_names.get(full, text))
+        ref = lookup.find(graph, text if full in inputs else frozen_names.get(full, text))
         if ref.name in named:
             raise FeedError("fed twice", where=ref.name, found=f"again as {name!r}")
         named[ref.name] = value

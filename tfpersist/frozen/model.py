@@ -14,7 +14,7 @@ from tfpersist.errors import ArgumentError, FeedError, value_text
 from tfpersist.formats import graphdef
 from tfpersist.formats.graphdef import Graph
 from tfpersist.frozen import golden_check, unfreeze
-from tfpersist.graph.describe import described, signature, summary
+from tfpersist.graph.describe import lookup, signature, summary
 from tfpersist.graph.describe.parity import Parity
 from tfpersist.graph.describe.signature import Signature
 from tfpersist.graph.describe.summary import Summary
@@ -57,7 +57,7 @@ class FrozenModel:
         array([-1., -2.], dtype=float32)
     """
 
-    graph: Graph = attrs.field(converter=described.as_graph)
+    graph: Graph = attrs.field(converter=lookup.as_graph)
     file: str = ""
     policy: Policy | None = attrs.field(default=None, converter=safety.as_policy)
     mapped: bool = attrs.field(default=True, kw_only=True)
@@ -154,11 +154,11 @@ class FrozenModel:
         Raises:
             NameNotFoundError: there is no such tensor; the nearest names are given.
         """
-        return self._refined(described.find(self.graph, name))
+        return self._refined(lookup.find(self.graph, name))
 
     def __contains__(self, name: object) -> bool:
         """Return whether there is a tensor of that name."""
-        return described.contains(self.__getitem__, name)
+        return lookup.contains(self.__getitem__, name)
 
     def run(self, fetches: Any, feeds: Mapping[Any, Any] | None = None) -> Any:
         """Compute tensors.

@@ -1,12 +1,8 @@
-"""What a skeleton tells of a graph."""
+"""The summary of a graph: counts, sizes, layers."""
 
 from __future__ import annotations
 
-import pytest
-
-from tfpersist.errors import NameNotFoundError
 from tfpersist.formats.graphdef import Graph, parse_text, split
-from tfpersist.formats.tensors import TensorSpec
 from tfpersist.graph.describe import summary
 
 FLOAT = 'attr { key: "dtype" value { type: DT_FLOAT } }'
@@ -45,95 +41,6 @@ SMALL = graph(
     'node { name: "done" op: "NoOp" input: "^z" }',
     'node { name: "log" op: "ScalarSummary" input: "words" input: "y" }',
 )
-
-
-def test_inputs_and_outputs_are_listed_with_their_specs():
-    assert [str(ref) for ref in summary.inputs(SMALL)] == ["x:0 float32[?,3]"]
-    assert [str(ref) for ref in summary.outputs(SMALL)] == ["z:0 float32[...]"]
-
-
-def test_a_placeholder_is_listed_whatever_its_name():
-    odd = graph(placeholder("two words", ""))
-    assert [ref.name for ref in summary.inputs(odd)] == ["two words:0"]
-
-
-def test_every_output_of_a_last_operation_is_listed():
-    split_up = graph(
-        X,
-        const("axis", (), "DT_INT32", "int_val: 0"),
-        f'node {{ name: "s" op: "Split" input: "axis" input: "x" {T} '
-        'attr { key: "num_split" value { i: 2 } } }',
-    )
-    assert [ref.name for ref in summary.outputs(split_up)] == ["s:0", "s:1"]
-
-
-def test_what_is_waited_for_is_no_output():
-    waiting = graph(
-        X,
-        f'node {{ name: "a" op: "Neg" input: "x" {T} }}',
-        f'node {{ name: "b" op: "Neg" input: "x" input: "^a" {T} }}',
-    )
-    assert [ref.name for ref in summary.outputs(waiting)] == ["b:0"]
-
-
-def test_values_of_variables_are_outputs_of_nothing_else():
-    reads = (
-        const("w", (2,)),
-        'node { name: "w/read" op: "Identity" input: "w" }',
-        'node { name: "Read/ReadVariableOp_1" op: "Identity" input: "w" }',
-        'node { name: "v" op: "VarHandleOp" }',
-        'node { name: "value" op: "ReadVariableOp" input: "v" }',
-        'node { name: "waits" op: "NoOp" input: "^Read/ReadVariableOp_1" input: "^w/read" }',
-    )
-    used = placeholder("x", "unknown_rank: true"), 'node { name: "y" op: "Neg" input: "x" }'
-    asked = const("labels", (2,)), 'node { name: "names" op: "Identity" input: "labels" }'
-    assert [ref.name for ref in summary.outputs(graph(*reads, *used))] == ["y:0"]
-    assert [ref.name for ref in summary.outputs(graph(*reads, *asked))] == ["names:0"]
-    alone = ["w/read:0", "Read/ReadVariableOp_1:0", "value:0"]
-    assert [ref.name for ref in summary.outputs(graph(*reads))] == alone
-
-
-def test_what_branches_consist_of_is_no_output():
-    branching = graph(
-        placeholder("x", ""),
-        'node { name: "p" op: "Placeholder" attr { key: "dtype" value { type: DT_BOOL } } }',
-        'node { name: "Switch" op: "Switch" input: "p" input: "p" }',
-        'node { name: "switch_t" op: "Identity" input: "Switch:1" }',
-        'node { name: "in" op: "Switch" input: "x" input: "p" }',
-        'node { name: "aside" op: "Switch" input: "x" input: "p" }',
-        'node { name: "neg" op: "Neg" input: "in" }',
-        'node { name: "merged" op: "Merge" input: "neg" input: "in:1"'
-        ' attr { key: "T" value { type: DT_FLOAT } } attr { key: "N" value { i: 2 } } }',
-    )
-    assert [ref.name for ref in summary.outputs(branching)] == ["merged:0"]
-
-
-def test_an_op_that_nobody_knows_may_be_an_output():
-    odd = graph(X, 'node { name: "odd" op: "MyOwnOp" input: "x" }')
-    assert [str(ref) for ref in summary.outputs(odd)] == ["odd:0"]
-
-
-def test_leftovers_of_lowering_are_neither_inputs_nor_outputs():
-    left = graph(
-        X,
-        placeholder("f/unused_control_flow_input_3", ""),
-        f'node {{ name: "f/while/loop_body_control/_47" op: "Identity" input: "x" {T} }}',
-        f'node {{ name: "y" op: "Identity" input: "x" {T} }}',
-    )
-    assert [ref.name for ref in summary.inputs(left)] == ["x:0"]
-    assert [ref.name for ref in summary.outputs(left)] == ["y:0"]
-
-
-@pytest.mark.parametrize(("producer", "shape"), [(0, None), (21, None), (22, ()), (1000, ())])
-def test_a_scalar_placeholder_of_an_old_graph_has_an_unknown_shape(producer, shape):
-    old = graph(placeholder("x", ""), producer=producer)
-    assert summary.find(old, "x").spec == TensorSpec("float32", shape)
-    assert summary.inputs(old)[0].spec == TensorSpec("float32", shape)
-
-
-def test_a_wrong_name_gives_the_nearest():
-    with pytest.raises(NameNotFoundError, match="'words'"):
-        summary.find(SMALL, "word")
 
 
 def test_the_summary_counts():
@@ -180,7 +87,7 @@ def test_a_graph_of_absurd_shapes_is_described_at_once():
     assert about.parameters == 0
     assert about.nbytes < 100
     assert about.constants[0].spec.shape == (2**40, 2**40)
-    assert "w float32[1099511627776,1099511627776] 22 bytes, which its shape does not fit" in str(
+    assert "w float32[1099511627776,1099511627776] 22 bytes, which do not fit its shape" in str(
         about
     )
 

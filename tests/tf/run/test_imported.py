@@ -81,7 +81,7 @@ def test_a_graph_over_two_gigabytes_is_refused_before_anything_is_loaded():
             # TensorFlow's constant folding would end the process.
             'node { name: "c" op: "Const" attr { key: "dtype" value { type: DT_FLOAT } } '
             'attr { key: "value" value { tensor { dtype: 67 tensor_shape { } } } } }',
-            *(GraphError, "node c (Const): attr 'value' is unsound; got data type 67"),
+            *(GraphError, "node c (Const): attr 'value' is invalid; got data type 67"),
         ),
         ('node { name: "a" op: "NoOp" } versions { min_consumer: 99999 }', GraphError, "99999"),
     ],

@@ -14,7 +14,7 @@ from tfpersist.freezer.sources import checkpoint, graph, saved_model
 from tfpersist.freezer.sources.choice import Choice
 from tfpersist.freezer.sources.read_text import read_text
 from tfpersist.frozen.model import FrozenModel
-from tfpersist.graph.describe.described import graph_in
+from tfpersist.graph.describe.lookup import graph_in
 from tfpersist.graph.structure.lowered import Lowered
 from tfpersist.safety import Policy
 from tfpersist.store.model_store import ModelStore

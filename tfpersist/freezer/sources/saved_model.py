@@ -60,7 +60,7 @@ def lower_saved_model(folder: str, choice: Choice) -> Lowered:
     else:
         model = parse_saved_model(data, file)
     meta = saved_model.choose(model, choice.tags, file)
-    ends = saved_model.endpoints(meta, choice.signature, file)
+    signature = saved_model.signature_of(meta, choice.signature, file)
     graph = split(memoryview(meta.graph_def.SerializeToString()), file)
     lowered = Lowered(graph, {})
     if open_storage(f"{folder}/variables").names():
@@ -69,10 +69,10 @@ def lower_saved_model(folder: str, choice: Choice) -> Lowered:
         lowered = attrs.evolve(lowered, origin=origin_of(checkpoint, meta))
     return attrs.evolve(
         lowered,
-        inputs=tuple(ends.inputs.values()),
-        outputs=tuple(ends.outputs.values()),
-        labels={**ends.inputs, **ends.outputs},
-        offers=() if ends.outputs else saved_model.offers(meta),
+        inputs=tuple(signature.inputs.values()),
+        outputs=tuple(signature.outputs.values()),
+        labels={**signature.inputs, **signature.outputs},
+        offers=() if signature.outputs else saved_model.offers(meta),
         assets=_assets(folder, meta),
         read=partial(read_text, choice.policy or Policy.default(), f"{folder}/{_ASSETS}"),
     )

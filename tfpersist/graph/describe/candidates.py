@@ -1,4 +1,4 @@
-"""Which tensors of a graph look like what it is for."""
+"""Rank the tensors of a graph that look like its results."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import attrs
 from tfpersist.errors import NameNotFoundError, printable
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
-from tfpersist.graph.describe import predictions, summary
+from tfpersist.graph.describe import endpoints, predictions
 from tfpersist.graph.structure.names import TensorRef, find_tensor, producer
 from tfpersist.graph.structure.order import ordered
 
-# What trains, saves, restores, reports or initializes; whatever comes after it is no result.
+# Ops and names of nodes that train, save, restore, report or initialize. They and the nodes after
+# them are no results.
 _SERVICE_OPS = re.compile(
     r"(Resource)?(Sparse)?Apply\w+|(Assign|ResourceScatter|Scatter)(?!Nd$)\w*|Save\w*|Restore\w*"
     r"|MergeV2Checkpoints|ShardedFilename|\w+Summary(V2)?|(Merge|Write)\w*Summary\w*"
@@ -30,15 +31,15 @@ _MEASURES = re.compile(
     r"loss|cost|accuracy|error|metric|global_step|learning_rate|(^|/)Shape(_\d+)?$", re.IGNORECASE
 )
 _MOST_SHOWN = 12
-_APART = 2
+_FAR = 2
 
 
 @attrs.frozen
 class Candidates:
-    """What a source may be asked to compute.
+    """The tensors that a source may be frozen for.
 
     Args:
-        outputs: tensors that look like results, the likeliest first.
+        outputs: tensors that look like results, the most likely first.
         inputs: the placeholders of the source.
 
     Example:
@@ -62,17 +63,20 @@ class Candidates:
 
 
 def candidates(graph: Graph, known: Iterable[str] = ()) -> Candidates:
-    """Rank the tensors of a graph that look like results.
+    """Return the tensors of a graph that look like results, the most likely first.
 
-    Those that the source's own signature names come first. Then come tensors that nothing uses
-    except gradients and summaries, and predictions that losses and metrics are computed from. If
-    any of them depend on what is fed, the others are left out. Measures such as a loss are last,
-    then scalars; what comes after a prediction is first, and what is deeper in the graph. What
-    trains, saves and initializes is left out.
+    The known ones come first. Then come tensors that only gradients and summaries use, and
+    predictions, from which losses and metrics are computed. If some of them depend on feeds, the
+    others are left out. Nodes that train, save and initialize are left out, too. The order is:
+
+    1. measures such as a loss come last,
+    2. then scalars,
+    3. tensors computed from a prediction come before predictions, and both before others,
+    4. tensors with a longer path to them come first.
 
     Args:
         graph: the graph, not pruned.
-        known: names of tensors that are results for sure.
+        known: names of tensors that are known to be results.
 
     Example:
         >>> from tfpersist.formats.graphdef import parse_text
@@ -82,13 +86,13 @@ def candidates(graph: Graph, known: Iterable[str] = ()) -> Candidates:
         >>> [ref.name for ref in candidates(graph).outputs]
         ['y:0']
     """
-    given: dict[str, TensorRef] = {}
+    known_refs: dict[str, TensorRef] = {}
     for name in known:
         try:
             ref = find_tensor(graph, name)
         except NameNotFoundError:
             continue
-        given[ref.name] = ref
+        known_refs[ref.name] = ref
     service = _service(graph)
     learning = [
         node.name
@@ -96,32 +100,32 @@ def candidates(graph: Graph, known: Iterable[str] = ()) -> Candidates:
         if _GRADIENTS.fullmatch(node.name) or node.op.endswith(("Summary", "SummaryV2"))
     ]
     comparison = predictions.compared(graph, service, trains=bool(learning))
-    computed, read = (
-        [ref for ref in refs if ref.operation not in service and not _is_size_aside(graph, ref)]
-        for refs in summary.unused(graph, unseen=frozenset(learning))
+    computed, reads = (
+        [ref for ref in refs if ref.operation not in service and not _is_inner_size(graph, ref)]
+        for refs in endpoints.unused_tensors(graph, ignored=frozenset(learning))
     )
-    results = {ref.name: ref for ref in (*(computed or read), *comparison.predictions)}
+    results = {ref.name: ref for ref in (*(computed or reads), *comparison.predictions)}
     places = _places(graph, {ref.operation for ref in comparison.predictions})
     ranks = {
         ref.name: _rank(ref, places[ref.operation], ref.operation in comparison.measures)
         for ref in results.values()
-        if ref.name not in given
+        if ref.name not in known_refs
     }
     ranked = sorted(ranks, key=lambda name: ranks[name])
-    if any(ranks[name][0] == 0 for name in ranked):
+    if ranked and ranks[ranked[0]][0] == 0:
         ranked = [name for name in ranked if ranks[name][0] == 0]
-    inputs = (ref for ref in summary.inputs(graph) if ref.operation not in service)
-    return Candidates((*given.values(), *(results[name] for name in ranked)), tuple(inputs))
+    inputs = (ref for ref in endpoints.inputs(graph) if ref.operation not in service)
+    return Candidates((*known_refs.values(), *(results[name] for name in ranked)), tuple(inputs))
 
 
 @attrs.frozen
 class _Place:
-    """Where a node stands.
+    """The place of a node in the graph.
 
     Args:
-        fed: whether it depends on what is fed.
-        distance: 0 after a prediction, 1 at one, more anywhere else.
-        depth: how many nodes the longest way to it has.
+        fed: whether it depends on a feed.
+        distance: 0 for a node after a prediction, 1 for a prediction, `_FAR` for any other node.
+        depth: how many nodes the longest path to it has.
     """
 
     fed: bool
@@ -130,24 +134,30 @@ class _Place:
 
 
 def _places(graph: Graph, predicted: Collection[str]) -> dict[str, _Place]:
+    """Return the place of each node.
+
+    Args:
+        graph: the graph.
+        predicted: names of the nodes of predictions.
+    """
     nodes: Mapping[str, Message] = graph.nodes
-    found: dict[str, _Place] = {}
+    places: dict[str, _Place] = {}
     for name in ordered(nodes):
-        before = [found[each] for each in map(producer, nodes[name].input) if each in found]
-        found[name] = _Place(
-            nodes[name].op in predictions.SOURCES or any(each.fed for each in before),
-            1
-            if name in predicted
-            else 0
-            if any(each.distance < _APART for each in before)
-            else _APART,
-            1 + max((each.depth for each in before), default=0),
+        before = [places[source] for source in map(producer, nodes[name].input) if source in places]
+        if name in predicted:
+            distance = 1
+        else:
+            distance = 0 if any(place.distance < _FAR for place in before) else _FAR
+        places[name] = _Place(
+            nodes[name].op in predictions.SOURCES or any(place.fed for place in before),
+            distance,
+            1 + max((place.depth for place in before), default=0),
         )
-    return found
+    return places
 
 
 def _rank(ref: TensorRef, place: _Place, measured: bool) -> tuple[int, ...]:
-    """Say how unlikely a result is: the smaller the numbers are, the likelier."""
+    """Return numbers to sort by: the smaller they are, the more likely is the result."""
     return (
         0 if place.fed else 1,
         int(measured or _MEASURES.search(ref.operation) is not None),
@@ -157,35 +167,35 @@ def _rank(ref: TensorRef, place: _Place, measured: bool) -> tuple[int, ...]:
     )
 
 
-def _is_size_aside(graph: Graph, ref: TensorRef) -> bool:
-    """Tell whether a result is the size of something within a layer, which nothing asks for."""
+def _is_inner_size(graph: Graph, ref: TensorRef) -> bool:
+    """Return whether a result is the size of a tensor inside of a layer, which nobody asks for."""
     return graph.nodes[ref.operation].op in ("Shape", "ShapeN", "Size", "Rank") and (
         "/" in ref.operation
     )
 
 
 def _service(graph: Graph) -> frozenset[str]:
-    """Name the nodes that serve training and saving, and those that come after them."""
+    """Return the names of the nodes for training and saving, and of the nodes after them."""
     users: dict[str, list[str]] = {}
-    found = set()
+    service = set()
     for node in graph.proto.node:
         for text in node.input:
             if not text.startswith("^"):
                 users.setdefault(producer(text), []).append(node.name)
         serves = _SERVICE_OPS.fullmatch(node.op) or _SERVICE_NAMES.fullmatch(node.name)
         if serves or (node.op == "ReadVariableOp" and _is_read_back(graph, node)):
-            found.add(node.name)
-    pending = list(found)
+            service.add(node.name)
+    pending = list(service)
     while pending:
         for user in users.get(pending.pop(), ()):
-            if user not in found:
-                found.add(user)
+            if user not in service:
+                service.add(user)
                 pending.append(user)
-    return frozenset(found)
+    return frozenset(service)
 
 
 def _is_read_back(graph: Graph, read: Message) -> bool:
-    """Tell whether a read gives what has just been assigned, as Assign itself does for a ref."""
+    """Return whether a read returns the value of an assignment, as Assign itself does for a ref."""
     nodes: Mapping[str, Message] = graph.nodes
     before = (nodes[name] for text in read.input[1:] if (name := producer(text)) in nodes)
     return any(

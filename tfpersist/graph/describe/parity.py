@@ -1,4 +1,4 @@
-"""Whether one model gives what another gave, tensor by tensor."""
+"""Parity: compare the outputs of a model with those that another model computed."""
 
 from __future__ import annotations
 
@@ -11,24 +11,26 @@ from tfpersist.errors import printable
 from tfpersist.formats.tensors import spec_of
 from tfpersist.graph.describe.golden import Array, GoldenTensor, digest
 
+# numpy kinds of the numbers that may differ by a tolerance.
 _NUMBERS = frozenset("fc")
 
 
 @attrs.frozen
 class Difference:
-    """How one output of a model differs from what it should be.
+    """The difference between one output of a model and the expected output.
 
     Args:
-        output: the tensor's name.
-        beyond: how many of its elements differ by more than the tolerance; of an output that is
-            not wholly known, of those that are.
-        absolute: the largest difference; infinite for what is no number.
-        relative: the largest difference in relation to what it should be.
-        index: where the first element is that differs by more than the tolerance; None where none
-            does.
-        expected: that element, or the output's type and shape where these differ.
-        found: the same of the model.
-        exact: whether it is the same bit by bit.
+        output: the name of the tensor.
+        beyond: how many elements differ by more than the tolerance, among the elements whose
+            expected values are known.
+        absolute: the largest difference; infinite if values that are no numbers differ.
+        relative: the largest difference divided by the size of the expected value.
+        index: the index of the first element that differs by more than the tolerance; None if
+            there is none.
+        expected: the expected value of that element. If type, shape or digest differ: the expected
+            one.
+        found: the value, type and shape, or digest of the model's output.
+        exact: whether the outputs are the same bit by bit.
     """
 
     output: str
@@ -47,20 +49,20 @@ class Difference:
         if not self.beyond:
             return f"{self.output} {largest}"
         if self.index is None:
-            return f"{self.output} should be {self.expected} and is {self.found}"
-        at = f"[{', '.join(map(str, self.index))}]"
+            return f"{self.output}: expected {self.expected}, got {self.found}"
+        index = f"[{', '.join(map(str, self.index))}]"
         count = "1 element is" if self.beyond == 1 else f"{self.beyond:,} elements are"
-        more = f"; {count} beyond the tolerance, the first at {at}"
-        return f"{self.output} {largest}{more}: {self.found} instead of {self.expected}"
+        more = f"{count} beyond the tolerance, the first at {index}"
+        return f"{self.output} {largest}; {more}: expected {self.expected}, got {self.found}"
 
 
 @attrs.frozen
 class Parity:
-    """Whether a model gives what it should.
+    """The comparison of a model's outputs with the expected outputs.
 
     Args:
-        differences: what each output shows.
-        tolerance: how much a number may differ: by so much, and by that part of itself.
+        differences: the difference of each output.
+        tolerance: numbers may differ by `tolerance * (1 + |expected|)`.
 
     Example:
         >>> print(Parity((Difference("y:0"),), 0.0))
@@ -73,26 +75,26 @@ class Parity:
     @property
     def ok(self) -> bool:
         """Whether no output differs by more than the tolerance."""
-        return not any(each.beyond for each in self.differences)
+        return not any(difference.beyond for difference in self.differences)
 
     @property
     def exact(self) -> bool:
         """Whether all outputs are the same bit by bit."""
-        return all(each.exact for each in self.differences)
+        return all(difference.exact for difference in self.differences)
 
     def __str__(self) -> str:
         return "\n".join(printable(str(each)) for each in self.differences)
 
 
-def compare(expected: GoldenTensor, found: Array, tolerance: float) -> Difference:
-    """Compare an output with what is known of how it should be.
+def compare(expected: GoldenTensor, actual: Array, tolerance: float) -> Difference:
+    """Compare an output with the expected output, as far as its values are known.
 
-    Numbers may differ by `tolerance * (1 + |expected|)`; NaN equals NaN. Integers, truth values and
-    strings may not differ.
+    Floats and complex numbers may differ by `tolerance * (1 + |expected|)`; NaN equals NaN. Values
+    of other types may not differ.
 
     Args:
-        expected: what is known.
-        found: what the model gives.
+        expected: the expected output.
+        actual: the output of the model.
         tolerance: see above.
 
     Example:
@@ -100,30 +102,20 @@ def compare(expected: GoldenTensor, found: Array, tolerance: float) -> Differenc
         >>> (known,) = pair({}, {"y:0": np.float32([1, 2, 3])}).outputs
         >>> print(compare(known, np.float32([1, 2.5, 3]), 0.1))
         y:0 differs by at most 0.5, relatively 0.25; 1 element is beyond the tolerance, the first \
-at [1]: 2.5 instead of 2.0
+at [1]: expected 2.0, got 2.5
     """
-    spec = spec_of(found)
+    spec = spec_of(actual)
     if spec != expected.spec:
-        return Difference(
-            expected.name, 1, np.inf, np.inf, None, str(expected.spec), str(spec), exact=False
-        )
-    if digest(found) == expected.digest:
+        return _another(expected.name, str(expected.spec), str(spec))
+    actual_digest = digest(actual)
+    if actual_digest == expected.digest:
         return Difference(expected.name)
     if expected.values is None:
-        told = f"digest {expected.digest[:12]}"
-        return Difference(
-            expected.name,
-            1,
-            np.inf,
-            np.inf,
-            None,
-            told,
-            f"digest {digest(found)[:12]}",
-            exact=False,
-        )
-    wanted = expected.values.reshape(-1)
-    given = found.reshape(-1)[:: expected.stride]
-    absolute, relative, beyond = _distances(wanted, given, tolerance)
+        digests = (f"digest {sha256[:12]}" for sha256 in (expected.digest, actual_digest))
+        return _another(expected.name, *digests)
+    expected_values = expected.values.reshape(-1)
+    values = actual.reshape(-1)[:: expected.stride]
+    absolute, relative, beyond = _distances(expected_values, values, tolerance)
     first = int(np.argmax(beyond)) if beyond.any() else None
     return Difference(
         expected.name,
@@ -132,26 +124,31 @@ at [1]: 2.5 instead of 2.0
         float(relative.max(initial=0.0)),
         None
         if first is None
-        else tuple(int(i) for i in np.unravel_index(first * expected.stride, found.shape)),
-        "" if first is None else str(wanted[first]),
-        "" if first is None else str(given[first]),
+        else tuple(int(i) for i in np.unravel_index(first * expected.stride, actual.shape)),
+        "" if first is None else str(expected_values[first]),
+        "" if first is None else str(values[first]),
         exact=False,
     )
 
 
-def _distances(wanted: Array, given: Array, tolerance: float) -> tuple[Array, Array, Array]:
-    """Give absolute and relative distances, and which elements are beyond the tolerance."""
-    if wanted.dtype.kind not in _NUMBERS and not _is_small_float(wanted):
-        same = np.asarray(wanted == given, bool)
+def _another(output: str, expected: str, found: str) -> Difference:
+    """Return the difference of an output that cannot be compared element by element."""
+    return Difference(output, 1, np.inf, np.inf, None, expected, found, exact=False)
+
+
+def _distances(expected: Array, actual: Array, tolerance: float) -> tuple[Array, Array, Array]:
+    """Return absolute and relative distances, and which elements are beyond the tolerance."""
+    if expected.dtype.kind not in _NUMBERS and not _is_small_float(expected):
+        same = np.asarray(expected == actual, bool)
         distance = np.where(same, 0.0, np.inf)
         return distance, distance, ~same
-    wide = np.complex128 if wanted.dtype.kind == "c" else np.float64
-    wanted, given = wanted.astype(wide), given.astype(wide)
-    same = (wanted == given) | (np.isnan(wanted) & np.isnan(given))
+    wide = np.complex128 if expected.dtype.kind == "c" else np.float64
+    expected, actual = expected.astype(wide), actual.astype(wide)
+    same = (expected == actual) | (np.isnan(expected) & np.isnan(actual))
     with np.errstate(all="ignore"):
-        absolute = np.where(same, 0.0, np.abs(given - wanted))
+        absolute = np.where(same, 0.0, np.abs(actual - expected))
         absolute = np.where(np.isnan(absolute), np.inf, absolute)
-        size = np.abs(wanted)
+        size = np.abs(expected)
         relative = np.where(same, 0.0, absolute / np.where(np.isfinite(size), size, 1.0))
         allowed = tolerance * (1.0 + np.where(np.isfinite(size), size, 0.0))
     return absolute, relative, ~same & ~(absolute <= allowed)

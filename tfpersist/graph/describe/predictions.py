@@ -1,8 +1,9 @@
-"""What the losses and metrics of a training graph are computed from: the predictions.
+"""Find the predictions of a training graph: the tensors that losses and metrics are computed from.
 
-A label is what is fed and meets no weights any more. What was computed with weights and meets
-labels is a prediction. An autoencoder has no labels; its prediction is what meets, last of all
-before the loss, something that is fed and was computed without weights.
+A label is a feed that is not combined with weights any more. A tensor that was computed with
+weights, and is combined with labels, is a prediction. An autoencoder has no labels: its prediction
+is the last tensor before the loss that is combined with a feed, or with a tensor computed from
+feeds without weights.
 """
 
 from __future__ import annotations
@@ -15,30 +16,31 @@ from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
 from tfpersist.graph.structure import ops
 from tfpersist.graph.structure.kinds import PLACEHOLDERS, VARIABLES
-from tfpersist.graph.structure.names import TensorRef, parse_ref, producer, tensor_spec
+from tfpersist.graph.structure.names import TensorRef, full_name, parse_ref, producer, tensor_spec
 
 SOURCES = PLACEHOLDERS | {
     *("IteratorGetNext", "IteratorGetNextSync", "QueueDequeue", "QueueDequeueMany"),
     *("QueueDequeueUpTo", "QueueDequeueV2", "QueueDequeueManyV2", "QueueDequeueUpToV2"),
 }
-# What gives the value of a variable as it is, or some of it.
+# Ops that return the value of a variable unchanged, or a part of it.
 _READS = {
     *("Identity", "RefIdentity", "ReadVariableOp", "Enter", "RefEnter", "Switch", "RefSwitch"),
     *("Cast", "ConcatV2", "Reshape", "Transpose", "ExpandDims", "StridedSlice", "Split", "Unpack"),
 }
-# What tells something else of a tensor than its values.
+# Ops whose output does not depend on the values of the input.
 _SIZES = {"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"}
+# Ops that only change the form of a prediction.
 _FORMS = {"Reshape", "Identity", "Squeeze", "ExpandDims", "StopGradient", "Cast"}
 
 
 @attrs.frozen
 class Comparison:
-    """What the labels of a graph are for.
+    """The predictions of a graph, and the nodes that compare them with labels.
 
     Args:
-        predictions: what is compared, in the order of the operations that compare it.
-        measures: names of the nodes that compare, and of those after them, if the graph trains.
-            If it does not, they may as well lay a mask on the result.
+        predictions: the predictions, in the order of the nodes that compare them.
+        measures: names of the nodes that compare, and of the nodes after them, if the graph trains;
+            empty if it does not, because such nodes may also apply a mask to the result.
     """
 
     predictions: tuple[TensorRef, ...]
@@ -46,49 +48,49 @@ class Comparison:
 
 
 def compared(graph: Graph, service: Collection[str], *, trains: bool) -> Comparison:
-    """Find what the losses and metrics of a graph are computed from.
+    """Return the predictions of a graph.
 
     Args:
         graph: the graph, not pruned.
         service: names of nodes that train, save, report or initialize.
-        trains: whether there are gradients; without them only labels tell.
+        trains: whether the graph has gradients; without them, predictions are found by labels only.
     """
     flow = _Flow.of(graph, service)
     weighted, reads = flow.weighted()
-    fed = flow.behind(flow.sources)
-    weighing = flow.leading(
-        name for name, node in flow.nodes.items() if not reads.isdisjoint(_makers(node))
+    fed = flow.after(flow.sources)
+    before_weights = flow.before(
+        name for name, node in flow.nodes.items() if not reads.isdisjoint(_source_nodes(node))
     )
-    labels = [name for name in flow.sources if flow.is_label(graph, name, weighing)]
-    met = flow.meetings(weighted & fed, flow.behind(labels).union(labels))
-    if not met and trains:
-        met = flow.meetings(weighted & fed, (fed - weighted).union(flow.sources))
-        earlier = flow.leading(map(producer, met))
-        met = {
+    labels = [name for name in flow.sources if flow.is_label(graph, name, before_weights)]
+    compared_by = flow.combined(weighted & fed, flow.after(labels).union(labels))
+    if not compared_by and trains:
+        compared_by = flow.combined(weighted & fed, (fed - weighted).union(flow.sources))
+        earlier = flow.before(map(producer, compared_by))
+        compared_by = {
             name: nodes
-            for name, nodes in met.items()
+            for name, nodes in compared_by.items()
             if earlier.isdisjoint(user.name for user in flow.users[name])
         }
-    measures = {node for nodes in met.values() for node in nodes} if trains else set()
-    measures |= flow.behind(port for node in measures for port in flow.ports.get(node, ()))
-    names = dict.fromkeys(map(flow.unshaped, met))
+    measures = {node for nodes in compared_by.values() for node in nodes} if trains else set()
+    measures |= flow.after(tensor for node in measures for tensor in flow.tensors.get(node, ()))
+    names = dict.fromkeys(map(flow.unshaped, compared_by))
     return Comparison(tuple(_ref(graph, name) for name in names), frozenset(measures))
 
 
 @attrs.frozen
 class _Flow:
-    """Which values come from where; sizes of tensors and what serves training do not count.
+    """The flow of values through a graph, without sizes of tensors and without service nodes.
 
     Args:
         nodes: the nodes by name.
         users: the nodes that take a tensor, by its full name.
-        ports: the full names of the tensors of a node that are used.
-        sources: the tensors that are fed, or come from a pipeline, and are used.
+        tensors: the full names of the tensors of a node that are used, by its name.
+        sources: the tensors that are fed, or come from an input pipeline, and are used.
     """
 
     nodes: Mapping[str, Message]
     users: Mapping[str, list[Message]]
-    ports: Mapping[str, list[str]]
+    tensors: Mapping[str, list[str]]
     sources: tuple[str, ...]
 
     @classmethod
@@ -99,76 +101,91 @@ class _Flow:
             if node.name not in service and node.op not in _SIZES
         }
         users: dict[str, list[Message]] = {}
-        ports: dict[str, list[str]] = {}
+        tensors: dict[str, list[str]] = {}
         for node in nodes.values():
-            for name in _taken(node):
+            for name in _inputs(node):
                 if producer(name) not in nodes:
                     continue
                 if name not in users:
-                    ports.setdefault(producer(name), []).append(name)
+                    tensors.setdefault(producer(name), []).append(name)
                 users.setdefault(name, []).append(node)
         sources = (name for name in users if nodes[producer(name)].op in SOURCES)
-        return cls(nodes, users, ports, tuple(sources))
+        return cls(nodes, users, tensors, tuple(sources))
 
-    def behind(
+    def after(
         self, tensors: Iterable[str], through: Callable[[Message], bool] = lambda node: True
     ) -> frozenset[str]:
-        """Name the nodes that come after some tensors."""
-        found: set[str] = set()
+        """Return the names of the nodes that depend on some tensors.
+
+        Args:
+            tensors: full names of tensors.
+            through: returns whether to follow the flow through a node.
+        """
+        reached: set[str] = set()
         pending = list(tensors)
         while pending:
             for user in self.users.get(pending.pop(), ()):
-                if user.name not in found and through(user):
-                    found.add(user.name)
-                    pending += self.ports.get(user.name, ())
-        return frozenset(found)
+                if user.name not in reached and through(user):
+                    reached.add(user.name)
+                    pending += self.tensors.get(user.name, ())
+        return frozenset(reached)
 
-    def leading(self, names: Iterable[str]) -> frozenset[str]:
-        """Name some nodes and those that they come after."""
+    def before(self, names: Iterable[str]) -> frozenset[str]:
+        """Return the names of some nodes, and of the nodes that they depend on."""
         pending = list(names)
-        found = set(pending)
+        reached = set(pending)
         while pending:
-            for name in _makers(self.nodes[pending.pop()]):
-                if name in self.nodes and name not in found:
-                    found.add(name)
+            for name in _source_nodes(self.nodes[pending.pop()]):
+                if name in self.nodes and name not in reached:
+                    reached.add(name)
                     pending.append(name)
-        return frozenset(found)
+        return frozenset(reached)
 
     def weighted(self) -> tuple[frozenset[str], frozenset[str]]:
-        """Name the nodes that come after variables, and those that give what variables hold."""
+        """Return the nodes that depend on variables, and those that only return their values."""
         variables = {name for name, node in self.nodes.items() if node.op in VARIABLES}
         starts = [f"{name}:0" for name in variables]
-        reads = self.behind(starts, lambda node: node.op in _READS)
-        return self.behind(starts), reads.union(variables) - self.behind(self.sources)
+        reads = self.after(starts, lambda node: node.op in _READS)
+        return self.after(starts), reads.union(variables) - self.after(self.sources)
 
-    def is_label(self, graph: Graph, name: str, weighing: Collection[str]) -> bool:
-        """Tell whether what is fed there leads to no weights, and is no switch or rate."""
+    def is_label(self, graph: Graph, name: str, before_weights: Collection[str]) -> bool:
+        """Return whether a feed never meets weights later, and is not a switch or a rate.
+
+        Args:
+            graph: the graph.
+            name: the full name of the tensor that is fed.
+            before_weights: names of the nodes on a path to weights.
+        """
         spec = _ref(graph, name).spec
         if spec is not None and (spec.dtype == "bool" or spec.shape == ()):
             return False
-        return not any(user.name in weighing for user in self.users[name])
+        return not any(user.name in before_weights for user in self.users[name])
 
-    def meetings(self, computed: Collection[str], others: Collection[str]) -> dict[str, list[str]]:
-        """Find the computed tensors that operations take together with one of the others.
+    def combined(self, computed: Collection[str], others: Collection[str]) -> dict[str, list[str]]:
+        """Return the tensors of some nodes that a node takes together with a tensor of others.
+
+        Args:
+            computed: names of the nodes of the tensors.
+            others: names of other nodes, and full names of tensors.
 
         Returns:
-            The names of these operations by that of the tensor.
+            The names of the nodes that take both, by the full name of the tensor.
         """
-        found: dict[str, list[str]] = {}
+        combined_by: dict[str, list[str]] = {}
         for node in self.nodes.values():
             mixed: dict[bool, list[str]] = {True: [], False: []}
-            for name in _taken(node):
+            for name in _inputs(node):
                 mixed[name in others or producer(name) in others].append(name)
             for name in mixed[False] if mixed[True] else ():
                 if producer(name) in computed:
-                    found.setdefault(name, []).append(node.name)
-        return found
+                    combined_by.setdefault(name, []).append(node.name)
+        return combined_by
 
     def unshaped(self, name: str) -> str:
-        """Go back from what a loss makes of a prediction before it computes to the prediction."""
+        """Return the tensor from which a loss function has reshaped or cast a prediction."""
         scope = producer(name).rpartition("/")[0]
         while (node := self.nodes[producer(name)]).op in _FORMS and scope:
-            before = next(_taken(node))
+            before = next(_inputs(node))
             if producer(name).rpartition("/")[0] != scope or producer(before) not in self.nodes:
                 break
             name = before
@@ -182,13 +199,11 @@ def _ref(graph: Graph, name: str) -> TensorRef:
     return attrs.evolve(ref, spec=tensor_spec(node, ref.index, types))
 
 
-def _taken(node: Message) -> Iterator[str]:
-    """Give the full names of the tensors that a node takes."""
-    for text in node.input:
-        if not text.startswith("^"):
-            yield text if ":" in text else f"{text}:0"
+def _inputs(node: Message) -> Iterator[str]:
+    """Return the full names of the tensors that a node takes."""
+    return (full_name(text) for text in node.input if not text.startswith("^"))
 
 
-def _makers(node: Message) -> Iterator[str]:
-    """Name the nodes whose tensors a node takes."""
-    return map(producer, _taken(node))
+def _source_nodes(node: Message) -> Iterator[str]:
+    """Return the names of the nodes whose tensors a node takes."""
+    return map(producer, _inputs(node))

@@ -1,4 +1,4 @@
-"""What a frozen file says of itself, in a field of the GraphDef that other readers skip.
+"""The signature of a frozen graph, stored in a field of the GraphDef that other readers skip.
 
 GraphDef = ... { 18932: the signature, JSON in UTF-8 }
 """
@@ -10,12 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
-from google.protobuf.unknown_fields import UnknownFieldSet
 
 from tfpersist.errors import NameNotFoundError, printable
-from tfpersist.formats import varint, wire
 from tfpersist.formats.graphdef import Graph
-from tfpersist.graph.describe import summary
+from tfpersist.graph.describe import endpoints, own_fields
 from tfpersist.graph.structure.kinds import INIT
 from tfpersist.graph.structure.lowered import Lowered, Origin
 from tfpersist.graph.structure.names import TensorRef
@@ -25,11 +23,11 @@ FIELD = 18932
 
 @attrs.frozen
 class Proof:
-    """That a frozen graph gave what its source gave.
+    """The record that the outputs of a frozen graph were compared with those of its source.
 
     Args:
-        digest: SHA-256 of the golden pair: what was fed, and what the source gave.
-        tolerance: how much a number may differ: by so much, and by that part of itself.
+        digest: SHA-256 of the golden pair: the feeds, and the outputs of the source.
+        tolerance: how much a number may differ; see `parity.compare`.
     """
 
     digest: str
@@ -38,14 +36,14 @@ class Proof:
 
 @attrs.frozen
 class Signature:
-    """What a frozen graph takes and gives, and where it comes from.
+    """The names of the inputs and outputs of a frozen graph, and the origin of its values.
 
     Args:
-        inputs: names of the tensors to feed, by what the source calls them.
-        outputs: names of the tensors to fetch, by what the source calls them.
-        init: the operation that has to run once before anything else; None where none has to.
-        origin: where the values come from.
-        proof: that it gave what its source gave; None where that was not tried.
+        inputs: names of the tensors to feed, by their names in the source.
+        outputs: names of the tensors to fetch, by their names in the source.
+        init: the operation to run once before anything else; None if there is none.
+        origin: the origin of the values.
+        proof: the record of the comparison with the source; None if they were not compared.
 
     Example:
         >>> print(Signature({"image": "x:0"}, {"digit": "ArgMax:0"}))
@@ -60,7 +58,10 @@ class Signature:
 
     @classmethod
     def of(cls, graph: Graph) -> Signature | None:
-        """Read the signature of a graph; None where it has none that can be understood.
+        """Return the signature of a graph; None if it has no readable signature.
+
+        Args:
+            graph: the graph.
 
         Example:
             >>> from tfpersist.formats import schema
@@ -69,11 +70,8 @@ class Signature:
             >>> Signature.of(graph).inputs, Signature.of(Graph(schema.GraphDef()))
             ({'x': 'in:0'}, None)
         """
-        fields: Any = UnknownFieldSet(graph.proto)
-        for field in fields:
-            if field.field_number == FIELD and isinstance(field.data, bytes):
-                return _decoded(field.data)
-        return None
+        data = own_fields.read_field(graph, FIELD)
+        return None if data is None else _decoded(data)
 
     def __str__(self) -> str:
         takes, gives = (
@@ -84,112 +82,117 @@ class Signature:
 
 
 def describe(lowered: Lowered, graph: Graph, refs: Sequence[TensorRef]) -> Signature:
-    """Make the signature of a frozen graph.
+    """Return the signature of a frozen graph.
 
     Args:
-        lowered: the source; inputs are listed in its order.
+        lowered: the source, for the names and the order of the inputs.
         graph: the frozen graph.
-        refs: what it computes, in the order of the signature.
+        refs: its outputs, in the order of the signature.
     """
     labels: dict[str, str] = {}
     for label, name in sorted(lowered.labels.items()):
         labels.setdefault(name, label)
 
-    def named(some: Sequence[TensorRef]) -> dict[str, str]:
-        found: dict[str, str] = {}
-        for name in dict.fromkeys(ref.name for ref in some):
+    def labelled(tensors: Sequence[TensorRef]) -> dict[str, str]:
+        by_label: dict[str, str] = {}
+        for name in dict.fromkeys(ref.name for ref in tensors):
             label = labels.get(name, name.removesuffix(":0"))
-            found[name if label in found else label] = name
-        return found
+            by_label[name if label in by_label else label] = name
+        return by_label
 
-    order = {name: at for at, name in enumerate(lowered.inputs)}
-    taken = sorted(summary.inputs(graph), key=lambda ref: order.get(ref.name, len(order)))
-    init = INIT if INIT in {node.name for node in graph.proto.node} else None
-    return Signature(named(taken), named(refs), init, lowered.origin)
+    order = {name: position for position, name in enumerate(lowered.inputs)}
+    fed = sorted(endpoints.inputs(graph), key=lambda ref: order.get(ref.name, len(order)))
+    init = INIT if INIT in graph.nodes else None
+    return Signature(labelled(fed), labelled(refs), init, lowered.origin)
 
 
 def inputs(graph: Graph) -> tuple[TensorRef, ...]:
-    """List the tensors to feed: what the signature names, or else the placeholders.
+    """Return the tensors to feed: those of the signature, or else the placeholders.
 
     Args:
         graph: the graph.
     """
-    return _named(graph, (Signature.of(graph) or Signature()).inputs) or summary.inputs(graph)
+    return _tensors(graph, (Signature.of(graph) or Signature()).inputs) or endpoints.inputs(graph)
 
 
 def outputs(graph: Graph) -> tuple[TensorRef, ...]:
-    """List the tensors to fetch: what the signature names, or else what nothing uses.
+    """Return the tensors to fetch: those of the signature, or else those that nothing uses.
 
     Args:
         graph: the graph.
     """
-    return _named(graph, (Signature.of(graph) or Signature()).outputs) or summary.outputs(graph)
+    return _tensors(graph, (Signature.of(graph) or Signature()).outputs) or endpoints.outputs(graph)
 
 
-def _named(graph: Graph, ends: Mapping[str, str]) -> tuple[TensorRef, ...]:
-    """Find the ends that a signature names; none where some are not in the graph any more."""
+def _tensors(graph: Graph, by_label: Mapping[str, str]) -> tuple[TensorRef, ...]:
+    """Return the tensors that a signature names; none if one of them is not in the graph."""
     try:
-        return tuple(summary.find(graph, name) for name in ends.values())
+        return tuple(endpoints.find(graph, name) for name in by_label.values())
     except NameNotFoundError:
         return ()
 
 
 def sign(graph: Graph, signature: Signature) -> None:
-    """Put a signature into a graph.
+    """Add a signature to a graph.
 
     Args:
-        graph: the graph, whose GraphDef is the caller's own; it is changed.
-        signature: what it says of itself.
+        graph: a graph whose GraphDef is the caller's own; it is changed.
+        signature: the signature.
     """
-    known = {name: value for name, value in attrs.asdict(signature).items() if value}
-    known["origin"] = {
-        name: v for name, v in attrs.asdict(signature.origin).items() if v is not None
-    }
-    text = json.dumps(known, ensure_ascii=False).encode("utf-8", "replace")
-    tag = varint.encode(FIELD << 3 | wire.BYTES)
-    graph.proto.MergeFromString(tag + varint.encode(len(text)) + text)
+    facts = {name: value for name, value in attrs.asdict(signature).items() if value}
+    origin = attrs.asdict(signature.origin).items()
+    facts["origin"] = {name: value for name, value in origin if value is not None}
+    text = json.dumps(facts, ensure_ascii=False).encode("utf-8", "replace")
+    own_fields.add_field(graph, FIELD, text)
 
 
 def resolve(graph: Graph, text: str) -> str:
-    """Give the name of a tensor that may be called as the signature calls it.
+    """Return the name of a tensor in the graph, given that name or its name in the signature.
 
     Args:
-        graph: the graph, whose own names come first.
-        text: the name of a tensor, or what the signature calls it.
+        graph: the graph; its own names come first.
+        text: the name of a tensor, or its name in the signature.
+
+    Returns:
+        The name in the graph; `text` itself if the signature does not have it.
     """
     if not isinstance(text, str) or text.partition(":")[0] in graph.nodes:
         return text
-    known = Signature.of(graph) or Signature()
-    return known.outputs.get(text) or known.inputs.get(text) or text
+    signature = Signature.of(graph) or Signature()
+    return signature.outputs.get(text) or signature.inputs.get(text) or text
 
 
 def _decoded(data: bytes) -> Signature | None:
+    """Return the signature in a JSON text; parts of another type than expected are left out."""
     try:
-        known = json.loads(data)
+        facts = json.loads(data)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(known, dict):
+    if not isinstance(facts, dict):
         return None
-    ends = [_names(known.get(part)) for part in ("inputs", "outputs")]
-    init, origin = known.get("init"), known.get("origin")
-    origin = origin if isinstance(origin, dict) else {}
-    step = origin.get("step")
-    texts = {part: origin.get(part) for part in ("checkpoint", "tensorflow")}
+    init = facts.get("init")
     return Signature(
-        ends[0],
-        ends[1],
+        _names(facts.get("inputs")),
+        _names(facts.get("outputs")),
         init if isinstance(init, str) else None,
-        Origin(
-            **{part: text for part, text in texts.items() if isinstance(text, str)},
-            step=step if isinstance(step, int) else None,
-        ),
-        _proof(known.get("proof")),
+        _origin(facts.get("origin")),
+        _proof(facts.get("proof")),
+    )
+
+
+def _origin(value: Any) -> Origin:
+    facts = value if isinstance(value, dict) else {}
+    step = facts.get("step")
+    texts = {name: facts.get(name) for name in ("checkpoint", "tensorflow")}
+    return Origin(
+        **{name: text for name, text in texts.items() if isinstance(text, str)},
+        step=step if isinstance(step, int) else None,
     )
 
 
 def _proof(value: Any) -> Proof | None:
-    known = value if isinstance(value, dict) else {}
-    digest, tolerance = known.get("digest"), known.get("tolerance")
+    facts = value if isinstance(value, dict) else {}
+    digest, tolerance = facts.get("digest"), facts.get("tolerance")
     if not isinstance(digest, str) or not isinstance(tolerance, (int, float)):
         return None
     return Proof(digest, float(tolerance))

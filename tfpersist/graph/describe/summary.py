@@ -1,11 +1,10 @@
-"""What a graph takes, gives and consists of, told from its skeleton alone."""
+"""The summary of a graph, made from its skeleton alone."""
 
 from __future__ import annotations
 
 import collections
 import html
-import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 
@@ -14,28 +13,9 @@ from tfpersist.formats import dtypes, graphdef
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.graph.structure import names, ops
-from tfpersist.graph.structure.kinds import INIT, PLACEHOLDERS
+from tfpersist.graph.describe import endpoints
 from tfpersist.graph.structure.names import TensorRef
 
-_HELD = frozenset({"Const", "Variable", "VariableV2", "VarHandleOp"})
-# Values from elsewhere, handles, and what branches and loops consist of.
-_NO_RESULT = frozenset(
-    {
-        *_HELD,
-        *PLACEHOLDERS,
-        *("IteratorToStringHandle", "IteratorGetNext", "IteratorGetNextSync"),
-        *("Switch", "RefSwitch", "Enter", "RefEnter", "NextIteration", "RefNextIteration"),
-        "LoopCond",
-    }
-)
-_NO_VALUE = frozenset({"resource", "variant"})
-# What TensorFlow leaves behind when it turns functional loops and branches into plain nodes.
-_LEFTOVER = re.compile(r"(.*/)?(unused_control_flow_input(_\d+)?|loop_body_control/_\d+)")
-# What gives the value of a variable, or of the constant that was one.
-_READ = re.compile(r"(.*/)?(read|ReadVariableOp)(_\d+)?")
-# Until this version a scalar shape of a placeholder meant an unknown one.
-_LAST_SHAPELESS = 21
 _NOT_WEIGHTS = frozenset({"bool", "string", "int32", "int64", "uint32", "uint64"})
 
 
@@ -44,11 +24,11 @@ class Constant:
     """One constant of a graph.
 
     Args:
-        name: the node's name; "function/node" for one in a function.
+        name: the name of the node; "function/node" for a node in a function.
         spec: its data type and shape.
-        nbytes: the bytes that its elements take once it is loaded; of strings, their lengths.
-        fits: whether its content can be that of its shape. If not, nothing can load it, and it
-            counts for nothing but the bytes that are there.
+        nbytes: the bytes of its elements in memory; of strings, the sum of their lengths.
+        fits: whether it has as many bytes as its shape needs. If not, it cannot be loaded, and
+            `nbytes` counts the bytes that are in the graph.
     """
 
     name: str
@@ -58,27 +38,27 @@ class Constant:
 
     def __str__(self) -> str:
         text = f"{self.name} {self.spec} {self.nbytes:,} bytes"
-        return text if self.fits else f"{text}, which its shape does not fit"
+        return text if self.fits else f"{text}, which do not fit its shape"
 
 
 @attrs.frozen
 class Summary:
-    """What a frozen graph is.
+    """The inputs, outputs, ops and constants of a graph.
 
     Args:
-        file: where it came from; "" for one that was made in memory.
-        inputs: its placeholders.
-        outputs: the tensors that nothing in it uses.
-        nodes: how many nodes it has, functions not counted.
+        file: the path or URL of the graph; "" for a graph made in memory.
+        inputs: the placeholders.
+        outputs: the tensors that nothing in the graph uses.
+        nodes: how many nodes the main graph has.
         operations: how often each op occurs, functions included, the most frequent first.
-        parameters: elements of all constants that are neither integers of 32 or 64 bits, nor bool,
-            nor string.
-        nbytes: bytes of all constants.
-        constants: the largest ones, largest first; before them those that nothing can load.
-        layers: the bytes of the constants of each layer, largest first. A layer is what stands
-            before the last "/" of a name; a name without one belongs to none.
-        functions: names of the functions in its library.
-        producer: the graph version of the TensorFlow that wrote it; 0 where it did not say.
+        parameters: how many elements all constants have; integers of 32 and 64 bits, bools and
+            strings are not counted.
+        nbytes: the bytes of all constants.
+        constants: the largest constants, largest first; before them those that cannot be loaded.
+        layers: the bytes of the constants of each layer, largest first. The layer of a constant is
+            the part of its name before the last "/".
+        functions: the names of the functions in the library.
+        producer: the graph version of the TensorFlow that wrote the graph; 0 if it is not known.
     """
 
     file: str
@@ -94,11 +74,11 @@ class Summary:
     producer: int
 
     def __str__(self) -> str:
-        common = [f"{op} {count}" for op, count in self.operations.items()]
-        more = f" and {len(common) - 8} more ops" if len(common) > 8 else ""
+        ops = [f"{op} {count}" for op, count in self.operations.items()]
+        more = f" and {len(ops) - 8} more ops" if len(ops) > 8 else ""
         lines = [
             self.file or "a graph in memory",
-            f"  nodes       {self.nodes:,}: " + ", ".join(common[:8]) + more,
+            f"  nodes       {self.nodes:,}: " + ", ".join(ops[:8]) + more,
             f"  parameters  {self.parameters:,} in {self.nbytes:,} bytes of constants",
             *_listed("inputs", list(map(str, self.inputs))),
             *_listed("outputs", list(map(str, self.outputs))),
@@ -109,13 +89,13 @@ class Summary:
         return "\n".join(map(printable, lines))
 
     def html(self) -> str:
-        """Give a short form for notebooks."""
-        rows = [("input", each) for each in self.inputs]
-        rows += [("output", each) for each in self.outputs]
+        """Return a short form in HTML for notebooks."""
+        rows = [("input", ref) for ref in self.inputs]
+        rows += [("output", ref) for ref in self.outputs]
         cells = "".join(
-            f"<tr><td>{kind}</td><td>{html.escape(ref.name)}</td>"
+            f"<tr><td>{role}</td><td>{html.escape(ref.name)}</td>"
             f"<td>{html.escape(str(ref.spec or 'unknown'))}</td></tr>"
-            for kind, ref in rows[:20]
+            for role, ref in rows[:20]
         )
         title = html.escape(self.file or "FrozenModel")
         facts = f"{self.nodes:,} nodes, {self.parameters:,} parameters, {self.nbytes:,} bytes"
@@ -123,25 +103,25 @@ class Summary:
 
 
 def summarize(graph: Graph, file: str = "", *, largest: int = 10) -> Summary:
-    """Describe a graph.
+    """Return the summary of a graph.
 
     Args:
         graph: the graph.
-        file: where it came from.
-        largest: how many of its constants to name.
+        file: the path or URL of the graph; "" for a graph made in memory.
+        largest: how many constants to list.
 
     Raises:
-        GraphError: a node's attrs do not tell what it gives.
+        GraphError: the attrs of a node do not say which outputs it has.
     """
-    constants = sorted(_constants(graph), key=lambda each: (each.fits, -each.nbytes))
+    constants = sorted(_constants(graph), key=lambda constant: (constant.fits, -constant.nbytes))
     bodies = [graph.proto.node, *(f.node_def for f in graph.proto.library.function)]
-    counted = collections.Counter(node.op for body in bodies for node in body)
+    operations = collections.Counter(node.op for body in bodies for node in body)
     return Summary(
         file=file,
-        inputs=inputs(graph),
-        outputs=outputs(graph),
+        inputs=endpoints.inputs(graph),
+        outputs=endpoints.outputs(graph),
         nodes=len(graph.proto.node),
-        operations=dict(counted.most_common()),
+        operations=dict(operations.most_common()),
         parameters=sum(
             c.spec.elements or 0 for c in constants if c.fits and c.spec.dtype not in _NOT_WEIGHTS
         ),
@@ -153,114 +133,15 @@ def summarize(graph: Graph, file: str = "", *, largest: int = 10) -> Summary:
     )
 
 
-def inputs(graph: Graph) -> tuple[TensorRef, ...]:
-    """List the placeholders of a graph, in its order."""
-    return tuple(
-        _settled(graph, TensorRef(node.name, 0, names.tensor_spec(node, 0, _types(graph, node))))
-        for node in graph.proto.node
-        if node.op in PLACEHOLDERS and not _LEFTOVER.fullmatch(node.name)
-    )
-
-
-def outputs(graph: Graph) -> tuple[TensorRef, ...]:
-    """List the tensors of a graph that look like results, in its order.
-
-    They are those of the operations that no other computation uses or waits for. Left out are
-    operations without a value (assertions, assignments, resources), summaries, constants,
-    placeholders and the ends of branches; values of variables, too, unless there is nothing else.
-    """
-    computed, read = unused(graph)
-    return tuple(computed or read)
-
-
-def unused(
-    graph: Graph, *, unseen: Collection[str] = ()
-) -> tuple[list[TensorRef], list[TensorRef]]:
-    """List the tensors that `outputs` lists: those that are computed, and values of variables.
-
-    Args:
-        graph: the graph.
-        unseen: names of nodes that are left out, and whose uses do not count.
-    """
-    used = {
-        source.removeprefix("^").partition(":")[0]
-        for node in graph.proto.node
-        for source in node.input
-        if (node.op != "NoOp" or node.name == INIT) and node.name not in unseen
-    }
-    refs: list[TensorRef] = []
-    reads: list[TensorRef] = []
-    for node in graph.proto.node:
-        if node.name in used or node.op in _NO_RESULT or node.op.endswith("Summary"):
-            continue
-        if node.name in unseen or _LEFTOVER.fullmatch(node.name) or _is_branch(graph, node):
-            continue
-        found = reads if _is_read(graph, node) else refs
-        types = _types(graph, node)
-        for index, number in enumerate([0] if types is None else types):
-            dtype = dtypes.by_number(number)
-            is_ref = number > dtypes.REF_OFFSET
-            if not is_ref and (dtype is None or dtype.name not in _NO_VALUE):
-                found.append(TensorRef(node.name, index, names.tensor_spec(node, index, types)))
-            if node.op in ("Merge", "RefMerge"):  # the other output is the number of the branch
-                break
-    return refs, reads
-
-
-def find(graph: Graph, text: str) -> TensorRef:
-    """Find a tensor by its name, as `names.find_tensor` does, with what old graphs mean by shapes.
-
-    Raises:
-        NameNotFoundError: there is no such tensor.
-    """
-    return _settled(graph, names.find_tensor(graph, text))
-
-
 def shortened(refs: Sequence[TensorRef]) -> str:
-    """Name some tensors on one line."""
+    """Return the first tensors of a list and the number of the others, on one line."""
     shown = ", ".join(map(str, refs[:3])) or "nothing"
     return f"{shown} and {len(refs) - 3} more" if len(refs) > 3 else shown
 
 
-def _is_read(graph: Graph, node: Message) -> bool:
-    """Tell whether a node computes nothing, but gives what a variable holds."""
-    if node.op == "ReadVariableOp":
-        return True
-    source = _source(graph, node) if node.op == "Identity" else None
-    if source is None or source.op not in _HELD:
-        return False
-    return source.op != "Const" or _READ.fullmatch(node.name) is not None
-
-
-def _is_branch(graph: Graph, node: Message) -> bool:
-    """Tell whether a node only says which branch is taken."""
-    source = _source(graph, node) if node.op == "Identity" else None
-    return source is not None and source.op in ("Switch", "RefSwitch")
-
-
-def _source(graph: Graph, node: Message) -> Message | None:
-    """Give the node that the first input of another is from."""
-    return graph.nodes.get(node.input[0].partition(":")[0]) if node.input else None
-
-
-def _types(graph: Graph, node: Message) -> list[int] | None:
-    return ops.output_types(node, graph.functions)
-
-
-def _settled(graph: Graph, ref: TensorRef) -> TensorRef:
-    if (
-        ref.spec is not None
-        and ref.spec.shape == ()
-        and graph.proto.versions.producer <= _LAST_SHAPELESS
-        and graph.nodes[ref.operation].op in PLACEHOLDERS
-    ):
-        return attrs.evolve(ref, spec=TensorSpec(ref.spec.dtype, None))
-    return ref
-
-
 def _constants(graph: Graph) -> Iterator[Constant]:
     for node in graph.proto.node:
-        constant = _constant(node, node.name, apart=node.name in graph.payloads)
+        constant = _constant(node, node.name)
         if constant is not None:
             yield constant
     for function in graph.proto.library.function:
@@ -270,7 +151,8 @@ def _constants(graph: Graph) -> Iterator[Constant]:
                 yield constant
 
 
-def _constant(node: Message, name: str, *, apart: bool = False) -> Constant | None:
+def _constant(node: Message, name: str) -> Constant | None:
+    """Return the facts of a Const; None for another op, or if type or shape are unknown."""
     if node.op != "Const" or "value" not in node.attr:
         return None
     tensor = node.attr["value"].tensor
@@ -279,25 +161,27 @@ def _constant(node: Message, name: str, *, apart: bool = False) -> Constant | No
         return None
     shape = tuple(max(dim.size, 0) for dim in tensor.tensor_shape.dim)
     spec = TensorSpec(dtype.name, shape)
-    text = sum(map(len, tensor.string_val))
-    nbytes = text if spec.nbytes is None else spec.nbytes
-    held = len(tensor.tensor_content)
+    text_bytes = sum(map(len, tensor.string_val))
+    nbytes = text_bytes if spec.nbytes is None else spec.nbytes
+    content_bytes = len(tensor.tensor_content)
     if max(nbytes, spec.elements or 0) > graphdef.LARGEST or (
-        spec.nbytes and held not in (0, nbytes)
+        spec.nbytes and content_bytes not in (0, nbytes)
     ):
         return Constant(name, spec, tensor.ByteSize(), fits=False)
     return Constant(name, spec, nbytes)
 
 
 def _layers(constants: list[Constant]) -> dict[str, int]:
+    """Return the bytes of the constants of each layer."""
     sizes: collections.Counter[str] = collections.Counter()
     for constant in constants:
         sizes[constant.name.rpartition("/")[0]] += constant.nbytes
     return {name: size for name, size in sizes.most_common() if name and size}
 
 
-def _listed(title: str, entries: list[str]) -> Iterator[str]:
-    for number, entry in enumerate(entries[:8]):
-        yield f"  {title if number == 0 else '':<11} {entry}"
-    if len(entries) > 8:
-        yield f"  {'':<11} and {len(entries) - 8} more"
+def _listed(title: str, rows: list[str]) -> Iterator[str]:
+    """Yield the lines of a list; the title is in the first one."""
+    for number, row in enumerate(rows[:8]):
+        yield f"  {title if number == 0 else '':<11} {row}"
+    if len(rows) > 8:
+        yield f"  {'':<11} and {len(rows) - 8} more"

@@ -16,7 +16,7 @@ from tfpersist.errors import (
 from tfpersist.formats import dtypes, schema
 from tfpersist.formats.graphdef import Graph
 from tfpersist.graph.constants.initial_state import find_initial_state
-from tfpersist.graph.describe import summary
+from tfpersist.graph.describe import endpoints
 from tfpersist.graph.structure import feeds, functions, trusted_values
 from tfpersist.graph.structure.kinds import INIT
 from tfpersist.graph.structure.names import TensorRef
@@ -73,7 +73,7 @@ def compose(
     with target.as_default():
         given = {}
         for key, value in inputs.items():
-            ref = summary.find(graph, key.name if isinstance(key, TensorRef) else key)
+            ref = endpoints.find(graph, key.name if isinstance(key, TensorRef) else key)
             given[ref.name] = tensor_of(ref, value, target)
         given.update((name, _inside(name, each, target)) for name, each in (owned or {}).items())
         wanted = [name for name in outputs if name not in given]

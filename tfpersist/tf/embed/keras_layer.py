@@ -29,7 +29,7 @@ from tfpersist.errors import (
 from tfpersist.formats import dtypes
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.graph.describe import summary
+from tfpersist.graph.describe import endpoints
 from tfpersist.graph.structure.names import TensorRef
 from tfpersist.safety import Policy
 from tfpersist.tf.embed.composed import compose, tensor_of
@@ -266,7 +266,7 @@ def _registered() -> type[Any]:
             if not self.trusted:
                 Policy.default().check(safety.scan(graph, path))
             refs = [
-                [summary.find(graph, name) for name in names]
+                [endpoints.find(graph, name) for name in names]
                 for names in (self.layout.inputs, self.layout.outputs)
             ]
             self.attach(_part(graph, *refs))

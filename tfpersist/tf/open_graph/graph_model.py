@@ -16,7 +16,7 @@ from tfpersist.errors import (
     value_text,
 )
 from tfpersist.formats.graphdef import Graph, split
-from tfpersist.graph.describe import described
+from tfpersist.graph.describe import lookup
 from tfpersist.graph.describe.candidates import candidates
 from tfpersist.graph.describe.summary import Summary, summarize
 from tfpersist.graph.structure.names import TensorRef
@@ -115,7 +115,7 @@ class GraphModel:
 
     def __contains__(self, name: object) -> bool:
         """Return whether there is a tensor of that name."""
-        return described.contains(self.__getitem__, name)
+        return lookup.contains(self.__getitem__, name)
 
     def summary(self) -> Summary:
         """Describe the graph: inputs, outputs, ops, weights, functions.

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from tfpersist.errors import ArgumentError, NameNotFoundError, value_text
 from tfpersist.formats import graphdef, schema
 from tfpersist.formats.graphdef import Graph
-from tfpersist.graph.describe import summary
+from tfpersist.graph.describe import endpoints
 from tfpersist.graph.describe.signature import resolve
 from tfpersist.graph.structure.names import TensorRef
 
@@ -75,7 +75,7 @@ def find(graph: Graph, name: Any) -> TensorRef:
         NameNotFoundError: there is no such tensor; the nearest names are given.
     """
     text = resolve(graph, name.name if isinstance(name, TensorRef) else name)
-    return summary.find(graph, text)
+    return endpoints.find(graph, text)
 
 
 def contains(find_tensor: Callable[[Any], object], name: object) -> bool:
