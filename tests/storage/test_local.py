@@ -96,7 +96,7 @@ def test_a_pipe_is_no_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     storage = open_storage(tmp_path)
     assert storage.names() == frozenset()
-    with pytest.raises(StorageError, match="no plain file"):
+    with pytest.raises(StorageError, match="not a plain file"):
         storage.read("pipe")
 
 

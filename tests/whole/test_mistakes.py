@@ -13,7 +13,7 @@ from tfpersist import safety
 from tfpersist.errors import ArgumentError, value_text
 
 v1 = tf.compat.v1
-NO_PATH = r"no path; expected .*, got"
+NO_PATH = r"not a path; expected .*, got"
 NO_NAME = r"cannot be used; expected .*, got"
 
 

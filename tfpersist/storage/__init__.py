@@ -1,4 +1,4 @@
-"""The only place where bytes reach the world."""
+"""Open directories of files. Only this package writes to disks and remote stores."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import re
 from tfpersist.errors import ArgumentError, StorageError, value_text
 from tfpersist.storage.base import Hold, Publication, Sink, Storage, is_possible
 
-__all__ = ["Hold", "Publication", "Sink", "Storage", "open_storage", "settled", "text_of"]
+__all__ = ["Hold", "Publication", "Sink", "Storage", "absolute", "open_storage", "text_of"]
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(::[A-Za-z0-9+.-]+)*://")
 
 
 def is_url(location: str) -> bool:
-    """Whether `location` is a URL rather than a path of this machine.
+    """Return whether `location` is a URL, and not a path of this machine.
 
     Example:
         >>> is_url("s3://bucket/runs"), is_url("runs/a:b")
@@ -25,14 +25,14 @@ def is_url(location: str) -> bool:
 
 
 def text_of(location: object, expected: str = "a path or a URL") -> str:
-    """Give the text of a path.
+    """Return a path as str.
 
     Args:
-        location: what a user gave for one.
-        expected: what it should have been, for the error.
+        location: the argument of a user.
+        expected: what it should be, for the error.
 
     Raises:
-        ArgumentError: it is none.
+        ArgumentError: it is not a path.
 
     Example:
         >>> text_of(pathlib.Path("runs/mnist")), text_of(b"runs")
@@ -45,26 +45,26 @@ def text_of(location: object, expected: str = "a path or a URL") -> str:
         if text:
             raise ArgumentError("no file can have this path", expected=expected, found=ascii(text))
     raise ArgumentError(
-        "the path is empty" if isinstance(location, (str, bytes)) else "this is no path",
+        "the path is empty" if isinstance(location, (str, bytes)) else "this is not a path",
         expected=expected,
         found=value_text(location),
     )
 
 
-def settled(location: str | os.PathLike[str]) -> str | os.PathLike[str]:
-    """Give a place that stays the same when the working directory changes.
+def absolute(location: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """Return a location that stays the same when the working directory changes.
 
     Args:
-        location: what `open_storage` takes.
+        location: a path or a URL, as for `open_storage`.
 
     Returns:
-        A path of this machine made absolute, as a pathlib.Path where it was one; a URL as it is.
+        An absolute path, as a pathlib.Path if `location` is one; a URL as it is.
 
     Raises:
-        ArgumentError: it is no path.
+        ArgumentError: it is not a path.
 
     Example:
-        >>> settled("/runs/../mnist"), settled("s3://bucket/runs")
+        >>> absolute("/runs/../mnist"), absolute("s3://bucket/runs")
         ('/mnist', 's3://bucket/runs')
     """
     text = text_of(location, 'a directory, such as "runs/mnist", or "." for the present one')
@@ -85,8 +85,8 @@ def open_storage(location: str | os.PathLike[str]) -> Storage:
         The storage.
 
     Raises:
-        ArgumentError: it is no path.
-        UnsupportedError: nothing here understands this kind of URL.
+        ArgumentError: it is not a path.
+        UnsupportedError: this kind of URL needs a package that is not installed, or is unknown.
         StorageError: a directory in memory has no name.
 
     Example:

@@ -1,4 +1,4 @@
-"""What a storage is: one directory of files that are read as views and published all or nothing."""
+"""Declare what a storage does: it reads files as views, and publishes files all or nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Protocol
 from tfpersist.errors import StorageError
 
 _ADVICE = {
-    errno.ENOSPC: "Free some space, or save somewhere else; what was there before is untouched",
+    errno.ENOSPC: "Free some space, or save somewhere else; the earlier files are untouched",
     errno.EDQUOT: "Free some of your quota, or save somewhere else",
     errno.EFBIG: "Raise the file-size limit (ulimit -f), or save to another file system",
     errno.EACCES: "Check the permissions of the directory and of the user who runs this",
@@ -32,45 +32,45 @@ class Sink(Protocol):
     """A new file that is written from its first byte to its last."""
 
     def reserve(self, size: int) -> None:
-        """Set aside `size` bytes, so that a full disk is noticed before the first is written."""
+        """Set aside `size` bytes, so that a full disk is noticed before the first write."""
 
     def write(self, data: memoryview | bytes) -> None:
         """Append all of `data`."""
 
 
 class Hold(Protocol):
-    """One file that is held, however its name is used meanwhile; it ends with its process."""
+    """A lock on one file, even if another file takes its name. The lock ends with its process."""
 
     @property
     def effective(self) -> bool:
-        """Whether others learn of it: not where there are no locks."""
+        """Whether other processes see the lock; False on a system without locks."""
 
     def current(self) -> bool:
-        """Whether its name still means this very file."""
+        """Return whether the file still has its name."""
 
     def release(self) -> None:
-        """Let it go; doing so twice does no harm."""
+        """Release the lock; doing so twice does no harm."""
 
 
 class Publication(Protocol):
     """Files that will appear together, or not at all."""
 
     def create(self, name: str) -> Sink:
-        """Begin a file; the last one begun is the commit marker and appears last."""
+        """Create a file. The last one created is the commit marker and appears last."""
 
     def link(self, hold: Hold, name: str) -> None:
-        """Let a file appear under one more name, which takes no space; hold it until the end.
+        """Give a file one more name, which takes no space. Hold the file until the end.
 
         Raises:
-            StorageError: it is gone, or this kind of directory cannot do it (`unlinkable`).
+            StorageError: the file is gone, or it cannot have several names here (`unlinkable`).
         """
 
     def discard(self, name: str, *, held: Hold | None = None) -> None:
-        """Let a file go in the same step; it may be absent.
+        """Remove a file in the same step; it may be absent.
 
         Args:
-            name: the file; those that go do so in the order of the calls.
-            held: a file that is held: if another has taken its name by then, `name` stays.
+            name: the file. Files are removed in the order of the calls.
+            held: a hold on a file. If another file has taken the name of that file, `name` stays.
         """
 
 
@@ -79,33 +79,33 @@ class Storage(Protocol):
 
     @property
     def location(self) -> str:
-        """Where it is, such as "/runs/mnist" or "memory://mnist"."""
+        """Its path or URL, such as "/runs/mnist" or "memory://mnist"."""
 
     @property
     def maps(self) -> bool:
-        """Whether `read` costs no copy, however large the file is."""
+        """Whether `read` copies nothing, however large the file is."""
 
     @property
     def links(self) -> bool:
-        """Whether this kind of directory can give one file several names."""
+        """Whether one file can have several names here."""
 
     def exists(self) -> bool:
-        """Whether there is a directory here already."""
+        """Return whether the directory exists."""
 
     def names(self) -> frozenset[str]:
-        """The plain files in it; empty where it does not exist yet."""
+        """Return the names of its plain files; none if it does not exist yet."""
 
     def read(self, name: str) -> memoryview:
-        """All bytes of a file, read-only; they stay as they are when the file is replaced."""
+        """Return all bytes of a file, read-only; they do not change when the file is replaced."""
 
     def size(self, name: str) -> int:
-        """The number of bytes of a file."""
+        """Return the number of bytes of a file."""
 
     def modified(self, name: str) -> float:
-        """When a file was last written, in seconds since 1970."""
+        """Return when a file was last written, in seconds since 1970."""
 
     def forget(self, data: memoryview) -> None:
-        """Free the memory of bytes that `read` returned, where they can be read again.
+        """Free the memory of bytes that `read` returned, if they can be read again.
 
         Args:
             data: what `read` returned, or a part of it; it stays valid.
@@ -122,47 +122,50 @@ class Storage(Protocol):
         """
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove files in this order; those that are absent already are passed over."""
+        """Remove files in this order; absent files are skipped."""
 
     def rename(
         self, names: Mapping[str, str], *, held: Hold | None = None, durable: bool = True
     ) -> bool:
-        """Give files names that are free, one after the other; absent files are passed over.
+        """Rename files one after the other to free names; absent files are skipped.
 
         Args:
-            names: what each is to be called, by what it is called, in the order to go by.
-            held: a file that is held: if another has taken its name by then, nothing is renamed.
-            durable: wait until that would survive a power loss.
+            names: {old name: new name}, in the order of the renames.
+            held: a hold on a file. If another file has taken its name, nothing is renamed.
+            durable: wait until the new names would survive a power loss.
 
         Returns:
-            Whether `held` was still there.
+            False if nothing was renamed, because the held file has lost its name.
 
         Raises:
-            StorageError: that is refused, or a name is taken; files before it are renamed already.
+            StorageError: the system refused, or a new name is taken; earlier renames are done.
         """
 
     def hold(self, name: str, *, alone: bool = False) -> Hold | None:
-        """Hold a file: any number may, or one alone; None where others are in the way.
+        """Lock a file: many may hold it together, or one alone.
+
+        Returns:
+            The hold; None if other holds are in the way.
 
         Raises:
             StorageError: there is no such file.
         """
 
     def recover(self) -> None:
-        """Finish or clear away what processes that died left here."""
+        """Finish or remove what dead processes left in the directory."""
 
 
 def unlinkable(error: StorageError) -> bool:
-    """Whether a file could not be linked because such files, or so many links, are not possible."""
+    """Return whether a link failed because the system has no such links, or not so many."""
     return error.errno in _NO_LINKS
 
 
 def refusal(error: OSError, location: str, doing: str) -> StorageError:
-    """Make the StorageError for what the system refused; it carries the same errno."""
+    """Return the StorageError for an error of the system; it has the same errno."""
     number = error.errno
     if number is None:
-        kinds = {FileNotFoundError: errno.ENOENT, PermissionError: errno.EACCES}
-        number = kinds.get(type(error), errno.EIO)
+        numbers = {FileNotFoundError: errno.ENOENT, PermissionError: errno.EACCES}
+        number = numbers.get(type(error), errno.EIO)
     translated = StorageError(
         f"cannot {doing}: {error.strerror or error}", where=location, advice=_ADVICE.get(number)
     )
@@ -172,7 +175,7 @@ def refusal(error: OSError, location: str, doing: str) -> StorageError:
 
 @contextmanager
 def translated(location: str, doing: str) -> Iterator[None]:
-    """Turn each OSError of the block into a StorageError that says what was being done."""
+    """Raise each OSError of a `with` block as a StorageError that says what was tried."""
     try:
         yield
     except StorageError:
@@ -182,7 +185,7 @@ def translated(location: str, doing: str) -> Iterator[None]:
 
 
 def is_possible(path: str) -> bool:
-    """Whether a file system can have this path: it has no NUL, and all of it can be encoded.
+    """Return whether a file system can have this path: no NUL, and all of it can be encoded.
 
     Example:
         >>> is_possible("runs/mnist"), is_possible("a\\0b"), is_possible("\\ud800")
@@ -195,7 +198,7 @@ def is_possible(path: str) -> bool:
 
 
 def is_plain(name: str) -> bool:
-    """Whether this can be the name of a file in a directory, and of nothing outside it.
+    """Return whether this can be the name of a file in a directory, and of nothing outside it.
 
     Example:
         >>> is_plain("model.ckpt-1.index"), is_plain(".."), is_plain("a/b")
@@ -204,11 +207,18 @@ def is_plain(name: str) -> bool:
     return name not in {"", ".", ".."} and "/" not in name and is_possible(name)
 
 
+def named_twice(name: str, location: str) -> StorageError:
+    """Return the error for a name that one publication uses twice."""
+    return StorageError(
+        "this publication has a file of this name already", where=f"{location}: {name}"
+    )
+
+
 def plain(name: str, location: str) -> str:
-    """Refuse a name that is not that of a file in this very directory."""
+    """Return a name if it can be that of a file in the directory, else raise."""
     if not is_plain(name):
         raise StorageError(
-            "this is no name of a file in one directory",
+            "this cannot be the name of a file in a directory",
             where=location,
             expected="a name without '/'",
             found=repr(name),

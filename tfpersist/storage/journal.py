@@ -1,8 +1,8 @@
-"""The journal that makes the replacing of several files one step.
+"""Encode and decode the journal, which makes the replacement of several files one step.
 
-It is a small JSON file that says which staged file is to become which file, and which files go.
-Each staged name is unique, so a journal that was carried out already means nothing any more, and
-carrying one out twice does no harm. A journal that is cut short does not parse and counts as none.
+The journal is a small JSON file. It lists which staged file becomes which file, and which files are
+removed. Each staged name is unique: a journal that was carried out means nothing any more, and to
+carry it out twice does no harm. A journal that is cut off cannot be parsed and is ignored.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import attrs
 
 from tfpersist.storage.base import is_plain
 
-# What the names of all files begin with that are no one's but tfpersist's.
+# The beginning of the names of all hidden files of tfpersist.
 PREFIX = ".tfpersist-"
-NAME = ".tfpersist-journal"
+NAME = f"{PREFIX}journal"
 _STAGED = re.compile(r"\.tfpersist-[0-9a-f]{16}\.[0-9]{1,9}\.tmp")
 _VERSION = 1
 
 
 def staged_name(token: str, number: int) -> str:
-    """Name a file that is being written, so that it is known for what it is if its writer dies.
+    """Return a name for a file that is being written, which tells what it is if its writer dies.
 
     Example:
         >>> staged_name("0123456789abcdef", 2)
@@ -33,7 +33,7 @@ def staged_name(token: str, number: int) -> str:
 
 
 def is_staged(name: str) -> bool:
-    """Whether `name` is that of a file which was, or is, being written.
+    """Return whether a name is that of a file that is or was being written.
 
     Example:
         >>> is_staged(".tfpersist-0123456789abcdef.2.tmp"), is_staged("model.tmp")
@@ -44,18 +44,18 @@ def is_staged(name: str) -> bool:
 
 @attrs.frozen
 class Journal:
-    """What is being replaced.
+    """The files that are being replaced and removed.
 
     Args:
-        moves: name of the staged file, by the name it is to have; the commit marker last.
-        discards: the files that go, in this order.
+        moves: {name: staged name}, the commit marker last.
+        discards: the files to remove, in this order.
     """
 
     moves: Mapping[str, str]
     discards: tuple[str, ...] = ()
 
     def encode(self) -> bytes:
-        """Give the bytes of the journal file."""
+        """Return the bytes of the journal file."""
         facts = {
             "version": _VERSION,
             "moves": list(self.moves.items()),
@@ -65,7 +65,7 @@ class Journal:
 
 
 def decode(data: bytes | memoryview) -> Journal | None:
-    """Read a journal file; None where it is none, or not a whole one.
+    """Decode a journal file; None if the bytes are not a whole journal.
 
     Example:
         >>> journal = Journal({"a": staged_name("0" * 16, 0)}, ("b",))

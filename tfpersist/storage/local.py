@@ -1,4 +1,4 @@
-"""A directory of this machine: reads are read-only maps, writes go through `staged`."""
+"""Implement directories of this machine. Reads are read-only maps; writes go through `staged`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import numpy as np
 from tfpersist.storage.raw_directory import RawHold
 from tfpersist.storage.staged import StagedStorage
 
-# Written in pieces, so that an interrupt is served between two of them.
+# Bytes are written in pieces of this size, so that an interrupt is handled between two of them.
 _CHUNK = 1 << 20
 _NO_LOCKS = {errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 _NO_RESERVE = {errno.EINVAL, errno.ENODEV, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -29,7 +29,10 @@ _RANGE_WRITE = 2
 
 
 def _range_writer() -> Callable[[int, int, int, int], int] | None:
-    """Find the call of Linux that starts to write a part of a file and does not wait."""
+    """Return the call of Linux that starts to write a part of a file and does not wait.
+
+    None if the system has no such call.
+    """
     try:
         call = ctypes.CDLL(None).sync_file_range
     except (AttributeError, OSError, TypeError):
@@ -45,7 +48,7 @@ def open_local(path: str) -> StagedStorage:
     """Open a directory of this machine; it may be absent until something is published.
 
     Args:
-        path: the directory; a relative one is taken from the present working directory.
+        path: the directory; a relative path starts at the working directory of now.
 
     Example:
         >>> open_local("/no/such/place").names()
@@ -56,7 +59,7 @@ def open_local(path: str) -> StagedStorage:
 
 @attrs.frozen(eq=False)
 class LocalDirectory:
-    """The steps of `RawDirectory` on a POSIX file system.
+    """A `RawDirectory` on a POSIX file system.
 
     Args:
         location: its absolute path.
@@ -83,8 +86,8 @@ class LocalDirectory:
                 break
         os.makedirs(self.location, exist_ok=True)
         if durable:
-            for made in missing:
-                _sync_directory(os.path.dirname(made))
+            for created in missing:
+                _sync_directory(os.path.dirname(created))
 
     def names(self) -> set[str]:
         try:
@@ -101,7 +104,7 @@ class LocalDirectory:
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                raise IsADirectoryError(errno.EISDIR, "this is no plain file")
+                raise IsADirectoryError(errno.EISDIR, "this is not a plain file")
             return memoryview(_map(descriptor, status.st_size) if status.st_size else b"")
         finally:
             os.close(descriptor)
@@ -113,7 +116,7 @@ class LocalDirectory:
         """
         mapped = data.obj
         if isinstance(mapped, mmap.mmap) and data.nbytes >= mmap.PAGESIZE:
-            first, start = (np.frombuffer(each, np.uint8).ctypes.data for each in (mapped, data))
+            first, start = (np.frombuffer(view, np.uint8).ctypes.data for view in (mapped, data))
             begin = -(-(start - first) // mmap.PAGESIZE) * mmap.PAGESIZE
             end = (start - first + data.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
             if end > begin:
@@ -131,7 +134,7 @@ class LocalDirectory:
             descriptor = os.open(self.path(name), flags, 0o666)
             try:
                 _flock(descriptor, fcntl.LOCK_EX)
-                # A sweep of another process may have come between the two calls above.
+                # Another process may have swept the file between the two calls above.
                 if os.fstat(descriptor).st_nlink:
                     return LocalFile(descriptor)
             except BaseException:
@@ -145,8 +148,8 @@ class LocalDirectory:
         while True:
             descriptor = self._open_to_hold(name, alone)
             try:
-                kind = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
-                fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+                operation = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
+                fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
                 held = LocalHold(descriptor, name, _identity(os.fstat(descriptor)))
             except BlockingIOError:
                 os.close(descriptor)
@@ -157,7 +160,7 @@ class LocalDirectory:
                     raise
                 identity = _identity(os.fstat(descriptor))
                 return LocalHold(descriptor, name, identity, effective=False)
-            # It may have been replaced or removed between the opening and the locking.
+            # The file may have been replaced or removed between the open and the lock.
             with suppress(FileNotFoundError):
                 if self.identity(name) == held.identity:
                     return held
@@ -166,7 +169,7 @@ class LocalDirectory:
     def _open_to_hold(self, name: str, alone: bool) -> int:
         flags = os.O_CLOEXEC | os.O_NONBLOCK
         if alone:
-            # Over a network a lock for one alone needs a file that is open for writing.
+            # On a network file system an exclusive lock needs a file that is open for writing.
             with suppress(PermissionError):
                 return os.open(self.path(name), flags | os.O_RDWR)
         return os.open(self.path(name), flags | os.O_RDONLY)
@@ -198,7 +201,7 @@ class LocalDirectory:
             os.close(descriptor)
 
     def check(self, name: str) -> None:
-        """Refuse a name that no file could be renamed to."""
+        """Raise if no file could be renamed to this name."""
         with suppress(FileNotFoundError):
             if stat.S_ISDIR(os.stat(self.path(name)).st_mode):
                 raise IsADirectoryError(errno.EISDIR, "there is a directory of this name")
@@ -224,7 +227,7 @@ class LocalDirectory:
             locked = _flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
-            # A process forked meanwhile shares the lock, so closing alone would not free it.
+            # A process that was forked meanwhile shares the lock: to close the file is not enough.
             with suppress(OSError):
                 if locked:
                     fcntl.flock(descriptor, fcntl.LOCK_UN)
@@ -234,7 +237,7 @@ class LocalDirectory:
 
 @attrs.define(eq=False)
 class LocalFile:
-    """A file under its staged name, locked while its writer lives."""
+    """A file that is being written under its staged name, locked while its writer lives."""
 
     descriptor: int
     written: int = 0
@@ -260,7 +263,7 @@ class LocalFile:
     def hasten(self, least: int) -> None:
         size = self.written - self.begun
         if size >= least and _BEGIN_TO_WRITE is not None:
-            # A failure is for the sync to tell: it comes later, and this consumes none.
+            # Errors are left to the sync that comes later; this call does not consume them.
             _BEGIN_TO_WRITE(self.descriptor, self.begun, size, _RANGE_WRITE)
             self.begun = self.written
 
@@ -276,13 +279,13 @@ class LocalFile:
 
 @attrs.define(eq=False)
 class LocalHold:
-    """A file that is locked, by as many as only read it or by one alone.
+    """A lock on a file, shared or exclusive.
 
     Args:
-        descriptor: the open file; -1 when it was let go.
+        descriptor: the open file; -1 after the release.
         name: its name when it was opened.
         identity: device and inode.
-        effective: whether it could be locked.
+        effective: whether the file could be locked.
     """
 
     descriptor: int
@@ -292,7 +295,7 @@ class LocalHold:
 
     def release(self) -> None:
         if self.descriptor >= 0:
-            # A process forked meanwhile shares the lock, so closing alone would not free it.
+            # A process that was forked meanwhile shares the lock: to close the file is not enough.
             with suppress(OSError):
                 fcntl.flock(self.descriptor, fcntl.LOCK_UN)
             with suppress(OSError):
@@ -302,30 +305,30 @@ class LocalHold:
 
 @attrs.frozen(eq=False)
 class LinkedFile:
-    """A staged name of a file that is there already; the lock of its holder keeps it from a sweep.
+    """A staged name of an existing file. The lock of the hold protects it from a sweep.
 
     Args:
-        held: the file.
+        held: the hold on the file.
     """
 
     held: LocalHold
 
     def reserve(self, size: int) -> None:
-        """Do nothing: it has its size."""
+        """Do nothing: the file has its size."""
 
     def write(self, data: memoryview) -> None:
-        """Refuse: it is another checkpoint's, too."""
+        """Raise: the file belongs to another checkpoint as well."""
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
     def hasten(self, least: int) -> None:
-        """Do nothing: there is hardly anything left of it to write."""
+        """Do nothing: the file was written before."""
 
     def finish(self, *, durable: bool) -> None:
         if durable:
             os.fsync(self.held.descriptor)
 
     def close(self) -> None:
-        """Do nothing: its holder lets it go."""
+        """Do nothing: the hold closes the file."""
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
@@ -338,9 +341,10 @@ def _map(descriptor: int, size: int) -> mmap.mmap:
     return mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
 
 
-def _flock(descriptor: int, how: int) -> bool:
+def _flock(descriptor: int, operation: int) -> bool:
+    """Lock a file; return False if it is locked already or the system has no locks."""
     try:
-        fcntl.flock(descriptor, how)
+        fcntl.flock(descriptor, operation)
     except BlockingIOError:
         return False
     except OSError as error:
@@ -355,7 +359,7 @@ def _sync_directory(path: str) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some network file systems sync directories on their own and refuse the call.
+        # Some network file systems sync directories by themselves and refuse the call.
         if error.errno not in {errno.EINVAL, errno.EBADF, errno.EOPNOTSUPP}:
             raise
     finally:

@@ -1,4 +1,4 @@
-"""Files in the memory of this process: for tests and scratch, under the rules of every storage."""
+"""Implement directories in the memory of this process, for tests and scratch files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from contextlib import contextmanager
 
 import attrs
 
-from tfpersist.errors import StorageError
 from tfpersist.storage import base
 
 SCHEME = "memory://"
@@ -19,24 +18,24 @@ SCHEME = "memory://"
 
 @attrs.define(eq=False)
 class _File:
-    """A file, and how many hold it; -1 where one does so alone."""
+    """A file, and the number of its holds; -1 for an exclusive hold."""
 
     data: bytearray
     modified: float
     holders: int = 0
 
 
-# Files by directory, then by name; they live until they are removed or the process ends.
+# Files by directory, then by name. They exist until they are removed or the process ends.
 _DIRECTORIES: dict[str, dict[str, _File]] = {}
 _LOCK = threading.Lock()
 
 
 @attrs.frozen
 class MemoryStorage:
-    """A directory that all who open it under one name in this process share.
+    """A directory in memory. All storages of one name in this process share it.
 
     Args:
-        name: what stands after "memory://".
+        name: the text after "memory://".
 
     Example:
         >>> with MemoryStorage("doc").publish() as publication:
@@ -74,7 +73,7 @@ class MemoryStorage:
 
     @contextmanager
     def publish(self, *, durable: bool = True) -> Iterator[base.Publication]:
-        """Add or replace files, all or nothing; `durable` has no meaning here."""
+        """Add or replace files, all or nothing. `durable` has no effect here."""
         publication = _Publication(self.location)
         yield publication
         now = time.time()
@@ -97,7 +96,7 @@ class MemoryStorage:
     def rename(
         self, names: Mapping[str, str], *, held: base.Hold | None = None, durable: bool = True
     ) -> bool:
-        """Give files names that are free; `durable` has no meaning here."""
+        """Rename files to free names. `durable` has no effect here."""
         with _LOCK, base.translated(self.location, "rename files"):
             files = _DIRECTORIES.get(self.name, {})
             if held is not None and not held.current():
@@ -118,7 +117,7 @@ class MemoryStorage:
         return _Hold(self, name, file)
 
     def recover(self) -> None:
-        """Do nothing: what was being written by a process that died, died with it."""
+        """Do nothing: the files of a dead process are gone with its memory."""
 
     def _file(self, name: str, doing: str) -> _File:
         with base.translated(self.location, f"{doing} {name!r}"):
@@ -133,7 +132,7 @@ class _Hold:
     storage: MemoryStorage
     name: str
     file: _File
-    held: bool = True
+    is_held: bool = True
     effective: bool = attrs.field(default=True, init=False)
 
     def current(self) -> bool:
@@ -141,8 +140,8 @@ class _Hold:
 
     def release(self) -> None:
         with _LOCK:
-            if self.held:
-                self.held = False
+            if self.is_held:
+                self.is_held = False
                 self.file.holders = max(self.file.holders, 1) - 1
 
 
@@ -151,7 +150,7 @@ class _Sink:
     data: bytearray = attrs.field(factory=bytearray)
 
     def reserve(self, size: int) -> None:
-        """Do nothing: memory grows as it is needed."""
+        """Do nothing: memory grows as needed."""
 
     def write(self, data: memoryview | bytes) -> None:
         self.data.extend(memoryview(data).cast("B") if memoryview(data).nbytes else b"")
@@ -165,7 +164,7 @@ class _Publication:
 
     def create(self, name: str) -> base.Sink:
         if base.plain(name, self.location) in self.files:
-            raise StorageError("this file was begun already", where=f"{self.location}: {name}")
+            raise base.named_twice(name, self.location)
         self.files[name] = sink = _Sink()
         return sink
 

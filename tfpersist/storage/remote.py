@@ -1,8 +1,8 @@
-"""A directory of any file system that fsspec knows: s3://, gs://, hdfs://, sftp:// and so on.
+"""Implement directories of all file systems that fsspec knows: s3://, gs://, hdfs://, sftp://.
 
-Reads take a file into memory. Object stores neither rename in one step nor lock, so every
-publication goes through the journal of `staged`; writers in two processes must not overwrite the
-same checkpoint at once. Leftovers of dead writers are removed a day later.
+A read copies a file into memory. Object stores have no locks and no renames in one step, so every
+publication uses the journal of `staged`. Two processes must not overwrite the same checkpoint at
+the same time. Leftovers of dead writers are removed a day later.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def open_remote(url: str) -> StagedStorage:
     """Open a directory behind a URL.
 
     Args:
-        url: what fsspec understands, such as "s3://bucket/runs/mnist".
+        url: a URL that fsspec understands, such as "s3://bucket/runs/mnist".
 
     Raises:
         UnsupportedError: fsspec, or the package it needs for this kind of URL, is not installed.
@@ -51,7 +51,7 @@ def open_remote(url: str) -> StagedStorage:
     return StagedStorage(RemoteDirectory(url, system, path.rstrip("/")))
 
 
-# By URL, as every ModelStore of a directory opens it anew.
+# The locks by URL: every ModelStore of a directory opens the directory again.
 _LOCKS: dict[str, threading.RLock] = {}
 
 
@@ -67,12 +67,12 @@ def _refusals() -> Iterator[None]:
 
 @attrs.frozen(eq=False)
 class RemoteDirectory:
-    """The steps of `RawDirectory` on a file system of fsspec.
+    """A `RawDirectory` on a file system of fsspec.
 
     Args:
         location: the URL.
         system: fsspec's AbstractFileSystem.
-        root: path of the directory in it, without the scheme.
+        root: path of the directory in that system, without the scheme.
     """
 
     location: str
@@ -91,7 +91,7 @@ class RemoteDirectory:
             return bool(self.system.isdir(self.root))
 
     def make(self, *, durable: bool) -> None:
-        """Create the directory; `durable` has no meaning where writes return when they are safe."""
+        """Create the directory. `durable` has no effect: writes return when they are safe."""
         with _refusals():
             self.system.makedirs(self.root, exist_ok=True)
 
@@ -109,7 +109,7 @@ class RemoteDirectory:
         }
 
     def present(self, names: Iterable[str]) -> set[str]:
-        """List the directory: that is one request, however many names there are."""
+        """Return those of the names that exist, by one listing: that is one request."""
         return self.names().intersection(names)
 
     def read(self, name: str) -> memoryview:
@@ -117,7 +117,7 @@ class RemoteDirectory:
             return memoryview(self.system.cat_file(self.path(name))).toreadonly()
 
     def forget(self, data: memoryview) -> None:
-        """Do nothing: the bytes are in memory only, and not in a file."""
+        """Do nothing: the bytes are a copy in memory."""
 
     def size(self, name: str) -> int:
         with _refusals():
@@ -132,12 +132,12 @@ class RemoteDirectory:
             return RemoteFile(self.system.open(self.path(name), "wb"))
 
     def hold(self, name: str, *, alone: bool) -> RemoteHold:
-        """Lock nothing, as with `lock`; it only says whether the file is there."""
+        """Raise if there is no such file. Nothing is locked; see `lock`."""
         self.size(name)
         return RemoteHold(name)
 
     def identity(self, name: str) -> str:
-        """Only the name: not all of these systems tell a file from its successor."""
+        """Return the name: not all of these systems can distinguish a file from its successor."""
         self.size(name)
         return name
 
@@ -149,7 +149,7 @@ class RemoteDirectory:
             self.unlink(name)
 
     def check(self, name: str) -> None:
-        """Refuse the name of a directory."""
+        """Raise if the name is that of a directory."""
         with _refusals():
             if self.system.isdir(self.path(name)):
                 raise IsADirectoryError(errno.EISDIR, "there is a directory of this name")
@@ -159,7 +159,7 @@ class RemoteDirectory:
         with _refusals():
             if not self.system.exists(self.path(old)):
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-            # The mv() that file systems inherit takes its path for a pattern.
+            # The mv() that file systems inherit reads its path as a pattern.
             if type(self.system).mv is not base.mv:
                 self.system.mv(self.path(old), self.path(new))
             else:
@@ -171,18 +171,18 @@ class RemoteDirectory:
             self.system.rm_file(self.path(name))
 
     def sync(self) -> None:
-        """Do nothing: these systems answer when what they were given is safe."""
+        """Do nothing: writes to these systems return when they are safe."""
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other threads out: these systems have no lock that would die with its process."""
+        """Lock out other threads. These systems have no lock that ends with its process."""
         with _LOCKS.setdefault(self.location, threading.RLock()):
             yield
 
 
 @attrs.frozen(eq=False)
 class RemoteHold:
-    """A file that nobody else knows to be held."""
+    """A hold without a lock, of which other processes do not know."""
 
     identity: str
     effective: bool = attrs.field(default=False, init=False)
@@ -193,7 +193,7 @@ class RemoteHold:
 
 @attrs.frozen(eq=False)
 class RemoteFile:
-    """A file under its staged name, on its way."""
+    """A file that is being written under its staged name."""
 
     stream: Any
 
@@ -205,10 +205,10 @@ class RemoteFile:
             self.stream.write(data)
 
     def hasten(self, least: int) -> None:
-        """Do nothing: what was written is on its way."""
+        """Do nothing: the bytes are being sent already."""
 
     def finish(self, *, durable: bool) -> None:
-        """End the file; what was written is visible, and as safe as the system makes it."""
+        """End the file. Its bytes are then visible, and as safe as the system makes them."""
         self.close()
 
     def close(self) -> None:

@@ -1,22 +1,23 @@
-"""Publishing by staging: the one algorithm behind every storage whose directory can be listed.
+"""Publish files all or nothing: the algorithm behind every storage whose directory can be listed.
 
 1. Each new file is written under a hidden staged name beside its target, then synced.
-2. A single file is renamed, which is one step for every reader.
-3. For several files a journal, which says what becomes what, is put in place first, by one rename,
-   and that rename is the commit. Until then no target is touched: what was there is complete. From
-   then on a reader that finds the journal takes each file from its staged name if that is still
-   there, else from its own name, so the new set is complete, whichever of the renames were done.
-   Readers need no permission to write for that. The next writer, or `recover`, carries out what is
-   left; doing so twice is harmless. Renames go in order, the commit marker's last, so a reader
-   that knows no journals sees a new checkpoint whole or not at all.
-4. A power loss may undo any step that no sync followed, in any combination. So, where something is
-   replaced or linked, the directory is synced before the journal is put in place, when it is, when
-   files were discarded and when all are renamed; only then the journal goes. Should it come back,
-   none of its staged names is left, and it means nothing. Where all is new, one sync at the end
-   will do: what is lost before is a part of the new set, and the old is elsewhere.
+2. A single file is then renamed. That is one step for every reader.
+3. For several files, a journal lists which staged name becomes which name. It is put in place by
+   one rename, and that rename is the commit. Before it no target is touched, so the old set is
+   complete. After it the new set is complete, however many of the other renames are done: a reader
+   that finds the journal reads each file under its staged name if that exists, else under its own
+   name. For that a reader needs no permission to write. The next writer, or `recover`, finishes
+   what is left; to do so twice is harmless. Files are renamed in order, the commit marker last. So
+   a reader that does not know journals sees a new checkpoint whole or not at all.
+4. A power loss can undo every step that no sync followed, in any combination. So, if something is
+   replaced or linked, the directory is synced four times: before the journal is put in place, after
+   that, after files are removed, and after all files are renamed. Only then the journal is removed.
+   If a power loss brings it back, none of its staged names exists, and it means nothing. If all
+   files are new, one sync at the end is enough: a power loss before it loses only new files.
 
-Renames happen under a lock of the directory that dies with its holder: a journal met under the
-lock is a dead process's. A staged file is locked by its writer: one without a lock is rubbish.
+Files are renamed under a lock of the directory that ends with its process. So a journal that is
+found under the lock is of a dead process. A staged file is locked by its writer. So a staged file
+without a lock is a leftover.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from tfpersist.storage import base, journal
 from tfpersist.storage.raw_directory import RawDirectory, RawFile, RawHold
 
 _T = TypeVar("_T")
-# From so many bytes on the disk begins to write while more is to come.
+# After so many bytes the disk starts to write, while more bytes are to come.
 _AHEAD = 8 << 20
 
 
@@ -44,12 +45,12 @@ class StagedStorage:
     """A storage over one directory, by the algorithm above.
 
     Args:
-        directory: the steps.
+        directory: the directory.
     """
 
     directory: RawDirectory
-    # Whether the last listing showed what a dead process may have left; None before the first.
-    _litter: bool | None = attrs.field(default=None, init=False)
+    # Whether the last listing showed leftovers of a dead process; None before the first listing.
+    _has_leftovers: bool | None = attrs.field(default=None, init=False)
 
     @property
     def location(self) -> str:
@@ -69,11 +70,11 @@ class StagedStorage:
 
     def names(self) -> frozenset[str]:
         with base.translated(self.location, "list this directory"):
-            plan = _standing(self.directory)
+            pending = _pending(self.directory)
             present = self._listed()
-        moved = {name for name, staged in plan.moves.items() if staged in present}
+        moved = {name for name, staged in pending.moves.items() if staged in present}
         shown = {name for name in present if not journal.is_staged(name)} - {journal.NAME}
-        return frozenset(shown.difference(plan.discards) | moved)
+        return frozenset(shown.difference(pending.discards) | moved)
 
     def read(self, name: str) -> memoryview:
         return self._resolved(name, "read", self.directory.read)
@@ -88,19 +89,19 @@ class StagedStorage:
         return self._resolved(name, "find the age of", self.directory.modified)
 
     def hold(self, name: str, *, alone: bool = False) -> base.Hold | None:
-        held = self._resolved(name, "hold", lambda at: self.directory.hold(at, alone=alone))
-        return None if held is None else _Hold(self, name, held)
+        lock = self._resolved(name, "hold", lambda path: self.directory.hold(path, alone=alone))
+        return None if lock is None else _Hold(self, name, lock)
 
     def identity(self, name: str) -> object:
-        """What tells a file from every other that has had its name."""
-        return self._resolved(name, "tell", self.directory.identity)
+        """Return what distinguishes a file from every other file that has had its name."""
+        return self._resolved(name, "identify", self.directory.identity)
 
     @contextmanager
     def publish(self, *, durable: bool = True) -> Iterator[base.Publication]:
         with base.translated(self.location, "prepare this directory"):
             self.directory.make(durable=durable)
-            # Who has just looked at the directory knows whether there is something to clear away.
-            if self._litter is not False:
+            # A listing that was just made tells whether there is anything to clear away.
+            if self._has_leftovers is not False:
                 self._tidy()
         publication = _Publication(self.directory, durable)
         try:
@@ -112,12 +113,12 @@ class StagedStorage:
 
     def _listed(self) -> set[str]:
         names = self.directory.names()
-        self._litter = any(name.startswith(journal.PREFIX) for name in names)
+        self._has_leftovers = any(name.startswith(journal.PREFIX) for name in names)
         return names
 
     def remove(self, names: Iterable[str]) -> None:
         with base.translated(self.location, "remove files"), self.directory.lock():
-            _settle(self.directory, durable=True)
+            _finish_pending(self.directory, durable=True)
             for name in names:
                 with suppress(FileNotFoundError):
                     self.directory.unlink(base.plain(name, self.location))
@@ -126,7 +127,7 @@ class StagedStorage:
         self, names: Mapping[str, str], *, held: base.Hold | None = None, durable: bool = True
     ) -> bool:
         with base.translated(self.location, "rename files"), self.directory.lock():
-            _settle(self.directory, durable=durable)
+            _finish_pending(self.directory, durable=durable)
             if held is not None and not held.current():
                 return False
             present = self.directory.names()
@@ -146,23 +147,23 @@ class StagedStorage:
 
     def _tidy(self) -> None:
         self._listed()
-        if self._litter:
+        if self._has_leftovers:
             with self.directory.lock():
-                _settle(self.directory, durable=True)
+                _finish_pending(self.directory, durable=True)
                 for name in self._listed():
                     if journal.is_staged(name):
-                        # Another user's leftovers may be out of reach.
+                        # There may be no permission to remove the leftovers of another user.
                         with suppress(OSError):
                             self.directory.sweep(name)
 
     def _resolved(self, name: str, doing: str, step: Callable[[str], _T]) -> _T:
         base.plain(name, self.location)
         with base.translated(self.location, f"{doing} {name!r}"):
-            plan = _standing(self.directory)
-            if name in plan.moves:
+            pending = _pending(self.directory)
+            if name in pending.moves:
                 with suppress(FileNotFoundError):
-                    return step(plan.moves[name])
-            elif name in plan.discards:
+                    return step(pending.moves[name])
+            elif name in pending.discards:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             return step(name)
 
@@ -171,25 +172,25 @@ class StagedStorage:
 class _Hold:
     storage: StagedStorage
     name: str
-    held: RawHold
+    raw: RawHold
 
     @property
     def effective(self) -> bool:
-        return self.held.effective
+        return self.raw.effective
 
     def current(self) -> bool:
         try:
-            return self.storage.identity(self.name) == self.held.identity
+            return self.storage.identity(self.name) == self.raw.identity
         except StorageError:
             return False
 
     def release(self) -> None:
-        self.held.release()
+        self.raw.release()
 
 
 @attrs.frozen
 class _Sink:
-    """One staged file, its failures translated."""
+    """A staged file whose OSErrors are translated."""
 
     file: RawFile
     where: str
@@ -206,7 +207,7 @@ class _Sink:
         try:
             self.file.write(view if view.format == "B" and view.ndim == 1 else view.cast("B"))
         except OSError:
-            # There are thousands of writes: a context for each would cost more than some of them.
+            # A context manager around each of thousands of writes would take longer than they do.
             with base.translated(self.where, f"write {view.nbytes} bytes"):
                 raise
         if self.durable:
@@ -229,7 +230,7 @@ class _Publication:
         return _Sink(self.files[-1], f"{self.directory.location}: {name}", self.durable)
 
     def link(self, hold: base.Hold, name: str) -> None:
-        self._begin(name, "link", lambda staged: self.directory.link(_held(hold), staged))
+        self._begin(name, "link", lambda staged: self.directory.link(_raw(hold), staged))
         self.linked.append(name)
 
     def discard(self, name: str, *, held: base.Hold | None = None) -> None:
@@ -238,7 +239,7 @@ class _Publication:
     def _begin(self, name: str, doing: str, stage: Callable[[str], RawFile]) -> None:
         location = self.directory.location
         if base.plain(name, location) in self.moves:
-            raise StorageError("this file was begun already", where=f"{location}: {name}")
+            raise base.named_twice(name, location)
         with base.translated(location, f"{doing} {name!r}"):
             self.directory.check(name)
             staged = journal.staged_name(self.token, len(self.moves))
@@ -247,59 +248,61 @@ class _Publication:
 
     def commit(self) -> None:
         for file in self.files if self.durable else ():
-            # So the sync of the first file can commit what the file system notes of all.
+            # Start to write all files first, so that one sync can commit the metadata of them all.
             file.hasten(1)
         for file in self.files:
             file.finish(durable=self.durable)
         with self.directory.lock():
-            _settle(self.directory, durable=self.durable)
+            _finish_pending(self.directory, durable=self.durable)
             concerned = (*self.moves, *self.moves.values(), *self.discards)
             present = self.directory.present(concerned)
             for name, staged in self.moves.items():
                 if staged not in present:
                     raise FileNotFoundError(errno.ENOENT, f"{name!r} was removed while staged")
-            # Asked once, so that what one hold stands for goes as a whole or stays.
+            # Each hold is asked once: all files that it stands for are removed, or none.
             current = {held: held is None or held.current() for held in {*self.discards.values()}}
-            gone = tuple(
+            removed = tuple(
                 name
                 for name, held in self.discards.items()
                 if name in present and name not in self.moves and current[held]
             )
-            if len(self.moves) + len(gone) == 1 and self.directory.renames_atomically:
-                self._exchange(gone)
-            elif self.moves or gone:
-                # What is linked is not read right without all that is new beside it.
-                replaces = bool(gone or self.linked or self.moves.keys() & present)
-                self._carry(journal.Journal(dict(self.moves), gone), replaces=replaces)
+            if len(self.moves) + len(removed) == 1 and self.directory.renames_atomically:
+                self._exchange(removed)
+            elif self.moves or removed:
+                # A linked file is only right together with all new files, so it counts as replaced.
+                replaces = bool(removed or self.linked or self.moves.keys() & present)
+                self._commit_by_journal(
+                    journal.Journal(dict(self.moves), removed), replaces=replaces
+                )
         self.committed = True
 
-    def _exchange(self, gone: Iterable[str]) -> None:
+    def _exchange(self, removed: Iterable[str]) -> None:
         for name, staged in self.moves.items():
             self.directory.rename(staged, name)
-        for name in gone:
+        for name in removed:
             self.directory.unlink(name)
         if self.durable:
             self.directory.sync()
 
-    def _carry(self, plan: journal.Journal, *, replaces: bool) -> None:
+    def _commit_by_journal(self, pending: journal.Journal, *, replaces: bool) -> None:
         staged = journal.staged_name(self.token, len(self.moves))
         file = self.directory.stage(staged)
         self.files.append(file)
         self.moves[journal.NAME] = staged
-        file.write(memoryview(plan.encode()))
+        file.write(memoryview(pending.encode()))
         file.finish(durable=self.durable and replaces)
         if self.durable and replaces:
             self.directory.sync()
         self.directory.rename(staged, journal.NAME)
         try:
-            _carry_out(self.directory, plan, durable=self.durable, replaces=replaces)
+            _carry_out(self.directory, pending, durable=self.durable, replaces=replaces)
         except BaseException:
             if not replaces:
-                _take_back(self.directory, plan)
+                _undo(self.directory, pending)
             else:
-                # The journal stands, so the new files are what is read from now on.
+                # The journal is in place: readers get the new files from now on.
                 with suppress(OSError):
-                    _carry_out(self.directory, plan, durable=self.durable)
+                    _carry_out(self.directory, pending, durable=self.durable)
             raise
 
     def close(self) -> None:
@@ -309,45 +312,45 @@ class _Publication:
         if self.committed:
             return
         with suppress(OSError):
-            promised = set(_standing(self.directory).moves.values())
-            for staged in set(self.moves.values()) - promised:
+            needed = set(_pending(self.directory).moves.values())
+            for staged in set(self.moves.values()) - needed:
                 with suppress(OSError):
                     self.directory.unlink(staged)
 
 
-def _held(hold: base.Hold) -> RawHold:
+def _raw(hold: base.Hold) -> RawHold:
     if not isinstance(hold, _Hold):
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
-    return hold.held
+    return hold.raw
 
 
-def _standing(directory: RawDirectory) -> journal.Journal:
-    """What the journal still asks for: nothing where there is none, or where all is done."""
+def _pending(directory: RawDirectory) -> journal.Journal:
+    """Return the journal of the directory; an empty one if there is none, or if all is done."""
     try:
-        plan = journal.decode(directory.read(journal.NAME))
+        pending = journal.decode(directory.read(journal.NAME))
     except (FileNotFoundError, NotADirectoryError):
-        plan = None
-    if plan is None or (plan.moves and not directory.present(plan.moves.values())):
+        pending = None
+    if pending is None or (pending.moves and not directory.present(pending.moves.values())):
         return journal.Journal({})
-    return plan
+    return pending
 
 
-def _settle(directory: RawDirectory, *, durable: bool) -> None:
+def _finish_pending(directory: RawDirectory, *, durable: bool) -> None:
     if directory.present([journal.NAME]):
-        _carry_out(directory, _standing(directory), durable=durable)
+        _carry_out(directory, _pending(directory), durable=durable)
 
 
 def _carry_out(
-    directory: RawDirectory, plan: journal.Journal, *, durable: bool, replaces: bool = True
+    directory: RawDirectory, pending: journal.Journal, *, durable: bool, replaces: bool = True
 ) -> None:
     if durable and replaces:
         directory.sync()
-    for name in plan.discards:
+    for name in pending.discards:
         with suppress(FileNotFoundError):
             directory.unlink(name)
-    if durable and plan.discards:
+    if durable and pending.discards:
         directory.sync()
-    for name, staged in plan.moves.items():
+    for name, staged in pending.moves.items():
         with suppress(FileNotFoundError):
             directory.rename(staged, name)
     if durable:
@@ -356,7 +359,7 @@ def _carry_out(
         directory.unlink(journal.NAME)
 
 
-def _take_back(directory: RawDirectory, plan: journal.Journal) -> None:
-    for name in (journal.NAME, *reversed([*plan.moves])):
+def _undo(directory: RawDirectory, pending: journal.Journal) -> None:
+    for name in (journal.NAME, *reversed([*pending.moves])):
         with suppress(OSError):
             directory.unlink(name)

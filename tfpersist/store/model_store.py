@@ -19,7 +19,7 @@ from tfpersist.gc_pause import uncollected
 from tfpersist.matching.plan import OnMismatch, OnMissing, Tolerance
 from tfpersist.matching.report import RestoreReport, Skipped
 from tfpersist.safety import Policy, as_policy
-from tfpersist.storage import Storage, open_storage, settled
+from tfpersist.storage import Storage, absolute, open_storage
 from tfpersist.store import background, pruning
 from tfpersist.store import restore as restoring
 from tfpersist.store import save as saving
@@ -78,7 +78,7 @@ class ModelStore(Selecting, Training, Retaining):
         array([1., 2.], dtype=float32)
     """
 
-    location: str | os.PathLike[str] = attrs.field(converter=settled)
+    location: str | os.PathLike[str] = attrs.field(converter=absolute)
     name: str = attrs.field(default="model.ckpt", validator=_check_name, kw_only=True)
     durable: bool = attrs.field(default=True, kw_only=True)
     step: int | None = attrs.field(default=None, kw_only=True)
