@@ -100,6 +100,7 @@ def try_wheel(
     *requirements: str,
     tests: tuple[str, ...] = (),
     variables: Mapping[str, str | None] | None = None,
+    covered: bool = False,
 ) -> None:
     """Build the wheel, install it, and run the tests where the source tree cannot be imported."""
     with tempfile.TemporaryDirectory(prefix="tfpersist-tests-") as folder:
@@ -107,7 +108,7 @@ def try_wheel(
         session.run_install(*build, str(HERE))
         outside = pathlib.Path(folder)
         (wheel,) = map(str, outside.glob("*.whl"))
-        session.install(wheel, *requirements, *group("test"))
+        session.install(wheel, *requirements, *group("test"), *(group("coverage") * covered))
         session.install("--force-reinstall", "--no-deps", wheel)
         for name in OUTSIDE:
             copy = shutil.copytree if (HERE / name).is_dir() else shutil.copy
@@ -117,7 +118,15 @@ def try_wheel(
         if CORPUS.is_dir():
             environment["TFPERSIST_CORPUS"] = str(CORPUS)
         options = session.posargs or ["-n", "auto", "--maxprocesses", "4", "--dist", "loadgroup"]
+        if covered:
+            options = [*options, "--cov", "--cov-config=pyproject.toml", "--cov-report="]
+            options += ["--cov-fail-under=0"]
         session.run("python", "-m", "pytest", *options, *tests, env=environment)
+        if covered:
+            # Reported here, where the sources have the paths that the repository gives them.
+            session.chdir(HERE)
+            session.run("coverage", "combine", "--quiet", str(outside / ".coverage"))
+            session.run("coverage", "report", *(["--fail-under=0"] if session.posargs else []))
 
 
 @nox.session
@@ -131,6 +140,12 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests against the built wheel and the newest TensorFlow that fits."""
     try_wheel(session, *group("schema"))
+
+
+@nox.session(default=False)
+def coverage(session: nox.Session) -> None:
+    """Run the tests as `tests` does, and fail where too few lines and branches were reached."""
+    try_wheel(session, *group("schema"), covered=True)
 
 
 @nox.session(name="tests(tf=2.16.2)", python=">=3.10,<3.13")
