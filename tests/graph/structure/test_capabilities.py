@@ -17,7 +17,6 @@ from tfpersist.graph.structure.capabilities import (
     of_op,
     table,
 )
-from tfpersist.graph.structure.functions import names_in
 
 
 def node(op, name="n", **attrs):
@@ -160,16 +159,6 @@ def test_an_op_of_nobody_is_unknown_unless_it_is_a_function_of_the_graph():
     assert classify(node("MyOwnOp"), {"MyOwnOp"}) == {"compute"}
     assert classify(node("WriteFile"), {"WriteFile"}) == {"file write"}
     assert classify(node("")) == {"unknown"}
-
-
-def test_functions_are_found_in_lists_and_in_the_attrs_of_functions():
-    case = node("Case")
-    branches = case.attr["branches"].list.func
-    branches.add(name="first")
-    branches.add(name="second").attr["inner"].func.name = "third"
-    branches[1].attr["inner"].func.attr["innermost"].list.func.add(name="fourth")
-    branches[1].attr["empty"].func.SetInParent()
-    assert sorted(names_in(case.attr)) == ["first", "fourth", "second", "third"]
 
 
 def test_every_place_where_an_op_can_be_named_is_looked_at():

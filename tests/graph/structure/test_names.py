@@ -6,7 +6,13 @@ from tfpersist.errors import GraphError, NameNotFoundError
 from tfpersist.formats import schema
 from tfpersist.formats.graphdef import Graph, parse_text
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.graph.structure.names import TensorRef, find_tensor, parse_ref
+from tfpersist.graph.structure.names import (
+    TensorRef,
+    find_tensor,
+    full_name,
+    parse_ref,
+    producer,
+)
 
 GRAPH = parse_text(b"""
 node { name: "x" op: "Placeholder"
@@ -85,3 +91,16 @@ def test_absurd_numbers_of_outputs_are_refused():
 
 def test_a_reference_prints_as_its_name():
     assert str(TensorRef("add", 1)) == "add:1"
+
+
+@pytest.mark.parametrize(
+    ("text", "node", "full"),
+    [
+        ("add", "add", "add:0"),
+        ("split:1", "split", "split:1"),
+        ("^init", "init", "^init"),
+        ("Net/add:0", "Net/add", "Net/add:0"),
+    ],
+)
+def test_what_an_input_means(text, node, full):
+    assert (producer(text), full_name(text)) == (node, full)

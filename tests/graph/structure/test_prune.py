@@ -6,8 +6,7 @@ import pytest
 from tfpersist.errors import GraphError
 from tfpersist.formats.graphdef import Graph, parse_text
 from tfpersist.formats.tensors import payload_of
-from tfpersist.graph.structure.functions import called, references, settle_names, unused
-from tfpersist.graph.structure.prune import prune
+from tfpersist.graph.structure.prune import needed, prune, trim
 
 TEXT = b"""
 node { name: "a" op: "Const" } node { name: "b" op: "Const" }
@@ -65,41 +64,21 @@ def test_a_cycle_ends():
     assert list(prune(graph, ["a"]).nodes) == ["a", "b"]
 
 
-def test_functions_in_lists_and_in_attrs_of_functions():
-    node = parse_text(b"""node { name: "c" op: "Case"
-      attr { key: "branches" value { list { func { name: "f" } func { name: "g"
-        attr { key: "inner" value { func { name: "h" } } } } } } } }""").nodes["c"]
-    assert [function.name for function in references(node)] == ["f", "g", "h"]
-    assert called(node, {"h": None, "g": None}) == ["g", "h"]
+def test_trim_keeps_the_graph_where_all_is_needed():
+    graph = parse_text(TEXT)
+    trimmed = trim(graph, ["call", "other", "late"])
+    assert trimmed.proto is graph.proto
+    assert sorted(trimmed.functions) == ["deep", "inner", "inner_grad", "lonely", "outer"]
+    small = trim(graph, ["late"])
+    assert small.proto is not graph.proto
+    assert list(small.nodes) == ["b", "late"]
 
 
-def test_names_settle_whatever_the_process_counted():
-    def library(first, second):
-        text = f"""
-        node {{ name: "c" op: "PartitionedCall"
-          attr {{ key: "f" value {{ func {{ name: "__inference_call_{first}" }} }} }} }}
-        library {{
-          function {{ signature {{ name: "__inference_call_{first}"
-            input_arg {{ name: "while_cond_{second}_x" }} }}
-            node_def {{ name: "n" op: "while_cond_{second}_frozen"
-              input: "while_cond_{second}_x" }} }}
-          function {{ signature {{ name: "while_cond_{second}_frozen" }} }}
-          function {{ signature {{ name: "__inference_call_{first}_{second}" }} }}
-          function {{ signature {{ name: "Identity_3" }} }} }}"""
-        proto = parse_text(text.encode()).proto
-        settle_names(proto)
-        return proto
-
-    proto = library(3, 17)
-    assert proto == library(9, 101)
-    names = [function.signature.name.rpartition("__")[0] for function in proto.library.function]
-    assert names == ["call", "while_cond", "call_1", "Identity_1"]
-    assert proto.node[0].attr["f"].func.name == proto.library.function[0].signature.name
-    settled = proto.SerializeToString(deterministic=True)
-    settle_names(proto)
-    assert proto.SerializeToString(deterministic=True) == settled
-
-
-def test_unused_names():
-    assert unused("a", ["b"]) == "a"
-    assert unused("a", {"a", "a_1", "a_3"}) == "a_2"
+def test_an_input_by_its_plain_name_by_index_and_by_control():
+    graph = parse_text(
+        b"""node { name: "a" } node { name: "b" } node { name: "c" } node { name: "d" }
+        node { name: "y" input: "a" input: "b:2" input: "^c" }"""
+    )
+    assert needed(graph, ["y:0"]) == {"a", "b", "c", "y"}
+    assert needed(graph, ["^a"]) == {"a"}
+    assert needed(graph, []) == set()

@@ -1,0 +1,72 @@
+"""What may be left out, and what must run."""
+
+from __future__ import annotations
+
+import pytest
+
+from tfpersist.formats import schema
+from tfpersist.graph.structure.effects import Effects, is_pure
+
+
+def node(op, *called):
+    made = schema.NodeDef(name="n", op=op)
+    for name in called:
+        made.attr["branches"].list.func.add(name=name)
+    return made
+
+
+def library(**bodies):
+    return {name: schema.FunctionDef(node_def=nodes) for name, nodes in bodies.items()}
+
+
+@pytest.mark.parametrize(
+    ("op", "pure", "effect"),
+    [
+        ("Add", True, False),
+        ("RandomUniform", False, False),
+        ("ReadVariableOp", False, False),
+        ("AssignVariableOp", False, True),
+        ("Assign", False, True),
+        ("PrintV2", False, True),
+        ("CheckNumerics", False, True),
+        ("InplaceUpdate", False, True),
+        ("RefIdentity", False, True),
+        ("Switch", False, False),
+        ("MyOwnOp", False, True),
+    ],
+)
+def test_of_one_op(op, pure, effect):
+    assert is_pure(op) is pure
+    assert Effects({}).is_pure(node(op)) is pure
+    assert Effects({}).has_effects(node(op)) is effect
+
+
+def test_of_functions_that_call_functions():
+    functions = library(
+        reads=[node("ReadVariableOp"), node("PartitionedCall", "adds")],
+        adds=[node("Add"), node("If", "adds")],
+        writes=[node("Case", "adds", "assigns")],
+        assigns=[node("Add"), node("AssignVariableOp")],
+    )
+    effects = Effects(functions)
+    names = ("adds", "reads", "writes", "assigns")
+    assert [effects.function_has_effects(name) for name in names] == [False, False, True, True]
+    assert [effects.has_effects(node("Case", name)) for name in names] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+    assert [effects.is_pure(node(name)) for name in names] == [True, False, False, False]
+
+
+def test_functions_that_call_each_other_end():
+    effects = Effects(library(f=[node("g")], g=[node("f"), node("h")], h=[node("PrintV2")]))
+    assert effects.function_has_effects("f")
+    assert not Effects(library(f=[node("f")])).function_has_effects("f")
+
+
+def test_a_call_of_any_other_op_counts_as_that_op():
+    """A dataset or a remote call does more than its function does."""
+    assert Effects(library(f=[])).has_effects(node("RemoteCall", "f"))
+    assert not Effects(library(f=[])).has_effects(node("While", "f"))

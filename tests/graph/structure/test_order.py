@@ -1,0 +1,61 @@
+"""Nodes come after their inputs."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfpersist.formats import schema
+from tfpersist.graph.structure.names import producer
+from tfpersist.graph.structure.order import ordered
+
+
+def nodes(**inputs):
+    return {name: schema.NodeDef(name=name, op="Op", input=texts) for name, texts in inputs.items()}
+
+
+@given(st.lists(st.lists(st.integers(0, 30), max_size=3), max_size=12), st.randoms())
+def test_every_node_comes_once_and_after_its_inputs(sources, random):
+    graph = {
+        f"n{number}": schema.NodeDef(
+            input=[
+                random.choice([f"n{s % number}", f"n{s % number}:1", f"^n{s % number}"])
+                for s in numbers
+                if number
+            ]
+        )
+        for number, numbers in enumerate(sources)
+    }
+    names = list(graph)
+    random.shuffle(names)
+    result = list(ordered({name: graph[name] for name in names}))
+    assert sorted(result) == sorted(names)
+    position = {name: number for number, name in enumerate(result)}
+    for name in names:
+        for text in graph[name].input:
+            assert position[producer(text)] < position[name]
+
+
+def test_nodes_without_edges_stay_in_place():
+    assert list(ordered(nodes(c=[], a=[], b=["a"]))) == ["c", "a", "b"]
+
+
+def test_an_input_that_is_not_there_is_passed_over():
+    assert list(ordered(nodes(a=["gone", "b"], b=["^gone"]))) == ["b", "a"]
+
+
+def test_a_loop_is_entered_from_outside():
+    loop = nodes(exit=["switch"], switch=["merge", "cond"], cond=["merge"], merge=["enter", "next"])
+    loop |= nodes(enter=["x"], x=[], next=["body"], body=["switch:1"])
+    loop["next"].op = "NextIteration"
+    assert list(ordered(loop)) == ["x", "enter", "merge", "cond", "switch", "exit", "body", "next"]
+
+
+def test_a_cycle_of_other_ops_ends():
+    assert list(ordered(nodes(a=["b"], b=["a"]))) == ["b", "a"]
+
+
+def test_a_long_chain_needs_no_recursion():
+    chain = {f"n{n}": schema.NodeDef(input=[f"n{n + 1}"]) for n in range(20_000)}
+    chain["n20000"] = schema.NodeDef()
+    assert next(ordered(chain)) == "n20000"
