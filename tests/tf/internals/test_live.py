@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 import tfpersist as tfp
-from tfpersist.tf.internals import live, trackables
+from tfpersist.tf.internals import live
+from tfpersist.tf.internals.object_graph import live_graph
 
 KEY = "/.ATTRIBUTES/VARIABLE_VALUE"
 
@@ -124,12 +125,12 @@ def test_values_are_those_of_the_save(tmp_path):
 
 def test_a_walk_that_finds_nothing_new_is_remembered():
     net = Net()
-    first, again = trackables.live_graph(net), trackables.live_graph(net)
+    first, again = live_graph(net), live_graph(net)
     assert again.graph is first.graph
     assert again.encoded is first.encoded
     assert [a is b for a, b in zip(again.objects, first.objects, strict=True)] == [True] * 5
     add(net)
-    assert trackables.live_graph(net).graph is not first.graph
+    assert live_graph(net).graph is not first.graph
 
 
 def test_slot_variables_are_seen(tmp_path):
@@ -189,7 +190,7 @@ def test_restored_values_belong_to_the_variable(tmp_path):
 
 def test_no_object_is_kept_alive():
     net = Net()
-    trackables.live_graph(net)
+    live_graph(net)
     assert live.recall(net) is not None
     watch = weakref.ref(net.first)
     del net
@@ -200,6 +201,6 @@ def test_no_object_is_kept_alive():
 def test_few_targets_are_remembered():
     nets = [Net() for _ in range(20)]
     for net in nets:
-        trackables.live_graph(net)
+        live_graph(net)
     assert live.recall(nets[0]) is None
     assert live.recall(nets[-1]) is not None

@@ -1,120 +1,15 @@
-"""The private APIs: what they give is what TensorFlow itself writes, on every supported version."""
+"""What an object is for TensorFlow, and what it saves."""
 
 from __future__ import annotations
 
-import numpy as np
+import keras
 import pytest
 import tensorflow as tf
 
-from tfpersist.errors import TargetError
+from tfpersist.errors import UnsupportedError
 from tfpersist.tf.internals import trackables
 
 v1 = tf.compat.v1
-
-
-class Note(tf.train.experimental.PythonState):
-    def __init__(self, text):
-        self.text = text
-
-    def serialize(self):
-        return self.text
-
-    def deserialize(self, text):
-        self.text = text.decode()
-
-
-class Zoo(tf.Module):
-    """One of everything that a checkpoint can hold."""
-
-    def __init__(self):
-        super().__init__()
-        self.w = tf.Variable([1.0, 2.0], name="w")
-        self.same = self.w
-        self.items = [tf.Variable(1), {"a/b.c": tf.Variable(2)}, (tf.Variable(3.0),)]
-        self.table = tf.lookup.experimental.MutableHashTable(tf.string, tf.int64, -1)
-        self.table.insert(["a", "b"], [1, 2])
-        self.dense = tf.lookup.experimental.DenseHashTable(tf.int64, tf.float32, -1.0, 0, -2)
-        self.dense.insert([5], [0.5])
-        self.note = Note("hello")
-        self.random = tf.random.Generator.from_seed(3)
-        self.static = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(["a"], [1]), 0)
-        self.constant = tf.constant(3.0)
-        self.function = tf.function(lambda x: x)
-        self.loop = self
-
-
-class Falsy(tf.Module):
-    def __init__(self):
-        super().__init__()
-        self.w = tf.Variable(1.0)
-
-    def __len__(self):
-        return 0
-
-
-def trained():
-    zoo = Zoo()
-    optimizer = v1.train.AdamOptimizer(0.1)
-    optimizer.minimize(lambda: tf.reduce_sum(zoo.w), var_list=[zoo.w])
-    return zoo, optimizer
-
-
-def roots():
-    zoo, optimizer = trained()
-    counted = tf.train.Checkpoint(zoo=zoo, optimizer=optimizer)
-    assert int(counted.save_counter) == 0
-    return {
-        "module": (zoo, tf.train.Checkpoint(zoo)),
-        "checkpoint": (counted, counted),
-        "dict": (
-            {"zoo": zoo, "optimizer": optimizer},
-            tf.train.Checkpoint(zoo=zoo, optimizer=optimizer),
-        ),
-        "attached": ((both := tf.train.Checkpoint(zoo, step=tf.Variable(1))), both),
-    }
-
-
-def test_the_object_graph_and_the_keys_are_those_that_tensorflow_writes(tmp_path):
-    for name, (target, checkpoint) in roots().items():
-        reader = tf.train.load_checkpoint(checkpoint.write(str(tmp_path / name)))
-        live = trackables.live_graph(target)
-        assert live.graph.message.SerializeToString() == reader.get_tensor(
-            "_CHECKPOINTABLE_OBJECT_GRAPH"
-        ), name
-        keys = {state.key for node in live.nodes for state in node.states}
-        assert keys | {"_CHECKPOINTABLE_OBJECT_GRAPH"} == reader.get_variable_to_shape_map().keys()
-
-
-def test_a_root_whose_truth_value_is_false_is_still_a_root():
-    live = trackables.live_graph(Falsy())
-    assert [state.key for node in live.nodes for state in node.states] == [
-        "w/.ATTRIBUTES/VARIABLE_VALUE"
-    ]
-
-
-def test_walking_makes_no_save_counter():
-    checkpoint = tf.train.Checkpoint(w=tf.Variable(1.0))
-    trackables.live_graph(checkpoint)
-    assert checkpoint._save_counter is None
-
-
-def test_a_view_shares_the_memory_of_a_variable_and_outlives_its_changes():
-    variable = tf.Variable(np.arange(1000, dtype=np.float32))
-    first, second = (
-        trackables.view(tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=tf.float32))
-        for _ in range(2)
-    )
-    assert np.shares_memory(first, second)
-    assert not first.flags.writeable
-    variable.assign_add(tf.ones(1000))
-    np.testing.assert_array_equal(first, np.arange(1000, dtype=np.float32))
-
-
-@pytest.mark.parametrize("shape", [(), (2,), (0, 3)])
-def test_a_view_of_strings_is_an_array_of_bytes(shape):
-    found = trackables.view(tf.fill(shape, b"x\0y"))
-    assert found.dtype == object
-    assert found.tolist() == np.full(shape, b"x\0y", object).tolist()
 
 
 def test_symbolic_variables_are_told_from_eager_ones():
@@ -126,17 +21,63 @@ def test_symbolic_variables_are_told_from_eager_ones():
             )
 
 
-def test_a_variable_of_a_strategy_that_is_not_known_is_refused_by_its_path():
-    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
-        variable = tf.Variable(1.0)
-    variable.__class__ = type("OtherVariable", (type(variable),), {})
-    module = tf.Module()
-    module.inner = tf.Module()
-    module.inner.v = variable
-    with pytest.raises(TargetError, match=r"inner/v.*OtherVariable.*strategy"):
-        trackables.live_graph(module)
+def test_a_variable_of_keras_is_a_variable_with_one_of_tensorflow_inside():
+    variable = keras.Variable([1.0, 2.0], name="k")
+    assert trackables.is_variable(variable)
+    assert not trackables.is_variable(tf.Module())
+    assert isinstance(trackables.variable_in(variable), tf.Variable)
+    assert trackables.path_of(variable) == "k"
+    assert trackables.path_of(tf.Variable(1.0, name="t")) == ""
+    assert trackables.name_of(tf.Variable(1.0, name="t")) == "t"
+    assert trackables.name_of(tf.Module()) == ""
 
 
-def test_a_dict_with_something_that_cannot_be_tracked_is_refused():
-    with pytest.raises(TargetError, match="Pass trackables only"):
-        trackables.live_graph({"module": tf.Module(), "other": object()})
+def test_children_that_were_added_to_a_variable_are_noticed():
+    variable = tf.Variable(1.0)
+    assert trackables.has_no_children(variable)
+    assert not trackables.has_added_children(variable)
+    variable._track_trackable(tf.Variable(2.0), "child")
+    assert trackables.has_added_children(variable)
+
+
+@pytest.mark.parametrize("text", ["é", "é".encode()])
+def test_python_state_is_bytes(text):
+    class Note(tf.train.experimental.PythonState):
+        def serialize(self):
+            return text
+
+        def deserialize(self, value):
+            raise NotImplementedError
+
+    assert trackables.serialized(Note()) == "é".encode()
+    assert trackables.export(Note())["py_state"].numpy() == "é".encode()
+
+
+def test_containers_are_wrapped_and_other_objects_are_not():
+    assert trackables.is_trackable(trackables.container([tf.Variable(1.0)]))
+    assert trackables.is_trackable(trackables.container((1, 2)))
+    assert trackables.is_trackable(trackables.container({"a": 1}))
+    assert trackables.container("ab") is None
+
+
+def test_an_object_that_writes_its_checkpoint_itself_is_refused():
+    class Old(tf.Module):
+        def _gather_saveables_for_checkpoint(self):
+            return {"x": None}
+
+    with pytest.raises(UnsupportedError, match="inner: a Old writes its checkpoint itself"):
+        trackables.states_of(Old(), "inner")
+
+
+def test_a_table_saves_keys_and_values_of_open_sizes():
+    table = tf.lookup.experimental.MutableHashTable(tf.string, tf.int64, -1)
+    states = trackables.states_of(table, "t")
+    assert [(s.local, s.spec.dtype, s.spec.shape) for s in states] == [
+        ("-keys", "string", (None,)),
+        ("-values", "int64", (None,)),
+    ]
+    assert [state.key for state in states] == [
+        "t/.ATTRIBUTES/table-keys",
+        "t/.ATTRIBUTES/table-values",
+    ]
+    assert [state.suffix for state in states] == ["-keys", "-values"]

@@ -11,7 +11,6 @@ import tensorflow as tf
 
 import tfpersist as tfp
 from tfpersist.errors import CorruptionError
-from tfpersist.tf.internals import eager as internals_eager
 from tfpersist.tf.targets import eager
 
 TYPES = ["float32", "float64", "int32", "int64", "uint8", "bool", "complex64", "bfloat16"]
@@ -82,23 +81,6 @@ def test_scatters_and_slices_stay_inside_of_their_variable(tmp_path):
             expected[7], expected[0] = -1, -2
         assert np.array_equal(value, expected)
     assert checkpoint.verify().ok
-
-
-@pytest.mark.parametrize("dtype", ["float32", "int64", "bool"])
-def test_many_are_assigned_by_one_call(dtype):
-    count = internals_eager.TOGETHER
-    variables = [tf.Variable(np.zeros(4, dtype)) for _ in range(count)]
-    values = [np.full(4, number % 2, dtype) for number in range(count)]
-    handles = [variable.handle for variable in variables]
-    assert internals_eager.assign_together(handles, values)
-    assert equal([variable.numpy() for variable in variables], values)
-
-
-def test_one_that_is_there_twice_is_left_to_calls_one_after_the_other():
-    variable = tf.Variable(1.0)
-    values = [np.float32(2), np.float32(3)]
-    assert not internals_eager.assign_together([variable.handle] * 2, values)
-    assert variable.numpy() == 1
 
 
 def test_nothing_is_assigned_if_one_of_many_is_damaged(tmp_path):

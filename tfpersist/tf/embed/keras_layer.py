@@ -35,7 +35,7 @@ from tfpersist.safety import Policy
 from tfpersist.tf.embed.composed import compose, tensor_of
 from tfpersist.tf.embed.layouts import Layout, Shape, Shapes
 from tfpersist.tf.embed.modules import handle_of, set_up, specs_of
-from tfpersist.tf.internals import functions
+from tfpersist.tf.internals.functions import note_use
 from tfpersist.tf.internals.keras import in_safe_mode
 from tfpersist.tf.run import forks
 from tfpersist.tf.run.execute import spec_of_tensor
@@ -337,7 +337,7 @@ def _part(graph: Graph, inputs: Sequence[TensorRef], outputs: Sequence[TensorRef
         fed = dict(zip((ref.name for ref in inputs), values, strict=True))
         handles = {f"{name}:0": handle_of(each) for name, each in owned.items()}
         for variable in part.variables:
-            functions.uses(variable)
+            note_use(variable)
         tensors = compose(graph, None, fed, names, "frozen", owned=handles)
         return [_known(ref, tensors[ref.name]) for ref in outputs]
 

@@ -1,1 +1,1 @@
-"""All private APIs of TensorFlow and Keras; tested on the oldest and newest releases."""
+"""All uses of private APIs of TensorFlow and Keras; tests run them on every supported version."""

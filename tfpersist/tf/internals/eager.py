@@ -1,8 +1,8 @@
-"""The private TensorFlow APIs that assign many eager variables; tested as `internals` is.
+"""The private APIs that read and assign many eager variables.
 
 An operation that is run by itself costs more than the few hundred bytes that it assigns. One call
-of a function of many assignments costs less than half as much for each. The function is made of
-its definition, so that nothing is traced, and belongs to TensorFlow's eager context alone.
+of a function with many assignments costs less than half as much for each of them. The function is
+made from its definition, so that nothing is traced, and only TensorFlow's eager context has it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,14 @@ from typing import Any
 
 import numpy as np
 
-# Longer functions take longer to set up than they save.
-TOGETHER = 100
+from tfpersist.tf.internals import replicas
+
+# The number of variables that one function assigns. Longer functions take more time to set up than
+# they save.
+GROUP = 100
+# The operation that reads many variables takes longer for each the more there are.
+_MOST_READ_AT_ONCE = 250
+_PLAIN_KINDS = frozenset("biufc")
 
 
 def has_context() -> bool:
@@ -23,15 +29,67 @@ def has_context() -> bool:
     return getattr(context, "_context_handle", None) is not None
 
 
-def assign_together(handles: Sequence[Any], values: Sequence[np.ndarray[Any, Any]]) -> bool:
-    """Assign values of one data type to as many variables as one function takes.
+def view(tensor: Any) -> np.ndarray[Any, Any]:
+    """Return the elements of an eager tensor, read-only, without a copy where that is possible."""
+    array = tensor._numpy_internal() if hasattr(tensor, "_numpy_internal") else tensor.numpy()
+    if tensor.dtype.name == "string":
+        strings = np.empty(tensor.shape.as_list(), object)
+        strings[...] = array
+        return strings
+    elements = np.asarray(array).view()
+    elements.flags.writeable = False
+    return elements
+
+
+def read_together(variables: Sequence[Any]) -> Sequence[np.ndarray[Any, Any]] | None:
+    """Return the elements of many eager variables, read by few operations.
 
     Args:
-        handles: of `TOGETHER` eager variables.
-        values: one for each, in memory that is the variable's from now on.
+        variables: TensorFlow's own variables.
 
     Returns:
-        Whether it was done; False where a variable is not on the processor, or is there twice.
+        The elements, read-only and not copied. None where the variables are on several devices,
+        are made of replicas that may differ, or where one has no value.
+    """
+    import tensorflow as tf
+    from tensorflow.python.eager import context, execute
+
+    if any(map(replicas.is_read_as_one, variables)):
+        return None
+    handles = [replicas.primary(variable).handle for variable in variables]
+    types = [variable.dtype.as_datatype_enum for variable in variables]
+    if len({handle.device for handle in handles}) != 1:
+        return None
+    values = []
+    try:
+        for start in range(0, len(handles), _MOST_READ_AT_ONCE):
+            end = start + _MOST_READ_AT_ONCE
+            some = handles[start:end]
+            attributes = ("N", len(some), "dtypes", types[start:end])
+            tensors = execute.execute(
+                b"_ReadVariablesOp", len(some), some, attributes, context.context()
+            )
+            for tensor in tensors:
+                array = tensor._numpy_internal()
+                if type(array) is np.ndarray and array.dtype.kind in _PLAIN_KINDS:
+                    array.setflags(write=False)
+                    values.append(array)
+                else:
+                    values.append(view(tensor))
+    except (tf.errors.OpError, AttributeError):
+        return None
+    return values
+
+
+def assign_together(handles: Sequence[Any], values: Sequence[np.ndarray[Any, Any]]) -> bool:
+    """Assign values of one data type to a group of variables.
+
+    Args:
+        handles: the handles of eager variables, as a rule `GROUP` of them.
+        values: one for each, in memory that the variable owns from now on.
+
+    Returns:
+        Whether it was done; False where a variable is not on the CPU or occurs twice.
     """
     from tensorflow.python.eager import context, execute
     from tensorflow.python.framework import dtypes, ops
@@ -51,19 +109,20 @@ def assign_together(handles: Sequence[Any], values: Sequence[np.ndarray[Any, Any
 
 
 def _assignments(name: str, count: int, dtype: int) -> Any:
+    """Return the FunctionDef that assigns `count` values to `count` variables."""
     from tensorflow.core.framework import function_pb2, types_pb2
 
-    made = function_pb2.FunctionDef()
-    made.signature.name = name
-    made.signature.is_stateful = True
+    function = function_pb2.FunctionDef()
+    function.signature.name = name
+    function.signature.is_stateful = True
     for number in range(count):
-        made.signature.input_arg.add(name=f"handle{number}", type=types_pb2.DT_RESOURCE)
+        function.signature.input_arg.add(name=f"handle{number}", type=types_pb2.DT_RESOURCE)
     for number in range(count):
-        made.signature.input_arg.add(name=f"value{number}", type=dtype)
-        assigned = f"assign{number}"
-        node = made.node_def.add(name=assigned, op="AssignVariableOp")
+        function.signature.input_arg.add(name=f"value{number}", type=dtype)
+        node_name = f"assign{number}"
+        node = function.node_def.add(name=node_name, op="AssignVariableOp")
         node.input.extend([f"handle{number}", f"value{number}"])
         node.attr["dtype"].type = dtype
-        made.signature.control_output.append(assigned)
-        made.control_ret[assigned] = assigned
-    return made
+        function.signature.control_output.append(node_name)
+        function.control_ret[node_name] = node_name
+    return function

@@ -1,9 +1,7 @@
-"""The private TensorFlow APIs that list the functions of a graph, make them known to eager
-execution, tell what they use and what they were traced for, and keep AutoGraph off functions of
-ours; tested as `internals` is.
+"""The private APIs of tf.functions: list them, register them, and note which variables they use.
 
-Importing a graph into a tf.function makes the functions of its library known to the graph of that
-function alone, though what runs it later is the eager context.
+When a graph is imported into a tf.function, only the graph of that function gets the functions of
+the library. But the eager context runs it later, so it needs them too.
 """
 
 from __future__ import annotations
@@ -15,18 +13,18 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def unconverted(function: _Function) -> _Function:
-    """Let a function be called from a tf.function as it is written, not as AutoGraph would.
+    """Keep AutoGraph from converting a function that a tf.function calls.
 
-    It does what `tf.autograph.experimental.do_not_convert` does, without TensorFlow.
+    This does what `tf.autograph.experimental.do_not_convert` does, without importing TensorFlow.
     """
     function.autograph_info__ = {}  # type: ignore[attr-defined]
     return function
 
 
-def uses(variable: Any) -> None:
-    """Note that the function that is being traced uses a variable, if only by its handle.
+def note_use(variable: Any) -> None:
+    """Note that the function that is being traced uses a variable, even if only by its handle.
 
-    Keras exports the variables that are noted, and no others.
+    Keras exports only variables that are noted.
     """
     import tensorflow as tf
 
@@ -36,11 +34,11 @@ def uses(variable: Any) -> None:
 
 
 def register(library: Any) -> None:
-    """Make the functions of a library known to TensorFlow's eager context.
+    """Register the functions of a library with TensorFlow's eager context.
 
     Args:
-        library: a FunctionDefLibrary of TensorFlow's own. A function whose name is known is taken
-            for the same.
+        library: a FunctionDefLibrary of TensorFlow's own type. A function whose name is registered
+            already counts as the same function.
     """
     from tensorflow.python.eager import context
 
@@ -52,39 +50,39 @@ def register(library: Any) -> None:
 
 
 def traces_of(function: Any) -> list[Any]:
-    """Give the ConcreteFunctions that a tf.function has, one for each signature.
+    """Return the ConcreteFunctions of a tf.function, one for each signature.
 
     Args:
-        function: a tf.function, or one of a SavedModel that was loaded.
+        function: a tf.function, or one of a loaded SavedModel.
     """
     import tensorflow as tf
 
     def unnamed(leaf: Any) -> Any:
         return tf.TensorSpec(leaf.shape, leaf.dtype) if isinstance(leaf, tf.TensorSpec) else leaf
 
-    known = getattr(function, "concrete_functions", None)
-    if known is None:
-        known = getattr(function, "_list_all_concrete_functions", list)()
-    # The first call of one that makes variables traces it again, without making them.
-    last = {trace.function_type: trace for trace in known}
-    # To save it as a SavedModel traces it again, with names.
-    found: dict[str, Any] = {}
-    for trace in last.values():
+    traces = getattr(function, "concrete_functions", None)
+    if traces is None:
+        traces = getattr(function, "_list_all_concrete_functions", list)()
+    # The first call of a function that makes variables traces it twice; the last trace is used.
+    latest = {trace.function_type: trace for trace in traces}
+    # Saving it as a SavedModel traces it once more, with names for its inputs.
+    by_signature: dict[str, Any] = {}
+    for trace in latest.values():
         signature = tf.nest.map_structure(unnamed, trace.structured_input_signature)
-        found.setdefault(repr(signature), trace)
-    return list(found.values())
+        by_signature.setdefault(repr(signature), trace)
+    return list(by_signature.values())
 
 
 def definitions(graph: Any) -> list[Any]:
-    """Give the FunctionDefs that a tf.Graph has.
+    """Return the FunctionDefs of a tf.Graph.
 
     Args:
-        graph: the tf.Graph. Its public method encodes all constants for that.
+        graph: the tf.Graph. Its public method would also encode all constants.
     """
-    known = getattr(graph, "_functions", None)
-    if known is None:
+    functions = getattr(graph, "_functions", None)
+    if functions is None:
         return list(graph.as_graph_def().library.function)
     return [
         getattr(function, "cached_definition", None) or function.definition
-        for function in known.values()
+        for function in functions.values()
     ]

@@ -1,7 +1,4 @@
-"""The private parts of Keras and tf-keras that tell `fit` where to begin, whether the file that is
-being loaded is trusted, and whether an optimizer has its variables; tested on both ends of the
-range.
-"""
+"""The private APIs of Keras and tf-keras: first epoch of `fit`, safe mode, unbuilt optimizers."""
 
 from __future__ import annotations
 
@@ -9,17 +6,17 @@ from typing import Any
 
 
 def begin_at_epoch(model: Any, epoch: int | None) -> None:
-    """Let the `fit` that is beginning skip epochs, as keras.callbacks.BackupAndRestore does.
+    """Make the `fit` that is beginning skip epochs, as keras.callbacks.BackupAndRestore does.
 
     Args:
         model: the model.
-        epoch: the first epoch to run; None for the one that `fit` is given.
+        epoch: the first epoch to run; None for the `initial_epoch` of `fit`.
     """
     model._initial_epoch = epoch
 
 
 def in_safe_mode() -> bool | None:
-    """Tell what `safe_mode` says where Keras makes an object of a config; None elsewhere."""
+    """Return `safe_mode` while Keras makes an object from a config; None at other times."""
     from keras.src.saving import serialization_lib
 
     mode: bool | None = serialization_lib.in_safe_mode()
@@ -27,7 +24,7 @@ def in_safe_mode() -> bool | None:
 
 
 def is_optimizer_built(optimizer: Any) -> bool:
-    """Tell whether an optimizer of Keras or tf-keras has the variables that it trains with."""
+    """Return whether an optimizer of Keras or tf-keras has made its variables."""
     for name in ("built", "_built", "_slots"):
         if hasattr(optimizer, name):
             return bool(getattr(optimizer, name))
@@ -35,7 +32,12 @@ def is_optimizer_built(optimizer: Any) -> bool:
 
 
 def build_optimizer(optimizer: Any, variables: list[Any]) -> None:
-    """Let an optimizer make its variables; the legacy ones of tf-keras do so in private."""
+    """Make an optimizer create its variables.
+
+    Args:
+        optimizer: one of Keras or tf-keras; the legacy ones have a private method for it.
+        variables: what it is to train.
+    """
     if hasattr(optimizer, "build"):
         optimizer.build(variables)
     else:

@@ -1,8 +1,8 @@
-"""What an object graph is while its objects live, and what of it can be known again.
+"""Describe a graph of live objects, and remember it from one save to the next.
 
 To walk 20,000 variables and to name them takes far longer than to write them. An outline remembers
-a walk without keeping any object alive. It counts only as long as every object is still there and
-has the same children under the same names, which is looked at before every use.
+a walk and keeps no object alive. It is valid while every object exists and has the same children
+under the same names. `object_graph` checks that before every use.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching import object_graph
 from tfpersist.matching.object_graph import ObjectGraph
 
-# A program saves few models at a time.
+# A program saves few models in turn.
 _MOST_OUTLINES = 8
 
 
@@ -29,11 +29,11 @@ class SaveableState:
     """One tensor that an object saves.
 
     Args:
-        local: what the object itself calls it, such as "VARIABLE_VALUE" or "-keys".
+        local: the object's own name for it, such as "VARIABLE_VALUE" or "-keys".
         attribute: the name of its attribute in the object graph.
         key: its key in a checkpoint.
-        attribute_key: the key of its attribute; shorter than `key` where several share one.
-        spec: its data type and shape; open where it may change, as the size of a table does.
+        attribute_key: the key of its attribute; shorter than `key` where several tensors share one.
+        spec: its data type and shape; a size is open where it may change, as in a table.
     """
 
     local: str
@@ -44,7 +44,7 @@ class SaveableState:
 
     @property
     def suffix(self) -> str:
-        """What the key has beyond that of the attribute."""
+        """The end of the key that the attribute's key lacks."""
         return self.key[len(self.attribute_key) :]
 
 
@@ -55,7 +55,7 @@ class Node:
     Args:
         trackable: the object.
         path: its shortest path from the root.
-        states: the tensors it saves.
+        states: the tensors that it saves.
     """
 
     trackable: Any
@@ -69,11 +69,11 @@ class LiveGraph:
 
     Args:
         objects: the objects, in the order of TensorFlow's object graph.
-        states: path and states of each.
-        graph: that object graph.
-        root: keeps the root alive, which TensorFlow itself refers to weakly.
-        facts: what follows from the graph, by name; it is there again with the next walk that
-            finds the same, so it must not hold any of the objects.
+        states: the path and the states of each object.
+        graph: TensorFlow's object graph.
+        root: keeps the root alive, since TensorFlow refers to it weakly.
+        facts: what others derive from the graph, by name. The next walk that finds the same graph
+            has them again, so they must not refer to any of the objects.
     """
 
     objects: Sequence[Any] = attrs.field(eq=False, repr=False)
@@ -84,7 +84,7 @@ class LiveGraph:
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
-        """Objects, paths and states together."""
+        """The objects with their paths and states."""
         pairs = zip(self.objects, self.states, strict=True)
         return tuple(Node(thing, path, states) for thing, (path, states) in pairs)
 
@@ -97,8 +97,8 @@ class LiveGraph:
         return encoded
 
 
-# Shape and data type of an eager variable.
-Look = tuple[Any, Any]
+# The shape and the data type of an eager variable.
+Declaration = tuple[Any, Any]
 Edges = Mapping[int, Sequence[tuple[str, int]]]
 Slots = Mapping[int, Sequence[tuple[str, int, int]]]
 
@@ -116,14 +116,17 @@ def graph_of(
 
     Args:
         objects: the objects.
-        states: path and states of each.
-        edges: names and numbers of the children of each.
-        slots: the slot variables of optimizers: name, variable, slot variable.
-        full_name: gives the name of an object in a TF1 graph.
+        states: the path and the states of each.
+        edges: the names and numbers of the children of each.
+        slots: the slot variables of each optimizer: name, variable, slot variable.
+        full_name: returns the name of an object in a TF1 graph.
         root: see `LiveGraph`.
+
+    Returns:
+        The graph, with the nodes in the order of the objects.
     """
     message = schema.TrackableObjectGraph()
-    for number, (thing, (_, owned)) in enumerate(zip(objects, states, strict=True)):
+    for number, (thing, (_, object_states)) in enumerate(zip(objects, states, strict=True)):
         proto = message.nodes.add()
         for name, child in edges.get(number, ()):
             proto.children.add(node_id=child, local_name=name)
@@ -131,9 +134,9 @@ def graph_of(
             proto.slot_variables.add(
                 slot_name=name, original_variable_node_id=variable, slot_variable_node_id=slot
             )
-        called = full_name(thing) if owned else ""
-        for attribute, key in dict.fromkeys((s.attribute, s.attribute_key) for s in owned):
-            proto.attributes.add(name=attribute, checkpoint_key=key, full_name=called)
+        name = full_name(thing) if object_states else ""
+        for attribute, key in dict.fromkeys((s.attribute, s.attribute_key) for s in object_states):
+            proto.attributes.add(name=attribute, checkpoint_key=key, full_name=name)
     object_graph.mark_values(message)
     return LiveGraph(objects, states, ObjectGraph.of(message), root)
 
@@ -143,12 +146,12 @@ class Outline:
     """What is remembered of a walk.
 
     Args:
-        objects: the objects, weakly, in their order.
-        states: path and states of each.
+        objects: weak references to the objects, in their order.
+        states: the path and the states of each.
         edges: the children of each, by number.
         slots: the slot variables of each optimizer.
-        reached: how many objects edges lead to; slot variables follow.
-        looks: the variables without children, by number, with what must not change of them.
+        reached: the number of objects that edges lead to; the slot variables follow them.
+        declarations: the declaration of each variable without children, by number.
         graph: the object graph.
         facts: see `LiveGraph`.
     """
@@ -158,17 +161,22 @@ class Outline:
     edges: Edges
     slots: Slots
     reached: int
-    looks: Mapping[int, Look]
+    declarations: Mapping[int, Declaration]
     graph: ObjectGraph
     facts: dict[str, Any]
 
-    def living(self) -> list[Any] | None:
-        """Give the objects; None where one of them is gone."""
+    def objects_alive(self) -> list[Any] | None:
+        """Return the objects; None where one of them does not exist any more."""
         things = [reference() for reference in self.objects]
         return None if any(thing is None for thing in things) else things
 
-    def revived(self, things: Sequence[Any], root: Any) -> LiveGraph:
-        """Give the graph of these objects again."""
+    def live_graph(self, things: Sequence[Any], root: Any) -> LiveGraph:
+        """Return the graph again.
+
+        Args:
+            things: the objects, in their order.
+            root: see `LiveGraph`.
+        """
         return LiveGraph(things, self.states, self.graph, root, self.facts)
 
 
@@ -176,21 +184,34 @@ _OUTLINES: collections.OrderedDict[Hashable, Outline] = collections.OrderedDict(
 
 
 def recall(target: Any) -> Outline | None:
-    """Give what is remembered of a target, if anything is."""
+    """Return the outline of a target; None where there is none."""
     return _OUTLINES.get(_key(target))
 
 
 def remember(
-    target: Any, live: LiveGraph, edges: Edges, slots: Slots, looks: Mapping[int, Look]
+    target: Any,
+    live: LiveGraph,
+    edges: Edges,
+    slots: Slots,
+    declarations: Mapping[int, Declaration],
 ) -> None:
-    """Remember a walk, where all of the objects can be referred to weakly."""
+    """Remember a walk, unless an object does not support weak references.
+
+    Args:
+        target: the root, or the dict that stands for it.
+        live: the graph that the walk has found.
+        edges: see `Outline`.
+        slots: see `Outline`.
+        declarations: see `Outline`.
+    """
     try:
         objects = tuple(weakref.ref(thing) for thing in live.objects)
     except TypeError:
         return
     reached = len(live.objects) - sum(map(len, slots.values()))
-    outline = Outline(objects, live.states, edges, slots, reached, looks, live.graph, live.facts)
-    _OUTLINES[_key(target)] = outline
+    _OUTLINES[_key(target)] = Outline(
+        objects, live.states, edges, slots, reached, declarations, live.graph, live.facts
+    )
     while len(_OUTLINES) > _MOST_OUTLINES:
         _OUTLINES.popitem(last=False)
 

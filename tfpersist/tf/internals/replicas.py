@@ -1,8 +1,7 @@
-"""The private TensorFlow APIs of variables that a tf.distribute strategy keeps on several devices;
-tested as `internals` is.
+"""The private APIs of variables that a tf.distribute strategy keeps on several devices.
 
-What is saved is what `tf.train.Checkpoint` saves: of a mirrored variable its first replica, since
-all are the same, and of one that is synchronized when it is read what its replicas make together.
+A save writes what `tf.train.Checkpoint` writes: for a mirrored variable its first replica, since
+all replicas are equal, and for one that is synchronized on read the aggregate of its replicas.
 """
 
 from __future__ import annotations
@@ -18,38 +17,42 @@ from tfpersist.errors import SaveError, TargetError
 
 
 def refuse_unknown(variable: Any, path: str) -> None:
-    """Refuse a variable of a strategy whose replicas are kept in a way that is not known here.
+    """Refuse a variable of a strategy of an unknown type, such as one on TPUs.
+
+    Args:
+        variable: any variable.
+        path: its path, for the error.
 
     Raises:
-        TargetError: it is one, such as those of TPUs.
+        TargetError: the type of the variable is not known.
     """
     import tensorflow as tf
 
     if isinstance(variable, tf.distribute.DistributedValues) and not _is_distributed(variable):
         raise TargetError(
-            f"a {type(variable).__name__} is a variable of a tf.distribute strategy that is not"
-            " known here",
+            "variables of this tf.distribute strategy cannot be saved or restored",
             where=path,
-            expected="a variable of a tf.distribute.MirroredStrategy, or of none",
+            expected="a variable of a tf.distribute.MirroredStrategy or of no strategy",
+            found=f"a {type(variable).__name__}",
             advice="Save a model that was built outside of the strategy's scope.",
         )
 
 
 def primary(variable: Any) -> Any:
-    """Give the first replica of a variable; any other variable as it is."""
+    """Return the first replica of a variable; a variable without replicas as it is."""
     return variable._primary if _is_distributed(variable) else variable
 
 
 def is_read_as_one(variable: Any) -> bool:
-    """Whether the value of a variable is made of those of its replicas, which may differ."""
-    return _is_distributed(variable) and _kinds()[type(variable)]
+    """Return whether the value of a variable is the aggregate of replicas that may differ."""
+    return _is_distributed(variable) and _types()[type(variable)]
 
 
 def read(variable: Any) -> Any:
-    """Read what a checkpoint holds of a variable.
+    """Return the value of a variable that a checkpoint holds, as an eager tensor.
 
     Raises:
-        SaveError: its replicas differ, and nothing says what they make together.
+        SaveError: its replicas may differ, and it has no aggregation.
     """
     import tensorflow as tf
 
@@ -57,20 +60,25 @@ def read(variable: Any) -> Any:
         return primary(variable).read_value()
     if variable.aggregation == tf.VariableAggregation.NONE:
         raise SaveError(
-            "each replica has a value of its own, and nothing says what they make together",
+            "each replica has its own value, and the variable has no aggregation",
             where=f"variable {variable.name}",
-            expected="a variable that is made with aggregation=",
+            expected="a variable that was made with aggregation=",
             found="tf.VariableAggregation.NONE",
             advice="Make it with another tf.VariableAggregation, or leave it out with only().",
         )
-    made = variable._get_cross_replica()
-    return made.read_value() if isinstance(made, tf.Variable) else made
+    aggregate = variable._get_cross_replica()
+    return aggregate.read_value() if isinstance(aggregate, tf.Variable) else aggregate
 
 
 def shares(
     variable: Any, value: np.ndarray[Any, Any]
 ) -> Iterator[tuple[Any, np.ndarray[Any, Any]]]:
-    """Say what is assigned if a variable is: each replica, and its share of the value."""
+    """Yield each replica of a variable with its share of a value; else the variable itself.
+
+    Args:
+        variable: any variable.
+        value: the value that it is to hold.
+    """
     if not _is_distributed(variable):
         yield variable, value
         return
@@ -84,7 +92,7 @@ def shares(
 
 
 def scope_of(variables: Iterable[Any]) -> contextlib.AbstractContextManager[Any]:
-    """Enter the scope of the strategy that keeps variables, where other ones are made for them."""
+    """Return the scope of the strategy of some variables, to make more variables in."""
     for variable in variables:
         if _is_distributed(variable):
             scope: contextlib.AbstractContextManager[Any] = variable.distribute_strategy.scope()
@@ -93,12 +101,12 @@ def scope_of(variables: Iterable[Any]) -> contextlib.AbstractContextManager[Any]
 
 
 def _is_distributed(variable: Any) -> bool:
-    return type(variable) in _kinds()
+    return type(variable) in _types()
 
 
 @functools.cache
-def _kinds() -> dict[type, bool]:
-    """Give the kinds of variables that are known here, and whether they are read as one."""
+def _types() -> dict[type, bool]:
+    """Return the known types of variables with replicas, and whether replicas may differ."""
     from tensorflow.python.distribute import values
 
     return {values.MirroredVariable: False, values.SyncOnReadVariable: True}

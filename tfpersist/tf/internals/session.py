@@ -1,5 +1,4 @@
-"""The private part of TensorFlow's session that calls it fastest; tested on both ends of the
-supported range, and done without where a TensorFlow does not have it."""
+"""The private API of the fastest call into a session; a TensorFlow without it does not need it."""
 
 from __future__ import annotations
 
@@ -10,10 +9,10 @@ from typing import Any
 def direct_callable(
     session: Any, feeds: Sequence[str], fetches: Sequence[str]
 ) -> Callable[..., Sequence[Any]] | None:
-    """Make a function that computes in the thread that calls it.
+    """Return a function that computes in the thread that calls it.
 
-    Its results may lie in memory that the graph, the feeds or other results use as well, and it
-    takes any array for what the feed is: both are for the caller to see to.
+    The caller has to take care of two things. Results may share memory with the graph, the feeds
+    or other results. And the function accepts any array, whatever type and shape the feed has.
 
     Args:
         session: a tf.compat.v1.Session.
@@ -21,7 +20,8 @@ def direct_callable(
         fetches: names of tensors, in the order of its results.
 
     Returns:
-        The function; None where this TensorFlow has no such thing, or another process computes.
+        The function; None where this TensorFlow cannot make one, or where the session computes in
+        another process.
     """
     from tensorflow.core.protobuf import config_pb2
 
@@ -31,7 +31,7 @@ def direct_callable(
     options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
     options.run_options.inter_op_thread_pool = -1
     try:
-        made: Callable[..., Sequence[Any]] = make(options)
+        function: Callable[..., Sequence[Any]] = make(options)
     except (AttributeError, TypeError):
         return None
-    return made
+    return function

@@ -1,4 +1,4 @@
-"""The private parts of TF1 optimizers, which have slot variables; tested as `internals` is."""
+"""The private APIs of TF1 optimizers and their slot variables."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ def add_slots(
     """Add the slot variables of all optimizers to the objects of a walk.
 
     Args:
-        objects: the objects; grows.
-        paths: the path of each; grows.
-        numbers: the number of each, by its identity; grows.
+        objects: the objects; the slot variables are added.
+        paths: the path of each; likewise.
+        numbers: the number of each, by its identity; likewise.
 
     Returns:
-        Slot name, number of the variable and number of the slot variable, by optimizer.
+        For each optimizer, by its number: slot name, number of the variable and number of the slot
+        variable.
 
     Raises:
-        TargetError: a slot variable is an attribute of an object, too.
+        TargetError: a slot variable is also an attribute of an object.
     """
     from tensorflow.python.trackable import trackable_utils
 
@@ -53,14 +54,14 @@ def add_slots(
 
 
 def create_slots(optimizer: Any, variables: Iterable[Any]) -> bool:
-    """Let a TF1 optimizer make the slot variables that it would make at its first step.
+    """Make a TF1 optimizer create the slot variables that it would create at its first step.
 
     Args:
         optimizer: any object of an object graph.
-        variables: what it is to have slots for.
+        variables: the variables to create slots for.
 
     Returns:
-        Whether there is such an optimizer in eager mode, and it has made them.
+        Whether slots were created: the object is such an optimizer, in eager mode.
     """
     import tensorflow as tf
 

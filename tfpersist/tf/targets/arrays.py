@@ -198,10 +198,10 @@ def _read(value: Any) -> np.ndarray[Any, Any]:
     if _is_array(value):
         array = np.asarray(value)
     else:
-        from tfpersist.tf.internals import replicas, trackables
+        from tfpersist.tf.internals import eager, replicas, trackables
 
         variable = trackables.variable_in(value)
-        array = np.asarray(eagerly(lambda: trackables.view(replicas.read(variable))))
+        array = np.asarray(eagerly(lambda: eager.view(replicas.read(variable))))
     if by_numpy(array.dtype).name == "string":
         return _bytes(array)
     plain = array.view(array.dtype[0]) if array.dtype.names else array

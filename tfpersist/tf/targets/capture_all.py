@@ -14,7 +14,7 @@ import numpy as np
 
 from tfpersist.formats.bundle_writer import Items
 from tfpersist.formats.tensors import Payload, TensorSpec
-from tfpersist.tf.internals import trackables
+from tfpersist.tf.internals import eager, trackables
 from tfpersist.tf.internals.live import LiveGraph
 from tfpersist.tf.targets.target import Captured
 
@@ -37,7 +37,7 @@ def capture_all(live: LiveGraph) -> Captured | None:
         columns = live.facts["columns"] = _columns(live)
     numbers, names, specs = columns
     variables = [trackables.variable_in(live.objects[number]) for number in numbers]
-    values = trackables.read_together(variables) if variables else None
+    values = eager.read_together(variables) if variables else None
     if values is None:
         return None
     held = []

@@ -11,7 +11,7 @@ import numpy as np
 
 from tfpersist.errors import SaveError
 from tfpersist.matching.plan import Entry
-from tfpersist.tf.internals import eager, replicas, trackables
+from tfpersist.tf.internals import eager, replicas
 
 # TensorFlow takes over memory that lies at multiples of this and copies any other.
 _ALIGNMENT = 64
@@ -35,7 +35,7 @@ def read(entries: Sequence[Entry]) -> list[np.ndarray[Any, Any]]:
         SaveError: some have no value yet; all of them are named.
     """
     variables: list[Any] = [entry.handle for entry in entries]
-    together = trackables.read_together(variables)
+    together = eager.read_together(variables)
     each = (_read_one(variable) for variable in variables)
     read: Sequence[np.ndarray[Any, Any] | None] = list(each) if together is None else together
     values, empty = [], []
@@ -64,7 +64,7 @@ def _read_one(variable: Any) -> np.ndarray[Any, Any] | None:
             tensor = tf.raw_ops.ReadVariableOp(resource=replica.handle, dtype=replica.dtype)
     except tf.errors.FailedPreconditionError:
         return None
-    return trackables.view(tensor)
+    return eager.view(tensor)
 
 
 def converted(pairs: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> dict[int, Any]:
@@ -104,7 +104,7 @@ def assign(
             else:
                 alike = waiting.setdefault(value.dtype, [])
                 alike.append((variable.handle, room.copy(value)))
-                if len(alike) == eager.TOGETHER:
+                if len(alike) == eager.GROUP:
                     _assign_alike(waiting.pop(value.dtype))
     for alike in waiting.values():
         deque(map(_assign_one, alike), 0)

@@ -22,6 +22,7 @@ from tfpersist.matching.plan import Entry
 from tfpersist.tf.internals import replicas, trackables
 from tfpersist.tf.internals.keras import build_optimizer, is_optimizer_built
 from tfpersist.tf.internals.live import LiveGraph
+from tfpersist.tf.internals.object_graph import live_graph
 from tfpersist.tf.targets import keras_kinds, keras_layers, objects
 from tfpersist.tf.targets.target import Target
 
@@ -39,10 +40,10 @@ class KerasTarget(objects.ObjectTarget):
 
     def walk(self) -> LiveGraph:
         """Walk the objects, and also the layers in lists and dicts, which TensorFlow loses."""
-        live = trackables.live_graph(self.root)
+        live = live_graph(self.root)
         if not _lost(live):
             return live
-        live = trackables.live_graph(self.root, _containers)
+        live = live_graph(self.root, _containers)
         lost = _lost(live)
         if lost:
             raise TargetError(

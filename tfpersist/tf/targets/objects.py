@@ -22,6 +22,7 @@ from tfpersist.matching.object_graph import ATTRIBUTES, VALUE, ObjectGraph
 from tfpersist.matching.plan import Entry
 from tfpersist.tf.internals import trackables
 from tfpersist.tf.internals.live import LiveGraph, Node, SaveableState
+from tfpersist.tf.internals.object_graph import live_graph
 from tfpersist.tf.internals.slots import create_slots
 from tfpersist.tf.targets import capture_all as capturing
 from tfpersist.tf.targets import eager, states
@@ -65,7 +66,7 @@ class ObjectTarget:
 
     def walk(self) -> LiveGraph:
         """Walk the objects as they are now."""
-        return trackables.live_graph(self.root)
+        return live_graph(self.root)
 
     def entries(self, object_graph: Message | None = None) -> Sequence[Entry]:
         """List what the objects save.

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfpersist.errors import RestoreError, UnsupportedError
 from tfpersist.matching.plan import Entry
-from tfpersist.tf.internals import trackables
+from tfpersist.tf.internals import eager, trackables
 
 
 def export(entry: Entry) -> np.ndarray[Any, Any]:
@@ -27,7 +27,7 @@ def export(entry: Entry) -> np.ndarray[Any, Any]:
     state: Any = entry.handle
     if state.local == "py_state":
         return _text(trackables.serialized(entry.ref))
-    return trackables.view(trackables.export(entry.ref)[state.local])
+    return eager.view(trackables.export(entry.ref)[state.local])
 
 
 def _text(value: bytes) -> np.ndarray[Any, Any]:
