@@ -1,11 +1,12 @@
 """The state file."""
 
 import pytest
+from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tfpersist.errors import CorruptionError
-from tfpersist.formats import state
+from tfpersist.formats import schema, state
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 TIMES = st.floats(0, 1e11)
@@ -21,6 +22,20 @@ STATES = st.builds(
 @given(STATES)
 def test_what_is_written_is_read(value):
     assert state.parse_state(state.format_state(value), "checkpoint") == value
+
+
+@given(STATES)
+def test_it_is_what_protobuf_writes_and_reads(value):
+    proto = schema.CheckpointState(
+        model_checkpoint_path=value.latest,
+        all_model_checkpoint_paths=value.all,
+        all_model_checkpoint_timestamps=value.timestamps,
+        last_preserved_timestamp=value.last_preserved,
+    )
+    text = text_format.MessageToString(proto).encode()
+    assert state.format_state(value) == text
+    assert state.parse_state(text, "checkpoint") == value
+    assert state.parse_state(b"# a comment\n" + text, "checkpoint") == value
 
 
 def test_it_is_what_tensorflow_writes(tmp_path):
