@@ -168,6 +168,11 @@ class Watched:
     publication: Publication
     done: Callable[[int], None]
 
+    @property
+    def committed(self) -> bool:
+        """Whether the files are there."""
+        return self.publication.committed
+
     def create(self, name: str) -> Sink:
         """Create a file; see `Publication.create`."""
         sink = self.publication.create(name)

@@ -35,6 +35,13 @@ def write(storage, files, *, durable=True, discards=()):
             publication.discard(name)
 
 
+def replace_if(storage, condition, **files):
+    with storage.publish(only_if=lambda: condition) as publication:
+        for name, data in files.items():
+            publication.create(name).write(data)
+    return publication.committed
+
+
 def contents(storage):
     return {name: bytes(storage.read(name)) for name in storage.names()}
 
@@ -57,6 +64,24 @@ class StorageContract:
         assert storage.exists()
         assert [storage.size(name) for name in "abc"] == [1, 0, 2304]
         assert abs(storage.modified("a") - storage.modified("c")) < 60
+
+    def test_stamps_differ_where_contents_differ(self, storage):
+        assert storage.stamps(["a"]) == {}
+        put(storage, a=b"1", b=b"2")
+        before = storage.stamps(["a", "b", "absent"])
+        assert before.keys() == {"a", "b"}
+        assert [size for _, size, _ in before.values()] == [1, 1]
+        put(storage, a=b"12")
+        after = storage.stamps(["a", "b"])
+        assert after["a"] != before["a"]
+        assert after["b"] == before["b"]
+
+    def test_publishes_on_a_condition(self, storage):
+        put(storage, a=b"1")
+        assert replace_if(storage, True, a=b"2", b=b"2")
+        assert not replace_if(storage, False, a=b"3", c=b"3")
+        assert contents(storage) == {"a": b"2", "b": b"2"}
+        assert contents(self.reopen(storage)) == contents(storage)
 
     @pytest.mark.parametrize("name", NAMES)
     def test_takes_any_name(self, storage, name):

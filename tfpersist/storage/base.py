@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
@@ -26,6 +26,11 @@ _ADVICE = {
 }
 
 _NO_LINKS = {errno.EPERM, errno.EMLINK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EACCES, errno.EXDEV}
+
+
+# When a file was last written, in nanoseconds since 1970; its size in bytes; its inode, or 0.
+# Two files of one name with different contents differ in one of them.
+Stamp = tuple[int, int, int]
 
 
 class Sink(Protocol):
@@ -54,6 +59,10 @@ class Hold(Protocol):
 
 class Publication(Protocol):
     """Files that will appear together, or not at all."""
+
+    @property
+    def committed(self) -> bool:
+        """Whether the files are there; False before the end, and where `only_if` was false."""
 
     def create(self, name: str) -> Sink:
         """Create a file. The last one created is the commit marker and appears last."""
@@ -104,6 +113,9 @@ class Storage(Protocol):
     def modified(self, name: str) -> float:
         """Return when a file was last written, in seconds since 1970."""
 
+    def stamps(self, names: Iterable[str]) -> dict[str, Stamp]:
+        """Return a stamp for each of these files; absent files are left out."""
+
     def forget(self, data: memoryview) -> None:
         """Free the memory of bytes that `read` returned, if they can be read again.
 
@@ -111,11 +123,15 @@ class Storage(Protocol):
             data: what `read` returned, or a part of it; it stays valid.
         """
 
-    def publish(self, *, durable: bool = True) -> AbstractContextManager[Publication]:
+    def publish(
+        self, *, durable: bool = True, only_if: Callable[[], bool] | None = None
+    ) -> AbstractContextManager[Publication]:
         """Add or replace files, all or nothing.
 
         Args:
             durable: wait until the files would survive a power loss.
+            only_if: called when all is written and no other writer can change the directory; if it
+                returns False, nothing is published and `committed` stays False.
 
         Raises:
             StorageError: they could not be written; nothing is left behind.
@@ -150,6 +166,10 @@ class Storage(Protocol):
         Raises:
             StorageError: there is no such file.
         """
+
+    @property
+    def has_leftovers(self) -> bool:
+        """Whether the last `names()` showed what a dead process may have left here."""
 
     def recover(self) -> None:
         """Finish or remove what dead processes left in the directory."""

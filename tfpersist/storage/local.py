@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 import attrs
 import numpy as np
 
+from tfpersist.storage.base import Stamp
 from tfpersist.storage.raw_directory import RawHold
 from tfpersist.storage.staged import StagedStorage
 
@@ -127,6 +128,14 @@ class LocalDirectory:
 
     def modified(self, name: str) -> float:
         return os.stat(self.path(name)).st_mtime
+
+    def stamps(self, names: Iterable[str]) -> dict[str, Stamp]:
+        found = {}
+        for name in names:
+            with suppress(FileNotFoundError):
+                status = os.stat(self.path(name))
+                found[name] = status.st_mtime_ns, status.st_size, status.st_ino
+        return found
 
     def stage(self, name: str) -> LocalFile:
         while True:

@@ -6,7 +6,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import attrs
@@ -68,22 +68,37 @@ class MemoryStorage:
     def modified(self, name: str) -> float:
         return self._file(name, "find the age of").modified
 
+    def stamps(self, names: Iterable[str]) -> dict[str, base.Stamp]:
+        with _LOCK:
+            files = _DIRECTORIES.get(self.name, {})
+            found = {name: files[name] for name in names if name in files}
+        return {
+            name: (round(file.modified * 1e9), len(file.data), id(file))
+            for name, file in found.items()
+        }
+
     def forget(self, data: memoryview) -> None:
         """Do nothing: the bytes are the file itself."""
 
     @contextmanager
-    def publish(self, *, durable: bool = True) -> Iterator[base.Publication]:
+    def publish(
+        self, *, durable: bool = True, only_if: Callable[[], bool] | None = None
+    ) -> Iterator[base.Publication]:
         """Add or replace files, all or nothing. `durable` has no effect here."""
         publication = _Publication(self.location)
         yield publication
         now = time.time()
         with _LOCK:
-            files = _DIRECTORIES.setdefault(self.name, {})
-            for name, held in publication.discards.items():
-                stale = isinstance(held, _Hold) and files.get(held.name) is not held.file
-                if name not in publication.files and not stale:
+            if only_if is not None and not only_if():
+                return
+            files, discards = _DIRECTORIES.setdefault(self.name, {}), publication.discards
+            # Asked once, so that what one hold stands for goes as a whole or stays.
+            current = {held: held is None or held.current() for held in {*discards.values()}}
+            for name, held in discards.items():
+                if name not in publication.files and current[held]:
                     files.pop(name, None)
             files.update({name: _File(sink.data, now) for name, sink in publication.files.items()})
+            publication.committed = True
 
     def remove(self, names: Iterable[str]) -> None:
         with _LOCK:
@@ -115,6 +130,10 @@ class MemoryStorage:
                 return None
             file.holders = -1 if alone else file.holders + 1
         return _Hold(self, name, file)
+
+    @property
+    def has_leftovers(self) -> bool:
+        return False
 
     def recover(self) -> None:
         """Do nothing: the files of a dead process are gone with its memory."""
@@ -156,11 +175,12 @@ class _Sink:
         self.data.extend(memoryview(data).cast("B") if memoryview(data).nbytes else b"")
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class _Publication:
     location: str
     files: dict[str, _Sink] = attrs.field(factory=dict)
     discards: dict[str, base.Hold | None] = attrs.field(factory=dict)
+    committed: bool = False
 
     def create(self, name: str) -> base.Sink:
         if base.plain(name, self.location) in self.files:

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from tfpersist.storage.base import Stamp
+
 
 class RawFile(Protocol):
     """A file that is being written under its staged name."""
@@ -90,6 +92,9 @@ class RawDirectory(Protocol):
 
     def modified(self, name: str) -> float:
         """Return when a file was last written, in seconds since 1970."""
+
+    def stamps(self, names: Iterable[str]) -> dict[str, Stamp]:
+        """Return a stamp for each of these files; absent files are left out."""
 
     def stage(self, name: str) -> RawFile:
         """Create a file of a staged name, locked as long as its writer lives."""

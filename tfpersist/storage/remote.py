@@ -13,12 +13,13 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import attrs
 
 from tfpersist.errors import UnsupportedError
+from tfpersist.storage.base import Stamp
 from tfpersist.storage.raw_directory import RawHold
 from tfpersist.storage.staged import StagedStorage
 
@@ -126,6 +127,13 @@ class RemoteDirectory:
     def modified(self, name: str) -> float:
         with _refusals():
             return float(self.system.modified(self.path(name)).timestamp())
+
+    def stamps(self, names: Iterable[str]) -> dict[str, Stamp]:
+        found = {}
+        for name in names:
+            with suppress(FileNotFoundError):
+                found[name] = round(self.modified(name) * 1e9), self.size(name), 0
+        return found
 
     def stage(self, name: str) -> RemoteFile:
         with _refusals():

@@ -72,6 +72,8 @@ class StagedStorage:
         with base.translated(self.location, "list this directory"):
             pending = _pending(self.directory)
             present = self._listed()
+        if not self._has_leftovers:
+            return frozenset(present)
         moved = {name for name, staged in pending.moves.items() if staged in present}
         shown = {name for name in present if not journal.is_staged(name)} - {journal.NAME}
         return frozenset(shown.difference(pending.discards) | moved)
@@ -88,6 +90,17 @@ class StagedStorage:
     def modified(self, name: str) -> float:
         return self._resolved(name, "find the age of", self.directory.modified)
 
+    def stamps(self, names: Iterable[str]) -> dict[str, base.Stamp]:
+        with base.translated(self.location, "look at the files"):
+            pending = _pending(self.directory)
+            if not pending.moves and not pending.discards:
+                return self.directory.stamps(names)
+            left = set(names).difference(pending.discards)
+            places = {pending.moves[name]: name for name in left & pending.moves.keys()}
+            found = self.directory.stamps([*left, *places])
+            moved = {places[staged]: found.pop(staged) for staged in places.keys() & found.keys()}
+        return {**found, **moved}
+
     def hold(self, name: str, *, alone: bool = False) -> base.Hold | None:
         lock = self._resolved(name, "hold", lambda path: self.directory.hold(path, alone=alone))
         return None if lock is None else _Hold(self, name, lock)
@@ -97,7 +110,9 @@ class StagedStorage:
         return self._resolved(name, "identify", self.directory.identity)
 
     @contextmanager
-    def publish(self, *, durable: bool = True) -> Iterator[base.Publication]:
+    def publish(
+        self, *, durable: bool = True, only_if: Callable[[], bool] | None = None
+    ) -> Iterator[base.Publication]:
         with base.translated(self.location, "prepare this directory"):
             self.directory.make(durable=durable)
             # A listing that was just made tells whether there is anything to clear away.
@@ -107,7 +122,7 @@ class StagedStorage:
         try:
             yield publication
             with base.translated(self.location, "publish " + ", ".join(publication.moves)):
-                publication.commit()
+                publication.commit(only_if)
         finally:
             publication.close()
 
@@ -139,6 +154,10 @@ class StagedStorage:
             if durable:
                 self.directory.sync()
         return True
+
+    @property
+    def has_leftovers(self) -> bool:
+        return bool(self._has_leftovers)
 
     def recover(self) -> None:
         with base.translated(self.location, "recover this directory"):
@@ -246,7 +265,7 @@ class _Publication:
             self.files.append(stage(staged))
         self.moves[name] = staged
 
-    def commit(self) -> None:
+    def commit(self, only_if: Callable[[], bool] | None = None) -> None:
         for file in self.files if self.durable else ():
             # Start to write all files first, so that one sync can commit the metadata of them all.
             file.hasten(1)
@@ -254,6 +273,8 @@ class _Publication:
             file.finish(durable=self.durable)
         with self.directory.lock():
             _finish_pending(self.directory, durable=self.durable)
+            if only_if is not None and not only_if():
+                return
             concerned = (*self.moves, *self.moves.values(), *self.discards)
             present = self.directory.present(concerned)
             for name, staged in self.moves.items():
@@ -309,11 +330,13 @@ class _Publication:
         for file in self.files:
             with suppress(OSError):
                 file.close()
-        if self.committed:
-            return
+        # A rename onto another name of the same file leaves both names, so says POSIX.
+        left = (
+            {self.moves[name] for name in self.linked} if self.committed else {*self.moves.values()}
+        )
         with suppress(OSError):
-            needed = set(_pending(self.directory).moves.values())
-            for staged in set(self.moves.values()) - needed:
+            needed = set(_pending(self.directory).moves.values()) if left else set()
+            for staged in left - needed:
                 with suppress(OSError):
                     self.directory.unlink(staged)
 
