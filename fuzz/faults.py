@@ -38,7 +38,7 @@ import attrs
 import numpy as np
 
 import tfpersist as tfp
-from tfpersist.checkpoint import files as listing
+from tfpersist.checkpoint.files import STATE_FILE, Listing
 from tfpersist.formats import state
 from tfpersist.store import pruning  # noqa: F401  (imported before the forks)
 
@@ -325,20 +325,21 @@ def check(kind: Kind, path: str, how: int, outcome: Outcome, before: dict[str, b
     assert not left, f"left after the next save: {left}"
     names = {name for name in os.listdir(path) if ".corrupt-" not in name}
     for checkpoint in store.checkpoints():
-        names -= listing.belonging(checkpoint.name, names)
-    assert names == {listing.STATE_FILE}, f"left after the next save: {names}"
+        names -= Listing(frozenset(names)).belonging(checkpoint.name)
+    assert names == {STATE_FILE}, f"left after the next save: {names}"
     if kind.name == "quarantine":
         look_for_all(path, before)
 
 
 def look_as_tensorflow(path: str, names: set[str], *, quarantined: bool) -> None:
     """What has an index has all its files under their own names, and so has the newest."""
-    found = listing.v2_files(names)
+    listing = Listing(frozenset(names))
+    found = {prefix: listing.v2_files(prefix) for prefix in listing.v2}
     for files in found.values():
         assert not files.missing or (quarantined and files.prefix.endswith("-3")), files.missing
-    if listing.STATE_FILE not in names:
+    if STATE_FILE not in names:
         return
-    data = pathlib.Path(path, listing.STATE_FILE).read_bytes()
+    data = pathlib.Path(path, STATE_FILE).read_bytes()
     latest = state.parse_state(data, "checkpoint").latest
     files = found.get(latest)
     assert files is not None, f"the state file names {latest}, of which there is no index"

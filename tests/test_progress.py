@@ -48,11 +48,11 @@ class Lasting:
         return getattr(self.storage, name)
 
     @contextlib.contextmanager
-    def publish(self, *, durable=True):
+    def publish(self, **options):
         for _ in range(3000):
             if "rich" not in sys.modules:
                 time.sleep(0.01)
-        with self.storage.publish(durable=durable) as publication:
+        with self.storage.publish(**options) as publication:
             yield publication
 
 store = store.background()

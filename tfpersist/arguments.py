@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import operator
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -148,6 +149,26 @@ or more, got nan. Pass 0 for equal bits, 1e-5 for numbers that are computed in a
         "a finite number, 0 or more",
         "Pass 0 for equal bits, 1e-5 for numbers that are computed in another order.",
     )
+
+
+def count_of(value: Any, least: int = 1) -> int | None:
+    """Return a whole number.
+
+    Args:
+        value: an int, or what numpy and TensorFlow have in its place.
+        least: the smallest number that is allowed.
+
+    Returns:
+        The number; None where the value is anything else.
+
+    Example:
+        >>> count_of(3), count_of(0), count_of(True), count_of("3"), count_of(0, least=0)
+        (3, None, None, None, 0)
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        return None
+    number = operator.index(value)
+    return number if number >= least else None
 
 
 def seconds(value: Any) -> float | None:

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from tfpersist.checkpoint import files as listing
 from tfpersist.checkpoint.contents import Bundle, V1Files, open_contents
+from tfpersist.checkpoint.directory import Directory
+from tfpersist.checkpoint.files import Files, Listing
 from tfpersist.checkpoint.writer import write_checkpoint
 from tfpersist.errors import CorruptionError, StorageError
 from tfpersist.formats.bundle_writer import Item
@@ -12,7 +13,7 @@ from tfpersist.storage import open_storage
 
 def write(storage, value=1.0):
     write_checkpoint(storage, "m", [Item("v", payload_of(np.full(3, value)))])
-    return listing.v2_files(storage.names())["m"]
+    return Listing(storage.names()).v2_files("m")
 
 
 def test_shards_of_a_disk_are_mapped_at_once_and_stay(tmp_path):
@@ -33,13 +34,13 @@ def test_shards_of_a_remote_store_are_fetched_when_wanted(tmp_path):
     assert contents.shards.keys() == {0}
     (tmp_path / "m.data-00000-of-00001").unlink()
     with pytest.raises(CorruptionError, match="missing") as caught:
-        open_contents(storage, listing.Files("m", "m.index", ()))
+        open_contents(storage, Files("m", "m.index", ()))
     assert caught.value.file == f"local://{tmp_path}/m.data-00000-of-00001"
 
 
 def test_a_v1_checkpoint(corpus):
     storage = open_storage(corpus / "made-by-tf" / "1.4.1")
-    files = listing.checkpoints(storage)["shard2_v1.ckpt"]
+    files = Directory.look(storage).files("shard2_v1.ckpt")
     contents = open_contents(storage, files)
     assert isinstance(contents, V1Files)
     assert len(contents.specs) == 9

@@ -1,139 +1,33 @@
-import json
-import os
-import time
+"""What names of files tell."""
 
-import attrs
-import numpy as np
 import pytest
 
-from tfpersist.checkpoint import files as listing
-from tfpersist.checkpoint import sidecar
-from tfpersist.checkpoint.files import Files, list_checkpoints
-from tfpersist.checkpoint.writer import write_checkpoint
-from tfpersist.formats.bundle_writer import Item
-from tfpersist.formats.tensors import payload_of
-from tfpersist.storage import open_storage
-
-
-def save(storage, prefix, **options):
-    write_checkpoint(storage, prefix, [Item("v", payload_of(np.zeros(1)))], **options)
-
-
-@pytest.fixture
-def storage(tmp_path):
-    """Five checkpoints, saved in another order than that of their steps."""
-    storage = open_storage(tmp_path)
-    for step in (3, 1, 20, 4, 5):
-        save(storage, f"m-{step}")
-    return storage
-
-
-def forget(tmp_path):
-    for path in tmp_path.glob("*.tfpersist.json"):
-        path.unlink()
-
-
-def test_nothing():
-    assert list_checkpoints(open_storage("memory://listing/none")) == []
-
-
-def test_by_sidecar(storage, tmp_path):
-    (tmp_path / "checkpoint").unlink()
-    for path in tmp_path.iterdir():
-        os.utime(path, (1e9, 1e9))
-    assert list_checkpoints(storage) == ["m-3", "m-1", "m-20", "m-4", "m-5"]
-
-
-def test_by_the_timestamps_of_the_state_file(storage, tmp_path):
-    forget(tmp_path)
-    for path in tmp_path.glob("m-3.*"):
-        os.utime(path)
-    assert list_checkpoints(storage) == ["m-3", "m-1", "m-20", "m-4", "m-5"]
-
-
-def test_by_the_order_of_the_state_file(storage, tmp_path):
-    forget(tmp_path)
-    names = ["m-20", "m-1", "m-5", "m-gone", "m-4"]
-    lines = [f'all_model_checkpoint_paths: "/gone/{name}"\n' for name in names]
-    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "m-1"\n' + "".join(lines))
-    for age, path in enumerate(sorted(tmp_path.glob("*.index"))):
-        os.utime(path, (1e9 + age, 1e9 + age))
-    for path in tmp_path.glob("m-3.*"):
-        os.utime(path, (2e9, 2e9))
-    assert list_checkpoints(storage) == ["m-20", "m-5", "m-4", "m-1", "m-3"]
-
-
-def test_by_age_then_step(storage, tmp_path):
-    forget(tmp_path)
-    (tmp_path / "checkpoint").write_bytes(b"\xff no state file")
-    for path in tmp_path.iterdir():
-        os.utime(path, (1e9, 1e9))
-    assert list_checkpoints(storage) == ["m-1", "m-3", "m-4", "m-5", "m-20"]
-    os.utime(tmp_path / "m-1.index", (1e9 + 1, 1e9 + 1))
-    assert list_checkpoints(storage) == ["m-3", "m-4", "m-5", "m-20", "m-1"]
+from tfpersist.checkpoint.files import Files, Listing, is_called, split_step
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", '{"created": "soon"}', '{"created": NaN}', "[" * 9999]
+    ("prefix", "parts"),
+    [
+        ("m-0", ("m", 0)),
+        ("m-1-2", ("m-1", 2)),
+        (f"m-{2**63 - 1}", ("m", 2**63 - 1)),
+        (f"m-{2**63}", (f"m-{2**63}", None)),
+        ("a\nb-5", ("a\nb", 5)),
+        ("m", ("m", None)),
+    ],
 )
-def test_a_sidecar_that_is_none(storage, tmp_path, content):
-    (tmp_path / "m-1.tfpersist.json").write_text(content)
-    assert sorted(list_checkpoints(storage)) == ["m-1", "m-20", "m-3", "m-4", "m-5"]
-    found = listing.checkpoints(storage)
-    assert listing.read_sidecar(storage, found["m-1"]) is None
-    assert listing.read_sidecar(storage, found["m-3"]).created > 1.7e9
+def test_the_step_at_the_end(prefix, parts):
+    assert split_step(prefix) == parts
 
 
-def test_a_sidecar_of_what_another_program_has_replaced(storage, tmp_path):
-    save(open_storage(tmp_path / "other"), "m-1", metrics={"loss": 1.0})
-    write_checkpoint(
-        open_storage(tmp_path / "other"), "m-1", [Item("w", payload_of(np.zeros(2)))], state=False
-    )
-    for name in ("m-1.index", "m-1.data-00000-of-00001"):
-        (tmp_path / "other" / name).replace(tmp_path / name)
-    assert listing.read_sidecar(storage, listing.checkpoints(storage)["m-1"]) is None
-    (tmp_path / "checkpoint").unlink()
-    os.utime(tmp_path / "m-1.index", (3e9, 3e9))
-    assert list_checkpoints(storage)[-1] == "m-1"
-
-
-def test_the_clock_may_go_back(storage, tmp_path):
-    path = tmp_path / "m-4.tfpersist.json"
-    ahead = attrs.evolve(sidecar.decode(path.read_bytes()), created=4e9, order=4e9)
-    path.write_bytes(ahead.encode())
-    before = time.time()
-    save(storage, "m-6")
-    save(storage, "m-7")
-    assert list_checkpoints(storage)[-3:] == ["m-4", "m-6", "m-7"]
-    dates = listing.dated(storage, listing.checkpoints(storage))
-    assert dates["m-4"] == 4e9
-    assert before <= dates["m-6"] <= dates["m-7"] <= time.time()
-
-
-def test_sidecars_from_before_there_was_an_order(storage, tmp_path):
-    path = tmp_path / "m-4.tfpersist.json"
-    facts = json.loads(attrs.evolve(sidecar.decode(path.read_bytes()), created=4e9).encode())
-    del facts["order"], facts["crc32c"]
-    path.write_text(json.dumps(facts))
-    save(storage, "m-6")
-    assert list_checkpoints(storage)[-2:] == ["m-4", "m-6"]
-
-
-def test_what_is_cut_is_not_listed(storage, tmp_path):
-    (tmp_path / "m-1.data-00000-of-00001").unlink()
-    (tmp_path / "m-3.index").unlink()
-    (tmp_path / "t.index").write_text("")
-    (tmp_path / "tf.records-00000-of-00001").write_text("these are no tensors")
-    assert list_checkpoints(storage) == ["m-20", "m-4", "m-5"]
-
-
-def test_files_of_a_checkpoint(storage):
-    files = listing.checkpoints(storage)["m-20"]
-    assert files.all == ("m-20.index", "m-20.data-00000-of-00001", "m-20.tfpersist.json")
-    assert files.step == 20
-    assert files.spelling == "m-20"
-    storage.remove(files.all)
-    assert list_checkpoints(storage) == ["m-3", "m-1", "m-4", "m-5"]
+def test_names_that_begin_alike():
+    assert [
+        each for each in ("m", "m-1", "m-1-2", "m-b-1", "m--1", "mm") if is_called(each, "m")
+    ] == [
+        "m",
+        "m-1",
+    ]
+    assert is_called("m-1", "m-1")
 
 
 def test_shards():
@@ -143,7 +37,8 @@ def test_shards():
         "c.index", ".index", "d.data-00000-of-00001",
         "e.index", "e.data-00000-of-999999999",
     ]  # fmt: skip
-    found = listing.v2_files(names)
+    listing = Listing(frozenset(names))
+    found = {prefix: listing.v2_files(prefix) for prefix in listing.v2}
     assert found["a"] == Files("a", "a.index", ("a.data-00000-of-00002", "a.data-00001-of-00002"))
     assert found["b"].missing == ("b.data-00000-of-00003", "b.data-00001-of-00003")
     assert found["b"].meta == "b.meta"

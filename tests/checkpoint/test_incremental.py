@@ -19,8 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tfpersist as tfp
-from tfpersist.checkpoint import files, incremental
+from tfpersist.checkpoint import incremental
 from tfpersist.checkpoint.checkpoint import Checkpoint
+from tfpersist.checkpoint.files import Listing
 from tfpersist.checkpoint.incremental import LEAST_IN_USE, MOST_SHARDS
 from tfpersist.checkpoint.writer import write_checkpoint
 from tfpersist.errors import SaveError
@@ -93,7 +94,7 @@ def test_removing_any_leaves_the_others_whole(tmp_path, where, removed):
     for step in removed:
         store.prune(keep=tfp.Keep(where=lambda facts, gone=step: facts.step != gone))
         storage = open_storage(location)
-        storage.remove(files.belonging(f"model.ckpt-{step}", storage.names()))
+        storage.remove(Listing(storage.names()).belonging(f"model.ckpt-{step}"))
         for checkpoint in store.checkpoints():
             assert_holds(checkpoint, arrays(checkpoint.step, 99))
     assert [checkpoint.step for checkpoint in store.checkpoints()] == [left]
@@ -280,7 +281,7 @@ def test_any_history_reads_as_what_was_saved(history):
     for change, slot, remove in history:
         prefix = f"m-{slot}"
         if remove and prefix in expected:
-            storage.remove(files.belonging(prefix, storage.names()))
+            storage.remove(Listing(storage.names()).belonging(prefix))
             del expected[prefix]
         else:
             values = {key: value(key, number) for key, number in change.items()}
@@ -608,7 +609,7 @@ def test_tensorflow_reads_them_and_its_own_are_taken_over(fresh, tmp_path):
             for _ in range(3):
                 saved = other.save(big)
             assert saved.increment.written == 0, saved.increment
-            held = other.seen.of(saved._sidecar.index_crc32c)
+            held = other._seen.of(saved._sidecar.index_crc32c)
             assert len(held) == 3 - (big.changing.numpy().nbytes < 65536), held.keys()
             for variable in (big.changing, big.tensors[0]):
                 if variable is big.changing:

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 import tfpersist as tfp
-from tfpersist.checkpoint import files as listing
 from tfpersist.checkpoint import sidecar
 from tfpersist.checkpoint.checkpoint import Checkpoint
+from tfpersist.checkpoint.files import Listing
 from tfpersist.checkpoint.verify import Flaw, Verification, refuse_misfits
 from tfpersist.checkpoint.writer import write_checkpoint
 from tfpersist.errors import CheckpointNotFoundError, CorruptionError
@@ -92,7 +92,7 @@ def test_a_meta_graph_that_was_changed_or_is_none(tmp_path):
 
 
 def test_data_files_of_another_size(prefix):
-    files = listing.v2_files(path.name for path in prefix.parent.iterdir())["m"]
+    files = Listing(frozenset(path.name for path in prefix.parent.iterdir())).v2_files("m")
     storage = open_storage(prefix.parent)
     refuse_misfits(storage, files)
     data = prefix.with_name("m.data-00000-of-00001")
@@ -101,7 +101,9 @@ def test_data_files_of_another_size(prefix):
     with pytest.raises(CorruptionError, match=f"of {size + 1} bytes, and was of {size}"):
         refuse_misfits(storage, files)
     prefix.with_name("m.tfpersist.json").unlink()
-    refuse_misfits(storage, listing.v2_files(path.name for path in prefix.parent.iterdir())["m"])
+    refuse_misfits(
+        storage, Listing(frozenset(path.name for path in prefix.parent.iterdir())).v2_files("m")
+    )
 
 
 def test_every_flipped_bit_of_index_and_sidecar(tmp_path):

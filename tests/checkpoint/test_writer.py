@@ -9,9 +9,10 @@ import textwrap
 import numpy as np
 import pytest
 
-from tfpersist.checkpoint import files
+from tfpersist.checkpoint import state_file
 from tfpersist.checkpoint.checkpoint import Checkpoint
-from tfpersist.checkpoint.writer import write_checkpoint, write_state
+from tfpersist.checkpoint.directory import Directory
+from tfpersist.checkpoint.writer import write_checkpoint
 from tfpersist.errors import CheckpointNotFoundError, SaveError, StorageError
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
@@ -26,7 +27,7 @@ def items(value):
 
 
 def state_of(storage):
-    return files.read_state(storage)
+    return state_file.read(storage).says
 
 
 def test_files(tmp_path):
@@ -46,12 +47,12 @@ def test_state_file(tmp_path):
     assert state_of(storage).latest == "m-3"
     assert state_of(storage).all == ("m-5", "m-1", "m-3")
     assert list(state_of(storage).timestamps) == sorted(state_of(storage).timestamps)
-    storage.remove(files.checkpoints(storage)["m-1"].all)
+    storage.remove(Directory.look(storage).files("m-1").all)
     write_checkpoint(storage, "m-5", items(5))
     assert state_of(storage).all == ("m-3", "m-5")
-    write_state(storage, {})
+    state_file.write(storage, {})
     assert state_of(storage) is None
-    write_state(storage, files.dated(storage, files.checkpoints(storage)))
+    Directory.look(storage).note()
     assert state_of(storage).latest == "m-5"
 
 
@@ -122,7 +123,7 @@ def test_a_metric_may_be_no_number_in_the_sense_of_floats(tmp_path):
 
 def test_a_state_file_that_cannot_be_written_loses_nothing(tmp_path):
     (tmp_path / "checkpoint").mkdir()
-    with pytest.raises(StorageError, match="'m-1' is saved and whole, but the state file"):
+    with pytest.raises(StorageError, match="'m-1' is saved and complete, but the state file"):
         write_checkpoint(open_storage(tmp_path), "m-1", items(1))
     assert Checkpoint(tmp_path / "m-1").verify().ok
     assert Checkpoint(tmp_path).name == "m-1"

@@ -354,13 +354,13 @@ class Forking:
         return getattr(self.storage, name)
 
     @contextlib.contextmanager
-    def publish(self, *, durable=True):
+    def publish(self, **options):
         if self.child is None:
             signal.raise_signal(signal.SIGUSR1)
             self.child = os.fork()
             if self.child:
                 os.waitpid(self.child, 0)
-        with self.storage.publish(durable=durable) as publication:
+        with self.storage.publish(**options) as publication:
             yield publication
 
 def stop(number, frame):

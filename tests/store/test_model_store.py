@@ -82,7 +82,7 @@ def test_a_copy_of_a_used_store_is_a_store_of_the_same_settings(tmp_path, again)
     assert repr(other) == repr(store)
     assert [each.step for each in other.checkpoints()] == [1, 2]
     assert set(other.save(model(3), step=3)) == {"x", "b"}
-    assert other.seen is not store.seen
+    assert other._seen is not store._seen
     assert [each.step for each in store.checkpoints()] == [2, 3]
 
 
@@ -207,7 +207,7 @@ def test_only_and_rename_change_copies(location):
     store.only("b").restore(target)
     assert target["b"][0] == 5
     report = store.rename({"x": "b"}).rename({"y": "w"})
-    assert report.selection.renames == {"x": "b", "y": "w"}
+    assert report._asked.selection.renames == {"x": "b", "y": "w"}
     with pytest.raises(SelectionError, match="Did you mean 'w'"):
         store.only(["ww"]).restore(target)
 

@@ -10,12 +10,12 @@ import subprocess
 import sys
 import textwrap
 
-import attrs
 import numpy as np
 import pytest
 
 import tfpersist as tfp
-from tfpersist.checkpoint import files
+from tfpersist.checkpoint import state_file
+from tfpersist.checkpoint.directory import Directory
 from tfpersist.errors import CheckpointNotFoundError, CorruptionError, TFPersistError
 from tfpersist.formats import bundle
 from tfpersist.storage import open_storage
@@ -110,7 +110,7 @@ def test_damage_is_passed_over_and_set_aside(store, tmp_path, harm):
         if name != "checkpoint"
     }
     found = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
-    state = files.read_state(open_storage(tmp_path))
+    state = state_file.read(open_storage(tmp_path)).says
     assert found.pop("checkpoint")
     assert found == moved
     assert state.all == ("model.ckpt-1",)
@@ -134,9 +134,9 @@ def test_what_was_set_aside_is_never_deleted_nor_named_again(store, tmp_path):
             store.at(2).restore(empty())
         store.save(values(2), 2)
     for step in (3, 4):
-        attrs.evolve(store, keep=tfp.Keep(last=1)).save(values(step), step)
+        tfp.ModelStore(store.location, keep=tfp.Keep(last=1)).save(values(step), step)
     store.prune(keep=tfp.Keep(last=1))
-    incremental = attrs.evolve(store, incremental=True)
+    incremental = tfp.ModelStore(store.location, incremental=True)
     incremental.save(values(4), 5)
     assert aside() == kept
     assert [each.step for each in store.checkpoints()] == [4, 5]
@@ -168,7 +168,7 @@ def test_where_none_is_sound_all_stay(store, tmp_path):
     for step in (1, 2):
         flip(tmp_path / f"model.ckpt-{step}{DATA}")
     before = names(tmp_path)
-    with pytest.raises(CorruptionError, match="none of the 2 checkpoints here is sound"):
+    with pytest.raises(CorruptionError, match="none of the 2 checkpoints here is intact"):
         store.restore(empty())
     assert names(tmp_path) == before
 
@@ -178,7 +178,7 @@ def test_one_that_is_asked_for_by_name_stays(store, tmp_path):
     before = names(tmp_path)
     for restore in (
         lambda: store.at(2).restore(empty()),
-        lambda: attrs.evolve(store, chosen="model.ckpt-2").restore(empty()),
+        lambda: store._with(chosen="model.ckpt-2").restore(empty()),
         lambda: dict(tfp.Checkpoint(tmp_path / "model.ckpt-2")),
     ):
         with pytest.raises(CorruptionError):
@@ -202,7 +202,7 @@ def test_in_memory_and_behind_a_url(tmp_path):
         assert step_in(target, 1) == 1, number
         assert report.skipped[0].quarantined
         assert f"model.ckpt-2{DATA}.corrupt-1" in storage.names()
-        assert files.list_checkpoints(storage) == ["model.ckpt-1"]
+        assert list(Directory.look(storage).complete) == ["model.ckpt-1"]
 
 
 def start(code, *arguments):
@@ -285,7 +285,7 @@ def test_processes_that_come_upon_it_at_once(store, tmp_path):
 
 def test_one_that_is_pinned_or_sound_or_gone_stays(store, tmp_path):
     storage = open_storage(tmp_path)
-    assert str(quarantine(storage, "model.ckpt-2")) == "left as it is: it is sound now"
+    assert str(quarantine(storage, "model.ckpt-2")) == "left as it is: it is intact now"
     assert str(quarantine(storage, "model.ckpt-7")) == "left as it is: it is gone"
     flip(tmp_path / f"model.ckpt-2{DATA}")
     before = names(tmp_path)
@@ -311,7 +311,7 @@ def test_one_that_is_saved_anew_while_it_is_looked_at_stays(store, tmp_path):
     target = empty()
     assert store.restore(target).skipped == ()
     assert step_in(target, 2) == 2
-    assert files.read_state(storage).latest == "model.ckpt-2"
+    assert state_file.read(storage).says.latest == "model.ckpt-2"
 
 
 def test_background_saves_are_waited_for(store, tmp_path):
@@ -502,7 +502,7 @@ def test_a_v1_checkpoint_is_set_aside_as_well(tmp_path, corpus):
                 copy = tmp_path / name.replace("plain_v1.ckpt", f"old.ckpt-{step}")
                 shutil.copy(source / name, copy)
                 os.utime(copy, (step, step))
-    found = files.list_checkpoints(open_storage(tmp_path))
+    found = list(Directory.look(open_storage(tmp_path)).complete)
     if found != ["old.ckpt-1", "old.ckpt-2"]:
         pytest.skip(f"no such V1 checkpoint in the corpus: {found}")
     store = tfp.ModelStore(tmp_path, name="old.ckpt")

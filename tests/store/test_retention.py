@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tfpersist as tfp
-from tfpersist.checkpoint import files
+from tfpersist.checkpoint import state_file
+from tfpersist.checkpoint.directory import Directory
 from tfpersist.errors import CheckpointNotFoundError, NameNotFoundError, RetentionError
 from tfpersist.storage import open_storage
 from tfpersist.storage.local import LocalDirectory
@@ -266,7 +267,7 @@ def test_no_file_of_what_went_is_left(tmp_path):
         store.save(model(step), step)
     names = ["checkpoint", *(f"model.ckpt-2{end}" for end in (".data-00000-of-00001", ".index"))]
     assert file_names(tmp_path) == [*names, "model.ckpt-2.tfpersist.json"]
-    state = files.read_state(store.latest().storage)
+    state = state_file.read(store.latest().storage).says
     assert (state.latest, state.all) == ("model.ckpt-2", ("model.ckpt-2",))
 
 
@@ -290,14 +291,16 @@ def test_a_dry_run_removes_nothing(location):
     store = tfp.ModelStore(location)
     for step in (1, 2, 3):
         store.save(model(step), step)
-    with pytest.raises(RetentionError, match="nothing says which"):
+    with pytest.raises(RetentionError, match="not known which"):
         store.prune()
     table = store.prune(keep=tfp.Keep(last=2), dry_run=True)
     assert table.dropped == ("model.ckpt-1",)
     assert table.dry_run
     assert "1 would go" in str(table)
     assert steps(store) == [1, 2, 3]
-    assert attrs.evolve(store, keep=tfp.Keep(last=2)).prune().dropped == ("model.ckpt-1",)
+    assert tfp.ModelStore(store.location, keep=tfp.Keep(last=2)).prune().dropped == (
+        "model.ckpt-1",
+    )
     assert steps(store) == [2, 3]
 
 
@@ -356,7 +359,7 @@ def test_the_newest_sound_one_stays_when_newer_ones_are_damaged(tmp_path, harm):
     assert table.dropped == ()
     assert "damaged" in str(table)
     assert store.at(1).restore(model()).checkpoint.endswith("-1")
-    attrs.evolve(store, keep=tfp.Keep(last=1)).save(model(4), 4)
+    tfp.ModelStore(store.location, keep=tfp.Keep(last=1)).save(model(4), 4)
     kept = [each.candidate.name for each in store.prune(keep=tfp.Keep(last=1)).verdicts]
     assert kept == [f"model.ckpt-{step}" for step in (2, 3, 4)]
 
@@ -471,7 +474,7 @@ def test_verify_looks_at_all_of_a_store(location):
 def test_a_failure_to_prune_says_that_the_checkpoint_is_safe(location):
     keep = tfp.Keep(where=lambda facts: facts.metrics["loss"] < 1)
     store = tfp.ModelStore(location, keep=keep)
-    with pytest.raises(RetentionError, match=r"'model.ckpt-1' is saved and whole, but .*'loss'"):
+    with pytest.raises(RetentionError, match=r"'model.ckpt-1' is saved and complete, but .*'loss'"):
         store.save(model(1), 1)
     assert store.latest().verify().ok
 
@@ -489,7 +492,7 @@ def test_one_that_is_saved_anew_while_another_decides_stays(location):
 
     table = store.prune(keep=tfp.Keep(where=decide_slowly))
     assert table.dropped == ()
-    assert table.verdicts[0].reasons == ("saved anew meanwhile",)
+    assert table.verdicts[0].reasons == ("saved again meanwhile",)
     target = model()
     store.restore(target)
     assert target["b"][0] == 100
@@ -629,7 +632,7 @@ def test_killed_at_each_step_of_a_prune(tmp_path):
         if child == 0:
             try:
                 storage = StagedStorage(KillingDirectory(str(path), at))
-                prune(storage, "model.ckpt", Keep(last=1))
+                prune(Directory.look(storage), "model.ckpt", Keep(last=1))
             finally:
                 os._exit(0)
         died = os.WIFSIGNALED(os.waitpid(child, 0)[1])
@@ -638,7 +641,7 @@ def test_killed_at_each_step_of_a_prune(tmp_path):
         for name in on_disk:
             if name.endswith(".index"):
                 assert name.replace(".index", ".data-00000-of-00001") in on_disk
-        state = files.read_state(open_storage(path))
+        state = state_file.read(open_storage(path)).says
         assert state.latest == "model.ckpt-3"
         # What we see: each is there, whole, or not at all.
         assert set(steps(store)) in ({1, 2, 3}, {3})
@@ -646,7 +649,7 @@ def test_killed_at_each_step_of_a_prune(tmp_path):
         for checkpoint in store.checkpoints():
             assert checkpoint.verify().ok
             assert checkpoint["b"][0] == checkpoint.step
-        attrs.evolve(store, keep=Keep(last=1)).save(model(4), 4)
+        tfp.ModelStore(store.location, keep=Keep(last=1)).save(model(4), 4)
         assert steps(store) == [4]
         assert {name.partition(".ckpt-4")[0] for name in file_names(path)} == {
             "checkpoint",

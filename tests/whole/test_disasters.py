@@ -11,12 +11,11 @@ import sys
 import textwrap
 import time
 
-import attrs
 import numpy as np
 import pytest
 
 import tfpersist as tfp
-from tfpersist.checkpoint import files
+from tfpersist.checkpoint import state_file
 from tfpersist.errors import StorageError
 from tfpersist.storage import open_storage
 
@@ -97,7 +96,11 @@ def test_a_limit_of_the_file_size(tmp_path):
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
             told = []
-            for saving in (store, store.background(), attrs.evolve(store, incremental=True)):
+            for saving in (
+                store,
+                store.background(),
+                tfp.ModelStore(store.location, incremental=True),
+            ):
                 try:
                     saving.save(values(2), 2)
                     saving.wait()
@@ -146,7 +149,7 @@ def test_two_processes_save_and_the_state_file_names_the_newest(tmp_path, option
     for checkpoint in found:
         assert checkpoint.verify().ok
         assert (checkpoint["w"] == checkpoint.step).all()
-    state = files.read_state(open_storage(tmp_path))
+    state = state_file.read(open_storage(tmp_path)).says
     assert len(state.all) == 40
     assert int(state.latest.rpartition("-")[2]) in (38, 39)
     assert leftovers(tmp_path) == []
@@ -200,7 +203,7 @@ def test_one_prunes_while_another_reads(tmp_path):
         print(len(seen))
     """
     readers = [start(code, tmp_path) for _ in range(2)]
-    keeping = attrs.evolve(store, keep=tfp.Keep(last=1), incremental=True)
+    keeping = tfp.ModelStore(store.location, keep=tfp.Keep(last=1), incremental=True)
     for step in range(3, 31):
         keeping.save(values(step), step)
         time.sleep(0.02)
@@ -258,4 +261,4 @@ def test_one_is_killed_again_and_again_while_another_saves(tmp_path):
         assert (checkpoint["w"] == checkpoint.step).all()
     store.save(values(5000), 5000)
     assert leftovers(tmp_path) == []
-    assert files.read_state(open_storage(tmp_path)).latest == "model.ckpt-5000"
+    assert state_file.read(open_storage(tmp_path)).says.latest == "model.ckpt-5000"

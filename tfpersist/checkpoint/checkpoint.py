@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from tfpersist.checkpoint import files
 from tfpersist.checkpoint.contents import Bundle, V1Files, open_contents
 from tfpersist.checkpoint.diff import Difference, compare
+from tfpersist.checkpoint.directory import read_meta, read_sidecar
+from tfpersist.checkpoint.files import readable
 from tfpersist.checkpoint.locate import Located, locate
 from tfpersist.checkpoint.pins import Pin, held, pin
 from tfpersist.checkpoint.sidecar import Increment, Sidecar
@@ -76,7 +77,7 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
 
     @cached_property
     def _sidecar(self) -> Sidecar | None:
-        return files.read_sidecar(self._located.storage, self._located.files)
+        return read_sidecar(self._located.storage, self._located.files)
 
     @property
     def storage(self) -> Storage:
@@ -139,7 +140,7 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
         name = self._located.files.meta
         if name is None:
             return None
-        data = files.read_meta(self.storage, self._located.files)
+        data = read_meta(self.storage, self._located.files)
         return graphdef.parse_meta(data, f"{self.storage.location}/{name}")
 
     def payload(self, key: str) -> Payload:
@@ -296,5 +297,5 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
         except TFPersistError as error:
             return f"<Checkpoint {self.prefix!r}: {error}>"
         count = "1 tensor" if len(specs) == 1 else f"{len(specs)} tensors"
-        size = files.readable(sum(spec.nbytes or 0 for spec in specs.values()))
+        size = readable(sum(spec.nbytes or 0 for spec in specs.values()))
         return f"<Checkpoint {self.prefix!r}: {count}, {size}>"

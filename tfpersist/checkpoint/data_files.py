@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import attrs
 
-from tfpersist.checkpoint.files import Files
+from tfpersist.checkpoint.directory import Directory
 from tfpersist.checkpoint.incremental import Base, Plan, Seen, compare, opened
 from tfpersist.checkpoint.sidecar import Increment
 from tfpersist.errors import StorageError
@@ -114,10 +114,9 @@ class Shards:
 
 
 def publish_changes(
-    storage: Storage,
+    directory: Directory,
     prefix: str,
     items: Sequence[Item],
-    earlier: Mapping[str, Files],
     publish: Callable[[Shards], list[str]],
     *,
     seen: Seen | None = None,
@@ -125,19 +124,17 @@ def publish_changes(
     """Publish a checkpoint that takes over what has not changed, or else all of it.
 
     Args:
-        storage: the directory.
+        directory: a look at the directory, with nothing in it that a dead process left.
         prefix: the checkpoint.
         items: its tensors.
-        earlier: the whole checkpoints there, oldest first.
         publish: writes it, and gives the names of its files.
         seen: what is known of memory that the tensors may lie in.
 
     Returns:
         The names of its files.
     """
-    # What a dead process left is carried out first, so that files have the names they go by.
-    storage.recover()
-    with opened(storage, prefix, earlier) as base:
+    storage = directory.storage
+    with opened(directory, prefix) as base:
         if isinstance(base, Base):
             plan = compare(base, items, seen)
             if plan.linked or plan.again:

@@ -1,31 +1,21 @@
-"""Which checkpoints lie in a directory, which files each has, and in which order they were saved.
+"""The files of a checkpoint, told from their names alone: nothing here reads the disk.
 
-The directory is the truth; what a `checkpoint` state file says only orders what is there. A
-checkpoint counts from its last file on: V2 from `<prefix>.index` with all its data shards, V1 from
-`<prefix>` itself or from all of `<prefix>-?????-of-<shards>`.
+A checkpoint counts from its last file on: V2 from `<prefix>.index` with all its data shards, V1
+from `<prefix>` itself or from all of `<prefix>-?????-of-<shards>`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 
 import attrs
-import numpy as np
-
-from tfpersist.checkpoint import sidecar
-from tfpersist.checkpoint.naming import split_step
-from tfpersist.errors import CorruptionError, StorageError, TFPersistError
-from tfpersist.formats import crc32c
-from tfpersist.storage import Storage
-
-if TYPE_CHECKING:
-    from tfpersist.formats.state import StateFile
 
 STATE_FILE = "checkpoint"
 INDEX = ".index"
 META = ".meta"
+SIDECAR = ".tfpersist.json"
 
 DATA = re.compile(
     r"(?P<prefix>.+)\.data-(?P<shard>[0-9]{5,9})-of-(?P<shards>[0-9]{5,9})", re.DOTALL
@@ -33,9 +23,39 @@ DATA = re.compile(
 V1_SHARD = re.compile(
     r"(?P<prefix>.+)-(?P<shard>[0-9]{5}|\?{5})-of-(?P<shards>[0-9]{5})", re.DOTALL
 )
-# The last eight bytes of every table, and so of every V1 file (leveldb, table/format.h).
-_MAGIC = bytes.fromhex("57fb808b247547db")
+# The only data file of a checkpoint that has one.
+ONE_SHARD = ".data-00000-of-00001"
+
+# As many digits as a number of 64 bits may have.
+_STEP = re.compile(r"(?P<name>.*)-(?P<step>[0-9]{1,19})", re.DOTALL)
+_MOST_STEPS = 2**63 - 1
 _MOST_MISSING = 100
+
+
+def split_step(prefix: str) -> tuple[str, int | None]:
+    """Return the name and the training step that a prefix is made of.
+
+    Example:
+        >>> split_step("model.ckpt-1000"), split_step("model.ckpt-best")
+        (('model.ckpt', 1000), ('model.ckpt-best', None))
+    """
+    match = _STEP.fullmatch(prefix)
+    if match is None or int(match["step"]) > _MOST_STEPS:
+        return prefix, None
+    return match["name"], int(match["step"])
+
+
+def is_called(prefix: str, name: str) -> bool:
+    """Return whether a prefix is this name, or this name and a step.
+
+    Example:
+        >>> is_called("m", "m"), is_called("m-1", "m"), is_called("m-best-1", "m")
+        (True, True, False)
+    """
+    if not prefix.startswith(name):
+        return False
+    tail = prefix[len(name) :]
+    return not tail or (tail.startswith("-") and split_step(prefix)[0] == name)
 
 
 @attrs.frozen
@@ -81,245 +101,134 @@ class Files:
         return split_step(self.prefix)[1]
 
 
-def v2_files(names: Iterable[str]) -> dict[str, Files]:
-    """Find the V2 checkpoints among the files of a directory, by prefix, whole or not.
+@attrs.frozen(eq=False, slots=False)
+class Listing:
+    """The checkpoints that are among the files of a directory, told from the names alone.
+
+    Names are sorted into groups once; the `Files` of a checkpoint are made when they are asked for,
+    since most verbs want those of one.
+
+    Args:
+        names: the names of all files.
 
     Example:
-        >>> v2_files(["m.index", "m.data-00001-of-00002"])["m"].missing
-        ('m.data-00000-of-00002',)
+        >>> listing = Listing(frozenset({"m.index", "m.data-00001-of-00002"}))
+        >>> listing.v2, listing.v2_files("m").missing
+        (('m',), ('m.data-00000-of-00002',))
     """
-    names = frozenset(names)
-    sets = _shard_sets(names, DATA)
-    found = {}
-    for index in names:
-        prefix = index.removesuffix(INDEX)
-        if index.endswith(INDEX) and prefix:
-            shards, missing = _best(prefix, sets.get(prefix, {}), ".data")
-            found[prefix] = _with_extras(Files(prefix, index, shards, missing), names)
-    return found
 
+    names: frozenset[str]
 
-def without_index(names: Iterable[str]) -> dict[str, Files]:
-    """Find V2 checkpoints of tfpersist whose index alone is gone, by prefix.
+    @property
+    def v2(self) -> tuple[str, ...]:
+        """The prefixes of the V2 checkpoints that have an index, complete or not."""
+        return self._groups.indexed
 
-    Example:
-        >>> without_index(["m.tfpersist.json", "m.data-00000-of-00001", "n.tfpersist.json"]).keys()
-        dict_keys(['m'])
-    """
-    names = frozenset(names)
-    sets = _shard_sets(names, DATA)
-    found = {}
-    for facts in names:
-        prefix = facts.removesuffix(sidecar.SUFFIX)
-        if facts.endswith(sidecar.SUFFIX) and prefix + INDEX not in names and prefix in sets:
-            shards, missing = _best(prefix, sets[prefix], ".data")
-            files = Files(prefix, prefix + INDEX, shards, (prefix + INDEX, *missing))
-            found[prefix] = _with_extras(files, names)
-    return found
+    @property
+    def without_index(self) -> tuple[str, ...]:
+        """The prefixes of tfpersist's checkpoints of which only the index is missing."""
+        data = self._groups.data
+        return tuple(prefix for prefix in self._groups.orphans if prefix in data)
 
+    @property
+    def v1_sharded(self) -> tuple[str, ...]:
+        """The prefixes of what looks like sharded V1 checkpoints."""
+        return tuple(self._groups.v1_data)
 
-def v1_shard_files(names: Iterable[str]) -> dict[str, Files]:
-    """Find what looks like sharded V1 checkpoints among the files of a directory, by prefix."""
-    names = frozenset(names)
-    sets = _shard_sets((name for name in names if not DATA.fullmatch(name)), V1_SHARD)
-    found = {}
-    for prefix, by_total in sets.items():
-        shards, missing = _best(prefix, by_total, "")
-        found[prefix] = _with_extras(Files(prefix, None, shards, missing), names)
-    return found
+    @property
+    def v1_single(self) -> tuple[str, ...]:
+        """The files that have a `.meta` beside them, as V1 checkpoints of one file do."""
+        return self._groups.single
 
+    def is_complete(self, prefix: str) -> bool:
+        """Return whether a V2 checkpoint that has an index has all its data files."""
+        return prefix + ONE_SHARD in self.names or not self.v2_files(prefix).missing
 
-def described(prefix: str, names: Iterable[str]) -> Files:
-    """Describe a checkpoint of which not even the index need be there."""
-    own = belonging(prefix, names)
-    return v2_files(own).get(prefix) or _with_extras(Files(prefix, None, ()), own)
+    def v2_files(self, prefix: str) -> Files:
+        """Return the files of a V2 checkpoint; its index and data files may be missing."""
+        shards, missing = _best(prefix, self._groups.data.get(prefix, ()), DATA, ".data")
+        index = prefix + INDEX
+        missing = missing if index in self.names else (index, *missing)
+        return self._with_extras(Files(prefix, index, shards, missing))
 
+    def v1_files(self, prefix: str) -> Files:
+        """Return the files of a V1 checkpoint, which is one file or has shards."""
+        if prefix not in self._groups.v1_data:
+            return self.v1_file(prefix)
+        shards, missing = _best(prefix, self._groups.v1_data[prefix], V1_SHARD, "")
+        return self._with_extras(Files(prefix, None, shards, missing))
 
-def v1_file(name: str, names: Iterable[str]) -> Files:
-    """Describe a V1 checkpoint that is one file."""
-    return _with_extras(Files(name, None, (name,)), frozenset(names))
+    def v1_file(self, name: str) -> Files:
+        """Return the files of a V1 checkpoint that is one file."""
+        return self._with_extras(Files(name, None, (name,)))
 
+    def belonging(self, prefix: str) -> frozenset[str]:
+        """Return all files of a V2 checkpoint, also those that a replaced one has left.
 
-def is_table(storage: Storage, name: str) -> bool:
-    """Whether a file is a table, as every V1 checkpoint is."""
-    try:
-        return bytes(storage.read(name)[-len(_MAGIC) :]) == _MAGIC
-    except StorageError:
-        return False
+        Example:
+            >>> listing = Listing(frozenset({"m.index", "m.data-00000-of-00002", "m-1.index"}))
+            >>> sorted(listing.belonging("m"))
+            ['m.data-00000-of-00002', 'm.index']
+        """
+        named = {prefix + INDEX, prefix + META, prefix + SIDECAR}
+        return frozenset(named & self.names).union(self._groups.data.get(prefix, ()))
 
-
-def checkpoints(storage: Storage) -> dict[str, Files]:
-    """Find the whole checkpoints of a directory, by prefix, in no order."""
-    names = storage.names()
-    found = {prefix: files for prefix, files in v2_files(names).items() if not files.missing}
-    for prefix, files in v1_shard_files(names).items():
-        if prefix not in found and not files.missing and is_table(storage, files.shards[0]):
-            found[prefix] = files
-    for meta in names:
-        name = meta.removesuffix(META)
-        if meta.endswith(META) and name in names and name not in found and is_table(storage, name):
-            found[name] = v1_file(name, names)
-    return found
-
-
-def read_state(storage: Storage, name: str = STATE_FILE) -> StateFile | None:
-    """Read a state file; None where there is none that can be read."""
-    from tfpersist.formats import state
-
-    try:
-        return state.parse_state(bytes(storage.read(name)), f"{storage.location}/{name}")
-    except TFPersistError:
-        return None
-
-
-def read_sidecar(storage: Storage, files: Files) -> sidecar.Sidecar | None:
-    """Read the sidecar of a checkpoint; None where there is none, or it is that of another.
-
-    Where reads are not free, it is taken to belong to the checkpoint it lies beside.
-    """
-    if files.sidecar is None or files.index is None:
-        return None
-    try:
-        facts = sidecar.decode(storage.read(files.sidecar))
-        if files.index in files.missing:
-            return facts
-        if facts is not None and facts.index_crc32c is not None and storage.maps:
-            index = np.frombuffer(storage.read(files.index), np.uint8)
-            return facts if crc32c.of(index) == facts.index_crc32c else None
-    except StorageError:
-        return None
-    return facts
-
-
-def read_meta(storage: Storage, files: Files) -> bytes:
-    """Read the `.meta` of a checkpoint that has one.
-
-    Raises:
-        CorruptionError: it is not what was saved.
-        StorageError: it cannot be read.
-    """
-    name = files.prefix + META
-    data = bytes(storage.read(name))
-    facts = read_sidecar(storage, files)
-    expected = None if facts is None else facts.meta_crc32c
-    found = crc32c.of(data)
-    if expected is not None and found != expected:
-        raise CorruptionError(
-            "this meta graph is not the one that was saved",
-            file=f"{storage.location}/{name}",
-            expected=f"the checksum {expected:#010x}",
-            found=f"{found:#010x}",
+    def _with_extras(self, files: Files) -> Files:
+        meta, facts = files.prefix + META, files.prefix + SIDECAR
+        return attrs.evolve(
+            files,
+            meta=meta if meta in self.names else None,
+            sidecar=facts if facts in self.names else None,
         )
-    return data
+
+    @cached_property
+    def _groups(self) -> _Groups:
+        indexed, single, orphans = [], [], []
+        data: dict[str, list[str]] = {}
+        v1_data: dict[str, list[str]] = {}
+        names = self.names
+        for name in names:
+            if name.endswith(INDEX):
+                indexed.append(name[: -len(INDEX)])
+            elif name.endswith(ONE_SHARD):
+                data.setdefault(name[: -len(ONE_SHARD)], []).append(name)
+            elif name.endswith(META):
+                if name[: -len(META)] in names:
+                    single.append(name[: -len(META)])
+            elif name.endswith(SIDECAR):
+                if name[: -len(SIDECAR)] + INDEX not in names:
+                    orphans.append(name[: -len(SIDECAR)])
+            elif match := DATA.fullmatch(name):
+                data.setdefault(match["prefix"], []).append(name)
+            elif (match := V1_SHARD.fullmatch(name)) and _is_shard(match):
+                v1_data.setdefault(match["prefix"], []).append(name)
+        return _Groups(tuple(filter(None, indexed)), tuple(single), tuple(orphans), data, v1_data)
 
 
-@attrs.frozen
-class Age:
-    """When a checkpoint was saved.
+@attrs.frozen(eq=False)
+class _Groups:
+    """Names by what they end in: prefixes, and data files by prefix."""
 
-    Args:
-        created: the time, in seconds since 1970, by the clock of who has saved it.
-        order: the same, unless that clock was behind: later than that of any saved before it.
-    """
-
-    created: float
-    order: float
+    indexed: tuple[str, ...]
+    single: tuple[str, ...]
+    orphans: tuple[str, ...]
+    data: Mapping[str, Sequence[str]]
+    v1_data: Mapping[str, Sequence[str]]
 
 
-def dated(storage: Storage, found: Mapping[str, Files]) -> dict[str, float]:
-    """Say when each checkpoint was saved, oldest first, in seconds since 1970; see `aged`."""
-    return {prefix: age.created for prefix, age in aged(storage, found).items()}
-
-
-def aged(storage: Storage, found: Mapping[str, Files]) -> dict[str, Age]:
-    """Say when each checkpoint was saved, and put them in that order, oldest first.
-
-    The sidecar knows best; then the timestamps of the state file; then the age of the file, which a
-    copy may have changed, so that the order of the state file stands above it. Of two of one age
-    the one of the later step is the newer.
-
-    Args:
-        storage: where they are.
-        found: the checkpoints.
-    """
-    facts = {prefix: read_sidecar(storage, files) for prefix, files in found.items()}
-    recorded = _recorded(storage) if None in facts.values() else {}
-    order = [prefix for prefix in recorded if prefix in found]
-    dates: dict[str, float] = {}
-    latest = float("-inf")
-    for prefix in [*order, *(prefix for prefix in found if prefix not in recorded)]:
-        noted = facts[prefix]
-        if noted is not None:
-            dates[prefix] = noted.order
-        else:
-            date = recorded.get(prefix) or _modified(storage, found[prefix])
-            dates[prefix] = max(date, latest) if prefix in recorded else date
-        if prefix in recorded:
-            latest = max(latest, dates[prefix])
-    places = {prefix: place for place, prefix in enumerate(order)}
-
-    def age(prefix: str) -> tuple[float, int, int, str]:
-        step = found[prefix].step
-        return dates[prefix], places.get(prefix, -1), -1 if step is None else step, prefix
-
-    def created(prefix: str) -> float:
-        noted = facts[prefix]
-        return dates[prefix] if noted is None else noted.created
-
-    return {prefix: Age(created(prefix), dates[prefix]) for prefix in sorted(found, key=age)}
-
-
-def list_checkpoints(storage: Storage) -> list[str]:
-    """List the checkpoints of a directory that have all their files.
-
-    Args:
-        storage: the directory.
-
-    Returns:
-        Their prefixes, oldest first.
-
-    Raises:
-        StorageError: the directory cannot be read.
-    """
-    return list(dated(storage, checkpoints(storage)))
-
-
-def _recorded(storage: Storage) -> dict[str, float]:
-    recorded = read_state(storage)
-    if recorded is None:
-        return {}
-    paths = [*recorded.all]
-    times = recorded.timestamps if len(recorded.timestamps) == len(paths) else [0.0] * len(paths)
-    dates = {path.rsplit("/", 1)[-1]: time for path, time in zip(paths, times, strict=True)}
-    # The latest is the newest, wherever the list has it.
-    latest = recorded.latest.rsplit("/", 1)[-1]
-    date = dates.pop(latest, 0.0)
-    return {**dates, latest: date}
-
-
-def _modified(storage: Storage, files: Files) -> float:
-    try:
-        return storage.modified(files.all[0])
-    except StorageError:
-        return 0.0
-
-
-def _shard_sets(
-    names: Iterable[str], pattern: re.Pattern[str]
-) -> dict[str, dict[str, dict[int, str]]]:
-    sets: dict[str, dict[str, dict[int, str]]] = {}
-    for name in names:
-        match = pattern.fullmatch(name)
-        if match and "?" not in match["shard"] and int(match["shard"]) < int(match["shards"]):
-            by_total = sets.setdefault(match["prefix"], {})
-            by_total.setdefault(match["shards"], {})[int(match["shard"])] = name
-    return sets
+def _is_shard(match: re.Match[str]) -> bool:
+    return "?" not in match["shard"] and int(match["shard"]) < int(match["shards"])
 
 
 def _best(
-    prefix: str, by_total: Mapping[str, Mapping[int, str]], joint: str
+    prefix: str, names: Iterable[str], pattern: re.Pattern[str], joint: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The set of shards that lacks least, and what it lacks."""
+    """Return the set of shards of which the least is missing, and what is missing of it."""
+    by_total: dict[str, dict[int, str]] = {}
+    for name in names:
+        match = pattern.fullmatch(name)
+        if match and _is_shard(match):
+            by_total.setdefault(match["shards"], {})[int(match["shard"])] = name
     if not by_total:
         return (), (f"{prefix}{joint}-00000-of-00001",)
 
@@ -328,22 +237,13 @@ def _best(
 
     total = min(by_total, key=lack)
     shards = by_total[total]
-    lacking = []
+    missing = []
     for shard in range(int(total)):
         if shard not in shards:
-            lacking.append(f"{prefix}{joint}-{shard:05d}-of-{total}")
-        if len(lacking) == _MOST_MISSING:
+            missing.append(f"{prefix}{joint}-{shard:05d}-of-{total}")
+        if len(missing) == _MOST_MISSING:
             break
-    return tuple(shards[shard] for shard in sorted(shards)), tuple(lacking)
-
-
-def _with_extras(files: Files, names: frozenset[str]) -> Files:
-    meta, facts = files.prefix + META, files.prefix + sidecar.SUFFIX
-    return attrs.evolve(
-        files,
-        meta=meta if meta in names else None,
-        sidecar=facts if facts in names else None,
-    )
+    return tuple(shards[shard] for shard in sorted(shards)), tuple(missing)
 
 
 def readable(size: int) -> str:
@@ -360,18 +260,3 @@ def readable(size: int) -> str:
         if scaled >= 1000:
             scaled, unit = scaled / 1000, larger
     return f"{scaled:.1f} {unit}"
-
-
-def belonging(prefix: str, names: Iterable[str]) -> frozenset[str]:
-    """Find all files of a V2 checkpoint of this prefix, leftovers of earlier ones included.
-
-    Example:
-        >>> sorted(belonging("m", ["m.index", "m.data-00000-of-00002", "m-1.index"]))
-        ['m.data-00000-of-00002', 'm.index']
-    """
-    named = {prefix + INDEX, prefix + META, prefix + sidecar.SUFFIX}
-    return frozenset(
-        name
-        for name in names
-        if name in named or ((match := DATA.fullmatch(name)) and match["prefix"] == prefix)
-    )

@@ -30,8 +30,8 @@ import attrs
 import numpy as np
 
 from tfpersist.checkpoint.contents import Bundle, open_contents
-from tfpersist.checkpoint.files import Files
-from tfpersist.checkpoint.naming import split_step
+from tfpersist.checkpoint.directory import Directory
+from tfpersist.checkpoint.files import Files, split_step
 from tfpersist.errors import CorruptionError, StorageError, UnsupportedError
 from tfpersist.formats import bundle, bundle_entry, crc32c, dtypes, slices, string_tensor
 from tfpersist.formats.bundle_entry import BundleEntry
@@ -134,33 +134,41 @@ class Plan:
 
 
 @contextmanager
-def opened(storage: Storage, prefix: str, earlier: Mapping[str, Files]) -> Iterator[Base | str]:
+def opened(directory: Directory, prefix: str) -> Iterator[Base | str]:
     """Open and hold the newest checkpoint of the same name, of any step.
 
     Args:
-        storage: the directory.
+        directory: a look at the directory.
         prefix: the checkpoint that is to be saved.
-        earlier: the whole checkpoints there, oldest first.
 
     Returns:
         It; or why there is none that files could be taken over from.
     """
+    storage = directory.storage
     if not storage.links:
         yield "this kind of store has no hard links"
         return
     family, _ = split_step(prefix)
-    names = [
-        name for name, files in earlier.items() if files.index and split_step(name)[0] == family
-    ]
-    if not names:
+    newest = next(
+        filter(
+            None,
+            (
+                directory.files(name)
+                for name in reversed(directory.complete)
+                if split_step(name)[0] == family and directory.files(name).index
+            ),
+        ),
+        None,
+    )
+    if newest is None:
         yield "there is no earlier checkpoint"
         return
     with ExitStack() as stack:
         base: Base | str
         try:
-            base = _open(storage, earlier[names[-1]], stack)
+            base = _open(storage, newest, stack)
         except (CorruptionError, UnsupportedError, StorageError) as error:
-            base = f"{names[-1]} cannot be used: {error}"
+            base = f"{newest.prefix} cannot be used: {error}"
         yield base
 
 

@@ -11,10 +11,19 @@ from contextlib import suppress
 
 import attrs
 
-from tfpersist.checkpoint import files as listing
-from tfpersist.checkpoint import sidecar
+from tfpersist.checkpoint import state_file
 from tfpersist.checkpoint.contents import missing
-from tfpersist.checkpoint.files import Files
+from tfpersist.checkpoint.directory import Directory, is_table
+from tfpersist.checkpoint.files import (
+    DATA,
+    INDEX,
+    META,
+    SIDECAR,
+    STATE_FILE,
+    V1_SHARD,
+    Files,
+    Listing,
+)
 from tfpersist.errors import CheckpointNotFoundError, StorageError, nearest
 from tfpersist.formats import recognize
 from tfpersist.storage import Storage, is_url, open_storage, text_of
@@ -22,7 +31,7 @@ from tfpersist.storage.base import is_possible
 
 _SAVED_MODEL = frozenset({"saved_model.pb", "saved_model.pbtxt"})
 _VARIABLES = "variables"
-_SUFFIXES = (listing.INDEX, listing.META, sidecar.SUFFIX)
+_SUFFIXES = (INDEX, META, SIDECAR)
 _SHOWN = 8
 _NAMES = "a prefix, a directory or a file of a checkpoint; of a ModelStore, its latest()"
 
@@ -79,8 +88,8 @@ def locate(path: str | os.PathLike[str], storage: Storage | None = None) -> Loca
     beside = open_storage(parent) if name else None
     if beside is not None and not text.endswith("/"):
         names = beside.names()
-        if name + listing.INDEX in names:
-            return _whole(Located(beside, _exact(name, names)))
+        if name + INDEX in names:
+            return _whole(Located(beside, Listing(names).v2_files(name)))
     inside = open_storage(directory)
     if inside.exists():
         return _whole(_newest(inside) or _not_found(text, inside, ""))
@@ -92,7 +101,7 @@ def locate(path: str | os.PathLike[str], storage: Storage | None = None) -> Loca
 def parent_of_prefix(location: str) -> str | None:
     """Give the directory that a store should have been given; None where this is no prefix."""
     _, parent, name = _split(location)
-    is_prefix = bool(name) and name + listing.INDEX in open_storage(parent).names()
+    is_prefix = bool(name) and name + INDEX in open_storage(parent).names()
     return parent if is_prefix else None
 
 
@@ -102,7 +111,7 @@ def directory(path: str | os.PathLike[str]) -> Storage | None:
     if not text:
         return None
     itself, parent, name = _split(text)
-    if name and not text.endswith("/") and name + listing.INDEX in open_storage(parent).names():
+    if name and not text.endswith("/") and name + INDEX in open_storage(parent).names():
         return None
     inside = open_storage(itself)
     return inside if inside.exists() and not inside.names() & _SAVED_MODEL else None
@@ -123,56 +132,49 @@ def _newest(storage: Storage) -> Located | None:
     if names & _SAVED_MODEL:
         variables = open_storage(f"{storage.location}/{_VARIABLES}")
         return _named(variables, _VARIABLES)
-    found = listing.checkpoints(storage)
-    if found:
-        return Located(storage, found[list(listing.dated(storage, found))[-1]])
-    return _recorded(storage, listing.STATE_FILE) if listing.STATE_FILE in names else None
+    look = Directory.look(storage)
+    if look.complete:
+        return Located(storage, look.files(look.complete[-1]))
+    return _recorded(look, STATE_FILE) if STATE_FILE in names else None
 
 
 def _named(storage: Storage, name: str, *, follow: bool = True) -> Located | None:
-    names = storage.names()
-    if name + listing.INDEX in names:
-        return Located(storage, _exact(name, names))
-    v2, v1 = listing.v2_files(names), listing.v1_shard_files(names)
-    shard = listing.V1_SHARD.fullmatch(name)
-    data = listing.DATA.fullmatch(name)
+    listing = Listing(storage.names())
+    shard = V1_SHARD.fullmatch(name)
+    is_prefix = name + INDEX in listing.names
+    data = None if is_prefix else DATA.fullmatch(name)
     prefix = data["prefix"] if data else name
-    for suffix in _SUFFIXES:
+    for suffix in () if is_prefix else _SUFFIXES:
         prefix = prefix.removesuffix(suffix) if prefix == name else prefix
-    if prefix in v2 and prefix != name:
-        return Located(storage, v2[prefix])
-    if shard and not data and shard["prefix"] in v1:
-        return Located(storage, v1[shard["prefix"]])
+    if prefix + INDEX in listing.names:
+        return Located(storage, listing.v2_files(prefix))
+    if shard and not data and shard["prefix"] in listing.v1_sharded:
+        return Located(storage, listing.v1_files(shard["prefix"]))
     for candidate in (name, prefix):
-        if candidate in names and listing.is_table(storage, candidate):
-            return Located(storage, listing.v1_file(candidate, names))
-        if candidate in v1:
-            return Located(storage, v1[candidate])
-    return _recorded(storage, name) if follow and name in names else None
+        if candidate in listing.names and is_table(storage, candidate):
+            return Located(storage, listing.v1_file(candidate))
+        if candidate in listing.v1_sharded:
+            return Located(storage, listing.v1_files(candidate))
+    names_one = follow and name in listing.names
+    return _recorded(Directory.look(storage), name) if names_one else None
 
 
-def _exact(prefix: str, names: frozenset[str]) -> Files:
-    """The files of a V2 checkpoint whose index is there, at little cost in a large directory."""
-    return listing.v2_files(name for name in names if name.startswith(f"{prefix}."))[prefix]
-
-
-def _recorded(storage: Storage, name: str) -> Located | None:
-    """What a state file names: beside it if it is there, else where it says."""
-    state = listing.read_state(storage, name)
-    if state is None and name != listing.STATE_FILE:
+def _recorded(look: Directory, name: str) -> Located | None:
+    """Find what a state file names: beside it if it is there, else where the file says."""
+    storage = look.storage
+    said = (look.record if name == STATE_FILE else state_file.read(storage, name)).says
+    if said is None and name != STATE_FILE:
         return None
-    found = listing.checkpoints(storage)
-    latest = "" if state is None else state.latest.rsplit("/", 1)[-1]
-    if latest in found:
-        return Located(storage, found[latest])
-    if found:
+    latest = "" if said is None else said.latest.rsplit("/", 1)[-1]
+    if look.complete:
         # The directory is the truth, whatever its state file says.
-        return Located(storage, found[list(listing.dated(storage, found))[-1]])
-    if state is None or not state.latest:
+        prefix = latest if latest in look.complete else look.complete[-1]
+        return Located(storage, look.files(prefix))
+    if said is None or not said.latest:
         return None
-    if is_url(storage.location) or "/" not in state.latest or not is_possible(state.latest):
+    if is_url(storage.location) or "/" not in said.latest or not is_possible(said.latest):
         return None
-    elsewhere, last = os.path.split(os.path.join(storage.location, state.latest))
+    elsewhere, last = os.path.split(os.path.join(storage.location, said.latest))
     return _named(open_storage(elsewhere), last, follow=False)
 
 
@@ -193,29 +195,31 @@ def _not_found(path: str, storage: Storage, name: str) -> CheckpointNotFoundErro
             found=f"no directory {storage.location}",
             advice="Check the spelling of the path",
         )
-    cut = [files for files in listing.v2_files(names).values() if files.missing]
-    data = {match["prefix"] for match in map(listing.DATA.fullmatch, names) if match}
+    look = Directory.look(storage)
+    listing = look.listing
+    cut = [prefix for prefix in sorted(listing.v2) if not listing.is_complete(prefix)]
     prefix = name
     for suffix in _SUFFIXES:
         prefix = prefix.removesuffix(suffix)
-    match = listing.DATA.fullmatch(prefix)
+    match = DATA.fullmatch(prefix)
     prefix = match["prefix"] if match else prefix
-    if prefix in data:
+    if any(DATA.fullmatch(other) for other in listing.belonging(prefix)):
         return CheckpointNotFoundError(
             "the index of this checkpoint is missing",
             where=path,
-            expected=f"{storage.location}/{prefix}{listing.INDEX}",
+            expected=f"{storage.location}/{prefix}{INDEX}",
             found="its data files alone",
             advice="Copy the index from where the checkpoint was saved",
         )
     if name in names:
         return _other_file(path, storage, name)
-    near = list(listing.checkpoints(storage))
+    near = look.complete
     shown = nearest(prefix, near, _SHOWN) or sorted(near)[:_SHOWN]
     looked = f"{storage.location}/{name}" if name else storage.location
     advice = f"Did you mean {' or '.join(map(repr, shown))}?" if shown else None
     if not shown and cut:
-        advice = f"{cut[0].prefix!r} is not whole: {cut[0].missing[0]!r} is missing"
+        lacking = listing.v2_files(cut[0]).missing[0]
+        advice = f"{cut[0]!r} is not complete: {lacking!r} is missing"
     return CheckpointNotFoundError(
         "nothing here names a checkpoint",
         where=path,

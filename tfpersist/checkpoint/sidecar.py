@@ -21,7 +21,6 @@ from tfpersist.errors import (
 )
 from tfpersist.formats import crc32c
 
-SUFFIX = ".tfpersist.json"
 # With anything else in one that has no checksum, it is the checksum's name that is damaged.
 _NAMES = frozenset(
     {

@@ -11,10 +11,10 @@ from contextlib import suppress
 import attrs
 import numpy as np
 
-from tfpersist.checkpoint import files as listing
 from tfpersist.checkpoint import sidecar
 from tfpersist.checkpoint.contents import Bundle, open_contents
-from tfpersist.checkpoint.files import Files, readable
+from tfpersist.checkpoint.directory import read_meta, read_sidecar
+from tfpersist.checkpoint.files import SIDECAR, Files, Listing, readable
 from tfpersist.checkpoint.locate import Located
 from tfpersist.checkpoint.pins import held, marker
 from tfpersist.checkpoint.sidecar import Sidecar
@@ -129,8 +129,9 @@ def examine(located: Located) -> Verification:
         # It may be saved anew while it is looked at, and then its files are others.
         if found.ok or before == (before := _mark(located)):
             return found
-        files = listing.described(located.files.prefix, located.storage.names())
-        located = attrs.evolve(located, files=files if files.index else located.files)
+        listing = Listing(located.storage.names())
+        if located.files.prefix in listing.v2:
+            located = attrs.evolve(located, files=listing.v2_files(located.files.prefix))
 
 
 def _mark(located: Located) -> tuple[float, int]:
@@ -167,7 +168,7 @@ def _examined(located: Located) -> Verification:
             contents.release(key)
             done(spec.nbytes or 0)
     if isinstance(contents, Bundle):
-        facts = listing.read_sidecar(storage, files)
+        facts = read_sidecar(storage, files)
         hint = _NO_FACTS if facts is None and len(contents.shard_names) > 1 else ""
         flaws += _strays(contents, _own_shards(contents, facts), hint)
         flaws += _misfits(storage, contents.shard_names, facts)
@@ -234,11 +235,11 @@ def _renamed(files: Files, facts: Sidecar | None) -> str | None:
 
 def _sidecars(storage: Storage) -> Iterator[tuple[str, Sidecar]]:
     for name in sorted(storage.names()):
-        if name.endswith(sidecar.SUFFIX):
+        if name.endswith(SIDECAR):
             with suppress(StorageError):
                 facts = sidecar.decode(storage.read(name))
                 if facts is not None:
-                    yield name.removesuffix(sidecar.SUFFIX), facts
+                    yield name.removesuffix(SIDECAR), facts
 
 
 def _own_shards(contents: Bundle, facts: Sidecar | None) -> range:
@@ -263,7 +264,7 @@ def refuse_misfits(storage: Storage, files: Files) -> str:
         CorruptionError: one is longer or shorter than it was, or they are those of another.
         StorageError: a file cannot be looked at.
     """
-    facts = listing.read_sidecar(storage, files)
+    facts = read_sidecar(storage, files)
     while True:
         note = _renamed(files, facts) or ""
         try:
@@ -281,7 +282,7 @@ def refuse_misfits(storage: Storage, files: Files) -> str:
         if problem is None:
             return note
         # It may be saved anew while it is looked at; then the sidecar is another as well.
-        before, facts = facts, listing.read_sidecar(storage, files)
+        before, facts = facts, read_sidecar(storage, files)
         if facts == before:
             raise CorruptionError(problem.problem, file=problem.what)
 
@@ -298,7 +299,7 @@ def _misfits(storage: Storage, names: Sequence[str], facts: Sidecar | None) -> I
 
 def _meta_flaws(storage: Storage, files: Files, facts: Sidecar | None) -> Iterator[Flaw]:
     try:
-        data = listing.read_meta(storage, files)
+        data = read_meta(storage, files)
         if facts is None or facts.meta_crc32c is None:
             graphdef.parse_meta(data, f"{storage.location}/{files.meta}")
     except CorruptionError as error:

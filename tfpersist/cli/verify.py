@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 
 from tfpersist.checkpoint.checkpoint import Checkpoint
+from tfpersist.checkpoint.directory import Directory
 from tfpersist.checkpoint.locate import directory
 from tfpersist.checkpoint.verify import Verification
 from tfpersist.cli.arguments import Verbs
-from tfpersist.store import survey
-from tfpersist.store.survey import Survey
+from tfpersist.store.survey import Survey, survey
 
 
 def add(verbs: Verbs) -> None:
@@ -24,10 +24,10 @@ def add(verbs: Verbs) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print which checkpoints are intact; return 1 if one is damaged."""
     storage = directory(options.path)
-    known = {} if storage is None else survey.known(storage)
+    look = None if storage is None else Directory.look(storage)
     result: Verification | Survey
-    if storage is not None and known:
-        result = survey.survey(storage, known)
+    if look is not None and look.known:
+        result = survey(look, look.known)
     else:
         result = Checkpoint(options.path).verify()
     print(result)

@@ -12,20 +12,27 @@ as the fork. A signal that it gets takes its own course there, and nothing is sa
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import attrs
 
-from tfpersist.errors import UnsupportedError
+from tfpersist.errors import ArgumentError, UnsupportedError, value_text
+from tfpersist.tf.targets.adapt import adapt
+from tfpersist.tf.targets.modes import untraced
+from tfpersist.tf.targets.steps import counted_by, step_of
+
+_Result = TypeVar("_Result")
+_Arguments = ParamSpec("_Arguments")
 
 _PAUSE = 0.01
 _FOLDER = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
@@ -161,6 +168,73 @@ class Handler:
 
 # Signals that came while the main thread was inside; whoever takes one out of here serves it.
 _WAITING: list[Handler] = []
+
+
+def save_on_signal(
+    target: object,
+    signum: int,
+    step: Any,
+    *,
+    wait: Callable[[], None],
+    save: Callable[..., object],
+) -> SignalSave:
+    """Save a target once more when a signal comes, as `ModelStore.save_on_signal` says.
+
+    Args:
+        target: what is saved.
+        signum: the signal.
+        step: the training step, or a function that returns it; None to find it out.
+        wait: waits for the saves that are under way.
+        save: saves a target, with its step and its metrics.
+    """
+
+    def save_now() -> None:
+        number, metrics = None, None
+        with _printed():
+            number, metrics = _progress_of(target, step)
+        with _printed():
+            wait()
+        save(target, number, metrics)
+
+    if not isinstance(signum, int):
+        raise ArgumentError(
+            "signum must be the number of a signal",
+            expected="such as signal.SIGTERM",
+            found=value_text(signum),
+        )
+    return SignalSave(lambda: untraced(save_now), int(signum)).begin()
+
+
+def _progress_of(target: object, step: Any) -> tuple[int | None, Mapping[str, float] | None]:
+    """Return the step of a training, and how far it has come besides."""
+    number = step() if callable(step) else step
+    if number is not None:
+        return step_of(number, adapt(target)), None
+    callbacks = sys.modules.get("tfpersist.tf.training.callbacks")
+    number, metrics = (None, None) if callbacks is None else callbacks.progress_of(target)
+    return counted_by(adapt(target)) if number is None else number, metrics
+
+
+@contextmanager
+def _printed() -> Iterator[None]:
+    """Print an error that must not cost the last save."""
+    try:
+        yield
+    except Exception:
+        traceback.print_exc(file=sys.stderr)
+
+
+def served(save: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """Serve a signal that came during a save at the end of that save."""
+
+    @functools.wraps(save)
+    def wrapped(*arguments: _Arguments.args, **named: _Arguments.kwargs) -> _Result:
+        try:
+            return save(*arguments, **named)
+        finally:
+            serve()
+
+    return wrapped
 
 
 def serve() -> None:

@@ -1,69 +1,88 @@
-"""A directory of checkpoints to save models into and restore them from."""
+"""ModelStore: a directory of checkpoints to save models into and restore them from."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from tfpersist.checkpoint import sidecar
+from tfpersist.arguments import count_of
 from tfpersist.checkpoint.checkpoint import Checkpoint
+from tfpersist.checkpoint.directory import Directory
+from tfpersist.checkpoint.incremental import Seen
 from tfpersist.checkpoint.locate import Located
-from tfpersist.checkpoint.writer import write_checkpoint
-from tfpersist.errors import ArgumentError, RestoreError, StorageError, value_text
-from tfpersist.gc_pause import uncollected
+from tfpersist.errors import ArgumentError, RetentionError, SaveError, value_text
 from tfpersist.matching.plan import OnMismatch, OnMissing, Tolerance
-from tfpersist.matching.report import RestoreReport, Skipped
+from tfpersist.matching.report import RestoreReport
+from tfpersist.matching.selection import Selection
 from tfpersist.safety import Policy, as_policy
 from tfpersist.storage import Storage, absolute, open_storage
-from tfpersist.store import background, pruning
-from tfpersist.store import restore as restoring
-from tfpersist.store import save as saving
-from tfpersist.store.restore import Fitted
-from tfpersist.store.retaining import Retaining
-from tfpersist.store.selecting import Selecting
-from tfpersist.store.training import Training, served
-from tfpersist.tf.targets.adapt import adapt
+from tfpersist.store import last_save, pruning
+from tfpersist.store.background import Worker, worker_at
+from tfpersist.store.last_save import SignalSave
+from tfpersist.store.restore import Source, restore_graph, restore_target
+from tfpersist.store.retention import Best, Keep, Mode, Pruning, as_keep
+from tfpersist.store.save import Destination, save_target
+from tfpersist.store.saved_graph import newest_graph
+from tfpersist.store.survey import Survey, survey
+from tfpersist.store.which import Which
 from tfpersist.tf.targets.steps import step_of
-from tfpersist.tf.targets.target import Target
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from tfpersist.tf.open_graph.graph_model import GraphModel, ScopedTarget
 
 
-def _check_name(store: object, field: object, name: object) -> None:
-    if not isinstance(name, str):
-        raise ArgumentError(
-            "this is no name of checkpoints",
-            where="name",
-            expected='a text such as "model.ckpt"',
-            found=value_text(name),
-        )
-
-
-@attrs.frozen(eq=False, slots=False)
-class ModelStore(Selecting, Training, Retaining):
-    """A directory of checkpoints, in the format of `tf.compat.v1.train.Saver`.
-
-    The steps `only`, `rename`, `averages` and `at` give a changed copy and do nothing else.
+@attrs.frozen
+class _Asked:
+    """What a store was made with, and what its steps have asked for.
 
     Args:
-        location: a directory, made at the first save, and made absolute at once; or memory://name,
-            or another URL.
+        location: the absolute path or the URL of the directory.
+        name: what checkpoints are called here.
+        durable: a save waits until it would survive a power loss.
+        keep: which checkpoints each save leaves; None for all.
+        incremental: whether only what has changed is written.
+        selection: which variables, under which keys.
+        step: the step of the checkpoint that `at` has chosen; None for the newest.
+        chosen: the prefix of the checkpoint that `best` has chosen; None for the newest.
+        in_flight: how many saves may be under way in the background; 0 to save at once.
+    """
+
+    location: str | os.PathLike[str]
+    name: str
+    durable: bool
+    keep: Keep | None
+    incremental: bool
+    selection: Selection = attrs.field(factory=Selection)
+    step: int | None = None
+    chosen: str | None = None
+    in_flight: int = 0
+
+
+class ModelStore:
+    """A directory of checkpoints, in the format of `tf.compat.v1.train.Saver`.
+
+    The steps `only`, `rename`, `averages`, `at`, `best` and `background` return a changed copy and
+    do nothing else.
+
+    Args:
+        location: a directory, which the first save makes; a relative path is made absolute at once.
+            Or memory://name, or another URL.
         name: what checkpoints are called here; "-" and the step follow it.
         durable: a save waits until it would survive a power loss.
-        selection: what the steps have chosen so far.
-        step: the checkpoint that `at` has chosen; None for the newest.
-        keep: which checkpoints a save leaves: a Keep, or a tuple of them; None for all.
-        incremental: write only what has changed since the checkpoint before; see `Retaining`.
-        chosen: the checkpoint that `best` has chosen; None for the newest.
-        seen: what incremental saves know of the memory of tensors; copies of the store share it.
-        in_flight: how many saves may be under way in the background; 0 where every save is over
-            when it returns.
+        keep: which checkpoints each save leaves: a Keep or a tuple of them; None for all.
+        incremental: tensors whose bytes did not change since the checkpoint before are not written
+            again: the new checkpoint shares their data files by hard links. It has all its files
+            and can be read by TensorFlow, and any other may be removed. A shared file keeps the
+            space of what is out of date in it; so a file of which less than half is still in use is
+            not shared, and a checkpoint has at most 16 data files. Where files cannot be linked, a
+            warning says so and everything is written; `Checkpoint.increment` has the figures.
 
     Example:
         >>> import numpy as np
@@ -78,10 +97,118 @@ class ModelStore(Selecting, Training, Retaining):
         array([1., 2.], dtype=float32)
     """
 
-    location: str | os.PathLike[str] = attrs.field(converter=absolute)
-    name: str = attrs.field(default="model.ckpt", validator=_check_name, kw_only=True)
-    durable: bool = attrs.field(default=True, kw_only=True)
-    step: int | None = attrs.field(default=None, kw_only=True)
+    def __init__(
+        self,
+        location: str | os.PathLike[str],
+        *,
+        name: str = "model.ckpt",
+        durable: bool = True,
+        keep: Keep | Sequence[Keep] | None = None,
+        incremental: bool = False,
+    ) -> None:
+        if not isinstance(name, str):
+            raise ArgumentError(
+                "the name of checkpoints must be a text",
+                where="name",
+                expected='a text such as "model.ckpt"',
+                found=value_text(name),
+            )
+        self._asked = _Asked(absolute(location), name, durable, as_keep(keep), incremental)
+        # What incremental saves know of the memory of tensors; copies of the store share it.
+        self._seen = Seen()
+
+    @property
+    def location(self) -> str | os.PathLike[str]:
+        """The absolute path or the URL of the directory."""
+        return self._asked.location
+
+    @property
+    def name(self) -> str:
+        """What checkpoints are called here; "-" and the step follow it."""
+        return self._asked.name
+
+    @property
+    def keep(self) -> Keep | None:
+        """Which checkpoints each save leaves; None for all."""
+        return self._asked.keep
+
+    # --- which variables ---------------------------------------------------------------------
+
+    def only(self, choice: object) -> ModelStore:
+        """Take only some variables.
+
+        Args:
+            choice: a list of variables, names and patterns such as "conv1/*"; or a dict
+                {key in the checkpoint: variable or name}.
+
+        Returns:
+            A store that saves and restores only these.
+
+        Example:
+            >>> import numpy as np, tfpersist as tfp
+            >>> store = tfp.ModelStore("memory://doc/only")
+            >>> model = {"conv/w": np.zeros(2), "conv/b": np.zeros(2), "head": np.zeros(3)}
+            >>> sorted(store.only(["conv/*"]).save(model))
+            ['conv/b', 'conv/w']
+        """
+        only: Sequence[object] | Mapping[str, object]
+        if isinstance(choice, Mapping):
+            only = dict(choice)
+        elif isinstance(choice, (list, tuple, set, frozenset, Iterator)):
+            only = tuple(choice)
+        else:
+            only = (choice,)
+        return self._with(selection=attrs.evolve(self._asked.selection, only=only))
+
+    def rename(self, names: Mapping[Any, object]) -> ModelStore:
+        """Use other keys in the checkpoint for some variables; every other keeps its own.
+
+        Args:
+            names: {key in the checkpoint: variable or name}. Where both end in "/", or one of them
+                is empty, they stand for everything under them: {"": "net/"}. For a restore also
+                patterns on whole keys: {re.compile(r"layer_(\\d+)/w"): r"blocks/\\1/kernel"}.
+
+        Returns:
+            A store that saves and restores under these keys.
+
+        Example:
+            >>> import numpy as np, tfpersist as tfp
+            >>> store = tfp.ModelStore("memory://doc/rename")
+            >>> sorted(store.rename({"a": "v1"}).save({"v1": np.zeros(2), "v2": np.zeros(2)}))
+            ['a', 'v2']
+        """
+        return self._with(selection=self._asked.selection.renamed(names))
+
+    def averages(self, averages: object) -> ModelStore:
+        """Restore moving averages into the variables themselves, where the checkpoint has them.
+
+        Args:
+            averages: a tf.train.ExponentialMovingAverage, a Keras optimizer with `use_ema`, or the
+                last part of the names of the shadow variables, such as
+                "ExponentialMovingAverage".
+
+        Returns:
+            A store that restores averages.
+
+        Raises:
+            ArgumentError: it is None.
+
+        Example:
+            >>> import numpy as np, tfpersist as tfp
+            >>> store = tfp.ModelStore("memory://doc/averages")
+            >>> _ = store.save({"v": np.float32(2), "v/avg": np.float32(1)})
+            >>> store.averages("avg").restore({"v": np.zeros((), np.float32)}).averaged
+            ('v',)
+        """
+        if averages is None:
+            raise ArgumentError(
+                "averages() needs to know where the moving averages are",
+                expected="what keeps the averages, or the last part of their names",
+                found="None",
+            )
+        return self._with(selection=attrs.evolve(self._asked.selection, averages=averages))
+
+    # --- which checkpoint --------------------------------------------------------------------
 
     def at(self, step: Any) -> ModelStore:
         """Restore the checkpoint of one step, and no other.
@@ -93,7 +220,7 @@ class ModelStore(Selecting, Training, Retaining):
             A store that restores it.
 
         Raises:
-            TargetError: it is no whole number, or negative.
+            TargetError: it is not a whole number, or it is negative.
 
         Example:
             >>> import numpy as np
@@ -105,9 +232,66 @@ class ModelStore(Selecting, Training, Retaining):
             >>> int(v)
             1
         """
-        return attrs.evolve(self, step=step_of(step), chosen=None)
+        return self._with(step=step_of(step), chosen=None)
 
-    @served
+    def best(self, metric: str, mode: Mode = "max") -> ModelStore:
+        """Restore the checkpoint with the best value of a metric, and no other.
+
+        Args:
+            metric: its name, as it was given to `save`.
+            mode: whether more is better ("max") or less ("min"). NaN never wins; of two equal
+                values the newer wins.
+
+        Returns:
+            A store that restores it; its `latest()` is that checkpoint.
+
+        Raises:
+            NameNotFoundError: no checkpoint has a value of this metric.
+
+        Example:
+            >>> import numpy as np, tfpersist as tfp
+            >>> store = tfp.ModelStore("memory://doc/best")
+            >>> for step, accuracy in ((1, 0.8), (2, 0.9), (3, 0.7)):
+            ...     _ = store.save({"v": np.int32(step)}, step, {"accuracy": accuracy})
+            >>> store.best("accuracy").latest().step
+            2
+        """
+        chosen = pruning.find_best(self._look(), self.name, Best(metric, mode))
+        return self._with(step=None, chosen=chosen)
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """List the checkpoints that have all their files.
+
+        Returns:
+            Those of this store's name, or all where none is of that name; oldest first. After
+            `at` or `best` only the chosen one.
+
+        Example:
+            >>> ModelStore("memory://doc/nothing").checkpoints()
+            []
+        """
+        directory = self._look()
+        prefixes = self._which.complete(directory)
+        return [Checkpoint(Located(self._opened, directory.files(prefix))) for prefix in prefixes]
+
+    def latest(self) -> Checkpoint | None:
+        """Find the newest checkpoint that has all its files, of those that `checkpoints` lists.
+
+        Returns:
+            The checkpoint; None where there is none.
+
+        Example:
+            >>> ModelStore("memory://doc/nothing").latest() is None
+            True
+        """
+        directory = self._look()
+        for prefix in self._which.complete(directory)[-1:]:
+            return Checkpoint(Located(self._opened, directory.files(prefix)))
+        return None
+
+    # --- saving and restoring ----------------------------------------------------------------
+
+    @last_save.served
     def save(
         self, target: object, step: Any = None, metrics: Mapping[str, float] | None = None
     ) -> Checkpoint:
@@ -125,7 +309,7 @@ class ModelStore(Selecting, Training, Retaining):
         Raises:
             TargetError: this cannot be saved.
             SelectionError: `only` or `rename` asks for what is not there, or for one key twice.
-            SaveError: variables have no value yet, or a name or a metric is no good.
+            SaveError: variables have no value yet, or a name or a metric cannot be saved.
             StorageError: it could not be written; nothing is left of it.
 
         Example:
@@ -135,45 +319,17 @@ class ModelStore(Selecting, Training, Retaining):
             >>> checkpoint.prefix, checkpoint.metrics["loss"]
             ('memory://doc/save/model.ckpt-5', 0.25)
         """
-        adapted = adapt(target)
-        number = None if step is None else step_of(step, adapted)
-        prefix = self.name if number is None else f"{self.name}-{number}"
-
-        def capture() -> Callable[[], Located]:
-            lasts = bool(self.in_flight)
-            captured, items = saving.capture(target, adapted, self.selection, lasts=lasts)
-            meta = captured.meta
-            seen = attrs.evolve(self.seen, borrowed=captured.borrowed)
-
-            def write() -> Located:
-                try:
-                    files = write_checkpoint(
-                        self._opened,
-                        prefix,
-                        items,
-                        meta=meta,
-                        step=number,
-                        metrics=metrics,
-                        durable=self.durable,
-                        incremental=self.incremental,
-                        seen=seen if self.incremental else None,
-                        spend=lasts,
-                    )
-                finally:
-                    # An error's traceback would keep the values for as long as it lives itself.
-                    items.clear()
-                pruning.prune_after(
-                    self._opened, prefix, self.name, self.keep, durable=self.durable
-                )
-                return Located(self._opened, files)
-
-            return write
-
-        if self.in_flight:
-            metrics = sidecar.measured(metrics)
-            job = self._worker.begin(prefix, capture, self.in_flight)
-            return background.PendingCheckpoint(self._opened, prefix, number, job, self._worker)
-        return Checkpoint(capture()())
+        destination = Destination(
+            self._opened,
+            self.name,
+            self._asked.selection,
+            keep=self._asked.keep,
+            durable=self._asked.durable,
+            incremental=self._asked.incremental,
+            seen=self._seen,
+            in_flight=self._asked.in_flight,
+        )
+        return save_target(target, step, metrics, destination)
 
     def restore(
         self,
@@ -183,21 +339,21 @@ class ModelStore(Selecting, Training, Retaining):
         mismatched: OnMismatch = "error",
         dry_run: bool = False,
     ) -> RestoreReport:
-        """Restore a model from the newest checkpoint that is sound; no initializer runs before.
+        """Restore a model from the newest checkpoint that is intact; no initializer runs before.
 
-        Newer ones that turn out to be damaged are passed over and set aside: their files get names
-        that end in ".corrupt-1", or the next number, and are never deleted. After `at` or `best`
-        there is no other to take, and nothing is renamed.
+        Newer checkpoints that turn out to be damaged are passed over and set aside: their files get
+        names that end in ".corrupt-1", or the next number, and are never deleted. After `at` or
+        `best` there is no other to take, and nothing is renamed.
 
         Args:
             target: what `save` takes; arrays are filled in place.
-            missing: what becomes of a variable that the checkpoint has no tensor for: an error, or
-                with "skip" it stays as it is. Where nothing at all fits, that is an error anyway.
+            missing: what to do about a variable that the checkpoint has no tensor for: "error", or
+                "skip" to leave it as it is. Where nothing at all fits, that is an error anyway.
             mismatched: the same where the tensor has another shape or data type; with "slice" a
                 variable of the same data type and rank takes what lies in both shapes, counted
                 from the first element, and keeps the rest of the value that it has.
-            dry_run: assign nothing, set nothing aside, and give the report even if it does not fit.
-                A Keras optimizer that is not built yet is built all the same.
+            dry_run: assign nothing, set nothing aside, and return the report even if it does not
+                fit. A Keras optimizer that is not built yet is built all the same.
 
         Returns:
             What went where, what was kept or sliced, which newer checkpoints were passed over, and
@@ -224,45 +380,8 @@ class ModelStore(Selecting, Training, Retaining):
             (('head',), array([3., 4., 5., 0., 0.], dtype=float32))
         """
         tolerance = Tolerance(missing, mismatched)
-        with uncollected():
-            adapted = adapt(target)
-            fitted = self._fitted(adapted, tolerance=tolerance, dry_run=dry_run)
-            report = self._report(fitted, carried_out=fitted.plan.fits and not dry_run)
-            if dry_run:
-                return report
-            if not report.fits:
-                raise RestoreError(
-                    f"{report.checkpoint} does not fit this {type(target).__name__}; nothing was"
-                    " assigned",
-                    report=report,
-                )
-            restoring.carry_out(fitted, adapted)
-        return report
-
-    def checkpoints(self) -> list[Checkpoint]:
-        """List the checkpoints that have all their files.
-
-        Returns:
-            Those of this store's name, or all where none is of that name; oldest first. After
-            `at` or `best` only what that has chosen.
-
-        Example:
-            >>> ModelStore("memory://doc/nothing").checkpoints()
-            []
-        """
-        return restoring.listed(self._storage, self.name, self.step, self.chosen)
-
-    def latest(self) -> Checkpoint | None:
-        """Find the newest checkpoint that has all its files, of those that `checkpoints` lists.
-
-        Returns:
-            The checkpoint; None where there is none.
-
-        Example:
-            >>> ModelStore("memory://doc/nothing").latest() is None
-            True
-        """
-        return next(reversed(self.checkpoints()), None)
+        self.wait()
+        return restore_target(target, self._source, tolerance, dry_run=dry_run)
 
     def open_graph(
         self, scope: str | None = None, session: Any = None, *, policy: Policy | None = None
@@ -274,12 +393,13 @@ class ModelStore(Selecting, Training, Retaining):
 
         Args:
             scope: put the graph under this name scope, with variables and tables of its own. If the
-                session's graph has it already it gets a number; the model's `scope` and `notes`
-                tell.
+                session's graph has that scope already, it gets a number; see the model's `scope`
+                and `notes`.
             session: a tf.compat.v1.Session to import it into; None for a graph and a session of its
                 own, which the model closes. Without a scope none of the names may be in its graph.
             policy: what the graph may do, as in `FrozenModel.load`; by default its Savers, which
-                nothing needs here, are left out, and one that could still reach files is refused.
+                nothing needs here, are left out, and a graph that could still reach files is
+                refused.
 
         Returns:
             The running model, a context manager.
@@ -290,8 +410,8 @@ class ModelStore(Selecting, Training, Retaining):
             CorruptionError: the `.meta` file is damaged.
             UnsafeModelError: the graph could do more than the policy allows; nothing was imported.
             GraphError: TensorFlow cannot import the graph.
-            TargetError: it would share variables or names with the session's graph, or the scope is
-                no name of one; nothing was imported.
+            TargetError: it would share variables or names with the session's graph, or the scope
+                cannot be the name of one; nothing was imported.
 
         Example:
             >>> import tensorflow as tf
@@ -308,80 +428,329 @@ class ModelStore(Selecting, Training, Retaining):
         from tfpersist.tf.open_graph import graph_model
 
         allowed = as_policy(policy)
-        only_one = self.step is not None or self.chosen is not None
-        saved = restoring.newest_graph(self._storage, self._names(), only_one=only_one)
+        saved = newest_graph(self._look(), self._which)
 
-        def restore(target: ScopedTarget) -> RestoreReport:
-            fitted = self._fitted(target, partly=True, without=saved.skipped)
-            fits = not fitted.plan.mismatched and (fitted.plan.fits or bool(fitted.values))
-            report = self._report(fitted, carried_out=fits)
-            if not fits:
-                raise RestoreError(
-                    f"{report.checkpoint} does not fit its graph; nothing was assigned",
-                    report=report,
-                )
-            target.assign(fitted.values)
-            return report
+        def assign(target: ScopedTarget) -> RestoreReport:
+            return restore_graph(target, self._source, saved.skipped)
 
         return graph_model.open_model(
-            saved.data, restore, scope=scope, session=session, file=saved.file, policy=allowed
+            saved.data, assign, scope=scope, session=session, file=saved.file, policy=allowed
         )
+
+    # --- older checkpoints -------------------------------------------------------------------
+
+    def verify(self) -> Survey:
+        """Read every byte of every checkpoint again, and compare it with its checksum.
+
+        Returns:
+            One row for each of this store's checkpoints, even those that lack files: a table when
+            printed; `.ok` is True where all are intact. After `at` or `best` only the chosen one.
+
+        Raises:
+            StorageError: a file cannot be read at all.
+
+        Example:
+            >>> import numpy as np, tfpersist as tfp
+            >>> store = tfp.ModelStore("memory://doc/survey")
+            >>> for step in (1, 2):
+            ...     _ = store.save({"v": np.float32([step, 2])}, step)
+            >>> print(store.verify())
+            memory://doc/survey: 2 checkpoints, ok (370 bytes read)
+              ok  model.ckpt-1  1 tensor is sound
+              ok  model.ckpt-2  1 tensor is sound
+        """
+        directory = self._look()
+        return survey(directory, self._which.known(directory))
+
+    def prune(self, *, keep: Keep | Sequence[Keep] | None = None, dry_run: bool = False) -> Pruning:
+        """Remove the checkpoints that need not be kept, as each save does.
+
+        Those that are pinned or being restored stay, and so do damaged ones, and the newest that is
+        intact. Before any is removed, those that are kept are read, every byte, unless this process
+        has done so or has written them: one that turns out to be damaged does not count.
+        Checkpoints of another name are not looked at.
+
+        Args:
+            keep: which to keep this time; None for the store's own `keep`.
+            dry_run: only report what would be removed.
+
+        Returns:
+            What was removed and what stays, and why: a table when printed.
+
+        Raises:
+            RetentionError: neither says what to keep, or a `where` failed; nothing was removed.
+            StorageError: files could not be removed.
+
+        Example:
+            >>> import numpy as np, tfpersist as tfp
+            >>> store = tfp.ModelStore("memory://doc/prune")
+            >>> for step in (1, 2, 3):
+            ...     _ = store.save({"v": np.int32(step)}, step)
+            >>> print(store.prune(keep=tfp.Keep(last=1), dry_run=True))
+            memory://doc/prune: 1 checkpoint stays, 2 would go
+              goes   model.ckpt-1
+              goes   model.ckpt-2
+              stays  model.ckpt-3  the newest; among the last 1
+        """
+        rules = as_keep(keep) or self.keep
+        if rules is None:
+            raise RetentionError(
+                "it is not known which checkpoints to keep",
+                where=self._opened.location,
+                advice='Pass keep=Keep(last=5), or give the store a "keep".',
+            )
+        return pruning.prune(
+            self._look(), self.name, rules, dry_run=dry_run, durable=self._asked.durable
+        )
+
+    # --- training loops ----------------------------------------------------------------------
+
+    def background(self, in_flight: int = 1) -> ModelStore:
+        """Save in the background: `save` takes the values as they are and returns at once.
+
+        What it returns is the checkpoint; looking into it waits until it is written.
+        `wait(timeout)` only waits, and `done` is True when it is written. When `in_flight` saves
+        are under way, the next waits for the first of them. An error is raised by the next call of
+        any kind, which then does nothing else, and by `close()`. Restoring and listing wait first.
+        All background saves into one directory end in the order of their calls. At its end the
+        process waits for them for up to `tfpersist.store.background.EXIT_PATIENCE` seconds.
+
+        The values of TensorFlow's variables are shared, not copied, until training changes them:
+        a save costs no time for them, and up to one model of memory while it is under way.
+
+        Args:
+            in_flight: how many saves may be under way at once.
+
+        Returns:
+            A store that saves in the background.
+
+        Raises:
+            SaveError: `in_flight` is not a whole number from 1 on.
+
+        Example:
+            >>> import numpy as np, tfpersist as tfp
+            >>> with tfp.ModelStore("memory://doc/background").background() as store:
+            ...     for step in range(3):
+            ...         _ = store.save({"v": np.int32(step)}, step=step)
+            >>> store.latest().step
+            2
+        """
+        count = count_of(in_flight)
+        if count is None:
+            raise SaveError(
+                "in_flight is the number of saves that may be under way in the background",
+                expected="a whole number from 1 on",
+                found=repr(in_flight),
+            )
+        return self._with(in_flight=count)
+
+    def wait(self) -> None:
+        """Wait for the saves that are under way.
+
+        Raises:
+            TFPersistError: one of them has failed.
+
+        Example:
+            >>> import tfpersist as tfp
+            >>> tfp.ModelStore("memory://doc/wait").background().wait()
+        """
+        if self._asked.in_flight:
+            self._worker.wait()
+            self._worker.raise_failure()
+
+    def close(self) -> None:
+        """Wait as `wait` does; a `with` block ends so. The store can be used again afterwards.
+
+        Raises:
+            TFPersistError: a save has failed.
+
+        Example:
+            >>> import tfpersist as tfp
+            >>> tfp.ModelStore("memory://doc/close").close()
+        """
+        self.wait()
+
+    def callback(
+        self,
+        every: int | Literal["epoch"] = "epoch",
+        *,
+        monitor: str | None = None,
+        mode: Literal["auto", "min", "max"] = "auto",
+        resume: bool = True,
+    ) -> Any:
+        """Make a Keras callback that saves the model while `fit` runs, and resumes.
+
+        When `fit` begins, the newest checkpoint is restored: weights, optimizer, the epoch and the
+        batch. Epochs that are done are skipped, and so are the batches of the epoch that was under
+        way; the averages that `fit` prints for that epoch are those of the rest of it. Where the
+        number of batches is not known, that epoch begins anew. The single numbers that `fit` has
+        measured are the metrics of each checkpoint, with the numbers of `epoch`s and `batch`es
+        done; its step is the number of steps that the optimizer has taken. The states of random
+        generators, such as those of Dropout, are not saved.
+
+        Args:
+            every: "epoch", or a number of batches.
+            monitor: save only where this metric is better than in every checkpoint so far; epochs
+                that do not measure it are passed over. A name that no epoch has measured is warned
+                of after the first, and an error at the end.
+            mode: whether smaller ("min") or larger ("max") is better; "auto" takes accuracies and
+                the like for larger, and all else for smaller.
+            resume: restore the newest checkpoint first. A model that is not built cannot be
+                restored.
+
+        Returns:
+            A keras.callbacks.Callback; its `resumed` is the checkpoint that was restored, or None.
+
+        Raises:
+            SaveError: the arguments make no sense.
+
+        Example:
+            >>> import keras, numpy as np, tfpersist as tfp
+            >>> store = tfp.ModelStore("memory://doc/callback")
+            >>> def fit(epochs):
+            ...     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+            ...     model.compile("sgd", "mse")
+            ...     data = np.ones((4, 1)), np.ones((4, 1))
+            ...     return model.fit(*data, epochs=epochs, verbose=0, callbacks=[store.callback()])
+            >>> fit(2).epoch, fit(5).epoch
+            ([0, 1], [2, 3, 4])
+        """
+        from tfpersist.tf.training import callbacks
+
+        return callbacks.callback(self, every, monitor, mode, resume=resume)
+
+    def hook(
+        self,
+        every_steps: int | None = None,
+        every_secs: float | str | timedelta | None = None,
+        *,
+        resume: bool = True,
+    ) -> Any:
+        """Make a hook for tf.compat.v1.train.MonitoredTrainingSession that saves and resumes.
+
+        After the session was created and initialized, the newest checkpoint is restored, unless
+        training has come further by then; the same happens where a session is created again after
+        a failure. A last checkpoint is saved at the end. The graph must count its global step; no
+        op is added to it. With several workers give the hook to the chief alone.
+
+        Args:
+            every_steps: save when the global step has grown by this.
+            every_secs: save when so much time has passed: seconds, a timedelta or a text such as
+                "1h"; 600 where neither is given. Where both are, whichever comes first.
+            resume: restore the newest checkpoint first.
+
+        Returns:
+            A tf.compat.v1.train.SessionRunHook.
+
+        Raises:
+            SaveError: the arguments make no sense.
+
+        Example:
+            >>> import tensorflow as tf, tfpersist as tfp
+            >>> store, v1 = tfp.ModelStore("memory://doc/hook"), tf.compat.v1
+            >>> with tf.Graph().as_default():
+            ...     step = v1.train.get_or_create_global_step()
+            ...     train = v1.assign_add(step, 1)
+            ...     hook = store.hook(every_steps=2)
+            ...     with v1.train.MonitoredTrainingSession(hooks=[hook]) as session:
+            ...         for _ in range(5):
+            ...             _ = session.run(train)
+            >>> [checkpoint.step for checkpoint in store.checkpoints()]
+            [2, 4, 5]
+        """
+        from tfpersist.tf.training import hooks
+
+        return hooks.hook(self, every_steps, every_secs, resume=resume)
+
+    def save_on_signal(self, target: object, signum: int, *, step: Any = None) -> SignalSave:
+        """Save once more when a signal asks the process to end; then the signal takes its course.
+
+        Its course is the handler that was there before, or what the system does by default: the
+        process ends, and its exit status is that of the signal. Saves in the background are waited
+        for first. If the signal comes while a save is under way, the last one follows it. An error
+        of the last save is printed, and the signal takes its course all the same. In a process that
+        is forked meanwhile it does so at once, and nothing is saved.
+
+        Args:
+            target: what `save` takes.
+            signum: the signal, such as `signal.SIGTERM`.
+            step: the training step: what `save` takes, or a function without arguments that returns
+                it. While `fit` runs with this store's callback, it and the epoch are known, and
+                so is the global step of a session's graph. Where the step cannot be found out, the
+                error is printed, and the checkpoint has none.
+
+        Returns:
+            A context manager, at whose end the signal is given back; or call `cancel()`.
+
+        Raises:
+            ArgumentError: `signum` is not a number.
+            UnsupportedError: this is not the main thread, or that signal cannot be handled.
+
+        Example:
+            >>> import signal
+            >>> import numpy as np, tfpersist as tfp
+            >>> store = tfp.ModelStore("memory://doc/signal")
+            >>> def stop(number, frame):
+            ...     print("stopped by", signal.Signals(number).name)
+            >>> before = signal.signal(signal.SIGUSR1, stop)
+            >>> with store.save_on_signal({"v": np.zeros(2)}, signal.SIGUSR1, step=7):
+            ...     signal.raise_signal(signal.SIGUSR1)
+            stopped by SIGUSR1
+            >>> store.latest().step
+            7
+        """
+        at_once = self._with(in_flight=0)
+        return last_save.save_on_signal(target, signum, step, wait=self.wait, save=at_once.save)
+
+    def __enter__(self) -> ModelStore:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+        elif self._asked.in_flight:
+            self._worker.wait()
 
     def __getstate__(self) -> dict[str, Any]:
         # What it has opened and seen belongs to this process.
-        settings = {field.name: vars(self)[field.name] for field in attrs.fields(ModelStore)}
-        return {**settings, "seen": type(self.seen)()}
+        return {"_asked": self._asked, "_seen": Seen()}
+
+    def __repr__(self) -> str:
+        asked = self._asked
+        settings = {"name": asked.name, "durable": asked.durable, "keep": asked.keep}
+        settings["incremental"] = asked.incremental
+        shown = [repr(asked.location), *(f"{name}={value!r}" for name, value in settings.items())]
+        return f"ModelStore({', '.join(shown)})"
+
+    # --- its own -----------------------------------------------------------------------------
+
+    def _with(self, **asked: Any) -> ModelStore:
+        """Return a copy that has been asked for something else; it shares what this one knows."""
+        copy = object.__new__(ModelStore)
+        vars(copy).update(vars(self), _asked=attrs.evolve(self._asked, **asked))
+        return copy
+
+    def _look(self) -> Directory:
+        self.wait()
+        return Directory.look(self._opened)
 
     @property
-    def _storage(self) -> Storage:
-        self.wait()
-        return self._opened
+    def _which(self) -> Which:
+        return Which(self.name, self._asked.step, self._asked.chosen)
+
+    @property
+    def _source(self) -> Source:
+        return Source(self._opened, self._which, self._asked.selection, self._asked.durable)
 
     @cached_property
     def _opened(self) -> Storage:
         return open_storage(self.location)
 
     @cached_property
-    def _worker(self) -> background.Worker:
-        return background.worker_at(self._opened.location)
-
-    def _report(self, fitted: Fitted, *, carried_out: bool) -> RestoreReport:
-        return fitted.plan.report(
-            fitted.checkpoint.prefix,
-            carried_out=carried_out,
-            skipped=fitted.skipped,
-            averages=self.selection.averages is not None,
-            note=fitted.note,
-        )
-
-    def _fitted(
-        self,
-        target: Target,
-        *,
-        tolerance: Tolerance | None = None,
-        partly: bool = False,
-        dry_run: bool = False,
-        without: Sequence[Skipped] = (),
-    ) -> Fitted:
-        storage = self._storage
-        # What a dead process left is cleared away, where this one may do so.
-        with suppress(StorageError):
-            if not dry_run:
-                storage.recover()
-        out = {each.prefix for each in without}
-        fitted = restoring.fit(
-            storage,
-            lambda: [prefix for prefix in self._names() if prefix not in out],
-            self.selection,
-            target,
-            tolerance=tolerance,
-            partly=partly,
-            only_one=self.step is not None or self.chosen is not None,
-        )
-        if dry_run:
-            return fitted
-        aside = restoring.set_aside(self._opened, fitted.skipped, durable=self.durable)
-        return attrs.evolve(fitted, skipped=(*without, *aside))
-
-    def _names(self) -> list[str]:
-        return restoring.newest_first(self._storage, self.name, self.step, self.chosen)
+    def _worker(self) -> Worker:
+        return worker_at(self._opened.location)

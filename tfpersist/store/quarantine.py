@@ -16,12 +16,11 @@ from collections.abc import Iterable
 
 import attrs
 
-from tfpersist.checkpoint import files as listing
-from tfpersist.checkpoint.files import Files
+from tfpersist.checkpoint.directory import Directory
+from tfpersist.checkpoint.files import Files, Listing
 from tfpersist.checkpoint.locate import Located
 from tfpersist.checkpoint.pins import marker
 from tfpersist.checkpoint.verify import examine
-from tfpersist.checkpoint.writer import correct_state
 from tfpersist.errors import StorageError
 from tfpersist.storage import Storage
 
@@ -64,11 +63,10 @@ def quarantine(storage: Storage, prefix: str, *, durable: bool = True) -> Outcom
     Raises:
         StorageError: its files cannot be read, or get no other names; they are all there.
     """
-    names = storage.names()
-    found = {**listing.v2_files(names), **listing.without_index(names)}
-    files = found.get(prefix) or listing.checkpoints(storage).get(prefix)
-    if files is None:
-        return Outcome(ending_of(prefix, names), "it is gone")
+    look = Directory.look(storage)
+    if prefix not in look.known:
+        return Outcome(ending_of(prefix, look.names), "it is gone")
+    files = look.files(prefix)
     last = _last(files)
     try:
         hold = storage.hold(last, alone=True)
@@ -80,18 +78,18 @@ def quarantine(storage: Storage, prefix: str, *, durable: bool = True) -> Outcom
         return Outcome(reason="it is pinned, or being read or written")
     try:
         if examine(Located(storage, files)).restorable:
-            return Outcome(reason="it is sound now")
-        correct_state(storage, without=prefix, durable=durable)
-        names = storage.names()
-        own = [name for name in (*listing.belonging(prefix, names), *files.all) if name in names]
-        ending = _free(own, names)
+            return Outcome(reason="it is intact now")
+        look = look.again()
+        look.correct(gone=[prefix], durable=durable)
+        own = [name for name in files.all if name in look.names]
+        own += look.listing.belonging(prefix).difference(own)
+        ending = _free(own, look.names)
         order = [name for name in dict.fromkeys(sorted(own)) if name != last]
         moves = {name: name + ending for name in (*order, last)}
         if not storage.rename(moves, held=hold, durable=durable):
             return Outcome(reason="it was saved anew")
     finally:
         hold.release()
-    correct_state(storage, durable=durable)
     return Outcome(ending)
 
 
@@ -107,7 +105,7 @@ def ending_of(prefix: str, names: Iterable[str]) -> str:
     numbers = []
     for name in names:
         whole, ending, number = name.rpartition(ENDING)
-        if ending and number.isdecimal() and listing.belonging(prefix, [whole]):
+        if ending and number.isdecimal() and Listing(frozenset([whole])).belonging(prefix):
             numbers.append(int(number))
     return f"{ENDING}{max(numbers)}" if numbers else ""
 

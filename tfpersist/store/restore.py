@@ -1,18 +1,20 @@
-"""Find the newest sound checkpoint, and pair what it holds with a target; nothing is assigned."""
+"""Restore: find the newest intact checkpoint, plan, load, assign."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import numpy as np
 
-from tfpersist.checkpoint import files as listing
 from tfpersist.checkpoint.checkpoint import Checkpoint
-from tfpersist.checkpoint.locate import Located, locate, parent_of_prefix
-from tfpersist.checkpoint.naming import is_called
+from tfpersist.checkpoint.contents import missing
+from tfpersist.checkpoint.directory import Directory
+from tfpersist.checkpoint.files import Files
+from tfpersist.checkpoint.locate import Located
+from tfpersist.checkpoint.pins import marker
 from tfpersist.checkpoint.verify import refuse_misfits
 from tfpersist.errors import (
     CheckpointNotFoundError,
@@ -22,323 +24,263 @@ from tfpersist.errors import (
     StorageError,
     TFPersistError,
 )
+from tfpersist.gc_pause import uncollected
 from tfpersist.matching.overlap import overlaid
 from tfpersist.matching.plan import Assignment, Entry, Plan, Tolerance
-from tfpersist.matching.report import Skipped
+from tfpersist.matching.report import RestoreReport, Skipped
 from tfpersist.matching.selection import Selection
 from tfpersist.progress import progress
 from tfpersist.storage import Storage
-from tfpersist.store import survey
-from tfpersist.store.quarantine import ENDING, Outcome, ending_of, quarantine
+from tfpersist.store.quarantine import Outcome, ending_of, quarantine
+from tfpersist.store.which import Which
+from tfpersist.tf.targets.adapt import adapt
+from tfpersist.tf.targets.target import Target
 
-if TYPE_CHECKING:
-    from tfpersist.tf.targets.target import Target
+# How often a restore looks again because what it wanted was pruned or replaced meanwhile.
+_MOST_LOOKS = 100
 
-# How often the checkpoints are listed anew because one was pruned before it could be read.
-_MOST_GONE = 100
+_Array = np.ndarray[Any, Any]
+_Pairs = Sequence[tuple[Entry, _Array]]
 
 
 @attrs.frozen
-class Fitted:
-    """A checkpoint and what of it goes where.
+class Loaded:
+    """A checkpoint, and what of it goes where.
 
     Args:
         checkpoint: where the values come from.
-        plan: what goes with what.
+        plan: which tensor goes into which variable.
         values: what fits, loaded and compared with its checksums; empty where not all fits.
         skipped: newer checkpoints that were passed over because they are damaged.
-        note: what may be wrong with this one and may not; else empty.
-        overlapping: whole tensors of what is filled in part.
+        note: what may be wrong with this one; else empty.
+        overlapping: the tensors of variables that are filled in part.
+        averages: whether moving averages were asked for.
     """
 
     checkpoint: Checkpoint
     plan: Plan
-    values: Sequence[tuple[Entry, np.ndarray[Any, Any]]] = attrs.field(eq=False, repr=False)
+    values: _Pairs = attrs.field(eq=False, repr=False)
     skipped: tuple[Skipped, ...] = ()
     note: str = ""
-    overlapping: Sequence[tuple[Entry, np.ndarray[Any, Any]]] = attrs.field(
-        default=(), eq=False, repr=False
-    )
+    overlapping: _Pairs = attrs.field(default=(), eq=False, repr=False)
+    averages: bool = False
+
+    def report(self, *, carried_out: bool) -> RestoreReport:
+        """Describe what is assigned, or would be."""
+        return self.plan.report(
+            self.checkpoint.prefix,
+            carried_out=carried_out,
+            skipped=self.skipped,
+            averages=self.averages,
+            note=self.note,
+        )
+
+    def assign(self, target: Target) -> None:
+        """Assign what was loaded, or nothing at all.
+
+        Raises:
+            RestoreError: a variable that is to be filled in part has no value to keep the rest of.
+        """
+        values = list(self.values)
+        if self.overlapping:
+            entries = [entry for entry, _ in self.overlapping]
+            try:
+                present = target.read(entries)
+            except SaveError as error:
+                raise RestoreError(
+                    "a slice leaves the rest of its variable as it is; nothing was assigned:"
+                    f" {error}",
+                    where=self.checkpoint.prefix,
+                ) from error
+            values += [
+                (entry, overlaid(value, tensor, entry.part))
+                for (entry, tensor), value in zip(self.overlapping, present, strict=True)
+            ]
+        target.assign(values)
 
 
-def called(name: str, prefixes: Sequence[str]) -> list[str]:
-    """Pick the checkpoints that a store of this name has made.
-
-    Args:
-        name: the store's name for checkpoints.
-        prefixes: those of the directory.
-
-    Returns:
-        Those of the name; all where there are none, since others call their checkpoints anything.
-
-    Example:
-        >>> called("m", ["m", "m-1", "m-best-1"]), called("m", ["max-1"])
-        (['m', 'm-1'], ['max-1'])
-    """
-    ours = [prefix for prefix in prefixes if is_called(prefix, name)]
-    return ours or list(prefixes)
-
-
-def listed(
-    storage: Storage, name: str, step: int | None = None, chosen: str | None = None
-) -> list[Checkpoint]:
-    """List the checkpoints that have all their files, oldest first.
-
-    The directory is looked at once: one that is pruned meanwhile is in the list or is not.
-
-    Args:
-        storage: the directory.
-        name: the store's name for checkpoints.
-        step: the training step; None for all.
-        chosen: the prefix of the only one that is asked for; None for all.
-    """
-    found = listing.checkpoints(storage)
-    return [
-        Checkpoint(Located(storage, found[prefix]))
-        for prefix in called(name, list(listing.dated(storage, found)))
-        if (chosen is None or prefix == chosen)
-        and (step is None or _step_of(storage, found[prefix]) == step)
-    ]
-
-
-def meant(
-    storage: Storage, name: str, step: int | None = None, chosen: str | None = None
-) -> dict[str, listing.Files]:
-    """Find the checkpoints of a store, even those that lack files, oldest first; see `listed`."""
-    found = survey.known(storage)
-    return {
-        prefix: found[prefix]
-        for prefix in called(name, list(found))
-        if (chosen is None or prefix == chosen)
-        and (step is None or _step_of(storage, found[prefix]) == step)
-    }
-
-
-def newest_first(
-    storage: Storage, name: str, step: int | None = None, chosen: str | None = None
-) -> list[str]:
-    """List the checkpoints that may be restored, even those that lack files.
+@attrs.frozen
+class Source:
+    """Where a restore takes its checkpoint from, and which part of it.
 
     Args:
         storage: the directory.
-        name: the store's name for checkpoints.
-        step: the training step; None for all.
-        chosen: the prefix of the only one that is asked for; None for all.
+        which: the checkpoints that are meant.
+        selection: which variables, under which keys.
+        durable: wait until what is set aside would survive a power loss.
+    """
 
-    Returns:
-        Their prefixes, newest first.
+    storage: Storage
+    which: Which
+    selection: Selection
+    durable: bool = True
+
+
+def restore_target(
+    target: object, source: Source, tolerance: Tolerance, *, dry_run: bool = False
+) -> RestoreReport:
+    """Restore a target, as `ModelStore.restore` says."""
+    with uncollected():
+        adapted = adapt(target)
+        directory = _look(source.storage, recover=not dry_run)
+        loaded = load(directory, source, adapted, tolerance)
+        if not dry_run:
+            loaded = set_aside(loaded, source)
+        report = loaded.report(carried_out=loaded.plan.fits and not dry_run)
+        if dry_run:
+            return report
+        if not report.fits:
+            raise RestoreError(
+                f"{report.checkpoint} does not fit this {type(target).__name__}; nothing was"
+                " assigned",
+                report=report,
+            )
+        loaded.assign(adapted)
+    return report
+
+
+def restore_graph(target: Target, source: Source, without: Sequence[Skipped]) -> RestoreReport:
+    """Restore the variables of a graph that was imported from a `.meta`, as far as they were saved.
+
+    Args:
+        target: the variables of the graph.
+        source: the checkpoints.
+        without: checkpoints that were passed over already.
 
     Raises:
-        CheckpointNotFoundError: there are none.
+        RestoreError: the checkpoint does not fit its own graph.
     """
-    fitting = list(meant(storage, name, step, chosen))
-    if not fitting:
-        found = {} if step is None else meant(storage, name)
-        steps = {_step_of(storage, files) for files in found.values()}
-        known = sorted(each for each in steps if each is not None)
-        aside = sorted(name for name in storage.names() if ENDING in name)
-        raise CheckpointNotFoundError(
-            f"there is no checkpoint {_asked(step, chosen)}here",
-            where=storage.location,
-            found=f"damaged ones that were set aside: {', '.join(aside)}" if aside else None,
-            advice=f"There are those of the steps {', '.join(map(str, known))}."
-            if known
-            else _hint(storage.location),
+    passed = {skipped.prefix for skipped in without}
+    directory = _look(source.storage, recover=True)
+    loaded = load(directory, source, target, partly=True, without=passed)
+    loaded = set_aside(loaded, source)
+    loaded = attrs.evolve(loaded, skipped=(*without, *loaded.skipped))
+    fits = not loaded.plan.mismatched and (loaded.plan.fits or bool(loaded.values))
+    report = loaded.report(carried_out=fits)
+    if not fits:
+        raise RestoreError(
+            f"{report.checkpoint} does not fit its graph; nothing was assigned", report=report
         )
-    return fitting[::-1]
+    target.assign(loaded.values)
+    return report
 
 
-def _hint(location: str) -> str:
-    parent = parent_of_prefix(location)
-    if parent is None:
-        return "Save one first, or check the directory."
-    return (
-        "This is the prefix of one checkpoint, and a store is a directory:"
-        f" ModelStore({parent!r}), with at(step) for that one."
-    )
+def _look(storage: Storage, *, recover: bool) -> Directory:
+    directory = Directory.look(storage)
+    if recover:
+        # Where this process may not clear away what a dead one left, it can still read.
+        with suppress(StorageError):
+            return directory.recovered()
+    return directory
 
 
-def _asked(step: int | None, chosen: str | None) -> str:
-    asked = "" if chosen is None else f"{chosen!r} "
-    return asked if step is None else f"{asked}of step {step} "
-
-
-def fit(
-    storage: Storage,
-    prefixes: Callable[[], Sequence[str]],
-    selection: Selection,
+def load(
+    directory: Directory,
+    source: Source,
     target: Target,
-    *,
     tolerance: Tolerance | None = None,
+    *,
     partly: bool = False,
-    only_one: bool = False,
-) -> Fitted:
-    """Load what a target needs from the first sound checkpoint.
+    without: Collection[str] = (),
+) -> Loaded:
+    """Load what a target needs from the newest intact checkpoint.
 
     Args:
-        storage: the directory.
-        prefixes: lists the checkpoints, the best first; asked again when one of them is gone.
-        selection: which variables, under which keys.
+        directory: a look at the directory.
+        source: the checkpoints that are meant, and which variables.
         target: what is to be restored.
-        tolerance: what is put up with; None for nothing.
+        tolerance: what may be missing or mismatched; None for nothing.
         partly: load what fits even if something is missing.
-        only_one: raise what is wrong with the first instead of passing it over.
+        without: prefixes that are passed over.
 
     Returns:
         What fits, and what does not.
 
     Raises:
-        CorruptionError: none is sound.
+        CheckpointNotFoundError: there is none.
+        CorruptionError: none is intact.
         SelectionError: the selection asks for what is not there, or for one key twice.
     """
+    storage = source.storage
+
+    def candidates(look: Directory) -> list[str]:
+        return [prefix for prefix in source.which.newest_first(look) if prefix not in without]
+
     skipped: list[Skipped] = []
     first: TFPersistError | None = None
-    listed, seen = list(prefixes()), 0
-    while listed:
-        prefix = listed.pop(0)
+    waiting, looks = candidates(directory), 0
+    while waiting:
+        prefix = waiting[0]
+        files = directory.files(prefix)
         try:
-            with _held(storage, prefix):
-                located = locate(prefix, storage)
-                note = refuse_misfits(storage, located.files)
-                checkpoint = Checkpoint(located)
-                plan = _plan(checkpoint, selection, target).tolerating(tolerance or Tolerance())
-                loads = plan.fits or partly
-                values, overlapping = _load(checkpoint, plan) if loads else ([], [])
+            loaded = _load_one(storage, files, source.selection, target, tolerance, partly=partly)
         except (CorruptionError, CheckpointNotFoundError, StorageError) as error:
-            gone = _is_gone(storage, prefix)
-            aside = gone and ending_of(prefix, storage.names())
-            if gone and not aside and seen < _MOST_GONE:
-                # It was pruned, so a newer one is there.
-                listed, skipped, first, seen = list(prefixes()), [], None, seen + 1
+            look = directory.again()
+            gone = prefix not in look.known
+            aside = gone and ending_of(prefix, look.names)
+            stale = not gone and look.files(prefix) != files
+            if looks < _MOST_LOOKS and (stale or (gone and not aside)):
+                # It was replaced; or it was pruned, and then a newer one is there.
+                directory, looks = look, looks + 1
+                waiting, skipped, first = candidates(look), [], None
                 continue
-            if only_one or (isinstance(error, StorageError) and not aside):
+            if source.which.is_one or (isinstance(error, StorageError) and not aside):
                 raise
             first = first or error
             skipped.append(Skipped(storage.location, prefix, str(error)))
+            del waiting[0]
         else:
-            return Fitted(checkpoint, plan, values, tuple(skipped), note, overlapping)
+            return attrs.evolve(loaded, skipped=tuple(skipped))
     raise CorruptionError(
-        f"none of the {len(skipped)} checkpoints here is sound",
+        f"none of the {len(skipped)} checkpoints here is intact",
         file=storage.location,
-        found="; ".join(f"{each.checkpoint}: {each.reason}" for each in skipped),
+        found="; ".join(f"{damaged.checkpoint}: {damaged.reason}" for damaged in skipped),
     ) from first
 
 
-def carry_out(fitted: Fitted, target: Target) -> None:
-    """Assign what was loaded, or nothing at all.
-
-    Raises:
-        RestoreError: what is to be filled in part has no value that the rest could keep.
-    """
-    values = list(fitted.values)
-    if fitted.overlapping:
-        entries = [entry for entry, _ in fitted.overlapping]
-        try:
-            present = target.read(entries)
-        except SaveError as error:
-            raise RestoreError(
-                f"a slice leaves the rest of its variable as it is; nothing was assigned: {error}",
-                where=fitted.checkpoint.prefix,
-            ) from error
-        values += [
-            (entry, overlaid(value, tensor, entry.part))
-            for (entry, tensor), value in zip(fitted.overlapping, present, strict=True)
-        ]
-    target.assign(values)
-
-
-def set_aside(storage: Storage, skipped: Sequence[Skipped], *, durable: bool) -> list[Skipped]:
-    """Quarantine the checkpoints that were passed over, and say what became of each."""
-    done = []
-    for each in skipped:
-        try:
-            outcome = quarantine(storage, each.prefix, durable=durable)
-        except TFPersistError as error:
-            outcome = Outcome(reason=str(error))
-        quarantined = bool(outcome.ending)
-        done.append(attrs.evolve(each, outcome=str(outcome), quarantined=quarantined))
-    return done
+def _load_one(
+    storage: Storage,
+    files: Files,
+    selection: Selection,
+    target: Target,
+    tolerance: Tolerance | None,
+    *,
+    partly: bool,
+) -> Loaded:
+    with _held(storage, files):
+        if files.index in files.missing:
+            raise _without_index(storage, files)
+        if files.missing:
+            raise missing(storage, files.missing[0])
+        note = refuse_misfits(storage, files)
+        checkpoint = Checkpoint(Located(storage, files))
+        plan = _plan(checkpoint, selection, target).tolerating(tolerance or Tolerance())
+        values, overlapping = _read(checkpoint, plan) if plan.fits or partly else ([], [])
+    averages = selection.averages is not None
+    return Loaded(checkpoint, plan, values, (), note, overlapping, averages)
 
 
-@attrs.frozen
-class SavedGraph:
-    """The `.meta` that the newest checkpoint with a sound one has.
-
-    Args:
-        data: its bytes.
-        file: where it is.
-        skipped: newer checkpoints whose `.meta` is damaged.
-    """
-
-    data: bytes
-    file: str
-    skipped: tuple[Skipped, ...] = ()
-
-
-def newest_graph(storage: Storage, prefixes: Sequence[str], *, only_one: bool) -> SavedGraph:
-    """Find the newest `.meta` that is sound.
-
-    Args:
-        storage: the directory.
-        prefixes: the checkpoints, the best first.
-        only_one: raise what is wrong with the first instead of passing it over.
-
-    Raises:
-        CheckpointNotFoundError: there is no `.meta`.
-        CorruptionError: none is sound.
-    """
-    from tfpersist.formats import graphdef
-
-    names, skipped = storage.names(), []
-    first: CorruptionError | None = None
-    for prefix in prefixes:
-        file = f"{storage.location}/{prefix}{listing.META}"
-        if prefix + listing.META not in names:
-            continue
-        try:
-            data = listing.read_meta(storage, listing.described(prefix, names))
-            graphdef.parse_meta(data, file)
-        except CorruptionError as error:
-            if only_one:
-                raise
-            first = first or error
-            outcome = "left as it is: other files of it may be sound"
-            skipped.append(Skipped(storage.location, prefix, str(error), outcome))
-        else:
-            return SavedGraph(data, file, tuple(skipped))
-    if first is not None:
-        raise first
-    raise CheckpointNotFoundError(
-        "no checkpoint here has a .meta file, which holds the graph",
-        where=storage.location,
-        advice="Save a session, or restore into a model that your code builds.",
+def _without_index(storage: Storage, files: Files) -> CheckpointNotFoundError:
+    return CheckpointNotFoundError(
+        "the index of this checkpoint is missing",
+        where=f"{storage.location}/{files.prefix}",
+        expected=files.index,
+        found="its data files alone",
+        advice="Copy the index from where the checkpoint was saved",
     )
 
 
 @contextmanager
-def _held(storage: Storage, prefix: str) -> Iterator[None]:
+def _held(storage: Storage, files: Files) -> Iterator[None]:
     """Keep a checkpoint from being pruned while it is read, where there are locks."""
     hold = None
     with suppress(StorageError):
-        hold = storage.hold(prefix + listing.INDEX)
+        hold = storage.hold(marker(files))
     try:
         yield
     finally:
         if hold is not None:
             hold.release()
-
-
-def _is_gone(storage: Storage, prefix: str) -> bool:
-    names = [name for name in storage.names() if name.startswith(prefix)]
-    found = listing.v2_files(names).keys() | listing.without_index(names).keys()
-    return prefix not in found and prefix not in listing.checkpoints(storage)
-
-
-def _step_of(storage: Storage, files: listing.Files) -> int | None:
-    if files.step is not None:
-        return files.step
-    facts = listing.read_sidecar(storage, files)
-    return None if facts is None else facts.step
 
 
 def _plan(checkpoint: Checkpoint, selection: Selection, target: Target) -> Plan:
@@ -347,30 +289,40 @@ def _plan(checkpoint: Checkpoint, selection: Selection, target: Target) -> Plan:
     return selection.for_restore(specs, entries, target.averages_of)
 
 
-_Pairs = list[tuple[Entry, "np.ndarray[Any, Any]"]]
-
-
-def _load(checkpoint: Checkpoint, plan: Plan) -> tuple[_Pairs, _Pairs]:
+def _read(checkpoint: Checkpoint, plan: Plan) -> tuple[_Pairs, _Pairs]:
     sliced = [one.key for one in plan.sliced]
-    wanted = list(dict.fromkeys([one.key for one in plan.assignments] + sliced))
-    specs = list(map(checkpoint.specs.__getitem__, wanted))
+    keys = list(dict.fromkeys([one.key for one in plan.assignments] + sliced))
+    specs = list(map(checkpoint.specs.__getitem__, keys))
     # Many tensors have one spec in common.
     sizes = {id(spec): spec.nbytes or 0 for spec in {id(spec): spec for spec in specs}.values()}
     arrays = []
     with progress(f"Restoring {checkpoint.name}", sum(sizes[id(s)] for s in specs)) as done:
-        for array in checkpoint.load(wanted):
+        for array in checkpoint.load(keys):
             arrays.append(array)
             done(array.nbytes)
-    whole = dict(zip(wanted, arrays, strict=True))
+    by_key = dict(zip(keys, arrays, strict=True))
     values = [
-        (one.entry, whole[one.key] if one.entry.part is None else _part(whole, one))
+        (one.entry, by_key[one.key] if one.entry.part is None else _part(by_key, one))
         for one in plan.assignments
     ]
-    return values, [(one.entry, whole[one.key]) for one in plan.sliced]
+    return values, [(one.entry, by_key[one.key]) for one in plan.sliced]
 
 
-def _part(whole: Mapping[str, np.ndarray[Any, Any]], one: Assignment) -> np.ndarray[Any, Any]:
+def _part(by_key: Mapping[str, _Array], one: Assignment) -> _Array:
     part = one.entry.part
     assert part is not None
     ends = zip(part.start, part.length, strict=True)
-    return whole[one.key][tuple(slice(start, start + length) for start, length in ends)]
+    return by_key[one.key][tuple(slice(start, start + length) for start, length in ends)]
+
+
+def set_aside(loaded: Loaded, source: Source) -> Loaded:
+    """Quarantine the checkpoints that were passed over, and note what became of each."""
+    done = []
+    for damaged in loaded.skipped:
+        try:
+            outcome = quarantine(source.storage, damaged.prefix, durable=source.durable)
+        except TFPersistError as error:
+            outcome = Outcome(reason=str(error))
+        quarantined = bool(outcome.ending)
+        done.append(attrs.evolve(damaged, outcome=str(outcome), quarantined=quarantined))
+    return attrs.evolve(loaded, skipped=tuple(done))

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import attrs
 
-from tfpersist.arguments import seconds
+from tfpersist.arguments import count_of, seconds
 from tfpersist.errors import NameNotFoundError, RetentionError, did_you_mean, printable
 
 Mode = Literal["max", "min"]
@@ -32,7 +32,7 @@ class Candidate:
         created: when it was saved, in seconds since 1970.
         step: the training step; None where that is not known.
         metrics: what was measured at that step, by name.
-        damaged: whether files of it do not fit together.
+        damaged: whether files of it are missing, or do not fit together.
     """
 
     name: str
@@ -81,9 +81,10 @@ def _unclear(rule: str, found: object, expected: str) -> RetentionError:
 def _count(rule: str, value: Any) -> int | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value.__index__() < 1:
+    count = count_of(value)
+    if count is None:
         raise _unclear(rule, value, "a whole number from 1 on")
-    return int(value.__index__())
+    return count
 
 
 def _last(value: Any) -> int | None:

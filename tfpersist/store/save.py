@@ -1,24 +1,114 @@
-"""Take from a target what a save writes, under the keys that a selection gives it."""
+"""Save: capture the values of a target, write them, and prune older checkpoints."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import attrs
 import numpy as np
 
+from tfpersist.checkpoint import sidecar
+from tfpersist.checkpoint.checkpoint import Checkpoint
+from tfpersist.checkpoint.directory import Directory
+from tfpersist.checkpoint.incremental import Seen
+from tfpersist.checkpoint.locate import Located
+from tfpersist.checkpoint.writer import note_latest, publish_checkpoint
 from tfpersist.errors import TargetError
 from tfpersist.formats.bundle_writer import Item, Items
 from tfpersist.formats.tensors import payload_of
 from tfpersist.matching.object_graph import OBJECT_GRAPH_KEY
 from tfpersist.matching.selection import Selection
-from tfpersist.store.training import lasting
+from tfpersist.storage import Storage
+from tfpersist.store import pruning
+from tfpersist.store.background import PendingCheckpoint, worker_at
+from tfpersist.store.retention import Keep
+from tfpersist.tf.targets.adapt import adapt
+from tfpersist.tf.targets.steps import step_of
+from tfpersist.tf.targets.target import Captured, Target
 
-if TYPE_CHECKING:
-    from tfpersist.tf.targets.target import Captured, Target
+
+@attrs.frozen
+class Destination:
+    """Where saves go, and what becomes of older checkpoints there.
+
+    Args:
+        storage: the directory.
+        name: what the checkpoints are called; "-" and the step follow it.
+        selection: which variables are saved, under which keys.
+        keep: which checkpoints a save leaves; None for all.
+        durable: wait until a save would survive a power loss.
+        incremental: write only what has changed since the checkpoint before.
+        seen: what incremental saves know of the memory of tensors.
+        in_flight: how many saves may be under way in the background; 0 to save at once.
+    """
+
+    storage: Storage
+    name: str
+    selection: Selection
+    keep: Keep | None
+    durable: bool
+    incremental: bool
+    seen: Seen
+    in_flight: int
+
+
+def save_target(
+    target: object, step: Any, metrics: Mapping[str, float] | None, destination: Destination
+) -> Checkpoint:
+    """Save a target, as `ModelStore.save` says."""
+    adapted = adapt(target)
+    number = None if step is None else step_of(step, adapted)
+    prefix = destination.name if number is None else f"{destination.name}-{number}"
+    measured = sidecar.measured(metrics)
+    in_flight = destination.in_flight
+
+    def capture_now() -> Callable[[], Located]:
+        captured, items = capture(target, adapted, destination.selection, lasting=bool(in_flight))
+        return lambda: _write((prefix, number), measured, captured, items, destination)
+
+    if not in_flight:
+        return Checkpoint(capture_now()())
+    worker = worker_at(destination.storage.location)
+    job = worker.begin(prefix, capture_now, in_flight)
+    return PendingCheckpoint(destination.storage, prefix, number, job, worker)
+
+
+def _write(
+    named: tuple[str, int | None],
+    metrics: Mapping[str, float],
+    captured: Captured,
+    items: Items,
+    destination: Destination,
+) -> Located:
+    prefix, step = named
+    incremental, durable = destination.incremental, destination.durable
+    seen = attrs.evolve(destination.seen, borrowed=captured.borrowed) if incremental else None
+    try:
+        directory = publish_checkpoint(
+            Directory.look(destination.storage),
+            prefix,
+            items,
+            meta=captured.meta,
+            step=step,
+            metrics=metrics,
+            durable=durable,
+            incremental=incremental,
+            seen=seen,
+            spend=bool(destination.in_flight),
+        )
+    finally:
+        # An error's traceback would keep the values for as long as it lives itself.
+        items.clear()
+    if destination.keep is None:
+        note_latest(directory, prefix, durable=durable)
+    else:
+        pruning.prune_after(directory, prefix, destination.name, destination.keep, durable=durable)
+    return Located(destination.storage, directory.files(prefix))
 
 
 def capture(
-    target: object, adapted: Target, selection: Selection, *, lasts: bool
+    target: object, adapted: Target, selection: Selection, *, lasting: bool
 ) -> tuple[Captured, Items]:
     """Take the values of a target.
 
@@ -26,7 +116,7 @@ def capture(
         target: what the user gave, for the error.
         adapted: the same, seen as variables under keys.
         selection: which variables, under which keys.
-        lasts: whether the values are to stay what they are now while the target changes.
+        lasting: whether the values are to stay what they are now while the target changes.
 
     Returns:
         What was captured; and all tensors that are to be written, the object graph among them,
@@ -47,12 +137,22 @@ def capture(
                 advice="Build the model first.",
             )
         captured = adapted.capture(chosen)
-    taken = lasting(captured) if lasts else captured.items
+    values = _loaded(captured) if lasting else captured.items
     if captured.object_graph is None:
-        taken = sorted(taken, key=lambda item: item.key)
-    items = taken if isinstance(taken, Items) else Items.of(taken)
+        values = sorted(values, key=lambda item: item.key)
+    items = values if isinstance(values, Items) else Items.of(values)
     if captured.object_graph is not None:
         # tf.train.Checkpoint writes in the order of the objects, and their graph last.
         encoded = np.array(captured.object_graph, dtype=object)
         items.append(Item(OBJECT_GRAPH_KEY, payload_of(encoded)))
     return captured, items
+
+
+def _loaded(captured: Captured) -> list[Item]:
+    """Load all values now, and copy those that lie in the caller's own memory."""
+    items = []
+    for item in captured.items:
+        value = item.payload.load()
+        lasting = value.copy() if item.key in captured.borrowed else value
+        items.append(attrs.evolve(item, payload=payload_of(lasting, item.payload.spec.dtype)))
+    return items

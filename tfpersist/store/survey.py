@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 import attrs
 
-from tfpersist.checkpoint import files as listing
-from tfpersist.checkpoint.files import Files, readable
+from tfpersist.checkpoint.directory import Directory
+from tfpersist.checkpoint.files import readable
 from tfpersist.checkpoint.locate import Located
 from tfpersist.checkpoint.verify import Verification, verify
-from tfpersist.errors import CheckpointNotFoundError, printable
-from tfpersist.storage import Storage
+from tfpersist.errors import CheckpointNotFoundError, StorageError, printable
+
+# How often a checkpoint that others replace is verified again.
+_TRIES = 20
 
 
 @attrs.frozen
@@ -72,28 +74,43 @@ def _row(found: Verification) -> str:
     return "; ".join([sound, *shown, *found.notes])
 
 
-def known(storage: Storage) -> dict[str, Files]:
-    """Find the checkpoints of a directory, even those that lack files, oldest first."""
-    names = storage.names()
-    cut = {**listing.v2_files(names), **listing.without_index(names)}
-    found = {**cut, **listing.checkpoints(storage)}
-    return {prefix: found[prefix] for prefix in listing.dated(storage, found)}
-
-
-def survey(storage: Storage, found: Mapping[str, Files]) -> Survey:
-    """Read every byte of these checkpoints.
+def survey(directory: Directory, prefixes: Iterable[str]) -> Survey:
+    """Read every byte of some checkpoints.
 
     Args:
-        storage: the directory.
-        found: the checkpoints; those that are removed meanwhile are left out.
+        directory: a look at the directory.
+        prefixes: the checkpoints; those that are removed meanwhile are left out.
 
     Raises:
         StorageError: a file cannot be read at all.
     """
     verified = []
-    for files in found.values():
+    for prefix in prefixes:
+        found = _verified(directory, prefix)
+        verified += [found] if found is not None else []
+    return Survey(directory.storage.location, tuple(verified))
+
+
+def _verified(directory: Directory, prefix: str) -> Verification | None:
+    """Verify a checkpoint; None where it was removed since the look."""
+    for _ in range(_TRIES):
+        files = directory.files(prefix)
+        failure: StorageError | None = None
+        found: Verification | None = None
         try:
-            verified.append(verify(Located(storage, files)))
+            found = verify(Located(directory.storage, files))
         except CheckpointNotFoundError:
-            continue
-    return Survey(storage.location, tuple(verified))
+            pass
+        except StorageError as error:
+            failure = error
+        if found is not None and found.ok:
+            return found
+        directory = directory.again()
+        if prefix not in directory.known:
+            return None
+        # It may have been saved again since the look, and then its files are others.
+        if directory.files(prefix) == files:
+            if failure is not None:
+                raise failure
+            return found
+    return found

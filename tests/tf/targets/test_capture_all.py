@@ -31,9 +31,9 @@ class Slow:
         return getattr(self.storage, name)
 
     @contextlib.contextmanager
-    def publish(self, *, durable=True):
+    def publish(self, **options):
         self.gate.wait()
-        with self.storage.publish(durable=durable) as publication:
+        with self.storage.publish(**options) as publication:
             yield SlowPublication(publication)
 
 

@@ -1,0 +1,384 @@
+"""One look at a directory of checkpoints: its files, the checkpoints in them, and their order.
+
+A verb looks once and passes this value on. The directory is the truth. The `checkpoint` state file
+gives the order of the checkpoints that it names; only of those that it does not name, a file is
+opened: their sidecar. Whoever acts on a look that has become stale looks again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
+
+import attrs
+import numpy as np
+
+from tfpersist.checkpoint import sidecar, state_file
+from tfpersist.checkpoint.files import Files, Listing, split_step
+from tfpersist.checkpoint.sidecar import Sidecar
+from tfpersist.errors import CorruptionError, StorageError
+from tfpersist.formats import crc32c
+from tfpersist.storage import Storage
+from tfpersist.storage.base import Stamp
+
+# The last eight bytes of every table, and so of every V1 file (leveldb, table/format.h).
+_TABLE_MAGIC = bytes.fromhex("57fb808b247547db")
+# How often the state file is written again because others save at the same time.
+_TRIES = 20
+
+
+@attrs.frozen
+class Age:
+    """When a checkpoint was saved.
+
+    Args:
+        created: the time, in seconds since 1970, by the clock of who has saved it.
+        order: the same, unless that clock was behind: later than that of any saved before it.
+    """
+
+    created: float
+    order: float
+
+
+@attrs.frozen(eq=False, slots=False)
+class Directory:
+    """The checkpoints of a directory as they were at one moment.
+
+    Args:
+        storage: the directory.
+        names: the names of all its files at that moment.
+        record: what its state file said just before.
+        known_ages: when each checkpoint was saved, oldest first, where that is known already.
+
+    Example:
+        >>> from tfpersist.storage import open_storage
+        >>> Directory.look(open_storage("memory://doc/look")).complete
+        ()
+    """
+
+    storage: Storage
+    names: frozenset[str]
+    record: state_file.Record
+    _known_ages: Mapping[str, Age] | None = None
+
+    @classmethod
+    def look(cls, storage: Storage) -> Directory:
+        """Look at a directory.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        # In this order, a state file that is newer than the names cannot be taken for theirs.
+        record = state_file.read(storage)
+        return cls(storage, storage.names(), record)
+
+    def again(self) -> Directory:
+        """Look once more."""
+        return Directory.look(self.storage)
+
+    def recovered(self) -> Directory:
+        """Carry out, or clear away, what a dead process left; then look again.
+
+        Returns:
+            This look where there is nothing of that kind.
+
+        Raises:
+            StorageError: this process may not do so.
+        """
+        if not self.storage.has_leftovers:
+            return self
+        self.storage.recover()
+        return self.again()
+
+    def saved(self, prefix: str, names: Iterable[str], age: Age) -> Directory:
+        """Return this look with one more checkpoint, without looking again.
+
+        Args:
+            prefix: the checkpoint; one of that name is replaced.
+            names: the names of its files.
+            age: when it was saved.
+        """
+        others = {name: other for name, other in self._ages.items() if name != prefix}
+        left = self.names - self.listing.belonging(prefix)
+        return Directory(self.storage, left.union(names), self.record, {**others, prefix: age})
+
+    @cached_property
+    def listing(self) -> Listing:
+        """Its files, grouped by checkpoint."""
+        return Listing(self.names)
+
+    @cached_property
+    def known(self) -> tuple[str, ...]:
+        """The prefixes of all checkpoints, also of those that lack files, oldest first."""
+        return tuple(self._ages)
+
+    @cached_property
+    def complete(self) -> tuple[str, ...]:
+        """The prefixes of the checkpoints that have all their files, oldest first."""
+        return tuple(prefix for prefix in self.known if self.is_complete(prefix))
+
+    def is_complete(self, prefix: str) -> bool:
+        """Return whether a checkpoint that is known has all its files."""
+        return prefix in self._v1 or self._is_complete_v2(prefix)
+
+    def files(self, prefix: str) -> Files:
+        """Return the files of a checkpoint; those that should be there and are not are listed."""
+        if prefix in self._v1 and not self._is_complete_v2(prefix):
+            return self._v1[prefix]
+        return self.listing.v2_files(prefix)
+
+    def created(self, prefix: str) -> float:
+        """Return when a checkpoint that is known was saved, in seconds since 1970."""
+        return self._ages[prefix].created
+
+    def after(self, created: float, *, without: str) -> float:
+        """Return what puts a checkpoint saved now behind all others, even if the clock went back.
+
+        Args:
+            created: the time by the clock, in seconds since 1970.
+            without: the prefix of the checkpoint, which may replace one of that name.
+        """
+        ages = self._ages.items()
+        newest = max((age.order for prefix, age in ages if prefix != without), default=-math.inf)
+        return math.nextafter(newest, math.inf) if created <= newest < math.inf else created
+
+    def step(self, prefix: str) -> int | None:
+        """Return the training step: the number at the end of the name, else the one noted."""
+        _, step = split_step(prefix)
+        if step is None and (facts := self.facts(prefix)) is not None:
+            return facts.step
+        return step
+
+    def metrics(self, prefix: str) -> Mapping[str, float]:
+        """Return what was measured at the step of a checkpoint; read when it is looked at."""
+        return Metrics(self, prefix)
+
+    def facts(self, prefix: str) -> Sidecar | None:
+        """Return what tfpersist has noted of a checkpoint; None where there is nothing.
+
+        A sidecar is read once in this process, and not again while it and the index are unchanged.
+        """
+        files = self.files(prefix)
+        if files.sidecar is None or files.index is None:
+            return None
+        stamps = self.storage.stamps((files.sidecar, files.index))
+        key = self.storage.location, prefix
+        seen = _FACTS.get(key)
+        if seen is not None and seen[0] == stamps:
+            return seen[1]
+        facts = read_sidecar(self.storage, files)
+        if len(_FACTS) >= _MOST_FACTS:
+            _FACTS.clear()
+        _FACTS[key] = stamps, facts
+        return facts
+
+    def note(self, *, gone: Iterable[str] = (), durable: bool = True) -> None:
+        """Write the state file for this directory.
+
+        Another process may have written it since this look: then the directory is looked at again.
+
+        Args:
+            gone: prefixes that are not to be named any more.
+            durable: wait until it would survive a power loss.
+
+        Raises:
+            StorageError: it could not be written; what it said before still stands.
+        """
+        without, look = frozenset(gone), self
+        for _ in range(_TRIES):
+            left = {name: look.created(name) for name in look.complete if name not in without}
+            if state_file.write(
+                look.storage,
+                left,
+                durable=durable,
+                last_preserved=look.record.last_preserved,
+                only_if=look.is_current(),
+            ):
+                return
+            look = look.again()
+
+    def correct(self, *, gone: Iterable[str] = (), durable: bool = True) -> None:
+        """Write the state file again if there is one, and it does not name what is there.
+
+        Args:
+            gone: prefixes that are not to be named any more.
+            durable: wait until it would survive a power loss.
+
+        Raises:
+            StorageError: it could not be written; what it said before still stands.
+        """
+        if self.record.says is None:
+            return
+        if self.record.dates.keys() != set(self.complete).difference(gone):
+            self.note(gone=gone, durable=durable)
+
+    def is_current(self) -> Callable[[], bool]:
+        """Return a check that nobody has written the state file since this look."""
+        storage, before = self.storage, self.record.content
+        return lambda: state_file.read(storage).content == before
+
+    def _is_complete_v2(self, prefix: str) -> bool:
+        return prefix in self._indexed and self.listing.is_complete(prefix)
+
+    @cached_property
+    def _indexed(self) -> frozenset[str]:
+        return frozenset(self.listing.v2)
+
+    @cached_property
+    def _v1(self) -> dict[str, Files]:
+        """Complete V1 checkpoints, which nothing but their contents tells from other files."""
+        found = {}
+        for prefix in (*self.listing.v1_sharded, *self.listing.v1_single):
+            files = self.listing.v1_files(prefix)
+            if not files.missing and is_table(self.storage, files.shards[0]):
+                found[prefix] = files
+        return found
+
+    @cached_property
+    def _ages(self) -> Mapping[str, Age]:
+        """When each was saved, oldest first.
+
+        Where the state file is in order, its dates are those of the checkpoints that it names.
+        Else the sidecar knows best: its `order` holds where the clock went back. Then the dates of
+        the state file; then the age of the file, which a copy may have changed, so that the order
+        of the state file stands above it. Of two of one age the one of the later step is newer.
+        """
+        if self._known_ages is not None:
+            return self._known_ages
+        found = self._indexed.union(self.listing.without_index, self._v1)
+        recorded = self.record.dates
+        named = [prefix for prefix in recorded if prefix in found]
+        ordered = self.record.is_ordered
+        if ordered and len(named) == len(found):
+            return {prefix: Age(recorded[prefix], recorded[prefix]) for prefix in named}
+        ages: dict[str, Age] = {}
+        latest = -math.inf
+        for prefix in named:
+            facts = None if ordered else self.facts(prefix)
+            if facts is None:
+                date = max(recorded[prefix] or self._modified(prefix), latest)
+                ages[prefix] = Age(date, date)
+            else:
+                ages[prefix] = Age(facts.created, facts.order)
+            latest = max(latest, ages[prefix].order)
+        for prefix in found.difference(recorded):
+            facts = self.facts(prefix)
+            if facts is None:
+                ages[prefix] = Age(date := self._modified(prefix), date)
+            else:
+                ages[prefix] = Age(facts.created, facts.order)
+        places = {prefix: place for place, prefix in enumerate(named)}
+
+        def age(prefix: str) -> tuple[float, int, int, str]:
+            _, step = split_step(prefix)
+            place = places.get(prefix, -1)
+            return ages[prefix].order, place, -1 if step is None else step, prefix
+
+        return {prefix: ages[prefix] for prefix in sorted(ages, key=age)}
+
+    def _modified(self, prefix: str) -> float:
+        try:
+            return self.storage.modified(self.files(prefix).all[0])
+        except StorageError:
+            return 0.0
+
+
+class Metrics(Mapping[str, float]):
+    """The metrics of one checkpoint; its sidecar is read when one is asked for.
+
+    Args:
+        directory: a look at the directory.
+        prefix: the checkpoint.
+
+    Example:
+        >>> from tfpersist.storage import open_storage
+        >>> dict(Metrics(Directory.look(open_storage("memory://doc/metrics")), "m-1"))
+        {}
+    """
+
+    def __init__(self, directory: Directory, prefix: str) -> None:
+        self._directory = directory
+        self._prefix = prefix
+
+    @cached_property
+    def _values(self) -> Mapping[str, float]:
+        facts = self._directory.facts(self._prefix)
+        return {} if facts is None else facts.metrics
+
+    def __getitem__(self, name: str) -> float:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+    def __reduce__(self) -> tuple[type[dict[str, float]], tuple[dict[str, float]]]:
+        return dict, (dict(self),)
+
+
+# What sidecars say, by directory and prefix, with the stamps of the sidecar and the index.
+_FACTS: dict[tuple[str, str], tuple[Mapping[str, Stamp], Sidecar | None]] = {}
+_MOST_FACTS = 100_000
+
+
+def read_sidecar(storage: Storage, files: Files) -> Sidecar | None:
+    """Read the sidecar of a checkpoint; None where there is none, or it is that of another.
+
+    Where reads are not free, it is taken to belong to the checkpoint it lies beside.
+
+    Args:
+        storage: the directory.
+        files: the files of the checkpoint.
+    """
+    if files.sidecar is None or files.index is None:
+        return None
+    try:
+        facts = sidecar.decode(storage.read(files.sidecar))
+        if files.index in files.missing:
+            return facts
+        if facts is not None and facts.index_crc32c is not None and storage.maps:
+            index = np.frombuffer(storage.read(files.index), np.uint8)
+            return facts if crc32c.of(index) == facts.index_crc32c else None
+    except StorageError:
+        return None
+    return facts
+
+
+def read_meta(storage: Storage, files: Files) -> bytes:
+    """Read the `.meta` of a checkpoint that has one.
+
+    Args:
+        storage: the directory.
+        files: the files of the checkpoint.
+
+    Raises:
+        CorruptionError: it is not what was saved.
+        StorageError: it cannot be read.
+    """
+    name = files.meta or f"{files.prefix}.meta"
+    data = bytes(storage.read(name))
+    facts = read_sidecar(storage, files)
+    expected = None if facts is None else facts.meta_crc32c
+    found = crc32c.of(data)
+    if expected is not None and found != expected:
+        raise CorruptionError(
+            "this meta graph is not the one that was saved",
+            file=f"{storage.location}/{name}",
+            expected=f"the checksum {expected:#010x}",
+            found=f"{found:#010x}",
+        )
+    return data
+
+
+def is_table(storage: Storage, name: str) -> bool:
+    """Return whether a file ends as tables do, and so every V1 checkpoint."""
+    try:
+        return bytes(storage.read(name)[-len(_TABLE_MAGIC) :]) == _TABLE_MAGIC
+    except StorageError:
+        return False

@@ -1,0 +1,88 @@
+"""The checkpoint that is meant: those of a store's name, of one step, or one alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import attrs
+
+from tfpersist.checkpoint.directory import Directory
+from tfpersist.checkpoint.files import is_called
+from tfpersist.checkpoint.locate import parent_of_prefix
+from tfpersist.errors import CheckpointNotFoundError
+from tfpersist.store.quarantine import ENDING
+
+
+@attrs.frozen
+class Which:
+    """Which checkpoints of a directory are meant.
+
+    Args:
+        name: what a store calls its checkpoints; "-" and the step follow it. Where none is of this
+            name, all are meant, since other programs call their checkpoints anything.
+        step: the training step; None for all.
+        prefix: the only checkpoint; None for all.
+    """
+
+    name: str
+    step: int | None = None
+    prefix: str | None = None
+
+    @property
+    def is_one(self) -> bool:
+        """Whether one checkpoint is meant, so that no other may stand in for it."""
+        return self.step is not None or self.prefix is not None
+
+    def known(self, directory: Directory) -> list[str]:
+        """Return the prefixes that are meant, also of checkpoints that lack files, oldest first."""
+        return self._of(directory, directory.known)
+
+    def complete(self, directory: Directory) -> list[str]:
+        """Return the prefixes of those that have all their files, oldest first."""
+        return self._of(directory, directory.complete)
+
+    def newest_first(self, directory: Directory) -> list[str]:
+        """Return the prefixes that may be restored, also of those that lack files.
+
+        Raises:
+            CheckpointNotFoundError: there is none.
+        """
+        prefixes = self.known(directory)
+        if not prefixes:
+            raise self._not_found(directory)
+        return prefixes[::-1]
+
+    def _of(self, directory: Directory, prefixes: Iterable[str]) -> list[str]:
+        every = list(prefixes)
+        ours = [prefix for prefix in every if is_called(prefix, self.name)] or every
+        if self.prefix is not None:
+            ours = [prefix for prefix in ours if prefix == self.prefix]
+        if self.step is not None:
+            ours = [prefix for prefix in ours if directory.step(prefix) == self.step]
+        return ours
+
+    def _not_found(self, directory: Directory) -> CheckpointNotFoundError:
+        asked = "" if self.prefix is None else f"{self.prefix!r} "
+        if self.step is not None:
+            asked += f"of step {self.step} "
+        others = Which(self.name).known(directory) if self.step is not None else []
+        steps = sorted({step for step in map(directory.step, others) if step is not None})
+        aside = sorted(name for name in directory.names if ENDING in name)
+        return CheckpointNotFoundError(
+            f"there is no checkpoint {asked}here",
+            where=directory.storage.location,
+            found=f"damaged ones that were set aside: {', '.join(aside)}" if aside else None,
+            advice=f"There are those of the steps {', '.join(map(str, steps))}."
+            if steps
+            else _hint(directory.storage.location),
+        )
+
+
+def _hint(location: str) -> str:
+    parent = parent_of_prefix(location)
+    if parent is None:
+        return "Save one first, or check the directory."
+    return (
+        "This is the prefix of one checkpoint, and a store is a directory:"
+        f" ModelStore({parent!r}), with at(step) for that one."
+    )
