@@ -59,9 +59,9 @@ def test_the_end_of_an_objects_key_need_not_be_spelt():
         ({re.compile("layr_.*"): "head"}, r"no key that the pattern 'layr_\.\*' matches whole"),
         ({LAYERS: r"block/\1/kernel"}, r"'block/0/kernel'.*no variable.*Did you mean 'blocks/0"),
         ({LAYERS: r"blocks/\2/kernel"}, "cannot make names.*group"),
-        ({LAYERS: 7}, "nothing to make a name of.*int"),
+        ({LAYERS: 7}, "pattern without a replacement.*int"),
         ({re.compile(b"layer"): "head"}, "pattern of str"),
-        ({re.compile("layer_(.)/w"): "head"}, "'head' is given two keys"),
+        ({re.compile("layer_(.)/w"): "head"}, "'head' gets two keys"),
     ],
 )
 def test_a_pattern_that_finds_nothing_is_an_error(renames, problem):

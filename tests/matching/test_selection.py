@@ -115,15 +115,15 @@ def test_a_selected_variable_may_also_be_renamed():
         (Selection(only=["conv1/kernle"]), "'conv1/kernel'"),
         (Selection(only=["nothing*"]), "finds no variable named 'nothing*'"),
         (Selection(only=[]), "selects nothing"),
-        (Selection(only=[Thing("heads")]), "Thing 'heads', which is no variable"),
-        (Selection(only=[7]), "given 7"),
-        (Selection(only={"a": "head", "b": "head"}), "given two keys, 'a' and 'b'"),
+        (Selection(only=[Thing("heads")]), "Thing 'heads', which is not a variable"),
+        (Selection(only=[7]), "got 7"),
+        (Selection(only={"a": "head", "b": "head"}), "gets two keys, 'a' and 'b'"),
         (Selection(only={"a": "conv*"}), "gives one key to 4 variables"),
-        (Selection(only={"a": "head"}, renames={"b": "head"}), "given two keys"),
-        (Selection(renames={"head": "conv1/bias"}), "two variables want the key 'head'"),
+        (Selection(only={"a": "head"}, renames={"b": "head"}), "gets two keys"),
+        (Selection(renames={"head": "conv1/bias"}), "two variables have the key 'head'"),
         (Selection(renames={"x": "hed"}), "Did you mean 'head'"),
         (Selection(renames={"x/": "y/"}), "no variable whose name begins with 'y/'"),
-        (Selection(averages="avg"), "cannot go with a save"),
+        (Selection(averages="avg"), "cannot be used with a save"),
     ],
 )
 def test_what_is_not_there_is_told(selection, message):
@@ -214,7 +214,7 @@ def test_advice_on_prefixes():
     assert advice_for(missing, other, NAMES) == ""
     assert advice_for([("a/b", FLOAT, None)], specs("c/d"), ["c/d"]) == ""
     slots = [("w/Adam", FLOAT, "Adam")]
-    assert "weights" in advice_for(slots, specs("w"), [])
+    assert "other variables" in advice_for(slots, specs("w"), [])
     assert advice_for([], {}, []) == ""
 
 
@@ -230,9 +230,9 @@ def test_two_variables_may_not_share_a_key_whose_end_is_not_spelt():
     end = "/.ATTRIBUTES/VARIABLE_VALUE"
     objects = [entry(name, key=name + end) for name in ("a", "b")]
     saved = specs(f"a{end}", f"b{end}")
-    with pytest.raises(SelectionError, match=r"two variables want the key 'b/\.ATTRIBUTES"):
+    with pytest.raises(SelectionError, match=r"two variables have the key 'b/\.ATTRIBUTES"):
         Selection(renames={"b": "a"}).for_restore(saved, objects)
-    with pytest.raises(SelectionError, match=r"two variables want the key 'b/\.ATTRIBUTES"):
+    with pytest.raises(SelectionError, match=r"two variables have the key 'b/\.ATTRIBUTES"):
         Selection(renames={"b": "a"}).for_save(objects)
     swapped = Selection(renames={"b": "a", "a": "b"})
     assert keys(swapped, objects) == {"a": f"b{end}", "b": f"a{end}"}
@@ -244,10 +244,10 @@ def test_two_variables_may_not_share_a_key_whose_end_is_not_spelt():
 
 @pytest.mark.parametrize("selection", [Selection(only={1: "head"}), Selection(renames={1: "head"})])
 def test_keys_have_to_be_text(selection):
-    with pytest.raises(SelectionError, match=r"a key that is no text.*got 1"):
+    with pytest.raises(SelectionError, match=r"a key that is not a str.*got 1"):
         selection.for_save(ENTRIES)
 
 
 def test_what_is_renamed_is_given_as_a_dict():
-    with pytest.raises(SelectionError, match=r"no dict.*list"):
+    with pytest.raises(SelectionError, match=r"not a dict.*list"):
         Selection().renamed(["head"])

@@ -42,8 +42,8 @@ def test_what_belongs_to_another_variable_is_not_taken():
         ("agv", ["w", "w/avg", "w/Adam"], "end in 'Adam', 'avg'. Did you mean 'avg'"),
         ("agv", ["w", "train/w/avg"], "end in 'avg'. Did you mean 'avg'"),
         ("", ["w", "w/avg"], "end in 'avg'. Leave averages"),
-        ("avg", ["w"], "of what is selected. Leave averages"),
-        ("avg", ["w", "net", "net/avg"], r"What only\(\) takes has none"),
+        ("avg", ["w"], "of the selected variables. Leave averages"),
+        ("avg", ["w", "net", "net/avg"], r"variables of only\(\) have no averages"),
     ],
 )
 def test_averages_that_are_nowhere_are_an_error_that_names_the_nearest(suffix, keys, problem):

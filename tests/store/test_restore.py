@@ -211,5 +211,5 @@ def test_a_dry_run_sets_nothing_aside(tmp_path):
 
 @pytest.mark.parametrize("options", [{"missing": "slice"}, {"mismatched": "ignore"}])
 def test_what_a_restore_does_not_know_is_refused(store, options):
-    with pytest.raises(SelectionError, match=r"does not know; expected 'error' or 'skip'"):
+    with pytest.raises(SelectionError, match=r"has an unknown value; expected 'error' or 'skip'"):
         store.restore(Arrays({"body": [2]}).target, **options)

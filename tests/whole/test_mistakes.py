@@ -135,19 +135,19 @@ MISTAKES = {
     "only int": (
         lambda g: g.store.only(3).restore(g.session),
         tfp.SelectionError,
-        r"only\(\) is given 3, which is no variable.*There are 'v1'",
+        r"only\(\) got 3, which is not a variable.*There are 'v1'",
     ),
     "only None": (
         lambda g: g.store.only(None).restore(g.session),
         tfp.SelectionError,
-        r"only\(\) is given None",
+        r"only\(\) got None",
     ),
     "only lambda": (
         lambda g: g.store.only(lambda name: True).restore(g.session),
         tfp.SelectionError,
-        r"only\(\) is given a function",
+        r"only\(\) got a function",
     ),
-    "rename None": (lambda g: g.store.rename(None), tfp.SelectionError, "no dict.*got NoneType"),
+    "rename None": (lambda g: g.store.rename(None), tfp.SelectionError, "not a dict.*got NoneType"),
     "averages None": (
         lambda g: g.store.averages(None),
         ArgumentError,

@@ -1,1 +1,1 @@
-"""Which tensor of a checkpoint belongs to which variable: pure, no TensorFlow."""
+"""Match the tensors of a checkpoint with the variables of a target. Pure, without TensorFlow."""

@@ -1,4 +1,4 @@
-"""Which tensor of a checkpoint by names belongs to which variable of an object graph. Pure."""
+"""Match the variables of an object graph with a checkpoint that has names as keys. Pure."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _COUNTER = re.compile(r"_\d+(?=/|$)")
 
 @attrs.frozen
 class Named:
-    """A variable and what it is called.
+    """A variable and its names.
 
     Args:
         entry: the variable.
-        names: its names, the most telling first.
+        names: its names, the most specific first.
     """
 
     entry: Entry
@@ -29,19 +29,19 @@ class Named:
 
 
 def pair(members: Sequence[Named], specs: Mapping[str, TensorSpec]) -> list[Entry]:
-    """Key variables as a checkpoint by names does.
+    """Return variables under the keys that they have in a checkpoint with names as keys.
 
-    Equal names go first; then those that have most of their last parts in common, two at least or
-    all that one of them has; then the same without the numbers that Keras and TensorFlow append.
-    After the first round a tensor has to fit, and wherever two variables or two tensors would do,
-    none is taken.
+    There are three rounds. The first pairs equal names. The second pairs names that have the most
+    of their last parts in common: at least two, or all parts of one name. The third does the same
+    without the numbers that Keras and TensorFlow append. After the first round the tensor has to
+    fit the variable, and nothing is paired if two variables or two tensors are equally good.
 
     Args:
         members: the variables.
-        specs: what the checkpoint holds.
+        specs: the specs of the checkpoint's tensors, by key.
 
     Returns:
-        The entries in their order. One without a tensor goes by its first name.
+        The entries in their order. An entry without a tensor has its first name as key.
 
     Example:
         >>> w = Entry("w/x", "net/w", TensorSpec("float32", (2,)))
@@ -49,8 +49,8 @@ def pair(members: Sequence[Named], specs: Mapping[str, TensorSpec]) -> list[Entr
         ['w']
     """
     keys: dict[int, str] = {}
-    for alike in (_same, _in_common, _in_common_without_numbers):
-        keys |= _round(members, specs, keys, alike)
+    for similarity in (_same, _in_common, _in_common_without_numbers):
+        keys |= _round(members, specs, keys, similarity)
     return [member.entry.under(keys.get(at, member.names[0])) for at, member in enumerate(members)]
 
 
@@ -72,20 +72,20 @@ def _in_common_without_numbers(first: str, second: str) -> int:
 def _round(
     members: Sequence[Named],
     specs: Mapping[str, TensorSpec],
-    taken: Mapping[int, str],
-    alike: Callable[[str, str], int],
+    paired: Mapping[int, str],
+    similarity: Callable[[str, str], int],
 ) -> dict[int, str]:
-    used = set(taken.values())
+    used = set(paired.values())
     by_tail: dict[str, list[str]] = {}
     for key in specs:
         if key not in used:
             by_tail.setdefault(_tail(key), []).append(key)
     scores: dict[tuple[int, str], int] = {}
     for at, member in enumerate(members):
-        for name in member.names if at not in taken else ():
+        for name in member.names if at not in paired else ():
             for key in by_tail.get(_tail(name), ()):
-                if alike is _same or member.entry.wanted.accepts(specs[key]):
-                    score = max(scores.get((at, key), 0), alike(name, key))
+                if similarity is _same or member.entry.wanted.accepts(specs[key]):
+                    score = max(scores.get((at, key), 0), similarity(name, key))
                     if score:
                         scores[at, key] = score
     best_key, best_member = _best(scores, 0), _best(scores, 1)
@@ -93,14 +93,15 @@ def _round(
 
 
 def _best(scores: Mapping[tuple[int, str], int], side: int) -> dict[Any, Any]:
-    most: dict[Any, int] = {}
-    found: dict[Any, list[Any]] = {}
+    """Return the partner with the highest score of each member of one side, if there is one."""
+    highest: dict[Any, int] = {}
+    partners: dict[Any, list[Any]] = {}
     for pair, score in scores.items():
-        if score > most.get(pair[side], 0):
-            most[pair[side]], found[pair[side]] = score, []
-        if score == most[pair[side]]:
-            found[pair[side]].append(pair[1 - side])
-    return {thing: others[0] for thing, others in found.items() if len(others) == 1}
+        if score > highest.get(pair[side], 0):
+            highest[pair[side]], partners[pair[side]] = score, []
+        if score == highest[pair[side]]:
+            partners[pair[side]].append(pair[1 - side])
+    return {member: others[0] for member, others in partners.items() if len(others) == 1}
 
 
 def _tail(name: str) -> str:
@@ -108,7 +109,7 @@ def _tail(name: str) -> str:
 
 
 def distinct(names: Iterable[str]) -> tuple[str, ...]:
-    """Drop empty and repeated names, and the output number of a variable's name.
+    """Return names without empty ones, repetitions and the ":0" of a variable's name.
 
     Example:
         >>> distinct(["w:0", "w", ""])

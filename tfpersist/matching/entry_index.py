@@ -1,4 +1,4 @@
-"""Which variables a user means by a name, a pattern or an object. Pure, no TensorFlow."""
+"""Look up the variables that a user means by a name, a pattern or an object. Pure."""
 
 from __future__ import annotations
 
@@ -7,11 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from tfpersist.errors import (
-    SelectionError,
-    did_you_mean,
-    value_text,
-)
+from tfpersist.errors import SelectionError, did_you_mean, value_text
 from tfpersist.matching.plan import Entry
 
 
@@ -29,52 +25,67 @@ class EntryIndex:
         for position, entry in enumerate(entries):
             for text in dict.fromkeys((entry.name, entry.key, *entry.aliases)):
                 self.by_text.setdefault(text, []).append(position)
-            for thing in {id(entry.ref), id(entry.handle)} - {id(None)}:
-                self.by_identity.setdefault(thing, []).append(position)
+            for identity in {id(entry.ref), id(entry.handle)} - {id(None)}:
+                self.by_identity.setdefault(identity, []).append(position)
 
     @property
     def names(self) -> list[str]:
+        """All names, keys and aliases."""
         return list(self.by_text)
 
     def matching(self, choice: object, step: str) -> list[int]:
+        """Return the positions of the entries that a choice means.
+
+        Args:
+            choice: a name, a glob, a variable, or an object that has variables.
+            step: the step that got the choice, for the error.
+
+        Raises:
+            SelectionError: it means no variable of the target.
+        """
         if isinstance(choice, str):
             text = choice.removesuffix(":0")
-            found = self.by_text.get(choice) or self.by_text.get(text)
-            if not found:
+            positions = self.by_text.get(choice) or self.by_text.get(text)
+            if not positions:
                 pattern = re.compile(fnmatch.translate(text))
-                found = sorted(
+                positions = sorted(
                     {n for name in self.by_text if pattern.match(name) for n in self.by_text[name]}
                 )
-            if not found:
+            if not positions:
                 raise SelectionError(
                     f"{step} finds no variable named {choice!r}",
                     advice=did_you_mean(text, self.names),
                 )
-            return found
-        found = self._held(choice)
-        if not found:
+            return positions
+        positions = self._by_object(choice)
+        if not positions:
             name = getattr(choice, "name", None) or getattr(choice, "path", None)
             raise SelectionError(
-                f"{step} is given {value_text(choice)}{f' {name!r}' if name else ''}, which is no"
+                f"{step} got {value_text(choice)}{f' {name!r}' if name else ''}, which is not a"
                 " variable of this target",
                 advice=did_you_mean(str(name or "").removesuffix(":0"), self.names),
             )
-        return found
+        return positions
 
     def one(self, choice: object, step: str) -> list[int]:
-        found = self.matching(choice, step)
-        keys = sorted({self.entries[position].key for position in found})
+        """Return the positions of the entries of the one variable that a choice means.
+
+        Raises:
+            SelectionError: it means no variable, or several.
+        """
+        positions = self.matching(choice, step)
+        keys = sorted({self.entries[position].key for position in positions})
         if len(keys) > 1:
             raise SelectionError(
                 f"{step} gives one key to {len(keys)} variables: {', '.join(keys[:5])}",
                 advice="Name one variable for each key.",
             )
-        return found
+        return positions
 
-    def _held(self, choice: object) -> list[int]:
-        found = self.by_identity.get(id(choice))
-        if found:
-            return found
+    def _by_object(self, choice: object) -> list[int]:
+        positions = self.by_identity.get(id(choice))
+        if positions:
+            return positions
         members: Any = getattr(choice, "variables", choice)
         if isinstance(members, (str, bytes)):
             return []

@@ -1,9 +1,9 @@
-"""Pair the Keras models of two eras whose object graphs name the same things differently. Pure.
+"""Pair Keras 2 models with Keras 3 models, whose object graphs have different names. Pure.
 
-Keras 2 hangs the layers that have weights on `layer_with_weights-N`, calls a Dense layer's weight
-`kernel`, and saves what an optimizer keeps as slot variables. Keras 3 lists all layers under
-`_operations`, calls the weight `_kernel`, and gives the optimizer lists of its own. Layers are
-paired by their order, what is in them by its name; nothing is paired where that leaves a choice.
+Keras 2 names layers with weights `layer_with_weights-N`, names a Dense layer's weight `kernel`, and
+saves the slots of an optimizer as slot variables. Keras 3 lists all layers under `_operations`,
+names the weight `_kernel`, and gives the optimizer lists of its own. Layers are paired by their
+order, their contents by name. Nothing is paired if there is a choice.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tfpersist.matching.object_graph import ObjectGraph, in_order, is_optimizer,
 
 _WEIGHTED = "layer_with_weights-"
 
-# The lists of a Keras 3 optimizer, and the slots in which Keras 2 keeps the same.
+# The lists of a Keras 3 optimizer, and the names of the same slots in Keras 2.
 _SLOTS: Mapping[str, tuple[str, ...]] = {
     "_momentums": ("m", "momentum"),
     "momentums": ("momentum",),
@@ -38,33 +38,33 @@ _SCALARS: Mapping[str, tuple[str, ...]] = {
 def pair(
     saved: ObjectGraph, live: ObjectGraph, bound: Mapping[int, int], layers: Collection[int]
 ) -> dict[int, int]:
-    """Pair what equal edge names have left over.
+    """Return more pairs than equal edge names lead to.
 
     Args:
         saved: the graph in the checkpoint.
         live: the graph of the target.
-        bound: {live node: saved node}, as far as equal edge names lead.
+        bound: {live node: saved node}, the pairs of equal edge names.
         layers: the live nodes that are Keras layers.
 
     Returns:
-        `bound` and the pairs that were found.
+        `bound`, and further pairs.
     """
-    found = dict(bound)
-    queue = collections.deque(found.items())
+    pairs = dict(bound)
+    queue = collections.deque(pairs.items())
     while queue:
         mine, theirs = queue.popleft()
-        fresh = _aligned(saved, live, mine, theirs, found)
+        fresh = _aligned(saved, live, mine, theirs, pairs)
         if mine in layers:
-            fresh |= _alike(saved, live, mine, theirs, found)
+            fresh |= _of_same_name(saved, live, mine, theirs, pairs)
         for node, other in fresh.items():
-            for pair_ in match_from(saved, live, [(node, other)]).items():
-                if pair_[0] not in found:
-                    found[pair_[0]] = pair_[1]
-                    queue.append(pair_)
-    for mine, theirs in list(found.items()):
+            for live_node, saved_node in match_from(saved, live, [(node, other)]).items():
+                if live_node not in pairs:
+                    pairs[live_node] = saved_node
+                    queue.append((live_node, saved_node))
+    for mine, theirs in list(pairs.items()):
         if is_optimizer(live, mine) and not is_optimizer(saved, theirs):
-            found.update(_optimizer(saved, live, mine, theirs, found))
-    return found
+            pairs.update(_optimizer(saved, live, mine, theirs, pairs))
+    return pairs
 
 
 def _aligned(
@@ -108,7 +108,7 @@ def _leaves(graph: ObjectGraph, layer: int) -> Collection[tuple[str, ...]]:
     return sorted(path for node, path in paths.items() if graph.valued(node))
 
 
-def _alike(
+def _of_same_name(
     saved: ObjectGraph, live: ObjectGraph, mine: int, theirs: int, bound: Mapping[int, int]
 ) -> dict[int, int]:
     plain: dict[str, list[int]] = {}
@@ -135,7 +135,7 @@ def _optimizer(
                 pairs[child] = saved.children[theirs][other]
         for slot in _SLOTS.get(name, ()):
             for index, node in live.children[child].items():
-                found = slots.get((slot, bound.get(trained.get(index, -1), -1)))
-                if found is not None:
-                    pairs.setdefault(node, found)
+                saved_slot = slots.get((slot, bound.get(trained.get(index, -1), -1)))
+                if saved_slot is not None:
+                    pairs.setdefault(node, saved_slot)
     return pairs

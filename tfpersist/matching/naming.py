@@ -1,4 +1,4 @@
-"""What the names of variables tell: optimizer slots, and prefixes that differ."""
+"""Find optimizer slots and differing prefixes in the names of variables. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tfpersist.errors import SelectionError, printable
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching.object_graph import ATTRIBUTES
 
-# Names that TensorFlow's and Google's published optimizers give to what they keep per variable.
+# The slot names of the optimizers that TensorFlow and Google have published.
 _SLOTS = re.compile(
     r"(Adam|AdamW|AdamAsync|Adagrad|AdagradDA|Adadelta|Adamax|Nadam|Ftrl|Momentum|RMSProp|"
     r"ProximalAdagrad|LARS|LARSOptimizer|adam_m|adam_v|lamb_m|lamb_v|ExponentialMovingAverage|"
@@ -22,29 +22,29 @@ _MOST_ALIKE = 50
 
 
 def slot_of(name: str, names: Collection[str]) -> str | None:
-    """Tell what an optimizer or a moving average keeps under a name.
+    """Return the slot of an optimizer or a moving average that a name is.
 
     Args:
         name: a variable's name, or a checkpoint key.
-        names: all names beside it: a slot stands under the name of its variable.
+        names: all names: a slot's name begins with the name of its variable.
 
     Returns:
-        The slot, such as "Adam_1", "beta1_power" or "ExponentialMovingAverage"; None where it is a
-        variable of the model itself.
+        The slot, such as "Adam_1", "beta1_power" or "ExponentialMovingAverage"; None for a variable
+        of the model itself.
 
     Example:
         >>> slot_of("w/Adam_1", {"w", "w/Adam_1"}), slot_of("w", {"w"})
         ('Adam_1', None)
     """
-    held = _OBJECT_SLOT.search(name)
-    if held:
-        return held.group(1)
+    match = _OBJECT_SLOT.search(name)
+    if match:
+        return match.group(1)
     owner, _, last = name.rpartition("/")
     if _POWERS.fullmatch(last):
         return last
     if not _SLOTS.fullmatch(last):
         return None
-    # A slot created under the optimizer's scope repeats the scope: "opt/w/Momentum" of "w".
+    # The slot of "w" that was created under the scope of an optimizer is "opt/w/Momentum".
     while owner:
         if owner in names:
             return last
@@ -57,15 +57,15 @@ def advice_for(
     specs: Mapping[str, TensorSpec],
     unused: Sequence[str],
 ) -> str:
-    """Tell how variables that a checkpoint lacks could be found in it, or left alone.
+    """Return advice on missing variables: a rename, or how to leave optimizer slots out.
 
     Args:
-        missing: key, wanted spec and slot of each.
-        specs: what the checkpoint holds.
-        unused: the keys of the checkpoint that no variable goes by.
+        missing: key, wanted spec and slot of each missing variable.
+        specs: the specs of the checkpoint's tensors, by key.
+        unused: the keys of the checkpoint that belong to no variable.
 
     Returns:
-        One sentence, or nothing.
+        One sentence; empty if there is no advice.
 
     Example:
         >>> spec = TensorSpec("float32", (2,))
@@ -76,23 +76,23 @@ def advice_for(
         return ""
     if all(slot for _, _, slot in missing):
         return (
-            "Only what an optimizer keeps is missing: initialize it, and restore the weights"
-            " alone with .only([...])."
+            "Only slots of an optimizer are missing: initialize them, and restore the other"
+            " variables with .only([...])."
         )
     votes: Counter[tuple[str, str]] = Counter()
     ends = _by_end(unused)
     for key, spec, _ in missing:
         pairs = set()
         for prefix, end in splits(key):
-            alike = ends.get(end, ())
-            if len(alike) <= _MOST_ALIKE:
+            same_end = ends.get(end, ())
+            if len(same_end) <= _MOST_ALIKE:
                 pairs |= {
                     (other[: len(other) - len(end)], prefix)
-                    for other in alike
+                    for other in same_end
                     if spec.accepts(specs[other])
                 }
         votes.update(pairs)
-    # Of pairs that find as many, the shortest says the least that is not needed.
+    # Of pairs that find equally many, the shortest one is the most general.
     best = max(votes, key=lambda pair: (votes[pair], -len(pair[0]) - len(pair[1])), default=None)
     if best is None or (votes[best] < 2 and all(best)) or votes[best] * 2 < len(missing):
         return ""
@@ -112,7 +112,7 @@ def _by_end(keys: Sequence[str]) -> dict[str, list[str]]:
 
 
 def splits(key: str) -> Iterator[tuple[str, str]]:
-    """Part a key before each of its parts, the longest ending first.
+    """Return an iterator over beginning and ending of a key, the longest ending first.
 
     Example:
         >>> list(splits("a/b/c"))
@@ -125,15 +125,15 @@ def splits(key: str) -> Iterator[tuple[str, str]]:
 
 
 def completed(key: str, own: str, known: Collection[str]) -> str:
-    """Add the end of an object's key, which users need not spell.
+    """Return a key with the end of an object's key, which users need not write.
 
     Args:
-        key: what the user calls a tensor.
-        own: the whole key of the variable that it is for.
+        key: the user's name for a tensor.
+        own: the whole key of its variable.
         known: the keys of the checkpoint.
 
     Returns:
-        The key with the end that `own` has, where only that is known; else the key.
+        The key with the end of `own`, if the checkpoint has only that; else the key.
 
     Example:
         >>> end = "/.ATTRIBUTES/VARIABLE_VALUE"
@@ -147,7 +147,7 @@ def completed(key: str, own: str, known: Collection[str]) -> str:
 
 
 def whole(key: str, own: str) -> str:
-    """Add the end of an object's key to one that has none.
+    """Return a key with the end of an object's key, if it has no such end.
 
     Example:
         >>> whole("net/w", "v/.ATTRIBUTES/VARIABLE_VALUE")
@@ -160,8 +160,8 @@ def whole(key: str, own: str) -> str:
 
 
 def twice(name: str, first: str, second: str) -> SelectionError:
-    """Make the error for a variable that a selection names under two keys."""
+    """Return the error for a variable that a selection names under two keys."""
     return SelectionError(
-        f"variable {name!r} is given two keys, {first!r} and {second!r}",
+        f"variable {name!r} gets two keys, {first!r} and {second!r}",
         advice="Name each variable once.",
     )

@@ -1,9 +1,10 @@
-"""Which object of a saved object graph is which object of a live one. Pure, no TensorFlow.
+"""Pair the objects of a saved object graph with those of a live one. Pure.
 
-Both graphs are TrackableObjectGraph messages: node 0 is the root, an edge has a local name, the
-attributes of a node name the tensors it owns. TensorFlow follows equal edge names from both roots,
-breadth first, and so does this. Beyond that, a Keras optimizer keeps lists that are paired by the
-variables they belong to and not by position, and either root may be a direct child of the other.
+Both graphs are TrackableObjectGraph messages. Node 0 is the root, an edge has a local name, and the
+attributes of a node name the tensors that it owns. Like TensorFlow, this follows equal edge names
+from both roots, breadth first. Beyond that, it pairs the lists of a Keras optimizer by the
+variables that they belong to and not by position, and either root may be a direct child of the
+other.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ ATTRIBUTES = "/.ATTRIBUTES/"
 VALUE = ATTRIBUTES + "VARIABLE_VALUE"
 SAVE_COUNTER = "save_counter"
 
-# A Keras 3 optimizer has these two lists; what it keeps for variable i is at i of its other lists.
+# A Keras 3 optimizer has these two lists. Its slots of variable i are at i of its other lists.
 _TRAINED = "_trainable_variables"
 _EVERYTHING = "_variables"
 _SHADOWS = "_model_variables_moving_average"
 
-# Each child that may be the root of the other graph costs a walk over both.
+# To try one child as the root of the other graph takes a walk over both.
 _MOST_ROOTS = 40
 
 
@@ -53,25 +54,25 @@ class ObjectGraph:
 
     @classmethod
     def of(cls, message: Message, file: str = "") -> ObjectGraph:
-        """Index the edges.
+        """Return the graph of a message, with its edges indexed.
 
         Args:
             message: the TrackableObjectGraph.
-            file: where it comes from, for the error.
+            file: name of the file that it comes from, for the error.
 
         Raises:
-            CorruptionError: an edge leads to a node that is not there.
+            CorruptionError: an edge leads to a node that does not exist.
         """
         size = len(message.nodes)
         for number, node in enumerate(message.nodes):
             ids = [child.node_id for child in node.children]
             for slot in node.slot_variables:
                 ids += [slot.original_variable_node_id, slot.slot_variable_node_id]
-            wrong = next((each for each in ids if not 0 <= each < size), None)
+            wrong = next((target for target in ids if not 0 <= target < size), None)
             if wrong is not None:
                 raise CorruptionError(
-                    f"object {number} of the object graph has an edge to an object that is not"
-                    " there",
+                    f"object {number} of the object graph has an edge to an object that does not"
+                    " exist",
                     file=file,
                     expected=f"a number below {size}",
                     found=wrong,
@@ -81,11 +82,11 @@ class ObjectGraph:
         )
 
     def valued(self, node: int) -> bool:
-        """Whether a node owns tensors itself."""
+        """Return whether a node owns tensors itself."""
         return bool(self.message.nodes[node].attributes)
 
     def below(self, node: int) -> Iterator[int]:
-        """Give a node and everything that can be reached from it, breadth first."""
+        """Return an iterator over a node and all nodes below it, breadth first."""
         seen, queue = {node}, collections.deque([node])
         while queue:
             current = queue.popleft()
@@ -96,16 +97,16 @@ class ObjectGraph:
                     queue.append(child)
 
     def holds_values(self, node: int) -> bool:
-        """Whether a node, or anything below it, owns tensors."""
-        return any(self.valued(each) for each in self.below(node))
+        """Return whether a node, or a node below it, owns tensors."""
+        return any(self.valued(other) for other in self.below(node))
 
     def item(self, node: int, name: str) -> dict[str, int] | None:
-        """Give the members of a list that hangs on a node by an edge; None without that edge."""
-        found = self.children[node].get(name)
-        return None if found is None else self.children[found]
+        """Return the members of the list at an edge of a node; None if there is no such edge."""
+        child = self.children[node].get(name)
+        return None if child is None else self.children[child]
 
     def slots(self, node: int) -> dict[tuple[str, int], int]:
-        """Give the slot variables of an optimizer: {(slot name, variable): slot variable}."""
+        """Return the slot variables of an optimizer: {(slot name, variable): slot variable}."""
         return {
             (slot.slot_name, slot.original_variable_node_id): slot.slot_variable_node_id
             for slot in self.message.nodes[node].slot_variables
@@ -122,10 +123,10 @@ def match(
     Args:
         saved: the graph in the checkpoint.
         live: the graph of the target.
-        extend: adds pairs to those that equal edge names lead to.
+        extend: returns the pairs of equal edge names with further pairs.
 
     Returns:
-        {live node: saved node}. Several live nodes may stand for one saved node.
+        {live node: saved node}. Several live nodes may have one saved node.
 
     Example:
         >>> from tfpersist.formats import schema
@@ -148,7 +149,7 @@ def match(
 
     if wanted <= covered(bound).keys():
         return bound
-    # One root may be what the other one calls its child, alone or with what hangs beside it.
+    # One root may be a child of the other, alone or together with the other children.
     others = [
         (0, node) for node in dict.fromkeys(saved.children[0].values()) if saved.children[node]
     ]
@@ -158,10 +159,10 @@ def match(
     if len(others) > _MOST_ROOTS:
         return bound
     starts = [pairs for other in others for pairs in ([other], [other, (0, 0)])]
-    found = [extend(match_from(saved, live, start)) for start in starts]
-    most = max((len(covered(pairs)) for pairs in found), default=0)
-    best = [pairs for pairs in found if len(covered(pairs)) == most]
-    if most <= len(covered(bound)) or any(covered(best[0]) != covered(each) for each in best):
+    matches = [extend(match_from(saved, live, start)) for start in starts]
+    most = max((len(covered(pairs)) for pairs in matches), default=0)
+    best = [pairs for pairs in matches if len(covered(pairs)) == most]
+    if most <= len(covered(bound)) or any(covered(best[0]) != covered(pairs) for pairs in best):
         return bound
     return best[0]
 
@@ -169,12 +170,12 @@ def match(
 def match_from(
     saved: ObjectGraph, live: ObjectGraph, pairs: Iterable[tuple[int, int]]
 ) -> dict[int, int]:
-    """Follow equal edge names from pairs of nodes that are known to be the same object.
+    """Pair nodes by following equal edge names from given pairs.
 
     Args:
         saved: the graph in the checkpoint.
         live: the graph of the target.
-        pairs: (live node, saved node), the first ones binding first.
+        pairs: (live node, saved node); the first pair of a live node counts.
 
     Returns:
         {live node: saved node}.
@@ -210,7 +211,7 @@ def match_from(
 
 
 def is_optimizer(graph: ObjectGraph, node: int) -> bool:
-    """Whether a node is a Keras 3 optimizer."""
+    """Return whether a node is a Keras 3 optimizer."""
     return _TRAINED in graph.children[node] and _EVERYTHING in graph.children[node]
 
 
@@ -224,7 +225,7 @@ def _optimizer_pairs(
     known = {
         index: place[bound[node]] for index, node in my_trained.items() if bound.get(node) in place
     }
-    # Where variables hang on nothing but the optimizer, their position is all there is.
+    # Variables that only the optimizer refers to are known by their position alone.
     order = known
     if all(index == other for index, other in known.items()):
         order = {index: index for index in my_trained if index in their_trained}
@@ -246,7 +247,7 @@ def _optimizer_pairs(
 
 
 def _rest(saved: ObjectGraph, live: ObjectGraph, mine: int, theirs: int) -> list[tuple[int, int]]:
-    # Position in the list of everything tells little, so it serves only what has no other edge.
+    # A position in the list of all variables is weak evidence, used for nodes without other edges.
     my_all, their_all = live.item(mine, _EVERYTHING), saved.item(theirs, _EVERYTHING)
     if my_all is None or their_all is None or len(my_all) != len(their_all):
         return []
@@ -268,14 +269,14 @@ def _slot_pairs(saved: ObjectGraph, live: ObjectGraph, bound: Mapping[int, int])
     for mine, theirs in bound.items():
         available = saved.slots(theirs)
         for (name, variable), slot in live.slots(mine).items() if available else ():
-            found = available.get((name, bound.get(variable, -1)))
-            if found is not None:
-                pairs[slot] = found
+            saved_slot = available.get((name, bound.get(variable, -1)))
+            if saved_slot is not None:
+                pairs[slot] = saved_slot
     return pairs
 
 
 def names_of(message: Message) -> dict[str, str]:
-    """Give the checkpoint keys by the names that variables had when they were saved.
+    """Return checkpoint keys by the names that the variables had when they were saved.
 
     Args:
         message: the TrackableObjectGraph of a checkpoint.
@@ -290,20 +291,20 @@ def names_of(message: Message) -> dict[str, str]:
         >>> names_of(message)
         {'dense/kernel': 'k'}
     """
-    found: dict[str, set[str]] = {}
+    keys_of: dict[str, set[str]] = {}
     for node in message.nodes:
         for attribute in node.attributes:
             if attribute.full_name:
-                found.setdefault(attribute.full_name, set()).add(attribute.checkpoint_key)
-    return {name: keys.pop() for name, keys in found.items() if len(keys) == 1}
+                keys_of.setdefault(attribute.full_name, set()).add(attribute.checkpoint_key)
+    return {name: keys.pop() for name, keys in keys_of.items() if len(keys) == 1}
 
 
 def averages_in(saved: ObjectGraph, optimizer: int | None = None) -> dict[str, str]:
-    """Tell which tensors are moving averages that a Keras 3 optimizer kept, and of what.
+    """Return the keys of the moving averages that Keras 3 optimizers kept.
 
     Args:
         saved: the graph in the checkpoint.
-        optimizer: the saved optimizer to look at; None for all of them.
+        optimizer: the saved optimizer; None for all optimizers.
 
     Returns:
         {key of a variable: key of its average}.
@@ -320,7 +321,7 @@ def averages_in(saved: ObjectGraph, optimizer: int | None = None) -> dict[str, s
 
 
 def in_order(members: Mapping[str, int]) -> list[int]:
-    """Give the members of a list in their order; nothing where the edges are no positions.
+    """Return the members of a list in their order; empty if the edges are not positions.
 
     Example:
         >>> in_order({"10": 5, "9": 4}), in_order({"a": 1})
@@ -332,43 +333,43 @@ def in_order(members: Mapping[str, int]) -> list[int]:
 
 
 def trained_by(saved: ObjectGraph, optimizer: int) -> list[int]:
-    """Give the variables that a saved optimizer trained, in its order."""
+    """Return the variables that a saved optimizer trained, in its order."""
     members = saved.item(optimizer, _TRAINED) or {}
     listed = in_order(members)
     return listed or list(dict.fromkeys(variable for _, variable in saved.slots(optimizer)))
 
 
 def slots_of(graph: ObjectGraph) -> dict[int, str]:
-    """Name the slot variables of optimizers: {node: slot name}."""
-    found = {}
+    """Return the slot variables of all optimizers: {node: slot name}."""
+    names = {}
     for optimizer in range(len(graph.children)):
         for (name, _), node in graph.slots(optimizer).items():
-            found[node] = name
+            names[node] = name
         for name, child in (
             graph.children[optimizer].items() if is_optimizer(graph, optimizer) else ()
         ):
             if name not in (_TRAINED, _EVERYTHING):
-                found.update(dict.fromkeys(graph.children[child].values(), name.strip("_")))
-    return found
+                names.update(dict.fromkeys(graph.children[child].values(), name.strip("_")))
+    return names
 
 
 def rewritten(message: Message, keys: Mapping[str, str]) -> Message:
-    """Copy an object graph for a checkpoint that holds some tensors only, or under other keys.
+    """Return an object graph for a checkpoint with fewer tensors or other keys.
 
     Args:
         message: the TrackableObjectGraph.
-        keys: {checkpoint key of an attribute: the key it is to have}; other attributes go.
+        keys: {checkpoint key of an attribute: its new key}; other attributes are removed.
 
     Returns:
-        The copy.
+        A changed copy.
     """
     copy = type(message)()
     copy.CopyFrom(message)
     for node in copy.nodes:
-        kept = [each for each in node.attributes if each.checkpoint_key in keys]
+        kept = [attribute for attribute in node.attributes if attribute.checkpoint_key in keys]
         for attribute in kept:
             attribute.checkpoint_key = keys[attribute.checkpoint_key]
-        fresh = [type(each).FromString(each.SerializeToString()) for each in kept]
+        fresh = [type(kept_one).FromString(kept_one.SerializeToString()) for kept_one in kept]
         del node.attributes[:]
         node.attributes.extend(fresh)
     mark_values(copy)
@@ -376,7 +377,7 @@ def rewritten(message: Message, keys: Mapping[str, str]) -> Message:
 
 
 def mark_values(message: Message) -> None:
-    """Set `has_checkpoint_values` of each node: whether it or anything below it owns tensors.
+    """Set `has_checkpoint_values` of each node: whether it or a node below it owns tensors.
 
     Args:
         message: the TrackableObjectGraph, which is changed.

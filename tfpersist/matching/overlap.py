@@ -1,4 +1,4 @@
-"""What two shapes have in common: a tensor that goes into a variable in part. Pure."""
+"""Assign a tensor to a variable of another shape, where the shapes overlap. Pure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tfpersist.formats.tensors import Slice
 def overlaid(
     present: np.ndarray[Any, Any], tensor: np.ndarray[Any, Any], part: Slice | None = None
 ) -> np.ndarray[Any, Any]:
-    """Lay a tensor over a value from the origin on.
+    """Return a value with the elements of a tensor where both shapes overlap.
 
     Args:
-        present: the value; what the tensor does not reach stays.
-        tensor: of the same data type and rank.
-        part: where in the whole variable the value lies; None where it is the whole.
+        present: the value; elements outside of the tensor stay.
+        tensor: a tensor of the same data type and rank.
+        part: the part of the variable that the value is; None if it is the whole.
 
     Returns:
         A copy.

@@ -1,4 +1,4 @@
-"""Names of variables that a pattern makes of the keys of a checkpoint. Pure, no TensorFlow."""
+"""Rename by patterns: make names of variables from the keys of a checkpoint. Pure."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tfpersist.matching.object_graph import ATTRIBUTES
 
 
 def template(choice: object) -> str:
-    """Check what a pattern is to be replaced with.
+    """Return the replacement of a pattern.
 
     Raises:
-        SelectionError: it is no text.
+        SelectionError: it is not a str.
     """
     if isinstance(choice, str):
         return choice
     raise SelectionError(
-        "rename() is given a pattern, and nothing to make a name of what it matches",
+        "rename() got a pattern without a replacement",
         expected=r'a str, such as r"blocks/\1/kernel"',
         found=type(choice).__name__,
     )
@@ -30,10 +30,10 @@ def template(choice: object) -> str:
 def matched(
     patterns: Mapping[re.Pattern[Any], str], index: EntryIndex, saved: Iterable[str] | None
 ) -> dict[int, str]:
-    """Tell which variables have a name that a pattern makes of a key.
+    """Return the keys of the variables whose names the patterns make.
 
     Args:
-        patterns: {pattern on the whole key: name, with references to groups such as "\\1"}.
+        patterns: {pattern for the whole key: name, with references to groups such as "\\1"}.
         index: the variables.
         saved: the keys of the checkpoint; None for a save.
 
@@ -53,45 +53,46 @@ def matched(
     """
     if patterns and saved is None:
         raise SelectionError(
-            "a pattern in rename() makes names of keys, and a save needs keys for names",
+            "a pattern in rename() makes names from keys, and a save needs keys for names",
             advice='Rename one by one, {"key": "name"}, or by beginnings, {"new/": "old/"}.',
         )
-    found: dict[int, str] = {}
+    keys: dict[int, str] = {}
     for pattern, name in patterns.items():
-        made = _made(pattern, name, saved or ())
-        known = {key: text for key, text in made.items() if text in index.by_text}
+        names = _names(pattern, name, saved or ())
+        known = {key: text for key, text in names.items() if text in index.by_text}
         if not known:
-            key, text = next(iter(made.items()), ("", ""))
+            key, text = next(iter(names.items()), ("", ""))
             raise SelectionError(
-                f"rename() makes {text!r} of the key {key!r}, and no variable has that name"
-                if made
+                f"rename() makes {text!r} from the key {key!r}, and no variable has that name"
+                if names
                 else f"rename() finds no key that the pattern {pattern.pattern!r} matches whole",
                 advice=did_you_mean(text, index.names)
-                if made
+                if names
                 else did_you_mean(str(pattern.pattern), list(saved or ())),
             )
         for key, text in known.items():
             for at in index.one(text, "rename()"):
-                if found.setdefault(at, key) != key:
-                    raise twice(index.entries[at].name, found[at], key)
-    return found
+                if keys.setdefault(at, key) != key:
+                    raise twice(index.entries[at].name, keys[at], key)
+    return keys
 
 
-def _made(pattern: re.Pattern[Any], name: str, saved: Iterable[str]) -> dict[str, str]:
-    made = {}
+def _names(pattern: re.Pattern[Any], name: str, saved: Iterable[str]) -> dict[str, str]:
+    """Return the names that a pattern makes, by key."""
+    names = {}
     try:
         for key in saved:
-            # Users need not spell the end of an object's key.
+            # Users need not write the end of an object's key.
             plain = key.partition(ATTRIBUTES)[0]
             for text in (plain, key):
                 match = pattern.fullmatch(text)
                 if match:
-                    made[text] = match.expand(name).removesuffix(":0")
+                    names[text] = match.expand(name).removesuffix(":0")
                     break
     except (re.error, IndexError, TypeError) as error:
         raise SelectionError(
             f"rename() cannot make names with the pattern {pattern.pattern!r}: {error}",
-            expected="a pattern of str, and a name with references to its groups only",
+            expected="a pattern of str, and a name that refers only to groups of the pattern",
             found=repr(name),
         ) from error
-    return made
+    return names

@@ -1,4 +1,4 @@
-"""Variables of a target, and what of a checkpoint goes into them or is in the way. Pure."""
+"""Describe which tensor goes into which variable, and what does not fit. Pure."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ class Entry:
     """One variable of a target, or one part of a partitioned variable.
 
     Args:
-        key: the checkpoint key that it goes by; parts of one variable share it.
-        name: what the user calls it: a variable's name without ":0", a path in a Keras model.
+        key: its key in a checkpoint; parts of one variable share the key.
+        name: the user's name for it: a variable's name without ":0", or a path in a Keras model.
         spec: its data type and declared shape; for a part, those of the part.
         ref: the variable as the user holds it; compared by identity.
-        part: which part of the tensor under `key` this is; None for the whole.
-        handle: whatever else the target needs to find it again; also compared by identity, so it
-            may be a second object that users hold for the same variable.
-        slot: what optimizer slot this is, such as "Adam" or "momentum"; None for anything else.
-        default: whether it is taken where `only()` says nothing; local variables are not.
-        aliases: whatever else the user may call it, such as other paths to the same variable.
+        part: the part of the tensor under `key`; None for the whole.
+        handle: another object that the target needs to find the variable again. It is compared by
+            identity too, so it may be a second object that users hold for the same variable.
+        slot: the optimizer slot, such as "Adam" or "momentum"; None for any other variable.
+        default: whether it is selected without `only()`; local variables are not.
+        aliases: other names for it, such as other paths to the same variable.
     """
 
     key: str
@@ -45,13 +45,13 @@ class Entry:
 
     @property
     def wanted(self) -> TensorSpec:
-        """What the tensor under `key` has to be: for a part, the whole variable."""
+        """The spec that the tensor under `key` must have: for a part, that of the whole."""
         if self.part is None:
             return self.spec
         return TensorSpec(self.spec.dtype, self.part.full_shape)
 
     def under(self, key: str) -> Entry:
-        """Give the same variable under another key."""
+        """Return the same variable under another key."""
         if key == self.key:
             return self
         part = self.part and attrs.evolve(self.part, full_name=key)
@@ -64,7 +64,7 @@ class Assignment:
 
     Args:
         key: the tensor's key in the checkpoint.
-        entry: the variable, keyed as before any renaming.
+        entry: the variable, with its own key, without `rename()`.
         averaged: whether the tensor is a moving average of the variable.
     """
 
@@ -78,9 +78,9 @@ class Missing:
     """A variable for which a checkpoint has no tensor.
 
     Args:
-        key: the key that was looked for.
+        key: the key that is missing in the checkpoint.
         entry: the variable.
-        nearest: keys of the checkpoint that look alike, best first.
+        nearest: similar keys of the checkpoint, best first.
     """
 
     key: str
@@ -95,7 +95,7 @@ class Mismatch:
     Args:
         key: the tensor's key in the checkpoint.
         entry: the variable.
-        found: what the checkpoint holds; `entry.wanted` is what was expected.
+        found: the spec of the tensor; `entry.wanted` is the expected spec.
     """
 
     key: str
@@ -104,7 +104,7 @@ class Mismatch:
 
     @property
     def overlaps(self) -> bool:
-        """Whether the two differ in nothing but sizes."""
+        """Whether data type and rank are the same, so that only sizes differ."""
         mine, theirs = self.entry.wanted, self.found
         if mine.shape is None or theirs.shape is None or mine.dtype != theirs.dtype:
             return False
@@ -115,7 +115,7 @@ def _one_of(_owner: object, field: attrs.Attribute[str], value: object) -> None:
     known = get_args({"missing": OnMissing, "mismatched": OnMismatch}[field.name])
     if value not in known:
         raise SelectionError(
-            f"{field.name}= is given what it does not know",
+            f"{field.name}= has an unknown value",
             expected=" or ".join(map(repr, known)),
             found=repr(value),
         )
@@ -123,15 +123,15 @@ def _one_of(_owner: object, field: attrs.Attribute[str], value: object) -> None:
 
 @attrs.frozen
 class Tolerance:
-    """What a restore puts up with.
+    """What a restore does about variables that do not fit.
 
     Args:
-        missing: what becomes of a variable without a tensor: an error, or it stays as it is.
-        mismatched: what becomes of one whose tensor has another shape or data type: an error, it
-            stays as it is, or it takes what lies in both shapes.
+        missing: for a variable without a tensor: "error", or "skip" to leave it as it is.
+        mismatched: for a tensor of another shape or data type: "error", "skip" to leave the
+            variable as it is, or "slice" to assign the part that both shapes have.
 
     Raises:
-        SelectionError: it is something else.
+        SelectionError: a value is not one of these.
     """
 
     missing: OnMissing = attrs.field(default="error", validator=_one_of)
@@ -140,19 +140,19 @@ class Tolerance:
 
 @attrs.frozen
 class Plan:
-    """What a restore will do, and what is in its way.
+    """Which tensor a restore assigns to which variable, and what does not fit.
 
     Args:
-        assignments: what fits.
+        assignments: the tensors that fit, with their variables.
         missing: variables without a tensor.
         mismatched: tensors of another shape or data type.
-        unexpected: keys of the checkpoint that no variable of the target goes by.
-        unselected: names of variables of the target that the selection leaves alone.
-        advice: what would make it fit, where that can be told; else empty.
-        suggestion: {key: variable} of what is missing and what is unexpected, where types, shapes
-            and order leave one way to pair them.
-        kept: what is missing or mismatched, and to be left as it is.
-        sliced: what is mismatched, and takes what lies in both shapes.
+        unexpected: keys of the checkpoint that belong to no variable of the target.
+        unselected: names of variables of the target that are not selected.
+        advice: how to make it fit, if that is known; else empty.
+        suggestion: {key: variable} of unexpected keys and missing variables, if types, shapes and
+            order allow only one way to pair them.
+        kept: missing or mismatched variables that stay as they are.
+        sliced: mismatched tensors whose variables take the part that both shapes have.
     """
 
     assignments: tuple[Assignment, ...]
@@ -167,14 +167,14 @@ class Plan:
 
     @property
     def fits(self) -> bool:
-        """Whether nothing is missing or mismatched that is not put up with."""
+        """Whether nothing is missing or mismatched, apart from what is kept or sliced."""
         return not (self.missing or self.mismatched)
 
     def tolerating(self, tolerance: Tolerance) -> Plan:
-        """Leave alone, or fill in part, what a restore puts up with.
+        """Return this plan with its misfits kept or sliced, as a tolerance says.
 
         Args:
-            tolerance: what that is. Where nothing at all would be assigned, it counts for nothing.
+            tolerance: what to do about misfits. It has no effect if nothing would be assigned.
 
         Returns:
             A changed copy.

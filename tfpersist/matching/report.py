@@ -1,4 +1,4 @@
-"""What a restore did, or why it did nothing: a value, with tables for people and programs."""
+"""Report what a restore did, or why it did nothing: as text, HTML, a dict and JSON."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _PROBLEMS = ("missing", "mismatched")
 
 @attrs.frozen
 class Row:
-    """One variable, or one tensor that no variable wants.
+    """One variable, or one tensor that belongs to no variable.
 
     Args:
-        outcome: what became of it; "fits" where it would have been restored, and nothing was.
-            "kept" is what is missing or mismatched, as `expected` and `found` tell, and was left
-            as it is; "sliced" took what lies in both shapes.
+        outcome: the result. "fits": it would be restored, but nothing was restored. "kept": it is
+            missing or mismatched, as `expected` and `found` show, and stayed as it was. "sliced":
+            it took the part that both shapes have.
         variable: the variable's name; empty for an unexpected tensor.
-        key: the tensor's key in the checkpoint; for a missing one, what was looked for.
+        key: the tensor's key in the checkpoint; for a missing tensor, the key that is missing.
         expected: the variable's data type and shape; empty for an unexpected tensor.
-        found: the tensor's data type and shape where they are others; empty for a missing one.
-        slot: what optimizer slot it is; empty for a variable of the model itself.
-        nearest: for a missing one, keys that look alike.
+        found: the tensor's data type and shape if they differ; empty for a missing tensor.
+        slot: the optimizer slot; empty for a variable of the model itself.
+        nearest: for a missing tensor, similar keys.
     """
 
     outcome: Outcome
@@ -47,10 +47,10 @@ class Row:
 
 
 class Rows(Sequence[Row]):
-    """The rows of a restore; those of what fits are made when they are asked for.
+    """The rows of a report. Rows of tensors that fit are made when somebody reads them.
 
-    A report that nobody reads costs little, however many variables there are. It keeps names only,
-    so that a model does not live for as long as a report on it.
+    So a report that nobody reads costs little, however many variables there are. It keeps names
+    only: a report does not keep a model in memory.
     """
 
     def __init__(self, first: tuple[Row, ...], fitting: Callable[[], Iterable[Row]]) -> None:
@@ -81,13 +81,13 @@ class Rows(Sequence[Row]):
 
 @attrs.frozen
 class Skipped:
-    """A newer checkpoint that was passed over.
+    """A newer checkpoint that a restore skipped.
 
     Args:
         location: the path or URL of its directory.
         prefix: its name in that directory.
         reason: what is wrong with it.
-        outcome: what became of its files.
+        outcome: what was done with its files.
         quarantined: whether its files were renamed, so that nobody takes them for a checkpoint.
 
     Example:
@@ -113,20 +113,20 @@ class Skipped:
 
 @attrs.frozen
 class RestoreReport:
-    """What a restore did, or would have done.
+    """What a restore did, or would do.
 
     Args:
-        checkpoint: where the values come from.
-        rows: every variable that was selected, and every tensor that no variable wants.
-        skipped: newer checkpoints that were passed over because they are damaged.
-        unselected: names of variables that the selection left alone.
+        checkpoint: the path or URL of the checkpoint.
+        rows: every selected variable, and every tensor that belongs to no variable.
+        skipped: newer checkpoints that were skipped because they are damaged.
+        unselected: names of variables that were not selected.
         wanted_averages: whether moving averages were asked for.
-        advice: what would make it fit, where that can be told; else empty.
-        suggestion: {key in the checkpoint: variable} for `ModelStore.rename`, where names have
-            nothing in common, and types, shapes and order leave one way to pair them.
-        carried_out: whether what fits was assigned; not where something does not fit, or in a dry
+        advice: how to make it fit, if that is known; else empty.
+        suggestion: {key in the checkpoint: variable} for `ModelStore.rename`, if the names have
+            nothing in common, and types, shapes and order allow only one way to pair them.
+        carried_out: whether values were assigned: not if something does not fit, and not in a dry
             run.
-        note: what may be wrong with the checkpoint and may not; else empty.
+        note: what may be wrong with the checkpoint; else empty.
 
     Example:
         >>> report = RestoreReport("run/model.ckpt-5", (Row("restored", "w", "w", "float32[2]"),))
@@ -149,7 +149,7 @@ class RestoreReport:
 
     @property
     def restored(self) -> tuple[str, ...]:
-        """Names of the variables that got a value, averages and slices included."""
+        """Names of the variables that got a value, with those that got an average or a slice."""
         done: tuple[Outcome, ...] = ("restored", "averaged")
         return self._names(*done, "sliced") if self.carried_out else self._names(*done)
 
@@ -160,12 +160,12 @@ class RestoreReport:
 
     @property
     def raw(self) -> tuple[str, ...]:
-        """Names of the variables that got their own value although averages were asked for."""
+        """Names of the variables that got their own value, though averages were asked for."""
         return self._names("restored") if self.wanted_averages else ()
 
     @property
     def renamed(self) -> dict[str, str]:
-        """{key in the checkpoint: variable} where the two differ, averages apart."""
+        """{key in the checkpoint: variable} for the names that differ, without averages."""
         return {
             row.key: row.variable
             for row in self.rows
@@ -174,7 +174,7 @@ class RestoreReport:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Names of the variables that the checkpoint has no tensor for."""
+        """Names of the variables without a tensor in the checkpoint."""
         return self._names("missing")
 
     @property
@@ -184,22 +184,22 @@ class RestoreReport:
 
     @property
     def kept(self) -> tuple[str, ...]:
-        """Names of the variables that are missing or mismatched and stay as they are."""
+        """Names of the missing or mismatched variables that stay as they are."""
         return self._names("kept")
 
     @property
     def sliced(self) -> tuple[str, ...]:
-        """Names of the variables that take what lies in both shapes."""
+        """Names of the variables that take the part that both shapes have."""
         return self._names("sliced")
 
     @property
     def unexpected(self) -> tuple[str, ...]:
-        """Keys of the tensors that no variable wants."""
+        """Keys of the tensors that belong to no variable."""
         return tuple(row.key for row in self.rows if row.outcome == "unexpected")
 
     @property
     def slots(self) -> dict[str, str]:
-        """{name or key: slot} of everything that an optimizer or a moving average keeps."""
+        """{name or key: slot} of all slots of optimizers and all moving averages."""
         return {row.variable or row.key: row.slot for row in self.rows if row.slot}
 
     @property
@@ -225,7 +225,7 @@ class RestoreReport:
         return fields
 
     def to_json(self) -> str:
-        """Give it as JSON.
+        """Return the report as JSON.
 
         Returns:
             The text, with the fields of `as_dict`.
@@ -237,10 +237,10 @@ class RestoreReport:
         return json.dumps(self.as_dict(), ensure_ascii=False)
 
     def headline(self) -> str:
-        """Say in one line how many variables met which fate.
+        """Return the first line of the report: how many variables had which outcome.
 
         Returns:
-            The first line of the report's text.
+            One line of text.
 
         Example:
             >>> RestoreReport("run", (Row("missing", "w", "w"),)).headline()
@@ -269,7 +269,7 @@ class RestoreReport:
 
     def __str__(self) -> str:
         lines = [self.headline()]
-        lines += [f"  skipped {each}" for each in self.skipped]
+        lines += [f"  skipped {skipped}" for skipped in self.skipped]
         lines += [f"  note: {self.note}"] if self.note else []
         cells = self._cells()
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -286,8 +286,8 @@ class RestoreReport:
             for row in self._cells()
         )
         head = "".join(f"<th>{name}</th>" for name in _HEADINGS)
-        said = [*(f"skipped {each}" for each in self.skipped), *filter(None, [self.note])]
-        notes = "".join(f"<p>{html.escape(each)}</p>" for each in said)
+        texts = [*(f"skipped {skipped}" for skipped in self.skipped), *filter(None, [self.note])]
+        notes = "".join(f"<p>{html.escape(text)}</p>" for text in texts)
         return (
             f"<p>{html.escape(self.headline())}</p>{notes}<table><tr>{head}</tr>{body}</table>"
             f"<p>{html.escape(self.advice)}</p>"
@@ -308,11 +308,12 @@ def _plain(_owner: object, _field: object, value: Any) -> Any:
 
 
 def _folded(rows: Sequence[Row]) -> list[list[Row]]:
+    """Return rows in groups that differ only in the numbers in their names."""
     groups: dict[object, list[Row]] = {}
     for row in rows:
-        alike = re.sub(r"\d+", "#", f"{row.variable} {row.key}")
+        pattern = re.sub(r"\d+", "#", f"{row.variable} {row.key}")
         renamed = row.key != row.variable
-        groups.setdefault((row.outcome, alike, renamed, row.expected, row.found), []).append(row)
+        groups.setdefault((row.outcome, pattern, renamed, row.expected, row.found), []).append(row)
     return list(groups.values())
 
 
@@ -323,10 +324,10 @@ def _cells_of(group: Sequence[Row]) -> tuple[str, ...]:
         note += f"{'; ' if note else ''}nearest: {', '.join(row.nearest)}"
     if len(group) > 1:
         note += f"{'; ' if note else ''}{len(group)} alike"
-    key = "" if row.key == row.variable else _span([each.key for each in group])
+    key = "" if row.key == row.variable else _span([row.key for row in group])
     return (
         row.outcome,
-        _span([each.variable for each in group]),
+        _span([row.variable for row in group]),
         key,
         row.expected,
         row.found,
@@ -335,7 +336,7 @@ def _cells_of(group: Sequence[Row]) -> tuple[str, ...]:
 
 
 def _span(names: Sequence[str]) -> str:
-    """Write names that differ in numbers alone as one: "layer_{0..11}/kernel"."""
+    """Return names that differ in numbers only as one: "layer_{0..11}/kernel"."""
     pieces = [re.split(r"(\d+)", name) for name in names]
     joined = []
     for column in zip(*pieces, strict=True):

@@ -1,4 +1,4 @@
-"""Which checkpoint key goes with which variable: only, rename, averages. Pure, no TensorFlow."""
+"""Choose the variables of a save or a restore, and their keys: only, rename, averages. Pure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,7 @@ from typing import Any
 
 import attrs
 
-from tfpersist.errors import (
-    SelectionError,
-    did_you_mean,
-    nearest,
-    value_text,
-)
+from tfpersist.errors import SelectionError, did_you_mean, nearest, value_text
 from tfpersist.formats.tensors import Slice, TensorSpec
 from tfpersist.matching.entry_index import EntryIndex
 from tfpersist.matching.naming import advice_for, completed, twice, whole
@@ -24,24 +19,25 @@ from tfpersist.matching.plan import Assignment, Entry, Mismatch, Missing, Plan
 from tfpersist.matching.shadows import shadows_in
 from tfpersist.matching.suggestions import advice_on, suggested
 
-# Finding look-alikes takes milliseconds for each name.
+# To find similar names takes milliseconds for each name.
 _MOST_COMPARED = 50
 
-# The shape of `Target.averages_of`.
+# The signature of `Target.averages_of`.
 AveragesOf = Callable[[object, Sequence[Entry]], Mapping[str, Sequence[str]]]
 
 
 @attrs.frozen(eq=False)
 class Selection:
-    """Which variables, under which keys.
+    """The variables that a user selects, and their keys.
 
     Args:
         only: variables, names and globs, or {key in the checkpoint: variable or name}; None for
-            everything.
-        renames: {key in the checkpoint: variable or name}; a key and a name that both end in "/"
-            (or are empty) stand for everything under them; a compiled pattern stands for the keys
-            that it matches whole, and its name may say "\\1". What is not named keeps its key.
-        averages: whose moving averages are wanted in place of the variables; None for none.
+            all variables.
+        renames: {key in the checkpoint: variable or name}. A key and a name that both end in "/"
+            (or are empty) mean everything under them. A compiled pattern means all keys that it
+            matches as a whole, and its name may contain "\\1". Other variables keep their keys.
+        averages: the moving averages to restore in place of the variables; None for the variables
+            themselves.
     """
 
     only: Sequence[object] | Mapping[str, object] | None = None
@@ -49,30 +45,30 @@ class Selection:
     averages: object = None
 
     def renamed(self, names: Mapping[Any, object]) -> Selection:
-        """Give a selection that renames this as well.
+        """Return this selection with more renames.
 
         Raises:
-            SelectionError: `names` is no mapping.
+            SelectionError: `names` is not a mapping.
         """
         if not isinstance(names, Mapping):
             raise SelectionError(
-                "rename() is given no dict",
+                "rename() got something that is not a dict",
                 expected="{key in the checkpoint: variable or name}",
                 found=type(names).__name__,
             )
         return attrs.evolve(self, renames={**self.renames, **names})
 
     def for_save(self, entries: Sequence[Entry]) -> tuple[Entry, ...]:
-        """Pick what is saved.
+        """Return the variables to save.
 
         Args:
             entries: all variables of the target.
 
         Returns:
-            The chosen ones, under the keys they are written to.
+            The selected variables, under the keys to write.
 
         Raises:
-            SelectionError: nothing matches a choice, or two variables want one key.
+            SelectionError: a choice matches nothing, or two variables have one key.
 
         Example:
             >>> a = Entry("a", "a", TensorSpec("float32", ()))
@@ -81,8 +77,8 @@ class Selection:
         """
         if self.averages is not None:
             raise SelectionError(
-                "averages() says what a restore reads, so it cannot go with a save",
-                advice="Save without it: the shadow variables are saved beside the others.",
+                "averages() is for a restore, and cannot be used with a save",
+                advice="Save without it: the moving averages are saved with the other variables.",
             )
         keyed = {at: whole(key, entries[at].key) for at, key in self._keyed(entries, None).items()}
         _require_one_variable_per_key(entries, keyed)
@@ -96,18 +92,18 @@ class Selection:
         entries: Sequence[Entry],
         averages_of: AveragesOf | None = None,
     ) -> Plan:
-        """Pair the tensors of a checkpoint with the variables of a target.
+        """Return the plan of a restore: which tensor goes into which variable.
 
         Args:
-            specs: what the checkpoint holds.
+            specs: the specs of the checkpoint's tensors, by key.
             entries: all variables of the target.
-            averages_of: `Target.averages_of`; needed where `averages` is set.
+            averages_of: `Target.averages_of`; needed if `averages` is set.
 
         Returns:
-            The plan, with what does not fit.
+            The plan, which also lists what does not fit.
 
         Raises:
-            SelectionError: nothing matches a choice, or two variables want one key.
+            SelectionError: a choice matches nothing, or two variables have one key.
 
         Example:
             >>> a = Entry("a", "a", TensorSpec("float32", (2,)))
@@ -131,17 +127,17 @@ class Selection:
         for entry, plain in zip(chosen, keys, strict=True):
             shadow = shadows.get(plain)
             key = plain if shadow is None else shadow
-            found = specs.get(key)
-            if found is None:
+            spec = specs.get(key)
+            if spec is None:
                 missing.append(Missing(key, entry))
-            elif not entry.wanted.accepts(found):
-                mismatched.append(Mismatch(key, entry, found))
+            elif not entry.wanted.accepts(spec):
+                mismatched.append(Mismatch(key, entry, spec))
             else:
                 assignments.append(Assignment(key, entry, averaged=shadow is not None))
-        wanted = [(each.key, each.entry.wanted, each.entry.slot) for each in missing]
-        left_alone = [entry for at, entry in enumerate(entries) if at not in keyed]
-        known = {*keys, *(entry.key for entry in left_alone)}
-        known |= {one.key for one in assignments} | {each.key for each in mismatched}
+        wanted = [(one.key, one.entry.wanted, one.entry.slot) for one in missing]
+        unselected = [entry for at, entry in enumerate(entries) if at not in keyed]
+        known = {*keys, *(entry.key for entry in unselected)}
+        known |= {one.key for one in assignments} | {one.key for one in mismatched}
         known.add(OBJECT_GRAPH_KEY)
         unexpected = tuple(sorted(key for key in specs if key not in known))
         advice = advice_for(wanted, specs, unexpected)
@@ -151,7 +147,7 @@ class Selection:
             tuple(_with_nearest(missing, unexpected, specs)),
             tuple(mismatched),
             unexpected,
-            tuple(dict.fromkeys(entry.name for entry in left_alone if entry.default)),
+            tuple(dict.fromkeys(entry.name for entry in unselected if entry.default)),
             advice or advice_on(suggestion, len(missing)),
             suggestion,
         )
@@ -177,7 +173,7 @@ class Selection:
                     chosen.setdefault(position, entries[position].key)
         if self.only is not None and not chosen:
             raise SelectionError(
-                "only() selects nothing", advice="Leave only() out to take every variable."
+                "only() selects nothing", advice="Leave only() out to select every variable."
             )
         self._rename(index, chosen, saved)
         return dict(sorted(chosen.items()))
@@ -226,15 +222,15 @@ def _with_nearest(
         if at >= _MOST_COMPARED:
             yield one
             continue
-        alike = nearest(one.key, unexpected, 3) or nearest(one.key, specs, 3)
-        yield attrs.evolve(one, nearest=tuple(alike))
+        similar = nearest(one.key, unexpected, 3) or nearest(one.key, specs, 3)
+        yield attrs.evolve(one, nearest=tuple(similar))
 
 
 def _require_text(key: object, step: str) -> None:
     if not isinstance(key, str):
         raise SelectionError(
-            f"{step} is given a key that is no text",
-            expected="{key in the checkpoint: variable or name}, the keys as str",
+            f"{step} got a key that is not a str",
+            expected="{key in the checkpoint: variable or name}",
             found=value_text(key),
         )
 
@@ -252,9 +248,8 @@ def _require_one_variable_per_key(entries: Sequence[Entry], chosen: Mapping[int,
         owner = owners.setdefault(key, entry)
         if owner is not entry and owner.key != entry.key:
             raise SelectionError(
-                f"two variables want the key {key!r}: {owner.name!r} and {entry.name!r}",
-                advice="Give the other one a key of its own in rename(), or leave it out with"
-                " only().",
+                f"two variables have the key {key!r}: {owner.name!r} and {entry.name!r}",
+                advice="Give one of them another key with rename(), or leave it out with only().",
             )
 
 

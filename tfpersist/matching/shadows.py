@@ -1,4 +1,4 @@
-"""Where a checkpoint keeps the moving averages of variables. Pure, no TensorFlow."""
+"""Find the moving averages of variables in a checkpoint. Pure."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ def shadows_in(
     entries: Sequence[Entry],
     places: Mapping[str, Sequence[str]],
 ) -> dict[str, str]:
-    """Find the average of each variable that has one.
+    """Return the keys of the moving averages, by the keys of their variables.
 
-    It stands in its place; or, where the average was made under a variable scope, in the only place
-    that ends alike: "train/net/w/ExponentialMovingAverage" is that of "net/w".
+    An average has one of the keys in `places`. If it was made under a variable scope, it has the
+    only key that ends so: "train/net/w/ExponentialMovingAverage" is the average of "net/w".
 
     Args:
-        specs: what the checkpoint holds.
-        averages: what the user asked for.
-        entries: the variables, keyed as the checkpoint calls them.
-        places: by key, the keys where the average may stand, the likeliest first.
+        specs: the specs of the checkpoint's tensors, by key.
+        averages: the argument of the user.
+        entries: the variables, under their keys in the checkpoint.
+        places: for each key, the possible keys of its average, the most likely first.
 
     Returns:
-        By key of a variable, the key of its average.
+        {key of a variable: key of its average}; variables without an average are left out.
 
     Raises:
-        SelectionError: none of them has one.
+        SelectionError: no variable has an average.
 
     Example:
         >>> spec = TensorSpec("float32", (2,))
@@ -43,18 +43,19 @@ def shadows_in(
         >>> shadows_in({"net/w": spec, "t/net/w/a": spec}, "a", [w], {"net/w": ["net/w/a"]})
         {'net/w': 't/net/w/a'}
     """
-    found, waiting = {}, {}
+    shadows: dict[str, str] = {}
+    waiting: dict[str, Entry] = {}
     for entry in entries:
         places_of = places.get(entry.key, ())
         shadow = next(filter(specs.__contains__, places_of), None)
         if shadow is not None:
-            found[entry.key] = shadow
+            shadows[entry.key] = shadow
         else:
             waiting.update({place: entry for place in places_of if _is_below(place, entry.key)})
-    found.update(_under_scopes(specs, waiting, set(found.values())) if waiting else ())
-    if not found and entries:
-        raise _none(specs, averages)
-    return found
+    shadows.update(_under_scopes(specs, waiting, set(shadows.values())) if waiting else ())
+    if not shadows and entries:
+        raise _no_average(specs, averages)
+    return shadows
 
 
 def _under_scopes(
@@ -76,7 +77,7 @@ def _is_below(place: str, key: str) -> bool:
     return place.startswith(f"{key}/") and not place.endswith("/")
 
 
-def _none(specs: Mapping[str, TensorSpec], averages: object) -> SelectionError:
+def _no_average(specs: Mapping[str, TensorSpec], averages: object) -> SelectionError:
     suffix = averages if isinstance(averages, str) else getattr(averages, "name", None)
     names = {key.partition(ATTRIBUTES)[0] for key in specs}
     counts: Counter[str] = Counter()
@@ -87,13 +88,13 @@ def _none(specs: Mapping[str, TensorSpec], averages: object) -> SelectionError:
     known = sorted(counts, key=lambda last: (-counts[last], last))
     ends = ", ".join(map(repr, known[:_MOST_SHOWN]))
     if suffix in known:
-        advice = "What only() takes has none: leave averages() out."
+        advice = "The variables of only() have no averages: leave averages() out."
     elif suffix and known:
         advice = did_you_mean(str(suffix), known)
     else:
         advice = "Leave averages() out to restore the variables themselves."
     return SelectionError(
-        f"averages({suffix!r}) finds no moving average of what is selected",
-        found=f"below variables there are keys that end in {ends}" if known else None,
+        f"averages({suffix!r}) finds no moving average of the selected variables",
+        found=f"keys below variables that end in {ends}" if known else None,
         advice=advice,
     )

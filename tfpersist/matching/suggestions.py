@@ -1,4 +1,4 @@
-"""Which tensors may be those of variables that are called something else altogether. Pure."""
+"""Suggest tensors for variables with quite different names. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tfpersist.matching.naming import slot_of
 from tfpersist.matching.object_graph import ATTRIBUTES
 from tfpersist.matching.plan import Missing
 
-# What TensorFlow's layer libraries call the same thing.
+# Different names that TensorFlow's layer libraries use for the same thing.
 _ROLES = {
     **dict.fromkeys(("w", "weight", "weights", "filter", "filters", "kernels"), "kernel"),
     **dict.fromkeys(("b", "biases"), "bias"),
@@ -24,25 +24,25 @@ _ROLES = {
     **dict.fromkeys(("embedding", "embedding_table"), "embeddings"),
 }
 _MOST_SHOWN = 3
-_Thing = TypeVar("_Thing")
+_T = TypeVar("_T")
 
 
 def suggested(
     missing: Sequence[Missing], specs: Mapping[str, TensorSpec], unused: Sequence[str]
 ) -> dict[str, str]:
-    """Pair what is missing with what is unused by type, shape, last name and order.
+    """Pair missing variables with unused tensors by type, shape, last name and order.
 
-    Variables count in the order of the target, keys in that of their names, with numbers compared
-    as numbers. Of one type and shape, those of one last name go together if there are as many on
-    both sides; then, if one last name is left over on each side, those of these two.
+    Variables are in the order of the target. Keys are sorted by name, with numbers compared as
+    numbers. Among variables and tensors of one type and shape, those of one last name are paired if
+    both sides have equally many. If then one last name is left on each side, these are paired too.
 
     Args:
         missing: the variables, in the order of the target.
-        specs: what the checkpoint holds.
-        unused: its keys that no variable goes by.
+        specs: the specs of the checkpoint's tensors, by key.
+        unused: the keys of the checkpoint that belong to no variable.
 
     Returns:
-        {key: variable}, for `rename`; what an optimizer keeps is not in it.
+        {key: variable} for `rename`, without optimizer slots.
 
     Example:
         >>> from tfpersist.matching.plan import Entry
@@ -53,17 +53,17 @@ def suggested(
         {'d_9/w': 'first/kernel', 'd_10/w': 'last/kernel'}
     """
     variables: dict[TensorSpec, list[Missing]] = {}
-    for each in missing:
-        if each.entry.slot is None and each.entry.part is None:
-            variables.setdefault(each.entry.wanted, []).append(each)
+    for one in missing:
+        if one.entry.slot is None and one.entry.part is None:
+            variables.setdefault(one.entry.wanted, []).append(one)
     tensors: dict[TensorSpec, list[str]] = {}
     for key in sorted(unused, key=_natural) if variables else ():
         if specs[key] in variables and slot_of(key, specs) is None:
             tensors.setdefault(specs[key], []).append(key)
-    names = Counter(each.entry.name for each in missing)
-    found = {}
+    names = Counter(one.entry.name for one in missing)
+    suggestion = {}
     for spec, keys in tensors.items():
-        mine = _by_role((_role(each.entry.name), each) for each in variables[spec])
+        mine = _by_role((_role(one.entry.name), one) for one in variables[spec])
         theirs = _by_role((_role(key), key) for key in keys)
         both = [role for role in mine if len(mine[role]) == len(theirs.get(role, ()))]
         pairs = [(role, role) for role in both]
@@ -71,16 +71,15 @@ def suggested(
         if len(left) == len(others) == 1 and len(mine[left[0]]) == len(theirs[others[0]]):
             pairs.append((left[0], others[0]))
         for role, other in pairs:
-            for each, key in zip(mine[role], theirs[other], strict=True):
-                # A name that several variables have says nothing.
-                single = names[each.entry.name] == 1
-                found[key] = each.entry.name if single else each.entry.key
-    order = {key: at for at, key in enumerate(sorted(found, key=_natural))}
-    return {key: found[key] for key in order}
+            for one, key in zip(mine[role], theirs[other], strict=True):
+                # If several variables have this name, it does not identify one.
+                is_unique = names[one.entry.name] == 1
+                suggestion[key] = one.entry.name if is_unique else one.entry.key
+    return {key: suggestion[key] for key in sorted(suggestion, key=_natural)}
 
 
 def advice_on(suggestion: Mapping[str, str], missing: int) -> str:
-    """Say how a suggestion is used; nothing where there is none.
+    """Return advice on how to use a suggestion; empty if there is none.
 
     Example:
         >>> print(advice_on({"d/w": "dense/kernel"}, 1))
@@ -99,8 +98,8 @@ def advice_on(suggestion: Mapping[str, str], missing: int) -> str:
     )
 
 
-def _by_role(pairs: Iterable[tuple[str, _Thing]]) -> dict[str, list[_Thing]]:
-    groups: dict[str, list[_Thing]] = {}
+def _by_role(pairs: Iterable[tuple[str, _T]]) -> dict[str, list[_T]]:
+    groups: dict[str, list[_T]] = {}
     for role, thing in pairs:
         groups.setdefault(role, []).append(thing)
     return groups
@@ -113,6 +112,6 @@ def _role(name: str) -> str:
 
 
 def _natural(key: str) -> list[tuple[int, str]]:
-    """Give what sorts "a_2" before "a_10"."""
+    """Return a sort key that puts "a_2" before "a_10"."""
     parts = re.split(r"(\d+)", key)
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
