@@ -11,7 +11,7 @@ import pytest
 from tfpersist import errors, safety
 from tfpersist.formats import schema
 from tfpersist.formats.graphdef import Graph, parse_text
-from tfpersist.safety import Finding, Policy, Report, scan
+from tfpersist.safety import Finding, Policy, ScanReport, scan
 from tfpersist.storage import open_storage
 
 HARMLESS = b"""
@@ -271,7 +271,7 @@ def test_an_unknown_capability_is_refused_with_the_nearest():
 
 @pytest.mark.parametrize("capability", sorted(set(safety.CAPABILITIES) - set(safety.HARMLESS)))
 def test_each_grave_capability_is_refused_until_it_is_allowed(capability):
-    report = Report((Finding(capability, "Op", ("n",), "f"),), "model.pb")
+    report = ScanReport((Finding(capability, "Op", ("n",), "f"),), "model.pb")
     with pytest.raises(errors.UnsafeModelError, match=capability) as caught:
         Policy.default().check(report)
     assert caught.value.findings == report.findings

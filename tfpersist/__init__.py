@@ -1,8 +1,9 @@
 """Save, restore, freeze and load TensorFlow models of any TensorFlow era.
 
 ModelStore saves checkpoints in a directory and restores them; Checkpoint reads one, without
-TensorFlow; Freezer turns a model into a single graph file; FrozenModel loads and runs it.
-Each name is imported when it is first used, and TensorFlow when it is first needed.
+TensorFlow; Freezer turns a model into a single graph file; FrozenModel loads and runs it. The other
+names are the types of what these take, return and raise. Each name is imported when it is first
+used, and TensorFlow when it is first needed.
 
 Example:
     >>> import numpy as np
@@ -19,7 +20,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tfpersist import safety as safety
     from tfpersist.checkpoint.checkpoint import Checkpoint
+    from tfpersist.checkpoint.diff import Difference
+    from tfpersist.checkpoint.pins import Pin
+    from tfpersist.checkpoint.sidecar import Increment
+    from tfpersist.checkpoint.verify import Flaw, Verification
     from tfpersist.errors import (
         ArgumentError,
         CheckpointNotFoundError,
@@ -40,72 +46,147 @@ if TYPE_CHECKING:
         UnsafeModelError,
         UnsupportedError,
     )
-    from tfpersist.formats.tensors import TensorSpec
+    from tfpersist.formats.graphdef import Graph
+    from tfpersist.formats.tensors import Payload, TensorSpec
     from tfpersist.freezer.freezer import Freezer
     from tfpersist.frozen.model import FrozenModel
+    from tfpersist.graph.describe.candidates import Candidates
+    from tfpersist.graph.describe.parity import OutputDifference, Parity
+    from tfpersist.graph.describe.signature import Proof, Signature
+    from tfpersist.graph.describe.summary import Constant, Summary
+    from tfpersist.graph.runtimes.releases import Blocker, Portability
+    from tfpersist.graph.structure.lowered import Origin
     from tfpersist.graph.structure.names import TensorRef
-    from tfpersist.matching.report import RestoreReport
-    from tfpersist.safety import Policy
+    from tfpersist.matching.report import RestoreReport, Row, Skipped
+    from tfpersist.safety import Finding, Policy, ScanReport
+    from tfpersist.store.background import PendingCheckpoint
+    from tfpersist.store.last_save import SignalSave
     from tfpersist.store.model_store import ModelStore
-    from tfpersist.store.retention import Keep
+    from tfpersist.store.retention import Best, Candidate, Keep, Pruning, Verdict
+    from tfpersist.store.survey import Survey
+    from tfpersist.tf.open_graph.graph_model import GraphModel
+    from tfpersist.tf.run.bound import Bound
 
     __version__: str
 
 __all__ = [
     "ArgumentError",
+    "Best",
+    "Blocker",
+    "Bound",
+    "Candidate",
+    "Candidates",
     "Checkpoint",
     "CheckpointNotFoundError",
+    "Constant",
     "CorruptionError",
+    "Difference",
     "FeedError",
+    "Finding",
+    "Flaw",
     "FreezeError",
     "Freezer",
     "FrozenModel",
+    "Graph",
     "GraphError",
+    "GraphModel",
+    "Increment",
     "Keep",
     "ModelStore",
     "NameNotFoundError",
+    "Origin",
+    "OutputDifference",
+    "Parity",
     "ParityError",
+    "Payload",
+    "PendingCheckpoint",
+    "Pin",
     "Policy",
+    "Portability",
+    "Proof",
+    "Pruning",
     "RestoreError",
     "RestoreReport",
     "RetentionError",
+    "Row",
     "RunError",
     "SaveError",
+    "ScanReport",
     "SelectionError",
+    "SignalSave",
+    "Signature",
+    "Skipped",
     "StorageError",
+    "Summary",
+    "Survey",
     "TFPersistError",
     "TargetError",
     "TensorRef",
     "TensorSpec",
     "UnsafeModelError",
     "UnsupportedError",
+    "Verdict",
+    "Verification",
 ]
 
+# The module of each public name that is not an error.
 _HOMES = {
+    "Best": "store.retention",
+    "Blocker": "graph.runtimes.releases",
+    "Bound": "tf.run.bound",
+    "Candidate": "store.retention",
+    "Candidates": "graph.describe.candidates",
     "Checkpoint": "checkpoint.checkpoint",
+    "Constant": "graph.describe.summary",
+    "Difference": "checkpoint.diff",
+    "Finding": "safety",
+    "Flaw": "checkpoint.verify",
     "Freezer": "freezer.freezer",
     "FrozenModel": "frozen.model",
+    "Graph": "formats.graphdef",
+    "GraphModel": "tf.open_graph.graph_model",
+    "Increment": "checkpoint.sidecar",
     "Keep": "store.retention",
     "ModelStore": "store.model_store",
+    "Origin": "graph.structure.lowered",
+    "OutputDifference": "graph.describe.parity",
+    "Parity": "graph.describe.parity",
+    "Payload": "formats.tensors",
+    "PendingCheckpoint": "store.background",
+    "Pin": "checkpoint.pins",
     "Policy": "safety",
+    "Portability": "graph.runtimes.releases",
+    "Proof": "graph.describe.signature",
+    "Pruning": "store.retention",
     "RestoreReport": "matching.report",
+    "Row": "matching.report",
+    "ScanReport": "safety",
+    "SignalSave": "store.last_save",
+    "Signature": "graph.describe.signature",
+    "Skipped": "matching.report",
+    "Summary": "graph.describe.summary",
+    "Survey": "store.survey",
     "TensorRef": "graph.structure.names",
     "TensorSpec": "formats.tensors",
+    "Verdict": "store.retention",
+    "Verification": "checkpoint.verify",
 }
 
+# A type checker takes a module's __getattr__ for a promise that every name is there.
+if not TYPE_CHECKING:
 
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        value = importlib.import_module("importlib.metadata").version(__name__)
-    elif name in __all__:
-        home = importlib.import_module(f"{__name__}.{_HOMES.get(name, 'errors')}")
-        value = getattr(home, name)
-    elif name == "safety":
-        value = importlib.import_module(f"{__name__}.safety")
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            value = importlib.import_module("importlib.metadata").version(__name__)
+        elif name == "safety":
+            value = importlib.import_module(f"{__name__}.safety")
+        elif name in __all__:
+            home = importlib.import_module(f"{__name__}.{_HOMES.get(name, 'errors')}")
+            value = getattr(home, name)
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

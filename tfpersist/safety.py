@@ -49,7 +49,7 @@ from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
 from tfpersist.graph.structure.capabilities import CAPABILITIES, Capability, classify, inspect
 
-__all__ = ["CAPABILITIES", "Capability", "Finding", "Policy", "Report", "classify", "scan"]
+__all__ = ["CAPABILITIES", "Capability", "Finding", "Policy", "ScanReport", "classify", "scan"]
 
 HARMLESS: tuple[Capability, ...] = ("compute", "state", "random")
 _SAVED_MODELS = ("saved_model.pb", "saved_model.pbtxt")
@@ -91,7 +91,7 @@ class Finding:
 
 
 @attrs.frozen
-class Report:
+class ScanReport:
     """What the nodes of a file can do.
 
     Args:
@@ -99,6 +99,11 @@ class Report:
         file: the file of the graph; "" for a graph in memory.
         nodes: the number of nodes, including those of functions.
         functions: the number of functions.
+
+    Example:
+        >>> report = ScanReport((Finding("file read", "ReadFile", ("leak",)),), "model.pb", 1)
+        >>> sorted(report.capabilities)
+        ['file read']
     """
 
     findings: tuple[Finding, ...]
@@ -139,7 +144,7 @@ def _names(value: str | Iterable[str]) -> frozenset[str]:
     return frozenset(names)
 
 
-def as_policy(value: object) -> Policy | None:
+def as_policy(value: Policy | None) -> Policy | None:
     """Return the argument `policy` of a user: a Policy, or None for the default.
 
     Raises:
@@ -219,7 +224,7 @@ class Policy:
         """All capabilities that a model may have."""
         return tuple(name for name in CAPABILITIES if name in HARMLESS or name in self.allow)
 
-    def check(self, report: Report) -> None:
+    def check(self, report: ScanReport) -> None:
         """Raise if a graph could do more than this policy allows.
 
         Args:
@@ -229,7 +234,7 @@ class Policy:
             UnsafeModelError: it could do more; `findings` lists the nodes.
 
         Example:
-            >>> Policy().check(Report((Finding("random", "RandomUniform", ("noise",)),)))
+            >>> Policy().check(ScanReport((Finding("random", "RandomUniform", ("noise",)),)))
         """
         refused = tuple(
             finding
@@ -255,7 +260,7 @@ class Policy:
         )
 
 
-def scan(source: str | os.PathLike[str] | Graph | Message, file: str = "") -> Report:
+def scan(source: str | os.PathLike[str] | Graph | Message, file: str = "") -> ScanReport:
     """Return what a graph could do, from every node of the graph and of all its functions.
 
     A scan covers functions that nothing calls, and functions that nodes name in their attributes:
@@ -293,7 +298,7 @@ def scan(source: str | os.PathLike[str] | Graph | Message, file: str = "") -> Re
             names.setdefault((capability, op, function), []).append(node)
     order = sorted(names, key=lambda key: (-CAPABILITIES.index(key[0]), key[1:]))
     findings = (Finding(key[0], key[1], tuple(names[key]), key[2]) for key in order)
-    return Report(tuple(findings), file, nodes, functions)
+    return ScanReport(tuple(findings), file, nodes, functions)
 
 
 def _graphs(source: Any, file: str) -> list[Message]:

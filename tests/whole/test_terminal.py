@@ -10,7 +10,7 @@ from tfpersist import cli
 from tfpersist.checkpoint.verify import Flaw, Verification
 from tfpersist.errors import printable_lines
 from tfpersist.graph.describe.candidates import Candidates
-from tfpersist.graph.describe.parity import Difference, Parity
+from tfpersist.graph.describe.parity import OutputDifference, Parity
 from tfpersist.graph.describe.signature import Signature
 from tfpersist.graph.runtimes.releases import Blocker, Portability
 from tfpersist.graph.structure.names import TensorRef
@@ -42,7 +42,7 @@ def safe(text):
         Survey("run", (Verification(HOSTILE, 0, 5),)),
         Candidates((TensorRef(HOSTILE, 0),)),
         Candidates((), (TensorRef(HOSTILE, 0),)),
-        Parity((Difference(HOSTILE),), 0.0),
+        Parity((OutputDifference(HOSTILE),), 0.0),
         Signature({HOSTILE: "x:0"}),
         Portability("1.15", (Blocker(HOSTILE, "Op", None),)),
         Blocker("node", HOSTILE, HOSTILE),

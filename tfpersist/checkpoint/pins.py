@@ -30,13 +30,27 @@ class Pin:
 
     Args:
         prefix: the checkpoint.
+
+    Example:
+        >>> import numpy as np, tfpersist as tfp
+        >>> checkpoint = tfp.ModelStore("memory://doc/pinned").save({"v1": np.float32([1, 2])})
+        >>> with checkpoint.pin() as pin:
+        ...     print(pin.prefix)
+        memory://doc/pinned/model.ckpt
     """
 
     prefix: str
     _hold: Hold = attrs.field(repr=False)
 
     def release(self) -> None:
-        """Let it go; doing so twice does no harm."""
+        """Let it go; doing so twice does no harm.
+
+        Example:
+            >>> import numpy as np, tfpersist as tfp
+            >>> checkpoint = tfp.ModelStore("memory://doc/pinned").save({"v1": np.float32([1, 2])})
+            >>> pin = checkpoint.pin()
+            >>> pin.release()
+        """
         self._hold.release()
 
     def __enter__(self) -> Pin:

@@ -39,6 +39,10 @@ class Increment:
         shared: size of the tensors that lie in data files of earlier checkpoints, in bytes.
         base: the checkpoint that it was compared with; None where there was none.
         reason: why nothing is shared; empty where something is.
+
+    Example:
+        >>> Increment(1024, 4096, "model.ckpt-6").shared
+        4096
     """
 
     written: int

@@ -37,6 +37,10 @@ class Flaw:
         what: the tensor or file.
         problem: what is wrong with it.
         beside: whether it lies beside the tensors, which are all there and what was saved.
+
+    Example:
+        >>> print(Flaw("conv/kernel", "its bytes do not match their checksum"))
+        conv/kernel: its bytes do not match their checksum
     """
 
     what: str

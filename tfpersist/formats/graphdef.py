@@ -44,6 +44,11 @@ class Graph:
         proto: the skeleton, a GraphDef that nobody changes. The `value` of each Const that
             `payloads` names has a dtype and a shape, and no elements.
         payloads: the elements of these Consts, by node name.
+
+    Example:
+        >>> graph = parse_text(b'node { name: "x" op: "Placeholder" } node { name: "y" op: "Neg" }')
+        >>> list(graph.nodes), dict(graph.payloads)
+        (['x', 'y'], {})
     """
 
     proto: Message

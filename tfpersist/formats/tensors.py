@@ -121,6 +121,11 @@ class Payload:
         load: returns the elements as a C-contiguous array that nobody changes; strings as an object
             array of bytes. It is called once for each use and should keep nothing large alive.
         release: frees the memory of a use, if `load` cannot know when the use ends.
+
+    Example:
+        >>> payload = payload_of(np.float32([1, 2]))
+        >>> print(payload.spec, payload.load())
+        float32[2] [1. 2.]
     """
 
     spec: TensorSpec

@@ -123,8 +123,8 @@ def assign_kept_variables(draft: Draft) -> Draft:
     Raises:
         FreezeError: such a variable has no value.
     """
-    variables = draft.kept & set(draft.graph.nodes)
-    graph, assigns = initial_state.add_assignments(draft.graph, draft.lowered, variables)
+    stay = draft.kept & set(draft.graph.nodes)
+    graph, assigns = initial_state.add_assignments(draft.graph, draft.lowered, stay)
     return attrs.evolve(draft.on(graph), assigns=tuple(assigns))
 
 

@@ -35,6 +35,11 @@ class Row:
         found: the tensor's data type and shape if they differ; empty for a missing tensor.
         slot: the optimizer slot; empty for a variable of the model itself.
         nearest: for a missing tensor, similar keys.
+
+    Example:
+        >>> row = Row("missing", "net/w", "net/w", "float32[2,3]", nearest=("net/v",))
+        >>> row.outcome, row.nearest
+        ('missing', ('net/v',))
     """
 
     outcome: Outcome

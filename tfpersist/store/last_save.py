@@ -54,6 +54,14 @@ class SignalSave:
     Args:
         save: saves what is to be saved.
         number: the signal.
+
+    Example:
+        >>> import signal
+        >>> import numpy as np, tfpersist as tfp
+        >>> store = tfp.ModelStore("memory://doc/last_save")
+        >>> with store.save_on_signal({"v": np.zeros(2)}, signal.SIGUSR1) as last_save:
+        ...     last_save.number == signal.SIGUSR1
+        True
     """
 
     save: Callable[[], None]
@@ -65,6 +73,15 @@ class SignalSave:
 
         Raises:
             UnsupportedError: this is not the main thread, or no signal that can be handled.
+
+        Returns:
+            This save, so that it can be cancelled.
+
+        Example:
+            >>> import signal
+            >>> saved = []
+            >>> save = SignalSave(lambda: saved.append("model"), signal.SIGUSR1).begin()
+            >>> save.cancel()
         """
         try:
             self._handler = _handler_of(self.number)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, SupportsIndex, TypeAlias
 
 import attrs
 
@@ -33,6 +34,10 @@ class Candidate:
         step: the training step; None where that is not known.
         metrics: what was measured at that step, by name.
         damaged: whether files of it are missing, or do not fit together.
+
+    Example:
+        >>> Candidate("model.ckpt-5", 1.7e9, 5, {"accuracy": 0.9}).metrics["accuracy"]
+        0.9
     """
 
     name: str
@@ -50,6 +55,10 @@ class Best:
         metric: its name, as it was given to `save`.
         mode: whether more is better or less.
         count: how many to keep.
+
+    Example:
+        >>> Keep(best=("loss", "min", 3)).best
+        Best(metric='loss', mode='min', count=3)
     """
 
     metric: str
@@ -62,10 +71,27 @@ class Best:
         _count("best", self.count)
 
     def rank(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """Sort those that have the metric, the best first; NaN is no value, the newer is better."""
+        """Sort those that have the metric, the best first; NaN is no value, the newer is better.
+
+        Args:
+            candidates: the checkpoints, oldest first.
+
+        Returns:
+            Those that have the metric.
+
+        Example:
+            >>> losses = {1: 0.5, 2: 0.4}
+            >>> saved = [Candidate(f"m-{n}", n, n, {"loss": loss}) for n, loss in losses.items()]
+            >>> [candidate.step for candidate in Best("loss", "min").rank(saved)]
+            [2, 1]
+        """
         sign = 1.0 if self.mode == "max" else -1.0
         measured = [each for each in candidates if not math.isnan(_value(each, self.metric))]
         return sorted(measured, key=lambda each: sign * _value(each, self.metric))[::-1]
+
+
+# What a user writes for `best`: the metric; perhaps whether more is better, and how many to keep.
+BestRule: TypeAlias = Best | str | tuple[str] | tuple[str, Mode] | tuple[str, Mode, int]
 
 
 def _value(candidate: Candidate, metric: str) -> float:
@@ -87,15 +113,15 @@ def _count(rule: str, value: Any) -> int | None:
     return count
 
 
-def _last(value: Any) -> int | None:
+def _last(value: SupportsIndex | None) -> int | None:
     return _count("last", value)
 
 
-def _steps(value: Any) -> int | None:
+def _steps(value: SupportsIndex | None) -> int | None:
     return _count("steps", value)
 
 
-def _every(value: Any) -> float | None:
+def _every(value: str | float | timedelta | None) -> float | None:
     if value is None:
         return None
     time = seconds(value)
@@ -104,7 +130,7 @@ def _every(value: Any) -> float | None:
     return time
 
 
-def _best(value: Any) -> Best | None:
+def _best(value: BestRule | None) -> Best | None:
     if value is None or isinstance(value, Best):
         return value
     facts = (value,) if isinstance(value, str) else value
@@ -165,7 +191,7 @@ class Keep:
         return attrs.evolve(self, also=(*self.also, other))
 
 
-def as_keep(value: object) -> Keep | None:
+def as_keep(value: Keep | Sequence[Keep] | None) -> Keep | None:
     """Take what a user gives for `keep`: a Keep, several of them, or None for all.
 
     Raises:
@@ -198,6 +224,10 @@ class Verdict:
     Args:
         candidate: the checkpoint.
         reasons: why it is kept; empty where it goes.
+
+    Example:
+        >>> Verdict(Candidate("model.ckpt-5", 1.7e9), ("among the last 3",)).kept
+        True
     """
 
     candidate: Candidate

@@ -16,7 +16,7 @@ _NUMBERS = frozenset("fc")
 
 
 @attrs.frozen
-class Difference:
+class OutputDifference:
     """The difference between one output of a model and the expected output.
 
     Args:
@@ -31,6 +31,10 @@ class Difference:
             one.
         found: the value, type and shape, or digest of the model's output.
         exact: whether the outputs are the same bit by bit.
+
+    Example:
+        >>> print(OutputDifference("y:0", absolute=1e-6, relative=5e-7, exact=False))
+        y:0 differs by at most 1e-06, relatively 5e-07
     """
 
     output: str
@@ -65,11 +69,11 @@ class Parity:
         tolerance: numbers may differ by `tolerance * (1 + |expected|)`.
 
     Example:
-        >>> print(Parity((Difference("y:0"),), 0.0))
+        >>> print(Parity((OutputDifference("y:0"),), 0.0))
         y:0 is the same, bit by bit
     """
 
-    differences: tuple[Difference, ...]
+    differences: tuple[OutputDifference, ...]
     tolerance: float
 
     @property
@@ -86,7 +90,7 @@ class Parity:
         return "\n".join(printable(str(each)) for each in self.differences)
 
 
-def compare(expected: GoldenTensor, actual: Array, tolerance: float) -> Difference:
+def compare(expected: GoldenTensor, actual: Array, tolerance: float) -> OutputDifference:
     """Compare an output with the expected output, as far as its values are known.
 
     Floats and complex numbers may differ by `tolerance * (1 + |expected|)`; NaN equals NaN. Values
@@ -109,7 +113,7 @@ at [1]: expected 2.0, got 2.5
         return _another(expected.name, str(expected.spec), str(spec))
     actual_digest = digest(actual)
     if actual_digest == expected.digest:
-        return Difference(expected.name)
+        return OutputDifference(expected.name)
     if expected.values is None:
         digests = (f"digest {sha256[:12]}" for sha256 in (expected.digest, actual_digest))
         return _another(expected.name, *digests)
@@ -117,7 +121,7 @@ at [1]: expected 2.0, got 2.5
     values = actual.reshape(-1)[:: expected.stride]
     absolute, relative, beyond = _distances(expected_values, values, tolerance)
     first = int(np.argmax(beyond)) if beyond.any() else None
-    return Difference(
+    return OutputDifference(
         expected.name,
         int(np.count_nonzero(beyond)),
         float(absolute.max(initial=0.0)),
@@ -131,9 +135,9 @@ at [1]: expected 2.0, got 2.5
     )
 
 
-def _another(output: str, expected: str, found: str) -> Difference:
+def _another(output: str, expected: str, found: str) -> OutputDifference:
     """Return the difference of an output that cannot be compared element by element."""
-    return Difference(output, 1, np.inf, np.inf, None, expected, found, exact=False)
+    return OutputDifference(output, 1, np.inf, np.inf, None, expected, found, exact=False)
 
 
 def _distances(expected: Array, actual: Array, tolerance: float) -> tuple[Array, Array, Array]:

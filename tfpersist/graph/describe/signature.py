@@ -28,6 +28,10 @@ class Proof:
     Args:
         digest: SHA-256 of the golden pair: the feeds, and the outputs of the source.
         tolerance: how much a number may differ; see `parity.compare`.
+
+    Example:
+        >>> Proof("0" * 64, tolerance=1e-5).tolerance
+        1e-05
     """
 
     digest: str
@@ -62,6 +66,9 @@ class Signature:
 
         Args:
             graph: the graph.
+
+        Returns:
+            The signature, or None.
 
         Example:
             >>> from tfpersist.formats import schema

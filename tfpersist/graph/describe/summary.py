@@ -29,6 +29,10 @@ class Constant:
         nbytes: the bytes of its elements in memory; of strings, the sum of their lengths.
         fits: whether it has as many bytes as its shape needs. If not, it cannot be loaded, and
             `nbytes` counts the bytes that are in the graph.
+
+    Example:
+        >>> print(Constant("dense/kernel", TensorSpec("float32", (2, 3)), 24))
+        dense/kernel float32[2,3] 24 bytes
     """
 
     name: str
@@ -59,6 +63,12 @@ class Summary:
             the part of its name before the last "/".
         functions: the names of the functions in the library.
         producer: the graph version of the TensorFlow that wrote the graph; 0 if it is not known.
+
+    Example:
+        >>> from tfpersist.formats.graphdef import parse_text
+        >>> facts = summarize(parse_text(b'node { name: "x" op: "Placeholder" }'), "model.pb")
+        >>> facts.nodes, facts.operations
+        (1, {'Placeholder': 1})
     """
 
     file: str
@@ -89,7 +99,17 @@ class Summary:
         return "\n".join(map(printable, lines))
 
     def html(self) -> str:
-        """Return a short form in HTML for notebooks."""
+        """Return a short form in HTML for notebooks.
+
+        Returns:
+            The HTML.
+
+        Example:
+            >>> from tfpersist.formats.graphdef import parse_text
+            >>> facts = summarize(parse_text(b'node { name: "x" op: "Placeholder" }'), "model.pb")
+            >>> facts.html().startswith("<b>model.pb</b>")
+            True
+        """
         rows = [("input", ref) for ref in self.inputs]
         rows += [("output", ref) for ref in self.outputs]
         cells = "".join(

@@ -52,6 +52,10 @@ class Blocker:
         attrs: the attrs that the op does not have yet in this release; empty where the op itself is
             unknown.
         types: the data types that the release does not have yet.
+
+    Example:
+        >>> print(Blocker("mm", "BatchMatMulV3", None))
+        node mm (BatchMatMulV3)
     """
 
     node: str

@@ -23,6 +23,10 @@ class Origin:
         checkpoint: SHA-256 of the checkpoint's index file, which has the checksums of all tensors.
         step: the training step of the checkpoint.
         tensorflow: the version of TensorFlow that built the graph.
+
+    Example:
+        >>> Origin(step=1000, tensorflow="1.15.5").step
+        1000
     """
 
     checkpoint: str | None = None

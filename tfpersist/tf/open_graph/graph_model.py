@@ -69,6 +69,18 @@ class GraphModel:
         report: what was restored.
         notes: what had to be left out or changed for this TensorFlow to take the graph.
         file: the `.meta` file.
+
+    Example:
+        >>> import tensorflow as tf, tfpersist as tfp
+        >>> store = tfp.ModelStore("memory://doc/opened")
+        >>> with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        ...     v = tf.compat.v1.get_variable("v", initializer=[1.0, 2.0])
+        ...     twice = tf.add(v, v, name="twice")
+        ...     session.run(v.initializer)
+        ...     _ = store.save(session)
+        >>> with store.open_graph() as model:
+        ...     print(model, *model.outputs)
+        <GraphModel memory://doc/opened/model.ckpt.meta: 1 variable restored> twice:0 float32[2]
     """
 
     session: Any
@@ -125,6 +137,12 @@ class GraphModel:
 
         Raises:
             GraphError: a node's attrs do not tell what it gives.
+
+        Example:
+            >>> import tfpersist as tfp
+            >>> with tfp.ModelStore("memory://doc/opened").open_graph() as model:
+            ...     model.summary().operations["VarHandleOp"]
+            1
         """
         facts = summarize(*self._skeleton())
         return attrs.evolve(facts, inputs=self.inputs, outputs=self.outputs)
@@ -144,6 +162,12 @@ class GraphModel:
             NameNotFoundError: a fetch or a feed names nothing in the graph, or may be two tensors.
             FeedError: a feed is missing, or does not fit.
             RunError: TensorFlow failed.
+
+        Example:
+            >>> import tfpersist as tfp
+            >>> with tfp.ModelStore("memory://doc/opened").open_graph() as model:
+            ...     model.run("twice")
+            array([2., 4.], dtype=float32)
         """
         return self._executor.run(fetches, feeds)
 
@@ -156,7 +180,13 @@ class GraphModel:
         return f"<GraphModel {self.file}{where}: {restored} restored>"
 
     def close(self) -> None:
-        """Release the session, if it is this model's own."""
+        """Release the session, if it is this model's own.
+
+        Example:
+            >>> import tfpersist as tfp
+            >>> model = tfp.ModelStore("memory://doc/opened").open_graph()
+            >>> model.close()
+        """
         if self._owns_session:
             self._executor.close()
 

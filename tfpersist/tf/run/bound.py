@@ -101,6 +101,16 @@ class Bound:
     Args:
         inputs: names of the tensors that its arguments are fed to.
         outputs: names of the tensors that it gives.
+
+    Example:
+        >>> import tfpersist as tfp
+        >>> from tfpersist.formats import graphdef
+        >>> model = tfp.FrozenModel(graphdef.parse_text(b'''
+        ...     node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: DT_INT32 } } }
+        ...     node { name: "y" op: "Neg" input: "x" attr { key: "T" value { type: DT_INT32 } } }
+        ... '''))
+        >>> model.bind("x", "y")
+        <Bound x:0 -> y:0>
     """
 
     inputs: tuple[str, ...]
