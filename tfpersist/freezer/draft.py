@@ -93,7 +93,7 @@ class Draft:
         """The source's names of the outputs, by their names in the frozen graph."""
         return {new.name: old.name for new, old in zip(self.outputs, self.asked, strict=True)}
 
-    def on(self, graph: Graph) -> Draft:
+    def with_graph(self, graph: Graph) -> Draft:
         """Return the draft with another graph."""
         return attrs.evolve(self, lowered=attrs.evolve(self.lowered, graph=graph))
 
@@ -104,7 +104,7 @@ class Draft:
             name: payload_of(payload.load(), payload.spec.dtype)
             for name, payload in graph.payloads.items()
         }
-        return self.on(Graph(graph.proto, payloads))
+        return self.with_graph(Graph(graph.proto, payloads))
 
     def signed(self, pair: Golden | None = None) -> Graph:
         """Return the frozen graph with its signature, and with a golden pair.

@@ -96,7 +96,7 @@ def _with_variables(draft: Draft) -> Graph:
     if draft.init:
         return prune(draft.graph, [*draft.output_names, *draft.init])
     draft = passes.fill_tables(draft)
-    draft = draft.on(prune(draft.graph, draft.roots))
+    draft = draft.with_graph(prune(draft.graph, draft.roots))
     variables = {name for name, node in draft.graph.nodes.items() if node.op in VARIABLES}
     draft = attrs.evolve(draft, kept=frozenset(variables))
     return passes.add_init_operation(passes.assign_kept_variables(draft)).graph

@@ -54,7 +54,7 @@ def bake_values(draft: Draft) -> Draft:
 
 def inline_functions(draft: Draft) -> Draft:
     """Put the bodies of functions in the places of their calls, where that changes nothing."""
-    return draft.on(inline(draft.graph, draft.reserved_names))
+    return draft.with_graph(inline(draft.graph, draft.reserved_names))
 
 
 def cut_at_inputs(draft: Draft, *, strict: bool = True) -> Draft:
@@ -104,7 +104,7 @@ def prune_to_outputs(draft: Draft) -> Draft:
     pruned = prune(draft.graph, draft.roots)
     # A variable that the user names may be one that the outputs do not need.
     stay = ends.kept_variables(draft.lowered, pruned, draft.options.keep, draft.options.only)
-    return attrs.evolve(draft.on(pruned), kept=stay)
+    return attrs.evolve(draft.with_graph(pruned), kept=stay)
 
 
 def make_constants(draft: Draft) -> Draft:
@@ -114,7 +114,7 @@ def make_constants(draft: Draft) -> Draft:
         FreezeError: a variable has no value, or something uses it as no constant can be used.
     """
     graph = variables.replace_variables(draft.lowered, draft.kept)
-    return draft.on(trim(graph, draft.roots))
+    return draft.with_graph(trim(graph, draft.roots))
 
 
 def assign_kept_variables(draft: Draft) -> Draft:
@@ -125,7 +125,7 @@ def assign_kept_variables(draft: Draft) -> Draft:
     """
     stay = draft.kept & set(draft.graph.nodes)
     graph, assigns = initial_state.add_assignments(draft.graph, draft.lowered, stay)
-    return attrs.evolve(draft.on(graph), assigns=tuple(assigns))
+    return attrs.evolve(draft.with_graph(graph), assigns=tuple(assigns))
 
 
 def refuse_unfreezable_nodes(draft: Draft) -> Draft:
@@ -144,13 +144,13 @@ def add_init_operation(draft: Draft) -> Draft:
     Raises:
         FreezeError: the graph has an operation of its name.
     """
-    return draft.on(initial_state.add_init(draft.graph, [*draft.fills, *draft.assigns]))
+    return draft.with_graph(initial_state.add_init(draft.graph, [*draft.fills, *draft.assigns]))
 
 
 def optimize_graph(draft: Draft) -> Draft:
     """Remove what need not be computed."""
     fed = {*draft.lowered.inputs, *draft.lowered.labels.values()}
-    return draft.on(optimize(draft.graph, [*draft.output_names, *draft.init], fed))
+    return draft.with_graph(optimize(draft.graph, [*draft.output_names, *draft.init], fed))
 
 
 def clean_graph(draft: Draft) -> Draft:
@@ -166,7 +166,7 @@ def convert_to_target(draft: Draft) -> Draft:
         FreezeError: an op has no older equal.
     """
     target = draft.options.target
-    return draft if target is None else draft.on(releases.convert(draft.graph, target))
+    return draft if target is None else draft.with_graph(releases.convert(draft.graph, target))
 
 
 def compress_weights(draft: Draft) -> Draft:
@@ -174,7 +174,7 @@ def compress_weights(draft: Draft) -> Draft:
     form = draft.options.weights
     # A table looks keys up and gives values as they are; a count goes on from where it was.
     exact = needed(draft.graph, draft.init) if draft.init else ()
-    return draft if form is None else draft.on(compress(draft.graph, form, exact))
+    return draft if form is None else draft.with_graph(compress(draft.graph, form, exact))
 
 
 def describe(draft: Draft) -> Draft:
