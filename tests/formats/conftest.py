@@ -1,8 +1,9 @@
-"""What the tests of formats share: sinks, damage, and TensorFlow as the model."""
+"""What the tests of formats share: sinks, a small checkpoint, damage, TensorFlow as the model."""
 
 from __future__ import annotations
 
 import pathlib
+import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 
@@ -10,7 +11,10 @@ import numpy as np
 import pytest
 
 from tfpersist.errors import CorruptionError, UnsupportedError
-from tfpersist.formats import bundle, bundle_tensors, bundle_writer
+from tfpersist.formats import bundle, bundle_tensors, bundle_writer, tensors
+
+# The tests of this folder import the helpers that are beside them.
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 
 class MemorySink:
@@ -190,3 +194,25 @@ def same_arrays() -> Callable[..., bool]:
         return list(one) == list(other) and all(equal(one[key], other[key]) for key in one)
 
     return same
+
+
+@pytest.fixture(scope="session")
+def sample(write_ours: Callable[..., tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
+    """A small checkpoint with everything: numbers, strings, an empty tensor, slices."""
+    from bundles import item as bundle_item
+
+    array = np.arange(6, dtype=np.float32).reshape(3, 2)
+    first, second = (
+        tensors.Slice("v", (3, 2), (0, 0), (2, 2)),
+        tensors.Slice("v", (3, 2), (2, 0), (1, 2)),
+    )
+    return write_ours(
+        [
+            bundle_item("a/b", np.array([1, -2], np.int16)),
+            bundle_item("a/c", np.float64(0.5)),
+            bundle_item("e", np.zeros((0, 3), np.float32)),
+            bundle_item("s", np.array([b"xy", b""], object)),
+            bundle_item("v", array[:2], part=first),
+            bundle_item("v", array[2:], part=second),
+        ]
+    )

@@ -1,4 +1,4 @@
-"""A repeated save, whose index is made of the one before, writes what a first one would write."""
+"""Tensors have their places in even shards; a repeated save writes what a first one writes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,45 @@ import io
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tfpersist.errors import SaveError
 from tfpersist.formats import bundle, bundle_layout, crc32c
 from tfpersist.formats.bundle_writer import Item, Items, write_bundle
 from tfpersist.formats.tensors import Payload, Slice, TensorSpec, payload_of
+
+SIZES = st.lists(st.one_of(st.integers(0, 40), st.integers(500, 2000)), min_size=1, max_size=30)
+
+
+@given(SIZES, st.integers(1, 800), st.sampled_from([1, 64]))
+def test_shards_are_about_even_and_not_too_small(sizes, shard_size, alignment):
+    names = [str(number) for number in range(len(sizes))]
+    specs = [TensorSpec("int8", (size,)) for size in sizes]
+    layout = bundle_layout.lay_out(
+        names, specs, [None] * len(sizes), {}, alignment, shard_size=shard_size
+    )
+    assert [number for shard in layout.shards for number in shard] == list(range(len(sizes)))
+    filled = [sum(sizes[number] for number in shard) for shard in layout.shards]
+    wanted = max(1, min(4, sum(sizes) // shard_size))
+    assert len(filled) == 1 or (len(filled) <= wanted and 2 * min(filled) >= shard_size)
+    even = sum(sizes) / wanted
+    if even >= max(sizes) + shard_size:
+        assert len(filled) == wanted
+        assert all(abs(size - even) <= max(sizes) for size in filled)
+    assert all(layout.size(shard) % alignment == 0 for shard in layout.shards)
+
+
+@given(SIZES, st.integers(0, 30), st.integers(0, 800))
+def test_what_is_kept_apart_shares_no_shard_with_the_rest(sizes, apart, shard_size):
+    apart = min(apart, len(sizes))
+    names = [str(number) for number in range(len(sizes))]
+    specs = [TensorSpec("int8", (size,)) for size in sizes]
+    columns = (names, specs, [None] * len(sizes))
+    layout = bundle_layout.lay_out(*columns, {}, 1, shard_size=shard_size, apart=apart)
+    assert [number for shard in layout.shards for number in shard] == list(range(len(sizes)))
+    assert all(shard.stop <= apart or shard.start >= apart for shard in layout.shards)
+    assert all(len(shard) for shard in layout.shards)
 
 
 class Shard(io.BytesIO):

@@ -1,0 +1,76 @@
+"""Entries of an index: of the usual form, of any other form, hostile."""
+
+import pytest
+from bundles import entry, rewritten, with_shape
+
+from tfpersist.errors import CorruptionError
+from tfpersist.formats import sstable
+
+
+def test_any_entry_with_a_right_checksum_is_read_or_refused(sample, read_all, refuses):
+    index, data = sample
+    records = {key: bytes(v) for key, v, _ in sstable.read_table(memoryview(index), "x")}
+    outcomes = []
+    for key, value in records.items():
+        for at in range(len(value)):
+            for byte in (0, 1, 2, 0x7F, 0x80, 0xFF, value[at] ^ 1, value[at] ^ 0x40):
+                changed = value[:at] + bytes([byte]) + value[at + 1 :]
+                hostile = rewritten(index, lambda found: {**found, key: changed})  # noqa: B023
+                outcomes.append(refuses(lambda h=hostile: read_all(h, data)))
+            hostile = rewritten(index, lambda found: {**found, key: value[:at]})  # noqa: B023
+            outcomes.append(refuses(lambda h=hostile: read_all(h, data)))
+    assert set(outcomes) == {True, False}
+
+
+HOSTILE = {
+    "no data type": entry(dtype=0),
+    "an unknown data type": entry(dtype=77),
+    "a ref type": entry(dtype=101),
+    "a huge type": entry(dtype=-5),
+    "a negative extent": with_shape(-1),
+    "a size that does not fit": with_shape(3),
+    "a huge tensor": with_shape(1 << 40, size=4 << 40),
+    "a shape whose product overflows": with_shape(1 << 32, 1 << 32, size=0),
+    "an overflow beside a zero": with_shape(0, 1 << 62, 1 << 62, size=0),
+    "too many dimensions": with_shape(*[1] * 300),
+    "a shard out of range": entry(shard_id=1),
+    "a negative shard": entry(shard_id=-1),
+    "a huge shard": entry(shard_id=(1 << 31) - 1),
+    "an offset behind the end": entry(offset=1 << 40),
+    "a negative offset": entry(offset=-4),
+    "a negative size": entry(size=-4),
+    "an offset that overflows": entry(offset=(1 << 63) - 2),
+    "strings behind the end": entry(dtype=7, size=1 << 50),
+    "many strings in few bytes": with_shape(1 << 40, dtype=7, size=9),
+    "strings of no bytes": with_shape(5, dtype=7, size=0),
+    "strings of a negative size": with_shape(5, dtype=7, size=-1),
+}
+
+
+@pytest.mark.parametrize("proto", HOSTILE.values(), ids=HOSTILE.keys())
+def test_hostile_entries_are_refused(sample, read_all, proto):
+    index = rewritten(sample[0], lambda found: {b"": found[b""], b"x": proto.SerializeToString()})
+    with pytest.raises(CorruptionError):
+        read_all(index, sample[1])
+
+
+def test_an_entry_of_unusual_form_is_read_all_the_same(sample, read_all):
+    """Fields in another order, an unknown field, an unpacked default: protobuf allows all."""
+    value = bytes.fromhex
+    plain = {key: bytes(v) for key, v, _ in sstable.read_table(memoryview(sample[0]), "x")}[b"a/c"]
+    head, rest = plain[:4], plain[4:]
+    for changed in (
+        rest + head,
+        plain + value("f80701"),
+        plain + value("1800"),
+        value("1800") + plain,
+    ):
+        index = rewritten(sample[0], lambda found: {**found, b"a/c": changed})  # noqa: B023
+        assert read_all(index, sample[1])["a/c"] == 0.5
+
+
+def test_names_that_are_no_text_survive(read_all, sample):
+    index = rewritten(sample[0], lambda found: {b"": found[b""], b"\xff\xfe": found[b"a/c"]})
+    [(key, value)] = read_all(index, sample[1]).items()
+    assert key.encode("utf-8", "surrogateescape") == b"\xff\xfe"
+    assert value == 0.5
