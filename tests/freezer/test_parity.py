@@ -98,7 +98,7 @@ class TestBesideItsSource:
 
     def test_feeds_that_do_not_fit(self, net):
         freezer = Freezer(net).outputs("y").bake({"keep": 1.0})
-        with pytest.raises(FeedError, match=r"x:0.*needed by the fetches"):
+        with pytest.raises(FeedError, match=r"x:0: the fetches need this placeholder"):
             freezer.parity({}).freeze()
         with pytest.raises(FeedError, match="wrong shape"):
             freezer.parity({"x": X[:, 1:]}).freeze()

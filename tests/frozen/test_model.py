@@ -179,7 +179,7 @@ def test_a_feed_that_does_not_fit_is_refused(model):
         model.run("Net/add", {"Net/feed": [1.0, 2.0]})
     with pytest.raises(FeedError, match=r"expected float32\[\?,3\], got int64\[1,3\]"):
         model.run("Net/add", {"Net/feed": np.array([[1, 2, 3]])})
-    with pytest.raises(FeedError, match="Net/feed:0: needed by the fetches and not fed"):
+    with pytest.raises(FeedError, match="Net/feed:0: the fetches need this placeholder"):
         model.run(["far_away", "Net/add"])
     with pytest.raises(NameNotFoundError, match="'Net/feed:0'"):
         model.run("Net/add", {"Net/fed:0": BATCH})

@@ -229,7 +229,7 @@ class FrozenModel:
             ends.outputs,
             single=ends.single,
             labels=ends.labels,
-            again=lambda: (_bound, arguments),
+            pickled=lambda: (_bound, arguments),
         )
 
     @unconverted

@@ -110,7 +110,7 @@ def test_what_does_not_fit_is_refused_before_tensorflow(model):
         module(tf.constant([1.0]))
     with pytest.raises(FeedError, match="words:0: an input of another shape"):
         module(tf.constant("a"))
-    with pytest.raises(FeedError, match="another number of values; expected 1: words:0, got 0"):
+    with pytest.raises(FeedError, match="wrong number of values; expected 1: words:0, got 0"):
         module()
 
 

@@ -202,7 +202,7 @@ def test_values_that_do_not_fit_are_refused(model, both):
     for bad in (rows[0], rows[None], np.ones((2, 4), np.float32), rows.astype(int), "text", None):
         with pytest.raises(FeedError, match=r"^batch:0: "):
             net(bad, 1.0)
-    with pytest.raises(FeedError, match="another number of values; expected 2: batch:0, scalar:0"):
+    with pytest.raises(FeedError, match="wrong number of values; expected 2: batch:0, scalar:0"):
         net(rows)
     with pytest.raises(FeedError, match=r"batch:0: .* not fed"):
         loaded.bind("scalar", "added")
@@ -264,25 +264,25 @@ def test_a_feed_that_an_op_writes_into_is_copied(both, inside):
         assert not batch.any()
 
 
-def test_a_constant_is_never_handed_out_between_two_lines():
+def test_a_constant_is_copied_for_each_of_several_threads():
     """One thread runs to its end before each line of another."""
     lines = iter(range(1, 40))
     reached = True
     while reached:
         stop, reached = next(lines), False
         constant = np.ones(4)
-        handed = bound._Handed(True)
-        handed.own(constant.view())
+        output = bound._Output(True)
+        output.own(constant.view())
         passed = 0
 
-        def each_line(frame, event, _, stop=stop, handed=handed, constant=constant):
+        def each_line(frame, event, _, stop=stop, output=output, constant=constant):
             nonlocal passed, reached
-            if frame.f_code is not bound._Handed.own.__code__:
+            if frame.f_code is not bound._Output.own.__code__:
                 return None
             passed += event == "line"
             if event == "line" and passed == stop:
                 reached = True
-                thread = threading.Thread(target=lambda: handed.own(constant.view()))
+                thread = threading.Thread(target=lambda: output.own(constant.view()))
                 thread.start()
                 thread.join()
             return each_line
@@ -290,10 +290,10 @@ def test_a_constant_is_never_handed_out_between_two_lines():
         before = sys.gettrace()
         sys.settrace(each_line)
         try:
-            handed.own(constant.view())
+            output.own(constant.view())
         finally:
             sys.settrace(before)
-        assert not np.may_share_memory(handed.own(constant.view()), constant)
+        assert not np.may_share_memory(output.own(constant.view()), constant)
 
 
 def test_threads_call_one_function(model, both):

@@ -87,7 +87,7 @@ def test_a_tensor_of_the_graph_is_a_name_too(executor):
     )
     with tf.Graph().as_default():
         foreign = tf.constant(1.0, name="constant")
-    with pytest.raises(NameNotFoundError, match="of another graph"):
+    with pytest.raises(NameNotFoundError, match="belongs to another graph"):
         executor.run(foreign)
 
 
@@ -100,9 +100,9 @@ def test_a_tensor_of_the_graph_is_a_name_too(executor):
         ("same:x", "expected same:0"),
         ("same:", "expected same:0"),
         ("^same", "control dependency"),
-        ("assign:0", "no output at all"),
+        ("assign:0", "since it has no outputs"),
         ("", "no tensor ''"),
-        (3, "int 3"),
+        (3, "not the name of a tensor; expected a str such as 'add:0', or a TensorRef, got 3"),
     ],
 )
 def test_a_wrong_name_says_what_would_be_right(executor, name, says):
@@ -145,8 +145,8 @@ def test_a_missing_feed_is_found_by_walking_the_graph(executor):
     with pytest.raises(FeedError) as caught:
         executor.run(["Net/double", "joined"])
     assert str(caught.value) == (
-        "Net/feed:0, text:0: all needed by the fetches and not fed; expected float32[?,2], "
-        "string[...]. Pass feeds={'Net/feed:0': ...}."
+        "Net/feed:0, text:0: the fetches need all these placeholders, and they are not fed;"
+        " expected float32[?,2], string[...]. Pass feeds={'Net/feed:0': ...}."
     )
     with pytest.raises(FeedError, match="which:0"):
         executor.run("either", {"Net/feed": BATCH})

@@ -235,7 +235,7 @@ def _registered() -> type[Any]:
             names = self.layout.inputs
             if len(values) != len(names) or isinstance(inputs, Mapping):
                 raise FeedError(
-                    "another number of values",
+                    "wrong number of values",
                     where=f"layer {self.name}",
                     expected=f"{len(names)}: {', '.join(names)}",
                     found="a dict" if isinstance(inputs, Mapping) else str(len(values)),

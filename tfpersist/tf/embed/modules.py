@@ -71,7 +71,7 @@ def module_of(
             if len(values) != len(inputs):
                 wanted = f"{len(inputs)}: {', '.join(ref.name for ref in inputs)}"
                 found = str(len(values))
-                raise FeedError("another number of values", expected=wanted, found=found)
+                raise FeedError("wrong number of values", expected=wanted, found=found)
             fitted = [tensor_of(r, v, None) for r, v in zip(inputs, values, strict=True)]
             return self.compute(*fitted)
 

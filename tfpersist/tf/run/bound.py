@@ -1,4 +1,4 @@
-"""Inputs and outputs bound once, so that a call costs little more than the computation."""
+"""Bind inputs and outputs once, so that a call costs little more than the computation."""
 
 from __future__ import annotations
 
@@ -15,23 +15,32 @@ from tfpersist.tf.run import forks
 from tfpersist.tf.run.execute import Executor
 from tfpersist.tf.run.translate import translated
 
-# Their kernels compute into memory that nobody else has.
-_COMPUTED = frozenset(
+# The kernels of these ops compute into memory of their own.
+_COMPUTING = frozenset(
     {"MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Conv2D", "Conv3D"}
     | {"DepthwiseConv2dNative", "MaxPool", "AvgPool", "Softmax", "LogSoftmax", "Sigmoid", "Tanh"}
     | {"Relu", "Relu6", "Elu", "Selu", "LeakyRelu", "Softplus", "Exp", "ArgMax", "ArgMin"}
 )
-# They may give one of their inputs as it is; some only once TensorFlow has simplified the graph.
-_PASSED_ON = frozenset(
+# These ops may return one of their inputs as it is; some only after TensorFlow has simplified the
+# graph.
+_PASSING = frozenset(
     {"Identity", "StopGradient", "Reshape", "Squeeze", "ExpandDims", "BiasAdd", "Add", "AddV2"}
     | {"Sub", "Mul", "RealDiv"}
 )
-_KEPT = frozenset({"Const", "ReadVariableOp"})
+_HOLDING = frozenset({"Const", "ReadVariableOp"})
 
 
 @attrs.frozen
 class _Guard:
-    """What one input takes as it is; all else is put right or refused by the executor."""
+    """Check the value of one input; the executor converts or refuses what does not fit as it is.
+
+    Args:
+        tensor: the tf.Tensor of the input.
+        dtype: the data type of an array that fits as it is.
+        shape: its shape, None for an open size; None where any shape fits.
+        executor: converts or refuses other values.
+        copies: whether to copy the value, because the graph may keep it.
+    """
 
     tensor: Any
     dtype: np.dtype[Any]
@@ -51,39 +60,46 @@ class _Guard:
         return fitted.copy() if self.copies and fitted is value else fitted
 
     def _accepts(self, shape: tuple[int, ...]) -> bool:
-        wanted = self.shape
-        if wanted is None or shape == wanted:
+        expected = self.shape
+        if expected is None or shape == expected:
             return True
-        if len(shape) != len(wanted):
+        if len(shape) != len(expected):
             return False
-        for size, expected in zip(shape, wanted, strict=True):
-            if size != expected and expected is not None:
+        for size, expected_size in zip(shape, expected, strict=True):
+            if size != expected_size and expected_size is not None:
                 return False
         return True
 
 
 @attrs.define(eq=False)
-class _Handed:
-    """Whether an output may be handed out as it is: only what two calls have not in common."""
+class _Output:
+    """Return one output, without a copy once two calls have given results in different memory.
+
+    Args:
+        may_be_owned: whether the memory of a result may belong to the caller.
+        known: whether `may_be_owned` has been confirmed by two results.
+        first: the first result, until a second one is compared with it.
+    """
 
     may_be_owned: bool
     known: bool = False
     first: Any = None
 
     def own(self, value: Any) -> Any:
+        """Return a result in memory that belongs to the caller."""
         if type(value) is not np.ndarray:
             return np.array(value, dtype=object if isinstance(value, bytes) else None)
         if value.dtype.names:
             value = value.view(value.dtype[0])
         if value.dtype.kind == "O" or (self.known and self.may_be_owned):
             return value
-        # Threads come through here at once: what one has found, none may take back.
+        # Several threads may be here at once. `known` must never become false again.
         first = self.first
         if self.may_be_owned and value.size and not self.known:
             if first is None:
                 self.first = value
             elif first is not value:
-                # TensorFlow may have found that it is constant: then it lies where it lay.
+                # TensorFlow may have made the output a constant: then results share memory.
                 if np.may_share_memory(first, value):
                     self.may_be_owned = False
                 self.known = True
@@ -95,12 +111,12 @@ class _Handed:
 class Bound:
     """Some outputs of a model as a function of some inputs.
 
-    It may be called from several threads at once, and computes in the thread that calls it; only
-    large operations are spread over TensorFlow's other threads. Results are the caller's own.
+    Several threads may call it at once. It computes in the thread that calls it; only large
+    operations use TensorFlow's other threads too. No other code uses the memory of the results.
 
     Args:
         inputs: names of the tensors that its arguments are fed to.
-        outputs: names of the tensors that it gives.
+        outputs: names of the tensors that it returns.
 
     Example:
         >>> import tfpersist as tfp
@@ -118,10 +134,10 @@ class Bound:
     _single: bool
     _labels: tuple[Any, ...] | None
     _guards: tuple[_Guard, ...]
-    _handed: tuple[_Handed, ...]
+    _results: tuple[_Output, ...]
     _compute: Callable[..., Sequence[Any]]
     _process: int
-    _again: Callable[[], tuple[Any, ...]]
+    _pickled: Callable[[], tuple[Any, ...]]
 
     def __call__(self, *values: Any) -> Any:
         """Compute the outputs.
@@ -130,11 +146,11 @@ class Bound:
             values: one for each input: an array, a number, or nested lists.
 
         Returns:
-            The array of the output; a tuple of arrays where the outputs were given as a list, a
-            dict where they were given as one.
+            One array for a single output; a tuple of arrays for a list of outputs, a dict of
+            arrays for a dict of outputs.
 
         Raises:
-            FeedError: a value is missing, or of another kind or shape than its input.
+            FeedError: a value is missing, or has another data type or shape than its input.
             RunError: TensorFlow failed, or the model is closed.
         """
         guards = self._guards
@@ -151,20 +167,20 @@ class Bound:
             with translated():
                 raise
         if self._single:
-            return self._handed[0].own(results[0])
-        own = tuple(handed.own(value) for handed, value in zip(self._handed, results, strict=True))
+            return self._results[0].own(results[0])
+        own = tuple(output.own(value) for output, value in zip(self._results, results, strict=True))
         return own if self._labels is None else dict(zip(self._labels, own, strict=True))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return self._again()
+        return self._pickled()
 
     def __repr__(self) -> str:
         return f"<Bound {', '.join(self.inputs) or '()'} -> {', '.join(self.outputs)}>"
 
-    def _misuse(self, given: int) -> Exception:
-        if given != len(self._guards):
-            wanted = f"{len(self._guards)}: {', '.join(self.inputs)}"
-            return FeedError("another number of values", expected=wanted, found=str(given))
+    def _misuse(self, count: int) -> Exception:
+        if count != len(self._guards):
+            expected = f"{len(self._guards)}: {', '.join(self.inputs)}"
+            return FeedError("wrong number of values", expected=expected, found=str(count))
         return forks.forked()
 
 
@@ -175,7 +191,7 @@ def bind(
     *,
     single: bool,
     labels: Iterable[Any] | None,
-    again: Callable[[], tuple[Any, ...]],
+    pickled: Callable[[], tuple[Any, ...]],
 ) -> Bound:
     """Bind inputs and outputs of a graph.
 
@@ -183,68 +199,82 @@ def bind(
         executor: what runs the graph.
         inputs: tensors to feed.
         outputs: tensors to fetch.
-        single: whether to give the one output itself, not a tuple.
-        labels: what to call the outputs in a dict; None for a tuple.
-        again: gives what pickle makes the same function of.
+        single: whether to return the one output itself, not a tuple.
+        labels: the keys of the outputs in a dict; None for a tuple.
+        pickled: returns what `__reduce__` returns for the same function.
 
     Raises:
-        NameNotFoundError: one of them names nothing in the graph.
-        FeedError: the outputs need other inputs as well, or an input is given twice.
+        NameNotFoundError: the graph does not have one of them.
+        FeedError: the outputs need more inputs, or an input is given twice.
     """
     fed = [executor.feedable(ref) for ref in inputs]
-    wanted = [executor.fetchable(ref) for ref in outputs]
+    fetched = [executor.fetchable(ref) for ref in outputs]
     names = [tensor.name for tensor in fed]
-    needs = executor.needs(wanted, {tensor.name: tensor for tensor in fed})
+    needs = executor.needs(fetched, {tensor.name: tensor for tensor in fed})
     twice = next((name for number, name in enumerate(names) if name in names[:number]), None)
     if twice is not None:
-        raise FeedError("given twice", where=twice)
+        raise FeedError("this input is given twice", where=twice)
     needs.refuse_missing()
-    guards = tuple(_Guard(tensor, *_form(tensor), executor, needs.keeps_feeds) for tensor in fed)
-    computed = [item for item in wanted if item.name not in names]
-    compute: Callable[..., Any] = _nothing
+    guards = tuple(
+        _Guard(tensor, *_dtype_and_shape(tensor), executor, needs.keeps_feeds) for tensor in fed
+    )
+    computed = [item for item in fetched if item.name not in names]
+    compute: Callable[..., Any] = _compute_nothing
     with translated():
-        if computed or not wanted:
+        if computed or not fetched:
             compute = direct_callable(
                 executor.session, names, [item.name for item in computed]
             ) or _public_callable(executor.session, fed, computed)
-    if len(computed) < len(wanted):
-        compute = _passing_on(compute, names, wanted)
-    handed = tuple(_Handed(owned) for owned in _owned(wanted, set(names)))
-    results = tuple(item.name for item in wanted)
-    told = None if labels is None else tuple(labels)
-    process = os.getpid()
-    return Bound(tuple(names), results, single, told, guards, handed, compute, process, again)
+    if len(computed) < len(fetched):
+        compute = _with_fed(compute, names, fetched)
+    return Bound(
+        inputs=tuple(names),
+        outputs=tuple(item.name for item in fetched),
+        single=single,
+        labels=None if labels is None else tuple(labels),
+        guards=guards,
+        results=tuple(_Output(owned) for owned in _owned(fetched, set(names))),
+        compute=compute,
+        process=os.getpid(),
+        pickled=pickled,
+    )
 
 
-def _nothing(*_: Any) -> tuple[()]:
+def _compute_nothing(*_: Any) -> tuple[()]:
     return ()
 
 
-def _passing_on(
-    compute: Callable[..., Sequence[Any]], names: list[str], wanted: list[Any]
+def _with_fed(
+    compute: Callable[..., Sequence[Any]], names: list[str], fetched: list[Any]
 ) -> Callable[..., Sequence[Any]]:
-    """Give also what is fed, which TensorFlow does not fetch in this way."""
+    """Return a function that also returns fed tensors, which TensorFlow cannot fetch in this way.
 
-    def give(*values: Any) -> list[Any]:
+    Args:
+        compute: the function that computes the other tensors.
+        names: names of the tensors that are fed.
+        fetched: all tensors to return.
+    """
+
+    def compute_all(*values: Any) -> list[Any]:
         computed = iter(compute(*values))
         fed = dict(zip(names, values, strict=True))
-        return [fed[item.name].copy() if item.name in fed else next(computed) for item in wanted]
+        return [fed[item.name].copy() if item.name in fed else next(computed) for item in fetched]
 
-    return give
+    return compute_all
 
 
-def _form(tensor: Any) -> tuple[np.dtype[Any], tuple[int | None, ...] | None]:
-    """Give the data type and shape of arrays that are fed as they are; strings never are."""
+def _dtype_and_shape(tensor: Any) -> tuple[np.dtype[Any], tuple[int | None, ...] | None]:
+    """Return data type and shape of arrays to feed as they are; strings are always converted."""
     stored = np.dtype(tensor.dtype.base_dtype.as_numpy_dtype)
     shape = None if tensor.shape.rank is None else tuple(tensor.shape.as_list())
     return np.dtype("V") if stored.kind == "O" else stored, shape
 
 
-def _public_callable(session: Any, fed: list[Any], wanted: list[Any]) -> Callable[..., Any]:
+def _public_callable(session: Any, fed: list[Any], fetched: list[Any]) -> Callable[..., Any]:
     import tensorflow as tf
 
     options = tf.compat.v1.RunOptions(inter_op_thread_pool=-1)
-    run = session.make_callable(wanted, fed, accept_options=True)
+    run = session.make_callable(fetched, fed, accept_options=True)
 
     def compute(*values: Any) -> Any:
         return run(*values, options=options)
@@ -252,11 +282,11 @@ def _public_callable(session: Any, fed: list[Any], wanted: list[Any]) -> Callabl
     return compute
 
 
-def _owned(wanted: list[Any], fed: set[str]) -> list[bool]:
-    """Tell for each output whether its memory is surely apart from inputs and other outputs."""
+def _owned(fetched: list[Any], fed: set[str]) -> list[bool]:
+    """Return for each output whether it surely shares no memory with inputs and other outputs."""
     seen: set[str] = set()
     owned = []
-    for tensor in wanted:
+    for tensor in fetched:
         roots = _roots(tensor, fed)
         owned.append(bool(roots) and not roots & seen)
         seen |= roots
@@ -264,22 +294,22 @@ def _owned(wanted: list[Any], fed: set[str]) -> list[bool]:
 
 
 def _roots(tensor: Any, fed: set[str]) -> set[str]:
-    """Give the ops whose memory an output may be; none where it may be anything's.
+    """Return the ops whose result an output may be; none where it may be any memory.
 
-    It is ops, not nodes: of two nodes that compute the same, TensorFlow makes one.
+    These are ops and not nodes, because TensorFlow merges two nodes that compute the same.
     """
     roots: set[str] = set()
     stack, seen = [tensor], set()
     while stack:
-        each = stack.pop()
-        kind = each.op.type
-        if each.name in seen:
+        item = stack.pop()
+        op = item.op.type
+        if item.name in seen:
             continue
-        seen.add(each.name)
-        if each.name in fed or kind not in _COMPUTED | _PASSED_ON | _KEPT:
+        seen.add(item.name)
+        if item.name in fed or op not in _COMPUTING | _PASSING | _HOLDING:
             return set()
-        if kind in _COMPUTED:
-            roots.add(kind)
-        elif kind in _PASSED_ON:
-            stack.extend(each.op.inputs)
+        if op in _COMPUTING:
+            roots.add(op)
+        elif op in _PASSING:
+            stack.extend(item.op.inputs)
     return roots

@@ -1,4 +1,4 @@
-"""The executor of a model: built once, when it is first needed."""
+"""Build the executor of a model once, when it is first needed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tfpersist.tf.run.imported import import_graph
 
 @attrs.define(eq=False)
 class Engine:
-    """What runs one model.
+    """Builds, keeps and closes the executor of one model.
 
     Args:
         executor: the executor; None before the first use and after `close`.
@@ -31,23 +31,23 @@ class Engine:
     _process: int = attrs.field(factory=os.getpid, init=False)
 
     def start(self, graph: Graph, file: str, policy: Policy | None, *, mapped: bool) -> Executor:
-        """Give the executor, and build it if there is none.
+        """Return the executor, and build it if there is none.
 
         Args:
             graph: the graph.
-            file: where it came from.
-            policy: what it may do; None for everything.
-            mapped: whether large constants may stay where they are.
+            file: where the graph comes from, for errors.
+            policy: what the graph may do; None for everything.
+            mapped: whether large constants may stay in the memory where they are.
 
         Raises:
-            RunError: it was closed, or TensorFlow ran before this process was forked.
-            UnsafeModelError: the graph could do more than it may.
+            RunError: the model was closed, or TensorFlow ran before this process was forked.
+            UnsafeModelError: the graph could do more than the policy allows.
             GraphError: TensorFlow refuses the graph.
         """
         if self._process != os.getpid():
             if self.executor is not None:
                 raise forks.forked()
-            # Another thread may have held the lock in the parent.
+            # A thread of the parent may have held the lock, and does not exist here.
             self._lock, self._process = threading.Lock(), os.getpid()
         with self._lock:
             if self._closed:

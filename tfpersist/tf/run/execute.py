@@ -1,4 +1,4 @@
-"""Run a TensorFlow graph by tensor names, with every misuse refused before TensorFlow runs."""
+"""Run a TensorFlow graph by names of tensors; refuse misuse before TensorFlow runs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tfpersist.errors import (
     RunError,
     did_you_mean,
     nearest,
+    value_text,
 )
 from tfpersist.formats import dtypes
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.graph.structure import aliasing
-from tfpersist.graph.structure import feeds as feeding
+from tfpersist.graph.structure import aliasing, feeds
 from tfpersist.graph.structure.functions import calls_no_function, names_in
-from tfpersist.tf.internals import functions
+from tfpersist.tf.internals.functions import definitions
 from tfpersist.tf.run.translate import translated
 
 _PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2"})
@@ -30,23 +30,23 @@ _MOST_NEEDS = 256
 
 @attrs.frozen
 class Needs:
-    """What a set of fetches needs, given a set of fed tensors.
+    """What some fetches need beside the tensors that are fed.
 
     Args:
-        missing: placeholders that they need and that are not fed.
-        keeps_feeds: whether something may keep what is fed for longer than the run.
+        missing: placeholders that are needed and not fed.
+        keeps_feeds: whether the graph may use the memory of a feed after the run.
     """
 
     missing: tuple[Any, ...]
     keeps_feeds: bool
 
     def refuse_missing(self) -> None:
-        """Raise a FeedError if something is missing."""
+        """Raise a FeedError if a placeholder is missing."""
         if self.missing:
             raise FeedError(
-                "needed by the fetches and not fed"
+                "the fetches need this placeholder, and it is not fed"
                 if len(self.missing) == 1
-                else "all needed by the fetches and not fed",
+                else "the fetches need all these placeholders, and they are not fed",
                 where=", ".join(tensor.name for tensor in self.missing),
                 expected=", ".join(str(spec_of_tensor(tensor)) for tensor in self.missing),
                 advice=f"Pass feeds={{{self.missing[0].name!r}: ...}}.",
@@ -58,18 +58,18 @@ class Executor:
     """Fetch tensors of a graph by name.
 
     Args:
-        graph: the tf.Graph; nothing is ever added to it.
-        session: a tf.compat.v1.Session on it. It may be used from several threads.
-        called: gives the name in the graph of what a user calls a tensor.
+        graph: the tf.Graph; nothing is added to it.
+        session: a tf.compat.v1.Session on it. Several threads may use it.
+        full_name: returns the name in the graph for the name that a user gives.
     """
 
     graph: Any
     session: Any
-    called: Callable[[str], str] = str
+    full_name: Callable[[str], str] = str
     _needs: dict[Any, Needs] = attrs.field(factory=dict, init=False, repr=False)
 
     def tensor(self, ref: Any) -> Any:
-        """Find a tensor.
+        """Return a tensor.
 
         Args:
             ref: "op:index", "op" for "op:0", a TensorRef, or a tf.Tensor of this graph.
@@ -78,43 +78,44 @@ class Executor:
             The tf.Tensor.
 
         Raises:
-            NameNotFoundError: there is no such tensor; nearest names are given.
+            NameNotFoundError: there is no such tensor; the message lists the nearest names.
         """
-        found = self.fetchable(ref)
-        if not _is_tensor(found):
+        tensor = self.fetchable(ref)
+        if not _is_tensor(tensor):
             raise NameNotFoundError(
-                f"the operation {found.name!r} ({found.type}) has no output", expected="a tensor"
+                f"the operation {tensor.name!r} ({tensor.type}) has no output", expected="a tensor"
             )
-        return found
+        return tensor
 
     def run(self, fetches: Any, feeds: Mapping[Any, Any] | None = None) -> Any:
         """Compute tensors.
 
         Args:
             fetches: one name, a list of names, or a dict {any label: name}. The name of an
-                operation that has no output runs it and gives None.
-            feeds: {tensor name: value}; values are cast within their kind.
+                operation that has no output runs it and returns None.
+            feeds: {tensor name: value}. Values are cast within their kind, such as from float64
+                to float32.
 
         Returns:
-            An array, a list or a dict of arrays, as `fetches` is. The arrays are the caller's own;
-            strings are object arrays of bytes.
+            An array, a list or a dict of arrays, as `fetches` is. No other code uses the memory of
+            these arrays. Strings are object arrays of bytes.
 
         Raises:
-            NameNotFoundError: a fetch or a feed names nothing in the graph.
+            NameNotFoundError: the graph does not have a fetch or a feed.
             FeedError: a feed is missing, or does not fit.
             RunError: TensorFlow failed.
         """
         feeds = {} if feeds is None else feeds
         if not isinstance(feeds, Mapping):
             raise FeedError(
-                "these feeds do not say which tensors they are for",
+                "the feeds must be a dict",
                 expected="{tensor name: value}",
-                found=type(feeds).__name__,
-                advice="Give each value the name of its tensor, as in {'x:0': ...}.",
+                found=value_text(feeds),
+                advice="Pass each value under the name of its tensor, as in {'x:0': ...}.",
             )
         if isinstance(fetches, Mapping):
-            wanted = [self.fetchable(ref) for ref in fetches.values()]
-            return dict(zip(fetches, self._compute(wanted, feeds), strict=True))
+            fetched = [self.fetchable(ref) for ref in fetches.values()]
+            return dict(zip(fetches, self._compute(fetched, feeds), strict=True))
         if isinstance(fetches, (list, tuple)):
             return self._compute([self.fetchable(ref) for ref in fetches], feeds)
         return self._compute([self.fetchable(fetches)], feeds)[0]
@@ -123,7 +124,7 @@ class Executor:
         """Release the session; a later run raises RunError."""
         self.session.close()
 
-    def _compute(self, wanted: list[Any], feeds: Mapping[Any, Any]) -> list[Any]:
+    def _compute(self, fetched: list[Any], feeds: Mapping[Any, Any]) -> list[Any]:
         fed: dict[str, Any] = {}
         arrays: dict[str, np.ndarray[Any, Any]] = {}
         for ref, value in feeds.items():
@@ -132,87 +133,103 @@ class Executor:
                 raise FeedError("fed twice", where=tensor.name, found=f"again as {ref!r}")
             fed[tensor.name] = tensor
             arrays[tensor.name] = self.fit(value, tensor)
-        needs = self.needs(wanted, fed)
+        needs = self.needs(fetched, fed)
         needs.refuse_missing()
         if needs.keeps_feeds:
-            # A variable adopts the memory of an aligned feed, and would change with the caller's.
+            # A variable takes over the memory of an aligned feed. It would change when the caller
+            # changes the array.
             arrays = {name: array.copy() for name, array in arrays.items()}
-        distinct = list({item.name: item for item in wanted}.values())
+        distinct = list({item.name: item for item in fetched}.values())
         with translated():
             values = self.session.run(distinct, arrays)
         by_name = dict(zip((item.name for item in distinct), values, strict=True))
-        return _own(wanted, by_name)
+        return _separate([by_name[item.name] for item in fetched])
 
-    def needs(self, wanted: list[Any], fed: Mapping[str, Any]) -> Needs:
-        """Tell what fetches need beside the tensors that are fed, by name."""
+    def needs(self, fetched: list[Any], fed: Mapping[str, Any]) -> Needs:
+        """Return what fetches need beside the tensors that are fed.
+
+        Args:
+            fetched: tensors and operations.
+            fed: the tensors that are fed, by name.
+        """
         key = (
             self.graph.version,
-            frozenset(item.name for item in wanted),
+            frozenset(item.name for item in fetched),
             frozenset(fed),
         )
         needs = self._needs.get(key)
         if needs is None:
-            needs = _walk(wanted, fed)
+            needs = _needs_of(fetched, fed)
             if len(self._needs) >= _MOST_NEEDS:
                 self._needs.clear()
             self._needs[key] = needs
         return needs
 
     def fetchable(self, ref: Any) -> Any:
-        """Find the tensor, or the operation where a plain name is of one without outputs.
+        """Return a tensor to fetch, or the operation if `ref` names one without outputs.
+
+        Args:
+            ref: see `tensor`.
 
         Raises:
-            NameNotFoundError: there is no such thing.
-            RunError: it has no value.
+            NameNotFoundError: the graph does not have it.
+            RunError: it has no value that can be fetched.
         """
-        found = self._find(ref)
-        if not self.graph.is_fetchable(found):
-            raise RunError("TensorFlow has marked this as not fetchable", where=found.name)
-        if _is_tensor(found) and found.dtype.base_dtype.name in ("resource", "variant"):
+        item = self._find(ref)
+        if not self.graph.is_fetchable(item):
+            raise RunError("TensorFlow does not allow to fetch this", where=item.name)
+        if _is_tensor(item) and item.dtype.base_dtype.name in ("resource", "variant"):
             raise RunError(
-                f"a {found.dtype.base_dtype.name} has no value outside of TensorFlow",
-                where=found.name,
+                f"a {item.dtype.base_dtype.name} has no value outside of TensorFlow",
+                where=item.name,
                 advice="Fetch a tensor that is computed from it.",
             )
-        return found
+        return item
 
     def feedable(self, ref: Any) -> Any:
-        """Find a tensor that can be fed.
+        """Return a tensor to feed.
+
+        Args:
+            ref: see `tensor`.
 
         Raises:
             NameNotFoundError: there is no such tensor.
             FeedError: it cannot be fed.
         """
-        found = self._find(ref, to_feed=True)
-        if not _is_tensor(found) or not self.graph.is_feedable(found):
-            raise FeedError("this cannot be fed", where=found.name, expected="a tensor")
-        return found
+        tensor = self._find(ref, to_feed=True)
+        if not _is_tensor(tensor) or not self.graph.is_feedable(tensor):
+            raise FeedError("this cannot be fed", where=tensor.name, expected="a tensor")
+        return tensor
 
     def fit(self, value: Any, tensor: Any) -> np.ndarray[Any, Any]:
-        """Make the array that is fed to a tensor; the value itself where it fits.
+        """Return the array to feed to a tensor; the value itself if it is such an array.
+
+        Args:
+            value: an array, a number, a string, or nested lists of them.
+            tensor: the tf.Tensor.
 
         Raises:
-            FeedError: it does not fit.
+            FeedError: the value does not fit.
         """
         spec = spec_of_tensor(tensor)
         if spec.dtype not in dtypes.BY_NAME:
             raise FeedError(f"a tensor of type {spec.dtype} cannot be fed", where=tensor.name)
-        array = feeding.fit(value, spec, tensor.name)
+        array = feeds.fit(value, spec, tensor.name)
         stored = np.dtype(tensor.dtype.base_dtype.as_numpy_dtype)
-        # TensorFlow tells quantized integers from plain ones by a field of that name.
+        # TensorFlow marks quantized integers by a structured type with one field.
         return array.view(stored) if stored.names else array
 
     def _find(self, ref: Any, *, to_feed: bool = False) -> Any:
-        name = self.called(ref) if isinstance(ref, str) else getattr(ref, "name", None)
+        name = self.full_name(ref) if isinstance(ref, str) else getattr(ref, "name", None)
         if not isinstance(name, str):
             raise NameNotFoundError(
-                "this names no tensor",
-                expected="a name such as 'add:0', or a TensorRef",
-                found=f"{type(ref).__name__} {ref!r}",
+                "this is not the name of a tensor",
+                expected="a str such as 'add:0', or a TensorRef",
+                found=value_text(ref),
             )
         if getattr(ref, "graph", self.graph) is not self.graph:
             raise NameNotFoundError(
-                f"the tensor {name!r} is of another graph", advice="Pass its name instead."
+                f"the tensor {name!r} belongs to another graph", advice="Pass its name instead."
             )
         if name.startswith("^"):
             raise NameNotFoundError(
@@ -223,48 +240,48 @@ class Executor:
         if not colon:
             operation = index
         try:
-            found = self.graph.get_operation_by_name(operation)
+            node = self.graph.get_operation_by_name(operation)
         except (KeyError, ValueError) as error:
             suffix = f":{index}" if colon else ""
             raise self._unknown(name, operation, suffix, to_feed=to_feed) from error
         if not colon:
-            return found.outputs[0] if found.outputs else found
-        if not index.isdecimal() or int(index) >= len(found.outputs):
+            return node.outputs[0] if node.outputs else node
+        if not index.isdecimal() or int(index) >= len(node.outputs):
             raise NameNotFoundError(
-                f"the operation {operation!r} ({found.type}) has no such output",
-                expected=_outputs_of(found),
+                f"the operation {operation!r} ({node.type}) has no such output",
+                expected=_outputs_of(node),
                 found=name,
             )
-        return found.outputs[int(index)]
+        return node.outputs[int(index)]
 
     def _unknown(
         self, name: str, operation: str, suffix: str, *, to_feed: bool
     ) -> NameNotFoundError:
         operations = self.graph.get_operations()
-        known = [known.name for known in operations]
-        if to_feed and not nearest(operation, known):
-            known = [known.name for known in operations if known.type in _PLACEHOLDERS] or known
-        advice = did_you_mean(operation, known)
+        names = [item.name for item in operations]
+        if to_feed and not nearest(operation, names):
+            names = [item.name for item in operations if item.type in _PLACEHOLDERS] or names
+        advice = did_you_mean(operation, names)
         if suffix.removeprefix(":").isdecimal():
             advice = re.sub(r"'([^' ]+)'", rf"'\1{suffix}'", advice)
         return NameNotFoundError(f"the graph has no tensor {name!r}", advice=advice)
 
 
 def spec_of_tensor(tensor: Any) -> TensorSpec:
-    """Describe a tf.Tensor as far as TensorFlow has inferred it."""
+    """Return the data type of a tf.Tensor, and its shape as far as TensorFlow has inferred it."""
     dtype = dtypes.by_number(tensor.dtype.base_dtype.as_datatype_enum)
     shape = None if tensor.shape.rank is None else tuple(tensor.shape.as_list())
     return TensorSpec(dtype.name if dtype else tensor.dtype.base_dtype.name, shape)
 
 
-def _walk(wanted: Iterable[Any], fed: Mapping[str, Any]) -> Needs:
+def _needs_of(fetched: Iterable[Any], fed: Mapping[str, Any]) -> Needs:
     """Follow the edges from the fetches back to the feeds, as TensorFlow prunes a graph."""
     fed_operations = {tensor.op.name for tensor in fed.values()}
     missing: dict[str, Any] = {}
     keeps_feeds = False
-    keepers: list[frozenset[str]] = []
+    keeping_functions: list[frozenset[str]] = []
     seen: set[str] = set()
-    stack = list(wanted)
+    stack = list(fetched)
     while stack:
         item = stack.pop()
         operation = item.op if _is_tensor(item) else item
@@ -275,40 +292,49 @@ def _walk(wanted: Iterable[Any], fed: Mapping[str, Any]) -> Needs:
             if operation.name not in fed_operations:
                 missing[operation.name] = operation.outputs[0]
             continue
-        keeps_feeds = keeps_feeds or _keeps(operation, keepers)
+        keeps_feeds = keeps_feeds or _keeps_feeds(operation, keeping_functions)
         stack.extend(operation.inputs)
         stack.extend(operation.control_inputs)
     return Needs(tuple(missing[name] for name in sorted(missing)), keeps_feeds)
 
 
-def _keeps(operation: Any, keepers: list[frozenset[str]]) -> bool:
-    """Tell whether an operation, or a function that it calls, may keep a feed or write into it."""
+def _keeps_feeds(operation: Any, keeping_functions: list[frozenset[str]]) -> bool:
+    """Return whether an operation, or a function that it calls, may keep a feed or write into it.
+
+    Args:
+        operation: the tf.Operation.
+        keeping_functions: the names of all functions that may; listed here at the first need.
+    """
     if aliasing.keeps_inputs(operation.type, stateful=operation.op_def.is_stateful):
         return True
     if calls_no_function(operation.type):
         return False
-    if not keepers:
-        keepers.append(aliasing.functions_that_keep_inputs(functions.definitions(operation.graph)))
+    if not keeping_functions:
+        library = definitions(operation.graph)
+        keeping_functions.append(aliasing.functions_that_keep_inputs(library))
     called = (operation.type, *names_in(operation.node_def.attr))
-    return not keepers[0].isdisjoint(called)
+    return not keeping_functions[0].isdisjoint(called)
 
 
-def _own(wanted: list[Any], values: Mapping[str, Any]) -> list[Any]:
-    """Give each fetch an array of its own."""
-    given: set[int] = set()
+def _separate(values: Iterable[Any]) -> list[Any]:
+    """Return arrays that share no memory with each other or with the graph."""
+    seen: set[int] = set()
     results: list[Any] = []
-    for item in wanted:
-        value = values[item.name]
-        if value is not None and not isinstance(value, np.ndarray):
-            text = isinstance(value, (bytes, str))
-            value = np.array(value, dtype=object if text else None)
-        if value is not None and value.dtype.names:
-            value = value.view(value.dtype[0])
-        if value is not None and (id(value) in given or not value.flags.owndata):
-            value = value.copy()
-        given.add(id(value))
-        results.append(value)
+    for value in values:
+        array = _array_of(value)
+        if array is not None and (id(array) in seen or not array.flags.owndata):
+            array = array.copy()
+        seen.add(id(array))
+        results.append(array)
     return results
+
+
+def _array_of(value: Any) -> np.ndarray[Any, Any] | None:
+    """Return what was fetched as an array of plain elements; None for an operation."""
+    if value is not None and not isinstance(value, np.ndarray):
+        value = np.array(value, dtype=object if isinstance(value, (bytes, str)) else None)
+    array: np.ndarray[Any, Any] | None = value
+    return array if array is None or not array.dtype.names else array.view(array.dtype[0])
 
 
 def _is_tensor(item: Any) -> bool:
@@ -318,5 +344,5 @@ def _is_tensor(item: Any) -> bool:
 def _outputs_of(operation: Any) -> str:
     names = [tensor.name for tensor in operation.outputs]
     if not names:
-        return "no output at all"
+        return "the name of the operation alone, since it has no outputs"
     return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"

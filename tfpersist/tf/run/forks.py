@@ -1,8 +1,9 @@
-"""Whether this process was forked off one in which TensorFlow had begun to compute.
+"""Refuse to compute in a process that was forked after TensorFlow had started its threads.
 
-A child has none of its parent's threads, and TensorFlow waits for them for ever: in a session of
-the child's own too, and in the calling thread as soon as an operation is large, for all sessions of
-a process share the threads that compute. Sessions that others opened before the fork go unnoticed.
+A child process has none of its parent's threads, and TensorFlow would wait for them forever. This
+concerns new sessions of the child too, since all sessions of a process share the threads; and it
+concerns calls that compute in the calling thread, as soon as an operation is large. A session that
+other code opened before the fork is not noticed here.
 """
 
 from __future__ import annotations
@@ -12,32 +13,32 @@ import os
 from tfpersist.errors import RunError
 from tfpersist.tf.internals.eager import has_context
 
-# Where TensorFlow's threads are: here, in the parent, or nowhere yet.
+# Whether TensorFlow's threads run in this process, and whether they were lost in a fork.
 _threads: dict[str, bool] = {"here": False, "lost": False}
 
 
 def begin() -> None:
-    """Take note that TensorFlow starts its threads.
+    """Note that TensorFlow starts its threads now.
 
     Raises:
-        RunError: it cannot.
+        RunError: TensorFlow had started them before this process was forked.
     """
     refuse()
     _threads["here"] = True
 
 
 def refuse() -> None:
-    """Refuse to compute where that would wait for ever.
+    """Refuse to compute in a forked process without TensorFlow's threads.
 
     Raises:
-        RunError: TensorFlow had begun before this process was forked.
+        RunError: TensorFlow had started them before this process was forked.
     """
     if _threads["lost"]:
         raise forked()
 
 
 def forked() -> RunError:
-    """Give the error for the use of TensorFlow in a child of the process that used it."""
+    """Return the error for using TensorFlow in a forked child of a process that used it."""
     return RunError(
         "TensorFlow has run before this process was forked, and its threads are gone",
         advice="Fork before anything runs, or start processes by 'spawn' or 'forkserver'.",

@@ -1,4 +1,4 @@
-"""Make a graph of ours one that TensorFlow runs."""
+"""Import a graph of tfpersist into TensorFlow."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ from tfpersist.graph.optimize.weights import expand
 from tfpersist.graph.structure import trusted_values
 from tfpersist.graph.structure.kinds import INIT
 from tfpersist.tf.internals import functions
+from tfpersist.tf.run.aligned import aligned_copy
 from tfpersist.tf.run.execute import Executor
 from tfpersist.tf.run.translate import translated
 
-# `_output_shapes` is a comment that old writers got wrong; a colocation may name what was pruned.
+# `_output_shapes` is a comment, and old writers wrote wrong ones. A colocation may name a node that
+# was pruned.
 _DROPPED_ATTRS = ("_output_shapes", "_class")
-# What has fewer bytes of weights is not measured to see that it is smaller than 2 GB.
+# With fewer bytes of weights than this, the exact size is not computed: it is below 2 GB.
 _NEAR_LARGEST = graphdef.LARGEST // 2
 
 
 def import_graph(graph: Graph, *, mapped: bool = True) -> Executor:
     """Import a graph into a tf.Graph of its own, with a session on it.
 
-    The default graph is not touched. Device placements, colocations and recorded shapes are left
-    out, for they may not hold here.
+    The default graph is not changed. Device placements, colocations and recorded shapes are left
+    out, because they may be wrong for this machine and this TensorFlow.
 
-    Large constants become variables that use the graph's own bytes where these lie at a multiple
-    of 64 bytes, as in files that tfpersist wrote, and a copy of them elsewhere. A file must not be
-    written into while it is in use. Other constants are copied. Weights in a smaller form are
-    decoded.
+    Large constants become variables. They use the bytes of the graph itself if these lie at a
+    multiple of 64 bytes, as in files that tfpersist wrote, and else a copy. Nobody may write into
+    a file while it is in use. Other constants are copied. Compressed weights are decoded.
 
-    Tables are filled, and variables that stay get their first values, if the graph has the
-    operation that does so.
+    If the graph has an operation that fills tables and initializes variables, it is run.
 
     Args:
         graph: the graph.
         mapped: False to copy all constants into TensorFlow's graph.
 
     Returns:
-        What runs it.
+        The executor of the graph.
 
     Raises:
-        UnsupportedError: it is larger than 2 GB and does not owe that to constants that can become
-            variables, or this TensorFlow lacks one of its ops.
-        GraphError: it holds what no TensorFlow could have written, or TensorFlow refuses it.
+        UnsupportedError: it is larger than 2 GB without the constants that can become variables,
+            or this TensorFlow lacks one of its ops.
+        GraphError: the graph is malformed, or TensorFlow refuses it.
         RunError: TensorFlow cannot take the constants.
     """
     import tensorflow as tf
@@ -75,19 +75,19 @@ def import_graph(graph: Graph, *, mapped: bool = True) -> Executor:
 
 
 def import_into(target: Any, graph: Graph, **options: Any) -> Any:
-    """Import a graph into one that is there, device placements and colocations left out.
+    """Import a graph into a tf.Graph, without device placements and colocations.
 
     Args:
         target: the tf.Graph.
         graph: the graph.
-        options: what tf.graph_util.import_graph_def takes besides.
+        options: further arguments of tf.graph_util.import_graph_def.
 
     Returns:
-        What tf.graph_util.import_graph_def gives.
+        The result of tf.graph_util.import_graph_def.
 
     Raises:
         UnsupportedError: it is larger than 2 GB, or this TensorFlow lacks one of its ops.
-        GraphError: it holds what no TensorFlow could have written, or TensorFlow refuses it.
+        GraphError: the graph is malformed, or TensorFlow refuses it.
     """
     import tensorflow as tf
 
@@ -112,29 +112,19 @@ def import_into(target: Any, graph: Graph, **options: Any) -> Any:
 
 
 def _initialize(session: Any, lifted: Lifted) -> None:
-    """Give the variables their values: views of a file together, copies one by one."""
+    """Assign the lifted values: those that lie aligned in one run, copies of others one by one."""
     views: dict[str, np.ndarray[Any, Any]] = {}
-    assigned: list[str] = []
+    assignments: list[str] = []
     for (name, payload), assign in zip(lifted.values.items(), lifted.initializers, strict=True):
         array = payload.load()
         if array.ctypes.data % graphdef.ALIGNMENT == 0 and array.dtype.isnative:
             views[f"{name}:0"] = array
-            assigned.append(assign)
+            assignments.append(assign)
         else:
             with translated():
-                session.run(assign, {f"{name}:0": _aligned(array)})
+                session.run(assign, {f"{name}:0": aligned_copy(array)})
     with translated():
-        session.run(assigned, views)
-
-
-def _aligned(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Copy an array to where TensorFlow uses it in place; otherwise it would copy it twice."""
-    room = np.empty(array.nbytes + graphdef.ALIGNMENT, np.uint8)
-    start = -room.ctypes.data % graphdef.ALIGNMENT
-    flat = room[start : start + array.nbytes].view(array.dtype.newbyteorder("="))
-    copy: np.ndarray[Any, Any] = flat.reshape(array.shape)
-    copy[...] = array
-    return copy
+        session.run(assignments, views)
 
 
 def _definition(graph: Graph) -> Any:

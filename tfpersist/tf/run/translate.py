@@ -1,4 +1,4 @@
-"""Turn what TensorFlow raises into errors of tfpersist."""
+"""Turn errors of TensorFlow into errors of tfpersist."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _BOLD = re.compile(r"\x1b\[[0-9;]*m")
 
 @contextmanager
 def translated(error_class: type[TFPersistError] = RunError) -> Iterator[None]:
-    """Turn what TensorFlow raises into one short error of ours that names the node.
+    """Raise what TensorFlow raises as one short error of tfpersist that names the node.
 
     Args:
-        error_class: what to raise.
+        error_class: the class of the error.
     """
     import tensorflow as tf
 
@@ -34,17 +34,17 @@ def translated(error_class: type[TFPersistError] = RunError) -> Iterator[None]:
 
 
 def _summary(message: str) -> tuple[str | None, str]:
-    """Cut the node and the reason out of a TensorFlow message, without its stack traces."""
+    """Return the node and the reason in a message of TensorFlow, without its stack traces."""
     node = re.search(r"\{\{node ([^}]+)\}\}", message)
     reason = re.split(r"\n+Original stack trace|\s*\[\[\{\{", message, maxsplit=1)[0]
     reason = re.split(r"Node: '[^'\n]*'\n", reason)[-1]
     plain = _BOLD.sub("", reason)
     lines = [line.strip() for line in plain.splitlines() if line.strip()]
     if len(lines) > 1 and lines[0].startswith("Exception encountered when calling"):
-        # Keras says first where it was, in bold what went wrong.
+        # Keras writes first where the error was, then in bold what went wrong.
         del lines[0]
     if lines and lines[0] == "in user code:":
-        # A stack comes first.
+        # A stack trace comes before the reason.
         lines = lines[-1:]
     lines = [re.sub(r"^\(\d+\) [A-Z_]+: ", "", line) for line in lines] or ["no reason given"]
     first = lines[1] if len(lines) > 1 and "root error(s) found" in lines[0] else lines[0]

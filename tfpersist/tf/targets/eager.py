@@ -12,11 +12,9 @@ import numpy as np
 from tfpersist.errors import SaveError
 from tfpersist.matching.plan import Entry
 from tfpersist.tf.internals import eager, replicas
+from tfpersist.tf.run.aligned import ALIGNMENT, LEAST_ALIGNMENT
 
-# TensorFlow takes over memory that lies at multiples of this and copies any other.
-_ALIGNMENT = 64
-_TAKEN_OVER = 16
-# Smaller values are copied side by side into pieces of memory of this size, several in one.
+# Smaller values than this are copied next to each other into pieces of memory of this size.
 _SMALL = 16 << 10
 _PIECE = 256 << 10
 # From how many variables on those of one type, of a kind that numpy itself has, go together.
@@ -131,7 +129,7 @@ def _assign_copy(pair: tuple[Any, Any]) -> None:
 
     handle, value = pair
     # TensorFlow itself copies what lies elsewhere.
-    if value.__array_interface__["data"][0] % _TAKEN_OVER == 0:
+    if value.__array_interface__["data"][0] % LEAST_ALIGNMENT == 0:
         value = tf.raw_ops.DeepCopy(x=value)
     _assign_one((handle, value))
 
@@ -156,12 +154,12 @@ class _Room:
 
     def copy(self, value: np.ndarray[Any, Any]) -> Any:
         if self._at + value.nbytes > self._piece.size:
-            room = np.empty(_PIECE + _ALIGNMENT, np.uint8)
-            start = -room.ctypes.data % _ALIGNMENT
+            room = np.empty(_PIECE + ALIGNMENT, np.uint8)
+            start = -room.ctypes.data % ALIGNMENT
             self._piece, self._at = room[start : start + _PIECE], 0
         copy: np.ndarray[Any, Any] = np.ndarray(
             value.shape, value.dtype, self._piece.data, self._at
         )
         copy[...] = value
-        self._at += value.nbytes + -value.nbytes % _ALIGNMENT
+        self._at += value.nbytes + -value.nbytes % ALIGNMENT
         return copy

@@ -20,6 +20,7 @@ from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import TensorSpec, payload_of
 from tfpersist.matching.plan import Entry
 from tfpersist.tf.internals.session import direct_callable
+from tfpersist.tf.run.aligned import LEAST_ALIGNMENT, aligned_copy
 from tfpersist.tf.run.execute import Executor
 from tfpersist.tf.run.translate import translated
 from tfpersist.tf.targets import graph_state
@@ -27,9 +28,6 @@ from tfpersist.tf.targets.export_meta import export_meta
 from tfpersist.tf.targets.graph_state import Write
 from tfpersist.tf.targets.target import Captured, Target
 
-# Eigen wants tensors at multiples of 16 to 64 bytes, as it was built; TensorFlow copies a fed array
-# that lies elsewhere, and takes over one that does not.
-_ALIGNMENT, _LEAST_ALIGNMENT = 64, 16
 # A debugger's session wraps another, and so may a hook's context.
 _MOST_WRAPPERS = 8
 
@@ -347,15 +345,11 @@ def _fed(value: np.ndarray[Any, Any], entry: Entry) -> np.ndarray[Any, Any]:
 
 
 def _private(value: np.ndarray[Any, Any], entry: Entry) -> np.ndarray[Any, Any]:
-    # A resource variable takes over a fed buffer that is aligned: it must not be the mapped file's.
+    # A resource variable takes over the memory of an aligned feed, which must not be that of the
+    # mapped file. TensorFlow copies a feed that is not aligned.
     held: Any = entry.handle
     if value.dtype.kind == "O" or getattr(held, "type", "") != "VarHandleOp":
         return value
-    if value.ctypes.data % _LEAST_ALIGNMENT and value.flags.c_contiguous:
+    if value.ctypes.data % LEAST_ALIGNMENT and value.flags.c_contiguous:
         return value
-    room = np.empty(value.nbytes + _ALIGNMENT, np.uint8)
-    start = -room.ctypes.data % _ALIGNMENT
-    copy: np.ndarray[Any, Any] = room[start : start + value.nbytes].view(value.dtype)
-    copy = copy.reshape(value.shape)
-    copy[...] = value
-    return copy
+    return aligned_copy(value)
