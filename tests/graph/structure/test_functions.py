@@ -92,6 +92,7 @@ def test_a_gradient_stays_with_its_function():
     graph.library.function.extend(library(f=[], f_grad=[], g=[], g_grad=[]).values())
     for name in "fg":
         graph.library.gradient.add(function_name=name, gradient_func=f"{name}_grad")
+    graph.library.gradient.add(function_name="f_grad", gradient_func="gone")
     prune_library(graph)
     assert [function.signature.name for function in graph.library.function] == ["f", "f_grad"]
     assert [pair.function_name for pair in graph.library.gradient] == ["f"]

@@ -1,7 +1,10 @@
+"""The table of ops, and what a node takes and gives by its attrs."""
+
 from __future__ import annotations
 
 import pytest
 
+from tfpersist.errors import GraphError
 from tfpersist.formats import schema
 from tfpersist.graph.structure import ops
 
@@ -65,6 +68,74 @@ def test_functions_are_ops():
     function.signature.name = "twice"
     function.signature.output_arg.add(name="y", type=3)
     assert ops.output_types(schema.NodeDef(op="twice"), {"twice": function}) == [3]
+
+
+def several(op, **attrs):
+    node = schema.NodeDef(name="n", op=op)
+    for name, value in attrs.items():
+        if name[0] == "N":
+            node.attr[name].i = value
+        else:
+            node.attr[name].type = value
+    return node
+
+
+def test_as_many_ports_as_an_attr_says():
+    assert ops.input_types(several("AddN", N=3, T=1)) == [1, 1, 1]
+    assert ops.input_types(several("AddN", N=0, T=1)) == []
+    assert ops.output_types(several("Concat", N=3, T=1)) == [1]
+    assert ops.input_types(several("Concat", N=2, T=1)) == [3, 1, 1]
+    pairs = list(
+        ops.ports(several("Merge", N=2, T=1), ops.table()["Merge"].output_arg, ops.table()["Merge"])
+    )
+    assert pairs == [("output", 1), ("value_index", 3)]
+
+
+@pytest.mark.parametrize("number", [-1, ops.MOST_PORTS + 1])
+def test_a_number_of_ports_out_of_range_is_refused(number):
+    with pytest.raises(GraphError, match=rf"node n \(AddN\): attr 'N' .*1,048,576, got {number}"):
+        ops.input_types(several("AddN", N=number, T=1))
+
+
+def test_a_number_of_ports_that_is_missing_is_refused():
+    with pytest.raises(GraphError, match="attr 'N'"):
+        ops.input_types(several("AddN", T=1))
+
+
+def test_an_attr_or_its_default():
+    node = schema.NodeDef(name="p", op="Placeholder")
+    op = ops.table()["Placeholder"]
+    assert ops.attr(node, "dtype", op) is None
+    assert ops.attr(node, "shape", op).shape.unknown_rank
+    assert ops.attr(node, "shape", None) is None
+    assert ops.attr(node, "own", op) is None
+    node.attr["own"].b = True
+    node.attr["shape"].shape.SetInParent()
+    assert ops.attr(node, "own", op).b
+    assert ops.attr(node, "own", None).b
+    assert not ops.attr(node, "shape", op).shape.unknown_rank
+
+
+def test_a_function_hides_no_op_and_no_op_a_function():
+    function = schema.FunctionDef()
+    function.signature.name = "Add"
+    assert ops.definition("Add", {"Add": function}) is function.signature
+    assert ops.definition("Add", {"f": function}).input_arg[0].name == "x"
+    assert ops.definition("f", {}) is None
+
+
+def test_only_attrs_that_are_equal_to_their_defaults_are_stripped():
+    node = schema.NodeDef(name="m", op="MatMul")
+    node.attr["transpose_a"].b = False
+    node.attr["transpose_b"].b = True
+    node.attr["T"].type = 1
+    node.attr["own"].b = False
+    ops.strip_defaults(node)
+    assert sorted(node.attr) == ["T", "own", "transpose_b"]
+    odd = schema.NodeDef(name="o", op="MyOwnOp")
+    odd.attr["own"].b = False
+    ops.strip_defaults(odd)
+    assert "own" in odd.attr
 
 
 def test_tensorflow_imports_what_was_stripped(registered):
