@@ -9,9 +9,13 @@ import pytest
 
 tf = pytest.importorskip("tensorflow")
 
+from drafts import draft, node, placeholder  # noqa: E402
+
 import tfpersist as tfp  # noqa: E402
-from tfpersist.errors import FreezeError  # noqa: E402
+from tfpersist.errors import FreezeError, GraphError  # noqa: E402
 from tfpersist.freezer.freezer import Freezer  # noqa: E402
+from tfpersist.freezer.options import Options  # noqa: E402
+from tfpersist.freezer.pipeline import PASSES, Pass, freeze  # noqa: E402
 
 v1 = tf.compat.v1
 
@@ -418,3 +422,36 @@ def test_a_kept_variable_that_nothing_sets_up():
     nodes["tfpersist/init"].input.append("^elsewhere")
     with pytest.raises(tfp.errors.GraphError, match="elsewhere"):
         Freezer(broken).outputs("y").freeze()
+
+
+def test_the_passes_have_names_of_their_own():
+    assert len({step.name for step in PASSES}) == len(PASSES)
+
+
+def test_a_pass_that_the_options_do_not_ask_for_is_skipped():
+    skipped = Pass("fail", lambda draft: 1 / 0, lambda options: options.optimized)
+    plain = draft(placeholder("x"))
+    assert skipped(plain) is plain
+    with pytest.raises(ZeroDivisionError):
+        skipped(draft(placeholder("x"), optimized=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("bake values", {"baked": {"x": 1.0}}),
+        ("optimize", {"optimized": True}),
+        ("convert to the target", {"target": "1.15"}),
+        ("compress weights", {"weights": "int8"}),
+    ],
+)
+def test_a_pass_that_is_asked_for_applies(name, options):
+    (step,) = (step for step in PASSES if step.name == name)
+    assert step.applies(Options(**options))
+    assert not step.applies(Options())
+
+
+def test_endless_calls_are_refused_before_anything_follows_them():
+    text = node("y", "f") + 'library { function { signature { name: "f" } node_def { op: "f" } } }'
+    with pytest.raises(GraphError):
+        freeze(draft(text).source, Options(outputs=("y",)))
