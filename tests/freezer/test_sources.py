@@ -134,9 +134,8 @@ def test_signatures_are_listed_where_none_is_chosen(tmp_path):
     with pytest.raises(FreezeError) as caught:
         freezer.freeze()
     assert str(caught.value) == (
-        "it is not said what to compute. Choose a signature, as in"
-        ' Freezer(...).signature("count"), or name the outputs: Freezer(...).outputs(...). There'
-        " are\n"
+        'no outputs are named. Choose a signature, as in Freezer(...).signature("count"), or name'
+        " the outputs: Freezer(...).outputs(...). The signatures are\n"
         "  count: n int64[] -> last int64[], next int64[]\n"
         "  double: x float32[?,2] -> y float32[?,2]."
     )

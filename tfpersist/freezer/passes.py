@@ -73,13 +73,13 @@ def cut_at_inputs(draft: Draft, *, strict: bool = True) -> Draft:
     if not options.inputs and not options.outputs:
         inputs = tuple((name, name) for name in lowered.inputs)
     asked = ends.find_outputs(lowered, options.outputs)
-    begun = ends.cut_at_inputs(lowered, asked, inputs, strict=strict and bool(options.inputs))
+    cut = ends.cut_at_inputs(lowered, asked, inputs, strict=strict and bool(options.inputs))
     return attrs.evolve(
         draft,
-        lowered=begun.lowered,
+        lowered=cut.lowered,
         asked=tuple(asked),
-        outputs=tuple(begun.outputs),
-        renamed=begun.renamed,
+        outputs=tuple(cut.outputs),
+        renamed=cut.renamed,
     )
 
 

@@ -35,7 +35,7 @@ def test_a_file_fills_a_table():
 
 @pytest.mark.parametrize("line", [b"a\t" + b"9" * 30, b"a\t" + b"9" * 5000, b"a", b"a\tb"])
 def test_a_line_that_is_no_number_of_the_type(line):
-    with pytest.raises(FreezeError, match="a line of the file gives no value"):
+    with pytest.raises(FreezeError, match="a line of the file has no value"):
         fill_tables(lowered(NAMED, 1, line), ["find:0"])
 
 
@@ -43,5 +43,5 @@ def test_a_line_that_is_no_number_of_the_type(line):
     "name", ["dtype: DT_STRING tensor_shape { dim { size: 0 } }", "dtype: DT_INT32 int_val: 5"]
 )
 def test_a_constant_that_is_no_path(name):
-    with pytest.raises(FreezeError, match="not known which file"):
+    with pytest.raises(FreezeError, match="file that fills this lookup table is not known"):
         fill_tables(lowered(name, 1), ["find:0"])

@@ -1,1 +1,1 @@
-"""Replace variables and tables by constants."""
+"""Replace variables and tables with constants, and constants with variables."""

@@ -1,4 +1,4 @@
-"""Tensors inside of a graph become its placeholders."""
+"""Replace tensors of a graph with placeholders, so that the graph begins there."""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
 from tfpersist.graph.structure import functions
 from tfpersist.graph.structure.kinds import PLACEHOLDERS
-from tfpersist.graph.structure.names import TensorRef
+from tfpersist.graph.structure.names import TensorRef, full_name
 
 
 def cut(graph: Graph, refs: Mapping[str, TensorRef]) -> tuple[Graph, dict[str, str]]:
-    """Let placeholders take the places of some tensors.
+    """Replace tensors with placeholders.
 
     Args:
-        graph: the graph, which stays as it is.
-        refs: the tensors, by the name that the placeholder is to have; by that of the tensor itself
-            for the name of its operation where this is free, and one with the index elsewhere.
+        graph: the graph; it is not changed.
+        refs: {name of the placeholder: tensor}. Under the tensor's own name, the placeholder gets
+            the name of the tensor's operation; where other outputs of this operation are read, it
+            gets the name `operation_index`.
 
     Returns:
-        The graph, with what computed those tensors still in it, and the new names of the tensors.
+        The graph, and the new names of the tensors. The nodes that computed the tensors are still
+        in it.
 
     Raises:
-        FreezeError: the type of a tensor is not known, or a name is taken.
+        FreezeError: the data type of a tensor is not known, or an operation has the name of the
+            placeholder.
 
     Example:
         >>> from tfpersist.formats.graphdef import parse_text
@@ -45,25 +48,26 @@ def cut(graph: Graph, refs: Mapping[str, TensorRef]) -> tuple[Graph, dict[str, s
     renamed: dict[str, str] = {}
     added: list[Message] = []
     in_place: dict[str, Message] = {}
-    edges = (text.partition(":") for node in graph.proto.node for text in node.input)
-    several = {name for name, _, index in edges if index.strip("0")}
-    for wanted, ref in refs.items():
+    inputs = (text.partition(":") for node in graph.proto.node for text in node.input)
+    other_outputs_read = {name for name, _, index in inputs if index.strip("0")}
+    for wanted_name, ref in refs.items():
         node = graph.nodes[ref.operation]
-        if node.op in PLACEHOLDERS and wanted in (ref.name, ref.operation):
+        if node.op in PLACEHOLDERS and wanted_name in (ref.name, ref.operation):
             renamed[ref.name] = ref.name
             continue
-        alone = ref.index == 0 and ref.operation not in several
-        if wanted == ref.name:
-            name = ref.operation if alone else f"{ref.operation}_{ref.index}"
-            name = name if alone else functions.unused(name, taken)
+        is_only_output = ref.index == 0 and ref.operation not in other_outputs_read
+        if wanted_name != ref.name:
+            name = wanted_name
+        elif is_only_output:
+            name = ref.operation
         else:
-            name = wanted
-        if name in taken and not (alone and name == ref.operation):
+            name = functions.unused(f"{ref.operation}_{ref.index}", taken)
+        if name in taken and not (is_only_output and name == ref.operation):
             raise FreezeError(
-                "an operation of the graph has the name of this input",
+                "another operation has the name of this input",
                 where=f"input {name}",
-                found=f"{graph.nodes[name].op} {name}" if name in graph.nodes else "twice",
-                advice="Call the input something else.",
+                found=f"{graph.nodes[name].op} {name}" if name in graph.nodes else "the name twice",
+                advice="Give the input another name.",
             )
         taken.add(name)
         placeholder = _placeholder(name, ref)
@@ -75,32 +79,30 @@ def cut(graph: Graph, refs: Mapping[str, TensorRef]) -> tuple[Graph, dict[str, s
     for node in proto.node:
         if node.name in in_place:
             node.CopyFrom(in_place[node.name])
-            continue
-        inputs = [_renamed(text, renamed) for text in node.input]
-        node.ClearField("input")
-        node.input.extend(inputs)
+        else:
+            node.input[:] = [_renamed(text, renamed) for text in node.input]
     nodes = [*added, *proto.node]
     proto.ClearField("node")
     proto.node.extend(nodes)
-    payloads = {name: each for name, each in graph.payloads.items() if name not in in_place}
+    payloads = {name: p for name, p in graph.payloads.items() if name not in in_place}
     return Graph(proto, payloads), renamed
 
 
 def _renamed(text: str, renamed: Mapping[str, str]) -> str:
     if text.startswith("^"):
-        # Waiting for what computed a tensor is waiting for what is fed instead.
+        # A control input from the operation becomes one from its placeholder.
         source = text[1:]
         new = (name for tensor, name in renamed.items() if tensor.partition(":")[0] == source)
         return "^" + next(new, source).partition(":")[0]
-    full = text if ":" in text else f"{text}:0"
-    return renamed[full].removesuffix(":0") if full in renamed else text
+    name = full_name(text)
+    return renamed[name].removesuffix(":0") if name in renamed else text
 
 
 def _placeholder(name: str, ref: TensorRef) -> Message:
     dtype = dtypes.BY_NAME.get(ref.spec.dtype) if ref.spec is not None else None
     if dtype is None or ref.spec is None:
         raise FreezeError(
-            "the type of this tensor is not known, so no placeholder can take its place",
+            "the data type of this tensor is not known, so it cannot become a placeholder",
             where=ref.name,
             advice="Cut the graph at another tensor.",
         )

@@ -1,4 +1,4 @@
-"""What a user chooses of a graph: where it begins, where it ends, which variables stay."""
+"""Apply the user's choices to a graph: its outputs, its inputs, the variables that stay."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _MOST_SHOWN = 12
 
 
 @attrs.frozen
-class Begun:
-    """A source whose graph begins at some tensors.
+class CutSource:
+    """A source whose graph begins at chosen tensors.
 
     Args:
         lowered: the source.
-        outputs: what is to be computed, as it is called now.
-        renamed: the new names of the tensors where it begins.
+        outputs: the outputs, under their names in the cut graph.
+        renamed: {old name of an input: its new name}.
     """
 
     lowered: Lowered
@@ -36,81 +36,87 @@ class Begun:
 
 
 def candidates_of(lowered: Lowered) -> Candidates:
-    """Rank what a source may be asked for, its own outputs first: those of all its signatures."""
+    """Rank the tensors that can be outputs of a source, those of its signatures first."""
     offered = (name for offer in lowered.offers for name in offer.tensors)
     return candidates(lowered.graph, lowered.outputs or offered)
 
 
 def tensor_name(name: str, lowered: Lowered) -> str:
-    """Give the name of a tensor that may be called as the source's signature calls it."""
-    known = name.partition(":")[0] in lowered.graph.nodes
-    return name if known else lowered.labels.get(name, name)
+    """Return the name of a tensor.
+
+    Args:
+        name: the name, or what the source's signature calls the tensor.
+        lowered: the source.
+    """
+    is_in_graph = name.partition(":")[0] in lowered.graph.nodes
+    return name if is_in_graph else lowered.labels.get(name, name)
 
 
 def find_outputs(lowered: Lowered, names: Sequence[str]) -> list[TensorRef]:
-    """Find what is to be computed.
+    """Find the tensors to compute.
 
     Args:
         lowered: the source.
-        names: of the tensors; empty for the source's own outputs.
+        names: names of the tensors; empty for the source's own outputs.
 
     Raises:
         NameNotFoundError: there is no such tensor.
-        FreezeError: nothing is named, and the source does not tell; likely outputs are shown.
+        FreezeError: no names are given, and the source has no outputs of its own; the message shows
+            its signatures, or likely outputs.
     """
     names = names or lowered.outputs
     if not names and lowered.offers:
+        signatures = "".join(f"\n  {offer}" for offer in lowered.offers)
         raise FreezeError(
-            "it is not said what to compute",
+            "no outputs are named",
             advice=f'Choose a signature, as in Freezer(...).signature("{lowered.offers[0].name}"),'
-            " or name the outputs: Freezer(...).outputs(...). There are"
-            + "".join(f"\n  {offer}" for offer in lowered.offers),
+            f" or name the outputs: Freezer(...).outputs(...). The signatures are{signatures}",
         )
     if not names:
         likely = [str(ref) for ref in candidates_of(lowered).outputs]
         more = f" and {len(likely) - _MOST_SHOWN} more" if len(likely) > _MOST_SHOWN else ""
         raise FreezeError(
-            "it is not said what to compute",
-            advice="Name the outputs: Freezer(...).outputs(...). "
+            "no outputs are named",
+            advice="Name them: Freezer(...).outputs(...). "
             + (f"Likely ones are {', '.join(likely[:_MOST_SHOWN])}{more}" if likely else ""),
         )
     return [find_tensor(lowered.graph, tensor_name(name, lowered)) for name in names]
 
 
 def cut_at_inputs(
-    lowered: Lowered, refs: list[TensorRef], given: Iterable[tuple[str, str]], *, strict: bool
-) -> Begun:
-    """Let the graph begin at some tensors.
+    lowered: Lowered, outputs: list[TensorRef], inputs: Iterable[tuple[str, str]], *, strict: bool
+) -> CutSource:
+    """Let the graph of a source begin at some tensors.
 
     Args:
         lowered: the source.
-        refs: what is to be computed.
-        given: what the placeholders are to be called, and the names of the tensors.
-        strict: whether each of them must be needed.
+        outputs: the tensors to compute.
+        inputs: the name of each placeholder, and the name of the tensor that it replaces.
+        strict: whether the outputs must depend on each of them.
 
     Raises:
         NameNotFoundError: there is no such tensor.
-        FreezeError: no placeholder can take its place, or the outputs do not depend on it.
+        FreezeError: a tensor cannot become a placeholder, or the outputs do not depend on it.
     """
     wanted: dict[str, TensorRef] = {}
-    for label, name in given:
+    for label, name in inputs:
         ref = find_tensor(lowered.graph, tensor_name(name, lowered))
         wanted[ref.name if label == name else label] = ref
     if not wanted:
-        return Begun(lowered, refs, {})
+        return CutSource(lowered, outputs, {})
     graph, renamed = cut(lowered.graph, wanted)
-    refs = [find_tensor(graph, renamed.get(ref.name, ref.name)) for ref in refs]
-    used = {f"{name}:0" for name in needed(graph, [ref.name for ref in refs])}
+    outputs = [find_tensor(graph, renamed.get(ref.name, ref.name)) for ref in outputs]
+    used = {f"{name}:0" for name in needed(graph, [ref.name for ref in outputs])}
     unused = sorted(set(renamed.values()) - used)
     if strict and unused:
         raise FreezeError(
             "the outputs do not depend on this input",
             where=", ".join(unused),
-            advice="Leave it out of inputs(), or cut the graph nearer to the outputs.",
+            advice="Leave it out of inputs(), or choose an input that is nearer to the outputs.",
         )
     labels = {label: renamed.get(name, name) for label, name in lowered.labels.items()}
     lowered = attrs.evolve(lowered, graph=graph, labels=labels, inputs=tuple(renamed.values()))
-    return Begun(lowered, refs, renamed)
+    return CutSource(lowered, outputs, renamed)
 
 
 def kept_variables(
@@ -119,41 +125,39 @@ def kept_variables(
     keep: Collection[object],
     only: Collection[object] | None,
 ) -> frozenset[str]:
-    """Name the nodes of the variables that stay.
+    """Return the names of the nodes of the variables that stay variables.
 
     Args:
         lowered: the source.
-        pruned: what of its graph is needed.
-        keep: variables, their names, or globs, that stay.
-        only: those that become constants, if not all others do that the source has not kept.
+        pruned: the part of its graph that the outputs need.
+        keep: the variables that stay: variables, names or globs.
+        only: the variables that become constants, likewise; None for all but those that stay, and
+            those that the source itself has kept.
 
     Raises:
         NameNotFoundError: there is no such variable.
     """
-    every = [n.name for n in lowered.graph.proto.node if n.op in VARIABLES]
-    found = {name for one in keep for name in _matching(one, every, lowered.objects)}
+    names = [node.name for node in lowered.graph.proto.node if node.op in VARIABLES]
+    kept = {name for choice in keep for name in _matching(choice, names, lowered.objects)}
     if only is None:
-        found |= lowered.kept
+        kept |= lowered.kept
     else:
-        frozen = {name for one in only for name in _matching(one, every, lowered.objects)}
-        found |= {name for name in every if name not in frozen}
-    return frozenset(found & set(pruned.nodes))
+        frozen = {name for choice in only for name in _matching(choice, names, lowered.objects)}
+        kept |= {name for name in names if name not in frozen}
+    return frozenset(kept & set(pruned.nodes))
 
 
-def _matching(wanted: Any, names: list[str], objects: Mapping[str, object]) -> list[str]:
-    """Name the variables that a user means by a name, a glob or a variable."""
-    # A Keras variable holds one of TensorFlow's as its `value`.
-    same = [
-        n
-        for n, known in objects.items()
-        if any(known is one for one in (wanted, getattr(wanted, "value", None)))
-    ]
+def _matching(choice: Any, names: list[str], objects: Mapping[str, object]) -> list[str]:
+    """Return the names of the variables that a name, a glob or a variable stands for."""
+    # The `value` of a Keras variable is a TensorFlow variable.
+    variables = (choice, getattr(choice, "value", None))
+    same = [name for name, known in objects.items() if any(known is each for each in variables)]
     if same:
         return same
-    pattern = str(getattr(wanted, "path", None) or getattr(wanted, "name", wanted))
+    pattern = str(getattr(choice, "path", None) or getattr(choice, "name", choice))
     plain = pattern.removesuffix(":0")
     found = [plain] if plain in names else fnmatch.filter(names, plain)
-    # A partitioned variable goes by the name that its parts begin with.
+    # The parts of a partitioned variable begin with its name.
     found = found or [name for name in names if name.startswith(f"{plain}/part_")]
     if not found:
         raise NameNotFoundError(

@@ -1,9 +1,9 @@
-"""A `.meta` and a checkpoint become a graph with values, without a session.
+"""Combine a `.meta` and a checkpoint into a graph with values, without a session.
 
-The graph itself tells which tensor of the checkpoint belongs to which variable: the saver's
-restore ops assign `RestoreV2(prefix, tensor_names, shape_and_slices)` to the variables. Where a
-graph has no saver, a variable goes by its own name, and a part of a partitioned one by what the
-collections say.
+The graph itself tells which tensor of the checkpoint belongs to which variable: the saver's restore
+ops assign `RestoreV2(prefix, tensor_names, shape_and_slices)` to the variables. Where a graph has
+no saver, a variable has its own name in the checkpoint, and a part of a partitioned variable has
+the name that the collections hold.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import Payload, Slice, TensorSpec
 from tfpersist.graph.structure.calls import call_of
-from tfpersist.graph.structure.kinds import VARIABLES, is_table
-from tfpersist.graph.structure.lowered import Lowered
+from tfpersist.graph.structure.kinds import ASSIGNS, VARIABLES, is_table
+from tfpersist.graph.structure.lowered import Array, Lowered
 from tfpersist.graph.structure.names import producer
 
-_ASSIGNS = frozenset({"Assign", "AssignVariableOp"})
 _IMPORTS = frozenset({"LookupTableImport", "LookupTableImportV2"})
 _RESTORES = frozenset({"RestoreV2", "Restore", "RestoreSlice"})
+_PASSES = ("Identity", "Enter", "Reshape", "Bitcast")
 _MOST_STEPS = 8
 _MOST_DIGITS = 10
 
 
 @attrs.frozen
 class Source:
-    """Where the value of a variable lies in a checkpoint.
+    """The place of a variable's value in a checkpoint.
 
     Args:
         key: name of the tensor.
-        part: which part of it, for a partitioned variable.
+        part: the part of the tensor, for a partitioned variable; None for the whole tensor.
     """
 
     key: str
@@ -51,16 +51,16 @@ def lower(
     specs: Mapping[str, TensorSpec],
     payload: Callable[[str], Payload],
 ) -> Lowered:
-    """Bring a graph together with a checkpoint of its variables.
+    """Combine a graph with the values of its variables.
 
     Args:
         graph: the graph of the `.meta`.
-        meta: the MetaGraphDef itself, for its saver and collections.
-        specs: data type and shape of each tensor in the checkpoint.
-        payload: gives one of those tensors.
+        meta: the MetaGraphDef, for its saver and its collections.
+        specs: data type and shape of each tensor of the checkpoint.
+        payload: returns a tensor of the checkpoint by its name.
 
     Returns:
-        The graph with its values; a variable that the checkpoint lacks is among the problems.
+        The graph with its values. The problems name the variables that the checkpoint lacks.
     """
     known = sources(graph, meta)
     values: dict[str, Payload] = {}
@@ -77,127 +77,142 @@ def lower(
             values[node.name] = payload(source.key)
         else:
             values[node.name] = _part(payload(source.key), source.part)
-    tables = {}
-    pairs = {
+    tables: dict[str, Callable[[], tuple[Array, Array]]] = {}
+    default_pairs = {
         node.name: (Source(f"{node.name}-keys"), Source(f"{node.name}-values"))
         for node in graph.proto.node
         if is_table(node.op) and f"{node.name}-keys" in specs
     }
-    for name, pair in (pairs | table_sources(graph, meta)).items():
+    for name, pair in (default_pairs | table_sources(graph, meta)).items():
         if all(source.key in specs for source in pair):
-            tables[name] = partial(_contents, *(payload(source.key) for source in pair))
+            tables[name] = partial(_load_both, *(payload(source.key) for source in pair))
         else:
             problems[name] = f"the checkpoint has no tensor {pair[0].key!r}"
     return Lowered(graph, values, problems=problems, tables=tables)
 
 
-def _contents(keys: Payload, values: Payload) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def _load_both(keys: Payload, values: Payload) -> tuple[Array, Array]:
     return keys.load(), values.load()
 
 
 def sources(graph: Graph, meta: Message) -> dict[str, Source]:
-    """Tell where the saver of a graph finds the value of each variable.
+    """Return where the saver of a graph finds the value of each variable.
 
     Args:
         graph: the graph.
-        meta: the MetaGraphDef that it is from.
+        meta: its MetaGraphDef.
 
     Returns:
-        The sources by name of the variable's node; empty where there is no saver.
+        {name of the variable's node: source}; without a saver, only those that the collections
+        hold.
     """
-    found = _collected(graph, meta)
-    reads = _Reads(graph.nodes)
+    found = _collected_sources(graph, meta)
+    restores = _Restores(graph.nodes)
     for name in _restore_ops(graph, meta):
         node = graph.nodes[name]
-        if node.op in _ASSIGNS and len(node.input) > 1:
-            source = reads.source(node.input[1])
+        if node.op in ASSIGNS and len(node.input) > 1:
+            source = restores.source(node.input[1])
             if source is not None:
-                found[_walk(graph.nodes, node.input[0])[0]] = source
-        found.update(_restored_by_function(graph, node, _ASSIGNS, 1))
+                found[_origin(graph.nodes, node.input[0])[0]] = source
+        found.update(_restored_by_function(graph, node, ASSIGNS, 1))
     return found
 
 
 def table_sources(graph: Graph, meta: Message) -> dict[str, tuple[Source, Source]]:
-    """Tell where the saver of a graph finds the keys and the values of each lookup table.
+    """Return where the saver of a graph finds the keys and the values of each lookup table.
 
     Args:
         graph: the graph.
-        meta: the MetaGraphDef that it is from.
+        meta: its MetaGraphDef.
 
     Returns:
-        The sources of keys and values by name of the table's node.
+        {name of the table's node: (source of the keys, source of the values)}.
     """
-    reads = _Reads(graph.nodes)
-    both: list[dict[str, Source]] = [{}, {}]
+    restores = _Restores(graph.nodes)
+    keys: dict[str, Source] = {}
+    values: dict[str, Source] = {}
     for name in _restore_ops(graph, meta):
         node = graph.nodes[name]
-        for index, found in enumerate(both, start=1):
-            if node.op in _IMPORTS and len(node.input) > index:
-                source = reads.source(node.input[index])
+        for position, found in enumerate((keys, values), start=1):
+            if node.op in _IMPORTS and len(node.input) > position:
+                source = restores.source(node.input[position])
                 if source is not None:
-                    found[_walk(graph.nodes, node.input[0])[0]] = source
-            found.update(_restored_by_function(graph, node, _IMPORTS, index))
-    keys, values = both
+                    found[_origin(graph.nodes, node.input[0])[0]] = source
+            found.update(_restored_by_function(graph, node, _IMPORTS, position))
     return {name: (keys[name], values[name]) for name in keys if name in values}
 
 
 def _restored_by_function(
-    graph: Graph, call: Message, ops: Collection[str], index: int
+    graph: Graph, call: Message, ops: Collection[str], position: int
 ) -> Iterator[tuple[str, Source]]:
-    """What a TF2 SavedModel does: its restore op calls a function that restores and assigns."""
+    """Yield what a function restores and assigns, as the restore op of a TF2 SavedModel does.
+
+    Args:
+        graph: the graph.
+        call: a node, which may call a function.
+        ops: the ops that assign.
+        position: the position of the restored value in their inputs.
+
+    Yields:
+        The node of the main graph that is assigned, and the source of its value.
+    """
     called = call_of(call, graph.functions)
     if called is None or len(called.targets) != 1:
         return
     function = graph.functions[called.targets[0]]
-    arguments = dict(zip((a.name for a in function.signature.input_arg), call.input, strict=False))
+    names = (argument.name for argument in function.signature.input_arg)
+    arguments = dict(zip(names, call.input, strict=False))
     nodes = {node.name: node for node in function.node_def}
-    reads = _Reads(nodes)
+    restores = _Restores(nodes)
     for node in nodes.values():
-        if node.op not in ops or len(node.input) <= index:
+        if node.op not in ops or len(node.input) <= position:
             continue
-        source = reads.source(node.input[index])
-        outer = arguments.get(_walk(nodes, node.input[0])[0])
+        source = restores.source(node.input[position])
+        outer = arguments.get(_origin(nodes, node.input[0])[0])
         if source is not None and outer is not None:
-            yield _walk(graph.nodes, outer)[0], source
+            yield _origin(graph.nodes, outer)[0], source
 
 
 def _restore_ops(graph: Graph, meta: Message) -> list[str]:
-    """Name what the saver runs to restore: ops over control edges from its restore op."""
+    """Return the names of the ops that the saver runs: its restore op and its control inputs."""
     start = producer(meta.saver_def.restore_op_name)
-    met = {start: None} if start in graph.nodes else {}
-    pending = list(met)
+    seen = {start: None} if start in graph.nodes else {}
+    pending = list(seen)
     while pending:
         for text in graph.nodes[pending.pop()].input:
             name = producer(text)
-            if text.startswith("^") and name in graph.nodes and name not in met:
-                met[name] = None
+            if text.startswith("^") and name in graph.nodes and name not in seen:
+                seen[name] = None
                 pending.append(name)
-    return list(met)
+    return list(seen)
 
 
-def _walk(nodes: Mapping[str, Message], text: str) -> tuple[str, int]:
-    """Go back over Identity ops to the node that makes a tensor."""
+def _origin(nodes: Mapping[str, Message], text: str) -> tuple[str, int]:
+    """Return the node that makes a tensor, before any Identity, and the index of its output."""
     for _ in range(_MOST_STEPS):
-        # In a function the index comes after the name of the output.
+        # In a function, the index comes after the name of the output: "node:output:0".
         name, index = producer(text), text.rpartition(":")[2]
         node = nodes.get(name)
-        if (
-            node is None
-            or node.op not in ("Identity", "Enter", "Reshape", "Bitcast")
-            or not node.input
-        ):
+        if node is None or node.op not in _PASSES or not node.input:
             break
         text = node.input[0]
     return name, int(index) if index.isdecimal() and len(index) < _MOST_DIGITS else 0
 
 
 @attrs.define(eq=False)
-class _Reads:
+class _Restores:
+    """Reads which tensors of a checkpoint the restore ops of a body restore.
+
+    Args:
+        nodes: the nodes of the body, by name.
+    """
+
     nodes: Mapping[str, Message]
-    _texts: dict[str, Any] = attrs.field(factory=dict)
+    _strings: dict[str, Any] = attrs.field(factory=dict)
 
     def source(self, text: str) -> Source | None:
-        name, index = _walk(self.nodes, text)
+        """Return the source of a tensor; None where no restore op makes it."""
+        name, index = _origin(self.nodes, text)
         node = self.nodes.get(name)
         if node is None or node.op not in _RESTORES or len(node.input) < 2:
             return None
@@ -208,24 +223,28 @@ class _Reads:
         return Source(key, parse_slice(key, part) if part else None)
 
     def _string(self, text: str, index: int) -> str | None:
-        """Read an element of a constant, which may claim more of them than memory holds."""
-        name, _ = _walk(self.nodes, text)
-        if name not in self._texts:
+        """Return an element of a constant; its shape can claim more elements than it has."""
+        name, _ = _origin(self.nodes, text)
+        if name not in self._strings:
             node = self.nodes.get(name)
-            self._texts[name] = ()
+            self._strings[name] = ()
             if node is not None and node.op == "Const" and "value" in node.attr:
                 array = tensor_proto.to_array(node.attr["value"].tensor, file=f"node {name}")
                 if array.dtype.kind == "O":
-                    self._texts[name] = array.reshape(-1)
-        texts = self._texts[name]
-        return bytes(texts[index]).decode(errors="replace") if index < len(texts) else None
+                    self._strings[name] = array.reshape(-1)
+        strings = self._strings[name]
+        return bytes(strings[index]).decode(errors="replace") if index < len(strings) else None
 
 
 def parse_slice(name: str, text: str) -> Slice:
-    """Read a saver's note of which part a tensor is, "full shape start,length:start,length ...".
+    """Parse the text with which a saver describes a part: "full shape start,length:start,length".
+
+    Args:
+        name: name of the whole tensor.
+        text: the text; "-" stands for a whole dimension.
 
     Raises:
-        CorruptionError: this is no such note.
+        CorruptionError: the text is not such a description.
 
     Example:
         >>> part = parse_slice("v", "10 4 5,5:-")
@@ -236,19 +255,22 @@ def parse_slice(name: str, text: str) -> Slice:
         *extents, spec = text.split()
         shape = tuple(int(extent) for extent in extents)
         pairs = [
-            (0, full) if one == "-" else tuple(int(n) for n in one.split(","))
-            for one, full in zip(spec.split(":"), shape, strict=True)
+            (0, extent) if part == "-" else tuple(int(number) for number in part.split(","))
+            for part, extent in zip(spec.split(":"), shape, strict=True)
         ]
         start, length = zip(*((pair[0], pair[1]) for pair in pairs), strict=True)
     except (ValueError, IndexError) as error:
         raise CorruptionError(
-            f"{text!r} is no part of a variable", file=f"the graph's saver, {name}"
+            "a part of a variable cannot be read",
+            file=f"the graph's saver, {name}",
+            expected='text such as "10 4 0,5:0,4"',
+            found=repr(text),
         ) from error
     return Slice(name, shape, start, length)
 
 
-def _collected(graph: Graph, meta: Message) -> dict[str, Source]:
-    """What the collections say of partitioned variables, and of resource variables' names."""
+def _collected_sources(graph: Graph, meta: Message) -> dict[str, Source]:
+    """Return the sources of the parts of partitioned variables, from the collections."""
     found: dict[str, Source] = {}
     for collection in sorted(meta.collection_def):
         for encoded in meta.collection_def[collection].bytes_list.value:
@@ -256,31 +278,32 @@ def _collected(graph: Graph, meta: Message) -> dict[str, Source]:
                 variable = schema.parse(schema.VariableDef, encoded, file=collection)
             except TFPersistError:
                 continue
-            info = variable.save_slice_info_def
+            part = variable.save_slice_info_def
             name = producer(variable.variable_name)
-            if info.full_name and name in graph.nodes:
+            if part.full_name and name in graph.nodes:
                 found[name] = Source(
-                    info.full_name,
+                    part.full_name,
                     Slice(
-                        info.full_name,
-                        tuple(info.full_shape),
-                        tuple(info.var_offset),
-                        tuple(info.var_shape),
+                        part.full_name,
+                        tuple(part.full_shape),
+                        tuple(part.var_offset),
+                        tuple(part.var_shape),
                     ),
                 )
     return found
 
 
 def _shared_name(node: Message) -> str:
-    shared = node.attr["shared_name"].s if "shared_name" in node.attr else b""
-    handle = node.op == "VarHandleOp" and shared
-    return shared.decode(errors="replace") if handle else node.name
+    shared_name = node.attr["shared_name"].s if "shared_name" in node.attr else b""
+    if node.op == "VarHandleOp" and shared_name:
+        return shared_name.decode(errors="replace")
+    return str(node.name)
 
 
 def _part(whole: Payload, part: Slice) -> Payload:
-    def load() -> np.ndarray[Any, Any]:
+    def load() -> Array:
         bounds = zip(part.start, part.length, strict=True)
-        cut = whole.load()[tuple(slice(start, start + length) for start, length in bounds)]
-        return np.ascontiguousarray(cut).reshape(cut.shape)
+        values = whole.load()[tuple(slice(start, start + length) for start, length in bounds)]
+        return np.ascontiguousarray(values).reshape(values.shape)
 
     return Payload(TensorSpec(whole.spec.dtype, part.length), load)

@@ -1,8 +1,9 @@
-"""Follow variables through a graph and its functions, and rewrite whatever used them.
+"""Follow handles of variables through a graph and its functions, and rewrite the nodes they reach.
 
 A handle or reference can pass through Identity, Switch, loops and function calls before it is read.
-First every body is searched for where handles flow; then each node that one reaches is rewritten.
-A function is cloned for each combination of argument types that handles give it.
+For each body (the main graph or a function) there are two steps: find the tensors that are handles,
+then rewrite each node that gets one. A function is copied for each combination of data types that
+its arguments get in place of handles.
 """
 
 from __future__ import annotations
@@ -20,111 +21,121 @@ from tfpersist.graph.constants.rewrites import HandleValue, HandleValues
 from tfpersist.graph.structure import functions, ops
 from tfpersist.graph.structure.bodies import Body
 from tfpersist.graph.structure.calls import Call, call_of
+from tfpersist.graph.structure.names import producer
 
 
 @attrs.define(eq=False)
 class Specializer:
-    """Rewrites bodies; keeps the clones of functions that this needs.
+    """Rewrites bodies for constants in place of variables.
 
     Args:
-        library: FunctionDefs by name; clones are added to it.
-        variables: names of the main graph's nodes that become constants.
+        library: FunctionDefs by name; copies of functions are added to it.
+        variables: {name of a variable's node in the main graph: its value}.
     """
 
     library: dict[str, Message]
     variables: Mapping[str, HandleValue]
-    _returns: dict[tuple[str, tuple[int, ...]], HandleValues] = attrs.field(factory=dict)
-    _clones: dict[tuple[str, tuple[int, ...]], str] = attrs.field(factory=dict)
+    _results: dict[tuple[str, tuple[int, ...]], HandleValues] = attrs.field(factory=dict)
+    _copies: dict[tuple[str, tuple[int, ...]], str] = attrs.field(factory=dict)
 
     def rewrite_main(self, nodes: dict[str, Message]) -> list[Message]:
         """Rewrite the main graph.
 
         Args:
-            nodes: NodeDefs of the caller's own by name, variables included; they are changed.
+            nodes: all NodeDefs by name, variables included; they are changed in place.
 
         Returns:
-            The nodes, with those that had to be added.
+            The nodes, and the new nodes that the rewrites need.
 
         Raises:
-            FreezeError: something uses a variable in a way that no constant allows.
+            FreezeError: a node uses a variable in a way that a constant does not allow.
         """
         body = Body(nodes, self.library)
-        held = {f"{name}:0": value for name, value in self.variables.items()}
-        self._rewrite(body, self._flow(body, held))
+        handles = {f"{name}:0": value for name, value in self.variables.items()}
+        self._rewrite(body, self._find_handles(body, handles))
         return body.finished()
 
-    def _flow(self, body: Body, held: dict[str, HandleValue]) -> dict[str, HandleValue]:
-        """Find every tensor of a body where a handle or reference flows."""
+    def _find_handles(self, body: Body, handles: dict[str, HandleValue]) -> dict[str, HandleValue]:
+        """Find all tensors of a body that are handles or references.
+
+        Args:
+            body: the body.
+            handles: {tensor: value} of the handles that are known; the others are added.
+        """
         consumers = body.consumers()
-        pending = deque(dict.fromkeys(name for t in held for name in consumers.get(t, ())))
+        pending = deque(dict.fromkeys(name for t in handles for name in consumers.get(t, ())))
         while pending:
             node = body.nodes[pending.popleft()]
-            flows = self._through(body, node, _inputs(body, node, held))
-            for tensor, flow in zip(body.outputs(node), flows, strict=False):
-                if flow is not None:
-                    joined = flow.joined(held.get(tensor), body.place(node))
-                    if joined != held.get(tensor):
-                        held[tensor] = joined
+            values = self._output_values(body, node, _input_values(body, node, handles))
+            for tensor, value in zip(body.outputs(node), values, strict=False):
+                if value is not None:
+                    joined = value.joined(handles.get(tensor), body.place(node))
+                    if joined != handles.get(tensor):
+                        handles[tensor] = joined
                         pending.extend(consumers.get(tensor, ()))
-        return held
+        return handles
 
-    def _through(
+    def _output_values(
         self, body: Body, node: Message, inputs: HandleValues
     ) -> Sequence[HandleValue | None]:
-        """Tell what flows out of a node, given what flows in."""
+        """Return the value of each output of a node that is a handle, given those of its inputs."""
         if not any(inputs):
             return ()
         call = call_of(node, self.library)
         if call is not None:
-            return self._out_of(body, node, call, call.arguments(inputs))
+            return self._call_results(body, node, call, call.arguments(inputs))
         if node.op == "IdentityN":
             return inputs
-        passes = node.op in rewrites.TWINS or (
-            node.op in rewrites.PASSES and any(h is not None and not h.reference for h in inputs)
+        passes = node.op in rewrites.VALUE_OPS or (
+            node.op in rewrites.PASSES_HANDLES
+            and any(value is not None and not value.reference for value in inputs)
         )
         if not passes:
             return ()
-        flow = None
-        for one in inputs:
-            flow = flow if one is None else one.joined(flow, body.place(node))
-        return (flow, flow) if node.op.endswith("Switch") else (flow,)
+        joined = None
+        for value in inputs:
+            joined = joined if value is None else value.joined(joined, body.place(node))
+        return (joined, joined) if node.op.endswith("Switch") else (joined,)
 
-    def _out_of(
+    def _call_results(
         self, body: Body, node: Message, call: Call, arguments: HandleValues
     ) -> HandleValues:
         if call.loops:
             return arguments
-        found = [self._returned(name, arguments) for name in call.targets]
-        for other in found[1:]:
-            if [h and h.dtype for h in other] != [h and h.dtype for h in found[0]]:
+        results = [self._function_results(name, arguments) for name in call.targets]
+        for other in results[1:]:
+            if _dtypes(other) != _dtypes(results[0]):
                 raise FreezeError(
-                    "one branch returns a variable where another does not",
+                    "one branch returns a variable and another branch does not",
                     where=body.place(node),
                     advice="Return the variable's value from both branches.",
                 )
-        return found[0] if found else ()
+        return results[0] if results else ()
 
-    def _returned(self, name: str, arguments: HandleValues) -> HandleValues:
-        key = name, _types(arguments)
-        if key not in self._returns:
-            # A function that calls itself is taken to return no handle.
-            self._returns[key] = ()
-            body, held = self._enter(name, arguments)
-            held = self._flow(body, held)
+    def _function_results(self, name: str, arguments: HandleValues) -> HandleValues:
+        """Return the value of each result of a function that is a handle."""
+        key = name, _dtypes(arguments)
+        if key not in self._results:
+            # Assume that a function returns no handle from a call of itself.
+            self._results[key] = ()
+            body, handles = self._open(name, arguments)
+            handles = self._find_handles(body, handles)
             function = self.library[name]
-            self._returns[key] = tuple(
-                held.get(function.ret.get(out.name, "")) for out in function.signature.output_arg
+            self._results[key] = tuple(
+                handles.get(function.ret.get(output.name, ""))
+                for output in function.signature.output_arg
             )
-        return self._returns[key]
+        return self._results[key]
 
-    def _enter(self, name: str, arguments: HandleValues) -> tuple[Body, dict[str, HandleValue]]:
+    def _open(self, name: str, arguments: HandleValues) -> tuple[Body, dict[str, HandleValue]]:
+        """Return a copy of a function's body, and the values of the arguments that are handles."""
         function = self.library[name]
         signature = function.signature
         if any(arg.number_attr or arg.type_list_attr for arg in signature.input_arg):
             raise FreezeError(
-                "a variable is passed to a function of variable arity",
+                "a variable is passed to a function with a variable number of arguments",
                 where=f"function {name}",
-                found=", ".join(h.variables[0] for h in arguments if h),
+                found=", ".join(value.variables[0] for value in arguments if value),
                 advice="Pass the variable's value instead.",
             )
         nodes = {}
@@ -132,118 +143,130 @@ class Specializer:
             nodes[node.name] = schema.NodeDef()
             nodes[node.name].CopyFrom(node)
         names = tuple(arg.name for arg in signature.input_arg)
-        held = {n: h for n, h in zip(names, arguments, strict=False) if h is not None}
-        return Body(nodes, self.library, name, names), held
+        handles = {
+            argument: value
+            for argument, value in zip(names, arguments, strict=False)
+            if value is not None
+        }
+        return Body(nodes, self.library, name, names), handles
 
-    def _clone(self, name: str, arguments: HandleValues) -> str:
-        """Give the name of a function that takes values where `name` took handles."""
+    def _specialize(self, name: str, arguments: HandleValues) -> str:
+        """Return the name of a function that takes values where function `name` takes handles."""
         if not any(arguments):
             return name
-        key = name, _types(arguments)
-        if key in self._clones:
-            return self._clones[key]
-        returned = self._returned(name, arguments)
-        clone = schema.FunctionDef()
-        clone.CopyFrom(self.library[name])
-        clone.signature.name = functions.unused(f"{name}_frozen", self.library)
-        self._clones[key] = clone.signature.name
-        self.library[clone.signature.name] = clone
-        for args, helds in (
-            (clone.signature.input_arg, arguments),
-            (clone.signature.output_arg, returned),
-        ):
-            for index, (arg, one) in enumerate(zip(args, helds, strict=False)):
-                if one is not None:
-                    arg.type = one.dtype
-                    arg.ClearField("type_attr")
-                    arg.ClearField("handle_data")
-                    if args is clone.signature.input_arg:
-                        clone.arg_attr.pop(index, None)
-                        clone.resource_arg_unique_id.pop(index, None)
-        body, held = self._enter(name, arguments)
-        self._rewrite(body, self._flow(body, held))
-        clone.ClearField("node_def")
-        clone.node_def.extend(body.finished())
-        for output, tensor in list(clone.ret.items()):
-            clone.ret[output] = body.renamed.get(tensor, tensor)
-        return self._clones[key]
+        key = name, _dtypes(arguments)
+        if key in self._copies:
+            return self._copies[key]
+        results = self._function_results(name, arguments)
+        copy = schema.FunctionDef()
+        copy.CopyFrom(self.library[name])
+        copy.signature.name = functions.unused(f"{name}_frozen", self.library)
+        self._copies[key] = copy.signature.name
+        self.library[copy.signature.name] = copy
+        for index in _retype(copy.signature.input_arg, arguments):
+            copy.arg_attr.pop(index, None)
+            copy.resource_arg_unique_id.pop(index, None)
+        _retype(copy.signature.output_arg, results)
+        body, handles = self._open(name, arguments)
+        self._rewrite(body, self._find_handles(body, handles))
+        copy.ClearField("node_def")
+        copy.node_def.extend(body.finished())
+        for output, tensor in list(copy.ret.items()):
+            copy.ret[output] = body.renamed.get(tensor, tensor)
+        return self._copies[key]
 
-    def _rewrite(self, body: Body, held: dict[str, HandleValue]) -> None:
+    def _rewrite(self, body: Body, handles: dict[str, HandleValue]) -> None:
+        """Rewrite the nodes of a body that get handles."""
         consumers = body.consumers()
-        touched = {name for tensor in held for name in consumers.get(tensor, ())}
-        for name in [name for name in body.nodes if name in touched]:
+        reached = {name for tensor in handles for name in consumers.get(tensor, ())}
+        for name in [name for name in body.nodes if name in reached]:
             node = body.nodes[name]
-            inputs = _inputs(body, node, held)
+            inputs = _input_values(body, node, handles)
             if any(inputs):
-                self._replace(body, node, inputs)
+                self._rewrite_node(body, node, inputs)
 
-    def _replace(self, body: Body, node: Message, inputs: HandleValues) -> None:
-        first = next(one for one in inputs if one is not None)
+    def _rewrite_node(self, body: Body, node: Message, inputs: HandleValues) -> None:
+        first = next(value for value in inputs if value is not None)
         call = call_of(node, self.library)
         if call is not None:
-            self._redirect(node, call, call.arguments(inputs))
+            self._rewrite_call(node, call, call.arguments(inputs))
         elif node.op == "IdentityN":
-            for index, one in enumerate(inputs):
-                if one is not None:
-                    node.attr["T"].list.type[index] = one.dtype
-        elif node.op in rewrites.TWINS:
-            node.op = rewrites.TWINS[node.op]
+            for index, value in enumerate(inputs):
+                if value is not None:
+                    node.attr["T"].list.type[index] = value.dtype
+        elif node.op in rewrites.VALUE_OPS:
+            node.op = rewrites.VALUE_OPS[node.op]
         elif node.op == "RefSelect":
             rewrites.REF_SELECT(body, node, first)
         elif node.op in rewrites.REWRITES and inputs[0] is not None:
-            source = body.nodes.get(node.input[0].partition(":")[0])
-            if (
-                body.function is None
-                and source is not None
-                and source.name in self.variables
-                and node.op in ("VarIsInitializedOp", "IsVariableInitialized")
-            ):
-                rewrites.constant_true(node)
+            if self._asks_if_initialized(body, node):
+                rewrites.set_true(node)
             else:
                 rewrites.REWRITES[node.op](body, node, first)
-        elif not all(one is None or one.reference for one in inputs):
-            if node.op not in rewrites.PASSES or (node.op == "Merge" and None in inputs):
-                raise _refused(body, node, first)
+        elif not all(value is None or value.reference for value in inputs):
+            if node.op not in rewrites.PASSES_HANDLES or (node.op == "Merge" and None in inputs):
+                raise _refusal(body, node, first)
             node.attr["T"].type = first.dtype
-        elif self._writes(node, inputs):
-            raise _refused(body, node, first)
+        elif self._writes_reference(node, inputs):
+            raise _refusal(body, node, first)
 
-    def _writes(self, node: Message, inputs: HandleValues) -> bool:
+    def _asks_if_initialized(self, body: Body, node: Message) -> bool:
+        """Return whether a node of the main graph asks if one of the variables is initialized."""
+        if node.op not in ("VarIsInitializedOp", "IsVariableInitialized"):
+            return False
+        source = producer(node.input[0])
+        return body.function is None and source in body.nodes and source in self.variables
+
+    def _writes_reference(self, node: Message, inputs: HandleValues) -> bool:
         op = ops.definition(node.op, self.library)
         if op is None:
             return False
-        flags = [arg.is_ref for arg in op.input_arg for _ in ops.ports(node, [arg], op)]
-        return any(ref and one is not None for ref, one in zip(flags, inputs, strict=False))
+        is_ref = [arg.is_ref for arg in op.input_arg for _ in ops.ports(node, [arg], op)]
+        return any(ref and value is not None for ref, value in zip(is_ref, inputs, strict=False))
 
-    def _redirect(self, node: Message, call: Call, arguments: HandleValues) -> None:
-        returned = arguments if call.loops else self._returned(call.targets[0], arguments)
+    def _rewrite_call(self, node: Message, call: Call, arguments: HandleValues) -> None:
         if call.loops:
+            results = arguments
             for name in call.targets[1:]:
-                found = self._returned(name, arguments)
-                if _types(found) != _types(arguments):
+                if _dtypes(self._function_results(name, arguments)) != _dtypes(arguments):
                     raise FreezeError(
-                        "a loop changes which of its variables is a handle",
+                        "the body of this loop returns a variable at another position than it"
+                        " takes it",
                         where=f"node {node.name} ({node.op})",
                         advice="Read the variable inside the loop instead of passing it around.",
                     )
-        call.redirect(node, {name: self._clone(name, arguments) for name in call.targets})
-        rewrites.retype_call(node, call, arguments, returned)
+        else:
+            results = self._function_results(call.targets[0], arguments)
+        call.redirect(node, {name: self._specialize(name, arguments) for name in call.targets})
+        rewrites.retype_call(node, call, arguments, results)
 
 
-def _inputs(body: Body, node: Message, held: Mapping[str, HandleValue]) -> HandleValues:
-    return tuple(held.get(body.tensor(text)) for text in node.input if not text.startswith("^"))
+def _retype(args: Sequence[Message], values: HandleValues) -> list[int]:
+    """Give arguments or results of a function the data types of values; return which changed."""
+    changed = []
+    for index, (arg, value) in enumerate(zip(args, values, strict=False)):
+        if value is not None:
+            arg.type = value.dtype
+            arg.ClearField("type_attr")
+            arg.ClearField("handle_data")
+            changed.append(index)
+    return changed
 
 
-def _types(helds: HandleValues) -> tuple[int, ...]:
-    return tuple(0 if one is None else one.dtype for one in helds)
+def _input_values(body: Body, node: Message, handles: Mapping[str, HandleValue]) -> HandleValues:
+    return tuple(handles.get(body.tensor(text)) for text in node.input if not text.startswith("^"))
 
 
-def _refused(body: Body, node: Message, held: HandleValue) -> FreezeError:
-    names = ", ".join(repr(name) for name in held.variables)
+def _dtypes(values: HandleValues) -> tuple[int, ...]:
+    return tuple(0 if value is None else value.dtype for value in values)
+
+
+def _refusal(body: Body, node: Message, value: HandleValue) -> FreezeError:
+    names = ", ".join(repr(name) for name in value.variables)
     return FreezeError(
-        f"it needs {names} as a variable, not as a constant",
+        f"this node needs {names} as a variable, not as a constant",
         where=body.place(node),
-        advice="Freeze an output that does not depend on it: build the model for inference, without"
-        " assignments on the way, or bake() the tensor that asks for them, or keep the variable"
+        advice="Freeze an output that does not depend on this node: build the model for inference,"
+        " without assignments. Or bake() the tensor that switches training on. Or keep the variable"
         f" with keep_variables({names})",
     )

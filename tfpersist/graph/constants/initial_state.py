@@ -1,4 +1,4 @@
-"""The state that a frozen graph sets up with one operation: kept variables and lookup tables."""
+"""The state that a frozen graph has: kept variables and lookup tables, set up by one operation."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tfpersist.errors import FreezeError, GraphError
 from tfpersist.formats import dtypes, schema, tensor_proto
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.tensors import Payload, payload_of
-from tfpersist.graph.constants.tables import constant
-from tfpersist.graph.structure.kinds import INIT, is_table
+from tfpersist.graph.constants.nodes import set_constant
+from tfpersist.graph.structure.kinds import ASSIGNS, INIT, is_table
 from tfpersist.graph.structure.lowered import Lowered
 from tfpersist.graph.structure.names import producer
 from tfpersist.graph.structure.prune import needed
@@ -19,11 +19,11 @@ from tfpersist.graph.structure.prune import needed
 
 @attrs.frozen
 class InitialState:
-    """What some outputs need to be set up before they are computed.
+    """The variables and tables that must be set up before some outputs are computed.
 
     Args:
-        variables: the tensor that each kept variable begins with, by name of its VarHandleOp.
-        tables: the operations that fill each lookup table, by name of the table.
+        variables: {name of a kept variable's node: the tensor of its initial value}.
+        tables: {name of a lookup table: the operations that fill it}.
     """
 
     variables: Mapping[str, str] = attrs.field(factory=dict)
@@ -33,7 +33,10 @@ class InitialState:
         return bool(self.variables or self.tables)
 
     def refuse_references(self, graph: Graph) -> None:
-        """Refuse what is kept in a way that only sessions of TensorFlow 1 know.
+        """Raise for variables and tables that only a session of TensorFlow 1 can hold.
+
+        Args:
+            graph: the graph.
 
         Raises:
             GraphError: there is such a variable or table.
@@ -42,17 +45,17 @@ class InitialState:
             op = graph.nodes[name].op
             if op != "VarHandleOp" and (op == "VariableV2" or not op.endswith("V2")):
                 raise GraphError(
-                    "a variable or table by reference cannot be a part of a function or module",
+                    "a reference variable or table cannot be part of a function or module",
                     where=f"node {name} ({op})",
                     advice="Use `run` or `bind`, or freeze the model without keeping it.",
                 )
 
 
 def find_initial_state(graph: Graph, used: Collection[str]) -> InitialState:
-    """Find the state among some nodes, if the graph has the operation that sets it up.
+    """Find the variables and tables among some nodes, and what sets them up.
 
     Args:
-        graph: the graph.
+        graph: the graph. Without the operation that sets up state, it has none.
         used: names of nodes.
     """
     if INIT not in graph.nodes:
@@ -61,54 +64,57 @@ def find_initial_state(graph: Graph, used: Collection[str]) -> InitialState:
     tables: dict[str, tuple[str, ...]] = {}
     for name in map(producer, graph.nodes[INIT].input):
         node = graph.nodes[name]
-        if node.op in ("Assign", "AssignVariableOp"):
+        if node.op in ASSIGNS:
             if len(node.input) > 1 and (variable := producer(node.input[0])) in used:
                 variables[variable] = node.input[1]
         else:
-            for each in needed(graph, [name]).intersection(used):
-                if is_table(graph.nodes[each].op):
-                    tables[each] = (*tables.get(each, ()), name)
+            for source in needed(graph, [name]).intersection(used):
+                if is_table(graph.nodes[source].op):
+                    tables[source] = (*tables.get(source, ()), name)
     return InitialState(variables, tables)
 
 
 def kept_values(graph: Graph) -> dict[str, Payload]:
-    """Give the values that the variables begin with which a frozen graph has kept.
+    """Return the initial values of the variables that a frozen graph keeps.
 
     Args:
-        graph: the graph, frozen or not; it may be anybody's.
+        graph: the graph, frozen or not. A stranger can have written it.
 
     Returns:
-        The values that are constants, by name of the variable's node.
+        {name of the variable's node: its value}, for the values that are constants.
 
     Raises:
-        GraphError: it has the operation that sets up state, but not all that this needs.
+        GraphError: an input of the operation that sets up state is not in the graph.
     """
     if INIT not in graph.nodes:
         return {}
-    firsts = find_initial_state(graph, needed(graph, [INIT])).variables
+    variables = find_initial_state(graph, needed(graph, [INIT])).variables
     return {
         name: initial_value(graph, tensor)
-        for name, tensor in firsts.items()
+        for name, tensor in variables.items()
         if graph.nodes[producer(tensor)].op == "Const"
     }
 
 
 def initial_value(graph: Graph, tensor: str) -> Payload:
-    """Give the value that a variable begins with.
+    """Return the initial value of a kept variable.
 
     Args:
         graph: the graph.
-        tensor: what `InitialState.variables` says.
+        tensor: its tensor, as in `InitialState.variables`.
 
     Raises:
-        GraphError: it is no constant.
+        GraphError: it is not a constant.
     """
     node = graph.nodes[producer(tensor)]
     if node.name in graph.payloads:
         return graph.payloads[node.name]
     if node.op != "Const":
         raise GraphError(
-            "a kept variable begins with no constant", where=f"node {node.name} ({node.op})"
+            "the initial value of a kept variable is not a constant",
+            where=f"node {node.name}",
+            expected="Const",
+            found=node.op,
         )
     value = node.attr["value"].tensor
     dtype = dtypes.by_number(value.dtype)
@@ -118,15 +124,15 @@ def initial_value(graph: Graph, tensor: str) -> Payload:
 def add_assignments(
     graph: Graph, lowered: Lowered, kept: Collection[str]
 ) -> tuple[Graph, list[str]]:
-    """Add an assignment of its value to each variable that stays.
+    """Add operations that assign kept variables their values.
 
     Args:
-        graph: the graph.
-        lowered: what it was made of, for the values.
-        kept: names of the variables' nodes.
+        graph: the graph; it is not changed.
+        lowered: the source of the graph; it has the values.
+        kept: names of the nodes of the kept variables.
 
     Returns:
-        The graph, and the names of the assignments.
+        The graph, and the names of the operations.
 
     Raises:
         FreezeError: a variable has no value.
@@ -145,24 +151,25 @@ def add_assignments(
                 where=f"variable {name} ({graph.nodes[name].op})",
                 advice="Initialize or restore it first, or freeze an output that does not need it.",
             )
-        value = constant(f"{INIT}/{name}/value", payload, payloads)
-        handle = graph.nodes[name].op == "VarHandleOp"
+        is_resource = graph.nodes[name].op == "VarHandleOp"
         assign = proto.node.add(
-            name=f"{INIT}/{name}/assign", op="AssignVariableOp" if handle else "Assign"
+            name=f"{INIT}/{name}/assign", op="AssignVariableOp" if is_resource else "Assign"
         )
+        value = proto.node.add(name=f"{INIT}/{name}/value")
+        set_constant(value, payload, payloads)
         assign.input.extend([name, value.name])
-        assign.attr["dtype" if handle else "T"].type = dtypes.BY_NAME[payload.spec.dtype].number
-        proto.node.append(value)
+        number = dtypes.BY_NAME[payload.spec.dtype].number
+        assign.attr["dtype" if is_resource else "T"].type = number
         names.append(assign.name)
     return Graph(proto, payloads), names
 
 
 def add_init(graph: Graph, operations: Sequence[str]) -> Graph:
-    """Add the one operation that runs some others; nothing where there are none.
+    """Add the one operation that sets up all state; nothing where there is none.
 
     Args:
-        graph: the graph, whose GraphDef is the caller's own; it is changed.
-        operations: names of the operations.
+        graph: the graph; its GraphDef is changed in place.
+        operations: names of the operations that assign variables and fill tables.
 
     Raises:
         FreezeError: the graph has an operation of that name.
@@ -170,7 +177,11 @@ def add_init(graph: Graph, operations: Sequence[str]) -> Graph:
     if not operations:
         return graph
     if INIT in graph.nodes:
-        raise FreezeError("the graph has this operation already", where=f"node {INIT}")
+        raise FreezeError(
+            f"the graph has an operation {INIT} already",
+            where=f"node {INIT}",
+            advice="Rename it in the code that builds the graph.",
+        )
     proto = graph.proto
     proto.node.add(name=INIT, op="NoOp", input=[f"^{name}" for name in operations])
     return Graph(proto, graph.payloads)

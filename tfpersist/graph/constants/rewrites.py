@@ -1,4 +1,4 @@
-"""What an op becomes when the variable that it used has become a constant."""
+"""Rewrite the nodes that use a variable, for the constant that replaces it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import attrs
 from tfpersist.errors import FreezeError
 from tfpersist.formats import dtypes
 from tfpersist.formats.schema import Message
+from tfpersist.graph.constants.nodes import change_op
 from tfpersist.graph.structure.bodies import Body
 from tfpersist.graph.structure.calls import Call
+from tfpersist.graph.structure.names import producer
 
 _INT32, _BOOL = dtypes.BY_NAME["int32"].number, dtypes.BY_NAME["bool"].number
 
@@ -22,9 +24,9 @@ class HandleValue:
 
     Args:
         dtype: data type number of the value.
-        shape: its shape; None where several variables of different shapes may flow here.
-        variables: names of the variables whose value it may be.
-        reference: whether it was a reference rather than a resource handle.
+        shape: its shape; None where variables of different shapes can come here.
+        variables: names of the variables whose value it can be.
+        reference: whether the node got a reference; otherwise it got a resource handle.
     """
 
     dtype: int
@@ -33,16 +35,20 @@ class HandleValue:
     reference: bool = False
 
     def joined(self, other: HandleValue | None, where: str) -> HandleValue:
-        """Give what flows where either of two flows.
+        """Return the value of a node that gets this value or another one.
+
+        Args:
+            other: the other value; None for this value alone.
+            where: the node, for the error.
 
         Raises:
-            FreezeError: they have different types.
+            FreezeError: they have different data types.
         """
         if other is None or other == self:
             return self
         if other.dtype != self.dtype:
             raise FreezeError(
-                "variables of different types meet here",
+                "this node can get variables of different data types",
                 where=where,
                 found=f"{', '.join(self.variables)} and {', '.join(other.variables)}",
                 advice="Freeze an output that does not choose between these variables.",
@@ -57,49 +63,24 @@ class HandleValue:
 HandleValues = tuple[HandleValue | None, ...]
 Rewrite = Callable[[Body, Message, HandleValue], None]
 
-# The attr that holds the type of what flows through, by op; None where it lists types.
-PASSES: Mapping[str, str] = MappingProxyType(
-    dict.fromkeys(
-        ("Identity", "Enter", "Exit", "NextIteration", "Switch", "Merge", "StopGradient"), "T"
-    )
+# These ops pass a resource handle on; their attr T is its type.
+PASSES_HANDLES = frozenset(
+    {"Identity", "Enter", "Exit", "NextIteration", "Switch", "Merge", "StopGradient"}
 )
-TWINS: Mapping[str, str] = MappingProxyType(
-    {
-        f"Ref{twin}": twin
-        for twin in ("Identity", "Enter", "Exit", "NextIteration", "Switch", "Merge")
-    }
+# {op that passes a reference on: the op that passes a value on}
+VALUE_OPS: Mapping[str, str] = MappingProxyType(
+    {f"Ref{op}": op for op in ("Identity", "Enter", "Exit", "NextIteration", "Switch", "Merge")}
 )
-
-
-def change_op(node: Message, op: str, keep: tuple[str, ...] = (), **renames: str) -> None:
-    """Change the op of a node.
-
-    Args:
-        node: the NodeDef to change.
-        op: its new op.
-        keep: attrs that stay; all others go.
-        renames: attrs that stay under a new name, `new="old"`.
-    """
-    attributes = {name: node.attr[name] for name in keep if name in node.attr}
-    attributes |= {new: node.attr[old] for new, old in renames.items() if old in node.attr}
-    copies = {
-        name: type(value).FromString(value.SerializeToString())
-        for name, value in attributes.items()
-    }
-    node.op = op
-    node.ClearField("attr")
-    for name, value in copies.items():
-        node.attr[name].CopyFrom(value)
 
 
 def retype_call(node: Message, call: Call, arguments: HandleValues, returned: HandleValues) -> None:
     """Write into the attrs of a call that it passes and returns values in place of handles.
 
     Args:
-        node: the NodeDef of the call; it is changed.
+        node: the NodeDef of the call; it is changed in place.
         call: how it calls functions.
-        arguments: what flows into the functions; None for what is no variable.
-        returned: what flows out of them, likewise.
+        arguments: the value of each argument of the functions; None where it is no variable.
+        returned: the value of each result, likewise.
     """
     passed = arguments[call.captured :]
     for attr, values in {call.types: passed, call.returns: returned}.items():
@@ -117,101 +98,97 @@ def retype_call(node: Message, call: Call, arguments: HandleValues, returned: Ha
                     shape.dim.add(size=extent)
 
 
-def _read(body: Body, node: Message, held: HandleValue) -> None:
+def _rewrite_read(body: Body, node: Message, value: HandleValue) -> None:
     _rename_output(body, node, "value", "output")
     change_op(node, "Identity")
-    node.attr["T"].type = held.dtype
-    if held.shape is not None:
-        # What is read is of this shape, which an Identity does not say, should it be an output.
+    node.attr["T"].type = value.dtype
+    if value.shape is not None:
+        # An Identity does not declare a shape; where it is an output, the user can then see it.
         shape = node.attr["_output_shapes"].list.shape.add()
         shape.SetInParent()
-        for extent in held.shape:
-            shape.dim.add(size=-1 if extent is None else extent)
+        for extent in value.shape:
+            shape.dim.add(size=extent)
 
 
-def _gather(body: Body, node: Message, held: HandleValue) -> None:
+def _rewrite_gather(body: Body, node: Message, value: HandleValue) -> None:
     batch_dims = node.attr["batch_dims"].i if "batch_dims" in node.attr else 0
-    # In a frame of a v1 loop a constant must be told in which frame it is.
-    frames = any(other.op == "Enter" for other in body.nodes.values())
-    indices = node.input[1].removeprefix("^").partition(":")[0]
-    control = [f"^{indices}"] if frames else []
-    axis = body.add(node.name, f"{node.name}/axis", "Const", control)
+    # In a loop of TensorFlow 1, a control input puts the new constant into the frame of the loop.
+    has_frames = any(other.op == "Enter" for other in body.nodes.values())
+    controls = [f"^{producer(node.input[1])}"] if has_frames else []
+    axis = body.add(node.name, f"{node.name}/axis", "Const", controls)
     axis.attr["dtype"].type = _INT32
     axis.attr["value"].tensor.dtype = _INT32
     axis.attr["value"].tensor.tensor_shape.SetInParent()
     axis.attr["value"].tensor.int_val.append(batch_dims)
     change_op(node, "GatherV2", ("batch_dims", "Tindices"))
-    node.attr["Tparams"].type = held.dtype
+    node.attr["Tparams"].type = value.dtype
     node.attr["Taxis"].type = _INT32
-    inputs = list(node.input)
-    inputs.insert(2, body.first(axis.name, "output"))
-    node.ClearField("input")
-    node.input.extend(inputs)
+    node.input.insert(2, body.first(axis.name, "output"))
 
 
-def _gather_nd(body: Body, node: Message, held: HandleValue) -> None:
+def _rewrite_gather_nd(body: Body, node: Message, value: HandleValue) -> None:
     del body
     change_op(node, "GatherNd", ("Tindices",))
-    node.attr["Tparams"].type = held.dtype
+    node.attr["Tparams"].type = value.dtype
 
 
-def _shape(body: Body, node: Message, held: HandleValue) -> None:
+def _rewrite_shape(body: Body, node: Message, value: HandleValue) -> None:
     del body
     change_op(node, "Shape", ("out_type",))
-    node.attr["T"].type = held.dtype
+    node.attr["T"].type = value.dtype
 
 
-def _true(body: Body, node: Message, held: HandleValue) -> None:
-    # rank == rank is true, and is dead or in another loop frame where the variable was.
+def _rewrite_is_initialized(body: Body, node: Message, value: HandleValue) -> None:
+    """Turn a node into `rank == rank`.
+
+    This is true; and like the node before, it depends on the variable, so it is in the same loop
+    or branch.
+    """
     rank = body.add(node.name, f"{node.name}/rank", "Rank", [node.input[0]])
-    rank.attr["T"].type = held.dtype
+    rank.attr["T"].type = value.dtype
     _rename_output(body, node, "is_initialized", "z")
     change_op(node, "Equal")
     node.attr["T"].type = _INT32
-    ports = [body.first(rank.name, "output")] * 2
-    inputs = [*ports, *node.input[1:]]
-    node.ClearField("input")
-    node.input.extend(inputs)
+    node.input[:] = [*[body.first(rank.name, "output")] * 2, *node.input[1:]]
 
 
-def constant_true(node: Message) -> None:
-    """Make a node the constant True; its control inputs stay."""
-    controls = [text for text in node.input if text.startswith("^")]
+def set_true(node: Message) -> None:
+    """Turn a node into the constant True; its control inputs stay."""
     change_op(node, "Const")
-    node.ClearField("input")
-    node.input.extend(controls)
+    _keep_controls(node)
     node.attr["dtype"].type = _BOOL
     node.attr["value"].tensor.dtype = _BOOL
     node.attr["value"].tensor.tensor_shape.SetInParent()
     node.attr["value"].tensor.bool_val.append(True)
 
 
-def _nothing(body: Body, node: Message, held: HandleValue) -> None:
-    del body, held
+def _remove(body: Body, node: Message, value: HandleValue) -> None:
+    del body, value
     change_op(node, "NoOp")
-    controls = [text for text in node.input if text.startswith("^")]
-    node.ClearField("input")
-    node.input.extend(controls)
+    _keep_controls(node)
 
 
-def _select(body: Body, node: Message, held: HandleValue) -> None:
-    if held.shape is None:
+def _keep_controls(node: Message) -> None:
+    node.input[:] = [text for text in node.input if text.startswith("^")]
+
+
+def _rewrite_select(body: Body, node: Message, value: HandleValue) -> None:
+    """Turn a RefSelect into a gather from its stacked choices."""
+    if value.shape is None:
         raise FreezeError(
-            "it chooses between variables of different shapes",
+            "this node chooses between variables of different shapes",
             where=body.place(node),
-            found=", ".join(held.variables),
+            found=", ".join(value.variables),
             advice="Freeze an output behind one of them.",
         )
-    choices = list(node.input[1:])
+    index, *choices = node.input
     pack = body.add(node.name, f"{node.name}/choices", "Pack", choices)
-    pack.attr["T"].type = held.dtype
+    pack.attr["T"].type = value.dtype
     pack.attr["N"].i = len([text for text in choices if not text.startswith("^")])
     change_op(node, "ResourceGather")
-    index = node.input[0]
-    node.ClearField("input")
-    node.input.extend([body.first(pack.name, "output"), index])
+    node.input[:] = [body.first(pack.name, "output"), index]
     node.attr["Tindices"].type = _INT32
-    _gather(body, node, held)
+    _rewrite_gather(body, node, value)
 
 
 def _rename_output(body: Body, node: Message, old: str, new: str) -> None:
@@ -219,16 +196,16 @@ def _rename_output(body: Body, node: Message, old: str, new: str) -> None:
         body.renamed[f"{node.name}:{old}:0"] = f"{node.name}:{new}:0"
 
 
-# What becomes of a node whose first input is a handle, or a reference.
+# How to rewrite a node whose first input is a handle or a reference, by its op.
 REWRITES: Mapping[str, Rewrite] = MappingProxyType(
     {
-        "ReadVariableOp": _read,
-        "ResourceGather": _gather,
-        "ResourceGatherNd": _gather_nd,
-        "VariableShape": _shape,
-        "VarIsInitializedOp": _true,
-        "IsVariableInitialized": _true,
-        "DisableCopyOnRead": _nothing,
+        "ReadVariableOp": _rewrite_read,
+        "ResourceGather": _rewrite_gather,
+        "ResourceGatherNd": _rewrite_gather_nd,
+        "VariableShape": _rewrite_shape,
+        "VarIsInitializedOp": _rewrite_is_initialized,
+        "IsVariableInitialized": _rewrite_is_initialized,
+        "DisableCopyOnRead": _remove,
     }
 )
-REF_SELECT: Rewrite = _select
+REF_SELECT: Rewrite = _rewrite_select

@@ -1,34 +1,35 @@
-"""Variables become constants."""
+"""Replace variables with constants."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
 from tfpersist.errors import FreezeError
-from tfpersist.formats import dtypes, schema, tensor_proto
-from tfpersist.formats.graphdef import Graph, with_payload
+from tfpersist.formats import dtypes, schema
+from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import Payload
 from tfpersist.graph.constants.handle_flow import Specializer
+from tfpersist.graph.constants.nodes import set_constant
 from tfpersist.graph.constants.rewrites import HandleValue
 from tfpersist.graph.structure.kinds import REFERENCES, VARIABLES, declared_spec
 from tfpersist.graph.structure.lowered import Lowered
 
 
 def replace_variables(lowered: Lowered, keep: Collection[str] = ()) -> Graph:
-    """Turn the variables of a graph into constants.
+    """Replace the variables of a graph with constants.
 
     Args:
-        lowered: a graph that is pruned to what is wanted, and the values of its variables.
-        keep: names of variables that stay variables.
+        lowered: a graph that is pruned to the wanted outputs, and the values of its variables.
+        keep: names of the variables that stay variables.
 
     Returns:
-        The graph, whose constants have the variables' names; it shares nothing with `lowered` but
-        the payloads.
+        The graph. Its constants have the names of the variables. It shares only payloads with
+        `lowered`.
 
     Raises:
-        FreezeError: a variable has no value or another type or shape than its node says, or
-            something uses it in a way that no constant allows.
+        FreezeError: a variable has no value, or a value of another data type or shape than its node
+            declares; or a node uses the variable in a way that a constant does not allow.
     """
     proto = schema.GraphDef()
     proto.CopyFrom(lowered.graph.proto)
@@ -36,25 +37,31 @@ def replace_variables(lowered: Lowered, keep: Collection[str] = ()) -> Graph:
     names = [name for name, node in nodes.items() if node.op in VARIABLES and name not in keep]
     values = {name: _value(nodes[name], lowered) for name in names}
     library = dict(lowered.graph.functions)
-    held = {
+    handle_values = {
         name: HandleValue(
             dtypes.BY_NAME[payload.spec.dtype].number,
-            payload.spec.shape,  # type: ignore[arg-type]
+            payload.spec.known_shape,
             (name,),
             nodes[name].op in REFERENCES,
         )
         for name, payload in values.items()
     }
-    twins = _twins(nodes, names)
+    first_handles = _first_handles(nodes, names)
     try:
-        written = Specializer(library, held).rewrite_main(nodes)
+        rewritten = Specializer(library, handle_values).rewrite_main(nodes)
     except RecursionError as error:
-        raise FreezeError("functions that use variables call each other too deeply") from error
+        raise FreezeError(
+            "the functions that use variables are nested too deep",
+            advice="Call functions one after the other instead of inside each other.",
+        ) from error
     payloads = dict(lowered.graph.payloads)
     for name, payload in values.items():
-        _settle(nodes[name], payload, twins.get(name), payloads)
-    if len(written) != len(nodes):
-        proto = schema.GraphDef(node=written, versions=proto.versions, version=proto.version)
+        if name in first_handles:
+            _read_other(nodes[name], first_handles[name], payload)
+        else:
+            set_constant(nodes[name], payload, payloads)
+    if len(rewritten) != len(nodes):
+        proto = schema.GraphDef(node=rewritten, versions=proto.versions, version=proto.version)
         proto.library.gradient.extend(lowered.graph.proto.library.gradient)
     proto.library.ClearField("function")
     proto.library.function.extend(library.values())
@@ -77,40 +84,28 @@ def _value(node: Message, lowered: Lowered) -> Payload:
             where=where,
             expected=declared,
             found=payload.spec,
-            advice="Take the graph and the values from the same model.",
+            advice="Use the graph and the values of the same model.",
         )
     return payload
 
 
-def _twins(nodes: Mapping[str, Message], names: list[str]) -> dict[str, str]:
-    """Find handles of the same variable; all but the first of them need no bytes of their own."""
-    first: dict[tuple[bytes, bytes], str] = {}
-    twins: dict[str, str] = {}
+def _first_handles(nodes: Mapping[str, Message], names: list[str]) -> dict[str, str]:
+    """Return {handle: the first handle of the same variable}, without the first handles."""
+    firsts: dict[tuple[bytes, bytes], str] = {}
+    others: dict[str, str] = {}
     for name in names:
         node = nodes[name]
-        shared = node.attr["shared_name"].s if "shared_name" in node.attr else b""
+        shared_name = node.attr["shared_name"].s if "shared_name" in node.attr else b""
         container = node.attr["container"].s if "container" in node.attr else b""
-        original = first.setdefault((container, shared or name.encode()), name)
-        if original != name:
-            twins[name] = original
-    return twins
+        first = firsts.setdefault((container, shared_name or name.encode()), name)
+        if first != name:
+            others[name] = first
+    return others
 
 
-def _settle(
-    node: Message, payload: Payload, twin: str | None, payloads: dict[str, Payload]
-) -> None:
+def _read_other(node: Message, other: str, payload: Payload) -> None:
+    """Turn a handle into the Identity of another constant, so that the bytes are there once."""
     node.ClearField("attr")
-    if twin is not None:
-        node.op = "Identity"
-        node.attr["T"].type = dtypes.BY_NAME[payload.spec.dtype].number
-        controls = list(node.input)
-        node.ClearField("input")
-        node.input.extend([twin, *controls])
-    elif payload.spec.nbytes:
-        with_payload(node, payload.spec)
-        payloads[node.name] = payload
-    else:
-        node.op = "Const"
-        node.attr["dtype"].type = dtypes.BY_NAME[payload.spec.dtype].number
-        proto = tensor_proto.from_array(payload.load(), payload.spec.dtype)
-        node.attr["value"].tensor.CopyFrom(proto)
+    node.op = "Identity"
+    node.attr["T"].type = dtypes.BY_NAME[payload.spec.dtype].number
+    node.input[:] = [other, *node.input]

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from tfpersist.formats import schema
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
-from tfpersist.graph.constants.rewrites import change_op
+from tfpersist.graph.constants.nodes import change_op
 from tfpersist.graph.optimize import fold
 from tfpersist.graph.structure import ops
 from tfpersist.graph.structure.names import producer

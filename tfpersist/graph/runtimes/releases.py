@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from types import MappingProxyType
 from typing import Literal, get_args
@@ -23,6 +23,7 @@ from tfpersist.formats import dtypes
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
 from tfpersist.graph.runtimes.downgrade import downgrade
+from tfpersist.graph.structure.functions import all_nodes
 
 Release = Literal["1.15", "2.4"]
 Runtime = Literal["1.15", "2.4", "openvino", "onnx"]
@@ -196,7 +197,7 @@ def check(graph: Graph, target: Runtime) -> Portability:
 def _portability(graph: Graph, target: Runtime) -> Portability:
     table = known_ops(target)
     blockers = []
-    for node, function in _nodes(graph.proto):
+    for node, function in all_nodes(graph.proto):
         newer_attrs = table.get(node.op, frozenset()) & node.attr.keys()
         newer_types = _newer_types(node) if target in RELEASES else ()
         is_unknown = node.op not in table and node.op not in graph.functions
@@ -236,9 +237,3 @@ def _newer_types(node: Message) -> tuple[str, ...]:
             dtype = dtypes.by_number(number)
             names.append(str(number) if dtype is None else dtype.name)
     return tuple(names)
-
-
-def _nodes(proto: Message) -> Iterator[tuple[Message, str | None]]:
-    yield from ((node, None) for node in proto.node)
-    for function in proto.library.function:
-        yield from ((node, function.signature.name) for node in function.node_def)

@@ -80,6 +80,17 @@ def calls_no_function(op: str) -> bool:
     return op_def is not None and not any("func" in attr.type for attr in op_def.attr)
 
 
+def all_nodes(graph: Message) -> Iterator[tuple[Message, str | None]]:
+    """Yield each node of a GraphDef, and the name of its function; None for the main graph.
+
+    Args:
+        graph: the GraphDef.
+    """
+    yield from ((node, None) for node in graph.node)
+    for function in graph.library.function:
+        yield from ((node, function.signature.name) for node in function.node_def)
+
+
 def called(node: Message, library: Mapping[str, Message]) -> list[str]:
     """Return the names of the library functions that a node calls directly, each once.
 

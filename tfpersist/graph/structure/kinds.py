@@ -17,6 +17,7 @@ PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2", "PlaceholderWithDefaul
 REFERENCES = frozenset({"VariableV2", "Variable"})
 HANDLES = frozenset({"VarHandleOp"})
 VARIABLES = REFERENCES | HANDLES
+ASSIGNS = frozenset({"Assign", "AssignVariableOp"})
 # The nodes that close a loop of TensorFlow 1.
 LOOP_ENDS = frozenset({"NextIteration", "RefNextIteration"})
 CONTROL_FLOW = LOOP_ENDS | {
