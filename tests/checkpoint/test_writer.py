@@ -9,7 +9,7 @@ import textwrap
 import numpy as np
 import pytest
 
-from tfpersist.checkpoint import state_file
+from tfpersist.checkpoint import state_file, writer
 from tfpersist.checkpoint.checkpoint import Checkpoint
 from tfpersist.checkpoint.directory import Directory
 from tfpersist.checkpoint.writer import write_checkpoint
@@ -223,7 +223,9 @@ def test_killed_at_any_time_while_saving_in_a_loop(tmp_path):
         done = max(values)
 
 
-def test_tensorflow_accepts_what_is_written(fresh, tmp_path):
+def test_tensorflow_accepts_what_is_written(tmp_path):
+    import tensorflow as tf
+
     arrays = {"a": np.arange(5, dtype=np.int8), "b/c": np.float32([[1.5]]), "s": np.bool_([True])}
     for step in (1, 2):
         write_checkpoint(
@@ -231,31 +233,22 @@ def test_tensorflow_accepts_what_is_written(fresh, tmp_path):
             f"model.ckpt-{step}",
             [Item(key, payload_of(array * step)) for key, array in arrays.items()],
         )
-    os.rename(tmp_path / "runs", tmp_path / "moved")
-    fresh(
-        """
-        import sys
-        import numpy as np
-        import tensorflow as tf
-        from tfpersist.checkpoint.checkpoint import Checkpoint
-
-        latest = tf.train.latest_checkpoint(sys.argv[1])
-        assert latest == sys.argv[1] + "/model.ckpt-2" == Checkpoint(sys.argv[1]).prefix, latest
-        state = tf.train.get_checkpoint_state(sys.argv[1])
-        paths = [sys.argv[1] + f"/model.ckpt-{step}" for step in (1, 2)]
-        assert list(state.all_model_checkpoint_paths) == paths
-        assert len(state.all_model_checkpoint_timestamps) == 2
-        for path in paths:
-            reader, ours = tf.train.load_checkpoint(path), Checkpoint(path)
-            assert set(reader.get_variable_to_shape_map()) == set(ours) == {"a", "b/c", "s"}
-            for key in ours:
-                assert np.array_equal(reader.get_tensor(key), ours[key])
-        manager = tf.train.CheckpointManager(tf.train.Checkpoint(), sys.argv[1], max_to_keep=5,
-                                             checkpoint_name="model.ckpt")
-        assert manager.checkpoints == paths, manager.checkpoints
-        """,
-        tmp_path / "moved",
+    moved = str(tmp_path / "moved")
+    os.rename(tmp_path / "runs", moved)
+    paths = [f"{moved}/model.ckpt-{step}" for step in (1, 2)]
+    assert tf.train.latest_checkpoint(moved) == paths[1] == Checkpoint(moved).prefix
+    state = tf.train.get_checkpoint_state(moved)
+    assert list(state.all_model_checkpoint_paths) == paths
+    assert len(state.all_model_checkpoint_timestamps) == 2
+    for path in paths:
+        reader, ours = tf.train.load_checkpoint(path), Checkpoint(path)
+        assert set(reader.get_variable_to_shape_map()) == set(ours) == arrays.keys()
+        for key in ours:
+            assert np.array_equal(reader.get_tensor(key), ours[key])
+    manager = tf.train.CheckpointManager(
+        tf.train.Checkpoint(), moved, max_to_keep=5, checkpoint_name="model.ckpt"
     )
+    assert manager.checkpoints == paths
 
 
 def test_nothing_is_left_where_nothing_was_saved(tmp_path):
@@ -284,6 +277,16 @@ def test_a_large_save_has_several_shards_until_a_small_one_replaces_it(tmp_path)
     assert Checkpoint(f"{tmp_path}/model.ckpt-1").verify().ok
     store.save({"v0": large["v0"]}, step=1)
     assert data.isdisjoint(os.listdir(tmp_path))
+
+
+@pytest.mark.parametrize(("scheme", "shards"), [("", 2), ("local://", 1)])
+def test_only_a_storage_that_maps_gets_several_shards(tmp_path, monkeypatch, scheme, shards):
+    """To read one tensor, any other storage has to fetch the whole shard, and each in turn."""
+    monkeypatch.setattr(writer, "_SHARD_SIZE", 1000)
+    storage = open_storage(f"{scheme}{tmp_path}/runs")
+    assert storage.maps == (not scheme)
+    write_checkpoint(storage, "m", [Item(key, payload_of(np.zeros(150))) for key in "ab"])
+    assert len([name for name in storage.names() if ".data-" in name]) == shards
 
 
 def test_an_incremental_save_takes_over_one_shard_of_several(tmp_path):

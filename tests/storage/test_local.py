@@ -14,7 +14,7 @@ import pytest
 from contract import StorageContract, contents, put, write
 
 from tfpersist.errors import StorageError
-from tfpersist.storage import open_storage
+from tfpersist.storage import journal, local, open_storage
 from tfpersist.storage.local import LocalDirectory
 from tfpersist.storage.staged import StagedStorage
 
@@ -344,6 +344,29 @@ def test_the_rubbish_of_the_living_is_left_alone(tmp_path):
         assert len(os.listdir(tmp_path)) == 2
         publication.create("c").write(b"3")
     assert contents(storage) == {"a": b"1", "b": b"2", "c": b"3"}
+
+
+def test_a_file_that_is_swept_before_it_is_locked_is_created_again(tmp_path, monkeypatch):
+    """Another process takes it for a leftover: it exists, and nobody has locked it yet."""
+    directory, name = LocalDirectory(str(tmp_path)), journal.staged_name("0" * 16, 0)
+    lock = local._flock
+
+    def swept_first(descriptor, operation):
+        monkeypatch.setattr(local, "_flock", lock)
+        directory.sweep(name)
+        assert os.listdir(tmp_path) == []
+        return lock(descriptor, operation)
+
+    monkeypatch.setattr(local, "_flock", swept_first)
+    before = open_descriptors()
+    file = directory.stage(name)
+    file.write(memoryview(b"new"))
+    directory.sweep(name)
+    assert (tmp_path / name).read_bytes() == b"new"
+    file.close()
+    assert open_descriptors() == before
+    directory.sweep(name)
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_reader_without_permission_to_write_reads_through_a_journal(tmp_path):
