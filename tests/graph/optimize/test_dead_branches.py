@@ -17,8 +17,8 @@ def node(name, op, *inputs, **attrs):
     )
 
 
-def constant(name, dtype, value):
-    tensor = f"tensor {{ dtype: {dtype} tensor_shape {{}} {value} }}"
+def constant(name, dtype, value, dims=""):
+    tensor = f"tensor {{ dtype: {dtype} tensor_shape {{ {dims} }} {value} }}"
     return node(name, "Const", dtype=f"type: {dtype}", value=tensor)
 
 
@@ -142,6 +142,17 @@ class TestCase:
         assert called_branch(index) == branch
 
 
+def test_an_if_whose_condition_is_a_vector_stays():
+    """TensorFlow takes a vector for true unless it is empty."""
+    branches = {key: f'func {{ name: "{key}" }}' for key in ("then_branch", "else_branch")}
+    found = left_of(
+        constant("p", "DT_BOOL", "bool_val: false", "dim { size: 1 }"),
+        X,
+        node("y", "If", "p", "x", **branches),
+    )
+    assert found["y"] == ("If", "p", "x")
+
+
 class TestLogic:
     """A false input decides an "and", a true one an "or", if the other input is a scalar too."""
 
@@ -179,7 +190,22 @@ class TestLogic:
         found = left_of(
             constant("p", "DT_BOOL", "bool_val: false"),
             node("q", "Placeholder", dtype="type: DT_BOOL", shape="shape {}"),
-            node("s", "Switch", "q", "q", T="type: DT_BOOL"),
+            node(
+                "s",
+                "Switch",
+                "q",
+                "q",
+                T="type: DT_BOOL",
+                _output_shapes="list { shape {} shape {} }",
+            ),
             node("y", "LogicalAnd", "p", "s:1"),
         )
         assert found["y"] == ("LogicalAnd", "p", "s:1")
+
+    def test_a_vector_gives_no_result(self):
+        found = left_of(
+            constant("p", "DT_BOOL", "bool_val: false", "dim { size: 1 }"),
+            node("q", "Placeholder", dtype="type: DT_BOOL", shape="shape {}"),
+            node("y", "LogicalAnd", "p", "q"),
+        )
+        assert found["y"] == ("LogicalAnd", "p", "q")

@@ -96,6 +96,7 @@ def test_they_agree_bit_by_bit():
         ("Fill", [np.array([1 << 20, 1 << 20]), np.array(0, np.int32)]),
         ("Add", [np.array([b"a"], object)] * 2),
         ("Equal", [np.array(["a"], object), np.array([b"a"], object)]),
+        ("Fill", [np.array([2, 2]), F[0]]),
     ],
 )
 def test_what_it_does_not_compute_it_leaves(op, inputs):
@@ -104,11 +105,19 @@ def test_what_it_does_not_compute_it_leaves(op, inputs):
     assert fold.evaluate(node, inputs) is None
 
 
-def test_a_number_that_an_integer_cannot_hold():
+@pytest.mark.parametrize("value", [3e38, 2.0**31, -(2.0**31) * 1.01, np.nan])
+def test_a_number_that_an_integer_cannot_hold(value):
     node = schema.NodeDef(name="n", op="Cast")
     node.attr["SrcT"].type, node.attr["DstT"].type = 1, 3
-    assert fold.evaluate(node, [np.array(3e38, np.float32)]) is None
+    assert fold.evaluate(node, [np.array(value, np.float32)]) is None
     assert fold.evaluate(node, [np.array(-1.5, np.float32)]) == -1
+
+
+def test_tiny_numbers_can_be_moved():
+    node = schema.NodeDef(name="n", op="Reshape")
+    node.attr["T"].type, node.attr["Tshape"].type = 1, 3
+    found = fold.evaluate(node, [np.float32([[1e-40, 1]]), np.int32([2])])
+    assert found.tolist() == [np.float32(1e-40), 1]
 
 
 def test_a_damaged_constant_has_no_value():

@@ -158,6 +158,83 @@ def test_edges_are_not_told_twice():
     assert (nodes["y"].op, *nodes["y"].input) == ("Identity", "x", "^wait")
 
 
+NODE = 'node { name: "%s" op: "%s" %s attr { key: "%s" value { type: %s } } } '
+CONST = """node { name: "%s" op: "Const" attr { key: "dtype" value { type: DT_FLOAT } }
+  attr { key: "value" value { tensor {
+    dtype: DT_FLOAT tensor_shape { %s } float_val: %s } } } } """
+X = NODE % ("x", "Placeholder", "", "dtype", "DT_FLOAT")
+
+
+def node(name, op, *inputs, kind="DT_FLOAT"):
+    return NODE % (name, op, " ".join(f'input: "{text}"' for text in inputs), "T", kind)
+
+
+def op_of_y(*nodes):
+    """Return the op of node y after dead branches and identities are removed."""
+    return remove_dead_branches(parse_text("".join(nodes).encode())).nodes["y"].op
+
+
+RANDOM = (
+    node("shape", "Shape", "x")
+    + """node { name: "u" op: "RandomUniform" input: "shape"
+      attr { key: "dtype" value { type: DT_FLOAT } }
+      attr { key: "T" value { type: DT_INT32 } } } """
+)
+
+
+class TestArithmetic:
+    """Only what does not change its input, whatever that is, becomes an Identity."""
+
+    @pytest.mark.parametrize(
+        ("op", "inputs", "dims", "expected"),
+        [
+            ("Mul", ("x", "one"), "", "Identity"),
+            ("Mul", ("one", "x"), "", "Identity"),
+            ("RealDiv", ("x", "one"), "", "Identity"),
+            ("RealDiv", ("one", "x"), "", "RealDiv"),
+            ("Add", ("x", "one"), "", "Add"),
+            ("Mul", ("x", "one"), "dim { size: 3 }", "Mul"),
+        ],
+    )
+    def test_a_factor_of_one(self, op, inputs, dims, expected):
+        assert op_of_y(X, CONST % ("one", dims, "1"), node("y", op, *inputs)) == expected
+
+    @pytest.mark.parametrize(
+        ("terms", "expected"),
+        [
+            (("1",), "Identity"),
+            (("0.5", "0.5"), "Mul"),
+            (("0.5",), "Mul"),
+            (("0", "1"), "Identity"),
+        ],
+    )
+    def test_a_mask_that_is_rounded_down(self, terms, expected):
+        """The largest random number plus a half is rounded up: with two halves it is 2, not 1."""
+        sums = ["u"]
+        nodes = X + RANDOM
+        for number, term in enumerate(terms):
+            nodes += CONST % (f"c{number}", "", term)
+            nodes += node(f"s{number}", "Add", sums[-1], f"c{number}")
+            sums.append(f"s{number}")
+        nodes += node("floor", "Floor", sums[-1])
+        assert op_of_y(nodes, node("y", "Mul", "x", "floor")) == expected
+
+    @pytest.mark.parametrize(
+        ("inputs", "rate", "expected"),
+        [
+            (("u", "rate"), "0", "Identity"),
+            (("u", "rate"), "0.1", "Mul"),
+            (("rate", "u"), "0", "Mul"),
+        ],
+    )
+    def test_a_mask_that_is_compared(self, inputs, rate, expected):
+        nodes = X + RANDOM + CONST % ("rate", "", rate) + node("kept", "GreaterEqual", *inputs)
+        nodes += """node { name: "mask" op: "Cast" input: "kept"
+          attr { key: "SrcT" value { type: DT_BOOL } }
+          attr { key: "DstT" value { type: DT_FLOAT } } } """
+        assert op_of_y(nodes, node("y", "Mul", "x", "mask")) == expected
+
+
 def training(form, version):
     """A graph that asks whether it trains, in one of the ways that people wrote."""
     with flow(version), tf.Graph().as_default() as graph:

@@ -329,6 +329,24 @@ class TestOddities:
         found = inline(graph).nodes
         assert (found["y/again"].op, [*found["y/again"].input]) == ("deep", ["x"])
 
+    @pytest.mark.parametrize("returned", ["a", "one:output:0"])
+    def test_a_result_that_needs_no_work_waits_for_what_its_call_waits_for(self, returned):
+        text = """
+            node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } } }
+            node { name: "print" op: "PrintV2" input: "x" }
+            node { name: "call" op: "give" input: "x" input: "^print" }
+            node { name: "y" op: "Neg" input: "call" }
+            library { function { signature { name: "give" input_arg { name: "a" type: DT_FLOAT }
+                output_arg { name: "b" type: DT_FLOAT } }
+              node_def { name: "one" op: "Const" attr { key: "dtype" value { type: DT_FLOAT } }
+                attr { key: "value" value { tensor {
+                  dtype: DT_FLOAT tensor_shape {} float_val: 1 } } } }
+              ret { key: "b" value: "%s" } } }"""
+        graph = inline(parse_text((text % returned).encode()))
+        assert graph.nodes["y"].input == ["call"]
+        assert [*graph.nodes["call"].input][1:] == ["^print"]
+        assert graph.nodes["call"].op == "Identity"
+
     def test_types_that_the_call_gives(self):
         graph = parse_text(
             LIBRARY

@@ -58,6 +58,13 @@ def test_nothing_that_could_be_written_into_is_lifted(op):
     assert lift(graph, min_bytes=1).graph is graph
 
 
+def test_a_constant_with_control_inputs_stays():
+    """It can be in a loop, where a variable outside of the loop cannot be read."""
+    graph = graph_of(schema.NodeDef(name="x", op="Placeholder"), w=np.zeros(1 << 16, np.float32))
+    graph.nodes["w"].input.append("^x")
+    assert lift(graph, min_bytes=1).graph is graph
+
+
 def test_quantized_constants_stay():
     node = schema.NodeDef(name="q")
     graphdef.with_payload(node, TensorSpec("qint8", (1 << 17,)))

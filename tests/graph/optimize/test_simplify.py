@@ -71,6 +71,23 @@ class TestIdentities:
         assert "While" not in ops_of(result)
         assert len(result.nodes) < len(graph.get_operations())
 
+    def test_one_that_others_wait_for_stays(self):
+        graph = parse_text(
+            b"""node { name: "x" op: "Placeholder" } node { name: "same" op: "Identity" input: "x" }
+            node { name: "y" op: "Neg" input: "same" }
+            node { name: "z" op: "NoOp" input: "^same" }"""
+        )
+        assert simplify.bypass_identities(graph, ["y", "z"]).nodes["y"].input == ["same"]
+
+    def test_one_behind_a_switch_stays(self):
+        graph = parse_text(
+            b"""node { name: "x" op: "Placeholder" } node { name: "p" op: "Placeholder" }
+            node { name: "s" op: "Switch" input: "x" input: "p" }
+            node { name: "same" op: "Identity" input: "s:1" }
+            node { name: "y" op: "Neg" input: "same" }"""
+        )
+        assert simplify.bypass_identities(graph, ["y"]).nodes["y"].input == ["same"]
+
     def test_the_read_of_a_reference_stays(self):
         graph = parse_text(
             b"""

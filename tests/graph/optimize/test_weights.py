@@ -12,7 +12,7 @@ from tfpersist.formats.graphdef import Graph, split, with_payload
 from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
 from tfpersist.freezer.freezer import Freezer
 from tfpersist.frozen.model import FrozenModel
-from tfpersist.graph.optimize import fold
+from tfpersist.graph.optimize import fold, simplify
 from tfpersist.graph.optimize.weights import compress, expand
 
 RNG = np.random.default_rng(5)
@@ -120,6 +120,25 @@ class TestEncoding:
         largest = np.abs(table[rows]).max(1, keepdims=True)
         assert (np.abs(found - table[rows]) <= largest / 254 * 1.001).all()
         np.testing.assert_array_equal(small, narrow.numpy()[rows])
+
+    @pytest.mark.parametrize(("axis", "shape"), [(0, (500, 1)), (1, (16,))])
+    def test_only_a_gather_along_the_first_axis_reads_rows(self, axis, shape):
+        graph = graph_of(w=weights(500, 16))
+        constant = schema.NodeDef(name="axis")
+        fold.set_constant(constant, np.array(axis, np.int32))
+        gather = schema.NodeDef(name="y", op="GatherV2", input=["w", "ids", "axis"])
+        proto = schema.GraphDef(node=[*graph.proto.node, constant, gather])
+        small = compress(Graph(proto, graph.payloads), "int8")
+        scale = simplify.load_constant(small.nodes["w/scale"], small.payloads)
+        assert scale.shape == shape
+
+    def test_weights_that_grow_during_the_freeze_stay_finite(self):
+        """A live source can train on between the first look at a weight and its encoding."""
+        values = [np.full((50, 50), 1, np.float32), np.full((50, 50), 1e6, np.float32)]
+        graph = graph_of(w=values[0])
+        payload = Payload(graph.payloads["w"].spec, lambda: values.pop(0))
+        small = compress(Graph(graph.proto, {"w": payload}), "float16")
+        assert (small.payloads["w/float16"].load() == 65504).all()
 
     def test_what_stays(self):
         arrays = {

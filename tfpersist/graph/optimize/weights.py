@@ -110,19 +110,6 @@ def expand(graph: Graph) -> Graph:
         for node in graph.proto.node
         if (payload := _decoded(node, graph)) is not None
     }
-    # The Cast before a Mul is a step of that Mul, unless something else reads it as well.
-    steps = {
-        producer(graph.nodes[name].input[position])
-        for name in decoded
-        for position in (0, 1)
-        if graph.nodes[name].op == "Mul"
-    }
-    reader_counts = simplify.count_readers(graph)
-    decoded = {
-        name: payload
-        for name, payload in decoded.items()
-        if name not in steps or reader_counts[name] > 1
-    }
     if not decoded:
         return graph
     proto = schema.GraphDef()
@@ -134,10 +121,7 @@ def expand(graph: Graph) -> Graph:
             node.ClearField("input")
             node.ClearField("attr")
             with_payload(node, decoded[node.name].spec)
-    result = Graph(proto, payloads)
-    for _ in range(2):
-        result = _without_unread(result, graph, decoded)
-    return result
+    return _without_unread(Graph(proto, payloads), graph, decoded)
 
 
 def _is_large(node: Message, spec: TensorSpec, form: Form, *, by_row: bool) -> bool:
@@ -290,7 +274,6 @@ def _multiply(weights: Array, scale: Array) -> Array:
 def _without_unread(graph: Graph, before: Graph, decoded: Collection[str]) -> Graph:
     """Remove the nodes that only the decoding nodes read."""
     sources = {producer(text) for name in decoded for text in before.nodes[name].input}
-    sources |= {producer(text) for name in sources for text in before.nodes[name].input}
     reader_counts = simplify.count_readers(graph)
     unread = {name for name in sources if name in graph.nodes and not reader_counts.get(name)}
     proto = schema.GraphDef()
