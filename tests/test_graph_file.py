@@ -1,10 +1,15 @@
-"""Which files a graph may name as its own."""
+"""Graph files: where they are, what they hold, and which files a graph may name as its own."""
 
 from __future__ import annotations
 
 import pytest
 
 from tfpersist import graph_file
+from tfpersist.errors import CorruptionError, StorageError, UnsupportedError
+from tfpersist.formats import graphdef, schema
+from tfpersist.storage import open_storage
+
+GRAPH = graphdef.parse_text(b'node { name: "a" op: "NoOp" }')
 
 
 def test_a_file_in_the_directory_is_its_own(tmp_path):
@@ -19,3 +24,102 @@ def test_a_file_elsewhere_is_not(name, tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "link").symlink_to(tmp_path / "words.txt")
     assert graph_file.inside(f"{tmp_path}/model", f"{tmp_path}/model/{name}") is None
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ("models/digits.pb", ("models", "digits.pb")),
+        ("digits.pb", (".", "digits.pb")),
+        ("/digits.pb", ("/", "digits.pb")),
+        ("models/", ("models", "")),
+        ("memory://models/digits.pb", ("memory://models", "digits.pb")),
+        ("file:///digits.pb", ("file:///", "digits.pb")),
+    ],
+)
+def test_the_place_of_a_file(path, place):
+    assert graph_file.place(path) == place
+
+
+def test_a_url_has_to_name_a_file():
+    with pytest.raises(StorageError, match="names a directory, not a file"):
+        graph_file.place("memory://models")
+
+
+@pytest.mark.parametrize("location", ["{}", "memory://graph_file"])
+def test_what_is_saved_is_loaded(location, tmp_path):
+    path = location.format(tmp_path) + "/a.pb"
+    graph_file.save(GRAPH, path, durable=False)
+    assert graph_file.load(path).proto == GRAPH.proto
+    data, name = graph_file.read(path)
+    assert (bytes(data), name) == (graph_file.encoded(GRAPH), "a.pb")
+
+
+def test_a_text_file_is_read_and_not_written(tmp_path):
+    (tmp_path / "a.pbtxt").write_text('node { name: "a" op: "NoOp" }')
+    assert graph_file.load(f"{tmp_path}/a.pbtxt").proto == GRAPH.proto
+    for name in ("b.pbtxt", "b.pb.txt"):
+        with pytest.raises(UnsupportedError, match="written in binary form; expected a name such"):
+            graph_file.save(GRAPH, f"{tmp_path}/{name}", durable=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pbtxt"]
+
+
+def test_a_file_in_a_directory_stands_for_it(tmp_path):
+    for name in ("second.pb", "third.pb"):
+        (tmp_path / name).write_bytes(name.encode())
+    inside = ("first.pb", "second.pb", "third.pb")
+    assert graph_file.read(str(tmp_path), inside=inside) == (b"second.pb", "second.pb")
+    with pytest.raises(StorageError, match="Did you mean 'second.pb'"):
+        graph_file.read(f"{tmp_path}/secund.pb", inside=inside)
+
+
+def test_metas_of_a_prefix_and_of_a_directory(tmp_path):
+    for name in ("m-2.meta", "m-1.meta", "m-1.index"):
+        (tmp_path / name).write_bytes(b"")
+    assert graph_file.metas(f"{tmp_path}/m-1") == [f"{tmp_path}/m-1.meta"]
+    everything = [f"{tmp_path}/m-1.meta", f"{tmp_path}/m-2.meta"]
+    assert graph_file.metas(str(tmp_path)) == graph_file.metas(f"{tmp_path}/") == everything
+    assert graph_file.metas(f"{tmp_path}/absent") == []
+
+
+def other_kinds(folder):
+    """Paths that hold something else, with what the error says of each."""
+    storage = open_storage(folder)
+    meta = schema.MetaGraphDef(graph_def=GRAPH.proto).SerializeToString()
+    files = {"run/m-1.index": b"", "saved/saved_model.pb": b"", "empty/x": b"", "many/b.pb": b""}
+    for name in files:
+        (folder / name).parent.mkdir()
+        (folder / name).write_bytes(b"")
+    with storage.publish(durable=False) as publication:
+        publication.create("a.meta").write(meta)
+        publication.create("a.keras").write(b"PK\x03\x04")
+    return {
+        "a.meta": "the .meta of a checkpoint",
+        "a.keras": "a Keras model or another zip file",
+        "saved": "a SavedModel",
+        "run": "a directory of checkpoints",
+        "run/m-1": "the prefix of a checkpoint",
+        "empty": "a directory. It holds no graph",
+        "many": "a directory. It holds b.pb",
+    }
+
+
+def test_another_kind_of_file_is_named(tmp_path):
+    for name, text in other_kinds(tmp_path).items():
+        with pytest.raises(UnsupportedError) as caught:
+            graph_file.load(f"{tmp_path}/{name}")
+        assert "this is not a frozen graph; expected a" in str(caught.value)
+        assert f", got {text}" in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xff", b"node {", b"words", b"\x22\x00"])
+def test_bytes_that_are_no_graph(data, tmp_path):
+    (tmp_path / "a.pb").write_bytes(data)
+    with pytest.raises(CorruptionError) as caught:
+        graph_file.load(f"{tmp_path}/a.pb")
+    assert caught.value.file == f"{tmp_path}/a.pb"
+
+
+def test_nothing_at_all(tmp_path):
+    with pytest.raises(StorageError, match="cannot read 'absent'"):
+        graph_file.load(f"{tmp_path}/absent/absent")

@@ -84,6 +84,10 @@ class StorageError(TFPersistError, OSError):
 
     __str__ = TFPersistError.__str__
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # OSError keeps its number outside of `__dict__`.
+        return _rebuild, (type(self), self.problem), {**self.__dict__, "errno": self.errno}
+
 
 class CorruptionError(TFPersistError):
     """Bytes are damaged.
@@ -227,7 +231,7 @@ def value_text(value: object) -> str:
     if isinstance(value, type):
         return f"the class {value.__module__}.{value.__qualname__}".replace("builtins.", "")
     name = f"{value_type.__module__}.{value_type.__qualname__}".removeprefix("builtins.")
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
 def printable(text: str) -> str:

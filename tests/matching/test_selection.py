@@ -7,7 +7,6 @@ import pytest
 
 from tfpersist.errors import SelectionError
 from tfpersist.formats.tensors import Slice, TensorSpec
-from tfpersist.matching.naming import advice_for, slot_of
 from tfpersist.matching.plan import Entry
 from tfpersist.matching.selection import Selection
 
@@ -74,6 +73,11 @@ def test_everything_is_taken_where_nothing_is_said():
 )
 def test_only_takes_variables_names_and_patterns(choice, expected):
     assert keys(Selection(only=choice)).keys() == expected
+
+
+def test_what_is_selected_keeps_the_order_of_the_target():
+    chosen = Selection(only=["head", "conv2/*", "conv1/bias"]).for_save(ENTRIES)
+    assert [one.name for one in chosen] == ["conv1/bias", "conv2/kernel", "conv2/bias", "head"]
 
 
 def test_a_name_with_pattern_letters_is_a_name_first():
@@ -185,37 +189,6 @@ def test_averages_are_taken_where_there_are_any():
         "head/avg": True,
     }
     assert not plan.unexpected
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("w", None),
-        ("w/Adam", "Adam"),
-        ("w/Adam_1", "Adam_1"),
-        ("opt/w/Momentum", "Momentum"),
-        ("w/ExponentialMovingAverage", "ExponentialMovingAverage"),
-        ("training/beta1_power", "beta1_power"),
-        ("nobody/Adam", None),
-        ("w/v", "v"),
-        ("a/.OPTIMIZER_SLOT/optimizer/m/.ATTRIBUTES/VARIABLE_VALUE", "m"),
-    ],
-)
-def test_optimizer_slots_are_known_by_name(name, expected):
-    assert slot_of(name, {"w", "x/w"}) == expected
-
-
-def test_advice_on_prefixes():
-    missing = [(f"model/{name}", FLOAT, None) for name in NAMES]
-    assert '.rename({"": "model/"}) finds 5 of the 5' in advice_for(missing, specs(*NAMES), NAMES)
-    old = [f"old/{name}" for name in NAMES]
-    assert '.rename({"old/": "model/"}) finds 5' in advice_for(missing, specs(*old), old)
-    other = specs(*NAMES, spec=TensorSpec("float32", (9,)))
-    assert advice_for(missing, other, NAMES) == ""
-    assert advice_for([("a/b", FLOAT, None)], specs("c/d"), ["c/d"]) == ""
-    slots = [("w/Adam", FLOAT, "Adam")]
-    assert "other variables" in advice_for(slots, specs("w"), [])
-    assert advice_for([], {}, []) == ""
 
 
 @pytest.mark.parametrize("only", [[], {}])
