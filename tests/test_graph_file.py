@@ -69,7 +69,7 @@ def test_a_file_in_a_directory_stands_for_it(tmp_path):
         (tmp_path / name).write_bytes(name.encode())
     inside = ("first.pb", "second.pb", "third.pb")
     assert graph_file.read(str(tmp_path), inside=inside) == (b"second.pb", "second.pb")
-    with pytest.raises(StorageError, match="Did you mean 'second.pb'"):
+    with pytest.raises(StorageError, match=r"Did you mean 'second\.pb'"):
         graph_file.read(f"{tmp_path}/secund.pb", inside=inside)
 
 
