@@ -62,7 +62,7 @@ def test_the_signature_that_initializes_is_not_listed():
     meta.signature_def["__saved_model_init_op"].outputs["init"].name = "init"
     meta.signature_def["a"].outputs["y"].name = "a:0"
     assert saved_model.signature_of(meta, None, "m").outputs == {"y": "a:0"}
-    assert [offer.name for offer in saved_model.offers(meta)] == ["a"]
+    assert [found.name for found in saved_model.signatures(meta)] == ["a"]
     with pytest.raises(NameNotFoundError, match="got a"):
         saved_model.signature_of(meta, "__saved_model_init_op", "m")
 
@@ -114,7 +114,7 @@ def test_the_signatures_to_choose_from_have_types_and_shapes():
     y.tensor_shape.unknown_rank = True
     signature.outputs["sparse"].coo_sparse.values_tensor_name = "v:0"
     meta.signature_def["a"].outputs["y"].name = "a:0"
-    first, second = saved_model.offers(meta)
+    first, second = saved_model.signatures(meta)
     assert (first.name, second.name) == ("a", "b")
     assert second.inputs == {"x": TensorSpec("float32", (None, 3))}
     assert second.outputs == {"sparse": None, "y": TensorSpec("int32", None)}

@@ -166,6 +166,12 @@ def test_placeholders_inside_of_functions_in_attrs_are_filled_in():
     )
     callee = Callee.of(definition, attrs(), library)
     assert callee.nodes[1].attr["f"].func.attr["inner"].type == FLOAT
+    branch = definition.node_def[1].attr["branches"].list.func.add(name="g")
+    branch.attr["inner"].placeholder = "N"
+    callee = Callee.of(definition, attrs(), library)
+    assert callee.nodes[1].attr["branches"].list.func[0].attr["inner"].i == 2
+    branch.attr["inner"].placeholder = "gone"
+    assert Callee.of(definition, attrs(), library) is None
 
 
 @pytest.mark.parametrize(

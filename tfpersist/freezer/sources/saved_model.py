@@ -72,7 +72,7 @@ def lower_saved_model(folder: str, choice: Choice) -> Lowered:
         inputs=tuple(signature.inputs.values()),
         outputs=tuple(signature.outputs.values()),
         labels={**signature.inputs, **signature.outputs},
-        offers=() if signature.outputs else saved_model.offers(meta),
+        signatures=() if signature.outputs else saved_model.signatures(meta),
         assets=_assets(folder, meta),
         read=partial(read_text, choice.policy or Policy.default(), f"{folder}/{_ASSETS}"),
     )

@@ -37,8 +37,8 @@ class CutSource:
 
 def candidates_of(lowered: Lowered) -> Candidates:
     """Rank the tensors that can be outputs of a source, those of its signatures first."""
-    offered = (name for offer in lowered.offers for name in offer.tensors)
-    return candidates(lowered.graph, lowered.outputs or offered)
+    names = (name for signature in lowered.signatures for name in signature.tensors)
+    return candidates(lowered.graph, lowered.outputs or names)
 
 
 def tensor_name(name: str, lowered: Lowered) -> str:
@@ -65,12 +65,13 @@ def find_outputs(lowered: Lowered, names: Sequence[str]) -> list[TensorRef]:
             its signatures, or likely outputs.
     """
     names = names or lowered.outputs
-    if not names and lowered.offers:
-        signatures = "".join(f"\n  {offer}" for offer in lowered.offers)
+    if not names and lowered.signatures:
+        first = lowered.signatures[0].name
+        listed = "".join(f"\n  {signature}" for signature in lowered.signatures)
         raise FreezeError(
             "no outputs are named",
-            advice=f'Choose a signature, as in Freezer(...).signature("{lowered.offers[0].name}"),'
-            f" or name the outputs: Freezer(...).outputs(...). The signatures are{signatures}",
+            advice=f'Choose a signature, as in Freezer(...).signature("{first}"),'
+            f" or name the outputs: Freezer(...).outputs(...). The signatures are{listed}",
         )
     if not names:
         likely = [str(ref) for ref in candidates_of(lowered).outputs]

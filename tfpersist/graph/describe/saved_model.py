@@ -9,7 +9,7 @@ from tfpersist.formats import dtypes
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.graph.describe.signature import Signature
-from tfpersist.graph.structure.lowered import Offer
+from tfpersist.graph.structure.lowered import SourceSignature
 
 _DEFAULT = "serving_default"
 _INIT = "__saved_model_init_op"
@@ -84,7 +84,7 @@ def signature_of(meta: Message, name: str | None, file: str) -> Signature:
     return Signature(_tensors(signature.inputs, name), _tensors(signature.outputs, name))
 
 
-def offers(meta: Message) -> tuple[Offer, ...]:
+def signatures(meta: Message) -> tuple[SourceSignature, ...]:
     """Return the signatures to choose from, with their inputs and outputs, sorted by name."""
     choices = []
     for name in _names(meta):
@@ -94,7 +94,7 @@ def offers(meta: Message) -> tuple[Offer, ...]:
             for infos in (signature.inputs, signature.outputs)
         )
         tensors = (signature.outputs[key].name for key in outputs)
-        choices.append(Offer(name, inputs, outputs, tuple(filter(None, tensors))))
+        choices.append(SourceSignature(name, inputs, outputs, tuple(filter(None, tensors))))
     return tuple(choices)
 
 

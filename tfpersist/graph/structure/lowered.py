@@ -35,7 +35,7 @@ class Origin:
 
 
 @attrs.frozen
-class Offer:
+class SourceSignature:
     """A signature of a source, to be shown to a user who has to choose one.
 
     Args:
@@ -45,7 +45,8 @@ class Offer:
         tensors: the names of the output tensors in the graph.
 
     Example:
-        >>> print(Offer("classify", {"x": TensorSpec("float32", (None, 2))}, {"digit": None}))
+        >>> inputs = {"x": TensorSpec("float32", (None, 2))}
+        >>> print(SourceSignature("classify", inputs, {"digit": None}))
         classify: x float32[?,2] -> digit
     """
 
@@ -55,11 +56,11 @@ class Offer:
     tensors: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        takes, gives = (
-            ", ".join(f"{label} {spec or ''}".rstrip() for label, spec in ends.items()) or "nothing"
-            for ends in (self.inputs, self.outputs)
+        inputs, outputs = (
+            ", ".join(f"{key} {spec or ''}".rstrip() for key, spec in specs.items()) or "nothing"
+            for specs in (self.inputs, self.outputs)
         )
-        return printable(f"{self.name}: {takes} -> {gives}")
+        return printable(f"{self.name}: {inputs} -> {outputs}")
 
 
 @attrs.frozen
@@ -72,7 +73,7 @@ class Lowered:
             VarHandleOp.
         inputs: names of the tensors to feed; empty if the source does not define them.
         outputs: names of the tensors to compute; empty if the source does not define them.
-        offers: the signatures of the source, if the user still has to choose one of them.
+        signatures: the signatures of the source, if the user still has to choose one of them.
         problems: why a variable has no value, by the name of its node.
         objects: the variable object by the name of its node, for a source whose variables may
             share a name.
@@ -95,7 +96,7 @@ class Lowered:
     variables: Mapping[str, Payload]
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
-    offers: tuple[Offer, ...] = ()
+    signatures: tuple[SourceSignature, ...] = ()
     problems: Mapping[str, str] = attrs.field(factory=dict)
     objects: Mapping[str, object] = attrs.field(factory=dict)
     live: bool = False
