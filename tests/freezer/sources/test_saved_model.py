@@ -63,15 +63,15 @@ class TestLowered:
         lowered = lower_saved_model(write(tmp_path, saved_model(), name), Choice())
         assert (lowered.inputs, lowered.outputs) == (("x:0",), ("y:0",))
         assert lowered.labels == {"image": "x:0", "label": "y:0"}
-        assert lowered.offers == ()
+        assert lowered.signatures == ()
         assert lowered.variables == {}
 
-    def test_signatures_are_offered_only_if_none_is_chosen(self, tmp_path):
+    def test_signatures_are_listed_only_if_none_is_chosen(self, tmp_path):
         folder = write(tmp_path, saved_model(("classify", "regress")))
-        assert lower_saved_model(folder, Choice(signature="classify")).offers == ()
+        assert lower_saved_model(folder, Choice(signature="classify")).signatures == ()
         lowered = lower_saved_model(folder, Choice())
         assert (lowered.inputs, lowered.outputs) == ((), ())
-        assert [offer.name for offer in lowered.offers] == ["classify", "regress"]
+        assert [found.name for found in lowered.signatures] == ["classify", "regress"]
 
     def test_a_graph_of_other_tags(self, tmp_path):
         with pytest.raises(FreezeError, match="tags"):
