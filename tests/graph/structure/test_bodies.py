@@ -27,7 +27,10 @@ def test_outputs_by_index_or_by_name():
     assert inner.outputs(inner.nodes["s"]) == ["s:output:0", "s:output:1"]
     assert inner.outputs(inner.nodes["u"]) == ["u:y:0", "u:idx:0"]
     assert main.outputs(main.nodes["odd"]) == []
-    assert (main.first("s", "output"), inner.first("s", "output")) == ("s", "s:output:0")
+    assert (main.first_output("s", "output"), inner.first_output("s", "output")) == (
+        "s",
+        "s:output:0",
+    )
 
 
 def test_consumers_by_the_full_name_of_a_tensor():
@@ -61,5 +64,5 @@ def test_renamed_tensors_are_read_by_their_new_names():
 
 def test_the_place_of_a_node():
     node = schema.NodeDef(name="y", op="Neg")
-    assert body().place(node) == "node y (Neg)"
-    assert body("f").place(node) == "node y (Neg) in function f"
+    assert body().where(node) == "node y (Neg)"
+    assert body("f").where(node) == "node y (Neg) in function f"

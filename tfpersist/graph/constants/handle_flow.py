@@ -69,7 +69,7 @@ class Specializer:
             values = self._output_values(body, node, _input_values(body, node, handles))
             for tensor, value in zip(body.outputs(node), values, strict=False):
                 if value is not None:
-                    joined = value.joined(handles.get(tensor), body.place(node))
+                    joined = value.joined(handles.get(tensor), body.where(node))
                     if joined != handles.get(tensor):
                         handles[tensor] = joined
                         pending.extend(consumers.get(tensor, ()))
@@ -94,7 +94,7 @@ class Specializer:
             return ()
         joined = None
         for value in inputs:
-            joined = joined if value is None else value.joined(joined, body.place(node))
+            joined = joined if value is None else value.joined(joined, body.where(node))
         return (joined, joined) if node.op.endswith("Switch") else (joined,)
 
     def _call_results(
@@ -107,7 +107,7 @@ class Specializer:
             if _dtypes(other) != _dtypes(results[0]):
                 raise FreezeError(
                     "one branch returns a variable and another branch does not",
-                    where=body.place(node),
+                    where=body.where(node),
                     advice="Return the variable's value from both branches.",
                 )
         return results[0] if results else ()
@@ -254,7 +254,9 @@ def _retype(args: Sequence[Message], values: HandleValues) -> list[int]:
 
 
 def _input_values(body: Body, node: Message, handles: Mapping[str, HandleValue]) -> HandleValues:
-    return tuple(handles.get(body.tensor(text)) for text in node.input if not text.startswith("^"))
+    return tuple(
+        handles.get(body.full_name(text)) for text in node.input if not text.startswith("^")
+    )
 
 
 def _dtypes(values: HandleValues) -> tuple[int, ...]:
@@ -265,7 +267,7 @@ def _refusal(body: Body, node: Message, value: HandleValue) -> FreezeError:
     names = ", ".join(repr(name) for name in value.variables)
     return FreezeError(
         f"this node needs {names} as a variable, not as a constant",
-        where=body.place(node),
+        where=body.where(node),
         advice="Freeze an output that does not depend on this node: build the model for inference,"
         " without assignments. Or bake() the tensor that switches training on. Or keep the variable"
         f" with keep_variables({names})",

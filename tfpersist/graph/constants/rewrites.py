@@ -123,7 +123,7 @@ def _rewrite_gather(body: Body, node: Message, value: HandleValue) -> None:
     change_op(node, "GatherV2", ("batch_dims", "Tindices"))
     node.attr["Tparams"].type = value.dtype
     node.attr["Taxis"].type = _INT32
-    node.input.insert(2, body.first(axis.name, "output"))
+    node.input.insert(2, body.first_output(axis.name, "output"))
 
 
 def _rewrite_gather_nd(body: Body, node: Message, value: HandleValue) -> None:
@@ -149,7 +149,7 @@ def _rewrite_is_initialized(body: Body, node: Message, value: HandleValue) -> No
     _rename_output(body, node, "is_initialized", "z")
     change_op(node, "Equal")
     node.attr["T"].type = _INT32
-    node.input[:] = [*[body.first(rank.name, "output")] * 2, *node.input[1:]]
+    node.input[:] = [*[body.first_output(rank.name, "output")] * 2, *node.input[1:]]
 
 
 def set_true(node: Message) -> None:
@@ -177,7 +177,7 @@ def _rewrite_select(body: Body, node: Message, value: HandleValue) -> None:
     if value.shape is None:
         raise FreezeError(
             "this node chooses between variables of different shapes",
-            where=body.place(node),
+            where=body.where(node),
             found=", ".join(value.variables),
             advice="Freeze an output behind one of them.",
         )
@@ -186,7 +186,7 @@ def _rewrite_select(body: Body, node: Message, value: HandleValue) -> None:
     pack.attr["T"].type = value.dtype
     pack.attr["N"].i = len([text for text in choices if not text.startswith("^")])
     change_op(node, "ResourceGather")
-    node.input[:] = [body.first(pack.name, "output"), index]
+    node.input[:] = [body.first_output(pack.name, "output"), index]
     node.attr["Tindices"].type = _INT32
     _rewrite_gather(body, node, value)
 

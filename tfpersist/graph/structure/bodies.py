@@ -36,7 +36,7 @@ class Body:
     _added: dict[str, list[Message]] = attrs.field(factory=dict)
     _consumers: dict[str, list[str]] = attrs.field(factory=dict)
 
-    def tensor(self, text: str) -> str:
+    def full_name(self, text: str) -> str:
         """Return the full name of the tensor that an input of a node means."""
         if self.function is not None or ":" in text:
             return text
@@ -52,7 +52,7 @@ class Body:
             for name, node in self.nodes.items():
                 for text in node.input:
                     if text[:1] != "^":
-                        consumers.setdefault(self.tensor(text), []).append(name)
+                        consumers.setdefault(self.full_name(text), []).append(name)
         return consumers
 
     def outputs(self, node: Message) -> list[str]:
@@ -67,7 +67,7 @@ class Body:
             f"{node.name}:{name}:{index - names.index(name)}" for index, name in enumerate(names)
         ]
 
-    def first(self, node: str, output: str) -> str:
+    def first_output(self, node: str, output: str) -> str:
         """Return the name of the first output of a node.
 
         Args:
@@ -94,7 +94,7 @@ class Body:
         self._added.setdefault(before, []).append(node)
         return node
 
-    def place(self, node: Message) -> str:
+    def where(self, node: Message) -> str:
         """Return the text that tells the user which node an error is about."""
         inside = f" in function {self.function}" if self.function is not None else ""
         return f"node {node.name} ({node.op}){inside}"
