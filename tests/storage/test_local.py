@@ -83,6 +83,16 @@ def test_a_directory_where_a_file_should_be(tmp_path):
     assert os.listdir(tmp_path) == ["b"]
 
 
+def test_a_file_that_cannot_be_looked_at_is_not_taken_for_absent(tmp_path):
+    (tmp_path / "here").write_bytes(b"1")
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    directory = open_storage(tmp_path).directory
+    assert directory.present(["here", "gone", "directory", "here/gone"]) == {"here"}
+    with pytest.raises(OSError, match="symbolic links"):
+        directory.present(["loop"])
+
+
 def test_a_file_where_a_directory_should_be(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):

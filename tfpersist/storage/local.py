@@ -98,7 +98,13 @@ class LocalDirectory:
             return set()
 
     def present(self, names: Iterable[str]) -> set[str]:
-        return {name for name in names if os.path.isfile(self.path(name))}
+        # os.path.isfile calls a file absent that cannot be looked at, and it would stay behind.
+        present = set()
+        for name in names:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                if stat.S_ISREG(os.stat(self.path(name)).st_mode):
+                    present.add(name)
+        return present
 
     def read(self, name: str) -> memoryview:
         descriptor = os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
