@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 import tfpersist as tfp
@@ -35,7 +37,10 @@ def library(calls: dict[str, list[str]], gradients: dict[str, str] | None = None
         (library({"f": ["g"], "g": ["h"], "h": ["g"]}), "g -> h -> g"),
         (library({"f": [], "lost": ["lost"]}), "lost -> lost"),
         (library({"f": ["~g"], "g": [], "h": ["f"]}, {"g": "h"}), "f -> g -> h -> f"),
-        (library({"f": ["~g"], "g": ["k"], "k": [], "h": ["f"]}, {"k": "h"}), "f -> g -> k -> h"),
+        (
+            library({"f": ["~g"], "g": ["k"], "k": [], "h": ["f"]}, {"k": "h"}),
+            "f -> g -> k -> h -> f",
+        ),
         (
             library({"f": ["g0"], **{f"g{n}": [f"g{n + 1}"] for n in range(20)}, "g20": ["f"]}),
             "f -> g0 -> g1 -> g2 -> ... -> g19 -> g20 -> f",
@@ -44,7 +49,7 @@ def library(calls: dict[str, list[str]], gradients: dict[str, str] | None = None
     ids=["itself", "another", "never called", "gradient", "derived gradient", "long"],
 )
 def test_recursion_is_refused_by_its_chain(graph, chain):
-    with pytest.raises(GraphError, match=chain):
+    with pytest.raises(GraphError, match=re.escape(f"; got {chain}. ")):
         refuse_endless(graph)
 
 
@@ -77,12 +82,29 @@ def test_calls_that_multiply_are_counted_not_made():
     refuse_endless(library({"f": ["f0"], **shallow, "f20": []}))
 
 
+def test_the_largest_number_of_nodes():
+    def graph(*counts):
+        made = library({"f": ["g"] * 1000, "g": []})
+        for function, count in zip(made.library.function, counts, strict=True):
+            for number in range(count):
+                function.node_def.add(name=f"x{number}", op="NoOp")
+        return made
+
+    # One node calls "f", 1,000 nodes of "f" call "g".
+    refuse_endless(graph(999, 9_998))
+    with pytest.raises(GraphError, match="at most 10,000,000 nodes"):
+        refuse_endless(graph(1_000, 9_998))
+
+
 def test_deep_nesting_is_refused_without_recursion():
     def deep(depth):
         calls = {f"f{n}": [f"f{n + 1}"] for n in range(depth)}
         return library({"f": ["f0"], **calls, f"f{depth}": []})
 
-    refuse_endless(deep(200))
+    # The main graph calls "f", and that calls "f0", of a chain of functions.
+    refuse_endless(deep(298))
+    with pytest.raises(GraphError, match=r"^the graph: "):
+        refuse_endless(deep(299))
     with pytest.raises(GraphError, match="too deep for TensorFlow; expected at most 300"):
         refuse_endless(deep(5000))
 
