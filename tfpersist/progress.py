@@ -170,7 +170,7 @@ class Watched:
 
     @property
     def committed(self) -> bool:
-        """Whether the files are there."""
+        """Whether the files are published."""
         return self.publication.committed
 
     def create(self, name: str) -> Sink:

@@ -17,7 +17,10 @@ def test_an_integer_survives(number, tail):
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"\x80", b"\xff" * 9, b"\xff" * 10 + b"\x01", b"\xff" * 9 + b"\x02", b"\x80" * 20],
+    [
+        *(b"", b"\x80", b"\xff" * 9, b"\xff" * 10 + b"\x01", b"\xff" * 9 + b"\x02"),
+        *(b"\x80" * 20, b"\x80" * 10 + b"\0"),
+    ],
 )
 def test_a_cut_or_long_integer_is_refused_with_its_place(data):
     with pytest.raises(CorruptionError) as caught:

@@ -21,11 +21,11 @@ _LATEST = "model_checkpoint_path: "
 _PATH = "all_model_checkpoint_paths: "
 _TIME = "all_model_checkpoint_timestamps: "
 _PRESERVED = "last_preserved_timestamp: "
-# A name that the text format writes as it is, and a number.
+# A name that the text format does not escape, and a number.
 _NAME = r'"[ !#-\[\]-~]*"'
 _NUMBER = r"[0-9][0-9.e+-]*"
-# What TensorFlow and tfpersist write. A directory may have thousands of checkpoints, and protobuf's
-# parser of the text format takes some 10 µs a line.
+# The form that TensorFlow and tfpersist write. A directory may have thousands of checkpoints, and
+# protobuf's parser of the text format takes about 10 µs for each line.
 _COMMON = re.compile(
     rf"{_LATEST}(?P<latest>{_NAME})\n(?P<paths>(?:{_PATH}{_NAME}\n)*)"
     rf"(?P<times>(?:{_TIME}{_NUMBER}\n)*)(?:{_PRESERVED}(?P<preserved>{_NUMBER})\n)?"
@@ -95,7 +95,7 @@ def parse_state(text: bytes | memoryview, file: str) -> StateFile:
 
 
 def _parse_common(content: bytes) -> StateFile | None:
-    """Parse what is written as TensorFlow writes it; None for anything else."""
+    """Parse a file in the form that TensorFlow writes; None for any other form."""
     try:
         match = _COMMON.fullmatch(content.decode("ascii"))
         if match is None:

@@ -28,8 +28,8 @@ _ADVICE = {
 _NO_LINKS = {errno.EPERM, errno.EMLINK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EACCES, errno.EXDEV}
 
 
-# When a file was last written, in nanoseconds since 1970; its size in bytes; its inode, or 0.
-# Two files of one name with different contents differ in one of them.
+# When a file was last written in nanoseconds since 1970, its size in bytes, and its inode or 0.
+# Two files of one name and different contents differ in one of these.
 Stamp = tuple[int, int, int]
 
 
@@ -62,7 +62,7 @@ class Publication(Protocol):
 
     @property
     def committed(self) -> bool:
-        """Whether the files are there; False before the end, and where `only_if` was false."""
+        """Whether the files are published; False before the end or if `only_if` said no."""
 
     def create(self, name: str) -> Sink:
         """Create a file. The last one created is the commit marker and appears last."""
@@ -130,8 +130,8 @@ class Storage(Protocol):
 
         Args:
             durable: wait until the files would survive a power loss.
-            only_if: called when all is written and no other writer can change the directory; if it
-                returns False, nothing is published and `committed` stays False.
+            only_if: called when everything is written and no other writer can change the directory.
+                If it returns False, nothing is published and `committed` stays False.
 
         Raises:
             StorageError: they could not be written; nothing is left behind.
@@ -169,7 +169,7 @@ class Storage(Protocol):
 
     @property
     def has_leftovers(self) -> bool:
-        """Whether the last `names()` showed what a dead process may have left here."""
+        """Whether the last `names()` showed files that a dead process may have left."""
 
     def recover(self) -> None:
         """Finish or remove what dead processes left in the directory."""

@@ -136,12 +136,12 @@ class LocalDirectory:
         return os.stat(self.path(name)).st_mtime
 
     def stamps(self, names: Iterable[str]) -> dict[str, Stamp]:
-        found = {}
+        stamps = {}
         for name in names:
             with suppress(FileNotFoundError):
                 status = os.stat(self.path(name))
-                found[name] = status.st_mtime_ns, status.st_size, status.st_ino
-        return found
+                stamps[name] = status.st_mtime_ns, status.st_size, status.st_ino
+        return stamps
 
     def stage(self, name: str) -> LocalFile:
         while True:

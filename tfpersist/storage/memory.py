@@ -71,10 +71,10 @@ class MemoryStorage:
     def stamps(self, names: Iterable[str]) -> dict[str, base.Stamp]:
         with _LOCK:
             files = _DIRECTORIES.get(self.name, {})
-            found = {name: files[name] for name in names if name in files}
+            present = {name: files[name] for name in names if name in files}
         return {
             name: (round(file.modified * 1e9), len(file.data), id(file))
-            for name, file in found.items()
+            for name, file in present.items()
         }
 
     def forget(self, data: memoryview) -> None:
@@ -92,7 +92,7 @@ class MemoryStorage:
             if only_if is not None and not only_if():
                 return
             files, discards = _DIRECTORIES.setdefault(self.name, {}), publication.discards
-            # Asked once, so that what one hold stands for goes as a whole or stays.
+            # Each hold is asked once: all files that it stands for are removed, or none.
             current = {held: held is None or held.current() for held in {*discards.values()}}
             for name, held in discards.items():
                 if name not in publication.files and current[held]:

@@ -1,4 +1,4 @@
-"""What a kind of directory must be able to do, so that `staged` makes a storage of it.
+"""Declare what a kind of directory must do, so that `staged` can make a storage of it.
 
 `local` and `remote` implement these protocols. Every method raises the OSError of the system as it
 is; `staged` translates it.
@@ -32,7 +32,7 @@ class RawFile(Protocol):
         """End the file; if `durable`, wait until its bytes are on the disk."""
 
     def close(self) -> None:
-        """Let go of the file, also where it was not finished."""
+        """Close the file, also if it was not finished."""
 
 
 class RawHold(Protocol):
@@ -40,7 +40,7 @@ class RawHold(Protocol):
 
     @property
     def identity(self) -> object:
-        """What tells this file from every other that has had its name."""
+        """What distinguishes this file from every other file that has had its name."""
 
     @property
     def effective(self) -> bool:
@@ -70,22 +70,22 @@ class RawDirectory(Protocol):
         """Whether every reader sees either the old or the new file while one is renamed."""
 
     def exists(self) -> bool:
-        """Whether the directory is there."""
+        """Return whether the directory exists."""
 
     def make(self, *, durable: bool) -> None:
         """Create the directory if it is absent."""
 
     def names(self) -> set[str]:
-        """Return the names of its plain files; none where it is absent."""
+        """Return the names of its plain files; none if it is absent."""
 
     def present(self, names: Iterable[str]) -> set[str]:
-        """Return those of a few names that exist, without a listing where that costs less."""
+        """Return those of a few names that exist; without a listing if that costs less."""
 
     def read(self, name: str) -> memoryview:
         """Return all bytes of a file, read-only; they stay valid when the file is replaced."""
 
     def forget(self, data: memoryview) -> None:
-        """Free the memory of bytes that `read` returned, where they can be read again."""
+        """Free the memory of bytes that `read` returned, if they can be read again."""
 
     def size(self, name: str) -> int:
         """Return the number of bytes of a file."""
@@ -100,10 +100,10 @@ class RawDirectory(Protocol):
         """Create a file of a staged name, locked as long as its writer lives."""
 
     def hold(self, name: str, *, alone: bool) -> RawHold | None:
-        """Lock a file, shared or alone; None where others are in the way."""
+        """Lock a file, shared or alone; None if other locks are in the way."""
 
     def identity(self, name: str) -> object:
-        """Return what tells a file from every other that has had its name."""
+        """Return what distinguishes a file from every other file that has had its name."""
 
     def link(self, held: RawHold, name: str) -> RawFile:
         """Give a held file a staged name as well."""
@@ -112,7 +112,7 @@ class RawDirectory(Protocol):
         """Remove a staged file whose writer is dead."""
 
     def check(self, name: str) -> None:
-        """Refuse a name that no file can be renamed to, such as that of a directory."""
+        """Raise if no file can be renamed to this name, such as that of a directory."""
 
     def rename(self, old: str, new: str) -> None:
         """Rename a file; a file of the new name is replaced."""

@@ -129,11 +129,11 @@ class RemoteDirectory:
             return float(self.system.modified(self.path(name)).timestamp())
 
     def stamps(self, names: Iterable[str]) -> dict[str, Stamp]:
-        found = {}
+        stamps = {}
         for name in names:
             with suppress(FileNotFoundError):
-                found[name] = round(self.modified(name) * 1e9), self.size(name), 0
-        return found
+                stamps[name] = round(self.modified(name) * 1e9), self.size(name), 0
+        return stamps
 
     def stage(self, name: str) -> RemoteFile:
         with _refusals():

@@ -95,11 +95,11 @@ class StagedStorage:
             pending = _pending(self.directory)
             if not pending.moves and not pending.discards:
                 return self.directory.stamps(names)
-            left = set(names).difference(pending.discards)
-            places = {pending.moves[name]: name for name in left & pending.moves.keys()}
-            found = self.directory.stamps([*left, *places])
-            moved = {places[staged]: found.pop(staged) for staged in places.keys() & found.keys()}
-        return {**found, **moved}
+            kept = set(names).difference(pending.discards)
+            staged_as = {pending.moves[name]: name for name in kept & pending.moves.keys()}
+            stamps = self.directory.stamps([*kept, *staged_as])
+            moved = {staged_as[name]: stamps.pop(name) for name in staged_as.keys() & stamps.keys()}
+        return {**stamps, **moved}
 
     def hold(self, name: str, *, alone: bool = False) -> base.Hold | None:
         lock = self._resolved(name, "hold", lambda path: self.directory.hold(path, alone=alone))
@@ -330,7 +330,7 @@ class _Publication:
         for file in self.files:
             with suppress(OSError):
                 file.close()
-        # A rename onto another name of the same file leaves both names, so says POSIX.
+        # By POSIX, a rename onto another name of the same file leaves both names.
         left = (
             {self.moves[name] for name in self.linked} if self.committed else {*self.moves.values()}
         )
