@@ -366,6 +366,20 @@ def values_are_frozen(modules: Modules) -> Iterator[str]:
                     yield f"{where} has fields and is no frozen attrs class"
 
 
+def classes_are_whole(modules: Modules) -> Iterator[str]:
+    """A class declares what it has, and is not a part of another that a checker has to imagine."""
+    for module in modules.values():
+        for node in ast.walk(module.tree):
+            where = f"{module.name}:{getattr(node, 'lineno', 0)}"
+            if isinstance(node, ast.ClassDef):
+                for part in node.body:
+                    if isinstance(part, ast.If) and "TYPE_CHECKING" in ast.unparse(part.test):
+                        yield f"{where} {node.name} declares what it does not have"
+            elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("cast"):
+                selves = [argument for argument in node.args if ast.unparse(argument) == "self"]
+                yield from (f"{where} takes self for something else" for _ in selves)
+
+
 def failures_are_our_own(modules: Modules) -> Iterator[str]:
     foreign = re.compile(r"(\w*Error|Exception|StopIteration)$")
     own = {name for name in tfpersist.__all__ if name.endswith("Error")}
@@ -512,6 +526,10 @@ LAWS: dict[Callable[[Modules], Iterator[str]], list[Modules]] = {
         invented(report="@dataclass(frozen=True)\nclass A:\n    a: int"),
         invented(report="class A:\n    a: int"),
         invented(report="class A(typing.NamedTuple):\n    a: int"),
+    ],
+    classes_are_whole: [
+        invented(store="class A:\n    if TYPE_CHECKING:\n        path: str"),
+        invented(store="def f(self):\n    return typing.cast(ModelStore, self).save"),
     ],
     failures_are_our_own: [
         invented(formats__v1="def f():\n    raise ValueError('bad')"),

@@ -77,7 +77,7 @@ def test_trim_keeps_the_graph_where_all_is_needed():
 def test_an_input_by_its_plain_name_by_index_and_by_control():
     graph = parse_text(
         b"""node { name: "a" } node { name: "b" } node { name: "c" } node { name: "d" }
-        node { name: "y" input: "a" input: "b:2" input: "^c" }"""
+        node { name: "y" input: "a" input: "a" input: "b:2" input: "a:1" input: "^c" }"""
     )
     assert needed(graph, ["y:0"]) == {"a", "b", "c", "y"}
     assert needed(graph, ["^a"]) == {"a"}

@@ -1,1 +1,1 @@
-"""What can be said of a graph: summary, signature, candidates for outputs, golden values."""
+"""Descriptions of a graph: inputs and outputs, summary, signature, golden pair, parity."""

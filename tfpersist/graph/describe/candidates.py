@@ -14,8 +14,8 @@ from tfpersist.graph.describe import endpoints, predictions
 from tfpersist.graph.structure.names import TensorRef, find_tensor, producer
 from tfpersist.graph.structure.order import ordered
 
-# Ops and names of nodes that train, save, restore, report or initialize. They and the nodes after
-# them are no results.
+# Ops and names of nodes that train, save, restore, report or initialize. Neither they nor the nodes
+# after them are results.
 _SERVICE_OPS = re.compile(
     r"(Resource)?(Sparse)?Apply\w+|(Assign|ResourceScatter|Scatter)(?!Nd$)\w*|Save\w*|Restore\w*"
     r"|MergeV2Checkpoints|ShardedFilename|\w+Summary(V2)?|(Merge|Write)\w*Summary\w*"

@@ -16,7 +16,7 @@ from tfpersist.graph.structure.kinds import INIT, PLACEHOLDERS
 from tfpersist.graph.structure.names import TensorRef, producer
 
 _VALUES = frozenset({"Const", "Variable", "VariableV2", "VarHandleOp"})
-# Ops whose outputs are no results: values from elsewhere, handles, parts of branches and loops.
+# Ops whose outputs are not results: values from elsewhere, handles, parts of branches and loops.
 _NO_RESULT = frozenset(
     {
         *_VALUES,

@@ -23,7 +23,7 @@ class OutputDifference:
         output: the name of the tensor.
         beyond: how many elements differ by more than the tolerance, among the elements whose
             expected values are known.
-        absolute: the largest difference; infinite if values that are no numbers differ.
+        absolute: the largest difference; infinite if the values are not numbers.
         relative: the largest difference divided by the size of the expected value.
         index: the index of the first element that differs by more than the tolerance; None if
             there is none.

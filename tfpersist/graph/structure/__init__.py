@@ -1,1 +1,1 @@
-"""What a graph is: names, ops, functions, edges, and the order of its nodes."""
+"""The structure of a graph: names, ops, functions, calls, and the order of its nodes."""

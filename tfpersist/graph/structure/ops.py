@@ -137,7 +137,8 @@ def input_types(node: Message, functions: Mapping[str, Message] | None = None) -
 def strip_defaults(node: Message) -> None:
     """Remove the attrs of a node that are equal to the defaults of its op.
 
-    A release of TensorFlow from before an attr refuses a node that has it, whatever its value is.
+    An old release of TensorFlow refuses a node with an attr that it does not know, even if the
+    value is the default.
 
     Args:
         node: a NodeDef of the caller's own; it is changed.
