@@ -145,6 +145,14 @@ class TestFiles:
         frozen = Freezer(model).outputs("y").parity({"x": X}).freeze()
         assert frozen.verify().ok
 
+    def test_an_output_that_is_asked_for_twice(self):
+        with tf.Graph().as_default() as graph:
+            tf.negative(v1.placeholder(tf.float32, [None], name="x"), name="y")
+        freezer = Freezer(graph.as_graph_def()).outputs("y", "y:0").parity({"x": [1.0, 2.0]})
+        model = freezer.freeze()
+        assert [ref.name for ref in model.outputs] == ["y:0"]
+        assert model.verify().exact
+
     def test_a_checkpoint_that_is_cut(self, net, tmp_path):
         prefix = ModelStore(tmp_path / "run").save(net, step=5).prefix
         freezer = Freezer(prefix).outputs("y").bake({"keep": 1.0}).inputs(deep="hidden")
