@@ -1,8 +1,9 @@
-"""What a case of freezing is, and how to build one."""
+"""Cases of freezing: a source, what to ask for, and the values of the live model."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,20 +17,22 @@ from tfpersist.freezer.freezer import Freezer
 
 @attrs.define
 class Case:
-    """A source to freeze, what to ask for, and what the live model says.
+    """A source to freeze, and the values that the frozen model must compute.
 
     Args:
-        source: what Freezer takes.
+        source: the source for Freezer.
         outputs: names of tensors in the frozen graph.
-        feeds: by name of a tensor; those of a function in the order of its arguments.
-        expected: the live model's values; None where the freezer has to refuse.
-        session: what TensorFlow's v1 freezer takes.
-        function: the ConcreteFunction that TensorFlow's v2 freezer takes.
-        refused: patterns of what a refusal says: the node, its op, the variable, what to do.
-        steps: what to ask of the Freezer beside its outputs.
-        baked: what is a constant to us, and TensorFlow's freezers leave to be fed.
-        kept: variables that TensorFlow's v1 freezer is asked to keep.
-        owner: what has to stay alive.
+        feeds: {name of a tensor: value}; for a function, in the order of its arguments.
+        expected: the values of the live model; None where the freezer must refuse.
+        session: the session for TensorFlow's v1 freezer; None if there is none.
+        function: the ConcreteFunction for TensorFlow's v2 freezer; None if there is none.
+        refused: patterns that the message of a refusal matches: the node, its op, the variable,
+            what to do.
+        steps: the options of the Freezer beside its outputs.
+        baked: {tensor: value} of the tensors that are baked. TensorFlow's freezers leave them to
+            be fed.
+        kept: names of the variables that TensorFlow's v1 freezer keeps.
+        owner: an object that must stay alive.
     """
 
     source: Any
@@ -53,22 +56,20 @@ CASES = {}
 
 
 def case(*variants):
-    """Register what builds a case, once for each variant."""
+    """Register a function that builds a case, once for each variant."""
 
     def register(build):
         if not variants:
             CASES[build.__name__] = build
         for variant in variants:
-            CASES[f"{build.__name__}-{variant}"] = lambda build=build, variant=variant: build(
-                variant
-            )
+            CASES[f"{build.__name__}-{variant}"] = functools.partial(build, variant)
         return build
 
     return register
 
 
 def session_of(graph, *, init=True):
-    """Open a session that runs the ops as they are; it stays open for the freezers."""
+    """Return an open session that runs the ops as they are, without optimizing them."""
     config = v1.ConfigProto(allow_soft_placement=True, operation_timeout_in_ms=20_000)
     config.graph_options.rewrite_options.disable_meta_optimizer = True
     config.graph_options.optimizer_options.opt_level = -1
@@ -80,7 +81,7 @@ def session_of(graph, *, init=True):
 
 
 def live(graph, outputs, feeds=None, init=True, **facts):
-    """Run the live graph and give the case."""
+    """Run a live graph and return its case."""
     session = session_of(graph, init=init)
     graph.finalize()
     names = [name if ":" in name else f"{name}:0" for name in outputs]
@@ -89,7 +90,7 @@ def live(graph, outputs, feeds=None, init=True, **facts):
 
 
 def refused(graph, outputs, *patterns, feeds=None, init=True):
-    """Give a case of a session that cannot be frozen."""
+    """Return the case of a session that cannot be frozen."""
     session = session_of(graph, init=init)
     graph.finalize()
     names = [f"{name}:0" for name in outputs]
@@ -97,7 +98,7 @@ def refused(graph, outputs, *patterns, feeds=None, init=True):
 
 
 def of_function(function, *arrays, **facts):
-    """Call a tf.function and give the case."""
+    """Call a tf.function and return its case."""
     concrete = function.get_concrete_function()
     results = [] if "refused" in facts else tf.nest.flatten(function(*map(tf.constant, arrays)))
     captured = len(concrete.captured_inputs)
@@ -109,7 +110,7 @@ def of_function(function, *arrays, **facts):
 
 
 def of_model(model, *arrays, outputs=None, **facts):
-    """Call a Keras model and give the case."""
+    """Call a Keras model and return its case."""
     from tfpersist.tf.lower.live_model import lower_live_model
 
     traced = tf.function(model)
@@ -126,7 +127,7 @@ def of_model(model, *arrays, outputs=None, **facts):
 
 @contextlib.contextmanager
 def graph_of(control_flow="v2"):
-    """Build a graph with the control flow of TensorFlow 1 or 2."""
+    """Open a graph with the control flow of TensorFlow 1 or 2."""
     (v1.enable_control_flow_v2 if control_flow == "v2" else v1.disable_control_flow_v2)()
     try:
         with tf.Graph().as_default() as graph:

@@ -11,7 +11,7 @@ pytest.register_assert_rewrite("casebook", "judgement")
 
 @pytest.fixture(scope="session")
 def verdicts(tmp_path_factory):
-    """Give the verdict on each case, by its name."""
+    """Return {name of a case: its verdict}."""
     import judgement
 
     return judgement.judge_all(tmp_path_factory.mktemp("cases"))

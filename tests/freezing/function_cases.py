@@ -1,4 +1,4 @@
-"""Functions, modules and Keras models that freeze to what they compute live."""
+"""Functions, modules and Keras models that compute the same frozen and live."""
 
 from __future__ import annotations
 

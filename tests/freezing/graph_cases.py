@@ -1,4 +1,4 @@
-"""Graphs of TensorFlow 1 in a session that freeze to what the live graph computes."""
+"""Graphs of TensorFlow 1 in a session that compute the same frozen and live."""
 
 from __future__ import annotations
 
@@ -348,7 +348,7 @@ def control_edges_and_devices():
 
 @case()
 def gather_in_cond_without_lowering():
-    """A graph that was optimized or compiled calls its branches itself."""
+    """An optimized or compiled graph calls its branches itself."""
     with graph_of("v2") as graph:
         flag = v1.placeholder(tf.bool, (), name="flag")
         a, b = variable("a", weights(5, 2)), variable("b", weights(5, 2, seed=1))
@@ -362,7 +362,7 @@ def gather_in_cond_without_lowering():
 
 @case()
 def handle_without_a_read():
-    """The variable is only gathered from; its value is read under another handle."""
+    """The value of the variable is read through another handle only."""
     with graph_of() as graph:
         v = variable("v", weights(4, 2))
         other = tf.raw_ops.VarHandleOp(
@@ -382,7 +382,7 @@ def scalar_string(kind):
 
 @case()
 def first_op_called_variable():
-    """Op `Variable` of TensorFlow 0.x, which newer releases run and do not make."""
+    """Op `Variable` of TensorFlow 0.x: newer releases run it, but do not make it."""
     with graph_of() as graph:
         tf.multiply(variable("v", weights(3), "ref"), 2.0, name="y")
         initializer = v1.global_variables_initializer().name

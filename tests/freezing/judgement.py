@@ -1,8 +1,9 @@
-"""Every case is frozen in this process, and run by a plain TensorFlow in a fresh one.
+"""Freeze every case in this process, and run the files with a plain TensorFlow in a fresh process.
 
-With TensorFlow's graph optimizers off on both sides, both run the same ops in the same order: equal
-means bit by bit. With them on, the frozen graph is folded and fused, and floats may differ in the
-last digits. TensorFlow's own freezers are only asked whether they come near.
+With TensorFlow's graph optimizers off, the live and the frozen model run the same ops in the same
+order, so their results must be equal bit by bit. With the optimizers on, the frozen graph is folded
+and fused, and floats may differ in the last digits. The results of TensorFlow's own freezers need
+only be close.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from tfpersist.errors import TFPersistError
 assert function_cases, graph_cases
 assert state_cases
 
-# Each job leaves its results or what went wrong; a job that ended the process is left out then.
+# Each job writes its results or its error. A job that ended the process is skipped by the next one.
 JUDGE = """
 import json, os, sys
 import numpy as np
@@ -66,16 +67,17 @@ for path, outputs, feeds in json.load(open(sys.argv[1])):
 
 @attrs.define
 class Verdict:
-    """What became of one case.
+    """The outcome of one case.
 
     Args:
-        case: the case.
-        error: why it could not be built, or not frozen by tfpersist.
-        ours: results without and with TensorFlow's optimizers; None where there are none.
-        problem: what a fresh process said of our file.
-        theirs: "equal" or what goes wrong, by "v1" and "v2"; left out where it takes no such
-            source.
-        details: what they said.
+        case: the case; None if it could not be built.
+        error: why it could not be built, or why tfpersist could not freeze it.
+        ours: the results without TensorFlow's optimizers, then those with them; None if there are
+            none.
+        problem: the error of a fresh process with our file.
+        theirs: {"v1" or "v2": "equal" or what goes wrong}, without a freezer that does not take
+            such a source.
+        details: {"v1" or "v2": its error message}.
     """
 
     case: Case | None = None
@@ -87,7 +89,7 @@ class Verdict:
 
 
 def judge_all(folder: pathlib.Path, wanted=lambda name: True) -> dict[str, Verdict]:
-    """Freeze all cases in all ways, run the files, and compare."""
+    """Freeze all cases with tfpersist and TensorFlow, run the files, and compare."""
     verdicts = {name: Verdict() for name in CASES if wanted(name)}
     jobs = []
     before = tf.config.optimizer.get_experimental_options()
@@ -162,14 +164,14 @@ def _collect(verdict, folder, number):
 
 def _compared(expected, values):
     if expected is None:
-        return "runs, without what it was to keep"
+        return "runs, but lost its state"
     values = values[len(values) // 2 :]
     pairs = zip(values, expected, strict=True)
     return "equal" if all(same(*pair) for pair in pairs) else "other values"
 
 
 def same(value, expected, *, exactly=False):
-    """Compare two results; floats may differ in the last digits, unless `exactly`."""
+    """Return whether two results are equal; floats up to the last digits, unless `exactly`."""
     value, expected = np.asarray(value), np.asarray(expected)
     if value.dtype != expected.dtype or value.shape != expected.shape:
         return False
@@ -211,13 +213,13 @@ def _v2(case):
     frozen = convert_to_constants.convert_variables_to_constants_v2(case.function)
     names = [tensor.name for tensor in frozen.outputs]
     given = [tensor.name for tensor in frozen.inputs]
-    # Tables stay inputs, which nobody can feed.
+    # Tables become inputs, which nobody can feed.
     feeds = dict(zip(given, case.feeds.values(), strict=False))
     return frozen.graph.as_graph_def(), names, feeds
 
 
 def failure(verdict) -> Exception | None:
-    """Give the error of ours that kept a case from being frozen; raise any other."""
+    """Return the error with which tfpersist refused a case; raise any other error."""
     if verdict.error is not None and not isinstance(verdict.error, TFPersistError):
         raise verdict.error
     return verdict.error

@@ -1,4 +1,4 @@
-"""The table of what can be frozen: which cases make up each row, and the page that shows it."""
+"""The table of what can be frozen: the cases of each row, and the page that shows it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pathlib
 import attrs
 
 HERE = pathlib.Path(__file__).resolve().parent
-# What TensorFlow's freezers were found to do with each case, by case and freezer.
+# The outcome of TensorFlow's freezers for each case: {case: {freezer: outcome}}.
 RECORDED = HERE / "tensorflow.json"
 PAGE = HERE.parent.parent / "docs" / "what-can-be-frozen.md"
 
 
 @attrs.frozen
 class Row:
-    """One row: what is frozen, the cases that try it, and what tfpersist makes of it."""
+    """One row: what a model has, the cases that try it, and the outcome of tfpersist."""
 
     title: str
     cases: tuple[str, ...]
@@ -69,7 +69,7 @@ ROWS = (
         ("handle_without_a_read", "handles_without_a_read_and_shared_names"),
     ),
     Row("op `Variable` of TensorFlow 0.x", ("first_op_called_variable",)),
-    Row("devices that are not here, colocation", ("control_edges_and_devices",)),
+    Row("devices that this machine does not have, colocation", ("control_edges_and_devices",)),
     Row("`Dataset.reduce` over a variable", ("function_dataset_reduce",)),
     Row(
         "SavedModels of TensorFlow 1, any signature",
@@ -81,7 +81,7 @@ ROWS = (
     ),
     Row("the same, loaded into a session", ("saved_model_of_tensorflow_2-from a session",)),
     Row(
-        "`is_training` and `keep_prob` to be fed",
+        "`is_training` and `keep_prob` as placeholders",
         ("batch_norm_baked-*", "dropout_baked"),
         "equal, with `bake()`",
     ),
@@ -115,7 +115,7 @@ ROWS = (
         f"{REFUSED}build the model for inference",
     ),
     Row(
-        "batch normalization that asks a tensor whether it trains",
+        "batch normalization with a tensor for `is_training`",
         ("batch_norm_with_a_tensor-*",),
         f"{REFUSED}`bake()` that tensor",
     ),
@@ -127,12 +127,12 @@ ROWS = (
     Row(
         "a recurrent layer that keeps its state",
         ("stateful_recurrent_layer",),
-        f"{REFUSED}keep its variable, or build it without",
+        f"{REFUSED}keep its variable, or build the layer without state",
     ),
     Row(
         "iterators that are initialized, queues",
         ("iterator-*", "input_queue-*"),
-        f"{REFUSED}begin behind them with `inputs()`",
+        f"{REFUSED}name the tensors behind them with `inputs()`",
     ),
     Row(
         "Python code: `py_func`, `numpy_function`",
@@ -149,32 +149,34 @@ ROWS = (
 INTRODUCTION = """\
 # What can be frozen
 
-Each row is a set of tests. What tfpersist freezes is imported by a plain TensorFlow in a fresh
-process; "equal" means that it computes what the live model does: bit by bit where TensorFlow's
-graph optimizers are off, to the last digits where they are on. What cannot be frozen is refused
-before anything is written, in a message that names the node, its op, the variable and what to do.
+Each row is a set of tests. tfpersist freezes the model, and TensorFlow alone imports the file in a
+fresh process. "equal" means that the file computes the same as the live model: bit by bit if
+TensorFlow's graph optimizers are off, to the last digits if they are on. "refused" means that
+tfpersist writes nothing, and raises an error that names the node, its op, the variable and what to
+do.
 
-Beside it stands what comes of TensorFlow's own freezers: `convert_variables_to_constants`, which
-takes sessions, and `convert_variables_to_constants_v2`, which takes functions and, under another
-name, sessions. The tests run these as well, with TensorFlow {versions}, and fail when one of them
-gets better or worse. "other values" is the worst: a file that loads, runs and is wrong.
+The other columns show TensorFlow's own freezers: `convert_variables_to_constants` ("v1"), which
+takes sessions, and `convert_variables_to_constants_v2` ("v2"), which takes functions and, under
+another name, sessions. The tests run these too, with TensorFlow {versions}, and fail if one of them
+gets better or worse. "other values" is the worst result: a file that loads and runs, and computes
+wrong values.
 
 | the model has | tfpersist | TensorFlow v1 | TensorFlow v2 |
 |---|---|---|---|
 """
 CLOSING = """
-"by resource" and "by ref" tell variables with `use_resource=True`, the default of TensorFlow 2,
-from those without.
+"by resource" means variables with `use_resource=True`, the default of TensorFlow 2; "by ref" means
+variables without it.
 """
 
 
 def recorded():
-    """Give what is known of TensorFlow's freezers: {case: {freezer: outcome}}."""
+    """Return the outcomes of TensorFlow's freezers: {case: {freezer: outcome}}."""
     return json.loads(RECORDED.read_text("utf-8"))["outcomes"]
 
 
 def page():
-    """Give the text of the page."""
+    """Return the text of the page."""
     known = recorded()
     versions = " and ".join(json.loads(RECORDED.read_text("utf-8"))["versions"])
     lines = [
@@ -191,17 +193,17 @@ def _cell(row, known, freezer):
     distinct = sorted(set(outcomes.values()), key=list(outcomes.values()).index)
     if len(distinct) < 2:
         return distinct[0] if distinct else "–"
-    told = []
+    cells = []
     for outcome in distinct:
         kinds = {name.rpartition("-")[2] for name, each in outcomes.items() if each == outcome}
         others = {name.rpartition("-")[2] for name, each in outcomes.items() if each != outcome}
         by_kind = len(kinds) == 1 and kinds <= {"resource", "ref"} and not kinds & others
-        told.append(f"{outcome} by {kinds.pop()}" if by_kind else outcome)
-    return ", ".join(told) if any(" by " in each for each in told) else " or ".join(distinct)
+        cells.append(f"{outcome} by {kinds.pop()}" if by_kind else outcome)
+    return ", ".join(cells) if any(" by " in cell for cell in cells) else " or ".join(distinct)
 
 
 def record(outcomes, version):
-    """Keep what was found, beside the versions of TensorFlow that it was found with."""
+    """Write the outcomes, the versions of TensorFlow that gave them, and the page."""
     versions = json.loads(RECORDED.read_text("utf-8"))["versions"] if RECORDED.exists() else []
     facts = {"versions": sorted({*versions, version}), "outcomes": outcomes}
     RECORDED.write_text(json.dumps(facts, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""Graphs with state: variables that are written, tables, generators, iterators, queues."""
+"""Graphs with state: assigned variables, tables, generators, iterators, queues."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def assignment_on_the_path(kind):
 
 
 def batch_norm(kind, training):
-    """Batch normalization as TensorFlow 1 did it, with averages that training updates."""
+    """Build batch normalization as in TensorFlow 1, with averages that training updates."""
     x = v1.placeholder(tf.float32, (4, 2, 2, 3), name="x")
     mean = variable("mean", np.zeros(3, np.float32), kind)
     variance = variable("variance", np.ones(3, np.float32), kind)
@@ -108,8 +108,8 @@ def layer_in_training_mode(name):
     def train(x):
         return layer(x, training=True)
 
-    held = "moving_mean|moving_variance" if name == "BatchNormalization" else "seed_generator"
-    patterns = (r"node \S+ \(Assign\w+\)", held, "inference")
+    variables = "moving_mean|moving_variance" if name == "BatchNormalization" else "seed_generator"
+    patterns = (r"node \S+ \(Assign\w+\)", variables, "inference")
     return of_function(train, weights(4, 3), refused=patterns, owner=layer)
 
 
@@ -194,7 +194,7 @@ def words_file(suffix):
 
 
 def table_of(variant):
-    """Make a table and fill it where it is not filled by its initializer."""
+    """Make a table; an initializer fills it, if it is a static one."""
     if variant == "StaticHashTable":
         pairs = tf.lookup.KeyValueTensorInitializer(["a", "b"], np.int64([10, 20]))
         return tf.lookup.StaticHashTable(pairs, -1)
@@ -291,7 +291,7 @@ def exported(graph, signatures):
 
 
 def of_saved_model(folder, outputs, feeds, expected, signature="serving_default"):
-    """Freeze a SavedModel; TensorFlow's v1 freezer takes a session into which it was loaded."""
+    """Return the case of a SavedModel; TensorFlow's v1 freezer gets a session that loaded it."""
     loaded = tf.saved_model.load(folder)
     graph = tf.Graph()
     session = v1.Session(graph=graph)

@@ -1,8 +1,8 @@
-"""What can be frozen: every case of the table, with TensorFlow's own freezers beside ours.
+"""What can be frozen: every case of the table, with tfpersist and with TensorFlow's own freezers.
 
     python tests/freezing/test_table.py
 
-records what TensorFlow's freezers do, and writes the page in docs/.
+records the outcomes of TensorFlow's freezers, and writes the page in docs/.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def test_frozen_equals_live_in_a_fresh_process_or_is_refused(verdicts, name):
     verdict = verdicts[name]
     error = judgement.failure(verdict)
     if verdict.case.expected is None:
-        assert error is not None, "this was to be refused"
+        assert error is not None, "this case must be refused"
         assert error.advice
         for pattern in verdict.case.refused:
             assert re.search(pattern, str(error)), str(error)
@@ -46,12 +46,12 @@ def test_frozen_equals_live_in_a_fresh_process_or_is_refused(verdicts, name):
 
 
 @pytest.mark.parametrize("name", list(CASES))
-def test_tensorflow_does_with_it_what_we_say(verdicts, name):
+def test_tensorflow_does_what_the_table_says(verdicts, name):
     verdict = verdicts[name]
     assert verdict.theirs == rows.recorded()[name], verdict.details
 
 
-def test_every_case_has_its_row():
+def test_every_case_is_in_one_row():
     known = [name for row in rows.ROWS for name in row.names(CASES)]
     assert sorted(known) == sorted(CASES)
     assert all(row.names(CASES) for row in rows.ROWS)
