@@ -120,20 +120,6 @@ def output_types(node: Message, functions: Mapping[str, Message] | None = None) 
     return None if op is None else [number for _, number in ports(node, op.output_arg, op)]
 
 
-def input_types(node: Message, functions: Mapping[str, Message] | None = None) -> list[int] | None:
-    """Return the data type numbers of a node's data inputs; None for an unknown op.
-
-    Args:
-        node: the NodeDef.
-        functions: FunctionDefs by name.
-
-    Raises:
-        GraphError: as `ports`.
-    """
-    op = definition(node.op, functions)
-    return None if op is None else [number for _, number in ports(node, op.input_arg, op)]
-
-
 def strip_defaults(node: Message) -> None:
     """Remove the attrs of a node that are equal to the defaults of its op.
 
