@@ -59,9 +59,10 @@ def test_an_edge_to_nowhere_names_the_node_and_the_nearest():
         prune(graph, ["y"])
 
 
-def test_a_cycle_ends():
-    graph = parse_text(b'node { name: "a" input: "b" } node { name: "b" input: "a" }')
-    assert list(prune(graph, ["a"]).nodes) == ["a", "b"]
+@pytest.mark.parametrize("index", ["", ":0"])
+def test_a_cycle_ends(index):
+    text = f'node {{ name: "a" input: "b{index}" }} node {{ name: "b" input: "a{index}" }}'
+    assert list(prune(parse_text(text.encode()), ["a"]).nodes) == ["a", "b"]
 
 
 def test_trim_keeps_the_graph_where_all_is_needed():
@@ -69,7 +70,10 @@ def test_trim_keeps_the_graph_where_all_is_needed():
     trimmed = trim(graph, ["call", "other", "late"])
     assert trimmed.proto is graph.proto
     assert sorted(trimmed.functions) == ["deep", "inner", "inner_grad", "lonely", "outer"]
-    small = trim(graph, ["late"])
+    del graph.proto.node[-1]
+    whole = Graph(graph.proto)
+    assert sorted(trim(whole, ["call"]).functions) == ["deep", "inner", "inner_grad", "outer"]
+    small = trim(whole, ["late"])
     assert small.proto is not graph.proto
     assert list(small.nodes) == ["b", "late"]
 
