@@ -1,15 +1,17 @@
-"""What every test may ask for: the corpus, a fresh process, Hypothesis profiles."""
+"""What every test may ask for: files of old releases, a fresh process, Hypothesis profiles."""
 
 from __future__ import annotations
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
 
 import hypothesis
+import numpy as np
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -32,14 +34,79 @@ hypothesis.settings.load_profile(
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
 
+GOLDEN = pathlib.Path(__file__).resolve().parent / "golden"
+CORPUS = pathlib.Path(os.environ.get("TFPERSIST_CORPUS", REPOSITORY.parent / "shared" / "corpus"))
+EXTRA = CORPUS.is_dir()
+FOLDERS = {"golden": GOLDEN, **({"corpus": CORPUS} if EXTRA else {})}
+RELEASES = {f"golden-{name}": GOLDEN / name for name in ("0.12.1", "1.4.1", "1.15.5")}
+KERAS_2 = {"golden": GOLDEN / "2.4.4"}
+if EXTRA:
+    MADE = CORPUS / "made-by-tf"
+    RELEASES |= {f"corpus-{name}": MADE / name for name in ("1.0.1", "1.4.1", "1.15.5")}
+    KERAS_2["corpus"] = MADE / "2.4.4"
+
+
+def pytest_report_header() -> str:
+    """Say whether the tests also read the corpus."""
+    return f"corpus: {CORPUS}" if EXTRA else f"no corpus at {CORPUS}; set TFPERSIST_CORPUS"
+
+
+@pytest.fixture(scope="session")
+def golden() -> pathlib.Path:
+    """Return the folder of golden files, which old releases of TensorFlow wrote."""
+    return GOLDEN
+
+
 @pytest.fixture(scope="session")
 def corpus() -> pathlib.Path:
-    """The folder of files that other programs wrote; the test is skipped where it is absent."""
-    default = REPOSITORY.parent / "shared" / "corpus"
-    folder = pathlib.Path(os.environ.get("TFPERSIST_CORPUS", default))
-    if not folder.is_dir():
-        pytest.skip(f"no corpus at {folder}; set TFPERSIST_CORPUS")
-    return folder
+    """Return the folder of files of other projects; the test is skipped where it is absent.
+
+    It is an extra: what is tested with it alone is tested with golden files too.
+    """
+    if not EXTRA:
+        pytest.skip(f"no corpus at {CORPUS}; set TFPERSIST_CORPUS")
+    return CORPUS
+
+
+@pytest.fixture(scope="session", params=FOLDERS)
+def old_files(request: pytest.FixtureRequest) -> pathlib.Path:
+    """Return a folder of files of old releases: the golden files, and the corpus if it is there."""
+    return FOLDERS[request.param]
+
+
+@pytest.fixture(scope="session", params=RELEASES)
+def tensorflow_1(request: pytest.FixtureRequest) -> pathlib.Path:
+    """Return the folder of files that one release of TensorFlow 1 wrote."""
+    return RELEASES[request.param]
+
+
+@pytest.fixture(scope="session", params=KERAS_2)
+def keras_2(request: pytest.FixtureRequest) -> pathlib.Path:
+    """Return the folder of files that TensorFlow 2.4 with Keras 2 wrote."""
+    return KERAS_2[request.param]
+
+
+@pytest.fixture(scope="session")
+def golden_values() -> Callable[[pathlib.Path], dict[str, np.ndarray]]:
+    """Read the variables of a golden npz file, with the parts of a variable put together."""
+
+    def read(file: pathlib.Path) -> dict[str, np.ndarray]:
+        wholes: dict[str, np.ndarray] = {}
+        parts: dict[str, dict[int, np.ndarray]] = {}
+        with np.load(file, allow_pickle=True) as arrays:
+            for key in arrays.files:
+                name = key.removeprefix("var/").replace("|", "/")
+                part = re.fullmatch(r"(.*)/part_(\d+)(.*)", name)
+                array = arrays[key]
+                array = array.astype(object) if array.dtype.kind == "S" else array
+                if part:
+                    parts.setdefault(part[1] + part[3], {})[int(part[2])] = array
+                elif key.startswith("var/"):
+                    wholes[name] = array
+        joined = {name: np.concatenate([by[n] for n in sorted(by)]) for name, by in parts.items()}
+        return wholes | joined
+
+    return read
 
 
 @pytest.fixture

@@ -32,9 +32,9 @@ def spellings(prefix):
             yield os.path.join(os.path.dirname(prefix), name)
 
 
-def test_every_v2_checkpoint_of_the_corpus_by_each_of_its_spellings(corpus):
+def test_every_v2_checkpoint_by_each_of_its_spellings(old_files):
     count = 0
-    for index in sorted(corpus.rglob("*.index")):
+    for index in sorted(old_files.rglob("*.index")):
         prefix = str(index).removesuffix(".index")
         for path in spellings(prefix):
             assert found(path) == prefix
@@ -42,33 +42,39 @@ def test_every_v2_checkpoint_of_the_corpus_by_each_of_its_spellings(corpus):
     assert count > 100
 
 
-def test_every_v1_checkpoint_of_the_corpus_by_each_of_its_spellings(corpus):
-    count = 0
-    for meta in sorted((corpus / "made-by-tf").rglob("*_v1.ckpt*.meta")):
-        base = str(meta).removesuffix(".meta")
-        if os.path.exists(base):
-            assert found(base) == found(meta) == base
-        else:
-            pattern = base + "-?????-of-00003"
-            shards = [f"{base}-{shard:05d}-of-00003" for shard in range(3)]
-            assert {found(path) for path in (base, meta, pattern, *shards)} == {pattern}
-        count += 1
-    assert count == 12
-    folder = corpus / "tensorflow" / "session_bundle_half_plus_two_v1" / "00000123"
-    assert {found(folder), found(f"{folder}/"), found(folder / "export.meta")} == {
+def test_every_v1_checkpoint_by_each_of_its_spellings(tensorflow_1):
+    for name in ("bntrain_v1.ckpt", "model_v1.ckpt-5", "plain_v1.ckpt"):
+        base = str(tensorflow_1 / name)
+        metas = [base + ".meta"] if os.path.exists(base + ".meta") else []
+        assert {found(path) for path in (base, *metas)} == {base}
+    base = str(tensorflow_1 / "shard2_v1.ckpt")
+    metas = [base + ".meta"] if os.path.exists(base + ".meta") else []
+    pattern = base + "-?????-of-00003"
+    shards = [f"{base}-{shard:05d}-of-00003" for shard in range(3)]
+    assert {found(path) for path in (base, *metas, pattern, *shards)} == {pattern}
+
+
+def test_a_v1_checkpoint_of_a_session_bundle(old_files):
+    (meta,) = [
+        path
+        for path in old_files.rglob("export.meta")
+        if path.with_name("export-00000-of-00001").exists()
+    ]
+    folder = meta.parent
+    assert {found(folder), found(f"{folder}/"), found(meta)} == {
         str(folder / "export-?????-of-00001")
     }
 
 
-def test_directories_and_state_files_of_the_corpus(corpus):
-    made = corpus / "made-by-tf"
-    for folder in (made / "1.15.5", f"{made}/1.0.1/", made / "1.4.1" / "checkpoint"):
-        assert os.path.basename(found(folder)) == "shard2_v2.ckpt"
-    assert found(made / "2.4.4" / "mgr") == str(made / "2.4.4" / "mgr" / "ckpt-7")
-    saved = corpus / "tensorflow" / "saved_model_half_plus_two" / "00000123"
-    assert found(saved) == found(f"{saved}/variables/") == f"{saved}/variables/variables"
-    keras = made / "2.4.4" / "keras_savedmodel"
-    assert found(keras) == f"{keras}/variables/variables"
+def test_directories_and_state_files(tensorflow_1):
+    for path in (tensorflow_1, f"{tensorflow_1}/", tensorflow_1 / "checkpoint"):
+        assert os.path.basename(found(path)) == "shard2_v2.ckpt"
+
+
+def test_directories_of_tensorflow_2_and_saved_models(keras_2, golden):
+    assert found(keras_2 / "mgr") == str(keras_2 / "mgr" / "ckpt-7")
+    for saved in (golden / "1.4.1" / "saved_model", keras_2 / "keras_savedmodel"):
+        assert found(saved) == found(f"{saved}/variables/") == f"{saved}/variables/variables"
 
 
 @pytest.mark.parametrize("folder", ["with space", "a[1]*?{x}", "zażółć-模型", "%41~", "a:b"])

@@ -57,8 +57,8 @@ def test_every_damaged_tensor_is_listed_and_long_lists_are_cut(prefix):
     assert lines[-1] == "  … and 5 more"
 
 
-def test_a_v1_checkpoint(corpus, tmp_path):
-    sound = (corpus / "made-by-tf" / "1.15.5" / "plain_v1.ckpt").read_bytes()
+def test_a_v1_checkpoint(golden, tmp_path):
+    sound = (golden / "1.15.5" / "plain_v1.ckpt").read_bytes()
     path = tmp_path / "v1"
     path.write_bytes(sound)
     assert Checkpoint(path).verify().ok

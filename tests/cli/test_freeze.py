@@ -9,8 +9,8 @@ import tfpersist
 from tfpersist import cli
 
 
-def test_freeze_writes_a_graph(corpus, tmp_path, capsys):
-    source = corpus / "made-by-tf" / "1.15.5" / "plain_v2.ckpt"
+def test_freeze_writes_a_graph(golden, tmp_path, capsys):
+    source = golden / "1.15.5" / "plain_v2.ckpt"
     target = tmp_path / "plain.pb"
     assert cli.main(["freeze", str(source), str(target), "output"]) == 0
     frozen = capsys.readouterr().out

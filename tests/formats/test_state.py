@@ -66,14 +66,19 @@ def test_tensorflow_reads_it(tmp_path_factory, value):
     assert list(theirs.all_model_checkpoint_timestamps) == list(value.timestamps)
 
 
-def test_the_files_of_the_corpus(corpus):
+def test_files_of_old_releases(old_files):
     found = {
-        str(path.parent.relative_to(corpus)): state.parse_state(path.read_bytes(), path.name).latest
-        for path in corpus.rglob("checkpoint")
+        f"{path.parent.parent.name}/{path.parent.name}": state.parse_state(
+            path.read_bytes(), path.name
+        )
+        for path in old_files.rglob("checkpoint")
         if path.is_file()
     }
-    assert found["made-by-tf/2.4.4/mgr"] == "ckpt-7"
-    assert found["made-by-tf/1.0.1"] == "/data/run1/shard2_v2.ckpt"
+    assert found["2.4.4/mgr"].latest == "ckpt-7"
+    assert len(found["2.4.4/mgr"].timestamps) == 1
+    moved = [each.latest for each in found.values() if each.latest.startswith("/data/run")]
+    assert {latest.rpartition("/")[2] for latest in moved} == {"shard2_v2.ckpt"}
+    assert len(moved) == 3
     assert len(found) > 10
 
 

@@ -15,33 +15,41 @@ from tfpersist.formats.graphdef import split
 from tfpersist.freezer.freezer import Freezer
 from tfpersist.graph.describe import signature
 
-HALF_PLUS_TWO = "tensorflow/saved_model_half_plus_two"
+
+def half_plus_two(folder):
+    """Return the SavedModels of TensorFlow 1 below a folder that make half an input plus two."""
+    found = sorted(folder.glob("*/saved_model")) + sorted(folder.glob("*/*half_plus_two*/00000123"))
+    found = [path for path in found if (path / "variables").is_dir()]
+    assert len(found) == 2
+    return found
 
 
-def test_a_keras_saved_model_that_tensorflow_cannot_load(corpus):
-    golden = np.load(corpus / "made-by-tf/2.4.4/golden.npz")
-    model = Freezer(corpus / "made-by-tf/2.4.4/keras_savedmodel").freeze()
-    assert [str(ref) for ref in model.inputs] == ["serving_default_c1_input:0 float32[?,8,8,1]"]
+def test_a_keras_saved_model_that_tensorflow_cannot_load(keras_2):
+    golden = np.load(keras_2 / "golden.npz")
+    model = Freezer(keras_2 / "keras_savedmodel").freeze()
+    side = golden["conv_in"].shape[1]
+    expected = f"serving_default_c1_input:0 float32[?,{side},{side},1]"
+    assert [str(ref) for ref in model.inputs] == [expected]
     result = model.run("StatefulPartitionedCall:0", {model.inputs[0].name: golden["conv_in"]})
     np.testing.assert_allclose(result, golden["conv_out"], rtol=1e-5, atol=1e-6)
     assert "VarHandleOp" not in model.summary().operations
 
 
-def test_a_saved_model_without_tensorflow(corpus, fresh):
+def test_a_saved_model_without_tensorflow(golden, fresh):
     printed = fresh(
         """
         import sys, tfpersist as tfp
         model = tfp.Freezer(sys.argv[1]).freeze()
         print(model.outputs[0], "tensorflow" in sys.modules)
         """,
-        corpus / "made-by-tf/2.4.4/keras_savedmodel",
+        golden / "2.4.4/keras_savedmodel",
     )
-    assert printed == "StatefulPartitionedCall:0 float32[?,5] False\n"
+    assert printed == "StatefulPartitionedCall:0 float32[?,3] False\n"
 
 
-@pytest.mark.parametrize("age", ["", "_v2"])
-def test_every_signature_of_a_tf1_saved_model(corpus, age):
-    folder = corpus / f"{HALF_PLUS_TWO}{age}/00000123"
+@pytest.mark.parametrize("number", [0, 1])
+def test_every_signature_of_a_tf1_saved_model(old_files, number):
+    folder = half_plus_two(old_files)[number]
     x = np.float32([[1], [2]])
     assert Freezer(folder).freeze().run("y:0", {"x:0": x}).tolist() == [[2.5], [3]]
     other = Freezer(folder / "saved_model.pb").signature("regress_x2_to_y3").freeze()
@@ -52,6 +60,25 @@ def test_every_signature_of_a_tf1_saved_model(corpus, age):
         Freezer(folder).signature("nope").freeze()
     with pytest.raises(FreezeError, match="one graph with these tags"):
         Freezer(folder).tags("serve", "gpu").freeze()
+
+
+@pytest.mark.parametrize("release", ["1.4.1", "1.15.5"])
+def test_a_table_of_a_tf1_saved_model_is_in_the_frozen_graph(golden, tmp_path, release):
+    path = tmp_path / "words.pb"
+    Freezer(golden / release / "saved_model").signature("look_up").write(path)
+    found = tfp.FrozenModel.load(path).run("index", {"word": ["three", "one", "?"]})
+    assert found.tolist() == [2, 0, 3]
+
+
+def test_a_saved_model_and_a_checkpoint_of_one_model(golden):
+    folder = golden / "1.4.1/regression"
+    values = np.load(golden / "1.4.1/regression.npz")
+    from_model = Freezer(folder / "saved_model").freeze()
+    assert [ref.name for ref in from_model.outputs] == ["pred:0"]
+    from_checkpoint = Freezer(folder / "checkpoint").outputs("pred").freeze()
+    for model in (from_model, from_checkpoint):
+        found = model.run("pred:0", {"X:0": values["X"]})
+        np.testing.assert_allclose(found, values["pred"], rtol=1e-6)
 
 
 def test_a_saved_model_of_another_project(corpus):
@@ -65,8 +92,8 @@ def test_a_saved_model_of_another_project(corpus):
 
 
 @pytest.mark.parametrize("form", ["pb", "pbtxt", "GraphDef", "FrozenModel"])
-def test_a_graph_and_its_checkpoint(corpus, tmp_path, form):
-    folder = corpus / "tensorflow-onnx/regression/checkpoint"
+def test_a_graph_and_its_checkpoint(golden, tmp_path, form):
+    folder = golden / "1.4.1/regression/checkpoint"
     meta = tfp.Checkpoint(folder).meta
     source = tmp_path / f"graph.{form}"
     if form == "pb":
@@ -86,8 +113,8 @@ def test_a_graph_and_its_checkpoint(corpus, tmp_path, form):
         Freezer(source).outputs("pred").freeze()
 
 
-def test_values_from_two_sides(corpus):
-    folder = corpus / "tensorflow-onnx/regression/checkpoint"
+def test_values_from_two_sides(golden):
+    folder = golden / "1.4.1/regression/checkpoint"
     with pytest.raises(FreezeError, match="values of its own"):
         Freezer(folder, checkpoint=folder).outputs("pred").freeze()
 
@@ -146,8 +173,8 @@ def test_signatures_are_listed_where_none_is_chosen(tmp_path):
     assert len(freezer.signature("double").candidates().outputs) < 4
 
 
-def test_signatures_of_a_tf1_saved_model_are_listed(corpus, tmp_path):
-    source = corpus / HALF_PLUS_TWO / "00000123"
+def test_signatures_of_a_tf1_saved_model_are_listed(old_files, tmp_path):
+    source = half_plus_two(old_files)[0]
     shutil.copytree(source, tmp_path / "model")
     file = tmp_path / "model" / "saved_model.pb"
     model = schema.parse(schema.SavedModel, file.read_bytes(), file="model")
@@ -162,19 +189,21 @@ def test_signatures_of_a_tf1_saved_model_are_listed(corpus, tmp_path):
     assert {"y:0", "y2:0", "y3:0"} <= {ref.name for ref in found}
 
 
-def test_a_signature_s_inputs_are_where_the_file_begins(corpus):
-    model = Freezer(corpus / f"{HALF_PLUS_TWO}/00000123").freeze()
+def test_a_signature_s_inputs_are_where_the_file_begins(old_files):
+    model = Freezer(half_plus_two(old_files)[0]).freeze()
     assert [ref.name for ref in model.inputs] == ["x:0"]
     assert "ParseExample" not in model.summary().operations
 
 
-def test_a_graph_that_reads_from_an_iterator_begins_behind_it(corpus):
-    """The `.meta` of keras-bert has ops that no TensorFlow has any more, before the iterator."""
-    freezer = Freezer(corpus / "keras-bert").outputs("bert/pooler/dense/Tanh")
+def test_a_graph_that_reads_from_an_iterator_begins_behind_it(old_files):
+    """The `.meta` of a BERT has ops that no TensorFlow has any more, before the iterator."""
+    (meta,) = old_files.rglob("bert_model.ckpt.meta")
+    folder = meta.parent
+    freezer = Freezer(folder).outputs("bert/pooler/dense/Tanh")
     with pytest.raises(FreezeError, match="IteratorV2"):
         freezer.freeze()
     names = [f"IteratorGetNext:{n}" for n in range(7)]
-    graph = split(tfp.Checkpoint(corpus / "keras-bert").meta.graph_def.SerializeToString())
+    graph = split(tfp.Checkpoint(folder).meta.graph_def.SerializeToString())
     used = {text for node in graph.proto.node for text in node.input if "IteratorGetNext" in text}
     pooler = _needed(graph, "bert/pooler/dense/Tanh")
     wanted = [name for name in names if name.removesuffix(":0") in used & pooler]
@@ -203,28 +232,30 @@ def _needed(graph, name):
     return found
 
 
-def test_the_signature_says_what_the_source_called_things(corpus, tmp_path):
+def test_the_signature_says_what_the_source_called_things(old_files, tmp_path):
     path = tmp_path / "half.pb"
-    model = Freezer(corpus / f"{HALF_PLUS_TWO}/00000123").write(path)
+    source = half_plus_two(old_files)[0]
+    model = Freezer(source).write(path)
     said = signature.Signature.of(model.graph)
     assert str(said) == "x = x:0 -> y = y:0"
     assert model.signature == said
-    assert said.origin.tensorflow == "1.1.0-rc2"
-    index = (corpus / f"{HALF_PLUS_TWO}/00000123/variables/variables.index").read_bytes()
+    assert said.origin.tensorflow in ("1.1.0-rc2", "1.15.5")
+    index = (source / "variables/variables.index").read_bytes()
     assert said.origin.checkpoint == hashlib.sha256(index).hexdigest()
     Freezer(path).write(tmp_path / "again.pb")
     assert path.read_bytes() == (tmp_path / "again.pb").read_bytes()
 
 
-def test_the_signature_tells_the_step(corpus):
-    freezer = Freezer(corpus / "made-by-tf/1.15.5/model_v2.ckpt-5").outputs("loop_out")
+def test_the_signature_tells_the_step(golden):
+    freezer = Freezer(golden / "1.15.5/model_v2.ckpt-5").outputs("loop_out")
     said = signature.Signature.of(freezer.inputs(image="input").freeze().graph)
-    assert (said.inputs, said.outputs) == ({"image": "image:0"}, {"loop_out": "loop_out:0"})
-    keras = Freezer(corpus / "made-by-tf/2.4.4/keras_savedmodel").freeze()
+    assert said.inputs == {"image": "image:0", "training": "training:0"}
+    assert said.outputs == {"loop_out": "loop_out:0"}
+    keras = Freezer(golden / "2.4.4/keras_savedmodel").freeze()
     assert keras["d"].name == "StatefulPartitionedCall:0"
     assert keras["c1_input"].name == "serving_default_c1_input:0"
     assert (said.origin.step, said.origin.tensorflow) == (5, "1.15.5")
-    v1 = Freezer(corpus / "made-by-tf/1.15.5/model_v1.ckpt-5").outputs("loop_out").freeze()
+    v1 = Freezer(golden / "1.15.5/shard2_v1.ckpt").outputs("output").freeze()
     assert signature.Signature.of(v1.graph).origin.checkpoint is None
 
 

@@ -407,66 +407,75 @@ def test_every_damage_of_a_small_file_is_ours_or_harmless():
 # --- files that other programs wrote ------------------------------------------------------------
 
 OTHERS = {
-    "made-by-tf/1.15.5/checkpoint": "state file",
-    "made-by-tf/1.15.5/plain_v2.ckpt.meta": "the .meta of a checkpoint",
-    "made-by-tf/1.15.5/plain_v2.ckpt.index": "a checkpoint",
-    "made-by-tf/1.15.5/plain_v2.ckpt.data-00000-of-00001": "a data shard",
-    "made-by-tf/1.15.5/plain_v2.ckpt": "the prefix of a checkpoint",
-    "made-by-tf/1.15.5/plain_v1.ckpt": "a checkpoint",
-    "made-by-tf/2.4.4/keras.h5": "a Keras model or weights in HDF5",
-    "made-by-tf/2.4.4/keras_savedmodel": "a SavedModel",
-    "made-by-tf/2.4.4/keras_savedmodel/saved_model.pb": "a SavedModel",
-    "made-by-tf/2.4.4": "a directory.*frozen_v2_conv.pb",
-    "tensorflow-onnx/regression/tflite/model.tflite": "a TensorFlow Lite model",
+    "1.15.5/checkpoint": "state file",
+    "1.15.5/plain_v2.ckpt.meta": "the .meta of a checkpoint",
+    "1.15.5/plain_v2.ckpt.index": "a checkpoint",
+    "1.15.5/plain_v2.ckpt.data-00000-of-00001": "a data shard",
+    "1.15.5/plain_v2.ckpt": "the prefix of a checkpoint",
+    "1.15.5/plain_v1.ckpt": "a checkpoint",
+    "2.4.4/keras.h5": "a Keras model or weights in HDF5",
+    "2.4.4/keras_savedmodel": "a SavedModel",
+    "2.4.4/keras_savedmodel/saved_model.pb": "a SavedModel",
+    "2.4.4": "a directory.*frozen_v2_conv.pb",
+    "2.4.4/model.tflite": "a TensorFlow Lite model",
 }
 
 
 @pytest.mark.parametrize(("file", "kind"), OTHERS.items(), ids=OTHERS)
-def test_a_file_that_is_no_graph_says_what_it_is(corpus, file, kind):
+def test_a_file_that_is_no_graph_says_what_it_is(golden, file, kind):
     with pytest.raises(UnsupportedError, match=f"this is not a frozen graph; expected .*{kind}"):
-        tfp.FrozenModel.load(corpus / file)
+        tfp.FrozenModel.load(golden / file)
 
 
-TF1 = ("1.0.1", "1.4.1", "1.15.5")
 CASES = {
-    **{
-        f"{version}/{file}": (f"made-by-tf/{version}/{file}", golden, "input", output, output)
-        for version in TF1
-        for file, golden, output in (
-            ("plain_frozen.pb", "plain_golden.npz", "output"),
-            ("bntrain_frozen.pb", "bntrain_golden.npz", "output"),
-            ("shard2_frozen.pb", "shard2_golden.npz", "output"),
-            ("frozen_output.pb", "golden.npz", "output"),
-            ("frozen_loop.pb", "golden.npz", "loop_out"),
-        )
-    },
-    "1.0.1/frozen_tool.pb": (
-        *("made-by-tf/1.0.1/frozen_tool.pb", "golden.npz"),
-        *("input", "output", "output"),
-    ),
-    **{
-        f"2.4.4/{file}": (f"made-by-tf/2.4.4/{file}", "golden.npz", *keys)
-        for file, keys in {
-            "frozen_v2_conv.pb": ("conv_in", "conv_out", "Identity"),
-            "frozen_v2_conv_nolower.pb": ("conv_in", "conv_out", "Identity"),
-            "frozen_v2_lstm.pb": ("lstm_in", "lstm_out", "Identity"),
-            "frozen_v2_lstm_nolower.pb": ("lstm_in", "lstm_out", "Identity"),
-        }.items()
-    },
+    "plain_frozen.pb": ("plain_golden.npz", "output"),
+    "bntrain_frozen.pb": ("bntrain_golden.npz", "output"),
+    "shard2_frozen.pb": ("shard2_golden.npz", "output"),
+    "frozen_output.pb": ("golden.npz", "output"),
+    "frozen_loop.pb": ("golden.npz", "loop_out"),
 }
 
 
-@pytest.mark.parametrize(("file", "golden", "given", "wanted", "output"), CASES.values(), ids=CASES)
-def test_frozen_graphs_of_every_era_give_what_their_writer_computed(
-    corpus, file, golden, given, wanted, output
-):
-    values = np.load((corpus / file).parent / golden, allow_pickle=True)
-    with tfp.FrozenModel.load(corpus / file) as model:
+@pytest.mark.parametrize("file", CASES)
+def test_frozen_graphs_of_tensorflow_1_give_what_their_writer_computed(tensorflow_1, file):
+    golden, output = CASES[file]
+    gives(tensorflow_1 / file, golden, "input", output, output)
+
+
+def test_frozen_graphs_of_keras_2_give_what_their_writer_computed(keras_2):
+    files = sorted(keras_2.glob("frozen_v2_*.pb"))
+    assert len(files) >= 3
+    for file in files:
+        kind = file.stem.split("_")[2]
+        gives(file, "golden.npz", f"{kind}_in", f"{kind}_out", "Identity")
+
+
+def test_a_graph_that_the_tool_of_tensorflow_froze(corpus):
+    folder = corpus / "made-by-tf" / "1.0.1"
+    gives(folder / "frozen_tool.pb", "golden.npz", "input", "output", "output")
+
+
+def gives(file, golden, fed, expected, output):
+    """Assert that a graph has this output and gives the golden result for the golden input."""
+    values = np.load(file.parent / golden, allow_pickle=True)
+    with tfp.FrozenModel.load(file) as model:
         assert [ref.operation for ref in model.outputs] == [output]
-        (feed,) = model.inputs
-        result = model.run(model.outputs[0], {feed: values[given]})
+        feed, *others = model.inputs
+        assert [ref.name for ref in others] in ([], ["training:0"])
+        result = model.run(model.outputs[0], {feed: values[fed]})
     # TensorFlow's kernels sum in another order in another version.
-    np.testing.assert_allclose(result, values[wanted], rtol=1e-5, atol=2e-6)
+    np.testing.assert_allclose(result, values[expected], rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm"])
+def test_recurrent_graphs_give_what_their_writer_computed(golden, name):
+    values = np.load(golden / "1.4.1" / f"{name}.npz")
+    with tfp.FrozenModel.load(golden / "1.4.1" / f"{name}_frozen.pb") as model:
+        assert [ref.name for ref in model.inputs] == ["X:0", "keep_prob:0"]
+        result = model.run("output", {"X": values["X"], "keep_prob": values["keep_prob"]})
+        np.testing.assert_allclose(result, values["output"], rtol=1e-5, atol=1e-6)
+        with pytest.raises(FeedError, match="keep_prob:0"):
+            model.run("output", {"X": values["X"]})
 
 
 def test_recurrent_graphs_of_another_project_run(corpus):
@@ -485,6 +494,15 @@ def test_recurrent_graphs_of_another_project_run(corpus):
                 model.run("output", {x: feed})
 
 
+def test_a_frozen_regression_gives_what_its_writer_computed(golden):
+    values = np.load(golden / "1.4.1/regression.npz")
+    with tfp.FrozenModel.load(golden / "1.4.1/regression/frozen.pb") as model:
+        np.testing.assert_allclose(model.run("pred", {"X": values["X"]}), values["pred"], rtol=1e-6)
+        at = [model.run("pred", {"X": value}).item() for value in (0.0, 1.0, 2.0)]
+    assert at[2] - at[1] == pytest.approx(at[1] - at[0], rel=1e-5)
+    assert at[1] != at[0]
+
+
 def test_the_regression_of_another_project_runs(corpus):
     with tfp.FrozenModel.load(corpus / "tensorflow-onnx/regression/graphdef/frozen.pb") as model:
         at = [model.run("pred", {"X": value}).item() for value in (0.0, 1.0, 2.0)]
@@ -492,17 +510,28 @@ def test_the_regression_of_another_project_runs(corpus):
     assert at[1] != at[0]
 
 
-@pytest.mark.parametrize("version", TF1)
-def test_a_training_graph_as_text_is_described_and_imported(corpus, version):
-    path = corpus / "made-by-tf" / version / "graph.pbtxt"
+def test_a_training_graph_as_text_is_described_and_imported(golden):
+    path = golden / "1.4.1" / "graph.pbtxt"
+    with tfp.FrozenModel.load(path, policy=Policy.trusted()) as model:
+        assert model.summary().nodes > 30
+    opens_as_text(path, np.zeros((1, 4)))
+
+
+def test_training_graphs_as_text_of_the_corpus(corpus):
+    for path in sorted(corpus.rglob("graph.pbtxt")):
+        with tfp.FrozenModel.load(path, policy=Policy.trusted()) as model:
+            assert model.summary().nodes > 700
+        opens_as_text(path, np.zeros((1, 8, 8, 1)))
+
+
+def opens_as_text(path, given):
+    """Assert what is true of every training graph as text."""
     with pytest.raises(UnsafeModelError, match="save/SaveV2"):
         tfp.FrozenModel.load(path).run("output")
     with tfp.FrozenModel.load(path, policy=Policy.trusted()) as model:
-        about = model.summary()
-        assert about.nodes > 700
         assert model["loss"].spec.dtype == "float32"
         assert {"input:0", "label:0"} <= {ref.name for ref in model.inputs}
         with pytest.raises(FeedError, match="input:0"):
             model.run("output")
         with pytest.raises(RunError, match="uninitialized"):
-            model.run("output", {"input": np.zeros((1, 8, 8, 1))})
+            model.run("output", {"input": given})

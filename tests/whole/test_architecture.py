@@ -634,7 +634,7 @@ def test_reading_a_checkpoint_leaves_tensorflow_out(fresh):
     assert out == "[]\n"
 
 
-def test_freezing_a_meta_and_describing_the_result_leave_tensorflow_out(fresh, corpus):
+def test_freezing_a_meta_and_describing_the_result_leave_tensorflow_out(fresh, golden):
     out = fresh(
         """
         import sys
@@ -644,6 +644,6 @@ def test_freezing_a_meta_and_describing_the_result_leave_tensorflow_out(fresh, c
         str(model.summary()), model.inputs, model.outputs, model["output"]
         print(sorted({"tensorflow", "keras", "fsspec"} & set(sys.modules)))
         """,
-        corpus / "made-by-tf" / "1.15.5" / "model_v2.ckpt-5",
+        golden / "1.15.5" / "model_v2.ckpt-5",
     )
     assert out == "[]\n"

@@ -68,6 +68,18 @@ def freeze(model, name, ends):
         writing.write_message(f"frozen_v2_{name}{end}.pb", frozen.graph.as_graph_def())
 
 
+def save_served(model):
+    """Write a SavedModel that computes the model, and is not for training: it is smaller."""
+    spec = tf.TensorSpec([None, 4, 4, 1], tf.float32, name="c1_input")
+    serve = tf.function(lambda c1_input: {"d": model(c1_input, training=False)}, autograph=False)
+    model.save(
+        "keras_savedmodel",
+        include_optimizer=False,
+        save_traces=False,
+        signatures={"serving_default": serve.get_concrete_function(spec)},
+    )
+
+
 def save_dense():
     """Write a dense layer as HDF5 and for TensorFlow Lite."""
     model = tf.keras.Sequential([layer(tf.keras.layers.Dense, 1, input_shape=(1,))])
@@ -103,7 +115,7 @@ def main():
     step = tf.Variable(7, dtype=tf.int64)
     root = tf.train.Checkpoint(model=model, optimizer=optimizer, step=step)
     tf.train.CheckpointManager(root, "mgr", max_to_keep=3).save(checkpoint_number=7)
-    model.save("keras_savedmodel", include_optimizer=False, save_traces=False)
+    save_served(model)
     save_dense()
     writing.rewrite("keras_savedmodel/saved_model.pb", saved_model_pb2.SavedModel())
     freeze(model, "conv", [""])

@@ -128,8 +128,36 @@ def test_what_a_training_graph_is_for(text, expected):
     assert ranked(parse_text((text + versions).encode())) == expected
 
 
+METAS = {
+    "0.12.1/plain_v1.ckpt": ["output:0", "loss:0"],
+    "0.12.1/shard2_v1.ckpt": ["output:0"],
+    "0.12.1/session_bundle/00000123/export": ["y:0"],
+    "1.4.1/bntrain_v2.ckpt": ["output:0", "loss:0"],
+    "1.4.1/embedding/embedding.ckpt": ["my_embedding/read:0"],
+    "1.4.1/model_v2.ckpt-5": ["loop_out:0", "output:0", "logits:0", "loss:0"],
+    "1.4.1/plain_v1.ckpt": ["output:0", "loss:0"],
+    "1.4.1/regression/checkpoint/model": ["pred:0", "truediv:0"],
+    "1.4.1/shard2_v2.ckpt": ["output:0"],
+    "1.4.1/slim/model.ckpt": ["predictions:0"],
+    "1.12.3/bert/bert_model.ckpt": [
+        "cls/seq_relationship/LogSoftmax:0",
+        "cls/predictions/LogSoftmax:0",
+    ],
+    "1.15.5/bntrain_v1.ckpt": ["output:0", "loss:0"],
+    "1.15.5/model_v2.ckpt-5": ["loop_out:0", "output:0", "logits:0", "loss:0"],
+    "1.15.5/plain_v2.ckpt": ["output:0", "loss:0"],
+    "1.15.5/shard2_v1.ckpt": ["output:0"],
+}
+FROZEN = {
+    "1.15.5/frozen_output.pb": ["output:0"],
+    "1.15.5/frozen_loop.pb": ["loop_out:0"],
+    "2.4.4/frozen_v2_lstm.pb": ["Identity:0"],
+    "1.4.1/gru_frozen.pb": ["output:0"],
+    "1.4.1/lstm_frozen.pb": ["output:0"],
+    "1.4.1/regression/frozen.pb": ["pred:0"],
+}
 MADE = ("1.0.1", "1.4.1", "1.15.5")
-REAL = {
+IN_CORPUS = {
     "keras-bert/bert_model.ckpt": [
         "cls/predictions/LogSoftmax:0",
         "cls/seq_relationship/LogSoftmax:0",
@@ -147,27 +175,40 @@ REAL = {
 }
 
 
-@pytest.mark.parametrize("name", REAL)
-def test_the_results_of_real_models(corpus, name):
-    encoded = corpus.joinpath(f"{name}.meta").read_bytes()
-    meta = schema.parse(schema.MetaGraphDef, encoded, file=name)
-    found = ranked(split(meta.graph_def.SerializeToString()))
-    assert found[: len(REAL[name])] == REAL[name]
+FROZEN_IN_CORPUS = {
+    "made-by-tf/1.15.5/frozen_output.pb": ["output:0"],
+    "made-by-tf/1.15.5/frozen_loop.pb": ["loop_out:0"],
+    "made-by-tf/2.4.4/frozen_v2_lstm.pb": ["Identity:0"],
+    "tensorflow-onnx/gru/frozen.pb": ["output:0"],
+    "tensorflow-onnx/lstm/frozen.pb": ["output:0"],
+    "tensorflow-onnx/regression/graphdef/frozen.pb": ["pred:0"],
+}
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("made-by-tf/1.15.5/frozen_output.pb", ["output:0"]),
-        ("made-by-tf/1.15.5/frozen_loop.pb", ["loop_out:0"]),
-        ("made-by-tf/2.4.4/frozen_v2_lstm.pb", ["Identity:0"]),
-        ("tensorflow-onnx/gru/frozen.pb", ["output:0"]),
-        ("tensorflow-onnx/lstm/frozen.pb", ["output:0"]),
-        ("tensorflow-onnx/regression/graphdef/frozen.pb", ["pred:0"]),
-    ],
-)
-def test_the_results_of_real_frozen_graphs(corpus, name, expected):
-    assert ranked(split(corpus.joinpath(name).read_bytes())) == expected
+def ranked_meta(path):
+    meta = schema.parse(schema.MetaGraphDef, path.read_bytes(), file=str(path))
+    return ranked(split(meta.graph_def.SerializeToString()))
+
+
+@pytest.mark.parametrize(("name", "expected"), METAS.items(), ids=METAS)
+def test_the_results_of_golden_metas(golden, name, expected):
+    assert ranked_meta(golden / f"{name}.meta") == expected
+
+
+def test_the_results_of_metas_of_the_corpus(corpus):
+    for name, expected in IN_CORPUS.items():
+        found = ranked_meta(corpus / f"{name}.meta")
+        assert found[: len(expected)] == expected, name
+
+
+@pytest.mark.parametrize(("name", "expected"), FROZEN.items(), ids=FROZEN)
+def test_the_results_of_golden_frozen_graphs(golden, name, expected):
+    assert ranked(split(golden.joinpath(name).read_bytes())) == expected
+
+
+def test_the_results_of_frozen_graphs_of_the_corpus(corpus):
+    for name, expected in FROZEN_IN_CORPUS.items():
+        assert ranked(split(corpus.joinpath(name).read_bytes())) == expected, name
 
 
 @pytest.mark.parametrize("resource", [True, False], ids=["resource", "ref"])

@@ -424,50 +424,60 @@ def test_a_damaged_meta_raises_nothing_but_our_errors():
         import_meta.import_meta(bytes(small), scope="", file="run/m.meta")
 
 
-CASES = [
-    (era, model, spelling)
-    for era in ("1.0.1", "1.4.1", "1.15.5")
-    for model, spellings in {
-        "model": ("v1.ckpt-5", "v2.ckpt-5", "v2_sharded.ckpt-5"),
-        "plain": ("v1.ckpt", "v2.ckpt"),
-        "bntrain": ("v1.ckpt", "v2.ckpt"),
-        "shard2": ("v1.ckpt", "v2.ckpt"),
-    }.items()
-    for spelling in spellings
+@pytest.mark.parametrize("model", ["model", "plain", "bntrain", "shard2"])
+def test_models_of_every_era_give_what_they_gave(tensorflow_1, tmp_path, model):
+    golden = np.load(tensorflow_1 / ("golden.npz" if model == "model" else f"{model}_golden.npz"))
+    metas = sorted(tensorflow_1.glob(f"{model}_v*.meta"))
+    for meta in metas:
+        folder = tmp_path / meta.name
+        folder.mkdir()
+        for file in tensorflow_1.glob(f"{meta.stem}*"):
+            shutil.copy(file, folder)
+        with tfp.ModelStore(folder).open_graph() as opened:
+            for name in {"output", "loop_out"} & set(golden):
+                result = opened.run(name, {"input": golden["input"]})
+                np.testing.assert_allclose(result, golden[name], atol=1e-6, rtol=1e-5)
+    assert metas or (model in ("model", "bntrain") and tensorflow_1.name == "0.12.1")
+
+
+GRAPHS = [
+    ("1.4.1/regression/checkpoint", 2),
+    ("1.4.1/embedding", 1),
+    ("1.4.1/slim", 6),
+    ("1.12.3/bert", 25),
+]
+IN_CORPUS = [
+    ("keras-bert", 139),
+    ("tensorflow/embedding", 1),
+    ("tensorflow/session_bundle_half_plus_two_v1/00000123", 2),
+    ("tensorflow/session_bundle_half_plus_two_v2/00000123", 2),
+    ("tensorflow-onnx/regression/checkpoint", 2),
 ]
 
 
-@pytest.mark.parametrize(("era", "model", "spelling"), CASES)
-def test_models_of_every_era_give_what_they_gave(corpus, tmp_path, era, model, spelling):
-    folder = corpus / "made-by-tf" / era
-    for file in folder.glob(f"{model}_{spelling}*"):
-        shutil.copy(file, tmp_path)
-    golden = np.load(folder / ("golden.npz" if model == "model" else f"{model}_golden.npz"))
-    with tfp.ModelStore(tmp_path).open_graph() as opened:
-        for name in {"output", "loop_out"} & set(golden):
-            result = opened.run(name, {"input": golden["input"]})
-            np.testing.assert_allclose(result, golden[name], atol=1e-6, rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("folder", "count"),
-    [
-        ("keras-bert", 139),
-        ("tensorflow/embedding", 1),
-        ("tensorflow/session_bundle_half_plus_two_v1/00000123", 2),
-        ("tensorflow/session_bundle_half_plus_two_v2/00000123", 2),
-        ("tensorflow-onnx/regression/checkpoint", 2),
-    ],
-)
-def test_published_graphs_open(corpus, folder, count):
-    with tfp.ModelStore(corpus / folder).open_graph() as model:
+@pytest.mark.parametrize(("folder", "count"), GRAPHS)
+def test_golden_graphs_open(golden, folder, count):
+    with tfp.ModelStore(golden / folder).open_graph() as model:
         assert len(model.report.restored) == count
-        if "half_plus_two" in folder:
-            example = tf.train.Example()
-            example.features.feature["x"].float_list.value.append(6.0)
-            operations = [
-                op.name for op in model.graph.get_operations() if op.type == "Placeholder"
-            ]
-            feeds = {operations[0]: [example.SerializeToString()]}
-            outputs = model.graph.get_operation_by_name("y").outputs[0].name
-            assert model.run(outputs, feeds).tolist() == [[5.0]]
+
+
+def test_a_session_bundle_opens(golden):
+    with tfp.ModelStore(golden / "0.12.1/session_bundle/00000123").open_graph() as model:
+        assert len(model.report.restored) == 2
+        assert halves_plus_two(model)
+
+
+def test_published_graphs_open(corpus):
+    for folder, count in IN_CORPUS:
+        with tfp.ModelStore(corpus / folder).open_graph() as model:
+            assert len(model.report.restored) == count
+            assert "half_plus_two" not in folder or halves_plus_two(model)
+
+
+def halves_plus_two(model):
+    """Whether the model makes 5 of 6."""
+    example = tf.train.Example()
+    example.features.feature["x"].float_list.value.append(6.0)
+    operations = [op.name for op in model.graph.get_operations() if op.type == "Placeholder"]
+    outputs = model.graph.get_operation_by_name("y").outputs[0].name
+    return model.run(outputs, {operations[0]: [example.SerializeToString()]}).tolist() == [[5.0]]

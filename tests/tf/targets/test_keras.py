@@ -317,31 +317,33 @@ def test_the_models_own_files_are_unaffected(tmp_path):
     assert_equal(keras.models.load_model(tmp_path / "m.keras"), model)
 
 
-def convolutional(kind="sequential"):
+def convolutional(kind="sequential", side=8, filters=4, classes=5):
     parts = [
-        layers.Conv2D(4, 3, activation="relu"),
+        layers.Conv2D(filters, 3, activation="relu"),
         layers.BatchNormalization(),
         layers.Flatten(),
-        layers.Dense(5, activation="softmax"),
+        layers.Dense(classes, activation="softmax"),
     ]
     if kind == "sequential":
-        return keras.Sequential([keras.Input((8, 8, 1)), *parts])
-    inputs = hidden = keras.Input((8, 8, 1))
+        return keras.Sequential([keras.Input((side, side, 1)), *parts])
+    inputs = hidden = keras.Input((side, side, 1))
     for part in parts:
         hidden = part(hidden)
     return keras.Model(inputs, hidden)
 
 
 @pytest.fixture
-def keras_2(corpus):
-    folder = corpus / "made-by-tf" / "2.4.4"
-    return folder, np.load(folder / "golden.npz")
+def weights_of_keras_2(keras_2):
+    """Return the folder, its golden values, and the sizes of the convolutional model there."""
+    golden = np.load(keras_2 / "golden.npz")
+    side, classes = golden["conv_in"].shape[1], golden["conv_out"].shape[1]
+    return keras_2, golden, {"side": side, "filters": side // 2, "classes": classes}
 
 
 @pytest.mark.parametrize("kind", ["sequential", "functional"])
-def test_weights_of_keras_2_give_the_same_output(keras_2, kind):
-    folder, golden = keras_2
-    model = convolutional(kind)
+def test_weights_of_keras_2_give_the_same_output(weights_of_keras_2, kind):
+    folder, golden, sizes = weights_of_keras_2
+    model = convolutional(kind, **sizes)
     report = tfp.ModelStore(folder / "keras_weights").restore(model)
     found = model(golden["conv_in"], training=False)
     np.testing.assert_allclose(found, golden["conv_out"], atol=1e-6)
@@ -349,17 +351,19 @@ def test_weights_of_keras_2_give_the_same_output(keras_2, kind):
     assert report.renamed[f"layer_with_weights-0/kernel{VALUE}"].endswith("/kernel")
 
 
-def test_a_recurrent_model_of_keras_2_gives_the_same_output(keras_2):
-    folder, golden = keras_2
-    parts = [layers.Embedding(20, 6), layers.LSTM(8), layers.Dense(2)]
-    model = keras.Sequential([keras.Input((7,)), *parts])
+def test_a_recurrent_model_of_keras_2_gives_the_same_output(weights_of_keras_2):
+    folder, golden, _ = weights_of_keras_2
+    length = golden["lstm_in"].shape[1]
+    words, width, units = {4: (5, 2, 3), 7: (20, 6, 8)}[length]
+    parts = [layers.Embedding(words, width), layers.LSTM(units), layers.Dense(2)]
+    model = keras.Sequential([keras.Input((length,)), *parts])
     assert not tfp.ModelStore(folder / "lstm_weights").restore(model).unexpected
     np.testing.assert_allclose(model(golden["lstm_in"]), golden["lstm_out"], atol=1e-6)
 
 
-def test_a_manager_of_keras_2_is_resumed_with_its_optimizer(keras_2):
-    folder, golden = keras_2
-    model, step = convolutional(), tf.Variable(0, dtype=tf.int64)
+def test_a_manager_of_keras_2_is_resumed_with_its_optimizer(weights_of_keras_2):
+    folder, golden, sizes = weights_of_keras_2
+    model, step = convolutional(**sizes), tf.Variable(0, dtype=tf.int64)
     model.compile("adam", "mse")
     store = tfp.ModelStore(folder / "mgr")
     report = store.restore({"model": model, "optimizer": model.optimizer, "step": step})
@@ -375,9 +379,9 @@ def test_a_manager_of_keras_2_is_resumed_with_its_optimizer(keras_2):
         for place, index in (("layer_with_weights-0/kernel", 0), ("layer_with_weights-2/bias", 5)):
             key = f"model/{place}/.OPTIMIZER_SLOT/optimizer/{name}{VALUE}"
             np.testing.assert_array_equal(mine[index], saved[key])
-    store.restore(bare := convolutional())
+    store.restore(bare := convolutional(**sizes))
     assert values(bare.weights) == values(model.weights)
-    wrong = convolutional()
+    wrong = convolutional(**sizes)
     wrong.add(layers.Dense(2))
     with pytest.raises(RestoreError):
         store.restore(wrong)
