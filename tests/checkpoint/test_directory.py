@@ -8,6 +8,7 @@ import pytest
 
 from tfpersist.checkpoint import sidecar
 from tfpersist.checkpoint.directory import Directory
+from tfpersist.checkpoint.state_file import Record
 from tfpersist.checkpoint.writer import write_checkpoint
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of
@@ -38,6 +39,20 @@ def forget(tmp_path):
 
 def test_nothing():
     assert complete(open_storage("memory://listing/none")) == []
+
+
+def test_a_state_file_that_could_not_be_read_is_corrected_all_the_same(storage):
+    look = attrs.evolve(Directory.look(storage), record=Record(None))
+    look.correct(gone=["m-5"])
+    assert list(Directory.look(storage).record.dates) == ["m-3", "m-1", "m-20", "m-4"]
+
+
+def test_a_state_file_that_nobody_wrote_is_not_written(tmp_path):
+    storage = open_storage(tmp_path)
+    save(storage, "m-1")
+    (tmp_path / "checkpoint").unlink()
+    Directory.look(storage).correct(gone=["m-1"])
+    assert not (tmp_path / "checkpoint").exists()
 
 
 def test_by_sidecar(storage, tmp_path):

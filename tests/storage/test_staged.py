@@ -182,6 +182,35 @@ def test_a_file_that_cannot_be_listed_is_no_reason_to_fail_twice():
         StagedStorage(disk).remove(["a"])
 
 
+@pytest.mark.parametrize("refused", ["unlink", "read"])
+def test_what_could_not_be_cleared_away_once_is_cleared_away_by_the_next_publication(refused):
+    class Refusing(Disk):
+        def unlink(self, name):
+            if refused == "unlink" and journal.is_staged(name) and name not in tried:
+                tried.append(name)
+                raise OSError(24, "too many open files")
+            super().unlink(name)
+
+        def read(self, name):
+            if refused == "read" and name == journal.NAME and not tried:
+                tried.append(name)
+                raise OSError(24, "too many open files")
+            return super().read(name)
+
+    tried = []
+    disk = Refusing()
+    storage = StagedStorage(disk)
+    write(storage, {"a": b"1"})
+    tried.clear()
+    with pytest.raises(ZeroDivisionError), storage.publish() as publication:  # noqa: PT012
+        publication.create("b").write(b"2")
+        raise ZeroDivisionError
+    assert tried
+    assert len(disk.entries) == 2
+    write(storage, {"a": b"3"})
+    assert disk.entries.keys() == {"a"}
+
+
 def test_what_another_process_left_meanwhile_is_carried_out_first():
     """One begins, another commits and dies, the first commits: both are there, in this order."""
     for at in itertools.count():

@@ -15,7 +15,7 @@ import attrs
 import numpy as np
 
 from tfpersist.checkpoint import sidecar, state_file
-from tfpersist.checkpoint.files import Files, Listing, split_step
+from tfpersist.checkpoint.files import STATE_FILE, Files, Listing, split_step
 from tfpersist.checkpoint.sidecar import Sidecar
 from tfpersist.errors import CorruptionError, StorageError
 from tfpersist.formats import crc32c
@@ -206,8 +206,13 @@ class Directory:
             durable: wait until it would survive a power loss.
 
         Raises:
-            StorageError: it could not be written; what it said before still stands.
+            StorageError: it could not be read or written; what it said before still stands.
         """
+        if self.record.content is None and STATE_FILE in self.names:
+            # It was not there yet when it was read, or could not be read: then that is raised.
+            self.storage.read(STATE_FILE)
+            self.again().correct(gone=gone, durable=durable)
+            return
         if self.record.says is None:
             return
         if self.record.dates.keys() != set(self.complete).difference(gone):

@@ -124,7 +124,8 @@ class StagedStorage:
             with base.translated(self.location, "publish " + ", ".join(publication.moves)):
                 publication.commit(only_if)
         finally:
-            publication.close()
+            if not publication.close():
+                self._has_leftovers = None
 
     def _listed(self) -> set[str]:
         names = self.directory.names()
@@ -326,7 +327,8 @@ class _Publication:
                     _carry_out(self.directory, pending, durable=self.durable)
             raise
 
-    def close(self) -> None:
+    def close(self) -> bool:
+        """Let go of all files; return whether every staged file is gone that has to go."""
         for file in self.files:
             with suppress(OSError):
                 file.close()
@@ -334,11 +336,19 @@ class _Publication:
         left = (
             {self.moves[name] for name in self.linked} if self.committed else {*self.moves.values()}
         )
-        with suppress(OSError):
+        try:
             needed = set(_pending(self.directory).moves.values()) if left else set()
-            for staged in left - needed:
-                with suppress(OSError):
-                    self.directory.unlink(staged)
+        except OSError:
+            return False
+        gone = True
+        for staged in left - needed:
+            try:
+                self.directory.unlink(staged)
+            except FileNotFoundError:
+                continue
+            except OSError:
+                gone = False
+        return gone
 
 
 def _raw(hold: base.Hold) -> RawHold:
