@@ -121,11 +121,11 @@ MISTAKES = {
     "unfreeze nowhere": (lambda g: g.model.unfreeze("*", None), ArgumentError, rf"{NO_PATH} None"),
     "diff int": (lambda g: g.checkpoint.diff(3), ArgumentError, rf"{NO_PATH} 3"),
     # Steps, metrics and choices of a store.
-    "at None": (lambda g: g.store.at(None), tfp.TargetError, "no whole number.*got None"),
-    "at text": (lambda g: g.store.at("1"), tfp.TargetError, "no whole number.*got '1'"),
-    "at fraction": (lambda g: g.store.at(1.5), tfp.TargetError, r"no whole number.*got 1\.5"),
+    "at None": (lambda g: g.store.at(None), tfp.TargetError, "not a whole number.*got None"),
+    "at text": (lambda g: g.store.at("1"), tfp.TargetError, "not a whole number.*got '1'"),
+    "at fraction": (lambda g: g.store.at(1.5), tfp.TargetError, r"not a whole number.*got 1\.5"),
     "at negative": (lambda g: g.store.at(-1), tfp.TargetError, "negative; expected 0 or more"),
-    "at array": (lambda g: g.store.at(np.arange(2)), tfp.TargetError, "no whole number.*array"),
+    "at array": (lambda g: g.store.at(np.arange(2)), tfp.TargetError, "not a whole number.*array"),
     "step bool": (lambda g: g.store.save(g.session, True), tfp.TargetError, "got True"),
     "metric int": (
         lambda g: g.store.save(g.session, metrics={3: 1.0}),

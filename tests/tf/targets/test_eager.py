@@ -99,9 +99,9 @@ def test_nothing_is_assigned_if_one_of_many_is_damaged(tmp_path):
 
 
 def test_copies_do_not_overlap():
-    room = eager._Room()
+    copies = eager._SmallCopies()
     values = [np.full(size, size, np.float32) for size in range(1, 400)]
-    copies = [room.copy(value) for value in values]
-    ends = sorted((c.__array_interface__["data"][0], c.nbytes) for c in copies)
+    arrays = [copies.copy(value) for value in values]
+    ends = sorted((c.__array_interface__["data"][0], c.nbytes) for c in arrays)
     assert all(a + size <= b for (a, size), (b, _) in itertools.pairwise(ends))
-    assert equal(copies, values)
+    assert equal(arrays, values)

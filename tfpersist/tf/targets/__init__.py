@@ -1,1 +1,1 @@
-"""What can be saved and restored: sessions, objects, Keras models, arrays."""
+"""Adapt what can be saved and restored: sessions, objects, Keras models, arrays."""

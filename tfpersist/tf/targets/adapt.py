@@ -1,4 +1,4 @@
-"""Which adapter fits what the user hands in."""
+"""Adapt whatever a user saves or restores to a target."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from tfpersist.tf.targets.target import Target
 
 
 def adapt(target: object) -> Target:
-    """Find the adapter for what the user handed in.
+    """Adapt what a user saves or restores.
 
     Args:
         target: a session, a Keras model or optimizer, a trackable, or a dict or list of them, of
             variables or of arrays.
 
     Returns:
-        The adapter.
+        The same, seen as variables under keys.
 
     Raises:
-        TargetError: nothing here can save or restore such an object, or a tf.function that uses
-            it is being traced, or this is what each replica of a strategy runs.
+        TargetError: such an object cannot be saved or restored, or the call is inside of a
+            tf.function that is being traced, or inside of `strategy.run()`.
 
     Example:
         >>> import numpy as np
         >>> [entry.name for entry in adapt({"a": np.zeros(2)}).entries()]
         ['a']
     """
-    for fit, is_traced in _adapters():
-        found = fit(target)
-        if found is not None:
-            if is_traced:
-                _refuse_inside()
-            return found
-    raise arrays.culprit(target) or TargetError(
+    for adapt_type, is_traceable in _adapters():
+        adapted = adapt_type(target)
+        if adapted is not None:
+            if is_traceable:
+                _refuse_inside_of_functions()
+            return adapted
+    raise arrays.error_about(target) or TargetError(
         f"{value_text(target)} cannot be saved or restored",
         expected="a tf.compat.v1.Session, a Keras model, a tf.Module or other trackable, or a dict"
         " {name: variable or array}",
@@ -49,7 +49,7 @@ def adapt(target: object) -> Target:
 
 
 def _adapters() -> Iterator[tuple[Callable[[object], Target | None], bool]]:
-    """Give what adapts each kind, and whether a function that is traced would trace it."""
+    """Yield the adapter of each type of target, and whether a tf.function can trace its use."""
     yield arrays.adapt_arrays, True
     if "tensorflow" not in sys.modules:
         return
@@ -60,18 +60,22 @@ def _adapters() -> Iterator[tuple[Callable[[object], Target | None], bool]]:
     yield objects.adapt_objects, True
 
 
-def _refuse_inside() -> None:
+def _refuse_inside_of_functions() -> None:
     if is_tracing():
         raise TargetError(
-            "a save or a restore inside of a tf.function would happen once, while it is"
-            " traced, and never when it is called",
+            "a save or a restore inside of a tf.function would run once, when the function is"
+            " traced, and not when it is called",
             advice="Save and restore outside of the function.",
         )
-    # A signal may come while TensorFlow is only half imported.
+    # A signal may arrive while TensorFlow is only half imported.
     distribute: Any = getattr(sys.modules.get("tensorflow"), "distribute", None)
-    inside = getattr(distribute, "in_cross_replica_context", None)
-    if inside is not None and distribute.has_strategy() and not inside():
+    in_cross_replica_context = getattr(distribute, "in_cross_replica_context", None)
+    if (
+        in_cross_replica_context is not None
+        and distribute.has_strategy()
+        and not in_cross_replica_context()
+    ):
         raise TargetError(
-            "a save or a restore inside of strategy.run() would happen once for each replica",
-            advice="Save and restore outside of it.",
+            "a save or a restore inside of strategy.run() would run once for each replica",
+            advice="Save and restore outside of strategy.run().",
         )

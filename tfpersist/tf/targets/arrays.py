@@ -1,4 +1,4 @@
-"""Arrays and eager variables with no graph or object around them: saved by name."""
+"""Save and restore arrays and eager variables by name, without a graph or an object."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SCALARS = (bool, int, float, complex, str, bytes, np.generic)
 
 
 def adapt_arrays(target: object) -> Target | None:
-    """Adapt a dict or list that holds nothing but arrays and variables; None for anything else."""
+    """Adapt a dict or list of nothing but arrays and variables; return None for anything else."""
     if isinstance(target, Mapping):
         pairs = list(target.items())
     elif isinstance(target, (list, tuple)):
@@ -35,11 +35,15 @@ def adapt_arrays(target: object) -> Target | None:
     return NamedTarget(tuple(_named(pairs)))
 
 
-def culprit(target: object) -> TargetError | None:
-    """Tell which value of a dict is no array and no variable, or that a variable has no name."""
+def error_about(target: object) -> TargetError | None:
+    """Return an error that says what is wrong with a dict or a variable; None for other objects.
+
+    Args:
+        target: an object that no adapter takes.
+    """
     if _is_variable(target):
         return TargetError(
-            "a variable alone has no name to save it by",
+            "a single variable has no name to save it under",
             advice='Pass a dict: {"name": variable}.',
         )
     if isinstance(target, (Mapping, list, tuple)) and not target:
@@ -60,7 +64,7 @@ def culprit(target: object) -> TargetError | None:
 
 def _advice(name: str, value: object) -> str:
     if value is None:
-        return "Leave it out."
+        return "Leave the value out."
     if isinstance(value, Mapping):
         inner = next((f"{name}/{key}" for key in value), f"{name}/...")
         return f"Put everything into one dict, under names such as {inner!r}."
@@ -72,13 +76,13 @@ class NamedTarget:
     """Arrays and variables by name.
 
     Args:
-        members: names, and what they stand for.
+        members: the names, and the array or variable of each.
     """
 
     members: tuple[tuple[str, Any], ...]
 
     def entries(self, object_graph: Message | None = None) -> Sequence[Entry]:
-        """List the members; keyed by full name where the checkpoint is of objects."""
+        """Return the members; for a checkpoint of objects under the keys of their full names."""
         keys: dict[str, str] = {}
         for node in object_graph.nodes if object_graph is not None else ():
             for attribute in node.attributes:
@@ -88,11 +92,11 @@ class NamedTarget:
         ]
 
     def entries_by_name(self, specs: Mapping[str, TensorSpec]) -> Sequence[Entry]:
-        """List the members; they go by their names anyway."""
+        """Return the members under their names."""
         return self.entries()
 
     def capture(self, entries: Sequence[Entry]) -> Captured:
-        """Take the values as they are now."""
+        """Return the present values."""
         items = [
             Item(entry.key, payload_of(value, entry.spec.dtype))
             for entry, value in zip(entries, self.read(entries), strict=True)
@@ -104,36 +108,39 @@ class NamedTarget:
         """Return None: `capture` is the only way."""
 
     def read(self, entries: Sequence[Entry]) -> Sequence[np.ndarray[Any, Any]]:
-        """Give the values as they are now."""
+        """Return the present values."""
         return [_read(entry.ref) for entry in entries]
 
     def assign(self, values: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> None:
-        """Assign the variables, and fill the arrays in place."""
+        """Assign to the variables, and fill the arrays in place."""
         for entry, _ in values:
-            held: Any = entry.ref
-            if _is_array(held) and not (isinstance(held, np.ndarray) and held.flags.writeable):
+            member: Any = entry.ref
+            if _is_array(member) and not (
+                isinstance(member, np.ndarray) and member.flags.writeable
+            ):
                 raise TargetError(
-                    f"{entry.name!r} is a {type(held).__name__} that cannot be filled in place",
+                    f"{entry.name!r} is a {type(member).__name__} that cannot be filled in place",
                     expected="a variable or a writable numpy.ndarray",
                     advice="Read values with tfpersist.Checkpoint(path)[name] instead.",
                 )
         for entry, value in values:
-            held = entry.ref
-            if isinstance(held, np.ndarray):
-                held[...] = value
+            member = entry.ref
+            if isinstance(member, np.ndarray):
+                member[...] = value
             else:
-                eagerly(functools.partial(held.assign, value))
+                eagerly(functools.partial(member.assign, value))
 
     def averages_of(
         self, averages: object, entries: Sequence[Entry]
     ) -> Mapping[str, Sequence[str]]:
-        """Name the shadow variables by their suffix."""
+        """Return the names of the shadow variables, which end in a suffix."""
         suffix = averages if isinstance(averages, str) else getattr(averages, "name", None)
         if not isinstance(suffix, str) or hasattr(averages, "apply_gradients"):
             raise SelectionError(
-                f"averages() is given {value_text(averages)}",
+                "averages() cannot use this argument",
                 expected="a tf.train.ExponentialMovingAverage, or the last part of the names of"
                 " its shadow variables, such as 'ExponentialMovingAverage'",
+                found=value_text(averages),
             )
         return {entry.key: (f"{entry.key}/{suffix.strip('/')}",) for entry in entries}
 
@@ -148,14 +155,14 @@ def _named(pairs: Iterable[tuple[object, Any]]) -> Iterable[tuple[str, Any]]:
     for name, value in pairs:
         if name is not None and (not isinstance(name, str) or not name):
             raise TargetError(
-                "a dict of arrays or variables needs their names as keys",
+                "the keys of a dict of arrays or variables must be names",
                 expected="a str that is not empty",
                 found=repr(name),
             )
         if _is_array(value):
             if name is None:
                 raise TargetError(
-                    "a list of arrays has no names to save them by",
+                    "the arrays of a list have no names to save them under",
                     advice="Pass a dict {name: array}.",
                 )
             yield str(name), value
@@ -165,7 +172,7 @@ def _named(pairs: Iterable[tuple[object, Any]]) -> Iterable[tuple[str, Any]]:
         replicas.refuse_unknown(trackables.variable_in(value), str(name or value.name))
         if trackables.is_symbolic(value):
             raise TargetError(
-                f"the variable {value.name!r} has a value only in a session",
+                f"the variable {value.name!r} belongs to a graph and has a value only in a session",
                 advice="Pass the session, and the variables to only():"
                 " store.only({name: variable}).save(session).",
             )
@@ -209,13 +216,13 @@ def _read(value: Any) -> np.ndarray[Any, Any]:
 
 
 def _bytes(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    texts = np.empty(array.shape, object)
-    for at, text in np.ndenumerate(array):
-        if not isinstance(text, (str, bytes)):
+    encoded = np.empty(array.shape, object)
+    for index, element in np.ndenumerate(array):
+        if not isinstance(element, (str, bytes)):
             raise TargetError(
-                "an array of objects holds something else than text",
+                "an element of an array of objects is not a string",
                 expected="str or bytes",
-                found=f"a {type(text).__qualname__} at {at}",
+                found=f"a {type(element).__qualname__} at {index}",
             )
-        texts[at] = text.encode() if isinstance(text, str) else bytes(text)
-    return texts
+        encoded[index] = element.encode() if isinstance(element, str) else bytes(element)
+    return encoded

@@ -1,8 +1,8 @@
-"""Take the values of all eager variables of an object graph at once, with little for each of them.
+"""Capture all eager variables of an object graph at once, with little work for each of them.
 
-A save of 20,000 variables that makes a few objects for each takes most of its time to make them,
-and to let Python's garbage collector look at them. So what does not change from save to save is
-kept with the graph, and the tensors stand in columns.
+If a save of 20,000 variables makes a few objects for each, then making these objects takes most of
+the time, and so does Python's garbage collector, which has to look at them. So what does not change
+from save to save is kept with the graph, and the tensors are kept in columns.
 """
 
 from __future__ import annotations
@@ -18,52 +18,57 @@ from tfpersist.tf.internals import eager, trackables
 from tfpersist.tf.internals.live import LiveGraph
 from tfpersist.tf.targets.target import Captured
 
-# The number of the object, the key and the spec of each tensor.
+# The number of the object, the key and the declared spec of each tensor.
 _Columns = tuple[list[int], list[str], list[TensorSpec]]
 
 
-def capture_all(live: LiveGraph) -> Captured | None:
-    """Take everything that a graph of objects saves.
+def capture_live_graph(live: LiveGraph) -> Captured | None:
+    """Return all tensors that a graph of eager variables saves.
 
     Args:
         live: the objects as they are now.
 
     Returns:
-        The values, in the order in which TensorFlow writes them; None where there is something
-        else than eager variables that have values.
+        The values, in the order in which TensorFlow writes them; None unless all objects that save
+        something are eager variables with values.
     """
     columns: _Columns | None = live.facts.get("columns")
     if columns is None:
         columns = live.facts["columns"] = _columns(live)
-    numbers, names, specs = columns
+    numbers, keys, declared_specs = columns
     variables = [trackables.variable_in(live.objects[number]) for number in numbers]
     values = eager.read_together(variables) if variables else None
     if values is None:
         return None
-    held = []
-    for variable, value, spec in zip(variables, values, specs, strict=True):
+    specs = []
+    for variable, value, spec in zip(variables, values, declared_specs, strict=True):
         if value.shape == spec.shape:
-            held.append(spec)
+            specs.append(spec)
             continue
-        # A variable that was made without a value may also read as an empty tensor.
+        # A variable without a value may also read as an empty tensor.
         if not variable.is_initialized():
             return None
-        held.append(payload(value, spec).spec)
+        specs.append(payload_of_variable(value, spec).spec)
     loads: list[Callable[[], np.ndarray[Any, Any]]] = [value.view for value in values]
-    return Captured(Items(names[:], held, loads, [None] * len(names)), None, live.encoded)
+    return Captured(Items(keys[:], specs, loads, [None] * len(keys)), None, live.encoded)
 
 
-def payload(value: np.ndarray[Any, Any], spec: TensorSpec) -> Payload:
-    """Wrap a value; what its variable leaves open of its shape is filled in."""
-    if value.shape != spec.shape:
-        spec = TensorSpec(spec.dtype, value.shape)
-    return Payload(spec, value.view)
+def payload_of_variable(value: np.ndarray[Any, Any], declared: TensorSpec) -> Payload:
+    """Return a value as a payload with the value's own shape.
+
+    Args:
+        value: the value of a variable.
+        declared: the data type and the shape of the variable, which may leave sizes open.
+    """
+    if value.shape != declared.shape:
+        declared = TensorSpec(declared.dtype, value.shape)
+    return Payload(declared, value.view)
 
 
 def _columns(live: LiveGraph) -> _Columns:
-    """Give the columns; empty where there is something else than eager variables."""
-    numbers, names, specs = [], [], []
-    known: dict[TensorSpec, TensorSpec] = {}
+    """Return the columns; empty ones unless all objects that save something are eager variables."""
+    numbers, keys, specs = [], [], []
+    distinct_specs: dict[TensorSpec, TensorSpec] = {}
     for number, (thing, (_, states)) in enumerate(zip(live.objects, live.states, strict=True)):
         if not states:
             continue
@@ -73,6 +78,6 @@ def _columns(live: LiveGraph) -> _Columns:
             return [], [], []
         for state in states:
             numbers.append(number)
-            names.append(state.key)
-            specs.append(known.setdefault(state.spec, state.spec))
-    return numbers, names, specs
+            keys.append(state.key)
+            specs.append(distinct_specs.setdefault(state.spec, state.spec))
+    return numbers, keys, specs

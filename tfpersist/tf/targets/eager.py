@@ -1,4 +1,4 @@
-"""Eager variables: read all of them at once, and give them values that are theirs alone."""
+"""Read eager variables all at once, and give them values in memory of their own."""
 
 from __future__ import annotations
 
@@ -17,28 +17,30 @@ from tfpersist.tf.run.aligned import ALIGNMENT, LEAST_ALIGNMENT
 # Smaller values than this are copied next to each other into pieces of memory of this size.
 _SMALL = 16 << 10
 _PIECE = 256 << 10
-# From how many variables on those of one type, of a kind that numpy itself has, go together.
-_MANY, _PLAIN = 2_000, "biufc"
-# Copies of large values are made side by side; more of them wait for memory.
+# From this many variables on, those of one data type are assigned in groups,
+_MANY = 2_000
+# if the data type is one of numpy's own.
+_PLAIN_KINDS = frozenset("biufc")
+# The threads that copy large values. More threads would only wait for memory.
 _THREADS = 2
 
 
 def read(entries: Sequence[Entry]) -> list[np.ndarray[Any, Any]]:
-    """Read variables without copying them; what is read does not change with them.
+    """Return the values of variables, not copied; they do not change when the variables do.
 
     Args:
         entries: eager variables, each in `handle`.
 
     Raises:
-        SaveError: some have no value yet; all of them are named.
+        SaveError: some have no value yet; the message names all of them.
     """
     variables: list[Any] = [entry.handle for entry in entries]
-    together = eager.read_together(variables)
-    each = (_read_one(variable) for variable in variables)
-    read: Sequence[np.ndarray[Any, Any] | None] = list(each) if together is None else together
+    together: Sequence[np.ndarray[Any, Any] | None] | None = eager.read_together(variables)
+    if together is None:
+        together = [_read_one(variable) for variable in variables]
     values, empty = [], []
-    for entry, variable, value in zip(entries, variables, read, strict=True):
-        # A variable that was made without a value may also read as an empty tensor.
+    for entry, variable, value in zip(entries, variables, together, strict=True):
+        # A variable without a value may also read as an empty tensor.
         if value is None or (value.shape != entry.spec.shape and not variable.is_initialized()):
             empty.append(entry.name)
         else:
@@ -66,14 +68,17 @@ def _read_one(variable: Any) -> np.ndarray[Any, Any] | None:
 
 
 def converted(pairs: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> dict[int, Any]:
-    """Convert the values that TensorFlow cannot take as they are, which may fail.
+    """Convert the values that TensorFlow does not accept as they are; this may fail.
+
+    Args:
+        pairs: the variables, and their new values.
 
     Returns:
         Tensors, by the position of their pair.
     """
     return {
-        at: tensor(entry.spec.dtype, value)
-        for at, (entry, value) in enumerate(pairs)
+        position: tensor(entry.spec.dtype, value)
+        for position, (entry, value) in enumerate(pairs)
         if entry.spec.dtype == "string" or entry.spec.dtype.startswith(("qint", "quint"))
     }
 
@@ -81,32 +86,33 @@ def converted(pairs: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> dict[int, 
 def assign(
     pairs: Sequence[tuple[Entry, np.ndarray[Any, Any]]], converted: Mapping[int, Any]
 ) -> None:
-    """Give eager variables their values, of which each gets a copy of its own.
+    """Assign values to eager variables; each gets a copy of its own.
 
-    Variables' old values are freed before the next are copied, so that memory does not grow.
+    The old value of a variable is freed before the next value is copied, so that memory does not
+    grow.
 
     Args:
-        pairs: the variables, each in `handle`, and what they are to hold.
-        converted: what `converted` has made of them.
+        pairs: the variables, each in `handle`, and their new values.
+        converted: the result of `converted`.
     """
-    room, large = _Room(), list[tuple[Any, Any]]()
-    waiting: dict[Any, list[tuple[Any, Any]]] = {}
-    for at, (entry, whole) in enumerate(pairs):
+    copies, large = _SmallCopies(), list[tuple[Any, Any]]()
+    groups: dict[Any, list[tuple[Any, Any]]] = {}
+    for position, (entry, whole) in enumerate(pairs):
         for variable, value in replicas.shares(entry.handle, whole):
-            if at in converted:
-                _assign_one((variable.handle, converted[at]))
+            if position in converted:
+                _assign_one((variable.handle, converted[position]))
             elif value.nbytes > _SMALL:
                 large.append((variable.handle, value))
-            elif len(pairs) < _MANY or value.dtype.kind not in _PLAIN:
-                _assign_one((variable.handle, room.copy(value)))
+            elif len(pairs) < _MANY or value.dtype.kind not in _PLAIN_KINDS:
+                _assign_one((variable.handle, copies.copy(value)))
             else:
-                alike = waiting.setdefault(value.dtype, [])
-                alike.append((variable.handle, room.copy(value)))
-                if len(alike) == eager.GROUP:
-                    _assign_alike(waiting.pop(value.dtype))
-    for alike in waiting.values():
-        deque(map(_assign_one, alike), 0)
-    # What a variable frees has room for the next only if that is no larger.
+                group = groups.setdefault(value.dtype, [])
+                group.append((variable.handle, copies.copy(value)))
+                if len(group) == eager.GROUP:
+                    _assign_group(groups.pop(value.dtype))
+    for group in groups.values():
+        deque(map(_assign_one, group), 0)
+    # The memory that a variable frees is enough for the next one only if that is not larger.
     large.sort(key=lambda pair: -pair[1].nbytes)
     with ThreadPoolExecutor(_THREADS) as threads:
         deque(threads.map(_assign_copy, large), 0)
@@ -118,7 +124,7 @@ def _assign_one(pair: tuple[Any, Any]) -> None:
     tf.raw_ops.AssignVariableOp(resource=pair[0], value=pair[1])
 
 
-def _assign_alike(pairs: Sequence[tuple[Any, Any]]) -> None:
+def _assign_group(pairs: Sequence[tuple[Any, Any]]) -> None:
     handles, values = zip(*pairs, strict=True)
     if not eager.assign_together(handles, values):
         deque(map(_assign_one, pairs), 0)
@@ -128,14 +134,19 @@ def _assign_copy(pair: tuple[Any, Any]) -> None:
     import tensorflow as tf
 
     handle, value = pair
-    # TensorFlow itself copies what lies elsewhere.
+    # TensorFlow copies a value at any other address itself.
     if value.__array_interface__["data"][0] % LEAST_ALIGNMENT == 0:
         value = tf.raw_ops.DeepCopy(x=value)
     _assign_one((handle, value))
 
 
 def tensor(dtype: str, value: np.ndarray[Any, Any]) -> Any:
-    """Make a tensor of TensorFlow's type `dtype` that shares no memory with `value`."""
+    """Return a tensor that shares no memory with an array.
+
+    Args:
+        dtype: TensorFlow's name of the data type.
+        value: the elements.
+    """
     import tensorflow as tf
 
     if dtype.startswith(("qint", "quint")):
@@ -145,21 +156,21 @@ def tensor(dtype: str, value: np.ndarray[Any, Any]) -> Any:
     return tf.constant(value, tf.dtypes.as_dtype(dtype))
 
 
-class _Room:
-    """Makes copies of small values that TensorFlow takes over without copying them again."""
+class _SmallCopies:
+    """Copies small values to addresses that TensorFlow takes over without a further copy."""
 
     def __init__(self) -> None:
         self._piece: np.ndarray[Any, Any] = np.empty(0, np.uint8)
-        self._at = 0
+        self._offset = 0
 
     def copy(self, value: np.ndarray[Any, Any]) -> Any:
-        if self._at + value.nbytes > self._piece.size:
-            room = np.empty(_PIECE + ALIGNMENT, np.uint8)
-            start = -room.ctypes.data % ALIGNMENT
-            self._piece, self._at = room[start : start + _PIECE], 0
+        if self._offset + value.nbytes > self._piece.size:
+            memory = np.empty(_PIECE + ALIGNMENT, np.uint8)
+            start = -memory.ctypes.data % ALIGNMENT
+            self._piece, self._offset = memory[start : start + _PIECE], 0
         copy: np.ndarray[Any, Any] = np.ndarray(
-            value.shape, value.dtype, self._piece.data, self._at
+            value.shape, value.dtype, self._piece.data, self._offset
         )
         copy[...] = value
-        self._at += value.nbytes + -value.nbytes % ALIGNMENT
+        self._offset += value.nbytes + -value.nbytes % ALIGNMENT
         return copy

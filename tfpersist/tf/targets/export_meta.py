@@ -9,18 +9,19 @@ from typing import Any
 from tfpersist.errors import SaveError
 from tfpersist.tf.run.translate import translated
 
-# By graph: the digest of its nodes, and the MetaGraphDef that was made of them.
+# For each graph: the digest of its nodes, and the MetaGraphDef that was made from them.
 _KNOWN: weakref.WeakKeyDictionary[Any, tuple[bytes, Any]] = weakref.WeakKeyDictionary()
-# A graph of more bytes holds weights, and what is remembered of it is as large.
+# A graph of more bytes holds weights, and a MetaGraphDef in memory would be as large.
 _REMEMBERED = 32 << 20
 
 
 def export_meta(graph: Any) -> bytes:
     """Encode a graph with its collections, as Saver writes them into a `.meta` file.
 
-    The second time, a graph with the same nodes and functions costs a third: listing the shapes of
-    all tensors is what takes so long. Those that were refined since, by `set_shape` alone, are
-    listed as they were. Collections and Savers are listed anew.
+    To list the shapes of all tensors takes most of the time. So they are listed once for a graph
+    with the same nodes and functions, and the next call takes a third of the time. A shape that
+    only `set_shape` has refined since is written as it was. Collections and Savers are listed at
+    each call.
 
     Args:
         graph: a tf.Graph; nothing is added to it.
@@ -40,10 +41,10 @@ def export_meta(graph: Any) -> bytes:
         digest = hashlib.sha256(nodes).digest()
         known = _KNOWN.get(graph)
         if known is not None and known[0] == digest:
-            told = {"meta_info_def": known[1].meta_info_def, "graph_def": known[1].graph_def}
+            parts = {"meta_info_def": known[1].meta_info_def, "graph_def": known[1].graph_def}
         else:
-            told = {}
-        meta = v1.train.export_meta_graph(graph=graph, saver_def=saver_def, **told)
-    if not told and len(nodes) <= _REMEMBERED:
+            parts = {}
+        meta = v1.train.export_meta_graph(graph=graph, saver_def=saver_def, **parts)
+    if not parts and len(nodes) <= _REMEMBERED:
         _KNOWN[graph] = digest, meta
     return bytes(meta.SerializeToString(deterministic=True))

@@ -1,6 +1,6 @@
-"""The state in a graph: its variables and tables, the tensors that read them, the ops that write.
+"""Find the variables and tables of a graph, the tensors that read them, the ops that write them.
 
-Only what the graph already has is used, so that nothing is ever added to it.
+Nothing is added to the graph.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _IMPORT_OPS = frozenset({"LookupTableImportV2", "LookupTableImport"})
 
 @attrs.frozen
 class Write:
-    """An op of the graph that gives a variable or a table its value.
+    """An operation of the graph that assigns a variable or fills a table.
 
     Args:
         op: the operation to run.
-        feeds: the tensors it reads the value from: one, or a table's keys and values.
+        feeds: the tensors that hold the value: one, or the keys and the values of a table.
     """
 
     op: Any
@@ -35,22 +35,22 @@ class Write:
 
 
 def entries_of(graph: Any) -> list[Entry]:
-    """List the variables and tables of a graph.
+    """Return the variables and tables of a graph.
 
     Args:
         graph: a tf.Graph.
 
     Returns:
-        Those that a Saver would take, then, with `default` off, the variables that are in no
-        collection or only in others, such as LOCAL_VARIABLES.
+        First those that a Saver would save. Then, with `default` off, the variables that are not in
+        the collection GLOBAL_VARIABLES, such as local variables.
 
     Raises:
         TargetError: a strategy keeps some of them on several devices.
     """
     from tensorflow.compat import v1
 
-    known: dict[int, Any] = {}
-    collected: set[int] = set()
+    variables: dict[int, Any] = {}
+    global_ops: set[int] = set()
     for collection in dict.fromkeys(
         (v1.GraphKeys.GLOBAL_VARIABLES, *graph.get_all_collection_keys())
     ):
@@ -58,18 +58,18 @@ def entries_of(graph: Any) -> list[Entry]:
             _refuse_replicas(member)
             op: Any = getattr(member, "op", None)
             if getattr(op, "type", None) in VARIABLE_OPS and op.graph is graph:
-                known.setdefault(id(op), member)
+                variables.setdefault(id(op), member)
                 if collection == v1.GraphKeys.GLOBAL_VARIABLES:
-                    collected.add(id(op))
+                    global_ops.add(id(op))
     ops = [op for op in graph.get_operations() if op.type in VARIABLE_OPS]
-    loose = [op for op in ops if id(op) not in collected]
-    first = [op for op in ops if id(op) in collected]
+    first = [op for op in ops if id(op) in global_ops]
+    others = [op for op in ops if id(op) not in global_ops]
     names = {op.name for op in ops}
     with graph.as_default():
         return [
-            *(_variable(op, known.get(id(op)), names, default=True) for op in first),
+            *(_variable(op, variables.get(id(op)), names, default=True) for op in first),
             *_tables(graph),
-            *(_variable(op, known.get(id(op)), names, default=not first) for op in loose),
+            *(_variable(op, variables.get(id(op)), names, default=not first) for op in others),
         ]
 
 
@@ -78,67 +78,67 @@ def _refuse_replicas(member: Any) -> None:
 
     if isinstance(member, tf.distribute.DistributedValues) and len(member.values) > 1:
         raise TargetError(
-            f"the variable {member.name!r} lies on {len(member.values)} devices, where a"
-            " tf.distribute strategy of a session keeps it",
+            f"a tf.distribute strategy keeps the variable {member.name!r} on"
+            f" {len(member.values)} devices, and a session of it cannot be saved or restored",
             expected="eager mode, or a graph that was built outside of the strategy's scope",
-            advice="Save this session with a tf.compat.v1.train.Saver() that is made in the scope;"
-            " tfpersist restores its checkpoint into a graph without a strategy.",
+            advice="Save this session with a tf.compat.v1.train.Saver() that is made in the scope."
+            " tfpersist can restore its checkpoint into a graph without a strategy.",
         )
 
 
 def read_of(entry: Entry) -> Any | None:
-    """Find a tensor whose value is the variable's; None where the graph reads it nowhere."""
-    held: Any = entry.handle
-    if not hasattr(held, "outputs"):
-        return held
-    if held.type != "VarHandleOp":
-        return held.outputs[0]
+    """Return a tensor with the value of a variable; None if no operation reads the variable."""
+    handle: Any = entry.handle
+    if not hasattr(handle, "outputs"):
+        return handle
+    if handle.type != "VarHandleOp":
+        return handle.outputs[0]
     reads = [
         op
-        for op in held.outputs[0].consumers()
+        for op in handle.outputs[0].consumers()
         if op.type == "ReadVariableOp" and not op.control_inputs
     ]
-    at_home = [op for op in reads if op.device == held.device]
-    return next((op.outputs[0] for op in (*at_home, *reads)), None)
+    same_device = [op for op in reads if op.device == handle.device]
+    return next((op.outputs[0] for op in (*same_device, *reads)), None)
 
 
 def is_initialized_of(entry: Entry) -> Any | None:
-    """Find a tensor that tells whether the variable has a value; None where there is none."""
-    held: Any = entry.handle
-    if not hasattr(held, "outputs"):
+    """Return a tensor that is true if the variable has a value; None if there is none."""
+    handle: Any = entry.handle
+    if not hasattr(handle, "outputs"):
         return None
-    wanted = ("VarIsInitializedOp", "IsVariableInitialized")
-    return next((op.outputs[0] for op in held.outputs[0].consumers() if op.type in wanted), None)
+    types = ("VarIsInitializedOp", "IsVariableInitialized")
+    return next((op.outputs[0] for op in handle.outputs[0].consumers() if op.type in types), None)
 
 
 def writes_of(entry: Entry) -> list[Write]:
-    """List the ops that give the variable a value, those without side effects first."""
-    held: Any = entry.handle
-    if not hasattr(held, "outputs"):
-        table = held.op.inputs[0]
+    """Return the operations that assign the variable, those without side effects first."""
+    handle: Any = entry.handle
+    if not hasattr(handle, "outputs"):
+        table = handle.op.inputs[0]
         return [
             Write(op, tuple(op.inputs)[1:]) for op in table.consumers() if op.type in _IMPORT_OPS
         ]
-    found = [
+    writes = [
         Write(op, (op.inputs[1],))
-        for op in held.outputs[0].consumers()
+        for op in handle.outputs[0].consumers()
         if op.type in _ASSIGN_OPS
-        and op.inputs[0] is held.outputs[0]
+        and op.inputs[0] is handle.outputs[0]
         and op.inputs[1].op.type not in VARIABLE_OPS
         and op.graph.is_feedable(op.inputs[1])
     ]
-    return sorted(found, key=lambda write: len(write.op.control_inputs))
+    return sorted(writes, key=lambda write: len(write.op.control_inputs))
 
 
 def is_resource(entry: Entry) -> bool:
-    """Whether the entry is a resource variable."""
+    """Return whether an entry is a resource variable."""
     return getattr(entry.handle, "type", None) == "VarHandleOp"
 
 
 def is_table(entry: Entry) -> bool:
-    """Whether the entry is the keys or the values of a table."""
-    held: Any = entry.handle
-    return not hasattr(held, "outputs") and held.op.type in EXPORT_OPS
+    """Return whether an entry is the keys or the values of a table."""
+    handle: Any = entry.handle
+    return not hasattr(handle, "outputs") and handle.op.type in EXPORT_OPS
 
 
 def _variable(op: Any, variable: Any, names: set[str], *, default: bool) -> Entry:
@@ -175,7 +175,7 @@ def _tables(graph: Any) -> Iterator[Entry]:
     exported: set[int] = set()
     imported: set[int] = set()
     for saveable in graph.get_collection(v1.GraphKeys.SAVEABLE_OBJECTS):
-        # A collection that came from a `.meta` file holds the tables' operations instead.
+        # In a collection from a `.meta` file the members are the operations of tables.
         imported.add(id(saveable))
         for spec in getattr(saveable, "specs", ()):
             if spec.tensor.op.type in EXPORT_OPS:

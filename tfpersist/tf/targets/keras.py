@@ -1,7 +1,8 @@
-"""Keras 3 models and optimizers: object graphs with more to say about them.
+"""Save and restore Keras models and optimizers: object graphs with some additions.
 
-A Keras checkpoint also goes into a model of another era, an optimizer that was never used is built
-when there is state for it, and what has not been built is named instead of being skipped.
+A checkpoint of one version of Keras can be restored into a model of another one. An optimizer that
+was never used is built if the checkpoint has state for it. Layers and optimizers that are not built
+are reported, not skipped.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from tfpersist.tf.targets.target import Target
 
 
 def adapt_keras(target: object) -> Target | None:
-    """Adapt a trackable, or a dict with trackables in it, if there is any Keras around."""
+    """Adapt a trackable, or a dict with trackables in it, if the program has imported Keras."""
     if sys.modules.keys().isdisjoint({"keras", "tf_keras"}) or not objects.holds_trackables(target):
         return None
     return KerasTarget(target)
@@ -36,47 +37,47 @@ def adapt_keras(target: object) -> Target | None:
 
 @attrs.define(eq=False)
 class KerasTarget(objects.ObjectTarget):
-    """An object graph that may hold Keras objects."""
+    """An object graph that may contain Keras objects."""
 
     def walk(self) -> LiveGraph:
-        """Walk the objects, and also the layers in lists and dicts, which TensorFlow loses."""
+        """Walk the objects, with the layers in lists and dicts that TensorFlow does not track."""
         live = live_graph(self.root)
-        if not _lost(live):
+        if not _untracked_weights(live):
             return live
         live = live_graph(self.root, _containers)
-        lost = _lost(live)
-        if lost:
+        weights = _untracked_weights(live)
+        if weights:
+            some = ", ".join(weights[:5])
             raise TargetError(
-                f"{len(lost)} weights hang on no attribute of a layer: {', '.join(lost[:5])}",
+                f"no attribute of a layer leads to {len(weights)} weights: {some}",
                 advice="Assign the layers that own them to attributes of the model.",
             )
         return live
 
     def entries(self, object_graph: Message | None = None) -> Sequence[Entry]:
-        """List what the objects save, and for a restore what layers lack that nothing saves."""
-        listed = super().entries(object_graph)
-        return listed if object_graph is None else [*listed, *keras_layers.unfilled(self.live)]
+        """Return what the objects save; for a restore also states that layers lack."""
+        entries = super().entries(object_graph)
+        return entries if object_graph is None else [*entries, *keras_layers.unfilled(self.live)]
 
     def entries_by_name(self, specs: Mapping[str, TensorSpec]) -> Sequence[Entry]:
-        """List what the objects save, and what layers lack that nothing saves."""
+        """Return what the objects save, and states that layers lack."""
         return [*super().entries_by_name(specs), *keras_layers.unfilled(self.live)]
 
     def assign(self, values: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> None:
-        """Give variables their values, and let the layers derive from them what they need."""
+        """Assign the values, and make layers recompute what they derive from them."""
         super().assign(values)
         keras_layers.finalize(self.live, {id(entry.ref) for entry, _ in values})
 
     def pair(self) -> None:
-        """Find the objects in the saved graph, and build the optimizers that it has state for.
+        """Find each object in the saved graph, and build the optimizers that it has state for.
 
-        Training goes on only in an optimizer that has its variables. They are made for the
-        variables that the saved optimizer trained; where the restore is then refused, they hold
-        what a new optimizer starts with.
+        An optimizer is built for the variables that the saved optimizer trained. If the restore is
+        refused afterwards, the variables of the optimizer have their initial values.
         """
         saved = self._pair_once()
         unbuilt = self._unbuilt_optimizers(saved)
         for optimizer, variables in unbuilt:
-            if not is_optimizer_built(optimizer):  # an outer one builds its inner one
+            if not is_optimizer_built(optimizer):  # an outer optimizer builds its inner one
                 with replicas.scope_of(map(trackables.variable_in, variables)):
                     build_optimizer(optimizer, variables)
         if unbuilt:
@@ -84,7 +85,7 @@ class KerasTarget(objects.ObjectTarget):
             self._pair_once()
 
     def require_variables(self) -> None:
-        """Refuse layers and optimizers that are not built and that the checkpoint has state of."""
+        """Refuse layers and optimizers that are not built if the checkpoint has state for them."""
         assert self.saved is not None
         used = set(self.bound.values())
         waiting: dict[int, int] = {}
@@ -100,11 +101,11 @@ class KerasTarget(objects.ObjectTarget):
                 waiting[mine] = tensors
         outermost = [mine for mine in waiting if not self._is_inside(mine, waiting)]
         if outermost:
-            names = [self._called(mine) for mine in outermost]
+            names = [self._description(mine) for mine in outermost]
             raise RestoreError(
-                f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} not built yet, so"
-                f" {sum(waiting[mine] for mine in outermost)} tensors of the checkpoint have"
-                " nowhere to go",
+                f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} not built yet, so there"
+                f" are no variables for {sum(waiting[mine] for mine in outermost)} tensors of the"
+                " checkpoint",
                 advice="Build the model first: call it once on an input, or model.build(shape);"
                 " a layer with a vocabulary by set_vocabulary() or adapt(), an optimizer with"
                 " optimizer.build(model.trainable_variables).",
@@ -114,7 +115,7 @@ class KerasTarget(objects.ObjectTarget):
     def averages_of(
         self, averages: object, entries: Sequence[Entry]
     ) -> Mapping[str, Sequence[str]]:
-        """Find the averages that a Keras optimizer kept, from what the checkpoint says of them."""
+        """Return the keys of the averages that a Keras optimizer has saved."""
         import keras
 
         if isinstance(averages, keras.Model):
@@ -124,14 +125,14 @@ class KerasTarget(objects.ObjectTarget):
                 raise SelectionError(
                     f"the optimizer {averages.name!r} keeps no moving averages",
                     expected="an optimizer with use_ema=True",
-                    advice='averages("average") takes those that the saved optimizer kept.',
+                    advice='averages("average") uses the averages of the saved optimizer.',
                 )
-            return self._shadows(entries, self._saved_node(averages))
+            return self._averages_in_saved(entries, self._saved_node(averages))
         if averages == "average" and self.saved is not None:
-            return self._shadows(entries, None)
+            return self._averages_in_saved(entries, None)
         return super().averages_of(averages, entries)
 
-    def _shadows(
+    def _averages_in_saved(
         self, entries: Sequence[Entry], optimizer: int | None
     ) -> Mapping[str, Sequence[str]]:
         if self.saved is None:
@@ -142,7 +143,8 @@ class KerasTarget(objects.ObjectTarget):
     def _saved_node(self, optimizer: object) -> int | None:
         nodes = self.live.nodes
         return next(
-            (s for mine, s in self.bound.items() if nodes[mine].trackable is optimizer), None
+            (theirs for mine, theirs in self.bound.items() if nodes[mine].trackable is optimizer),
+            None,
         )
 
     def _pair_once(self) -> ObjectGraph:
@@ -162,7 +164,10 @@ class KerasTarget(objects.ObjectTarget):
         return saved
 
     def _by_training_order(self, saved: ObjectGraph) -> dict[int, int]:
-        """Use that an optimizer lists what it trains in the order of the model."""
+        """Pair variables by the order in which the saved optimizer lists what it trains.
+
+        That is the order of the model's trainable variables.
+        """
         import keras
 
         pairs: dict[int, int] = {}
@@ -179,35 +184,37 @@ class KerasTarget(objects.ObjectTarget):
                 for theirs in trained
                 if len(theirs) == len(mine)
                 and {self.bound.get(a, b) == b for a, b in zip(mine, theirs, strict=True)} == {True}
-                and any(each in self.bound for each in mine)
+                and any(number in self.bound for number in mine)
             ]
             if len(fits) == 1:
                 pairs |= dict(zip(mine, fits[0], strict=True))
         return pairs
 
     def _unbuilt_optimizers(self, saved: ObjectGraph) -> list[tuple[Any, list[Any]]]:
-        kinds, old = keras_kinds.optimizers(), keras_kinds.optimizers("tf_keras")
-        back = {theirs: mine for mine, theirs in self.bound.items()}
-        found = []
+        """Return the optimizers to build, and the variables that each is to train."""
+        classes, old_classes = keras_kinds.optimizers(), keras_kinds.optimizers("tf_keras")
+        live_numbers = {theirs: mine for mine, theirs in self.bound.items()}
+        unbuilt = []
         for mine, theirs in self.bound.items():
             optimizer = self.live.nodes[mine].trackable
-            if not isinstance(optimizer, kinds) or is_optimizer_built(optimizer):
+            if not isinstance(optimizer, classes) or is_optimizer_built(optimizer):
                 continue
             inner = saved.children[theirs].get("inner_optimizer", theirs)
             trained = object_graph.trained_by(saved, theirs)
             trained = trained or object_graph.trained_by(saved, inner)
-            if trained and all(node in back for node in trained):
-                found.append(
-                    (optimizer, [self.live.nodes[back[node]].trackable for node in trained])
-                )
-            elif trained or not isinstance(optimizer, old):
+            if trained and all(node in live_numbers for node in trained):
+                variables = [self.live.nodes[live_numbers[node]].trackable for node in trained]
+                unbuilt.append((optimizer, variables))
+            elif trained or not isinstance(optimizer, old_classes):
                 continue
             elif len(saved.item(theirs, "_variables") or ()) > 1:
-                # tf-keras does not say what its optimizers trained, beyond the step.
-                found += [(optimizer, variables) for variables in self._trained_with(optimizer)]
-        return found
+                # An optimizer of tf-keras does not save which variables it trained. If it has more
+                # than the step counter, it trained those of its model.
+                unbuilt += [(optimizer, variables) for variables in self._trained_with(optimizer)]
+        return unbuilt
 
     def _trained_with(self, optimizer: object) -> list[list[Any]]:
+        """Return the trainable variables of the model of an optimizer; empty if there is none."""
         models = (
             n.trackable for n in self.live.nodes if isinstance(n.trackable, keras_kinds.models())
         )
@@ -217,29 +224,30 @@ class KerasTarget(objects.ObjectTarget):
     def _is_inside(self, node: int, others: Mapping[int, int]) -> bool:
         return any(other != node and node in self.live.graph.below(other) for other in others)
 
-    def _called(self, node: int) -> str:
+    def _description(self, node: int) -> str:
         thing = self.live.nodes[node].trackable
         path = self.live.nodes[node].path
         return f"{type(thing).__name__} {path or getattr(thing, 'name', '')!r}"
 
 
-def _lost(live: LiveGraph) -> list[str]:
-    """Name the weights of Keras layers that are not in the object graph."""
+def _untracked_weights(live: LiveGraph) -> list[str]:
+    """Return the paths of the weights of Keras layers that are not in the object graph."""
     import keras
 
     reached = set(map(id, live.objects))
     inside: set[int] = set()
-    lost: dict[int, str] = {}
+    untracked: dict[int, str] = {}
     for number, thing in enumerate(live.objects):
         if number not in inside and isinstance(thing, keras.layers.Layer):
             inside.update(live.graph.below(number))
             for weight in thing.weights:
                 if id(weight) not in reached:
-                    lost[id(weight)] = weight.path
-    return list(lost.values())
+                    untracked[id(weight)] = weight.path
+    return list(untracked.values())
 
 
 def _containers(thing: object) -> Iterator[tuple[str, Any]]:
+    """Yield the lists and dicts among the attributes of a layer, as TensorFlow tracks them."""
     import keras
 
     if isinstance(thing, keras.layers.Layer):

@@ -1,4 +1,4 @@
-"""Keras and tf-keras, the Keras 2 of old: what is around of them, and what is made of it."""
+"""The classes of Keras and tf-keras (Keras 2), of those that the program has imported."""
 
 from __future__ import annotations
 
@@ -7,28 +7,30 @@ from typing import Any
 
 
 def models() -> tuple[type[Any], ...]:
-    """Give the classes of models."""
+    """Return the classes of models."""
     return tuple(package.Model for package in _packages())
 
 
 def layers() -> tuple[type[Any], ...]:
-    """Give the classes of layers."""
+    """Return the classes of layers."""
     return tuple(package.layers.Layer for package in _packages())
 
 
 def optimizers(*names: str) -> tuple[type[Any], ...]:
-    """Give the classes of optimizers, the legacy ones of tf-keras too.
+    """Return the classes of optimizers, with the legacy ones of tf-keras.
 
     Args:
-        names: "keras" or "tf_keras", for those of one alone.
+        names: "keras" or "tf_keras" for the classes of one package; none for both.
     """
-    rooms = [package.optimizers for package in _packages(*names)]
-    # In Keras 3 this is a stub that cannot be made.
-    return tuple(room.Optimizer for room in rooms) + tuple(
-        room.legacy.Optimizer for room in rooms if hasattr(getattr(room, "legacy", 0), "Optimizer")
+    modules = [package.optimizers for package in _packages(*names)]
+    # In Keras 3 the legacy class is a stub without instances.
+    return tuple(module.Optimizer for module in modules) + tuple(
+        module.legacy.Optimizer
+        for module in modules
+        if hasattr(getattr(module, "legacy", 0), "Optimizer")
     )
 
 
 def _packages(*names: str) -> list[Any]:
-    found = (sys.modules.get(name) for name in names or ("keras", "tf_keras"))
-    return [package for package in found if hasattr(package, "optimizers")]
+    packages = (sys.modules.get(name) for name in names or ("keras", "tf_keras"))
+    return [package for package in packages if hasattr(package, "optimizers")]

@@ -1,4 +1,4 @@
-"""Keras layers that hold more than their variables: what they derive, and what nothing saves."""
+"""Keras layers with more state than variables: what they derive, and what no checkpoint holds."""
 
 from __future__ import annotations
 
@@ -12,30 +12,31 @@ from tfpersist.tf.targets.modes import eagerly
 
 
 def unfilled(live: LiveGraph) -> list[Entry]:
-    """List what layers cannot work without and TensorFlow writes into no checkpoint.
+    """Return an entry for each state that a layer lacks and that no checkpoint of TensorFlow holds.
 
     Args:
         live: the objects.
 
     Returns:
-        An entry for each vocabulary and each list of bin boundaries that is not there yet, under a
-        key that no checkpoint has, so that a restore finds it missing.
+        An entry for each vocabulary and each list of bin boundaries that is not set yet. Its key
+        is in no checkpoint, so that a restore reports it as missing.
     """
     return eagerly(lambda: list(_unfilled(live)))
 
 
 def _unfilled(live: LiveGraph) -> Iterator[Entry]:
     for layer, (path, states) in zip(live.objects, live.states, strict=True):
-        # Of thousands of variables none is a layer.
-        kind = None if states else _lacking(layer)
-        if kind is not None:
-            what, spec, advice = kind
-            name = f"{getattr(layer, 'path', None) or path}/{what}"
-            key = f"{name} (in no TensorFlow checkpoint: call {advice} before)"
+        # An object with states is a variable or a table, and not a layer.
+        lacking = None if states else _lacking_state(layer)
+        if lacking is not None:
+            state, spec, method = lacking
+            name = f"{getattr(layer, 'path', None) or path}/{state}"
+            key = f"{name} (in no TensorFlow checkpoint: call {method} before)"
             yield Entry(key, name, spec, layer)
 
 
-def _lacking(layer: Any) -> tuple[str, TensorSpec, str] | None:
+def _lacking_state(layer: Any) -> tuple[str, TensorSpec, str] | None:
+    """Return the name and the spec of a state that a layer lacks, and the method that sets it."""
     table = getattr(layer, "lookup_table", None)
     if table is not None and hasattr(layer, "set_vocabulary") and int(table.size()) == 0:
         spec = TensorSpec(table.key_dtype.name, (None,))
@@ -46,29 +47,29 @@ def _lacking(layer: Any) -> tuple[str, TensorSpec, str] | None:
 
 
 def finalize(live: LiveGraph, assigned: Collection[int]) -> None:
-    """Let layers derive again what they compute with from variables that have new values.
+    """Make layers recompute what they derive from variables that have new values.
 
     Args:
         live: the objects.
-        assigned: the identities of those that were given a value.
+        assigned: the identities of the objects that were assigned.
     """
-    layers = list(_finalizing(live, assigned))
+    layers = list(_layers_to_finalize(live, assigned))
     for layer in layers:
         eagerly(layer.finalize_state)
-    # What Keras has traced holds what was derived before.
+    # Functions that Keras has traced hold the derived values of before.
     for model in live.objects if layers else ():
         for name in ("train_function", "test_function", "predict_function"):
             if getattr(model, name, None) is not None:
                 setattr(model, name, None)
 
 
-def _finalizing(live: LiveGraph, assigned: Collection[int]) -> Iterator[Any]:
+def _layers_to_finalize(live: LiveGraph, assigned: Collection[int]) -> Iterator[Any]:
     for number, layer in enumerate(live.objects):
         if not callable(getattr(layer, "finalize_state", None)):
             continue
         if not any(id(live.objects[below]) in assigned for below in live.graph.below(number)):
             continue
-        # Words that were counted and not made a vocabulary yet are left to go on with.
+        # A layer that has counted words and has no vocabulary yet goes on counting.
         counts = getattr(layer, "token_counts", None)
         if counts is None or int(eagerly(counts.size)) == 0:
             yield layer

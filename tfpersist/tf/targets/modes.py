@@ -1,4 +1,4 @@
-"""Call functions in eager mode or outside of a trace, whatever mode TensorFlow is in."""
+"""Call functions in eager mode or outside of a trace, whatever mode TensorFlow is in now."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _Result = TypeVar("_Result")
 
 
 def eagerly(work: Callable[[], _Result]) -> _Result:
-    """Call `work` where eager variables can be read and assigned, whatever graph is the default.
+    """Call `work` in eager mode, so that it can read and assign eager variables.
 
     Example:
         >>> eagerly(lambda: 7)
@@ -21,13 +21,13 @@ def eagerly(work: Callable[[], _Result]) -> _Result:
 
     if tf.executing_eagerly():
         return work()
-    # A default graph is one of this thread's only.
+    # Each thread has a default graph of its own, so a new thread is in eager mode.
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(work).result()
 
 
 def untraced(work: Callable[[], _Result]) -> _Result:
-    """Call `work` outside of the tf.function that is being traced, if one is.
+    """Call `work` outside of the tf.function that this thread is tracing, if it is.
 
     Example:
         >>> untraced(lambda: 7)
@@ -42,10 +42,10 @@ def untraced(work: Callable[[], _Result]) -> _Result:
 
 
 def is_tracing() -> bool:
-    """Whether a tf.function is being traced, and this is a part of it."""
-    # A signal may come while TensorFlow is only half imported.
+    """Return whether this thread is tracing a tf.function."""
+    # A signal may arrive while TensorFlow is only half imported.
     tf: Any = sys.modules.get("tensorflow")
     if not hasattr(tf, "inside_function"):
         return False
-    # Of a function that is being traced, an init_scope is not a part.
+    # An init_scope inside of a traced function executes eagerly and is not traced.
     return bool(tf.inside_function() and not tf.executing_eagerly())

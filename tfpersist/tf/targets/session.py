@@ -1,4 +1,4 @@
-"""Sessions: capture and assign what the variables and tables of their graph hold."""
+"""Save and restore the variables and tables of a session's graph."""
 
 from __future__ import annotations
 
@@ -20,20 +20,19 @@ from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import TensorSpec, payload_of
 from tfpersist.matching.plan import Entry
 from tfpersist.tf.internals.session import direct_callable
-from tfpersist.tf.run.aligned import LEAST_ALIGNMENT, aligned_copy
 from tfpersist.tf.run.execute import Executor
 from tfpersist.tf.run.translate import translated
 from tfpersist.tf.targets import graph_state
 from tfpersist.tf.targets.export_meta import export_meta
-from tfpersist.tf.targets.graph_state import Write
+from tfpersist.tf.targets.session_assignments import assignment_runs
 from tfpersist.tf.targets.target import Captured, Target
 
-# A debugger's session wraps another, and so may a hook's context.
+# The session of a debugger wraps another session, and so may the context of a hook.
 _MOST_WRAPPERS = 8
 
 
 def adapt_session(target: object) -> Target | None:
-    """Adapt a session of any kind; None for anything else."""
+    """Adapt a session of any type; return None for anything else."""
     import tensorflow as tf
 
     session: Any = target
@@ -53,35 +52,36 @@ class SessionTarget:
     """The variables of a session's graph, under the names that a Saver gives them.
 
     Args:
-        session: a tf.compat.v1.Session, or a MonitoredSession, whose hooks see nothing of this.
+        session: a tf.compat.v1.Session or a MonitoredSession; the hooks of the latter are not
+            called.
     """
 
     session: Any
 
     @property
     def graph(self) -> Any:
-        """The session's graph, whatever the default graph is."""
+        """The graph of the session."""
         return self.session.graph
 
     def entries(self, object_graph: Message | None = None) -> Sequence[Entry]:
-        """List the variables and tables; keyed by full name where the checkpoint is of objects."""
+        """Return the variables and tables; for a checkpoint of objects under its keys."""
         entries = graph_state.entries_of(self.graph)
         if object_graph is None:
             return entries
         keys: dict[str, str | None] = {}
         for node in object_graph.nodes:
             for attribute in node.attributes:
-                known = keys.setdefault(attribute.full_name, attribute.checkpoint_key)
-                if known != attribute.checkpoint_key:
+                key = keys.setdefault(attribute.full_name, attribute.checkpoint_key)
+                if key != attribute.checkpoint_key:
                     keys[attribute.full_name] = None
         return [entry.under(keys.get(entry.key) or entry.key) for entry in entries]
 
     def entries_by_name(self, specs: Mapping[str, TensorSpec]) -> Sequence[Entry]:
-        """List the variables and tables; they go by their names anyway."""
+        """Return the variables and tables under their names."""
         return self.entries()
 
     def capture(self, entries: Sequence[Entry]) -> Captured:
-        """Fetch all values at once, and describe the graph."""
+        """Return all values, fetched at once, and the encoded graph."""
         items = [
             Item(entry.key, payload_of(value, entry.spec.dtype), entry.part)
             for entry, value in zip(entries, self.read(entries), strict=True)
@@ -92,12 +92,12 @@ class SessionTarget:
         """Return None: `capture` is the only way."""
 
     def read(self, entries: Sequence[Entry]) -> Sequence[np.ndarray[Any, Any]]:
-        """Fetch all values at once, through reads that the graph has."""
+        """Return all values, fetched at once from tensors that the graph has."""
         tensors = [graph_state.read_of(entry) for entry in entries]
         unread = [e.name for e, tensor in zip(entries, tensors, strict=True) if tensor is None]
         if unread:
             raise SaveError(
-                f"the graph reads these variables nowhere: {', '.join(unread)}",
+                f"no operation of the graph reads these variables: {', '.join(unread)}",
                 advice="Create the variables with tf.compat.v1.get_variable, or leave them out"
                 " with only().",
             )
@@ -105,56 +105,48 @@ class SessionTarget:
         return [_array(value, entry) for entry, value in zip(entries, values, strict=True)]
 
     def assign(self, values: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> None:
-        """Run the graph's own assignments with the values fed; no initializer has to run before."""
-        jobs, tables = [], dict[int, list[tuple[Entry, np.ndarray[Any, Any]]]]()
-        for entry, value in values:
-            if graph_state.is_table(entry):
-                held: Any = entry.handle
-                tables.setdefault(id(held.op), []).append((entry, value))
-            else:
-                jobs.append(_job(entry, (value,)))
-        for pairs in tables.values():
-            ordered = sorted(pairs, key=_port)
-            if len(ordered) < 2:
-                raise SelectionError(
-                    f"the table of {ordered[0][0].name!r} needs both its keys and its values",
-                    advice="Select the table object, or both names.",
-                )
-            jobs.append(_job(ordered[0][0], tuple(value for _, value in ordered)))
-        for each in _rounds(jobs):
-            self._run(each)
+        """Feed the values to assignments that the graph has; no initializer has to run before."""
+        runs = assignment_runs(values)
+
+        def assign(session: Any) -> None:
+            for run in runs:
+                session.run(run.ops, dict(run.feeds))
+
+        with translated(RestoreError):
+            self._in_raw_session(assign)
 
     def averages_of(
         self, averages: object, entries: Sequence[Entry]
     ) -> Mapping[str, Sequence[str]]:
-        """Name the shadow variables of an ExponentialMovingAverage, or those with a suffix."""
+        """Return the names of shadow variables, of an ExponentialMovingAverage or of a suffix."""
         average = getattr(averages, "average", None)
         suffix = averages if isinstance(averages, str) else getattr(averages, "name", None)
         if not isinstance(suffix, str) or not (isinstance(averages, str) or callable(average)):
             raise SelectionError(
-                f"averages() is given {value_text(averages)}",
+                "averages() cannot use this argument",
                 expected="a tf.train.ExponentialMovingAverage, or the last part of the names of"
                 " its shadow variables, such as 'ExponentialMovingAverage'",
+                found=value_text(averages),
             )
-        found: dict[str, Sequence[str]] = {}
+        result: dict[str, Sequence[str]] = {}
         for entry in entries:
             names = [f"{entry.key}/{suffix.strip('/')}"]
             shadow = average(entry.ref) if average and hasattr(entry.ref, "ref") else None
             if shadow is not None and entry.part is None and entry.key == entry.name:
                 names.insert(0, shadow.op.name)
-            found[entry.key] = tuple(dict.fromkeys(names))
-        return found
+            result[entry.key] = tuple(dict.fromkeys(names))
+        return result
 
     def global_step(self) -> Any:
-        """Give the variable in which the graph counts its steps; None where it does not."""
+        """Return the variable in which the graph counts training steps; None if there is none."""
         import tensorflow as tf
 
         return tf.compat.v1.train.get_global_step(self.graph)
 
     def value_of(self, tensor: object) -> Any:
-        """Fetch one tensor or variable of the graph, without hooks."""
+        """Return the value of a tensor or variable of the graph, without hooks."""
         with translated(TargetError):
-            return self._raw(lambda session: session.run(tensor))
+            return self._in_raw_session(lambda session: session.run(tensor))
 
     def run(
         self, fetches: Sequence[str], feeds: Mapping[str, np.ndarray[Any, Any]]
@@ -166,15 +158,16 @@ class SessionTarget:
         """
 
         def run(session: Any) -> Sequence[np.ndarray[Any, Any]]:
-            found: list[np.ndarray[Any, Any]] = Executor(self.graph, session).run(
+            results: list[np.ndarray[Any, Any]] = Executor(self.graph, session).run(
                 list(fetches), feeds
             )
-            return found
+            return results
 
-        values: Sequence[np.ndarray[Any, Any]] = self._raw(run)
+        values: Sequence[np.ndarray[Any, Any]] = self._in_raw_session(run)
         return values
 
-    def _raw(self, work: Callable[[Any], Any]) -> Any:
+    def _in_raw_session(self, work: Callable[[Any], Any]) -> Any:
+        """Call `work` with the session inside of a MonitoredSession, so that no hook is called."""
         if hasattr(self.session, "run_step_fn"):
             return self.session.run_step_fn(lambda step_context: work(step_context.session))
         return work(self.session)
@@ -196,134 +189,60 @@ class SessionTarget:
             return fetched
 
         with translated(SaveError):
-            values: Sequence[Any] = self._raw(fetch)
+            values: Sequence[Any] = self._in_raw_session(fetch)
         return values
 
     def _uninitialized(
         self, entries: Sequence[Entry], tensors: Sequence[Any], session: Any
     ) -> list[str]:
+        """Return the names of the variables without a value, in the order of the entries."""
         import tensorflow as tf
 
-        told = {
-            at: flag
-            for at, entry in enumerate(entries)
-            if (flag := graph_state.is_initialized_of(entry)) is not None
+        flag_tensors = {
+            position: tensor
+            for position, entry in enumerate(entries)
+            if (tensor := graph_state.is_initialized_of(entry)) is not None
         }
-        flags = session.run(told)
-        names = {at: entries[at].name for at, flag in flags.items() if not flag}
+        flags = session.run(flag_tensors)
+        empty = {position for position, is_initialized in flags.items() if not is_initialized}
 
         def search(suspects: list[int]) -> None:
             try:
-                session.run([tensors[at] for at in suspects])
+                session.run([tensors[position] for position in suspects])
             except tf.errors.FailedPreconditionError:
                 if len(suspects) == 1:
-                    names[suspects[0]] = entries[suspects[0]].name
+                    empty.add(suspects[0])
                     return
                 search(suspects[: len(suspects) // 2])
                 search(suspects[len(suspects) // 2 :])
 
-        silent = [at for at in range(len(entries)) if at not in told]
-        if silent:
-            search(silent)
-        return [names[at] for at in sorted(names)]
-
-    def _run(self, each: _Round) -> None:
-        with translated(RestoreError):
-            self._raw(lambda session: session.run(each.ops, dict(each.feeds)))
+        without_flag = [n for n in range(len(entries)) if n not in flag_tensors]
+        if without_flag:
+            search(without_flag)
+        return [entries[position].name for position in sorted(empty)]
 
 
 def _fetched(session: Any, entries: Sequence[Entry], tensors: Sequence[Any]) -> Sequence[Any]:
-    # What a resource variable holds is shared and not copied: TensorFlow copies it before it
-    # changes what is shared. It makes no such promise for other variables.
-    shared = [at for at, entry in enumerate(entries) if graph_state.is_resource(entry)]
-    read = None
+    # The memory of a resource variable can be shared: TensorFlow copies it before it changes the
+    # variable. It does not do so for other variables, which have to be copied.
+    shared = [position for position, entry in enumerate(entries) if graph_state.is_resource(entry)]
+    read_shared = None
     if shared:
-        names = [tensors[at].name for at in shared]
-        read = direct_callable(session, (), names)
-    if read is None:
+        read_shared = direct_callable(session, (), [tensors[n].name for n in shared])
+    if read_shared is None:
         copies: Sequence[Any] = session.run(list(tensors))
         return copies
-    fetched = dict(zip(shared, map(_read_only, read()), strict=True))
-    rest = [at for at in range(len(tensors)) if at not in fetched]
+    values = dict(zip(shared, map(_read_only, read_shared()), strict=True))
+    rest = [n for n in range(len(tensors)) if n not in values]
     if rest:
-        fetched.update(zip(rest, session.run([tensors[at] for at in rest]), strict=True))
-    return [fetched[at] for at in range(len(tensors))]
+        values.update(zip(rest, session.run([tensors[n] for n in rest]), strict=True))
+    return [values[n] for n in range(len(tensors))]
 
 
 def _read_only(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         value.flags.writeable = False
     return value
-
-
-@attrs.frozen
-class _Job:
-    writes: Sequence[Write]
-    values: tuple[np.ndarray[Any, Any], ...]
-
-
-@attrs.define(eq=False)
-class _Round:
-    ops: list[Any] = attrs.field(factory=list)
-    feeds: list[tuple[Any, np.ndarray[Any, Any]]] = attrs.field(factory=list)
-    fed: set[int] = attrs.field(factory=set)
-
-
-def _job(entry: Entry, values: tuple[np.ndarray[Any, Any], ...]) -> _Job:
-    writes = graph_state.writes_of(entry)
-    if not writes:
-        table = graph_state.is_table(entry)
-        raise TargetError(
-            f"the graph has no op that {'fills' if table else 'assigns'} {entry.name!r}",
-            advice="Create a tf.compat.v1.train.Saver() when you build the graph: it adds the op"
-            " that fills the table."
-            if table
-            else "Build the graph with the variable's initializer, or leave it out with only().",
-        )
-    taking = [write for write in writes if _takes(write, values)]
-    if not taking:
-        raise TargetError(
-            f"no op of the graph assigns a value of this shape to {entry.name!r}",
-            expected=" or ".join(str(write.feeds[0].shape) for write in writes),
-            found=values[0].shape,
-            advice="Create a tf.compat.v1.train.Saver() when you build the graph: its assignments"
-            " take any shape.",
-        )
-    return _Job(taking, tuple(_private(_fed(value, entry), entry) for value in values))
-
-
-def _rounds(jobs: Sequence[_Job]) -> list[_Round]:
-    # One tensor takes one value in a run: variables that share their initial value, and have no
-    # other assignment, need a run each.
-    rounds: list[_Round] = []
-    for job in jobs:
-        each, write = next(
-            (
-                (each, write)
-                for each in rounds
-                for write in job.writes
-                if each.fed.isdisjoint(id(tensor) for tensor in write.feeds)
-            ),
-            (_Round(), job.writes[0]),
-        )
-        if not each.ops:
-            rounds.append(each)
-        each.ops.append(write.op)
-        each.feeds.extend(zip(write.feeds, job.values, strict=True))
-        each.fed.update(id(tensor) for tensor in write.feeds)
-    return rounds
-
-
-def _takes(write: Write, values: Sequence[np.ndarray[Any, Any]]) -> bool:
-    return all(
-        tensor.shape.is_compatible_with(value.shape)
-        for tensor, value in zip(write.feeds, values, strict=True)
-    )
-
-
-def _port(pair: tuple[Entry, object]) -> int:
-    exported: Any = pair[0].handle
-    return int(exported.value_index)
 
 
 def _array(value: Any, entry: Entry) -> np.ndarray[Any, Any]:
@@ -333,23 +252,3 @@ def _array(value: Any, entry: Entry) -> np.ndarray[Any, Any]:
         return array
     array = np.asarray(value)
     return array.view(array.dtype[0]) if array.dtype.names else array
-
-
-def _fed(value: np.ndarray[Any, Any], entry: Entry) -> np.ndarray[Any, Any]:
-    import tensorflow as tf
-
-    if entry.spec.dtype.startswith(("qint", "quint")):
-        stored: np.dtype[Any] = np.dtype(tf.dtypes.as_dtype(entry.spec.dtype).as_numpy_dtype)
-        return value.view(stored)
-    return value
-
-
-def _private(value: np.ndarray[Any, Any], entry: Entry) -> np.ndarray[Any, Any]:
-    # A resource variable takes over the memory of an aligned feed, which must not be that of the
-    # mapped file. TensorFlow copies a feed that is not aligned.
-    held: Any = entry.handle
-    if value.dtype.kind == "O" or getattr(held, "type", "") != "VarHandleOp":
-        return value
-    if value.ctypes.data % LEAST_ALIGNMENT and value.flags.c_contiguous:
-        return value
-    return aligned_copy(value)

@@ -1,4 +1,4 @@
-"""Objects that are no variables and have a state of their own: tables, Python state."""
+"""Export and assign the state of objects that are not variables: tables, Python state."""
 
 from __future__ import annotations
 
@@ -13,48 +13,55 @@ from tfpersist.tf.internals import eager, trackables
 
 
 def export(entry: Entry) -> np.ndarray[Any, Any]:
-    """Give one tensor of the state of an object.
+    """Return one tensor of the state of an object.
+
+    Args:
+        entry: the object in `ref`, its state in `handle`.
 
     Raises:
-        UnsupportedError: its state has no form outside of TensorFlow.
+        UnsupportedError: the state cannot leave TensorFlow.
     """
     if entry.spec.dtype == "variant":
         raise UnsupportedError(
-            "the state of a tf.data iterator has no form outside of TensorFlow",
+            "the state of a tf.data iterator cannot be saved outside of TensorFlow",
             where=entry.name,
             advice="Save a Checkpoint without it, or leave it out with only().",
         )
     state: Any = entry.handle
     if state.local == "py_state":
-        return _text(trackables.serialized(entry.ref))
+        return _string_scalar(trackables.serialized(entry.ref))
     return eager.view(trackables.export(entry.ref)[state.local])
 
 
-def _text(value: bytes) -> np.ndarray[Any, Any]:
-    texts = np.empty((), object)
-    texts[()] = value
-    return texts
+def _string_scalar(value: bytes) -> np.ndarray[Any, Any]:
+    array = np.empty((), object)
+    array[()] = value
+    return array
 
 
 def assign(states: Iterable[tuple[Any, Mapping[str, Any]]]) -> None:
-    """Give objects their states, by the objects' own names.
+    """Assign states to objects.
+
+    Args:
+        states: each object, and its state by the object's own names.
 
     Raises:
-        RestoreError: an object refuses; those before it have been taken back.
+        RestoreError: an object refuses its state; objects of Python state have their old states
+            again, and no other object has been changed.
     """
-    python = [(thing, given["py_state"]) for thing, given in states if "py_state" in given]
-    # The user's own code may refuse, so it goes first, and is taken back as a whole.
+    python = [(thing, tensors["py_state"]) for thing, tensors in states if "py_state" in tensors]
+    # Code of the user may refuse, so it runs first, and all of it is undone together.
     before = [(thing, trackables.serialized(thing)) for thing, _ in python]
-    for at, (thing, value) in enumerate(python):
+    for position, (thing, value) in enumerate(python):
         try:
             thing.deserialize(value)
         except Exception as error:
-            for earlier, state in before[:at]:
+            for earlier, state in before[:position]:
                 earlier.deserialize(state)
             raise RestoreError(
-                f"a {type(thing).__name__} refuses the state it is given: {error}",
+                f"a {type(thing).__name__} refuses its state: {error}",
                 advice="Leave it out with only(), or make its deserialize() accept this state.",
             ) from error
-    for thing, given in states:
-        if "py_state" not in given:
-            trackables.restore_states(thing, given)
+    for thing, tensors in states:
+        if "py_state" not in tensors:
+            trackables.restore_states(thing, tensors)

@@ -1,4 +1,4 @@
-"""Read the training step that a checkpoint is named after."""
+"""Read the training step of a save."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from tfpersist.tf.targets.target import Target
 
 
 def step_of(step: Any, target: Target | None = None) -> int:
-    """Read a training step.
+    """Return a training step as a number.
 
     Args:
         step: a number, an eager variable or tensor, or one of the graph of `target`.
-        target: what is saved; None where no graph is at hand.
+        target: what is saved; None where `step` cannot be of a graph.
 
     Returns:
         The number.
 
     Raises:
-        TargetError: it is none.
+        TargetError: the value is not a whole number, or negative.
 
     Example:
         >>> from tfpersist.tf.targets.adapt import adapt
@@ -36,7 +36,7 @@ def step_of(step: Any, target: Target | None = None) -> int:
         number = operator.index(value)
     except TypeError as error:
         raise TargetError(
-            "the step is no whole number",
+            "the step is not a whole number",
             expected="an int, or a variable or tensor that holds one",
             found=repr(step),
         ) from error
@@ -52,15 +52,15 @@ def _value_of(step: Any, target: Target | None) -> Any:
 
 
 def counted_by(target: Target) -> int | None:
-    """Read the step that the graph of a session counts; None where there is none.
+    """Return the training step that the graph of a session counts; None if it counts none.
 
     Raises:
-        TargetError: it has no value.
+        TargetError: the counter has no value yet.
 
     Example:
         >>> from tfpersist.tf.targets.adapt import adapt
         >>> counted_by(adapt({"a": np.zeros(2)})) is None
         True
     """
-    counted = target.global_step()
-    return None if counted is None else step_of(counted, target)
+    counter = target.global_step()
+    return None if counter is None else step_of(counter, target)

@@ -1,4 +1,4 @@
-"""What can be saved and restored, seen as variables under keys."""
+"""Declare what a save and a restore need of a target: variables under keys."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Captured:
     """What one save writes.
 
     Args:
-        items: the tensors; their payloads stay valid until the save is over.
-        meta: the encoded MetaGraphDef for the `.meta` file; None where there is no graph.
-        object_graph: the encoded TrackableObjectGraph; None for a checkpoint by names. The store
-            writes it as the tensor `_CHECKPOINTABLE_OBJECT_GRAPH`, so it is not among the items.
-        borrowed: the keys of items that lie in memory that the caller may write to. All others stay
-            as they are, since TensorFlow copies a value that is shared before it changes it.
+        items: the tensors; their payloads are valid until the save is over.
+        meta: the encoded MetaGraphDef for the `.meta` file; None if there is no graph.
+        object_graph: the encoded TrackableObjectGraph; None for a checkpoint by names. It is not
+            among the items: the store writes it under `OBJECT_GRAPH_KEY`.
+        borrowed: the keys of items in memory that the caller may write to. The others do not
+            change, because TensorFlow copies a shared value before it changes it.
     """
 
     items: Sequence[Item]
@@ -34,70 +34,70 @@ class Captured:
 
 
 class Target(Protocol):
-    """Something whose variables a checkpoint can hold."""
+    """An object whose variables a checkpoint can hold."""
 
     def entries(self, object_graph: Message | None = None) -> Sequence[Entry]:
-        """List the variables.
+        """Return the variables.
 
         Args:
-            object_graph: the TrackableObjectGraph of the checkpoint about to be restored, None for
-                a save or a checkpoint by names. Keys are given as that checkpoint calls them.
+            object_graph: for a restore from a checkpoint of objects: its TrackableObjectGraph. The
+                entries then have the keys of that checkpoint. Else None.
         """
 
     def entries_by_name(self, specs: Mapping[str, TensorSpec]) -> Sequence[Entry]:
-        """List the variables, keyed as a checkpoint by names calls them.
+        """Return the variables under the keys of a checkpoint by names.
 
         Args:
-            specs: what that checkpoint holds.
+            specs: the tensors of that checkpoint.
         """
 
     def capture(self, entries: Sequence[Entry]) -> Captured:
-        """Take the values of these entries, to be written under the `key` that each now has.
+        """Return the values of entries, to be written under their keys.
 
         Args:
-            entries: a selection of this target's entries; `name`, `ref`, `handle` and `part` are as
-                `entries()` gave them, `key` (and `part.full_name`) may have been renamed.
+            entries: some of the entries that `entries()` has returned. Their `key` and
+                `part.full_name` may have been renamed.
 
         Raises:
-            SaveError: some have no value yet; all of them are named.
+            SaveError: some have no value yet; the message names all of them.
         """
 
     def capture_all(self) -> Captured | None:
-        """Take the values of all entries, as `capture(entries())` does, but faster.
+        """Return the values of all entries, as `capture(entries())` does, but faster.
 
         Returns:
-            What `capture` returns; None where `capture` has to do it.
+            What `capture` returns; None if there is no faster way than `capture`.
         """
 
     def read(self, entries: Sequence[Entry]) -> Sequence[np.ndarray[Any, Any]]:
-        """Give the values that entries hold now, in their order; nobody may change them.
+        """Return the present values of entries, in their order; nobody may change the arrays.
 
         Raises:
-            SaveError: some have no value yet, or none that can be read; all of them are named.
+            SaveError: some have no value, or none that can be read; the message names all of them.
         """
 
     def assign(self, values: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> None:
-        """Give these entries their values; an entry with a `part` is given that part alone.
+        """Assign values to entries; the value of an entry with a `part` is that part.
 
-        Data types and shapes have been compared with the entries' specs before.
+        The caller has compared data types and shapes with the specs of the entries.
         """
 
     def averages_of(
         self, averages: object, entries: Sequence[Entry]
     ) -> Mapping[str, Sequence[str]]:
-        """Tell where a checkpoint may keep the moving averages of variables.
+        """Return the keys under which a checkpoint may hold the moving averages of variables.
 
         Args:
-            averages: what the user gave to `averages()`: an ExponentialMovingAverage, an optimizer
-                with `use_ema`, or the last part of the shadow variables' names.
-            entries: the entries of this target, keyed as the checkpoint at hand calls them.
+            averages: the argument of `averages()`: an ExponentialMovingAverage, an optimizer with
+                `use_ema`, or the last part of the names of the shadow variables.
+            entries: the entries of this target, under the keys of the checkpoint.
 
         Returns:
-            By key of an entry, the keys where its average may stand, the likeliest first; entries
-            that cannot have one are left out.
+            The possible keys of the average of each entry, by the key of the entry, the most
+            likely first. Entries that cannot have an average are left out.
 
         Raises:
-            SelectionError: this target has no averages of that kind.
+            SelectionError: this target cannot have averages of that type.
         """
 
     def value_of(self, tensor: object) -> Any:

@@ -1,0 +1,150 @@
+"""Prepare the runs of a session that assign values to its variables and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tfpersist.errors import SelectionError, TargetError
+from tfpersist.matching.plan import Entry
+from tfpersist.tf.run.aligned import LEAST_ALIGNMENT, aligned_copy
+from tfpersist.tf.targets import graph_state
+from tfpersist.tf.targets.graph_state import Write
+
+_Value = tuple[Entry, "np.ndarray[Any, Any]"]
+
+
+@attrs.define(eq=False)
+class AssignmentRun:
+    """One run of a session that assigns some values.
+
+    Args:
+        ops: the operations to run.
+        feeds: the tensors to feed, and their values.
+    """
+
+    ops: list[Any] = attrs.field(factory=list)
+    feeds: list[tuple[Any, np.ndarray[Any, Any]]] = attrs.field(factory=list)
+    _fed: set[int] = attrs.field(factory=set, init=False)
+
+    def can_feed(self, write: Write) -> bool:
+        """Return whether none of the tensors of a write is fed yet."""
+        return self._fed.isdisjoint(id(tensor) for tensor in write.feeds)
+
+    def add(self, write: Write, values: Sequence[np.ndarray[Any, Any]]) -> None:
+        """Add a write and the values for its tensors."""
+        self.ops.append(write.op)
+        self.feeds.extend(zip(write.feeds, values, strict=True))
+        self._fed.update(id(tensor) for tensor in write.feeds)
+
+
+@attrs.frozen
+class _Assignment:
+    """The writes that can assign a value, and what to feed to any one of them."""
+
+    writes: Sequence[Write]
+    values: tuple[np.ndarray[Any, Any], ...]
+
+
+def assignment_runs(values: Sequence[_Value]) -> list[AssignmentRun]:
+    """Return the runs that assign values by operations that the graph has; as a rule one run.
+
+    Args:
+        values: variables, and keys and values of tables, with their new values.
+
+    Raises:
+        SelectionError: only the keys or only the values of a table are given.
+        TargetError: no operation of the graph assigns a value of this shape.
+    """
+    assignments: list[_Assignment] = []
+    tables: dict[int, list[_Value]] = {}
+    for entry, value in values:
+        if graph_state.is_table(entry):
+            exported: Any = entry.handle
+            tables.setdefault(id(exported.op), []).append((entry, value))
+        else:
+            assignments.append(_assignment(entry, (value,)))
+    for pairs in tables.values():
+        ordered = sorted(pairs, key=_output_index)
+        if len(ordered) < 2:
+            raise SelectionError(
+                f"the table of {ordered[0][0].name!r} needs both its keys and its values",
+                advice="Select the table object, or both names.",
+            )
+        assignments.append(_assignment(ordered[0][0], tuple(value for _, value in ordered)))
+    return _in_runs(assignments)
+
+
+def _output_index(pair: _Value) -> int:
+    exported: Any = pair[0].handle
+    return int(exported.value_index)
+
+
+def _assignment(entry: Entry, values: tuple[np.ndarray[Any, Any], ...]) -> _Assignment:
+    writes = graph_state.writes_of(entry)
+    if not writes:
+        table = graph_state.is_table(entry)
+        raise TargetError(
+            f"the graph has no operation that {'fills' if table else 'assigns'} {entry.name!r}",
+            advice="Create a tf.compat.v1.train.Saver() when you build the graph: it adds the"
+            " operation that fills the table."
+            if table
+            else "Build the graph with the variable's initializer, or leave it out with only().",
+        )
+    fitting = [write for write in writes if _fits(write, values)]
+    if not fitting:
+        raise TargetError(
+            f"no operation of the graph assigns a value of this shape to {entry.name!r}",
+            expected=" or ".join(str(write.feeds[0].shape) for write in writes),
+            found=values[0].shape,
+            advice="Create a tf.compat.v1.train.Saver() when you build the graph: its operations"
+            " assign values of any shape.",
+        )
+    return _Assignment(
+        fitting, tuple(_in_own_memory(_to_feed(value, entry), entry) for value in values)
+    )
+
+
+def _fits(write: Write, values: Sequence[np.ndarray[Any, Any]]) -> bool:
+    return all(
+        tensor.shape.is_compatible_with(value.shape)
+        for tensor, value in zip(write.feeds, values, strict=True)
+    )
+
+
+def _in_runs(assignments: Sequence[_Assignment]) -> list[AssignmentRun]:
+    # A tensor takes one value in a run. Variables that share their initial value and have no other
+    # assignment need a run each.
+    runs: list[AssignmentRun] = []
+    for assignment in assignments:
+        run, write = next(
+            ((run, write) for run in runs for write in assignment.writes if run.can_feed(write)),
+            (AssignmentRun(), assignment.writes[0]),
+        )
+        if not run.ops:
+            runs.append(run)
+        run.add(write, assignment.values)
+    return runs
+
+
+def _to_feed(value: np.ndarray[Any, Any], entry: Entry) -> np.ndarray[Any, Any]:
+    import tensorflow as tf
+
+    if entry.spec.dtype.startswith(("qint", "quint")):
+        stored: np.dtype[Any] = np.dtype(tf.dtypes.as_dtype(entry.spec.dtype).as_numpy_dtype)
+        return value.view(stored)
+    return value
+
+
+def _in_own_memory(value: np.ndarray[Any, Any], entry: Entry) -> np.ndarray[Any, Any]:
+    # A resource variable takes over the memory of an aligned feed, which must not be that of the
+    # mapped file. TensorFlow copies a feed that is not aligned.
+    variable: Any = entry.handle
+    if value.dtype.kind == "O" or getattr(variable, "type", "") != "VarHandleOp":
+        return value
+    if value.ctypes.data % LEAST_ALIGNMENT and value.flags.c_contiguous:
+        return value
+    return aligned_copy(value)
