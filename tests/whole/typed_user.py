@@ -91,6 +91,8 @@ freezer = freezer.signature("serving_default").tags("serve").optimize().weights(
 freezer = freezer.portable("1.15").parity({"x": 1.0}, tolerance=1e-5)
 tfp.Freezer()  # wrong
 tfp.Freezer("runs", policy="all")  # wrong
+tfp.Freezer("model.pb", checkpoint="runs")
+tfp.Freezer("model.pb", checkpoint=3)  # wrong
 tfp.Freezer("runs", options=3)  # wrong
 freezer.bake(["is_training"])  # wrong
 freezer.weights("float64")  # wrong
@@ -126,7 +128,12 @@ parity: tfp.Parity = model.verify(tolerance=1e-5)
 parity_ok: str = parity.ok  # wrong
 again: tfp.Checkpoint = model.unfreeze(["w"], "runs", step=3)
 model.unfreeze(["w"], "runs", step="3")  # wrong
+model.run({"label": ref, "again": "y"}, {"x": 1.0, ref: 2.0})
+model.run(["y", ref], {ref: 2.0})
 model.run("y", ["x"])  # wrong
+model.run(3)  # wrong
+model.as_layer("x", 3)  # wrong
+model.import_into(outputs=["y"], prefix=3)  # wrong
 
 # --- safety and errors ---------------------------------------------------------------------------
 

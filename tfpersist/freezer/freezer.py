@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from tfpersist import arguments, graph_file
+from tfpersist.checkpoint.checkpoint import Checkpoint
 from tfpersist.formats.graphdef import Graph
 from tfpersist.freezer import parity, pipeline
 from tfpersist.freezer.draft import Draft
@@ -60,12 +61,16 @@ class Freezer:
     """
 
     source: Any
-    checkpoint: Any
+    checkpoint: str | os.PathLike[str] | Checkpoint | None
     policy: Policy | None
     _options: Options
 
     def __init__(
-        self, source: Any, *, checkpoint: Any = None, policy: Policy | None = None
+        self,
+        source: Any,
+        *,
+        checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
+        policy: Policy | None = None,
     ) -> None:
         self.__attrs_init__(source, checkpoint, as_policy(policy), Options())
 

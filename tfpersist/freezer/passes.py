@@ -172,7 +172,7 @@ def convert_to_target(draft: Draft) -> Draft:
 def compress_weights(draft: Draft) -> Draft:
     """Store the large float32 weights in fewer bytes."""
     form = draft.options.weights
-    # A table looks keys up and gives values as they are; a count goes on from where it was.
+    # Keys and values of tables, and first values of variables that stay, must be exact.
     exact = needed(draft.graph, draft.init) if draft.init else ()
     return draft if form is None else draft.with_graph(compress(draft.graph, form, exact))
 

@@ -1,1 +1,1 @@
-"""A frozen model: load, describe, run, embed, unfreeze, verify."""
+"""A frozen model: load, describe, run, bind, embed, unfreeze and verify it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -27,6 +27,11 @@ from tfpersist.tf.run import bound
 from tfpersist.tf.run.bound import Bound
 from tfpersist.tf.run.engine import Engine
 from tfpersist.tf.run.execute import Executor, spec_of_tensor
+
+# A tensor, and one or several of them. The keys of a dict are labels of the user's own.
+Ref: TypeAlias = str | TensorRef
+Refs: TypeAlias = Ref | Iterable[Ref]
+LabelledRefs: TypeAlias = Refs | Mapping[Any, Ref]
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -160,7 +165,7 @@ class FrozenModel:
         """Return whether there is a tensor of that name."""
         return lookup.contains(self.__getitem__, name)
 
-    def run(self, fetches: Any, feeds: Mapping[Any, Any] | None = None) -> Any:
+    def run(self, fetches: LabelledRefs, feeds: Mapping[Any, Any] | None = None) -> Any:
         """Compute tensors.
 
         Args:
@@ -190,7 +195,7 @@ class FrozenModel:
         """
         return self._executor().run(fetches, feeds)
 
-    def bind(self, inputs: Any = None, outputs: Any = None) -> Bound:
+    def bind(self, inputs: Refs | None = None, outputs: LabelledRefs | None = None) -> Bound:
         """Make a function from some inputs to some outputs that costs the least time per call.
 
         Args:
@@ -237,7 +242,7 @@ class FrozenModel:
         self,
         graph: Any = None,
         inputs: Mapping[Any, Any] | None = None,
-        outputs: Iterable[Any] | None = None,
+        outputs: Iterable[Ref] | None = None,
         *,
         prefix: str = "frozen",
     ) -> dict[str, Any]:
@@ -281,7 +286,7 @@ class FrozenModel:
         return composed.compose(self.graph, graph, inputs or {}, names, prefix)
 
     @unconverted
-    def as_module(self, inputs: Any = None, outputs: Any = None) -> Any:
+    def as_module(self, inputs: Refs | None = None, outputs: LabelledRefs | None = None) -> Any:
         """Make a tf.Module of the model: for a tf.function, a SavedModel, a Keras Lambda layer.
 
         Variables and tables that the model keeps belong to the module, which initializes them.
@@ -315,7 +320,13 @@ class FrozenModel:
         )
 
     @unconverted
-    def as_layer(self, inputs: Any = None, outputs: Any = None, *, name: str | None = None) -> Any:
+    def as_layer(
+        self,
+        inputs: Refs | None = None,
+        outputs: LabelledRefs | None = None,
+        *,
+        name: str | None = None,
+    ) -> Any:
         """Make a Keras 3 layer of the model; training does not change it.
 
         Gradients flow through the layer to the layers before it. The layer has no weights: all are
@@ -516,7 +527,7 @@ class FrozenModel:
             return ref
         return attrs.evolve(ref, spec=spec_of_tensor(executor.tensor(ref.name)))
 
-    def _ends(self, inputs: Any, outputs: Any) -> _Ends:
+    def _ends(self, inputs: Refs | None, outputs: LabelledRefs | None) -> _Ends:
         """Find the tensors that `bind`, `as_module` and `as_layer` are asked for."""
         if isinstance(inputs, Mapping):
             raise FeedError(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
 
 import attrs
 
+from tfpersist.checkpoint.checkpoint import Checkpoint
 from tfpersist.errors import FreezeError, value_text
 from tfpersist.safety import Policy
 
@@ -22,7 +23,7 @@ class Choice:
         policy: what the source may do; None for the default of its kind.
     """
 
-    checkpoint: Any = None
+    checkpoint: str | os.PathLike[str] | Checkpoint | None = None
     signature: str | None = None
     tags: tuple[str, ...] = ()
     shaped: tuple[str, ...] | None = None

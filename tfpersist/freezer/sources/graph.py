@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
-from typing import Any
 
 import attrs
 
@@ -26,7 +26,11 @@ _RESTORE = "save/restore_all"
 
 
 def lower_graph(
-    graph: Graph, checkpoint: Any = None, *, policy: Policy | None = None, home: str | None = None
+    graph: Graph,
+    checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
+    *,
+    policy: Policy | None = None,
+    home: str | None = None,
 ) -> Lowered:
     """Lower a graph.
 
@@ -59,7 +63,7 @@ def _frozen(graph: Graph) -> Lowered:
     )
 
 
-def _with_values(graph: Graph, source: Any) -> Lowered:
+def _with_values(graph: Graph, source: str | os.PathLike[str] | Checkpoint) -> Lowered:
     checkpoint = source if isinstance(source, Checkpoint) else Checkpoint(source)
     # The graph has its Saver's ops, but no MetaGraphDef that names the op that restores.
     meta = schema.MetaGraphDef()
