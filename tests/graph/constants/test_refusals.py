@@ -1,0 +1,66 @@
+"""Nodes that would not work in another process."""
+
+import pytest
+
+from tfpersist.errors import FreezeError
+from tfpersist.formats.graphdef import parse_text
+from tfpersist.graph.constants.refusals import refuse
+
+
+def graph_of(op, name="n", inside=False, attrs=""):
+    node = f'{{ name: "{name}" op: "{op}" {attrs} }}'
+    if not inside:
+        return parse_text(f"node {node}".encode())
+    function = f'function {{ signature {{ name: "f" }} node_def {node} }}'
+    return parse_text(f'library {{ {function} }} node {{ name: "call" op: "f" }}'.encode())
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize(
+    ("op", "message"),
+    [
+        ("PyFunc", "Python function"),
+        ("EagerPyFunc", "Python function"),
+        ("PyFuncStateless", "Python function"),
+        ("AnonymousHashTable", "lookup table"),
+        ("IteratorV2", r"iterator.*inputs\(\)"),
+        ("IteratorFromStringHandleV2", r"iterator.*inputs\(\)"),
+        ("MultiDeviceIteratorInit", r"iterator.*inputs\(\)"),
+        ("QueueDequeueV2", r"queue.*inputs\(\)"),
+        ("FIFOQueueV2", r"queue.*inputs\(\)"),
+        ("WholeFileReaderV2", r"queue.*inputs\(\)"),
+        ("ReaderReadV2", r"queue.*inputs\(\)"),
+        ("OrderedMapUnstage", r"queue.*inputs\(\)"),
+        ("BarrierTakeMany", r"queue.*inputs\(\)"),
+    ],
+)
+def test_what_a_file_cannot_hold(op, message, inside):
+    where = r" in function f" if inside else ""
+    with pytest.raises(FreezeError, match=rf"^node n \({op}\){where}: .*{message}"):
+        refuse(graph_of(op, inside=inside), ())
+
+
+@pytest.mark.parametrize("op", ["TemporaryVariable", "OneShotIterator", "Read", "Add"])
+def test_ops_that_work_anywhere(op):
+    refuse(graph_of(op), ())
+
+
+@pytest.mark.parametrize(
+    "op", ["VarHandleOp", "VariableV2", "HashTableV2", "MutableDenseHashTable"]
+)
+def test_state_is_allowed_outside_of_functions_alone(op):
+    refuse(graph_of(op), {"n"})
+    with pytest.raises(FreezeError, match=rf"node n \({op}\) in function f"):
+        refuse(graph_of(op, inside=True), {"n"})
+
+
+def test_a_variable_that_is_not_kept():
+    with pytest.raises(FreezeError, match=r"node n \(VarHandleOp\)"):
+        refuse(graph_of("VarHandleOp"), {"other"})
+
+
+def test_a_placeholder_of_a_resource():
+    resource = 'attr { key: "dtype" value { type: DT_RESOURCE } }'
+    with pytest.raises(FreezeError, match=r"node n \(Placeholder\).*of the live model"):
+        refuse(graph_of("Placeholder", attrs=resource), ())
+    refuse(graph_of("Placeholder", attrs='attr { key: "dtype" value { type: DT_FLOAT } }'), ())
