@@ -112,6 +112,9 @@ class TestChoosing:
     def test_no_outputs_lists_the_likely_ones(self, net):
         with pytest.raises(FreezeError, match=r"y:0 float32\[\?,30\].*parts:0"):
             Freezer(net).freeze()
+        with pytest.raises(FreezeError) as caught:
+            Freezer(v1.GraphDef()).freeze()
+        assert str(caught.value).endswith("Name them: Freezer(...).outputs(...).")
 
     def test_outputs_are_those_asked_for_in_that_order(self, tmp_path):
         """Though one feeds another, one is an input and one a variable."""

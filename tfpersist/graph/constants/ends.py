@@ -78,8 +78,8 @@ def find_outputs(lowered: Lowered, names: Sequence[str]) -> list[TensorRef]:
         more = f" and {len(likely) - _MOST_SHOWN} more" if len(likely) > _MOST_SHOWN else ""
         raise FreezeError(
             "no outputs are named",
-            advice="Name them: Freezer(...).outputs(...). "
-            + (f"Likely ones are {', '.join(likely[:_MOST_SHOWN])}{more}" if likely else ""),
+            advice="Name them: Freezer(...).outputs(...)"
+            + (f". Likely ones are {', '.join(likely[:_MOST_SHOWN])}{more}" if likely else ""),
         )
     return [find_tensor(lowered.graph, tensor_name(name, lowered)) for name in names]
 
