@@ -145,6 +145,14 @@ def test_a_later_version_is_refused_as_such(sample):
         bundle.read_index(memoryview(index), "x")
 
 
+def test_a_version_that_is_declared_bad_is_refused(sample):
+    proto = schema.BundleHeaderProto(num_shards=1)
+    proto.version.bad_consumers.append(bundle.VERSION)
+    index = rewritten(sample[0], lambda found: {**found, b"": proto.SerializeToString()})
+    with pytest.raises(UnsupportedError, match="later TensorFlow"):
+        bundle.read_index(memoryview(index), "x")
+
+
 def test_a_table_that_is_no_index_is_refused(sample):
     for change in (lambda found: {}, lambda found: {b"a/b": found[b"a/b"]}):
         with pytest.raises(CorruptionError, match="header"):
@@ -162,6 +170,8 @@ def test_a_missing_shard_is_told_from_a_short_one(sample):
     with pytest.raises(CorruptionError, match="reaches beyond the end"):
         bundle.check_ranges(index, {}, "m.index")
     bundle.check_ranges(index, {0: len(sample[1])}, "m.index")
+    with pytest.raises(CorruptionError, match="reaches beyond the end"):
+        bundle.check_ranges(index, {0: len(sample[1]) - 1}, "m.index")
 
 
 def slice_entries(sample, *extents, full=(3, 2), own=None):
@@ -197,6 +207,27 @@ def slice_entries(sample, *extents, full=(3, 2), own=None):
 def test_slices_that_do_not_make_up_the_variable_are_refused(sample, read_all, extents):
     with pytest.raises(CorruptionError):
         read_all(slice_entries(sample, *extents), sample[1])
+
+
+def test_a_slice_that_is_listed_twice_is_refused(sample):
+    """The sizes add up, and there is an entry for each."""
+    index = slice_entries(sample, ((0, 2), (0, 2)), ((0, 2), (0, 2)), full=(4, 2))
+    with pytest.raises(CorruptionError, match="do not fit it; expected distinct slices"):
+        bundle.read_index(memoryview(index), "x")
+
+
+def test_a_slice_that_is_partitioned_itself_is_refused(sample):
+    key = slices.part_key(b"v", [(0, 2), (0, 2)])
+    whole = with_shape(2, 2, size=0, crc32c=0)
+    part = whole.slices.add()
+    part.extent.add(start=0, length=2), part.extent.add(start=0, length=2)
+    index = slice_entries(
+        sample,
+        *(((0, 2), (0, 2)), ((2, 1), (0, 2))),
+        own={key: whole.SerializeToString()},
+    )
+    with pytest.raises(CorruptionError, match="a part of a partitioned variable is missing"):
+        bundle.read_index(memoryview(index), "x")
 
 
 def test_slices_that_overlap_and_leave_a_hole_are_refused(read_all, write_ours):

@@ -2,9 +2,12 @@
 
 import pytest
 from bundles import entry, rewritten, with_shape
+from google.protobuf.message import DecodeError
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tfpersist.errors import CorruptionError
-from tfpersist.formats import sstable
+from tfpersist.formats import bundle_entry, dtypes, schema, sstable
 
 
 def test_any_entry_with_a_right_checksum_is_read_or_refused(sample, read_all, refuses):
@@ -74,3 +77,77 @@ def test_names_that_are_no_text_survive(read_all, sample):
     [(key, value)] = read_all(index, sample[1]).items()
     assert key.encode("utf-8", "surrogateescape") == b"\xff\xfe"
     assert value == 0.5
+
+
+NUMBERS = st.one_of(st.integers(0, 3), st.integers(0, 1 << 63), st.sampled_from([127, 128]))
+SPECS = [(1, (2,)), (1, ()), (9, (0, 3)), (7, (1,)), (3, (1, 1))]
+
+
+@st.composite
+def encoded(draw):
+    """An entry as it is written, with another number in it or one byte changed, or as it is."""
+    dtype, shape = draw(st.sampled_from(SPECS))
+    size = dtypes.by_number(dtype).size
+    for extent in shape:
+        size *= extent
+    place = bundle_entry.encode_place(
+        draw(NUMBERS),
+        size if draw(st.booleans()) else draw(NUMBERS),
+        draw(st.integers(1, 0xFFFFFFFF)),
+        shard=draw(st.integers(0, 300)),
+    )
+    raw = bytearray(with_shape(*shape, dtype=dtype, size=0, crc32c=0).SerializeToString() + place)
+    if draw(st.booleans()):
+        raw[draw(st.integers(0, len(raw) - 1))] = draw(st.integers(0, 255))
+    return bytes(raw[: draw(st.sampled_from([len(raw), len(raw) - 1]))])
+
+
+def agrees(raw, num_shards):
+    """Whether an entry is decoded, and then as protobuf does; else it is refused."""
+    try:
+        decoded, keys = bundle_entry.Decoder("x", num_shards).entry(b"k", memoryview(raw), 0)
+    except CorruptionError:
+        return False
+    try:
+        proto = schema.BundleEntryProto.FromString(raw)
+    except DecodeError:
+        pytest.fail(f"protobuf refuses {raw.hex()}")
+    if keys:
+        return True
+    number = dtypes.BY_NAME[decoded.spec.dtype].number
+    shape = tuple(dimension.size for dimension in proto.shape.dim)
+    assert (number, decoded.spec.shape) == (proto.dtype, shape)
+    numbers = (decoded.shard, decoded.offset, decoded.size, decoded.crc32c)
+    assert numbers == (proto.shard_id, proto.offset, proto.size, proto.crc32c)
+    assert 0 <= decoded.shard < num_shards
+    assert 0 <= decoded.offset < 1 << 63
+    assert decoded.size == decoded.spec.nbytes or decoded.spec.dtype == "string"
+    return True
+
+
+@given(encoded(), st.sampled_from([0, 1, 2, 200]))
+def test_what_is_decoded_by_hand_is_what_protobuf_decodes(raw, num_shards):
+    agrees(raw, num_shards)
+
+
+@pytest.mark.parametrize(
+    ("place", "num_shards", "accepted"),
+    [
+        ("28083501000000", 1, True),
+        ("28083501000000", 0, False),
+        ("180128083501000000", 1, False),
+        ("180128083501000000", 2, True),
+        ("187f28083501000000", 127, False),
+        ("18800128083501000000", 129, True),
+        ("18800128083501000000", 128, False),
+        ("20ffffffffffffffff7f28083501000000", 1, True),
+        ("2080808080808080808000" + "28083501000000", 1, True),
+        ("2080808080808080808001" + "28083501000000", 1, False),
+        ("208080808080808080808000" + "28083501000000", 1, False),
+        ("28093501000000", 1, False),
+    ],
+)
+def test_numbers_at_their_bounds(place, num_shards, accepted):
+    """Two float32: the tag of each number, and the number as a varint."""
+    head = with_shape(2, size=0, crc32c=0).SerializeToString()
+    assert agrees(head + bytes.fromhex(place), num_shards) == accepted

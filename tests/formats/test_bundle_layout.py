@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfpersist.errors import SaveError
-from tfpersist.formats import bundle, bundle_layout, crc32c
+from tfpersist.formats import bundle, bundle_entry, bundle_layout, crc32c
 from tfpersist.formats.bundle_writer import Item, Items, write_bundle
 from tfpersist.formats.tensors import Payload, Slice, TensorSpec, payload_of
 
@@ -149,3 +149,18 @@ def test_cleared_columns_let_go_of_values_though_the_layout_is_remembered():
     before = written(columns)
     columns.clear()
     assert written([Item("a", payload_of(np.zeros(2)))]) == before
+    assert len(bundle_layout._REMEMBERED) == 1
+
+
+def test_shards_after_others_are_numbered_from_there():
+    """The entry of a partitioned variable has the shard of its first part, as in TensorFlow."""
+    names, specs = ["a", "p", "p"], [TensorSpec("int8", (3,))] * 3
+    parts = [None, Slice("p", (6,), (0,), (3,)), Slice("p", (6,), (3,), (3,))]
+    layout = bundle_layout.lay_out(names, specs, parts, {}, 1, shard_size=3)
+    other = bundle_entry.encode_spec(specs[0]) + bundle_entry.encode_place(0, 3, 7)
+    data = layout.index([1, 2, 3], first=2, others={b"o": other})
+    index = bundle.read_index(memoryview(data), "x")
+    assert index.num_shards == 5
+    assert {key: entry.shard for key, entry in index.entries.items()} == {"a": 2, "o": 0, "p": 3}
+    assert sorted(entry.shard for entry in index.parts.values()) == [3, 4]
+    assert [entry.crc32c for entry in index.entries.values()] == [crc32c.masked(1), 7, 0]

@@ -82,7 +82,7 @@ class Layout:
         """
         masked = crc32c.all_masked(np.array(crcs, np.uint32))
         # An entry leaves out a checksum of 0, so an index with one has other offsets.
-        usual = not first and not others and bool(masked.all())
+        usual = not first and bool(masked.all())
         if usual and self._index is not None:
             table, numbers = self._index
             return table.with_tails(numbers, masked)
