@@ -173,6 +173,11 @@ class Watched:
         """Whether the files are published."""
         return self.publication.committed
 
+    @property
+    def version(self) -> object | None:
+        """The version of the directory when it is over."""
+        return self.publication.version
+
     def create(self, name: str) -> Sink:
         """Create a file; see `Publication.create`."""
         sink = self.publication.create(name)

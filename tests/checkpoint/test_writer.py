@@ -50,7 +50,7 @@ def test_state_file(tmp_path):
     storage.remove(Directory.look(storage).files("m-1").all)
     write_checkpoint(storage, "m-5", items(5))
     assert state_of(storage).all == ("m-3", "m-5")
-    state_file.write(storage, {})
+    storage.remove(["checkpoint"])
     assert state_of(storage) is None
     Directory.look(storage).note()
     assert state_of(storage).latest == "m-5"

@@ -8,8 +8,9 @@ opened: their sidecar. Whoever acts on a look that has become stale looks again.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
+from types import MappingProxyType
 
 import attrs
 import numpy as np
@@ -19,11 +20,13 @@ from tfpersist.checkpoint.files import STATE_FILE, Files, Listing, split_step
 from tfpersist.checkpoint.sidecar import Sidecar
 from tfpersist.errors import CorruptionError, StorageError
 from tfpersist.formats import crc32c
-from tfpersist.storage import Storage
+from tfpersist.storage import Hold, Storage
 from tfpersist.storage.base import Stamp
 
 # The last eight bytes of every table, and so of every V1 file (leveldb, table/format.h).
 _TABLE_MAGIC = bytes.fromhex("57fb808b247547db")
+# The last look at each directory, for as long as its version is the same.
+_LOOKS: dict[str, Directory] = {}
 # How often the state file is written again because others save at the same time.
 _TRIES = 20
 
@@ -47,8 +50,9 @@ class Directory:
 
     Args:
         storage: the directory.
-        names: the names of all its files at that moment.
+        listing: the names of all its files at that moment.
         record: what its state file said just before.
+        version: `Storage.version` just before.
         known_ages: when each checkpoint was saved, oldest first, where that is known already.
 
     Example:
@@ -58,20 +62,44 @@ class Directory:
     """
 
     storage: Storage
-    names: frozenset[str]
+    listing: Listing
     record: state_file.Record
+    version: object | None = None
     _known_ages: Mapping[str, Age] | None = None
 
     @classmethod
-    def look(cls, storage: Storage) -> Directory:
+    def look(cls, storage: Storage, *, to_write: bool = False) -> Directory:
         """Look at a directory.
+
+        What this process knows of it is not read again if neither the names of its files nor its
+        state file have changed since.
+
+        Args:
+            storage: the directory.
+            to_write: whether something is about to be written, so that its times may be set.
 
         Raises:
             StorageError: it cannot be read.
         """
-        # In this order, a state file that is newer than the names cannot be taken for theirs.
+        # In this order, what is newer than the names cannot be taken for theirs.
+        version = storage.version()
+        if version is None and to_write:
+            version = storage.seal()
         record = state_file.read(storage)
-        return cls(storage, storage.names(), record)
+        known = _LOOKS.get(storage.location)
+        if (
+            version is not None
+            and known is not None
+            and known.version == version
+            and known.record.content == record.content
+        ):
+            return known._in(storage)
+        names = storage.names()
+        # What a dead process left is cleared away first; then no version is known any more.
+        version = None if storage.has_leftovers else version
+        look = cls(storage, Listing(names), record, version)
+        look._remember()
+        return look
 
     def again(self) -> Directory:
         """Look once more."""
@@ -91,22 +119,29 @@ class Directory:
         self.storage.recover()
         return self.again()
 
-    def saved(self, prefix: str, names: Iterable[str], age: Age) -> Directory:
+    def saved(
+        self, prefix: str, names: Iterable[str], age: Age, version: object | None
+    ) -> Directory:
         """Return this look with one more checkpoint, without looking again.
 
         Args:
             prefix: the checkpoint; one of that name is replaced.
             names: the names of its files.
             age: when it was saved.
+            version: the version of the directory, if nothing else has changed in it.
         """
-        others = {name: other for name, other in self._ages.items() if name != prefix}
-        left = self.names - self.listing.belonging(prefix)
-        return Directory(self.storage, left.union(names), self.record, {**others, prefix: age})
+        ages = {name: other for name, other in self._ages.items() if name != prefix}
+        ages[prefix] = age
+        listing = self.listing.replaced(prefix, names)
+        look = self._with(listing, self.record, version, ages)
+        others = (name for name in self.complete if name != prefix)
+        vars(look)["complete"] = (*others, prefix)
+        return look
 
-    @cached_property
-    def listing(self) -> Listing:
-        """Its files, grouped by checkpoint."""
-        return Listing(self.names)
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of all its files."""
+        return self.listing.names
 
     @cached_property
     def known(self) -> tuple[str, ...]:
@@ -173,36 +208,61 @@ class Directory:
         _FACTS[key] = stamps, facts
         return facts
 
-    def note(self, *, gone: Iterable[str] = (), durable: bool = True) -> None:
+    def note(
+        self,
+        *,
+        unnamed: Collection[str] = (),
+        removed: Mapping[str, Hold] = MappingProxyType({}),
+        durable: bool = True,
+    ) -> Directory:
         """Write the state file for this directory.
 
         Another process may have written it since this look: then the directory is looked at again.
 
         Args:
-            gone: prefixes that are not to be named any more.
-            durable: wait until it would survive a power loss.
+            unnamed: prefixes that it is not to name.
+            removed: checkpoints whose files are removed in the same step, with what holds them.
+            durable: wait until that would survive a power loss.
+
+        Returns:
+            The directory after it.
 
         Raises:
-            StorageError: it could not be written; what it said before still stands.
+            StorageError: it could not be written; all is as it was before.
         """
-        without, look = frozenset(gone), self
+        look, without = self, {*unnamed, *removed}
         for _ in range(_TRIES):
-            left = {name: look.created(name) for name in look.complete if name not in without}
-            if state_file.write(
-                look.storage,
-                left,
-                durable=durable,
-                last_preserved=look.record.last_preserved,
-                only_if=look.is_current(),
-            ):
-                return
+            record = look.record.naming(
+                {name: look.created(name) for name in look.complete if name not in without}
+            )
+            with look.storage.publish(
+                durable=durable, only_if=look._is_current, since=look.version
+            ) as publication:
+                if record.content is None:
+                    publication.discard(STATE_FILE)
+                else:
+                    publication.create(STATE_FILE).write(record.content)
+                for prefix, hold in removed.items():
+                    # The index goes before the data that it speaks of.
+                    files = (*self.files(prefix).all, *sorted(self.listing.belonging(prefix)))
+                    for name in dict.fromkeys(files):
+                        publication.discard(name, held=hold)
+            if publication.committed:
+                break
             look = look.again()
+        listing = look.listing
+        for prefix in removed:
+            listing = listing.replaced(prefix, ())
+        ages = {name: age for name, age in look._ages.items() if name not in removed}
+        noted = look._with(listing, record, publication.version, ages)
+        vars(noted)["complete"] = tuple(name for name in look.complete if name not in removed)
+        return noted
 
-    def correct(self, *, gone: Iterable[str] = (), durable: bool = True) -> None:
+    def correct(self, *, unnamed: Collection[str] = (), durable: bool = True) -> Directory:
         """Write the state file again if there is one, and it does not name what is there.
 
         Args:
-            gone: prefixes that are not to be named any more.
+            unnamed: prefixes that it is not to name.
             durable: wait until it would survive a power loss.
 
         Raises:
@@ -211,24 +271,50 @@ class Directory:
         if self.record.content is None and STATE_FILE in self.names:
             # It was not there yet when it was read, or could not be read: then that is raised.
             self.storage.read(STATE_FILE)
-            self.again().correct(gone=gone, durable=durable)
-            return
-        if self.record.says is None:
-            return
-        if self.record.dates.keys() != set(self.complete).difference(gone):
-            self.note(gone=gone, durable=durable)
+            return self.again().correct(unnamed=unnamed, durable=durable)
+        if self.record.says is None or (
+            self.record.dates.keys() == set(self.complete).difference(unnamed)
+        ):
+            return self
+        return self.note(unnamed=unnamed, durable=durable)
 
-    def is_current(self) -> Callable[[], bool]:
-        """Return a check that nobody has written the state file since this look."""
-        storage, before = self.storage, self.record.content
-        return lambda: state_file.read(storage).content == before
+    def _is_current(self) -> bool:
+        """Return whether nobody has written the state file since this look."""
+        return state_file.read(self.storage).content == self.record.content
 
     def _is_complete_v2(self, prefix: str) -> bool:
-        return prefix in self._indexed and self.listing.is_complete(prefix)
+        return prefix in self.listing.v2 and self.listing.is_complete(prefix)
 
     @cached_property
-    def _indexed(self) -> frozenset[str]:
-        return frozenset(self.listing.v2)
+    def _found(self) -> frozenset[str]:
+        return self.listing.v2.union(self.listing.without_index, self._v1)
+
+    def _with(
+        self,
+        listing: Listing,
+        record: state_file.Record,
+        version: object | None,
+        ages: Mapping[str, Age],
+    ) -> Directory:
+        look = Directory(self.storage, listing, record, version, ages)
+        if version is not None:
+            _LOOKS[self.storage.location] = look
+        return look
+
+    def _in(self, storage: Storage) -> Directory:
+        """Return the same look, through this storage."""
+        look = object.__new__(Directory)
+        vars(look).update(vars(self), storage=storage)
+        return look
+
+    def _remember(self) -> None:
+        """Keep this look, if nothing in it was told by files that may change in place."""
+        if (
+            self.version is not None
+            and self.record.is_ordered
+            and self.record.dates.keys() == self._found
+        ):
+            _LOOKS[self.storage.location] = self
 
     @cached_property
     def _v1(self) -> dict[str, Files]:
@@ -251,7 +337,7 @@ class Directory:
         """
         if self._known_ages is not None:
             return self._known_ages
-        found = self._indexed.union(self.listing.without_index, self._v1)
+        found = self._found
         recorded = self.record.dates
         named = [prefix for prefix in recorded if prefix in found]
         ordered = self.record.is_ordered

@@ -110,17 +110,43 @@ class Listing:
 
     Args:
         names: the names of all files.
+        known_groups: the same in groups, where that is known already.
 
     Example:
         >>> listing = Listing(frozenset({"m.index", "m.data-00001-of-00002"}))
         >>> listing.v2, listing.v2_files("m").missing
-        (('m',), ('m.data-00000-of-00002',))
+        (frozenset({'m'}), ('m.data-00000-of-00002',))
     """
 
     names: frozenset[str]
+    _known_groups: _Groups | None = None
+
+    def replaced(self, prefix: str, names: Iterable[str]) -> Listing:
+        """Return this listing with other files of one V2 checkpoint, which may be none.
+
+        Example:
+            >>> listing = Listing(frozenset({"m.index", "m.data-00000-of-00002", "n.index"}))
+            >>> sorted(listing.replaced("m", ["m.index"]).names)
+            ['m.index', 'n.index']
+        """
+        old, new = self.belonging(prefix), frozenset(names)
+        own = Listing(new)._groups
+        groups = self._groups
+        data = {**groups.data, **own.data}
+        if prefix not in own.data:
+            data.pop(prefix, None)
+        others = [other for other in groups.orphans if other != prefix]
+        changed = _Groups(
+            groups.indexed - {prefix} | own.indexed,
+            groups.single,
+            (*others, *own.orphans),
+            data,
+            groups.v1_data,
+        )
+        return Listing(self.names - old | new, changed)
 
     @property
-    def v2(self) -> tuple[str, ...]:
+    def v2(self) -> frozenset[str]:
         """The prefixes of the V2 checkpoints that have an index, complete or not."""
         return self._groups.indexed
 
@@ -183,6 +209,8 @@ class Listing:
 
     @cached_property
     def _groups(self) -> _Groups:
+        if self._known_groups is not None:
+            return self._known_groups
         indexed, single, orphans = [], [], []
         data: dict[str, list[str]] = {}
         v1_data: dict[str, list[str]] = {}
@@ -202,14 +230,16 @@ class Listing:
                 data.setdefault(match["prefix"], []).append(name)
             elif (match := V1_SHARD.fullmatch(name)) and _is_shard(match):
                 v1_data.setdefault(match["prefix"], []).append(name)
-        return _Groups(tuple(filter(None, indexed)), tuple(single), tuple(orphans), data, v1_data)
+        return _Groups(
+            frozenset(filter(None, indexed)), tuple(single), tuple(orphans), data, v1_data
+        )
 
 
 @attrs.frozen(eq=False)
 class _Groups:
     """Names by what they end in: prefixes, and data files by prefix."""
 
-    indexed: tuple[str, ...]
+    indexed: frozenset[str]
     single: tuple[str, ...]
     orphans: tuple[str, ...]
     data: Mapping[str, Sequence[str]]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 
 import attrs
@@ -26,10 +26,13 @@ class Record:
     Args:
         content: the bytes; None where there is no file, or it cannot be read.
         file: its path, for errors.
+        known_dates: when each checkpoint was saved, where the content is known to say just that, in
+            this order.
     """
 
     content: bytes | None
     file: str = STATE_FILE
+    _known_dates: Mapping[str, float] | None = None
 
     @cached_property
     def says(self) -> state.StateFile | None:
@@ -45,6 +48,8 @@ class Record:
 
         The latest is the newest, wherever the list has it. A date is 0 where the file has none.
         """
+        if self._known_dates is not None:
+            return self._known_dates
         said = self.says
         if said is None:
             return {}
@@ -64,22 +69,56 @@ class Record:
         So are the files that TensorFlow and tfpersist write, unless somebody has chosen another
         latest, or a clock went back: then the checkpoints themselves have to be asked.
         """
+        if self._known_dates is not None:
+            return _is_ordered(tuple(self._known_dates.values()))
         said = self.says
-        if said is None or len(self.dates) != len(said.all) or not said.all:
+        if said is None or len(self.dates) != len(said.all):
             return False
-        times = said.timestamps
-        return (
-            said.latest == said.all[-1]
-            and len(times) == len(said.all)
-            and times[0] > 0
-            and times[-1] < math.inf
-            and all(earlier <= later for earlier, later in itertools.pairwise(times))
+        return said.all[-1:] == (said.latest,) and (
+            len(said.timestamps) == len(said.all) and _is_ordered(said.timestamps)
         )
+
+    @cached_property
+    def _is_plain(self) -> bool:
+        """Whether it is ordered, and names checkpoints without their directory."""
+        if not self.is_ordered or self._known_dates is not None:
+            return self.is_ordered
+        return self.says is not None and self.says.all == tuple(self.dates)
 
     @property
     def last_preserved(self) -> float:
         """What `tf.train.CheckpointManager` has noted for itself."""
         return 0.0 if self.says is None else self.says.last_preserved
+
+    def naming(self, dates: Mapping[str, float]) -> Record:
+        """Return the record of a file that names these checkpoints, and keeps what else it says.
+
+        Args:
+            dates: when each was saved, in seconds since 1970, by prefix and oldest first.
+        """
+        if not dates:
+            return Record(None, self.file)
+        latest = list(dates)[-1]
+        time = dates[latest]
+        content = None
+        if self.content is not None and self._is_plain and latest not in self.dates:
+            # There may be thousands, and most of them are named already.
+            without = {name: self.dates[name] for name in self.dates.keys() - dates.keys()}
+            if len(self.dates) - len(without) + 1 == len(dates):
+                content = state.edited(self.content, without, latest, time)
+        if content is None:
+            prefixes, times = tuple(dates), tuple(dates.values())
+            said = state.StateFile(latest, prefixes, times, self.last_preserved)
+            content = state.format_state(said)
+        return Record(content, self.file, dates)
+
+
+def _is_ordered(times: tuple[float, ...]) -> bool:
+    return bool(times) and (
+        times[0] > 0
+        and times[-1] < math.inf
+        and all(earlier <= later for earlier, later in itertools.pairwise(times))
+    )
 
 
 def read(storage: Storage, name: str = STATE_FILE) -> Record:
@@ -93,37 +132,3 @@ def read(storage: Storage, name: str = STATE_FILE) -> Record:
         return Record(bytes(storage.read(name)), f"{storage.location}/{name}")
     except StorageError:
         return Record(None, f"{storage.location}/{name}")
-
-
-def write(
-    storage: Storage,
-    dates: Mapping[str, float],
-    *,
-    durable: bool = True,
-    last_preserved: float = 0.0,
-    only_if: Callable[[], bool] | None = None,
-) -> bool:
-    """Write the state file.
-
-    Args:
-        storage: the directory.
-        dates: when each checkpoint in it was saved, by prefix and oldest first; empty to remove
-            the file.
-        durable: wait until it would survive a power loss.
-        last_preserved: what `tf.train.CheckpointManager` has noted for itself.
-        only_if: as in `Storage.publish`.
-
-    Returns:
-        Whether it was written; False where `only_if` was false.
-
-    Raises:
-        StorageError: it could not be written; what it said before still stands.
-    """
-    with storage.publish(durable=durable, only_if=only_if) as publication:
-        if dates:
-            prefixes, times = tuple(dates), tuple(dates.values())
-            said = state.StateFile(prefixes[-1], prefixes, times, last_preserved)
-            publication.create(STATE_FILE).write(state.format_state(said))
-        else:
-            publication.discard(STATE_FILE)
-    return publication.committed

@@ -8,7 +8,8 @@ file follows in a step of its own, since losing it loses nothing: the directory 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import attrs
 
@@ -21,7 +22,7 @@ from tfpersist.errors import SaveError, StorageError
 from tfpersist.formats import crc32c
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.progress import Watched, progress
-from tfpersist.storage import Storage
+from tfpersist.storage import Hold, Storage
 
 ALIGNMENT = 64
 # From twice as many bytes on, files of about this size or more are written side by side.
@@ -78,7 +79,7 @@ def write_checkpoint(
         ['checkpoint', 'm-1.data-00000-of-00001', 'm-1.index', 'm-1.tfpersist.json']
     """
     look = publish_checkpoint(
-        Directory.look(storage),
+        Directory.look(storage, to_write=True),
         prefix,
         items,
         meta=meta,
@@ -131,10 +132,12 @@ def publish_checkpoint(
     age = Age(created, look.after(created, without=prefix))
     facts = sidecar.Sidecar(created, step, measured, order=age.order)
 
+    versions: list[object | None] = []
+
     def publish(shards: Shards) -> list[str]:
         with (
             progress(f"Saving {prefix}", lambda: _size(items)) as done,
-            storage.publish(durable=durable) as publication,
+            storage.publish(durable=durable, since=look.version) as publication,
         ):
             names, written = shards.write(
                 Watched(publication, done), prefix, alignment, _SHARD_SIZE if storage.maps else 0
@@ -154,6 +157,7 @@ def publish_checkpoint(
             names += [prefix + SIDECAR, prefix + INDEX]
             for name in sorted(look.listing.belonging(prefix).difference(names)):
                 publication.discard(name)
+        versions.append(publication.version)
         if seen is not None:
             seen.note(noted.index_crc32c or 0, shards.plan.buffers if shards.plan else {})
         return names
@@ -162,25 +166,32 @@ def publish_checkpoint(
         names = publish_changes(look, prefix, list(items), publish, seen=seen)
     else:
         names = publish(Shards(items, spend=spend))
-    return look.saved(prefix, names, age)
+    return look.saved(prefix, names, age, versions[-1])
 
 
 def note_latest(
-    look: Directory, prefix: str, *, gone: Collection[str] = (), durable: bool = True
-) -> None:
+    look: Directory,
+    prefix: str,
+    *,
+    removed: Mapping[str, Hold] = MappingProxyType({}),
+    durable: bool = True,
+) -> Directory:
     """Name a checkpoint that was just saved the latest in the state file.
 
     Args:
         look: the directory with the checkpoint in it.
         prefix: the checkpoint.
-        gone: prefixes that are not to be named any more.
+        removed: older checkpoints that are removed in the same step, with what holds them.
         durable: wait until that would survive a power loss.
+
+    Returns:
+        The directory after it.
 
     Raises:
         StorageError: it could not be written, as the message says.
     """
     try:
-        look.note(gone=gone, durable=durable)
+        return look.note(removed=removed, durable=durable)
     except StorageError as error:
         raise StorageError(
             f"the checkpoint {prefix!r} is saved and complete, but the state file is not up to"

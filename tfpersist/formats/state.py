@@ -7,6 +7,7 @@ only when the named checkpoint is looked for.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import attrs
 from google.protobuf import text_format
@@ -92,6 +93,49 @@ def parse_state(text: bytes | memoryview, file: str) -> StateFile:
         raise _damaged(error, file, error.start) from error
     except (ValueError, RecursionError) as error:
         raise _damaged(error, file, 0) from error
+
+
+def edited(content: bytes, without: Mapping[str, float], latest: str, time: float) -> bytes | None:
+    """Return a state file with one more checkpoint, the latest, and without some others.
+
+    Args:
+        content: a state file that names each checkpoint once, in the order of their dates.
+        without: checkpoints that it names, and that are not to be named, with their dates.
+        latest: the checkpoint to add.
+        time: when that was made, in seconds since 1970.
+
+    Returns:
+        The same as `format_state` does, faster; None where the content is not written as TensorFlow
+        writes it, or the name needs to be escaped.
+
+    Example:
+        >>> before = format_state(StateFile("m-1", ("m-1",), (1.5,)))
+        >>> print(edited(before, {"m-1": 1.5}, "m-2", 2.5).decode(), end="")
+        model_checkpoint_path: "m-2"
+        all_model_checkpoint_paths: "m-2"
+        all_model_checkpoint_timestamps: 2.5
+    """
+    first, _, rest = content.partition(b"\n")
+    if not first.startswith(_LATEST.encode()) or not re.fullmatch(_NAME, f'"{latest}"'):
+        return None
+    paths, found, times = rest.partition(_TIME.encode())
+    times, preserved, last = (found + times).partition(_PRESERVED.encode())
+    for path, date in without.items():
+        path_line, time_line = f'{_PATH}"{path}"\n'.encode(), f"{_TIME}{date}\n".encode()
+        if path_line not in paths or time_line not in times:
+            return None
+        paths, times = paths.replace(path_line, b"", 1), times.replace(time_line, b"", 1)
+    return b"".join(
+        (
+            f'{_LATEST}"{latest}"\n'.encode(),
+            paths,
+            f'{_PATH}"{latest}"\n'.encode(),
+            times,
+            f"{_TIME}{time}\n".encode(),
+            preserved,
+            last,
+        )
+    )
 
 
 def _parse_common(content: bytes) -> StateFile | None:

@@ -64,6 +64,10 @@ class Publication(Protocol):
     def committed(self) -> bool:
         """Whether the files are published; False before the end or if `only_if` said no."""
 
+    @property
+    def version(self) -> object | None:
+        """What `Storage.version` returns when it is over; None if others have changed names."""
+
     def create(self, name: str) -> Sink:
         """Create a file. The last one created is the commit marker and appears last."""
 
@@ -123,15 +127,29 @@ class Storage(Protocol):
             data: what `read` returned, or a part of it; it stays valid.
         """
 
+    def version(self) -> object | None:
+        """Return what differs after each change of the names here; None where there is no such."""
+
+    def seal(self) -> object | None:
+        """Return a version also where `version` returns None, if the directory's times can be set.
+
+        What the directory holds is not changed.
+        """
+
     def publish(
-        self, *, durable: bool = True, only_if: Callable[[], bool] | None = None
+        self,
+        *,
+        durable: bool = True,
+        only_if: Callable[[], bool] | None = None,
+        since: object | None = None,
     ) -> AbstractContextManager[Publication]:
         """Add or replace files, all or nothing.
 
         Args:
             durable: wait until the files would survive a power loss.
-            only_if: called when everything is written and no other writer can change the directory.
-                If it returns False, nothing is published and `committed` stays False.
+            only_if: called when everything is written and no other writer can change the
+                directory. If it returns False, nothing is published and `committed` stays False.
+            since: the version of which the caller knows all names.
 
         Raises:
             StorageError: they could not be written; nothing is left behind.

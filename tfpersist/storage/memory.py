@@ -28,6 +28,13 @@ class _File:
 # Files by directory, then by name. They exist until they are removed or the process ends.
 _DIRECTORIES: dict[str, dict[str, _File]] = {}
 _LOCK = threading.Lock()
+# How often the names in each directory were changed.
+_VERSIONS: dict[str, int] = {}
+
+
+def _changed(name: str) -> int:
+    _VERSIONS[name] = _VERSIONS.get(name, 0) + 1
+    return _VERSIONS[name]
 
 
 @attrs.frozen
@@ -82,7 +89,11 @@ class MemoryStorage:
 
     @contextmanager
     def publish(
-        self, *, durable: bool = True, only_if: Callable[[], bool] | None = None
+        self,
+        *,
+        durable: bool = True,
+        only_if: Callable[[], bool] | None = None,
+        since: object | None = None,
     ) -> Iterator[base.Publication]:
         """Add or replace files, all or nothing. `durable` has no effect here."""
         publication = _Publication(self.location)
@@ -99,6 +110,9 @@ class MemoryStorage:
                     files.pop(name, None)
             files.update({name: _File(sink.data, now) for name, sink in publication.files.items()})
             publication.committed = True
+            known = since is not None and _VERSIONS.get(self.name, 0) == since
+            changed = _changed(self.name)
+            publication.version = changed if known else None
 
     def remove(self, names: Iterable[str]) -> None:
         with _LOCK:
@@ -107,6 +121,7 @@ class MemoryStorage:
                 files.pop(base.plain(name, self.location), None)
             if not files:
                 _DIRECTORIES.pop(self.name, None)
+            _changed(self.name)
 
     def rename(
         self, names: Mapping[str, str], *, held: base.Hold | None = None, durable: bool = True
@@ -116,6 +131,7 @@ class MemoryStorage:
             files = _DIRECTORIES.get(self.name, {})
             if held is not None and not held.current():
                 return False
+            _changed(self.name)
             for old, new in names.items():
                 if base.plain(new, self.location) in files:
                     raise FileExistsError(errno.EEXIST, f"there is a file {new!r} already")
@@ -130,6 +146,12 @@ class MemoryStorage:
                 return None
             file.holders = -1 if alone else file.holders + 1
         return _Hold(self, name, file)
+
+    def version(self) -> object | None:
+        return _VERSIONS.get(self.name, 0)
+
+    def seal(self) -> object | None:
+        return self.version()
 
     @property
     def has_leftovers(self) -> bool:
@@ -181,6 +203,7 @@ class _Publication:
     files: dict[str, _Sink] = attrs.field(factory=dict)
     discards: dict[str, base.Hold | None] = attrs.field(factory=dict)
     committed: bool = False
+    version: object | None = None
 
     def create(self, name: str) -> base.Sink:
         if base.plain(name, self.location) in self.files:

@@ -96,6 +96,15 @@ class RawDirectory(Protocol):
     def stamps(self, names: Iterable[str]) -> dict[str, Stamp]:
         """Return a stamp for each of these files; absent files are left out."""
 
+    def version(self) -> object | None:
+        """Return what differs after each change of the names in it.
+
+        None where that is not certain: its next change might leave the same.
+        """
+
+    def seal(self) -> object | None:
+        """Give it a version that no later change leaves; None where that is not possible."""
+
     def stage(self, name: str) -> RawFile:
         """Create a file of a staged name, locked as long as its writer lives."""
 

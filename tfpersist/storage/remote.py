@@ -135,6 +135,12 @@ class RemoteDirectory:
                 stamps[name] = round(self.modified(name) * 1e9), self.size(name), 0
         return stamps
 
+    def version(self) -> None:
+        """Return None: an object store has no times of directories."""
+
+    def seal(self) -> None:
+        """Return None, as `version` does."""
+
     def stage(self, name: str) -> RemoteFile:
         with _refusals():
             return RemoteFile(self.system.open(self.path(name), "wb"))

@@ -33,6 +33,7 @@ import attrs
 
 from tfpersist.errors import StorageError
 from tfpersist.storage import base, journal
+from tfpersist.storage.own_changes import OwnChanges
 from tfpersist.storage.raw_directory import RawDirectory, RawFile, RawHold
 
 _T = TypeVar("_T")
@@ -105,20 +106,34 @@ class StagedStorage:
         lock = self._resolved(name, "hold", lambda path: self.directory.hold(path, alone=alone))
         return None if lock is None else _Hold(self, name, lock)
 
+    def version(self) -> object | None:
+        with base.translated(self.location, "look at this directory"):
+            return self.directory.version()
+
+    def seal(self) -> object | None:
+        with base.translated(self.location, "look at this directory"):
+            return self.directory.seal()
+
     def identity(self, name: str) -> object:
         """Return what distinguishes a file from every other file that has had its name."""
         return self._resolved(name, "identify", self.directory.identity)
 
     @contextmanager
     def publish(
-        self, *, durable: bool = True, only_if: Callable[[], bool] | None = None
+        self,
+        *,
+        durable: bool = True,
+        only_if: Callable[[], bool] | None = None,
+        since: object | None = None,
     ) -> Iterator[base.Publication]:
         with base.translated(self.location, "prepare this directory"):
             self.directory.make(durable=durable)
-            # A listing that was just made tells whether there is anything to clear away.
-            if self._has_leftovers is not False:
+            # Who knows all names knows that there is nothing to clear away; and so does a listing
+            # that was just made.
+            known = since is not None and self.directory.version() == since
+            if not known and self._has_leftovers is not False:
                 self._tidy()
-        publication = _Publication(self.directory, durable)
+        publication = _Publication(OwnChanges(self.directory, since if known else None), durable)
         try:
             yield publication
             with base.translated(self.location, "publish " + ", ".join(publication.moves)):
@@ -236,7 +251,7 @@ class _Sink:
 
 @attrs.define(eq=False)
 class _Publication:
-    directory: RawDirectory
+    directory: OwnChanges
     durable: bool
     token: str = attrs.field(factory=lambda: secrets.token_hex(8))
     files: list[RawFile] = attrs.field(factory=list)
@@ -244,6 +259,10 @@ class _Publication:
     linked: list[str] = attrs.field(factory=list)
     discards: dict[str, base.Hold | None] = attrs.field(factory=dict)
     committed: bool = False
+
+    @property
+    def version(self) -> object | None:
+        return self.directory.version if self.committed else None
 
     def create(self, name: str) -> base.Sink:
         self._begin(name, "create", self.directory.stage)
@@ -357,7 +376,7 @@ def _raw(hold: base.Hold) -> RawHold:
     return hold.raw
 
 
-def _pending(directory: RawDirectory) -> journal.Journal:
+def _pending(directory: RawDirectory | OwnChanges) -> journal.Journal:
     """Return the journal of the directory; an empty one if there is none, or if all is done."""
     try:
         pending = journal.decode(directory.read(journal.NAME))
@@ -368,13 +387,17 @@ def _pending(directory: RawDirectory) -> journal.Journal:
     return pending
 
 
-def _finish_pending(directory: RawDirectory, *, durable: bool) -> None:
+def _finish_pending(directory: RawDirectory | OwnChanges, *, durable: bool) -> None:
     if directory.present([journal.NAME]):
         _carry_out(directory, _pending(directory), durable=durable)
 
 
 def _carry_out(
-    directory: RawDirectory, pending: journal.Journal, *, durable: bool, replaces: bool = True
+    directory: RawDirectory | OwnChanges,
+    pending: journal.Journal,
+    *,
+    durable: bool,
+    replaces: bool = True,
 ) -> None:
     if durable and replaces:
         directory.sync()
@@ -392,7 +415,7 @@ def _carry_out(
         directory.unlink(journal.NAME)
 
 
-def _undo(directory: RawDirectory, pending: journal.Journal) -> None:
+def _undo(directory: OwnChanges, pending: journal.Journal) -> None:
     for name in (journal.NAME, *reversed([*pending.moves])):
         with suppress(OSError):
             directory.unlink(name)

@@ -1,14 +1,15 @@
 """Remove the checkpoints that a store need not keep, so that nobody ever sees half of one.
 
-Those that are to go are held alone first, which a pin or a reader prevents. Then the state file
-stops naming them; then all their files go in one publication, each index before the data it speaks
-of. If that is cut short, the journal tells every reader, and the next writer, what was to go.
+Those that are to go are held alone first, which a pin or a reader prevents. Then all their files go
+in one publication, each index before the data it speaks of, together with a state file that does
+not name them. If that is cut short, the journal tells every reader, and the next writer, what was
+to go.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import attrs
@@ -94,8 +95,8 @@ def prune(
     """
     with _going(directory, name, keep) as (verdicts, holds):
         if holds and not dry_run:
-            directory.correct(gone=holds, durable=durable)
-            _remove(directory, holds, durable=durable)
+            directory.note(removed=holds, durable=durable)
+            _forget(directory, holds)
     return Pruning(directory.storage.location, tuple(verdicts), dry_run)
 
 
@@ -114,16 +115,13 @@ def prune_after(directory: Directory, prefix: str, name: str, keep: Keep, *, dur
         StorageError: files could not be removed; so it does.
     """
     verified.note(directory.storage, directory.files(prefix))
-    noted = False
     try:
         with _going(directory, name, keep) as (_, holds):
-            note_latest(directory, prefix, gone=holds, durable=durable)
-            noted = True
-            if holds:
-                _remove(directory, holds, durable=durable)
+            note_latest(directory, prefix, removed=holds, durable=durable)
+            _forget(directory, holds)
     except (RetentionError, StorageError) as error:
-        if not noted:
-            note_latest(directory, prefix, durable=durable)
+        # Whatever keeps older ones from being removed, this one is to be named.
+        note_latest(directory, prefix, durable=durable)
         raise type(error)(
             f"the checkpoint {prefix!r} is saved and complete, but older ones could not be"
             f" removed: {error}",
@@ -236,12 +234,6 @@ def _hold(directory: Directory, candidate: Candidate, holds: dict[str, Hold]) ->
     return ""
 
 
-def _remove(directory: Directory, holds: Mapping[str, Hold], *, durable: bool) -> None:
-    storage = directory.storage
-    with storage.publish(durable=durable) as publication:
-        for name, hold in holds.items():
-            files = directory.files(name)
-            for file in dict.fromkeys((*files.all, *sorted(directory.listing.belonging(name)))):
-                publication.discard(file, held=hold)
-    for name in holds:
-        verified.forget(storage, name)
+def _forget(directory: Directory, removed: Iterable[str]) -> None:
+    for name in removed:
+        verified.forget(directory.storage, name)

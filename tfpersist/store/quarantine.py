@@ -80,7 +80,7 @@ def quarantine(storage: Storage, prefix: str, *, durable: bool = True) -> Outcom
         if examine(Located(storage, files)).restorable:
             return Outcome(reason="it is intact now")
         look = look.again()
-        look.correct(gone=[prefix], durable=durable)
+        look.correct(unnamed=[prefix], durable=durable)
         own = [name for name in files.all if name in look.names]
         own += look.listing.belonging(prefix).difference(own)
         ending = _free(own, look.names)

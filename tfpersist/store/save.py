@@ -86,7 +86,7 @@ def _write(
     seen = attrs.evolve(destination.seen, borrowed=captured.borrowed) if incremental else None
     try:
         directory = publish_checkpoint(
-            Directory.look(destination.storage),
+            Directory.look(destination.storage, to_write=True),
             prefix,
             items,
             meta=captured.meta,
