@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from itertools import chain
 from types import MappingProxyType
-from typing import Any, Protocol, TypeVar, overload
+from typing import Protocol, TypeVar, overload
 
 import attrs
 import numpy as np
@@ -21,7 +21,7 @@ import numpy as np
 from tfpersist.errors import SaveError, UnsupportedError
 from tfpersist.formats import crc32c, dtypes, string_tensor
 from tfpersist.formats.bundle_layout import Layout, lay_out
-from tfpersist.formats.tensors import Payload, Slice, TensorSpec
+from tfpersist.formats.tensors import Array, Payload, Slice, TensorSpec
 
 # Tensors below the first size are gathered and written together, up to the second size.
 _SMALL = 64 << 10
@@ -32,7 +32,6 @@ _CHUNK = 256 << 10
 _LONG = 4 << 20
 
 _NO_ROWS: Mapping[bytes, bytes] = MappingProxyType({})
-_Array = np.ndarray[Any, Any]
 _T = TypeVar("_T")
 
 
@@ -76,7 +75,7 @@ class Items(Sequence[Item]):
 
     names: list[str] = attrs.field(factory=list)
     specs: list[TensorSpec] = attrs.field(factory=list)
-    loads: list[Callable[[], _Array]] = attrs.field(factory=list)
+    loads: list[Callable[[], Array]] = attrs.field(factory=list)
     parts: list[Slice | None] = attrs.field(factory=list)
 
     @classmethod
@@ -298,7 +297,7 @@ class _Shard:
             self.sink.write(b"".join(gathered))
         return crcs
 
-    def _write_large(self, array: _Array) -> int:
+    def _write_large(self, array: Array) -> int:
         flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         if self.alone and flat.size >= _LONG and crc32c.LETS_OTHERS_RUN:
             # Another processor computes the checksum, in less time than the copying takes.
@@ -318,11 +317,11 @@ class _Shard:
         return crc
 
 
-def _released() -> _Array:
+def _released() -> Array:
     raise SaveError("this value was released when it was written, and cannot be written again")
 
 
-def _load(items: Items, number: int) -> _Array:
+def _load(items: Items, number: int) -> Array:
     array = np.asarray(items.loads[number]())
     spec = items.specs[number]
     wanted = dtypes.BY_NAME[spec.dtype].numpy

@@ -15,6 +15,8 @@ from tfpersist.formats import dtypes
 # TensorFlow has no tensors of a higher rank.
 MOST_DIMENSIONS = 254
 
+Array = np.ndarray[Any, Any]
+
 
 @attrs.frozen
 class TensorSpec:
@@ -129,11 +131,11 @@ class Payload:
     """
 
     spec: TensorSpec
-    load: Callable[[], np.ndarray[Any, Any]] = attrs.field(eq=False, repr=False)
+    load: Callable[[], Array] = attrs.field(eq=False, repr=False)
     release: Callable[[], None] = attrs.field(default=_nothing, eq=False, repr=False)
 
 
-def spec_of(array: np.ndarray[Any, Any]) -> TensorSpec:
+def spec_of(array: Array) -> TensorSpec:
     """Return the spec of an array.
 
     Example:
@@ -143,7 +145,7 @@ def spec_of(array: np.ndarray[Any, Any]) -> TensorSpec:
     return TensorSpec(dtypes.by_numpy(array.dtype).name, array.shape)
 
 
-def payload_of(array: np.ndarray[Any, Any], dtype: str | None = None) -> Payload:
+def payload_of(array: Array, dtype: str | None = None) -> Payload:
     """Return a payload of an array in memory.
 
     Args:

@@ -8,11 +8,11 @@ import attrs
 
 from tfpersist.formats import schema
 from tfpersist.formats.graphdef import Graph
-from tfpersist.formats.tensors import payload_of
+from tfpersist.formats.tensors import Array, payload_of
 from tfpersist.freezer.options import Options
 from tfpersist.graph.constants import ends
 from tfpersist.graph.describe import endpoints, golden, signature
-from tfpersist.graph.describe.golden import Array, Golden
+from tfpersist.graph.describe.golden import Golden
 from tfpersist.graph.describe.signature import Signature
 from tfpersist.graph.structure.kinds import INIT
 from tfpersist.graph.structure.lowered import Lowered

@@ -8,12 +8,12 @@ import attrs
 
 from tfpersist.errors import FreezeError, GraphError, ParityError, RunError
 from tfpersist.formats.graphdef import Graph
+from tfpersist.formats.tensors import Array
 from tfpersist.freezer import passes
 from tfpersist.freezer.draft import Draft
 from tfpersist.frozen import golden_check
 from tfpersist.frozen.model import FrozenModel
 from tfpersist.graph.describe import golden
-from tfpersist.graph.describe.golden import Array
 from tfpersist.graph.describe.signature import Proof
 from tfpersist.graph.structure.kinds import VARIABLES
 from tfpersist.graph.structure.prune import prune

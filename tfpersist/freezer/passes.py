@@ -5,11 +5,10 @@ from __future__ import annotations
 import attrs
 import numpy as np
 
-from tfpersist.formats.tensors import TensorSpec
+from tfpersist.formats.tensors import Array, TensorSpec
 from tfpersist.freezer.draft import Draft
 from tfpersist.graph.constants import ends, initial_state, refusals, tables, variables
 from tfpersist.graph.describe import signature
-from tfpersist.graph.describe.golden import Array
 from tfpersist.graph.optimize.bake import bake
 from tfpersist.graph.optimize.inline import inline
 from tfpersist.graph.optimize.passes import optimize

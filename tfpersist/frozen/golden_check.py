@@ -8,8 +8,9 @@ from typing import Any
 from tfpersist import arguments
 from tfpersist.errors import FeedError, ParityError, did_you_mean
 from tfpersist.formats.graphdef import Graph
+from tfpersist.formats.tensors import Array
 from tfpersist.graph.describe import golden, lookup, signature
-from tfpersist.graph.describe.golden import Array, Golden, GoldenTensor
+from tfpersist.graph.describe.golden import Golden, GoldenTensor
 from tfpersist.graph.describe.parity import Parity, compare
 from tfpersist.graph.describe.signature import Proof, Signature
 from tfpersist.graph.structure.feeds import fit

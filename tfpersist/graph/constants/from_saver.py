@@ -19,10 +19,10 @@ from tfpersist.errors import CorruptionError, TFPersistError, did_you_mean
 from tfpersist.formats import schema, tensor_proto
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
-from tfpersist.formats.tensors import Payload, Slice, TensorSpec
+from tfpersist.formats.tensors import Array, Payload, Slice, TensorSpec
 from tfpersist.graph.structure.calls import call_of
 from tfpersist.graph.structure.kinds import ASSIGNS, VARIABLES, is_table
-from tfpersist.graph.structure.lowered import Array, Lowered
+from tfpersist.graph.structure.lowered import Lowered
 from tfpersist.graph.structure.names import producer
 
 _IMPORTS = frozenset({"LookupTableImport", "LookupTableImportV2"})

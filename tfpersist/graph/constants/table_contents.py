@@ -13,7 +13,7 @@ from tfpersist.errors import FreezeError
 from tfpersist.formats import dtypes, tensor_proto
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
-from tfpersist.graph.structure.lowered import Array
+from tfpersist.formats.tensors import Array
 from tfpersist.graph.structure.names import producer
 
 # The ops that fill a table; a suffix V2 goes with that of the table's op. INITIALIZE fills a table

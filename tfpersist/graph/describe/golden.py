@@ -22,7 +22,7 @@ from tfpersist.errors import CorruptionError, TFPersistError
 from tfpersist.formats import dtypes, schema, tensor_proto, varint
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
-from tfpersist.formats.tensors import TensorSpec, spec_of
+from tfpersist.formats.tensors import Array, TensorSpec, spec_of
 from tfpersist.graph.describe import own_fields
 
 FIELD = 18933
@@ -33,8 +33,6 @@ MOST_BYTES = 128 << 10
 _MOST_SAMPLES = 4096
 _MOST_ELEMENTS = 1 << 22
 _FEED, _OUTPUT = "feed", "output"
-
-Array = np.ndarray[Any, Any]
 
 
 @attrs.frozen(eq=False)

@@ -8,8 +8,8 @@ import attrs
 import numpy as np
 
 from tfpersist.errors import printable
-from tfpersist.formats.tensors import spec_of
-from tfpersist.graph.describe.golden import Array, GoldenTensor, digest
+from tfpersist.formats.tensors import Array, spec_of
+from tfpersist.graph.describe.golden import GoldenTensor, digest
 
 # numpy kinds of the numbers that may differ by a tolerance.
 _NUMBERS = frozenset("fc")

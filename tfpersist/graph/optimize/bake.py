@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping
 
 from tfpersist.formats import schema
 from tfpersist.formats.graphdef import Graph
+from tfpersist.formats.tensors import Array
 from tfpersist.graph.optimize import fold
 from tfpersist.graph.optimize.dead_branches import remove_dead_branches
-from tfpersist.graph.optimize.fold import Array
 from tfpersist.graph.optimize.inline import inline
 from tfpersist.graph.structure import functions
 from tfpersist.graph.structure.names import TensorRef, full_name

@@ -20,9 +20,8 @@ import numpy as np
 from tfpersist.formats import dtypes, schema
 from tfpersist.formats.graphdef import Graph, with_payload
 from tfpersist.formats.schema import Message
-from tfpersist.formats.tensors import Payload, TensorSpec
+from tfpersist.formats.tensors import Array, Payload, TensorSpec
 from tfpersist.graph.optimize import fold, simplify
-from tfpersist.graph.optimize.fold import Array
 from tfpersist.graph.structure import ops
 from tfpersist.graph.structure.functions import unused
 from tfpersist.graph.structure.names import producer

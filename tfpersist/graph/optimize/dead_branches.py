@@ -16,8 +16,8 @@ import numpy as np
 from tfpersist.formats import schema
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
+from tfpersist.formats.tensors import Array
 from tfpersist.graph.optimize import fold
-from tfpersist.graph.optimize.fold import Array
 from tfpersist.graph.optimize.identities import IdentityFinder, set_inputs
 from tfpersist.graph.structure.functions import unused
 from tfpersist.graph.structure.kinds import CONTROL_FLOW, LOOP_ENDS

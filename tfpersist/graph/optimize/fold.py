@@ -18,9 +18,9 @@ import numpy as np
 from tfpersist.errors import TFPersistError
 from tfpersist.formats import dtypes, tensor_proto
 from tfpersist.formats.schema import Message
+from tfpersist.formats.tensors import Array
 from tfpersist.graph.structure import ops
 
-Array = np.ndarray[Any, Any]
 # In these types numpy gives the same bits as TensorFlow.
 _EXACT_DTYPES = frozenset({"bool", "int32", "int64", "float32", "float64"})
 _MOVES_ELEMENTS = frozenset(

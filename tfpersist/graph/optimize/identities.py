@@ -14,7 +14,7 @@ import attrs
 
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
-from tfpersist.graph.optimize.fold import Array
+from tfpersist.formats.tensors import Array
 from tfpersist.graph.structure import ops
 from tfpersist.graph.structure.kinds import CONTROL_FLOW, HANDLES, declared_spec
 from tfpersist.graph.structure.names import full_name, producer, tensor_spec

@@ -16,9 +16,8 @@ from tfpersist.errors import FreezeError
 from tfpersist.formats import schema
 from tfpersist.formats.graphdef import APART_FROM, Graph, with_payload
 from tfpersist.formats.schema import Message
-from tfpersist.formats.tensors import Payload, payload_of, spec_of
+from tfpersist.formats.tensors import Array, Payload, payload_of, spec_of
 from tfpersist.graph.optimize import fold
-from tfpersist.graph.optimize.fold import Array
 from tfpersist.graph.structure import ops
 from tfpersist.graph.structure.effects import Effects
 from tfpersist.graph.structure.kinds import CONTROL_FLOW

@@ -22,9 +22,8 @@ from tfpersist.errors import FreezeError
 from tfpersist.formats import dtypes, schema
 from tfpersist.formats.graphdef import Graph, with_payload
 from tfpersist.formats.schema import Message
-from tfpersist.formats.tensors import Payload, TensorSpec
+from tfpersist.formats.tensors import Array, Payload, TensorSpec
 from tfpersist.graph.optimize import simplify
-from tfpersist.graph.optimize.fold import Array
 from tfpersist.graph.optimize.simplify import first_output_source
 from tfpersist.graph.structure.functions import unused
 from tfpersist.graph.structure.names import producer

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import attrs
-import numpy as np
 
 from tfpersist.errors import printable
 from tfpersist.formats.graphdef import Graph
-from tfpersist.formats.tensors import Payload, TensorSpec
-
-Array = np.ndarray[Any, Any]
+from tfpersist.formats.tensors import Array, Payload, TensorSpec
 
 
 @attrs.frozen
