@@ -134,3 +134,47 @@ def test_a_scalar_placeholder_of_an_old_graph_has_an_unknown_shape(producer, sha
 def test_a_wrong_name_gives_the_nearest():
     with pytest.raises(NameNotFoundError, match="'words'"):
         endpoints.find(SMALL, "word")
+
+
+def test_a_computation_after_a_switch_is_an_output():
+    branching = graph(
+        X,
+        f'node {{ name: "s" op: "Switch" input: "x" input: "x" {T} }}',
+        f'node {{ name: "y" op: "Neg" input: "s" {T} }}',
+        f'node {{ name: "z" op: "Identity" input: "s:1" {T} }}',
+    )
+    assert [ref.name for ref in endpoints.outputs(branching)] == ["y:0"]
+
+
+def test_references_and_resources_are_not_outputs():
+    holders = graph(
+        X,
+        f'node {{ name: "a" op: "Assign" input: "v" input: "x" {T} }}',
+        'node { name: "t" op: "AnonymousHashTable" }',
+        'node { name: "seed" op: "AnonymousSeedGenerator" }',
+        f'node {{ name: "y" op: "Neg" input: "x" {T} }}',
+    )
+    assert [ref.name for ref in endpoints.outputs(holders)] == ["y:0"]
+
+
+def test_nodes_that_are_ignored_use_nothing():
+    trained = graph(
+        X,
+        f'node {{ name: "y" op: "Neg" input: "x" {T} }}',
+        f'node {{ name: "grad" op: "Neg" input: "y" {T} }}',
+        'node { name: "v" op: "VarHandleOp" }',
+        f'node {{ name: "read" op: "ReadVariableOp" input: "v" {FLOAT} }}',
+    )
+    computed, reads = endpoints.unused_tensors(trained, ignored={"grad"})
+    assert [ref.name for ref in computed] == ["y:0"]
+    assert [ref.name for ref in reads] == ["read:0"]
+    computed, _ = endpoints.unused_tensors(trained)
+    assert [ref.name for ref in computed] == ["grad:0"]
+
+
+def test_what_sets_up_state_uses_what_it_runs():
+    fill = f'node {{ name: "fill" op: "Neg" input: "x" {T} }}'
+    group = 'node { name: "group" op: "NoOp" input: "^fill" }'
+    init = group.replace("group", "tfpersist/init")
+    assert [ref.name for ref in endpoints.outputs(graph(X, fill, group))] == ["fill:0"]
+    assert endpoints.outputs(graph(X, fill, init)) == ()

@@ -6,7 +6,17 @@ import pytest
 
 from tfpersist.formats import schema, varint
 from tfpersist.formats.graphdef import Graph, parse_text, split
-from tfpersist.graph.describe.signature import FIELD, Signature, describe, inputs, outputs, sign
+from tfpersist.graph.describe.own_fields import read_field
+from tfpersist.graph.describe.signature import (
+    FIELD,
+    Proof,
+    Signature,
+    describe,
+    inputs,
+    outputs,
+    resolve,
+    sign,
+)
 from tfpersist.graph.structure.lowered import Lowered, Origin
 from tfpersist.graph.structure.names import TensorRef
 
@@ -15,6 +25,7 @@ FULL = Signature(
     {"naïve": "y:1"},
     "tfpersist/init",
     Origin("00ff", 7, "1.15.5"),
+    Proof("ab" * 32, 1e-5),
 )
 
 
@@ -97,3 +108,38 @@ def test_a_label_that_is_another_output_s_name_hides_none():
     lowered = Lowered(graph, {}, labels={"a": "b:0"})
     found = describe(lowered, graph, [TensorRef("b"), TensorRef("a")])
     assert found.outputs == {"a": "b:0", "a:0": "a:0"}
+
+
+def test_a_name_of_the_graph_or_of_the_signature():
+    graph = parse_text(b'node { name: "x" } node { name: "y" } node { name: "both" }')
+    sign(graph, Signature({"image": "x:0", "both": "x:0", "twice": "x:0"}, {"twice": "y:0"}))
+    for name, expected in (
+        ("x", "x"),
+        ("x:7", "x:7"),
+        ("image", "x:0"),
+        ("both", "both"),
+        ("twice", "y:0"),
+        ("other", "other"),
+    ):
+        assert resolve(graph, name) == expected
+    assert resolve(Graph(graph.proto), 3) == 3
+
+
+def test_only_what_is_known_is_written():
+    graph = Graph(schema.GraphDef())
+    sign(graph, Signature({"x": "x:0"}, origin=Origin(step=0)))
+    assert json.loads(read_field(graph, FIELD)) == {"inputs": {"x": "x:0"}, "origin": {"step": 0}}
+
+
+@pytest.mark.parametrize(
+    ("proof", "expected"),
+    [
+        ({"digest": "ab", "tolerance": 1}, Proof("ab", 1.0)),
+        ({"digest": "ab"}, None),
+        ({"tolerance": 0.1}, None),
+        ({"digest": 7, "tolerance": 0.1}, None),
+        ("ab", None),
+    ],
+)
+def test_a_proof_has_a_digest_and_a_tolerance(proof, expected):
+    assert Signature.of(signed(json.dumps({"proof": proof}).encode())).proof == expected

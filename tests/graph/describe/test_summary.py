@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tfpersist.formats.graphdef import Graph, parse_text, split
 from tfpersist.graph.describe import summary
+from tfpersist.graph.structure.names import TensorRef
 
 FLOAT = 'attr { key: "dtype" value { type: DT_FLOAT } }'
 T = 'attr { key: "T" value { type: DT_FLOAT } }'
@@ -69,7 +72,7 @@ def test_functions_and_large_constants_are_counted():
     inner = const("inner", (5,))
     library = (
         f'library {{ function {{ signature {{ name: "f" }} {inner.replace("node {", "node_def {")}'
-        " } }"
+        ' node_def { name: "n" op: "Neg" } } }'
     )
     big = graph(const("big", (1000,), value='tensor_content: "' + "a" * 4000 + '"'), library)
     apart = split(big.proto.SerializeToString(), larger_than=1024)
@@ -78,7 +81,7 @@ def test_functions_and_large_constants_are_counted():
     assert about.functions == ("f",)
     assert about.parameters == 1005
     assert [(c.name, c.nbytes) for c in about.constants] == [("big", 4000), ("f/inner", 20)]
-    assert about.operations == {"Const": 2}
+    assert about.operations == {"Const": 2, "Neg": 1}
 
 
 def test_a_graph_of_absurd_shapes_is_described_at_once():
@@ -118,3 +121,46 @@ def test_layers_have_the_bytes_of_their_constants():
     )
     assert list(described.layers.items()) == [("net/out", 400), ("net/dense", 64)]
     assert "  layers      net/out 400 bytes\n              net/dense 64 bytes" in str(described)
+
+
+def test_a_constant_without_a_value_is_left_as_it_is():
+    empty = graph('node { name: "c" op: "Const" }')
+    assert summary.summarize(empty).constants == ()
+    assert not empty.nodes["c"].attr
+
+
+def test_long_lists_are_cut():
+    large = graph(
+        *(
+            const(f"layer{n}/w", (n + 1,)) + f'node {{ name: "n{n}" op: "Op{n}" }}'
+            for n in range(11)
+        )
+    )
+    about = summary.summarize(large)
+    assert [constant.spec.shape for constant in about.constants] == [(n,) for n in range(11, 1, -1)]
+    assert len(summary.summarize(large, largest=3).constants) == 3
+    lines = str(about).splitlines()
+    assert lines[1].startswith("  nodes       22: Const 11, Op0 1, ")
+    assert lines[1].endswith("Op6 1 and 4 more ops")
+    assert sum("float32[" in line and "bytes" in line for line in lines) == 5
+    assert sum("layer" in line and "float32" not in line for line in lines) == 8
+    assert lines.count("              and 3 more") == 2
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(0, "nothing"), (3, "x:0, x:1, x:2"), (5, "x:0, x:1, x:2 and 2 more")],
+)
+def test_some_tensors_on_one_line(count, expected):
+    assert summary.shortened([TensorRef("x", n) for n in range(count)]) == expected
+
+
+def test_the_notebook_shows_inputs_and_outputs():
+    text = summary.summarize(SMALL, "<b>.pb").html()
+    assert "&lt;b&gt;.pb" in text
+    assert "<td>input</td><td>x:0</td><td>float32[?,3]</td>" in text
+    assert "<td>output</td><td>z:0</td><td>float32[...]</td>" in text
+    assert "9 nodes, 12 parameters, 57 bytes" in text
+    odd = graph('node { name: "odd" op: "MyOwnOp" }')
+    assert "<b>FrozenModel</b>" in summary.summarize(odd).html()
+    assert "<td>odd:0</td><td>unknown</td>" in summary.summarize(odd).html()

@@ -82,6 +82,10 @@ FAULTS = {
         'library { function { signature { name: "f" } node_def { name: "n" op: "f" } } }',
         "function f: the function calls itself; got f -> f",
     ),
+    "an attr of a function": (
+        'library { function { signature { name: "f" } attr { key: "T" value { type: 67 } } } }',
+        "f: attr 'T' is invalid; got data type 67",
+    ),
     "inside a function": (
         "library { function { signature { name: 'f' } "
         + node("T=type: 67", op="Neg").replace("node {", "node_def {")
@@ -103,6 +107,7 @@ def test_what_tensorflow_writes_is_valid():
         node(FLOAT, f"value=tensor {{ dtype: DT_FLOAT tensor_shape {{ {dims(0, 3)} }} }}"),
         node("T=type: DT_FLOAT_REF", f"shape=shape {{ {dims(-1, 2)} }}", op="Variable", name="b"),
         node("shape=shape { unknown_rank: true }", "T=type: DT_INVALID", op="Any", name="c"),
+        node(FLOAT, op="Placeholder", name="d"),
     )
     graph = parse_text("\n".join(valid).encode())
     refuse_invalid(graph)
