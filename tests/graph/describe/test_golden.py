@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ml_dtypes
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tfpersist.errors import CorruptionError
 from tfpersist.formats import schema, varint
 from tfpersist.formats.graphdef import Graph, split
-from tfpersist.graph.describe import golden
+from tfpersist.graph.describe import golden, own_fields
 from tfpersist.graph.describe.parity import compare
 
 
@@ -80,3 +81,94 @@ def flipped(at, flip):
     data = bytearray(graph.proto.SerializeToString()[5:])
     data[at % len(data)] ^= flip
     return bytes(data)
+
+
+def test_all_values_are_kept_up_to_a_size_together():
+    half = np.zeros(golden.MOST_BYTES // 2, np.uint8)
+    kept = golden.pair({"a:0": half, "b:0": half}, {"y:0": half, "z:0": half})
+    assert all(tensor.values is not None for tensor in kept.feeds)
+    assert all(tensor.stride == 1 for tensor in kept.outputs)
+    more = np.zeros(golden.MOST_BYTES // 2 + 1, np.uint8)
+    sampled = golden.pair({"a:0": half, "b:0": more}, {"y:0": half, "z:0": more})
+    assert all(tensor.values is None for tensor in sampled.feeds)
+    assert [tensor.stride for tensor in sampled.outputs] == [16, 17]
+    assert [tensor.values.shape for tensor in sampled.outputs] == [(4096,), (3856,)]
+
+
+def test_strings_are_sampled_if_the_samples_are_small():
+    texts = np.array([b"x" * 20] * 8192, object)
+    (tensor,) = golden.pair({}, {"t:0": texts}).outputs
+    assert (tensor.stride, tensor.values.shape) == (2, (4096,))
+    (tensor,) = golden.pair({}, {"t:0": np.array([b"x" * 40] * 8192, object)}).outputs
+    assert (tensor.stride, tensor.values) == (1, None)
+
+
+def test_the_digest_is_of_names_roles_and_tensors():
+    one, two = np.float32([1]), np.float32([2])
+    digests = {
+        golden.pair(feeds, outputs).digest
+        for feeds, outputs in (
+            ({"a:0": one}, {"b:0": two}),
+            ({"a:0": one, "b:0": two}, {}),
+            ({"a:0": one}, {"b:0": one}),
+            ({"a:0": one}, {"c:0": two}),
+        )
+    }
+    assert len(digests) == 4
+    assert (
+        golden.pair({"a:0": one, "b:0": two}, {}).digest
+        == golden.pair({"b:0": two, "a:0": one}, {}).digest
+    )
+
+
+def node_of(value):
+    """Return the graph of a golden pair with one output, and the node of that."""
+    graph = Graph(schema.GraphDef())
+    golden.attach(graph, golden.pair({}, {"y:0": value}))
+    proto = schema.GraphDef.FromString(own_fields.read_field(graph, golden.FIELD))
+    return proto, proto.node[0]
+
+
+def reread_proto(proto):
+    graph = Graph(schema.GraphDef())
+    own_fields.add_field(graph, golden.FIELD, proto.SerializeToString())
+    return golden.attached(graph, "model.pb")
+
+
+DAMAGE = {
+    "a value": lambda node: setattr(node.attr["value"].tensor, "tensor_content", b"\0" * 16),
+    "the digest": lambda node: setattr(node.attr["digest"], "s", b"\0" * 32),
+    "the shape": lambda node: node.attr["shape"].shape.dim.add(size=1),
+    "the shape of the value": lambda node: node.attr["value"].tensor.tensor_shape.dim.add(size=1),
+    "a negative extent": lambda node: setattr(node.attr["shape"].shape.dim[0], "size", -2),
+    "the type": lambda node: setattr(node.attr["dtype"], "type", 3),
+    "an unknown type": lambda node: setattr(node.attr["dtype"], "type", 67),
+    "no stride": lambda node: setattr(node.attr["stride"], "i", 0),
+    "another stride": lambda node: setattr(node.attr["stride"], "i", 2),
+    "the role": lambda node: setattr(node, "op", "Neg"),
+}
+
+
+@pytest.mark.parametrize("change", DAMAGE.values(), ids=DAMAGE)
+def test_a_change_is_damage(change):
+    proto, node = node_of(np.float32([[1, 2], [3, 4]]))
+    assert reread_proto(proto).outputs[0].values.tolist() == [[1, 2], [3, 4]]
+    change(node)
+    with pytest.raises(CorruptionError, match="golden pair"):
+        reread_proto(proto)
+
+
+def test_a_few_bytes_do_not_become_many_elements():
+    proto, node = node_of(np.zeros(2 * 4_194_304, np.float32))
+    tensor = node.attr["value"].tensor
+    tensor.tensor_content = b""
+    tensor.float_val.append(1)
+    for elements, stride in ((4_194_304, 2), (4_194_305, 2)):
+        tensor.tensor_shape.dim[0].size = elements
+        node.attr["shape"].shape.dim[0].size = elements * stride
+        node.attr["stride"].i = stride
+        if elements == 4_194_304:
+            assert reread_proto(proto).outputs[0].values.size == elements
+        else:
+            with pytest.raises(CorruptionError, match="'y:0' of the golden pair is damaged"):
+                reread_proto(proto)
