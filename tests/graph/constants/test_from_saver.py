@@ -1,3 +1,5 @@
+"""A graph and a checkpoint: which tensor belongs to which variable or table."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -79,6 +81,55 @@ def test_without_a_saver_the_collections_and_names_count(meta):
     meta.collection_def["other"].bytes_list.value.append(b"\xff")
     found = sources(Graph(meta.graph_def), meta)
     assert found == {"handle": Source("whole", Slice("whole", (4, 3), (0, 0), (2, 3)))}
+
+
+def test_only_control_inputs_lead_to_what_the_saver_runs(meta):
+    """The saver waits for a node that reads another assignment; that one is not its own."""
+    meta.graph_def.node[10].CopyFrom(node("train/assign", "Assign", "loose", "save/restore:1"))
+    meta.graph_def.node.append(node("save/print", "PrintV2", "train/assign"))
+    meta.graph_def.node[9].input.append("^save/print")
+    assert set(sources(Graph(meta.graph_def), meta)) == {"ref", "handle"}
+
+
+PAIR = {name: TensorSpec("int64", (4, 3)) for name in ("t-keys", "t-values")}
+SAVED = {name: TensorSpec("int64", (4, 3)) for name in ("words", "numbers")}
+
+
+class TestTables:
+    def lowered(self, meta, specs):
+        asked = []
+
+        def payload(key):
+            asked.append(key)
+            return payload_of(VALUE)
+
+        return lower(Graph(meta.graph_def), meta, specs, payload), asked
+
+    @pytest.fixture
+    def with_saver(self, meta):
+        meta.graph_def.node.append(node("t", "HashTableV2"))
+        meta.graph_def.node[3].CopyFrom(strings("save/names", "words", "numbers"))
+        meta.graph_def.node[4].CopyFrom(strings("save/slices", "", ""))
+        restored = ("save/restore:0", "save/restore:1")
+        meta.graph_def.node[6].CopyFrom(node("save/assign", "LookupTableImportV2", "t", *restored))
+        return meta
+
+    def test_the_saver_tells_where_a_table_is(self, with_saver):
+        lowered, asked = self.lowered(with_saver, PAIR | SAVED)
+        keys, values = lowered.tables["t"]()
+        assert (keys.tolist(), values.tolist()) == (VALUE.tolist(), VALUE.tolist())
+        assert asked[-2:] == ["words", "numbers"]
+
+    def test_a_table_is_found_by_its_name(self, meta):
+        meta.graph_def.node.append(node("t", "HashTableV2"))
+        lowered, asked = self.lowered(meta, PAIR)
+        assert set(lowered.tables) == {"t"}
+        assert asked == ["t-keys", "t-values"]
+
+    def test_a_table_that_the_checkpoint_lacks(self, with_saver):
+        lowered, _ = self.lowered(with_saver, {"words": SAVED["words"]})
+        assert not lowered.tables
+        assert lowered.problems["t"] == "the checkpoint has no tensor 'numbers'"
 
 
 def test_loops_in_a_graph_end(meta):

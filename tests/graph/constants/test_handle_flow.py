@@ -55,6 +55,44 @@ def test_a_merge_of_variables_of_two_shapes_is_fine_and_of_two_types_is_not():
         frozen(V + W + merge + READ % "m", keep={"w"})
 
 
+def test_a_variable_that_comes_later_is_known_behind_the_merge():
+    """It comes through an Identity, so the nodes behind the Merge have been looked at before."""
+    text = V + LONG + f'node {{ name: "i" op: "Identity" input: "w" {RESOURCE} }}'
+    text += f'node {{ name: "m" op: "Merge" input: "v" input: "i" {RESOURCE} }}'
+    graph = frozen(text + READ % "m", w=np.ones(5, np.float32))
+    assert "_output_shapes" not in graph.nodes["y"].attr
+    write = 'node { name: "n" op: "AssignVariableOp" input: "m" }'
+    with pytest.raises(FreezeError, match=r"node n \(AssignVariableOp\).*'v', 'w'"):
+        frozen(text + write, w=np.ones(5, np.float32))
+
+
+@pytest.mark.parametrize("output", ["s", "s:1"])
+def test_both_outputs_of_a_switch_are_the_handle(output):
+    text = V + f'node {{ name: "s" op: "Switch" input: "v" input: "p" {RESOURCE} }}'
+    text += 'node { name: "p" op: "Placeholder" }' + READ % output
+    graph = frozen(text)
+    assert graph.nodes["s"].attr["T"].type == 1
+    assert (graph.nodes["y"].op, [*graph.nodes["y"].input]) == ("Identity", [output])
+
+
+def test_a_copied_function_says_nothing_of_handles():
+    described = """function { signature { name: "f"
+        input_arg { name: "x" type: DT_INT32 }
+        input_arg { name: "h" type: DT_RESOURCE handle_data { dtype: DT_FLOAT } } }
+      arg_attr { key: 0 value { attr { key: "_kept" value { i: 1 } } } }
+      arg_attr { key: 1 value { attr { key: "_resource" value { i: 1 } } } }
+      resource_arg_unique_id { key: 1 value: 7 } }"""
+    text = (
+        V + 'node { name: "n" op: "Placeholder" } node { name: "c" op: "f" input: "n" input: "v" }'
+    )
+    graph = frozen(text + f"library {{ {described} }}")
+    copy = graph.functions[graph.nodes["c"].op]
+    assert copy.signature.name != "f"
+    assert [arg.type for arg in copy.signature.input_arg] == [3, 1]
+    assert not copy.signature.input_arg[1].handle_data
+    assert ([*copy.arg_attr], [*copy.resource_arg_unique_id]) == ([0], [])
+
+
 def test_a_function_that_returns_its_handle():
     body = (
         'node_def { name: "i" op: "Identity" input: "h"'

@@ -84,10 +84,11 @@ def lower(
         if is_table(node.op) and f"{node.name}-keys" in specs
     }
     for name, pair in (default_pairs | table_sources(graph, meta)).items():
-        if all(source.key in specs for source in pair):
+        missing = [source.key for source in pair if source.key not in specs]
+        if not missing:
             tables[name] = partial(_load_both, *(payload(source.key) for source in pair))
         else:
-            problems[name] = f"the checkpoint has no tensor {pair[0].key!r}"
+            problems[name] = f"the checkpoint has no tensor {missing[0]!r}"
     return Lowered(graph, values, problems=problems, tables=tables)
 
 
