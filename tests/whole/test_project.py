@@ -66,7 +66,9 @@ def test_one_version():
 def test_the_hooks_install_what_the_linters_of_the_checks_are():
     tomllib = pytest.importorskip("tomllib", reason="tomllib comes with Python 3.11")
     project = tomllib.loads(text("pyproject.toml"))
-    known = {*project["dependency-groups"]["lint"], *project["project"]["dependencies"]}
+    groups = project["dependency-groups"]
+    known = {*project["project"]["dependencies"]}
+    known |= {each for name in ("lint", "types") for each in groups[name] if isinstance(each, str)}
     installed = re.findall(r'"([^"]+)"', re.sub(r"#.*", "", text(".pre-commit-config.yaml")))
     assert {re.match(r"[\w-]+", each)[0] for each in installed} >= {"ruff", "mypy", "attrs"}
     assert not set(installed) - known
