@@ -1,8 +1,8 @@
-"""Make graph/runtimes/releases.txt: the ops of old releases, and which attrs they do not have yet.
+"""Make graph/runtimes/releases.txt: the ops of old releases, and the attrs they lack.
 
 In an environment of each old release, 1.15 and 2.4:
     python tools/make_release_table.py list > ops-1.15.txt
-With tfpersist, given all of these lists:
+Then, in an environment with tfpersist:
     python tools/make_release_table.py merge 1.15=ops-1.15.txt 2.4=ops-2.4.txt > releases.txt
 """
 
@@ -10,7 +10,7 @@ import sys
 
 
 def registered():  # noqa: ANN201
-    """Give a line for each op that this TensorFlow registers: its name, and its attrs."""
+    """Yield a line for each op that this TensorFlow registers: its name and its attrs."""
     from tensorflow.core.framework import op_def_pb2
 
     try:
@@ -24,7 +24,7 @@ def registered():  # noqa: ANN201
 
 
 def merged(releases):  # noqa: ANN001, ANN201
-    """Give the lines of releases.txt, from the lists of each release."""
+    """Yield the lines of releases.txt, from the list of each release."""
     from tfpersist.graph.structure import ops
 
     for release, lines in releases.items():

@@ -1,11 +1,11 @@
 """Make graph/runtimes/runtimes.txt: the ops of TensorFlow that other runtimes have converters for.
 
-With tfpersist:
+In an environment with tfpersist:
     python tools/make_runtime_table.py probes FOLDER
 In an environment of each runtime:
     python tests/runtimes/accepting.py openvino FOLDER > openvino.txt
     python tests/runtimes/accepting.py onnx FOLDER > onnx.txt
-And then:
+With tfpersist again:
     python tools/make_runtime_table.py merge openvino.txt onnx.txt > runtimes.txt
 """
 
@@ -19,7 +19,7 @@ _FLOAT = dtypes.BY_NAME["float32"].number
 
 
 def write_probes(folder):  # noqa: ANN001, ANN201
-    """Write `Op.pb` for each op; what it needs is of the simplest types and values."""
+    """Write a graph `Op.pb` for each op, with inputs and attrs of the simplest types and values."""
     for name, op in ops.table().items():
         if name.isidentifier() and not name.startswith("_"):
             (folder / f"{name}.pb").write_bytes(_probe(op).SerializeToString())
@@ -59,7 +59,7 @@ def _probe(op):  # noqa: ANN001, ANN202
 
 
 def merged(paths):  # noqa: ANN001, ANN201
-    """Give the lines of runtimes.txt; the first line of each list is a version."""
+    """Yield the lines of runtimes.txt; the first line of each list is a version."""
     for path in map(pathlib.Path, paths):
         yield "[" + path.stem + "]"
         yield from path.read_text().splitlines()[1:]

@@ -1,3 +1,5 @@
+"""Tensors that become placeholders: their names, and what read them before."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,4 +1,4 @@
-"""What a graph waits for is still waited for once arithmetic and branches are decided."""
+"""Arithmetic that changes nothing goes, and the control inputs of a graph keep their effect."""
 
 import contextlib
 import math
@@ -97,7 +97,7 @@ def steps(freezer, how):
 
 @pytest.mark.parametrize("how", ["bake", "optimize"])
 @pytest.mark.parametrize("form", FORMS)
-class TestWhatIsWaitedFor:
+class TestControlInputs:
     def test_an_assertion_still_fails(self, form, how):
         freezer = Freezer(built(form, "assert")).outputs("y")
         model = steps(freezer, how).freeze()
@@ -116,7 +116,7 @@ class TestWhatIsWaitedFor:
         assert [float(model.run("after", feeds)) for _ in range(3)] == [1.0, 2.0, 3.0]
 
 
-def test_a_mask_waited_on_its_way():
+def test_control_inputs_of_a_mask_stay():
     with tf.Graph().as_default() as graph:
         x = v1.placeholder(tf.float32, [None], name="x")
         keep = v1.placeholder(tf.float32, [], name="keep")
@@ -141,7 +141,7 @@ def test_a_mask_waited_on_its_way():
             model.run("y", {"x": x})
 
 
-def test_edges_are_not_told_twice():
+def test_a_control_input_is_there_once():
     nodes = remove_dead_branches(
         parse_text(
             b"""
@@ -236,7 +236,7 @@ class TestArithmetic:
 
 
 def training(form, version):
-    """A graph that asks whether it trains, in one of the ways that people wrote."""
+    """Build a graph with a tensor that switches training on, in one of the ways that people use."""
     with flow(version), tf.Graph().as_default() as graph:
         x = v1.placeholder(tf.float32, [None, 3], name="x")
         steps = v1.get_variable("steps", initializer=3)
@@ -275,7 +275,7 @@ def training(form, version):
     ("form", "version"),
     [(f, v) for f in ("mode", "and", "or", "loop") for v in (1, 2) if (f, v) != ("loop", 2)],
 )
-def test_training_is_gone_however_it_is_asked_for(form, version):
+def test_training_goes_whatever_switches_it_on(form, version):
     session = training(form, version)
     value = b"eval" if form == "mode" else False
     x = np.ones((2, 3), np.float32)

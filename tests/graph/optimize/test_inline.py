@@ -24,7 +24,7 @@ def graph_of(function):
 
 
 def same(function, x):
-    """Freeze; see that nothing is called and that the results are those of the function."""
+    """Freeze a function; check that no call is left and that the results are the same."""
     model = Freezer(function).freeze()
     assert not calls(model)
     expected = tf.nest.flatten(function(tf.constant(x)))
@@ -346,6 +346,29 @@ class TestOddities:
         assert graph.nodes["y"].input == ["call"]
         assert [*graph.nodes["call"].input][1:] == ["^print"]
         assert graph.nodes["call"].op == "Identity"
+
+    @pytest.mark.parametrize(
+        ("waits", "wanted", "expected"),
+        [
+            (False, ["call:0"], ("Identity", "call/n")),
+            (False, ["call"], ("Identity", "call/n")),
+            (False, ["call:0", "call:1"], ("IdentityN", "call/n", "call/m")),
+            (True, ["call:0"], ("IdentityN", "call/n", "call/m")),
+        ],
+    )
+    def test_a_call_of_which_only_the_first_result_is_wanted(self, waits, wanted, expected):
+        """A node that waits for the call waits for all that it computes."""
+        text = """
+            node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } } }
+            node { name: "call" op: "two" input: "x" } %s
+            library { function { signature { name: "two" input_arg { name: "a" type: DT_FLOAT }
+                output_arg { name: "b" type: DT_FLOAT } output_arg { name: "c" type: DT_FLOAT } }
+              node_def { name: "n" op: "Neg" input: "a" attr { key: "T" value { type: DT_FLOAT } } }
+              node_def { name: "m" op: "Abs" input: "a" attr { key: "T" value { type: DT_FLOAT } } }
+              ret { key: "b" value: "n:y:0" } ret { key: "c" value: "m:y:0" } } }"""
+        after = 'node { name: "after" op: "NoOp" input: "^call" }' if waits else ""
+        call = inline(parse_text((text % after).encode()), wanted).nodes["call"]
+        assert (call.op, *call.input) == expected
 
     def test_types_that_the_call_gives(self):
         graph = parse_text(

@@ -1,3 +1,5 @@
+"""Weights in fewer bytes: how exact they are, which stay, and how they are decoded."""
+
 from __future__ import annotations
 
 import tracemalloc

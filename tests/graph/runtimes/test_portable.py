@@ -1,3 +1,5 @@
+"""Devices, colocations and notes of TensorFlow go; attrs that matter stay."""
+
 from __future__ import annotations
 
 from tfpersist.formats.graphdef import parse_text
