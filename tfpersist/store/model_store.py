@@ -35,7 +35,8 @@ from tfpersist.tf.targets.steps import step_of
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from tfpersist.tf.open_graph.graph_model import GraphModel, ScopedTarget
+    from tfpersist.tf.open_graph.graph_model import GraphModel
+    from tfpersist.tf.open_graph.open_model import ScopedTarget
 
 
 @attrs.frozen
@@ -425,7 +426,7 @@ class ModelStore:
             ...     model.run("twice")
             array([2., 4.], dtype=float32)
         """
-        from tfpersist.tf.open_graph import graph_model
+        from tfpersist.tf.open_graph.open_model import open_model
 
         allowed = as_policy(policy)
         saved = newest_graph(self._look(), self._which)
@@ -433,7 +434,7 @@ class ModelStore:
         def assign(target: ScopedTarget) -> RestoreReport:
             return restore_graph(target, self._source, saved.skipped)
 
-        return graph_model.open_model(
+        return open_model(
             saved.data, assign, scope=scope, session=session, file=saved.file, policy=allowed
         )
 

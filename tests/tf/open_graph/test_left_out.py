@@ -155,7 +155,7 @@ def test_input_pipelines_that_read_files_are_left_out_and_what_they_feed_is_fed(
     with store.open_graph() as model:
         assert model.run("add").tolist() == [2.0, 3.0]
         [note] = model.notes
-        assert "could reach files" in note
+        assert "could access files" in note
         assert model.run("word", {"queue_Dequeue:0": "fed"}) == b"fed"
         assert model.run("line", {"IteratorGetNext:0": "fed"}) == b"fed"
         assert not model.graph.as_graph_def().library.function

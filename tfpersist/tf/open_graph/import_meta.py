@@ -1,4 +1,4 @@
-"""Import a `.meta` file, after mending what this TensorFlow would refuse."""
+"""Import a `.meta` file, after a repair of what this TensorFlow would refuse."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class Imported:
 
     Args:
         graph: the tf.Graph that holds it.
-        scope: the name scope it is under; empty for none.
-        notes: what had to be left out or changed.
-        before: names of the operations that were in the graph already.
+        scope: the name scope it is under; "" for none.
+        notes: what was left out or changed.
+        other_operations: names of the operations that were in the graph before.
     """
 
     graph: Any
     scope: str
     notes: tuple[str, ...] = ()
-    before: frozenset[str] = frozenset()
+    other_operations: frozenset[str] = frozenset()
 
 
 def import_meta(
@@ -46,28 +46,29 @@ def import_meta(
 ) -> Imported:
     """Import a MetaGraphDef of any TensorFlow since 0.12.
 
-    What this TensorFlow refuses is mended in a copy: version numbers that are none, devices that
-    are absent, shapes that the ops of today contradict. Ops that it no longer has are left out,
-    with all that depends on them, and so are Savers and input pipelines that may not reach files.
+    What this TensorFlow would refuse is repaired in a copy: malformed version numbers, devices that
+    do not exist here, shapes that contradict the ops of today. Nodes with ops that it does not have
+    any more are left out, with all nodes that depend on them. So are Savers and input pipelines
+    that may not access files.
 
     Args:
         encoded: the MetaGraphDef.
-        scope: put everything under this name scope, with variables and tables of its own; one that
-            is in use gets a number, and a note tells so. Empty for none.
+        scope: put everything under this name scope, with variables and tables of its own. If it is
+            in use, a number is appended, and a note says so. "" for none.
         session: import into the graph of this session; None for a new graph.
         file: where it comes from, for errors.
-        policy: what the graph may do; nothing is imported of one that could do more. By default it
-            may compute, keep state and draw random numbers.
+        policy: what the graph may do; a graph that could do more is refused. By default it may
+            compute, keep state and draw random numbers.
 
     Returns:
         The graph.
 
     Raises:
-        CorruptionError: these bytes are no MetaGraphDef.
-        UnsafeModelError: it could do more than the policy allows.
-        GraphError: TensorFlow cannot import it even so.
-        TargetError: the session's graph is finalized, it has some of the names and there is no
-            scope, or the scope is no name of one.
+        CorruptionError: the bytes are not a MetaGraphDef.
+        UnsafeModelError: the graph could do more than the policy allows.
+        GraphError: TensorFlow cannot import it after the repair.
+        TargetError: the session's graph is finalized; or there is no scope, and it has some of the
+            names; or the scope is not a valid name.
     """
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
@@ -75,7 +76,7 @@ def import_meta(
     try:
         meta = MetaGraphDef.FromString(encoded)
     except DecodeError as error:
-        raise CorruptionError(f"this is no MetaGraphDef: {error}", file=file) from error
+        raise CorruptionError(f"this is not a MetaGraphDef: {error}", file=file) from error
     if session is not None and session.graph.finalized:
         raise TargetError(
             "the session's graph is finalized, so nothing can be imported into it",
@@ -83,37 +84,38 @@ def import_meta(
         )
     scope = scopes.checked(scope)
     policy = policy or Policy.default()
-    notes = [*_mend_version(meta), *left_out.drop_unknown(meta)]
+    notes = [*_repair_version(meta), *left_out.drop_unknown(meta)]
     notes += left_out.drop_refused(meta, policy)
     policy.check(scan(meta, file))
     trusted_values.refuse_invalid(Graph(meta.graph_def))
     notes += _clear_devices(meta, session)
     _make_tables_fillable(meta)
     if not meta.HasField("saver_def"):
-        # Without one, the import would build a Saver, and so add ops.
+        # Without a SaverDef, the import would build a Saver, and so add operations.
         meta.saver_def.filename_tensor_name = "save/Const:0"
         meta.saver_def.save_tensor_name = "save/control_dependency:0"
         meta.saver_def.restore_op_name = "save/restore_all"
-    before: frozenset[str] = frozenset()
+    other_operations: frozenset[str] = frozenset()
     name = scope
     if session is not None:
-        before = frozenset(operation.name for operation in session.graph.get_operations())
-        name = scopes.free(scope, session.graph, before)
+        other_operations = frozenset(op.name for op in session.graph.get_operations())
+        name = scopes.unused_scope(scope, session.graph, other_operations)
         if not scope:
-            scopes.refuse_shared(meta, session.graph, before)
+            scopes.refuse_shared(meta, session.graph, other_operations)
     if name != scope:
         notes.append(f"the scope {scope!r} is in use: everything is under {name!r}")
     if name:
         scopes.scope_resources(meta, name)
     try:
         with translated(GraphError):
-            # A failed import would leave its name scope in the graph, so it is tried in another.
+            # A failed import would leave its name scope in the graph. So the import is tried in
+            # another graph first.
             graph, ignored = _import_alone(meta, name)
             if session is not None:
                 graph = _import(meta, name, session.graph)
     except DecodeError as error:
         raise CorruptionError(f"a collection cannot be read: {error}", file=file) from error
-    return Imported(graph, name, (*notes, *ignored), before)
+    return Imported(graph, name, (*notes, *ignored), other_operations)
 
 
 def _import(meta: Any, scope: str, graph: Any) -> Any:
@@ -133,7 +135,7 @@ def _import_alone(meta: Any, scope: str) -> tuple[Any, list[str]]:
         for node in _nodes(meta):
             node.attr.pop("_output_shapes", None)
         graph = _import(meta, scope, tf.Graph())
-        return graph, ["recorded shapes that this TensorFlow contradicts are ignored"]
+        return graph, ["recorded shapes are ignored: some contradict this TensorFlow"]
 
 
 def _nodes(meta: Any) -> Iterator[Any]:
@@ -142,7 +144,7 @@ def _nodes(meta: Any) -> Iterator[Any]:
         yield from function.node_def
 
 
-def _mend_version(meta: Any) -> Iterator[str]:
+def _repair_version(meta: Any) -> Iterator[str]:
     version = meta.meta_info_def.tensorflow_version
     numbers = _VERSION.match(version)
     plain = numbers[0] if numbers else ""
@@ -154,8 +156,8 @@ def _mend_version(meta: Any) -> Iterator[str]:
 def _clear_devices(meta: Any, session: Any) -> list[str]:
     import tensorflow as tf
 
-    named = {node.device for node in _nodes(meta)} - {""}
-    if not named:
+    devices = {node.device for node in _nodes(meta)} - {""}
+    if not devices:
         return []
     if session is not None:
         present = session.list_devices()
@@ -163,28 +165,31 @@ def _clear_devices(meta: Any, session: Any) -> list[str]:
         with tf.compat.v1.Session(graph=tf.Graph()) as probe:
             present = probe.list_devices()
     specs = [tf.DeviceSpec.from_string(device.name) for device in present]
-    absent = {device for device in named if not any(_is_on(device, spec) for spec in specs)}
+    absent = {device for device in devices if not any(_is_on(device, spec) for spec in specs)}
     for node in _nodes(meta):
         if node.device in absent:
             node.device = ""
-    return [f"device {device} is not here: its nodes may run anywhere" for device in sorted(absent)]
+    return [
+        f"device {device} does not exist here: its nodes may run on any device"
+        for device in sorted(absent)
+    ]
 
 
 def _is_on(device: str, present: Any) -> bool:
     import tensorflow as tf
 
     try:
-        wanted = tf.DeviceSpec.from_string(device)
+        spec = tf.DeviceSpec.from_string(device)
     except ValueError:
         return False
     return all(
-        getattr(wanted, field) in (None, getattr(present, field))
+        getattr(spec, field) in (None, getattr(present, field))
         for field in ("job", "replica", "task", "device_type", "device_index")
     )
 
 
 def _make_tables_fillable(meta: Any) -> None:
-    """Add an op that fills each table that can be read, where no Saver has added one."""
+    """Add an operation that fills a table, for each table that can be read and has none."""
     filled = {node.input[0] for node in meta.graph_def.node if node.op == "LookupTableImportV2"}
     exports = {
         node.input[0]: node

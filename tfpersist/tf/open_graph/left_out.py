@@ -1,8 +1,8 @@
-"""What of a MetaGraph is left out: ops that TensorFlow lacks; Savers and input pipelines, which may
-not reach files.
+"""Leave nodes out of a MetaGraphDef: those with unknown ops, Savers and input pipelines.
 
-Whoever runs the graph restores its variables and feeds its inputs. What a Saver would restore
-becomes placeholders, for the assignments behind them are needed.
+Savers and input pipelines would access files, which most policies refuse. They are not needed: the
+caller restores the variables and feeds the inputs. The tensors that a Saver would restore become
+placeholders, because the assignments that use them are needed.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _SHOWN = 5
 
 
 def drop_unknown(meta: Any) -> list[str]:
-    """Leave out the nodes whose op this TensorFlow lacks, with all that needs them.
+    """Leave out the nodes whose op this TensorFlow lacks, with all nodes that need them.
 
     Args:
         meta: a MetaGraphDef, which is changed.
 
     Returns:
-        What there is to tell of that.
+        Notes for the user.
     """
     functions = {function.signature.name for function in meta.graph_def.library.function}
     ops = {node.op for node in meta.graph_def.node} - functions
@@ -45,9 +45,9 @@ def drop_unknown(meta: Any) -> list[str]:
 
 
 def drop_refused(meta: Any, policy: Policy) -> list[str]:
-    """Leave out Savers and input pipelines, as far as they could do more than the policy allows.
+    """Leave out Savers and input pipelines that could do more than the policy allows.
 
-    Nodes that save are left out with all that needs them, and so are calls of functions that save
+    Nodes that save are left out with all nodes that need them. So are calls of functions that save
     or restore, datasets and readers. Nodes that restore become placeholders.
 
     Args:
@@ -55,18 +55,18 @@ def drop_refused(meta: Any, policy: Policy) -> list[str]:
         policy: what the graph may do.
 
     Returns:
-        What there is to tell of that: nothing where all that is gone was the Savers' own.
+        Notes for the user: none if only parts of Savers were left out.
     """
     graph = meta.graph_def
-    known = {function.signature.name for function in graph.library.function}
+    functions = {function.signature.name for function in graph.library.function}
 
     def is_refused(name: str) -> bool:
-        can = capabilities.of_op(name, known)
+        can = capabilities.of_op(name, functions)
         return name not in policy.ops and not can.issubset(policy.allowed)
 
     savers = set(filter(is_refused, _SAVES.union(_RESTORES)))
     for node in [node for node in graph.node if node.op in savers.intersection(_RESTORES)]:
-        _wait_for_values(graph, node)
+        _make_placeholder(graph, node)
     saving = _running(graph.library, savers.__contains__)
     harmful = _running(graph.library, is_refused)
     first = {n.name for n in graph.node if not saving.union(savers).isdisjoint(_runs(n))}
@@ -84,54 +84,59 @@ def drop_refused(meta: Any, policy: Policy) -> list[str]:
         return []
     more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
     shown = ", ".join(others[:_SHOWN])
-    return [f"nodes that could reach files, or need one that could, are left out: {shown}{more}"]
+    return [f"nodes that could access files, or need one that could, are left out: {shown}{more}"]
 
 
 def _runs(node: Any) -> Iterable[str]:
-    """Name the op of a node, and the functions and ops that its attrs name."""
+    """Return the op of a node, and the functions and ops that its attrs name."""
     return (node.op, *names_in(node.attr))
 
 
-def _running(library: Any, wanted: Callable[[str], bool]) -> set[str]:
-    """Name the functions that run what is wanted, themselves or through another function."""
-    found: set[str] = set()
+def _running(library: Any, is_searched: Callable[[str], bool]) -> set[str]:
+    """Return the functions that run certain ops, directly or through another function.
+
+    Args:
+        library: a FunctionDefLibrary.
+        is_searched: returns whether an op is one of those.
+    """
+    result: set[str] = set()
     count = -1
-    while len(found) > count:
-        count = len(found)
+    while len(result) > count:
+        count = len(result)
         for function in library.function:
             runs = (name for node in function.node_def for name in _runs(node))
-            if any(name in found or wanted(name) for name in runs):
-                found.add(function.signature.name)
-    return found
+            if any(name in result or is_searched(name) for name in runs):
+                result.add(function.signature.name)
+    return result
 
 
 def _called(library: Any, nodes: Iterable[Any]) -> set[str]:
-    """Name the functions that nodes run, themselves or through another function."""
+    """Return the functions that nodes run, directly or through another function."""
     bodies = {function.signature.name: function.node_def for function in library.function}
-    found: set[str] = set()
+    result: set[str] = set()
     pending = list(nodes)
     while pending:
         for name in _runs(pending.pop()):
-            if name in bodies and name not in found:
-                found.add(name)
+            if name in bodies and name not in result:
+                result.add(name)
                 pending.extend(bodies[name])
-    return found
+    return result
 
 
 def _drop_functions(library: Any, names: Collection[str]) -> None:
-    functions = [each for each in library.function if each.signature.name not in names]
+    functions = [function for function in library.function if function.signature.name not in names]
     gradients = [
-        each
-        for each in library.gradient
-        if each.function_name not in names and each.gradient_func not in names
+        gradient
+        for gradient in library.gradient
+        if gradient.function_name not in names and gradient.gradient_func not in names
     ]
     del library.function[:], library.gradient[:]
     library.function.extend(functions)
     library.gradient.extend(gradients)
 
 
-def _wait_for_values(graph: Any, node: Any) -> None:
-    """Let a node give what it is fed, under the names that its outputs have."""
+def _make_placeholder(graph: Any, node: Any) -> None:
+    """Replace a node that restores by placeholders, under the same names of outputs."""
     attr = node.attr[_RESTORES[node.op]]
     types = list(attr.list.type) if node.op == "RestoreV2" else [attr.type]
     del node.input[:]
@@ -149,10 +154,14 @@ def _wait_for_values(graph: Any, node: Any) -> None:
 
 
 def _drop(meta: Any, first: Collection[str]) -> set[str]:
-    """Leave out nodes, all that needs them and all functions that no other node calls.
+    """Leave out nodes, all nodes that need them and all functions that no other node calls.
+
+    Args:
+        meta: a MetaGraphDef, which is changed.
+        first: names of the nodes.
 
     Returns:
-        The names of all nodes that are gone.
+        The names of all nodes that were left out.
     """
     dropped = set(first)
     if not dropped:
@@ -170,14 +179,14 @@ def _drop(meta: Any, first: Collection[str]) -> set[str]:
     kept = [node for node in meta.graph_def.node if node.name not in dropped]
     library = meta.graph_def.library
     called = _called(library, (node for node in meta.graph_def.node if node.name in dropped))
-    others = [each.node_def for each in library.function if each.signature.name not in called]
+    others = [f.node_def for f in library.function if f.signature.name not in called]
     used = _called(library, [*kept, *(node for body in others for node in body)])
     _drop_functions(library, called - used)
-    gone = {f"loc:@{name}".encode() for name in dropped}
+    colocations = {f"loc:@{name}".encode() for name in dropped}
     for node in kept:
-        if "_class" in node.attr and not gone.isdisjoint(node.attr["_class"].list.s):
-            beside = [each for each in node.attr["_class"].list.s if each not in gone]
-            node.attr["_class"].list.s[:] = beside
+        if "_class" in node.attr and not colocations.isdisjoint(node.attr["_class"].list.s):
+            remaining = [text for text in node.attr["_class"].list.s if text not in colocations]
+            node.attr["_class"].list.s[:] = remaining
     del meta.graph_def.node[:]
     meta.graph_def.node.extend(kept)
     _drop_from_collections(meta, dropped)

@@ -1,4 +1,4 @@
-"""Where an imported graph goes: a name scope that nothing else is in, and that shares nothing."""
+"""Put an imported graph under a name scope of its own, so that it shares no state or functions."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 from tfpersist.errors import TargetError
 from tfpersist.graph.structure.functions import rename_functions, unused
 
-# TensorFlow's importer takes a digit at the beginning for a part of its regular expression.
+# TensorFlow's importer would read a digit at the beginning as a part of its regular expression.
 _SCOPE = re.compile(r"[A-Za-z.][A-Za-z0-9_.>-]*(/[A-Za-z0-9_.>-]+)*", re.ASCII)
-# VarHandleOp shares its variable with every handle of an equal name, even of the empty name.
+# VarHandleOps with the same shared name share a variable, even if the name is empty.
 _HANDLE = "VarHandleOp"
 _BY_NAME = "use_node_name_sharing"
 _ODD = re.compile(r"\W", re.ASCII)
@@ -19,10 +19,13 @@ _MOST_SHOWN = 3
 
 
 def checked(scope: str) -> str:
-    """Give a name scope without the slashes at its end; "" for none.
+    """Return a name scope without the slashes at its end; "" for none.
+
+    Args:
+        scope: the name scope.
 
     Raises:
-        TargetError: nothing can be imported under that name.
+        TargetError: TensorFlow cannot import a graph under that name.
 
     Example:
         >>> checked("A/b/"), checked("")
@@ -31,26 +34,26 @@ def checked(scope: str) -> str:
     plain = scope.rstrip("/") if isinstance(scope, str) else ""
     if scope != "" and not _SCOPE.fullmatch(plain):
         raise TargetError(
-            f"{scope!r} is no name scope that a graph can be imported under",
+            f"a graph cannot be imported under the name scope {scope!r}",
             expected="a letter, then letters, digits, '_', '-', '.', and '/' between parts",
         )
     return plain
 
 
-def free(scope: str, graph: Any, names: Collection[str]) -> str:
-    """Find a name scope that nothing is in.
+def unused_scope(scope: str, graph: Any, names: Collection[str]) -> str:
+    """Return a name scope that is not in use.
 
     Args:
-        scope: what it should be called; "" for none.
-        graph: the tf.Graph that it is to be in.
-        names: of the graph's operations.
+        scope: the preferred name; "" for none.
+        graph: the tf.Graph to import into.
+        names: names of the graph's operations.
 
     Returns:
-        The name itself, or with a number as TensorFlow gives them.
+        The name, with a number at its end if it is in use.
     """
     if not scope:
         return scope
-    used = {name for each in (*names, *_shared_in(graph)) for name in _outer(each)}
+    used = {outer for name in (*names, *_shared_names_of(graph)) for outer in _with_scopes(name)}
     number, name = 0, scope
     while name in used or graph.unique_name(name, mark_as_used=False) != name:
         number += 1
@@ -59,20 +62,20 @@ def free(scope: str, graph: Any, names: Collection[str]) -> str:
 
 
 def refuse_shared(meta: Any, graph: Any, names: Collection[str]) -> None:
-    """Refuse a graph that would share variables or names with one that is there.
+    """Refuse a MetaGraphDef that would share variables or names with a graph.
 
     Args:
-        meta: the MetaGraphDef that is to be imported under no scope.
-        graph: the tf.Graph that it is to be in.
-        names: of the graph's operations.
+        meta: the MetaGraphDef, to be imported under no scope.
+        graph: the tf.Graph to import into.
+        names: names of the graph's operations.
 
     Raises:
-        TargetError: it would.
+        TargetError: they have a name in common.
     """
-    wanted = {node.name: None for node in meta.graph_def.node}
-    wanted |= dict.fromkeys(_shared_by(meta))
-    twice = [name for name in wanted if name in names]
-    twice += sorted((wanted.keys() & set(_shared_in(graph))) - set(twice))
+    new_names = {node.name: None for node in meta.graph_def.node}
+    new_names |= dict.fromkeys(_shared_names_in(meta))
+    twice = [name for name in new_names if name in names]
+    twice += sorted((new_names.keys() & set(_shared_names_of(graph))) - set(twice))
     if twice:
         more = f" and {len(twice) - _MOST_SHOWN} more" if len(twice) > _MOST_SHOWN else ""
         raise TargetError(
@@ -84,7 +87,7 @@ def refuse_shared(meta: Any, graph: Any, names: Collection[str]) -> None:
 
 
 def scope_resources(meta: Any, scope: str) -> None:
-    """Let nothing be shared with what is under another scope: variables, tables, functions.
+    """Give variables, tables and functions names of their own, so that no other scope shares them.
 
     Args:
         meta: the MetaGraphDef, which is changed.
@@ -99,7 +102,7 @@ def scope_resources(meta: Any, scope: str) -> None:
     texts = {name.encode(): new.encode() for name, new in renamed.items()}
     for function in functions:
         for node in function.node_def:
-            # The import puts no scope before the names of these nodes.
+            # The import adds no scope to the names of nodes in functions.
             by_name = _BY_NAME in node.attr and node.attr[_BY_NAME].b
             if by_name and not node.attr["shared_name"].s:
                 node.attr["shared_name"].s = node.name.encode()
@@ -117,15 +120,15 @@ def _scope_resource(node: Any, scope: str) -> None:
         node.attr["shared_name"].s = f"{scope}/".encode()
 
 
-def _outer(name: str) -> Iterator[str]:
-    """List a name and the scopes that it is in."""
+def _with_scopes(name: str) -> Iterator[str]:
+    """Yield a name and the scopes that it is in."""
     while name:
         yield name
         name = name.rpartition("/")[0]
 
 
-def _shared_by(meta: Any) -> Iterator[str]:
-    """List the names under which the nodes of a MetaGraphDef share what they hold."""
+def _shared_names_in(meta: Any) -> Iterator[str]:
+    """Yield the names under which nodes of a MetaGraphDef share variables and tables."""
     library = meta.graph_def.library.function
     for nodes in (meta.graph_def.node, *(function.node_def for function in library)):
         for node in nodes:
@@ -134,8 +137,8 @@ def _shared_by(meta: Any) -> Iterator[str]:
                 yield shared.decode(errors="replace")
 
 
-def _shared_in(graph: Any) -> Iterator[str]:
-    """List the names under which the operations of a tf.Graph share what they hold."""
+def _shared_names_of(graph: Any) -> Iterator[str]:
+    """Yield the names under which operations of a tf.Graph share variables and tables."""
     for operation in graph.get_operations():
         try:
             shared = operation.get_attr("shared_name")
