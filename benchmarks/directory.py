@@ -119,9 +119,9 @@ def main():
     print(f"\n### {title}\n")
     print("| verb | keep= | beside | tfpersist | times that beside 1 | Saver | ratio |")
     print("|---|---|---|---|---|---|---|")
-    for verb, count, keep, side in median:
+    for (verb, count, keep, side), own in median.items():
         if side == harness.OURS:
-            own, other = median[verb, count, keep, side], median[verb, count, keep, "Saver"]
+            other = median[verb, count, keep, "Saver"]
             growth = own / median[verb, 1, keep, side]
             print(
                 f"| {verb} | {'yes' if keep else 'no'} | {count:,} | {own * 1e3:.1f} |"
