@@ -93,6 +93,25 @@ LABELLED = """
             id="what comes after it is first",
         ),
         pytest.param(
+            MLP
+            + SQUARES
+            + 'node { name: "digit" op: "ArgMax" input: "pred" }'
+            + "".join(
+                f'node {{ name: "deep{n}" op: "Neg" input: "{f"deep{n - 1}" if n else "x"}" }}'
+                for n in range(9)
+            ),
+            ["digit:0", "pred:0", "deep8:0", "total:0"],
+            id="it comes before what is deeper",
+        ),
+        pytest.param(
+            MLP
+            + 'node { name: "Size" op: "Size" input: "pred" }'
+            + 'node { name: "scope/out" op: "Neg" input: "pred" }'
+            + 'node { name: "scope/Rank" op: "Rank" input: "pred" }',
+            ["Size:0", "scope/out:0"],
+            id="a size that was asked for",
+        ),
+        pytest.param(
             MLP + SQUARES.replace('input: "y"', 'input: "x"'),
             ["pred:0", "total:0"],
             id="an autoencoder",
@@ -156,6 +175,21 @@ FROZEN = {
     "1.4.1/lstm_frozen.pb": ["output:0"],
     "1.4.1/regression/frozen.pb": ["pred:0"],
 }
+def test_only_the_value_that_was_assigned_belongs_to_training():
+    graph = parse_text(
+        b"""
+        node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } } }
+        node { name: "v" op: "VarHandleOp" } node { name: "w" op: "VarHandleOp" }
+        node { name: "assign" op: "AssignVariableOp" input: "v" input: "x" }
+        node { name: "written" op: "ReadVariableOp" input: "v" input: "^assign" }
+        node { name: "other" op: "ReadVariableOp" input: "w" input: "^assign" }
+        node { name: "a" op: "Mul" input: "written" input: "x" }
+        node { name: "b" op: "Mul" input: "other" input: "x" }
+        """
+    )
+    assert ranked(graph) == ["b:0"]
+
+
 MADE = ("1.0.1", "1.4.1", "1.15.5")
 IN_CORPUS = {
     "keras-bert/bert_model.ckpt": [

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tfpersist.graph.describe import golden
-from tfpersist.graph.describe.parity import Difference, Parity, compare
+from tfpersist.graph.describe.parity import OutputDifference, Parity, compare
 
 VALUES = {
     "f:0": np.float32([[1, np.nan], [-0.0, np.inf]]),
@@ -41,6 +41,7 @@ def test_the_same_is_exact(name):
         (np.array([b"a"], object), np.array([b"b"], object), 1.0, 1),
         (np.array([1], ml_dtypes.bfloat16), np.array([1.1], ml_dtypes.bfloat16), 0.2, 0),
         (np.complex64([1j]), np.complex64([2j]), 0.6, 0),
+        (np.complex64([1j]), np.complex64([2j]), 0.4, 1),
         (np.float32([1]), np.float32([[1]]), 1.0, 1),
         (np.float32([1]), np.float64([1]), 1.0, 1),
     ],
@@ -89,8 +90,11 @@ def test_outputs_of_another_shape_or_digest_are_told_as_a_whole():
 
 
 def test_parity_holds_if_no_element_is_beyond_the_tolerance():
-    exact, close = Difference("y:0"), Difference("z:0", absolute=0.1, relative=0.1, exact=False)
-    beyond = Difference("w:0", 1, 1.0, 1.0, (0,), "1.0", "2.0", exact=False)
+    exact, close = (
+        OutputDifference("y:0"),
+        OutputDifference("z:0", absolute=0.1, relative=0.1, exact=False),
+    )
+    beyond = OutputDifference("w:0", 1, 1.0, 1.0, (0,), "1.0", "2.0", exact=False)
     assert Parity((exact,), 0.0).exact
     assert Parity((exact, close), 0.1).ok
     assert not Parity((exact, close), 0.1).exact
