@@ -387,7 +387,8 @@ def merged_by_tensorflow(items, index, prefix):
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 3])
-def test_one_shard_that_fails_stops_the_others_before_it_is_told(number):
+@pytest.mark.parametrize(("size", "count"), [(1 << 20, 64), (32 << 10, 512)])
+def test_one_shard_that_fails_stops_the_others_before_it_is_told(number, size, count):
     refused = threading.Event()
 
     class Refusing(Shard):
@@ -408,7 +409,7 @@ def test_one_shard_that_fails_stops_the_others_before_it_is_told(number):
         opened.extend(Refusing() if n == number else Slow() for n in range(count))
         return opened
 
-    items = [Item(f"{n}", tensors.payload_of(np.zeros(1 << 20, np.uint8))) for n in range(64)]
+    items = [Item(f"{n}", tensors.payload_of(np.zeros(size, np.uint8))) for n in range(count)]
     with pytest.raises(OSError, match="No space left"):
         write_bundle(items, begin, shard_size=1 << 20)
     assert len(opened) == 4
