@@ -42,7 +42,7 @@ class MemorySink:
 
 @pytest.fixture(scope="session")
 def write_ours() -> Callable[..., tuple[bytes, bytes]]:
-    """Write items with tfpersist; give the bytes of index and data shard."""
+    """Write items with tfpersist; return the bytes of index and data shard."""
 
     def write(items: list[bundle_writer.Item], alignment: int = 1) -> tuple[bytes, bytes]:
         sink = MemorySink()
@@ -54,7 +54,7 @@ def write_ours() -> Callable[..., tuple[bytes, bytes]]:
 
 @pytest.fixture(scope="session")
 def write_theirs(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[bytes, bytes]]:
-    """Write items with SaveV2; give the bytes of index and data shard."""
+    """Write items with SaveV2; return the bytes of index and data shard."""
     import tensorflow as tf
 
     folder = tmp_path_factory.mktemp("savev2")
@@ -122,10 +122,10 @@ def _damages(data: bytes) -> Iterator[bytes]:
 
 @pytest.fixture(scope="session")
 def survives() -> Callable[..., int]:
-    """Damage every byte, cut at every length, extend; give how many damages were noticed.
+    """Damage every byte, cut at every length, extend; return how many damages were noticed.
 
-    `survives(read, data, same)`: `read(damaged)` must raise CorruptionError with a place, or give a
-    value that `same` accepts; and it must not allocate much more than the file is long.
+    `survives(read, data, same)`: `read(damaged)` must raise CorruptionError with a place, or return
+    a value that `same` accepts; and it must not allocate much more than the file is long.
     """
 
     def run(read: Callable[[bytes], object], data: bytes, same: Callable[[object], bool]) -> int:
@@ -158,7 +158,7 @@ def survives() -> Callable[..., int]:
 def refuses() -> Callable[[Callable[[], object]], bool]:
     """Run a reader on hostile bytes whose checksums are right: whether it refused them.
 
-    It may give a value, since it cannot know better; it must not fail otherwise, nor allocate.
+    It may return a value, since it cannot know better; it must not fail otherwise, nor allocate.
     """
 
     def run(read: Callable[[], object], most: int = 4_000_000) -> bool:

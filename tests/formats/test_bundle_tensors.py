@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import attrs
 import numpy as np
 import pytest
 
@@ -65,6 +66,46 @@ def test_damage_is_met_unless_the_checksum_is_known(key):
     if key != "bytes":
         read = bundle_tensors.read_tensors(index, keys, shards(content), trusted={key})
         assert len(list(read)) == len(keys)
+
+
+def test_a_checksum_that_is_known_is_not_computed_again(monkeypatch):
+    index, content = written()
+
+    def fail(*buffers):
+        raise AssertionError
+
+    keys = {"large", "larger", "scalar", "small"}
+    monkeypatch.setattr(crc32c, "of", fail)
+    for key, array in zip(
+        keys, bundle_tensors.read_tensors(index, keys, shards(content), trusted=keys), strict=True
+    ):
+        assert np.array_equal(array, ARRAYS[key])
+
+
+def test_numbers_of_the_other_byte_order_are_turned():
+    index, content = written()
+    for key in ("scalar", "small"):
+        entry = index.entries[key]
+        place = slice(entry.offset, entry.offset + entry.size)
+        content[place] = ARRAYS[key].byteswap().tobytes()
+        crc = crc32c.masked(crc32c.of(bytes(content[place])))
+        changed = {**index.entries, key: attrs.evolve(entry, crc32c=crc)}
+        index = attrs.evolve(index, entries=changed, big_endian=True)
+    for key in ("scalar", "small"):
+        [array] = bundle_tensors.read_tensors(index, [key], shards(content))
+        assert np.array_equal(array, ARRAYS[key])
+
+
+def test_parts_that_share_bytes_are_refused():
+    """A small file could ask for much memory: the whole is as large as its parts claim."""
+    index, content = written()
+    places = [bundle.part_key(part) for part in index.entries["parts"].slices]
+    first, second = (index.parts[place] for place in places)
+    changed = {**index.parts, places[1]: attrs.evolve(second, offset=first.offset + 1)}
+    with pytest.raises(CorruptionError, match="share bytes"):
+        bundle_tensors.read_tensor(
+            attrs.evolve(index, parts=changed), "parts", shards(content), verify=False
+        )
 
 
 def test_a_cut_shard_and_a_wrong_name_are_told():

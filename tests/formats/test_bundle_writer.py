@@ -5,6 +5,7 @@ import itertools
 import pathlib
 import threading
 import time
+import weakref
 
 import hypothesis.extra.numpy as hnp
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from tfpersist.errors import SaveError
 from tfpersist.formats import bundle, dtypes, tensors
-from tfpersist.formats.bundle_writer import Item, write_bundle
+from tfpersist.formats.bundle_writer import Item, Items, write_bundle
 
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
 DIRECT = ["bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"]
@@ -112,6 +113,17 @@ def test_thousands_of_keys_in_many_blocks(write_ours, write_theirs, read_all):
 def test_keys_around_the_size_of_a_block(write_ours, write_theirs, lengths):
     items = [item(f"{n}" + "k" * length, np.int8(n)) for n, length in enumerate(lengths)]
     assert write_ours(items) == write_theirs(items)
+
+
+def test_keys_around_twice_the_size_of_a_block(write_ours, write_theirs):
+    """From exactly that size on, key and value together begin a block."""
+    counts = set()
+    for length in range(524_270, 524_280):
+        items = [item("0", np.int8(1)), item("1" + "k" * length, np.int8(2))]
+        ours = write_ours(items)
+        assert ours == write_theirs(items)
+        counts.add(len(ours[0]) - length)
+    assert len(counts) == 2
 
 
 @pytest.mark.parametrize(
@@ -300,6 +312,33 @@ def test_what_cannot_be_saved_is_refused(items, write_ours):
     with pytest.raises(SaveError) as caught:
         write_ours(items)
     assert caught.value.where
+
+
+@pytest.mark.parametrize("spend", [True, False])
+def test_values_are_released_as_soon_as_they_are_written(spend):
+    values, loaded = [], []
+
+    class Value(np.ndarray):
+        pass
+
+    def payload(number):
+        value = np.full(80_000, number, np.uint8).view(Value)
+        values.append(weakref.ref(value))
+
+        def load():
+            loaded.append(sum(known() is not None for known in values))
+            return value
+
+        return tensors.Payload(tensors.TensorSpec("uint8", value.shape), load)
+
+    items = Items.of(Item(str(number), payload(number)) for number in range(4))
+    write_bundle(items, lambda count: [Shard()], spend=spend)
+    assert loaded == ([4, 3, 2, 1] if spend else [4] * 4)
+    if spend:
+        with pytest.raises(SaveError, match="cannot be written again"):
+            write_bundle(items, lambda count: [Shard()])
+    else:
+        write_bundle(items, lambda count: [Shard()])
 
 
 class Shard(io.BytesIO):

@@ -73,6 +73,37 @@ def test_holes_and_overlaps_are_refused(cuts):
     assert (caught.value.file, caught.value.offset) == ("f", 3)
 
 
+@pytest.mark.parametrize(
+    ("extents", "starts", "lengths"),
+    [
+        ([(0, 3), (0, slices.WHOLE)], (0, 0), (3, 4)),
+        ([(2, 1), (3, 1)], (2, 3), (1, 1)),
+        ([(3, 0), (0, 0)], (3, 0), (0, 0)),
+        ([(0, slices.WHOLE)] * 2, (0, 0), (3, 4)),
+    ],
+)
+def test_a_part_inside_the_variable(extents, starts, lengths):
+    resolved = slices.resolve("v", (3, 4), extents, file="f", offset=3)
+    assert resolved == part(starts, lengths, (3, 4))
+
+
+@pytest.mark.parametrize(
+    "extents",
+    [
+        [(-1, 2), (0, 4)],
+        [(0, -2), (0, 4)],
+        [(2, 2), (0, 4)],
+        [(0, 3), (1, slices.WHOLE)],
+        [(0, 3)],
+        [(0, 3), (0, 4), (0, 1)],
+    ],
+)
+def test_a_part_outside_of_the_variable_is_refused(extents):
+    with pytest.raises(CorruptionError, match="is not inside the variable") as caught:
+        slices.resolve("v", (3, 4), extents, file="f", offset=3)
+    assert (caught.value.file, caught.value.offset) == ("f", 3)
+
+
 def test_an_empty_variable_in_empty_parts():
     parts = [
         (part((0, 0), (0, 2), (0, 4)), np.zeros((0, 2))),

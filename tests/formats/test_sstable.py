@@ -74,6 +74,8 @@ def test_a_compressed_block_is_read():
 def test_a_compressed_block_that_claims_too_much_is_refused(claimed, refuses):
     packed = block(varint.encode(claimed) + b"\x00a", sstable.SNAPPY)
     assert refuses(lambda: pairs(table(packed)))
+    with pytest.raises(CorruptionError, match="claims more bytes than it can hold"):
+        pairs(table(packed))
 
 
 HOSTILE = {
@@ -124,6 +126,19 @@ def test_a_block_may_be_referred_to_only_once_even_if_it_is_empty(refuses):
     assert refuses(lambda: pairs(table(empty, handles=[(0, len(empty) - 5)] * 2)))
 
 
+def test_blocks_that_share_one_byte_are_refused():
+    """The last byte of a checksum is also the first byte of an entry, which is 0."""
+    blocks = (block(content_of(entry(0, b"a", b"%d" % n))) for n in range(5000))
+    first = next(block for block in blocks if block.endswith(b"\0"))
+    second = block(content_of(entry(0, b"b", b"")))
+    apart = [(0, len(first) - 5), (len(first), len(second) - 5)]
+    keys = [b"a", b"b"]
+    assert len(pairs(table(first, second, handles=apart, separators=keys))) == 2
+    shared = [apart[0], (len(first) - 1, len(second) - 5)]
+    with pytest.raises(CorruptionError, match="data blocks overlap"):
+        pairs(table(first, second[1:], handles=shared, separators=keys))
+
+
 def test_a_key_beyond_its_index_entry_is_refused(refuses):
     assert refuses(lambda: pairs(table(GOOD, separators=[b"A"])))
 
@@ -134,6 +149,19 @@ def test_shared_prefixes_cannot_blow_up_memory(refuses):
     entries = [entry(0, long, b"")]
     entries += [entry(len(long), n.to_bytes(3, "big"), b"") for n in range(20_000)]
     data = table(block(content_of(*entries)))
+    assert refuses(lambda: pairs(data), most=100 * len(data))
+
+
+def test_shared_prefixes_of_many_blocks_cannot_blow_up_memory_either(refuses):
+    """The keys of no single block are too long for the file; those of all are."""
+    blocks, separators = [], []
+    for letter in b"abcdefgh":
+        long = bytes([letter]) * 50_000
+        entries = [entry(0, long, b"")]
+        entries += [entry(len(long), n.to_bytes(2, "big"), b"") for n in range(300)]
+        blocks.append(block(content_of(*entries)))
+        separators.append(long + b"\xff")
+    data = table(*blocks, separators=separators)
     assert refuses(lambda: pairs(data), most=100 * len(data))
 
 
