@@ -6,6 +6,7 @@ from `<prefix>` itself or from all of `<prefix>-?????-of-<shards>`.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -32,6 +33,7 @@ _MOST_STEPS = 2**63 - 1
 _MOST_MISSING = 100
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def split_step(prefix: str) -> tuple[str, int | None]:
     """Return the name and the training step that a prefix is made of.
 

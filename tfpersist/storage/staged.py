@@ -141,6 +141,7 @@ class StagedStorage:
         finally:
             if not publication.close():
                 self._has_leftovers = None
+                publication.directory.version = None
 
     def _listed(self) -> set[str]:
         names = self.directory.names()

@@ -177,7 +177,7 @@ def _first_problem(directory: Directory, verdicts: list[Verdict]) -> tuple[Candi
             return candidate, False
     kept = [verdict.candidate for verdict in verdicts if verdict.kept]
     kept = [candidate for candidate in kept if not candidate.damaged]
-    known = verified.known_intact(storage, (candidate.name for candidate in kept))
+    known = verified.known_intact(storage, [candidate.name for candidate in kept])
     for candidate in reversed(kept):
         try:
             if candidate.name not in known and not verified.is_intact(

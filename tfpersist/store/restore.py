@@ -203,14 +203,13 @@ def load(
     """
     storage = source.storage
 
-    def candidates(look: Directory) -> list[str]:
-        return [prefix for prefix in source.which.newest_first(look) if prefix not in without]
+    def candidates(look: Directory) -> Iterator[str]:
+        return (prefix for prefix in source.which.newest_first(look) if prefix not in without)
 
     skipped: list[Skipped] = []
     first: TFPersistError | None = None
     waiting, looks = candidates(directory), 0
-    while waiting:
-        prefix = waiting[0]
+    while (prefix := next(waiting, None)) is not None:
         files = directory.files(prefix)
         try:
             loaded = _load_one(storage, files, source.selection, target, tolerance, partly=partly)
@@ -228,7 +227,6 @@ def load(
                 raise
             first = first or error
             skipped.append(Skipped(storage.location, prefix, str(error)))
-            del waiting[0]
         else:
             return attrs.evolve(loaded, skipped=tuple(skipped))
     raise CorruptionError(

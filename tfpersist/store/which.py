@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 
 import attrs
 
@@ -41,16 +42,26 @@ class Which:
         """Return the prefixes of those that have all their files, oldest first."""
         return self._of(directory, directory.complete)
 
-    def newest_first(self, directory: Directory) -> list[str]:
+    def newest_first(self, directory: Directory) -> Iterator[str]:
         """Return the prefixes that may be restored, also of those that lack files.
+
+        There may be thousands, and mostly the first of them is the only one that is asked for.
 
         Raises:
             CheckpointNotFoundError: there is none.
         """
-        prefixes = self.known(directory)
-        if not prefixes:
+        if self.is_one:
+            prefixes: Iterator[str] = iter(self.known(directory)[::-1])
+        else:
+            prefixes = (p for p in reversed(directory.known) if is_called(p, self.name))
+        first = next(prefixes, None)
+        if first is None and not self.is_one:
+            # None is of this name, so all are meant.
+            prefixes = reversed(directory.known)
+            first = next(prefixes, None)
+        if first is None:
             raise self._not_found(directory)
-        return prefixes[::-1]
+        return itertools.chain([first], prefixes)
 
     def _of(self, directory: Directory, prefixes: Iterable[str]) -> list[str]:
         every = list(prefixes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -35,3 +36,40 @@ def direct_callable(
     except (AttributeError, TypeError):
         return None
     return function
+
+
+# The last callable of each session that was read, and the names of what it fetches.
+_KEPT: dict[int, tuple[weakref.ref[Any], tuple[str, ...], Callable[..., Sequence[Any]]]] = {}
+
+
+def kept_callable(session: Any, fetches: Sequence[str]) -> Callable[..., Sequence[Any]] | None:
+    """Return `direct_callable(session, (), fetches)`, and keep it for the next call.
+
+    To make one takes longer than to read a small model with it. It is kept as long as the session
+    lives and the fetches are the same, and it does not keep the session alive.
+
+    Args:
+        session: a tf.compat.v1.Session.
+        fetches: names of tensors, in the order of the function's results.
+
+    Returns:
+        The function; None where `direct_callable` returns None.
+    """
+    names, key = tuple(fetches), id(session)
+    kept = _KEPT.get(key)
+    if kept is not None and kept[0]() is session and kept[1] == names:
+        return kept[2]
+    made = direct_callable(session, (), fetches)
+    if made is None or not hasattr(made, "_handle"):
+        return made
+    function: Any = made
+    function._session = weakref.proxy(session)
+
+    def forget(_: object) -> None:
+        # The session has released all its callables; this one must not try to.
+        function._handle = None
+        if _KEPT.get(key, (None, None, None))[2] is function:
+            del _KEPT[key]
+
+    _KEPT[key] = weakref.ref(session, forget), names, function
+    return made

@@ -19,7 +19,7 @@ from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import TensorSpec, payload_of
 from tfpersist.matching.plan import Entry
-from tfpersist.tf.internals.session import direct_callable
+from tfpersist.tf.internals.session import kept_callable
 from tfpersist.tf.run.execute import Executor
 from tfpersist.tf.run.translate import translated
 from tfpersist.tf.targets import graph_state
@@ -228,7 +228,7 @@ def _fetched(session: Any, entries: Sequence[Entry], tensors: Sequence[Any]) -> 
     shared = [position for position, entry in enumerate(entries) if graph_state.is_resource(entry)]
     read_shared = None
     if shared:
-        read_shared = direct_callable(session, (), [tensors[n].name for n in shared])
+        read_shared = kept_callable(session, [tensors[n].name for n in shared])
     if read_shared is None:
         copies: Sequence[Any] = session.run(list(tensors))
         return copies
