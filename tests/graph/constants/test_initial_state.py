@@ -81,6 +81,16 @@ class TestFinding:
         assert state.tables == {"table": ("fill",)}
         assert state
 
+    def test_a_table_that_several_operations_fill(self):
+        again = 'node { name: "again" op: "LookupTableInsertV2" input: "table" input: "keys" }'
+        graph = set_up(TABLE + again, fills=["fill", "again"])
+        assert find_initial_state(graph, ["table"]).tables == {"table": ("fill", "again")}
+
+    def test_an_assignment_without_a_value_is_passed_over(self):
+        text = VARIABLES + 'node { name: "half" op: "AssignVariableOp" input: "v" }'
+        graph = add_init(parse_text(text.encode()), ["half"])
+        assert not find_initial_state(graph, ["v"])
+
     def test_only_what_is_used(self):
         graph = set_up(TABLE, fills=["fill"])
         assert find_initial_state(graph, ["v"]) == InitialState({"v": "tfpersist/init/v/value"})

@@ -102,6 +102,13 @@ def test_true_keeps_its_control_inputs():
     assert [*node.attr["value"].tensor.bool_val] == [True]
 
 
+def test_a_damaged_call_that_lists_too_few_types():
+    node = schema.NodeDef(name="n", op="PartitionedCall")
+    node.attr["Tin"].list.type.append(RESOURCE)
+    retype_call(node, Call(("f",), types="Tin"), (VALUE, VALUE), ())
+    assert [*node.attr["Tin"].list.type] == [FLOAT]
+
+
 def test_the_types_of_a_call():
     """Its functions have captured one argument; the other two are inputs after the condition."""
     node = schema.NodeDef(name="n", op="If")

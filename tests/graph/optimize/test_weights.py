@@ -223,11 +223,23 @@ class TestDecoding:
             "z": "Identity",
         }
 
-    @pytest.mark.parametrize("scale", [np.ones((2, 2, 50), "f"), np.ones(49, "f"), np.ones(50)])
+    @pytest.mark.parametrize(
+        "scale",
+        [np.ones((2, 2, 50), "f"), np.ones(49, "f"), np.ones(50), np.ones((50, 50), "f")],
+        ids=["rank", "size", "type", "no scale"],
+    )
     def test_another_product_stays(self, scale):
         small = compress(graph_of(w=weights(50, 50)), "int8")
         fold.set_constant(small.nodes["w/scale"], scale)
         assert expand(Graph(small.proto, small.payloads)).nodes["w"].op == "Mul"
+
+    def test_weights_with_control_inputs_stay(self):
+        """They can be in a loop."""
+        small = compress(graph_of(w=weights(50, 50)), "int8")
+        small.proto.node.add(name="x", op="Placeholder")
+        small.nodes["w/int8"].input.append("^x")
+        graph = Graph(small.proto, small.payloads)
+        assert expand(graph) is graph
 
     def test_weights_of_mixed_precision(self):
         half = tf.Variable(weights(40, 60).astype(np.float16), name="half")
