@@ -65,7 +65,7 @@ MISTAKES = {
     "store name": (
         lambda g: tfp.ModelStore("a", name=None),
         ArgumentError,
-        "no name of checkpoints",
+        "the name of checkpoints must be a text",
     ),
     "store prefix": (
         lambda g: tfp.ModelStore(g.path("ok/model.ckpt-1")).restore(g.session),
@@ -151,12 +151,12 @@ MISTAKES = {
     "averages None": (
         lambda g: g.store.averages(None),
         ArgumentError,
-        r"averages\(\) is given None",
+        r"averages\(\) needs to know.*got None",
     ),
     "graph session": (
         lambda g: g.store.open_graph(session=3),
         ArgumentError,
-        "no session.*got 3",
+        r"session: .*expected a tf\.compat\.v1\.Session.*got 3",
     ),
     "graph policy": (
         lambda g: g.store.open_graph(policy="trusted"),
@@ -167,7 +167,7 @@ MISTAKES = {
     "signal": (
         lambda g: g.store.save_on_signal(g.session, "SIGTERM"),
         ArgumentError,
-        r"no signal; expected such as signal\.SIGTERM, got 'SIGTERM'",
+        r"must be the number of a signal; expected such as signal\.SIGTERM, got 'SIGTERM'",
     ),
     # What is saved.
     "save None": (
@@ -199,7 +199,7 @@ MISTAKES = {
     "save hole": (
         lambda g: g.store.save({"a": np.zeros(2), "b": None}),
         tfp.TargetError,
-        "value of 'b'.*got None. Leave it out",
+        "value of 'b'.*got None. Leave the value out",
     ),
     # What is read.
     "key int": (lambda g: g.checkpoint[3], tfp.NameNotFoundError, "no tensor 3. There are 'v1'"),
@@ -245,12 +245,12 @@ MISTAKES = {
     "tags of a checkpoint": (
         lambda g: tfp.Freezer(g.path("ok")).tags("serve").outputs("sum").freeze(),
         tfp.FreezeError,
-        "choose in a SavedModel",
+        "are for a SavedModel",
     ),
     "signature of a graph": (
         lambda g: tfp.Freezer(g.path("ok.pb")).signature("classify").freeze(),
         tfp.FreezeError,
-        "choose in a SavedModel",
+        "are for a SavedModel",
     ),
     "freezer policy": (lambda g: tfp.Freezer("a", policy=3), ArgumentError, "not a policy.*got 3"),
     # What is run.
