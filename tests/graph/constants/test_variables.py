@@ -48,15 +48,29 @@ def test_kept_variables_and_their_readers_stay():
 
 
 def test_handles_of_one_variable_share_its_bytes():
-    text = V + VARIABLE % ("w", "v", "") + VARIABLE % ("u", "v", "box") + VARIABLE % ("t", "", "")
-    graph = frozen(text, **{name: np.ones(3, np.float32) for name in "vwut"})
+    named = V + VARIABLE % ("w", "v", "") + VARIABLE % ("u", "v", "box")
+    text = named + VARIABLE % ("t", "", "") + VARIABLE % ("s", "", "")
+    graph = frozen(text, **{name: np.ones(3, np.float32) for name in "vwuts"})
     assert {node.name: (node.op, *node.input) for node in graph.proto.node} == {
         "v": ("Const",),
         "w": ("Identity", "v"),
         "u": ("Const",),
         "t": ("Const",),
+        "s": ("Const",),
     }
-    assert set(graph.payloads) == {"v", "u", "t"}
+    assert set(graph.payloads) == {"v", "u", "t", "s"}
+
+
+def test_functions_keep_their_gradients_where_nodes_are_added():
+    gather = 'node { name: "y" op: "ResourceGather" input: "v" input: "ids" } '
+    library = """node { name: "ids" op: "Placeholder" } library {
+      function { signature { name: "f" } } function { signature { name: "g" } }
+      gradient { function_name: "f" gradient_func: "g" } } versions { producer: 27 }"""
+    graph = frozen(V + gather + library)
+    assert "y/axis" in graph.nodes
+    assert [*graph.functions] == ["f", "g"]
+    assert [pair.gradient_func for pair in graph.proto.library.gradient] == ["g"]
+    assert graph.proto.versions.producer == 27
 
 
 def test_a_string_stays_in_the_graph():

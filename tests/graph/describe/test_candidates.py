@@ -175,6 +175,8 @@ FROZEN = {
     "1.4.1/lstm_frozen.pb": ["output:0"],
     "1.4.1/regression/frozen.pb": ["pred:0"],
 }
+
+
 def test_only_the_value_that_was_assigned_belongs_to_training():
     graph = parse_text(
         b"""

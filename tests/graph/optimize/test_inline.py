@@ -383,6 +383,30 @@ class TestOddities:
         assert [*found["y"].input] == ["c/n_1", "^c/n_1"]
         assert "c" not in found
 
+    @pytest.mark.parametrize("op", ["VarHandleOp", "VariableV2", "HashTableV2"])
+    def test_a_function_with_state_of_its_own_stays(self, op):
+        """Values of variables and tables are known by the names of their nodes."""
+        text = """
+            node { name: "y" op: "own" input: "x" } node { name: "x" op: "Placeholder" }
+            library { function { signature { name: "own" input_arg { name: "a" type: DT_FLOAT }
+                output_arg { name: "b" type: DT_FLOAT } }
+              node_def { name: "state" op: "%s" } ret { key: "b" value: "a" } } }"""
+        graph = parse_text((text % op).encode())
+        assert inline(graph) is graph
+
+    @pytest.mark.parametrize("attr", ["_noinline", "_XlaMustCompile"])
+    @pytest.mark.parametrize("value", [True, False])
+    def test_a_call_that_is_to_stay_one(self, attr, value):
+        graph = parse_text(
+            LIBRARY.replace(b"library {", b"library {" + chain_function("f", "Neg"))
+            + b'node { name: "y" op: "f" input: "x" }'
+        )
+        graph.nodes["y"].attr[attr].b = value
+        assert [node.op for node in inline(graph).proto.node] == [
+            "Placeholder",
+            "f" if value else "Neg",
+        ]
+
     def test_a_type_that_nobody_gives(self):
         graph = parse_text(LIBRARY + b'node { name: "y" op: "any" input: "x" }')
         assert inline(graph) is graph

@@ -66,6 +66,25 @@ def test_diagonals_become_older_ops_where_alignment_has_no_effect():
     assert not Freezer(fed).check("1.15").ok
 
 
+CONST = """node { name: "%s" op: "Const" attr { key: "value" value { tensor {
+  dtype: DT_FLOAT tensor_shape { %s } } } } } """
+
+
+@pytest.mark.parametrize(
+    ("dims", "known", "op"),
+    [
+        ("dim { size: 2 } dim { size: 3 }", {"LookupTableInsertV2": ()}, "LookupTableInsertV2"),
+        ("dim { size: 2 }", {"LookupTableInsertV2": ()}, "LookupTableImportV2"),
+        ("dim { size: 2 } dim { size: 3 }", {}, "LookupTableImportV2"),
+    ],
+)
+def test_only_vectors_are_inserted(dims, known, op):
+    text = CONST % ("keys", "dim { size: 2 }") + CONST % ("values", dims)
+    text += """node { name: "fill" op: "LookupTableImportV2"
+        input: "table" input: "keys" input: "values" }"""
+    assert downgrade(parse_text(text.encode()), known).nodes["fill"].op == op
+
+
 def test_vectors_are_inserted_into_a_table_instead_of_imported():
     graph = tf.Graph()
     with graph.as_default():

@@ -67,6 +67,24 @@ def test_a_blocker_in_a_function_names_the_function():
     assert str(releases.check(graph, "1.15")).endswith("node n (NewOp) in function f")
 
 
+def test_types_of_references_are_not_newer():
+    graph = parse_text(
+        b"""node { name: "n" op: "Identity" attr { key: "T" value { type: DT_FLOAT_REF } } }
+        node { name: "list" op: "IdentityN"
+          attr { key: "T" value { list { type: DT_STRING_REF type: DT_INT4 } } } }"""
+    )
+    (blocker,) = releases.check(graph, "2.4").blockers
+    assert (blocker.node, blocker.types) == ("list", ("int4",))
+
+
+def test_many_blockers_are_counted():
+    nodes = [f'node {{ name: "n{number}" op: "NewOp" }} ' for number in range(10)]
+    ten, eight = (releases.check(parse_text("".join(nodes[:n]).encode()), "1.15") for n in (10, 8))
+    assert str(ten).startswith("TensorFlow 1.15 cannot load 10 nodes: node n0 (NewOp); node n1")
+    assert str(ten).endswith("node n7 (NewOp); and 2 more")
+    assert str(eight).endswith("node n7 (NewOp)")
+
+
 def test_a_release_without_an_op_list():
     with pytest.raises(FreezeError, match=r"'1\.15' or '2\.4'") as caught:
         releases.known_ops("1.4")
