@@ -1,5 +1,6 @@
 """Older releases: newer ops become older ops that compute the same."""
 
+import pytest
 import tensorflow as tf
 
 from tfpersist.formats.graphdef import parse_text
