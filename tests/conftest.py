@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import re
@@ -132,3 +133,43 @@ def fresh(tmp_path: pathlib.Path) -> Callable[..., str]:
         return done.stdout
 
     return run
+
+
+# As another program does it: import the file, run the init operation, compute.
+ELSEWHERE = """
+    import json, sys
+    import tensorflow as tf
+    definition = tf.compat.v1.GraphDef.FromString(open(sys.argv[1], "rb").read())
+    with tf.Graph().as_default() as graph:
+        tf.graph_util.import_graph_def(definition, name="")
+    with tf.compat.v1.Session(graph=graph) as session:
+        session.run("tfpersist/init")
+        results = session.run(json.loads(sys.argv[2]), json.loads(sys.argv[3]))
+    print(json.dumps([result.tolist() for result in results]))
+"""
+
+
+@pytest.fixture
+def run_elsewhere(fresh: Callable[..., str]) -> Callable[..., list[object]]:
+    """Return a function that runs a frozen file in a new process with TensorFlow alone."""
+
+    def run(path: pathlib.Path, outputs: list[str], feeds: object = None) -> list[object]:
+        return json.loads(fresh(ELSEWHERE, path, json.dumps(outputs), json.dumps(feeds or {})))
+
+    return run
+
+
+@pytest.fixture
+def same_everywhere(
+    tmp_path: pathlib.Path, run_elsewhere: Callable[..., list[object]]
+) -> Callable[..., None]:
+    """Return a function that freezes a model with state, and runs the file here and elsewhere."""
+
+    def check(freezer: object, outputs: list[str], feeds: object, expected: list[object]) -> None:
+        model = freezer.write(tmp_path / "model.pb")
+        assert model.signature.init == "tfpersist/init"
+        assert sorted(ref.name for ref in model.outputs) == sorted(outputs)
+        assert [np.asarray(value).tolist() for value in model.run(outputs, feeds)] == expected
+        assert run_elsewhere(tmp_path / "model.pb", outputs, feeds) == expected
+
+    return check

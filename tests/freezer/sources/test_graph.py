@@ -9,7 +9,10 @@ import pytest
 from drafts import draft, negative, placeholder
 
 import tfpersist as tfp
+from tfpersist.errors import FreezeError
+from tfpersist.formats.graphdef import split
 from tfpersist.freezer import pipeline
+from tfpersist.freezer.freezer import Freezer
 from tfpersist.freezer.options import Options
 from tfpersist.freezer.sources.graph import lower_graph
 from tfpersist.graph.describe.signature import Origin, Signature, sign
@@ -59,3 +62,31 @@ def test_the_origin_is_the_checkpoint(tmp_path):
 def test_a_checkpoint_that_is_none():
     with pytest.raises(tfp.ArgumentError):
         lower_graph(draft(CHAIN).graph, {"v": 1})
+
+
+@pytest.mark.parametrize("form", ["pb", "pbtxt", "GraphDef", "FrozenModel"])
+def test_a_graph_and_its_checkpoint(golden, tmp_path, form):
+    folder = golden / "1.4.1/regression/checkpoint"
+    meta = tfp.Checkpoint(folder).meta
+    source = tmp_path / f"graph.{form}"
+    if form == "pb":
+        source.write_bytes(meta.graph_def.SerializeToString())
+    elif form == "pbtxt":
+        source.write_text(str(meta.graph_def))
+    elif form == "GraphDef":
+        source = meta.graph_def
+    else:
+        source = tfp.FrozenModel(split(meta.graph_def.SerializeToString()))
+    expected = Freezer(folder).outputs("pred").freeze()
+    feeds = {"X:0": np.float32([1, 2, 3])}
+    for checkpoint in (folder, tfp.Checkpoint(folder)):
+        model = Freezer(source, checkpoint=checkpoint).outputs("pred").freeze()
+        assert (model.run("pred", feeds) == expected.run("pred", feeds)).all()
+    with pytest.raises(FreezeError, match="the variable has no value"):
+        Freezer(source).outputs("pred").freeze()
+
+
+def test_values_from_two_sides(golden):
+    folder = golden / "1.4.1/regression/checkpoint"
+    with pytest.raises(FreezeError, match="values of its own"):
+        Freezer(folder, checkpoint=folder).outputs("pred").freeze()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tfpersist as tfp
-from tfpersist.errors import CheckpointNotFoundError, FreezeError
+from tfpersist.errors import CheckpointNotFoundError, FreezeError, TargetError
 from tfpersist.formats import schema
 from tfpersist.formats.graphdef import parse_text
 from tfpersist.freezer.sources.choice import Choice
@@ -93,3 +93,9 @@ def test_what_is_frozen_from_a_file_may_do_what_a_file_may(files, kind):
 def test_live_code_may_do_everything():
     assert default_policy(lambda x: x) is None
     assert default_policy({"meta": 1}) is None
+
+
+def test_something_else_is_told_what_can_be_frozen():
+    pytest.importorskip("tensorflow")
+    with pytest.raises(TargetError, match=r"Keras model.*Checkpoint or ModelStore.*SavedModel"):
+        tfp.Freezer(3).outputs("y").freeze()

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 
 import numpy as np
 import pytest
 from drafts import draft, negative, placeholder
 
 import tfpersist as tfp
-from tfpersist.errors import CorruptionError, FreezeError, StorageError, UnsafeModelError
+from tfpersist.errors import (
+    CorruptionError,
+    FreezeError,
+    NameNotFoundError,
+    StorageError,
+    UnsafeModelError,
+)
 from tfpersist.formats import schema
+from tfpersist.freezer.freezer import Freezer
 from tfpersist.freezer.sources.choice import Choice
 from tfpersist.freezer.sources.saved_model import folder_of, lower_saved_model
+from tfpersist.graph.describe import signature
 from tfpersist.safety import Policy
 from tfpersist.storage import open_storage
 
@@ -128,3 +137,168 @@ class TestAssets:
         assert trusted(f"{tmp_path}/secret", "table") == b"secret"
         with pytest.raises(StorageError):
             read(f"{folder}/assets/gone.txt", "table")
+
+
+def half_plus_two(folder):
+    """Return the SavedModels of TensorFlow 1 below a folder that make half an input plus two."""
+    found = sorted(folder.glob("*/saved_model")) + sorted(folder.glob("*/*half_plus_two*/00000123"))
+    found = [path for path in found if (path / "variables").is_dir()]
+    assert len(found) == 2
+    return found
+
+
+def test_a_keras_saved_model_that_tensorflow_cannot_load(keras_2):
+    golden = np.load(keras_2 / "golden.npz")
+    model = Freezer(keras_2 / "keras_savedmodel").freeze()
+    side = golden["conv_in"].shape[1]
+    expected = f"serving_default_c1_input:0 float32[?,{side},{side},1]"
+    assert [str(ref) for ref in model.inputs] == [expected]
+    result = model.run("StatefulPartitionedCall:0", {model.inputs[0].name: golden["conv_in"]})
+    np.testing.assert_allclose(result, golden["conv_out"], rtol=1e-5, atol=1e-6)
+    assert "VarHandleOp" not in model.summary().operations
+
+
+def test_a_saved_model_without_tensorflow(golden, fresh):
+    printed = fresh(
+        """
+        import sys, tfpersist as tfp
+        model = tfp.Freezer(sys.argv[1]).freeze()
+        print(model.outputs[0], "tensorflow" in sys.modules)
+        """,
+        golden / "2.4.4/keras_savedmodel",
+    )
+    assert printed == "StatefulPartitionedCall:0 float32[?,3] False\n"
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_every_signature_of_a_tf1_saved_model(old_files, number):
+    folder = half_plus_two(old_files)[number]
+    x = np.float32([[1], [2]])
+    assert Freezer(folder).freeze().run("y:0", {"x:0": x}).tolist() == [[2.5], [3]]
+    other = Freezer(folder / "saved_model.pb").signature("regress_x2_to_y3").freeze()
+    assert other.run("y3", {"x2:0": x}).tolist() == [[3.5], [4]]
+    labelled = Freezer(folder).signature("classify_x_to_y").outputs("scores").freeze()
+    assert labelled.run("y", {"x:0": x}).tolist() == [[2.5], [3]]
+    with pytest.raises(NameNotFoundError, match="there is no signature 'nope'"):
+        Freezer(folder).signature("nope").freeze()
+    with pytest.raises(FreezeError, match="one graph with these tags"):
+        Freezer(folder).tags("serve", "gpu").freeze()
+
+
+@pytest.mark.parametrize("release", ["1.4.1", "1.15.5"])
+def test_a_table_of_a_tf1_saved_model_is_in_the_frozen_graph(golden, tmp_path, release):
+    path = tmp_path / "words.pb"
+    Freezer(golden / release / "saved_model").signature("look_up").write(path)
+    found = tfp.FrozenModel.load(path).run("index", {"word": ["three", "one", "?"]})
+    assert found.tolist() == [2, 0, 3]
+
+
+def test_a_saved_model_and_a_checkpoint_of_one_model(golden):
+    folder = golden / "1.4.1/regression"
+    values = np.load(golden / "1.4.1/regression.npz")
+    from_model = Freezer(folder / "saved_model").freeze()
+    assert [ref.name for ref in from_model.outputs] == ["pred:0"]
+    from_checkpoint = Freezer(folder / "checkpoint").outputs("pred").freeze()
+    for model in (from_model, from_checkpoint):
+        found = model.run("pred:0", {"X:0": values["X"]})
+        np.testing.assert_allclose(found, values["pred"], rtol=1e-6)
+
+
+def test_a_saved_model_of_another_project(corpus):
+    folder = corpus / "tensorflow-onnx/regression"
+    from_model = Freezer(folder / "saved_model").freeze()
+    assert [ref.name for ref in from_model.outputs] == ["pred:0"]
+    from_checkpoint = Freezer(folder / "checkpoint").outputs("pred").freeze()
+    feeds = {"X:0": np.float32([1, 2, 3])}
+    assert np.isfinite(from_model.run("pred:0", feeds)).all()
+    assert from_model.run("pred:0", feeds).shape == from_checkpoint.run("pred:0", feeds).shape
+
+
+def test_signatures_are_listed_where_none_is_chosen(tmp_path):
+    import tensorflow as tf
+
+    class Net(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, 2], name="x")])
+        def double(self, x):
+            return {"y": 2 * x}
+
+        @tf.function(input_signature=[tf.TensorSpec([], tf.int64, name="n")])
+        def count(self, n):
+            return {"next": n + 1, "last": n - 1}
+
+    net, folder = Net(), tmp_path / "net"
+    tf.saved_model.save(net, str(folder), signatures={"double": net.double, "count": net.count})
+    freezer = Freezer(folder)
+    with pytest.raises(FreezeError) as caught:
+        freezer.freeze()
+    assert str(caught.value) == (
+        'no outputs are named. Choose a signature, as in Freezer(...).signature("count"), or name'
+        " the outputs: Freezer(...).outputs(...). The signatures are\n"
+        "  count: n int64[] -> last int64[], next int64[]\n"
+        "  double: x float32[?,2] -> y float32[?,2]."
+    )
+    assert [str(ref.spec) for ref in freezer.candidates().outputs] == [
+        *("int64[]", "int64[]", "float32[?,2]"),
+    ]
+    assert freezer.signature("double").freeze().outputs[0].spec.shape == (None, 2)
+    assert len(freezer.signature("double").candidates().outputs) < 4
+
+
+def test_signatures_of_a_tf1_saved_model_are_listed(old_files, tmp_path):
+    source = half_plus_two(old_files)[0]
+    shutil.copytree(source, tmp_path / "model")
+    file = tmp_path / "model" / "saved_model.pb"
+    model = schema.parse(schema.SavedModel, file.read_bytes(), file="model")
+    known = model.meta_graphs[0].signature_def
+    del known["serving_default"]
+    known["odd"].outputs["z"].SetInParent()
+    file.write_bytes(model.SerializeToString())
+    with pytest.raises(FreezeError, match="regress_x_to_y: inputs string") as caught:
+        Freezer(tmp_path / "model").freeze()
+    assert "\n  odd: nothing -> z\n" in str(caught.value)
+    found = Freezer(tmp_path / "model").candidates().outputs
+    assert {"y:0", "y2:0", "y3:0"} <= {ref.name for ref in found}
+
+
+def test_a_signature_s_inputs_are_where_the_file_begins(old_files):
+    model = Freezer(half_plus_two(old_files)[0]).freeze()
+    assert [ref.name for ref in model.inputs] == ["x:0"]
+    assert "ParseExample" not in model.summary().operations
+
+
+def test_the_signature_says_what_the_source_called_things(old_files, tmp_path):
+    path = tmp_path / "half.pb"
+    source = half_plus_two(old_files)[0]
+    model = Freezer(source).write(path)
+    said = signature.Signature.of(model.graph)
+    assert str(said) == "x = x:0 -> y = y:0"
+    assert model.signature == said
+    assert said.origin.tensorflow in ("1.1.0-rc2", "1.15.5")
+    index = (source / "variables/variables.index").read_bytes()
+    assert said.origin.checkpoint == hashlib.sha256(index).hexdigest()
+    Freezer(path).write(tmp_path / "again.pb")
+    assert path.read_bytes() == (tmp_path / "again.pb").read_bytes()
+
+
+def test_the_key_of_a_variable_is_what_the_restore_function_says(tmp_path):
+    import tensorflow as tf
+
+    class Net(tf.Module):
+        def __init__(self):
+            super().__init__(name="net")
+            self.layers = [tf.Variable([2.0], name="w"), tf.Variable([3.0], name="w")]
+
+        @tf.function(input_signature=[tf.TensorSpec([1], name="x")])
+        def twice(self, x):
+            return {"first": x * self.layers[0], "second": x * self.layers[1]}
+
+    net = Net()
+    tf.saved_model.save(net, str(tmp_path / "net"), signatures={"twice": net.twice})
+    model = Freezer(tmp_path / "net").outputs("first", "second").freeze()
+    x = np.float32([10])
+    assert sorted(float(model.run(ref, {model.inputs[0]: x})[0]) for ref in model.outputs) == [
+        20,
+        30,
+    ]
+    live = Freezer(net.twice).freeze()
+    assert live.run(list(live.outputs), {"x:0": x})[0] == [20]

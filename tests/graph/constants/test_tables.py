@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow.compat import v1
 
+import tfpersist as tfp
 from tfpersist.errors import FreezeError
 from tfpersist.formats.graphdef import parse_text
+from tfpersist.freezer.freezer import Freezer
 from tfpersist.graph.constants.tables import fill_tables, size_is_read, table_types
 from tfpersist.graph.structure.lowered import Lowered
 
@@ -227,3 +231,282 @@ class TestUsers:
     def test_a_node_that_only_waits_for_it_does_not_use_it(self):
         graph = parse_text((BRANCH % ("LookupTableSizeV2", "b", "Tin", "Tout")).encode())
         assert not size_is_read(graph, "t")
+
+
+@pytest.fixture
+def words(tmp_path):
+    """A session with tables of every kind, on a graph that is saved with a checkpoint."""
+    (tmp_path / "words.txt").write_text("x\nz\r\nw")
+    with tf.Graph().as_default() as graph:
+        asked = v1.placeholder(tf.string, [None], name="asked")
+        pairs = tf.lookup.KeyValueTensorInitializer(["a", "b"], np.int64([10, 20]))
+        tf.identity(tf.lookup.StaticHashTable(pairs, -1).lookup(asked), name="static")
+        lines = tf.lookup.TextFileInitializer(
+            str(tmp_path / "words.txt"),
+            tf.string,
+            tf.lookup.TextFileIndex.WHOLE_LINE,
+            tf.int64,
+            tf.lookup.TextFileIndex.LINE_NUMBER,
+        )
+        vocabulary = tf.lookup.StaticVocabularyTable(lines, 2)
+        tf.identity(vocabulary.lookup(asked), name="vocabulary")
+        mutable = tf.lookup.experimental.MutableHashTable(
+            tf.string, tf.float32, [0.0, 0.0], name="mutable"
+        )
+        tf.identity(mutable.lookup(asked), name="learned")
+        insert = mutable.insert(["m"], [[1.0, 2.0]])
+        v1.get_variable("v", initializer=[1.0])
+    with v1.Session(graph=graph) as session:
+        with graph.as_default():
+            session.run([v1.tables_initializer(), v1.global_variables_initializer(), insert])
+        yield session
+
+
+OUTPUTS = ["static:0", "vocabulary:0", "learned:0"]
+
+
+FEEDS = {"asked:0": ["a", "z", "m"]}
+
+
+def expected_of(session):
+    return [value.tolist() for value in session.run(OUTPUTS, FEEDS)]
+
+
+class Words(tf.Module):
+    def __init__(self, file):
+        super().__init__()
+        pairs = tf.lookup.KeyValueTensorInitializer(["a", "b"], tf.constant([10, 20], tf.int64))
+        self.static = tf.lookup.StaticHashTable(pairs, -1)
+        self.vocabulary = tf.lookup.StaticVocabularyTable(
+            tf.lookup.TextFileInitializer(file, tf.string, -2, tf.int64, -1), 2
+        )
+        self.mutable = tf.lookup.experimental.MutableHashTable(tf.string, tf.int64, -1)
+        self.mutable.insert(["m"], tf.constant([9], tf.int64))
+
+    @tf.function
+    def inner(self, asked):
+        return self.static.lookup(asked)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="asked")])
+    def look_up(self, asked):
+        return {
+            "a": self.inner(asked),
+            "b": self.vocabulary.lookup(asked),
+            "c": self.mutable.lookup(asked),
+        }
+
+
+def dense_table(*marks, **options):
+    def make(key, value, shape):
+        empty, deleted = (tf.constant(mark, key) for mark in marks)
+        default = tf.zeros(shape, value)
+        return tf.lookup.experimental.DenseHashTable(key, value, default, empty, deleted, **options)
+
+    return make
+
+
+def mutable_table(key, value, shape):
+    return tf.lookup.experimental.MutableHashTable(key, value, tf.zeros(shape, value))
+
+
+TABLES = {
+    "strings": (mutable_table, tf.string, tf.int64, (), [b"b", b"a", b"", b"\xff", b"ab"]),
+    "integers": (mutable_table, tf.int64, tf.float32, (3,), [7, -1, 2**40, 0, 5]),
+    "short integers": (mutable_table, tf.int32, tf.float64, (), [7, -(2**31), 0]),
+    "dense": (dense_table(-1, -2), tf.int64, tf.int64, (), [7, 2**40, 0, 5]),
+    "dense strings": (dense_table("", "?"), tf.string, tf.float32, (2,), [b"b", b"a", b"\xff"]),
+    "few buckets": (
+        dense_table(4, 8, initial_num_buckets=4),
+        tf.int64,
+        tf.float32,
+        (2,),
+        [0, 1, 2],
+    ),
+    "keys of two": (
+        dense_table((-1, -1), (-1, -2)),
+        tf.int64,
+        tf.int64,
+        (),
+        [(7, 1), (-1, 5), (0, 2**40), (0, 0)],
+    ),
+}
+
+
+def test_tables_of_a_session(words, tmp_path, same_everywhere):
+    expected = expected_of(words)
+    assert expected[0] == [10, -1, -1]
+    freezer = Freezer(words).outputs(*OUTPUTS)
+    (tmp_path / "words.txt").rename(tmp_path / "moved.txt")
+    with pytest.raises(tfp.errors.StorageError):
+        freezer.freeze()
+    (tmp_path / "moved.txt").rename(tmp_path / "words.txt")
+    freezer.freeze()
+    same_everywhere(freezer, OUTPUTS, FEEDS, expected)
+
+
+def test_tables_of_a_checkpoint(words, tmp_path, same_everywhere):
+    expected = expected_of(words)
+    checkpoint = tfp.ModelStore(tmp_path / "runs").save(words, step=1)
+    with pytest.raises(tfp.UnsafeModelError, match=r"StaticVocabularyTable|words\.txt"):
+        Freezer(checkpoint).outputs(*OUTPUTS).freeze()
+    freezer = Freezer(checkpoint, policy=tfp.Policy.trusted()).outputs(*OUTPUTS)
+    same_everywhere(freezer, OUTPUTS, FEEDS, expected)
+
+
+@pytest.mark.parametrize("source", ["function", "SavedModel"])
+def test_tables_of_a_module(source, tmp_path, same_everywhere):
+    (tmp_path / "words.txt").write_text("x\ny\nz\n")
+    words = Words(str(tmp_path / "words.txt"))
+    asked = ["a", "z", "m"]
+    live = words.look_up(tf.constant(asked))
+    expected = [live[name].numpy().tolist() for name in "abc"]
+    assert expected[0] == [10, -1, -1]
+    assert expected[2] == [-1, -1, 9]
+    if source == "SavedModel":
+        tf.saved_model.save(words, str(tmp_path / "saved"), signatures=words.look_up)
+        (tmp_path / "words.txt").unlink()
+        (tmp_path / "saved").rename(tmp_path / "moved")
+        freezer = Freezer(tmp_path / "moved").outputs("a", "b", "c")
+        names = [f"StatefulPartitionedCall:{n}" for n in range(3)]
+        feeds = {"serving_default_asked:0": asked}
+    else:
+        freezer = Freezer(words.look_up)
+        names = ["Identity:0", "Identity_1:0", "Identity_2:0"]
+        feeds = {"asked:0": asked}
+    same_everywhere(freezer, names, feeds, expected)
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_the_order_in_which_a_table_was_filled_leaves_no_trace(kind, tmp_path, run_elsewhere):
+    make, key_dtype, value_dtype, shape, keys = TABLES[kind]
+    with tf.Graph().as_default() as graph:
+        table = make(key_dtype, value_dtype, shape)
+        key = v1.placeholder(key_dtype, np.shape(keys[:1]), name="key")
+        asked = v1.placeholder(key_dtype, np.shape(keys), name="asked")
+        value = v1.placeholder(value_dtype, (1, *shape))
+        tf.identity(table.lookup(asked), name="y")
+        insert, remove = table.insert(key, value), table.remove(key)
+    written = []
+    for order in (keys, keys[::-1]):
+        with v1.Session(graph=graph) as session:
+            for one in (*order, order[0]):
+                session.run(remove, {key: [one]})
+                held = np.full((1, *shape), keys.index(one) + 1)
+                session.run(insert, {key: [one], value: held})
+            expected = session.run("y:0", {asked: keys}).tolist()
+            path = tmp_path / f"{len(written)}.pb"
+            model = Freezer(session).outputs("y").write(path)
+        assert model.run("y:0", {"asked:0": keys}).tolist() == expected
+        written.append(path.read_bytes())
+    assert written[0] == written[1]
+    assert len(written[0]) < 4000
+    again = Freezer(model).freeze()
+    assert again.run("y:0", {"asked:0": keys}).tolist() == expected
+    if key_dtype != tf.string:
+        assert run_elsewhere(tmp_path / "0.pb", ["y:0"], {"asked:0": keys}) == [expected]
+
+
+def test_a_dense_table_whose_empty_key_is_computed():
+    with tf.Graph().as_default() as graph:
+        empty = v1.placeholder_with_default(np.int64(-1), ())
+        table = tf.lookup.experimental.DenseHashTable(tf.int64, tf.int64, 0, empty, -2)
+        asked = v1.placeholder(tf.int64, [None], name="asked")
+        tf.identity(table.lookup(asked), name="y")
+        insert = table.insert(tf.constant([5, 3], tf.int64), tf.constant([50, 30], tf.int64))
+    with v1.Session(graph=graph) as session:
+        session.run(insert)
+        model = Freezer(session).outputs("y").freeze()
+    assert model.run("y:0", {"asked:0": [3, 4, 5]}).tolist() == [30, 0, 50]
+
+
+@pytest.mark.parametrize("layer", ["StringLookup", "TextVectorization", "IntegerLookup"])
+def test_layers_that_look_words_up(layer, tmp_path):
+    import keras
+
+    if layer == "IntegerLookup":
+        x, asked = keras.Input((2,), dtype="int64", name="x"), np.int64([[7, 1], [9, 7]])
+        made = keras.layers.IntegerLookup(vocabulary=[7, 9])
+    elif layer == "StringLookup":
+        x, asked = keras.Input((2,), dtype="string", name="x"), np.array([["a", "?"], ["b", "a"]])
+        made = keras.layers.StringLookup(vocabulary=["a", "b"])
+    else:
+        x, asked = keras.Input((), dtype="string", name="x"), np.array(["a b", "b c a"])
+        made = keras.layers.TextVectorization(vocabulary=["a", "b"], output_sequence_length=3)
+    model = keras.Model(x, made(x))
+    expected = model(tf.constant(asked)).numpy()
+    frozen = Freezer(model).write(tmp_path / "model.pb")
+    assert (frozen.run(frozen.outputs[0], {frozen.inputs[0]: asked}) == expected).all()
+
+
+@pytest.mark.parametrize("kind", ["static", "mutable", "keys of two"])
+@pytest.mark.parametrize("source", ["function", "session"])
+def test_tables_of_which_only_the_size_or_all_is_asked(source, kind, same_everywhere):
+    def make():
+        if kind == "static":
+            pairs = tf.lookup.KeyValueTensorInitializer(["a", "b"], [1.0, 2.0])
+            return tf.lookup.StaticHashTable(pairs, 0.0)
+        if kind == "keys of two":
+            table = dense_table((-1, -1), (-1, -2))(tf.int64, tf.int64, ())
+            inserts.append(table.insert(tf.constant([[1, 2], [3, 4]], tf.int64), [5, 6]))
+        else:
+            table = mutable_table(tf.int64, tf.float32, (2,))
+            inserts.append(table.insert(tf.constant([4, 3], tf.int64), [[4.0, 0.0], [3.0, 0.0]]))
+        return table
+
+    inserts = []
+    if source == "function":
+        counted, listed = make(), make()
+        size = tf.function(tf.function(counted.size), input_signature=[])
+        everything = tf.function(listed.export, input_signature=[])
+        freezers = [Freezer(size), Freezer(everything)]
+    else:
+        with tf.Graph().as_default() as graph:
+            counted, listed = make(), make()
+            tf.identity(counted.size(), name="size")
+            for part, name in zip(listed.export(), ("keys", "values"), strict=True):
+                tf.identity(part, name=name)
+            set_up = v1.tables_initializer()
+        session = v1.Session(graph=graph)
+        session.run([set_up, *inserts])
+        freezers = [Freezer(session).outputs(*names) for names in (["size"], ["keys", "values"])]
+    first = freezers[0].freeze()
+    assert first.run(first.outputs[0]) == 2
+    same_everywhere(freezers[0], [first.outputs[0].name], {}, [2])
+    if (source, kind) == ("function", "keys of two"):
+        with pytest.raises(FreezeError, match="stands for a table"):
+            freezers[1].freeze()
+        return
+    second = freezers[1].freeze()
+    keys, values = second.run(list(second.outputs))
+    if kind == "keys of two":
+        entries = {tuple(k): v for k, v in zip(keys.tolist(), values.reshape(-1), strict=True)}
+        assert {k: v for k, v in entries.items() if k[0] > 0} == {(1, 2): 5, (3, 4): 6}
+    elif kind == "mutable":
+        assert dict(zip(keys.tolist(), values[:, 0].tolist(), strict=True)) == {3: 3.0, 4: 4.0}
+    else:
+        assert dict(zip(keys.tolist(), values.tolist(), strict=True)) == {b"a": 1.0, b"b": 2.0}
+
+
+@pytest.mark.parametrize("form", ["float16", "int8"])
+@pytest.mark.parametrize("optimized", [False, True])
+def test_what_an_initializer_puts_into_a_table_stays_exact(form, optimized):
+    held = np.random.default_rng(0).normal(size=(500, 4)).astype(np.float32)
+    with tf.Graph().as_default() as graph:
+        table = tf.raw_ops.MutableHashTableOfTensorsV2(
+            key_dtype=tf.int64, value_dtype=tf.float32, value_shape=[4], shared_name="own"
+        )
+        keys = tf.range(500, dtype=tf.int64)
+        fill = tf.raw_ops.LookupTableImportV2(table_handle=table, keys=keys, values=held)
+        asked = v1.placeholder(tf.int64, [None], name="asked")
+        found = tf.raw_ops.LookupTableFindV2(
+            table_handle=table, keys=asked, default_value=tf.zeros(4)
+        )
+        tf.identity(found, name="found")
+        tf.matmul(found, tf.constant(held.reshape(4, 500)), name="y")
+    with v1.Session(graph=graph) as session:
+        session.run(fill)
+        freezer = Freezer(session).outputs("found", "y").weights(form)
+        model = (freezer.optimize() if optimized else freezer).freeze()
+    assert (model.run("found", {"asked": np.arange(500)}) == held).all()
+    smaller = [spec for spec in model.graph.payloads.values() if spec.spec.dtype == form]
+    assert len(smaller) == 1
