@@ -6,8 +6,10 @@ import attrs
 import numpy as np
 import pytest
 
-from tfpersist.checkpoint import sidecar
+import tfpersist as tfp
+from tfpersist.checkpoint import sidecar, state_file
 from tfpersist.checkpoint.directory import Directory
+from tfpersist.checkpoint.files import Listing
 from tfpersist.checkpoint.state_file import Record
 from tfpersist.checkpoint.writer import write_checkpoint
 from tfpersist.formats.bundle_writer import Item
@@ -43,7 +45,7 @@ def test_nothing():
 
 def test_a_state_file_that_could_not_be_read_is_corrected_all_the_same(storage):
     look = attrs.evolve(Directory.look(storage), record=Record(None))
-    look.correct(gone=["m-5"])
+    look.correct(unnamed=["m-5"])
     assert list(Directory.look(storage).record.dates) == ["m-3", "m-1", "m-20", "m-4"]
 
 
@@ -51,7 +53,7 @@ def test_a_state_file_that_nobody_wrote_is_not_written(tmp_path):
     storage = open_storage(tmp_path)
     save(storage, "m-1")
     (tmp_path / "checkpoint").unlink()
-    Directory.look(storage).correct(gone=["m-1"])
+    Directory.look(storage).correct(unnamed=["m-1"])
     assert not (tmp_path / "checkpoint").exists()
 
 
@@ -154,3 +156,129 @@ def test_files_of_a_checkpoint(storage):
     assert files.spelling == "m-20"
     storage.remove(files.all)
     assert complete(storage) == ["m-3", "m-1", "m-4", "m-5"]
+
+
+COUNTING = """
+import collections, os, sys
+import numpy as np
+import tfpersist as tfp
+
+path = os.path.abspath("run")
+listings, opened = 0, collections.Counter()
+
+
+def count(event, arguments):
+    global listings
+    if event in ("os.listdir", "os.scandir") and str(arguments[0]) == path:
+        listings += 1
+    if event == "open" and str(arguments[0]).startswith(path + "/"):
+        opened[str(arguments[0])[len(path) + 1 :]] += 1
+
+
+sys.addaudithook(count)
+
+
+def counted(work, own=""):
+    '''Return how often the directory was listed, and which files of others were opened.'''
+    global listings
+    listings = 0
+    opened.clear()
+    work()
+    others = {n for n in opened if "ckpt" in n and not n.startswith(own or "none")}
+    return listings, sorted(others)
+
+
+for step in range(50):
+    tfp.ModelStore(path).save({"v": np.ones(3)}, step, {"loss": step})
+store = tfp.ModelStore(path)
+v = np.zeros(3)
+print(counted(lambda: store.save({"v": v}, 50), "model.ckpt-50."))
+print(counted(lambda: store.restore({"v": v}), "model.ckpt-50."))
+print(counted(lambda: store.checkpoints()))
+os.utime(path)  # As if others had been here: what is known of the names is not used.
+print(counted(lambda: store.save({"v": v}, 51), "model.ckpt-51."))
+open(os.path.join(path, "theirs"), "w").close()
+print(counted(lambda: store.restore({"v": v}), "model.ckpt-51."))
+keeping = tfp.ModelStore(path, keep=tfp.Keep(last=60))
+print(counted(lambda: keeping.save({"v": v}, 52), "model.ckpt-52."))
+best = tfp.ModelStore(path, keep=tfp.Keep(best=("loss", "min"), last=60))
+print(len(counted(lambda: best.save({"v": v}, 53), "model.ckpt-53.")[1]))
+print(counted(lambda: best.save({"v": v}, 54), "model.ckpt-54.")[1])
+"""
+
+
+def test_a_verb_lists_once_at_most_and_opens_no_file_of_another_checkpoint(fresh):
+    lines = fresh(COUNTING).splitlines()
+    assert lines[:6] == ["(0, [])", "(0, [])", "(0, [])", "(1, [])", "(1, [])", "(1, [])"]
+    # A rule that asks for metrics reads each sidecar once, with the index that it belongs to.
+    assert int(lines[6]) >= 50
+    assert lines[7] == "[]" or lines[7].count("model.ckpt") <= 4
+
+
+def test_what_is_known_is_looked_at_again_after_any_change(tmp_path, storage):
+    save(storage, "m-6")
+    assert Directory.look(storage).complete[-1] == "m-6"
+    for path in tmp_path.glob("m-6.*"):
+        path.rename(path.with_name(path.name.replace("m-6", "m-7")))
+    assert Directory.look(storage).complete[-1] == "m-7"
+    (tmp_path / "m-7.index").unlink()
+    assert Directory.look(storage).complete[-1] == "m-5"
+    # A state file that is written in place does not change the names.
+    save(storage, "m-8")
+    content = (tmp_path / "checkpoint").read_text()
+    (tmp_path / "checkpoint").write_text(content.replace('path: "m-8"', 'path: "m-3"'))
+    assert not Directory.look(storage).record.is_ordered
+
+
+def test_a_look_goes_through_the_storage_that_it_was_made_with(tmp_path, storage):
+    save(storage, "m-6")
+    other = open_storage(tmp_path)
+    assert Directory.look(other).storage is other
+    assert Directory.look(storage).storage is storage
+
+
+def test_two_that_save_at_once_are_both_named(tmp_path, storage):
+    """Each writes the state file for what it saw; who finds another's looks again."""
+    first, second = Directory.look(storage), Directory.look(open_storage(tmp_path))
+    payload = payload_of(np.zeros(1))
+    from tfpersist.checkpoint.writer import note_latest, publish_checkpoint
+
+    first = publish_checkpoint(first, "m-6", [Item("v", payload)])
+    second = publish_checkpoint(second, "m-7", [Item("v", payload)])
+    note_latest(first, "m-6")
+    note_latest(second, "m-7")
+    record = Directory.look(storage).record
+    assert {"m-6", "m-7"} < set(record.dates)
+    assert record.says.latest == "m-7"
+
+
+def test_what_is_known_after_each_step_is_what_a_new_look_would_find(tmp_path):
+    """The names, their groups, the ages and the record, after saves, prunes and quarantines."""
+    storage = open_storage(tmp_path)
+    store = tfp.ModelStore(tmp_path, keep=tfp.Keep(last=3), durable=False)
+    plain = tfp.ModelStore(tmp_path, name="other")
+
+    def compared():
+        known = Directory.look(storage)
+        fresh_look = Directory(storage, Listing(storage.names()), state_file.read(storage))
+        assert known.names == fresh_look.names
+        assert known.listing.v2 == Listing(known.names).v2
+        assert (known.known, known.complete) == (fresh_look.known, fresh_look.complete)
+        assert dict(known.record.dates) == dict(fresh_look.record.dates)
+        for prefix in known.known:
+            assert known.created(prefix) == fresh_look.created(prefix)
+            assert known.files(prefix) == fresh_look.files(prefix)
+        return known
+
+    for number, step in enumerate((1, 2, 3, 2, 7, 7, 5)):
+        store.save({"v": np.float32(number)}, step)
+        compared()
+        plain.save({"v": np.float32(number)}, None if number % 2 else step)
+        compared()
+    store.prune(keep=tfp.Keep(last=1))
+    assert [p for p in compared().complete if p.startswith("model")] == ["model.ckpt-5"]
+    store.save({"v": np.float32(9)}, 9)
+    with open(tmp_path / "model.ckpt-9.data-00000-of-00001", "r+b") as file:
+        file.write(b"\xff")
+    assert store.restore({"v": np.zeros((), np.float32)}).skipped
+    assert "model.ckpt-9" not in compared().known

@@ -250,7 +250,13 @@ class Directory:
             if publication.committed:
                 break
             look = look.again()
-        listing = look.listing
+        else:
+            raise StorageError(
+                "others write the state file faster than this process can",
+                where=f"{self.storage.location}/{STATE_FILE}",
+                advice="Let them finish; the checkpoints themselves are all there.",
+            )
+        listing = look.listing.with_state_file(there=record.content is not None)
         for prefix in removed:
             listing = listing.replaced(prefix, ())
         ages = {name: age for name, age in look._ages.items() if name not in removed}

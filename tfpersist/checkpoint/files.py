@@ -147,6 +147,12 @@ class Listing:
         )
         return Listing(self.names - old | new, changed)
 
+    def with_state_file(self, *, there: bool) -> Listing:
+        """Return this listing with a state file in it, or without one."""
+        if there is (STATE_FILE in self.names):
+            return self
+        return Listing(self.names ^ {STATE_FILE}, self._groups)
+
     @property
     def v2(self) -> frozenset[str]:
         """The prefixes of the V2 checkpoints that have an index, complete or not."""

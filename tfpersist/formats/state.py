@@ -118,17 +118,17 @@ def edited(content: bytes, without: Mapping[str, float], latest: str, time: floa
     first, _, rest = content.partition(b"\n")
     if not first.startswith(_LATEST.encode()) or not re.fullmatch(_NAME, f'"{latest}"'):
         return None
-    paths, found, times = rest.partition(_TIME.encode())
+    named, found, times = rest.partition(_TIME.encode())
     times, preserved, last = (found + times).partition(_PRESERVED.encode())
     for path, date in without.items():
         path_line, time_line = f'{_PATH}"{path}"\n'.encode(), f"{_TIME}{date}\n".encode()
-        if path_line not in paths or time_line not in times:
+        if path_line not in named or time_line not in times:
             return None
-        paths, times = paths.replace(path_line, b"", 1), times.replace(time_line, b"", 1)
+        named, times = named.replace(path_line, b"", 1), times.replace(time_line, b"", 1)
     return b"".join(
         (
             f'{_LATEST}"{latest}"\n'.encode(),
-            paths,
+            named,
             f'{_PATH}"{latest}"\n'.encode(),
             times,
             f"{_TIME}{time}\n".encode(),

@@ -73,7 +73,7 @@ class LocalDirectory:
     renames_atomically: bool = attrs.field(default=True, init=False)
 
     def path(self, name: str) -> str:
-        return os.path.join(self.location, name)
+        return f"{self.location}/{name}"
 
     def exists(self) -> bool:
         return os.path.isdir(self.location)

@@ -46,17 +46,17 @@ def candidates(directory: Directory, name: str) -> list[Candidate]:
         name: what they are called, before "-" and the step; others are left out, and so are those
             of the V1 format.
     """
-    v2 = frozenset(directory.listing.v2)
+    v2, complete = directory.listing.v2, frozenset(directory.complete)
     return [
         Candidate(
             prefix,
             directory.created(prefix),
             directory.step(prefix),
             directory.metrics(prefix),
-            damaged=not directory.is_complete(prefix),
+            damaged=prefix not in complete,
         )
         for prefix in directory.known
-        if is_called(prefix, name) and prefix in v2
+        if prefix in v2 and is_called(prefix, name)
     ]
 
 
@@ -155,7 +155,7 @@ def _decide(directory: Directory, known: list[Candidate], keep: Keep) -> list[Ve
     """
     while True:
         verdicts = list(decide(known, keep))
-        if all(verdict.kept for verdict in verdicts):
+        if all(verdict.reasons for verdict in verdicts):
             return verdicts
         problem = _first_problem(directory, verdicts)
         if problem is None:
