@@ -93,11 +93,11 @@ def test_what_does_not_fit_is_refused(model):
         for bad in ([["text"] * 3], BATCH.astype(np.int32), None, tf.constant(BATCH[0])):
             with pytest.raises(FeedError, match=r"^x:0: "):
                 model.import_into(graph, {"x": bad}, ["total"])
-        with pytest.raises(FeedError, match=r"^x:0: an input of another data type.*tf\.cast"):
+        with pytest.raises(FeedError, match=r"^x:0: the input has the wrong data type.*tf\.cast"):
             model.import_into(graph, {"x": tf.zeros([1, 3], tf.int32)}, ["total"])
         with tf.Graph().as_default():
             other = tf.zeros([1, 3])
-        with pytest.raises(FeedError, match=r"^x:0: a tensor of another graph; got zeros:0"):
+        with pytest.raises(FeedError, match=r"^x:0: .* another graph; got zeros:0"):
             model.import_into(graph, {"x": other}, ["total"])
         with pytest.raises(NameNotFoundError, match="'x'"):
             model.import_into(graph, {"xx": BATCH}, ["total"])

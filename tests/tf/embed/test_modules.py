@@ -106,9 +106,9 @@ def test_what_does_not_fit_is_refused_before_tensorflow(model):
     module = model.as_module("words", "y")
     with pytest.raises(FeedError, match="words:0: a string tensor takes only strings"):
         module([1.0])
-    with pytest.raises(FeedError, match="words:0: an input of another data type"):
+    with pytest.raises(FeedError, match="words:0: the input has the wrong data type"):
         module(tf.constant([1.0]))
-    with pytest.raises(FeedError, match="words:0: an input of another shape"):
+    with pytest.raises(FeedError, match="words:0: the input has the wrong shape"):
         module(tf.constant("a"))
     with pytest.raises(FeedError, match="wrong number of values; expected 1: words:0, got 0"):
         module()

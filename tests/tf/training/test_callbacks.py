@@ -206,12 +206,14 @@ def test_a_model_that_is_not_built_cannot_resume(store):
         model.fit(X, Y, verbose=0, callbacks=[store.callback()])
 
 
-def test_arguments_that_make_no_sense_are_refused(store):
+def test_wrong_arguments_are_refused(store):
     for wrong in (0, -1, "batch", 2.5):
-        with pytest.raises(SaveError, match="every so many batches"):
+        with pytest.raises(SaveError, match='expected "epoch", or a number of batches, 1 or more'):
             store.callback(every=wrong)
-    with pytest.raises(SaveError, match="smaller or when it is larger"):
+    with pytest.raises(SaveError, match='expected "min", "max" or "auto", got \'best\''):
         store.callback(monitor="loss", mode="best")
+    with pytest.raises(SaveError, match="`monitor` must be the name of one metric"):
+        store.callback(monitor=["loss", "mae"])
     with pytest.raises(SaveError, match="does not measure 'val_mae'"):
         fit(network(), store.callback(every=2, monitor="val_mae"), validation_data=(X, Y))
 

@@ -138,7 +138,7 @@ def test_a_graph_that_counts_no_steps_is_refused(store):
     with tf.Graph().as_default():
         v1.get_variable("v", [2])
         with (
-            pytest.raises(TargetError, match="counts no steps"),
+            pytest.raises(TargetError, match="does not count its steps"),
             v1.train.MonitoredTrainingSession(hooks=[store.hook()]),
         ):
             pass
@@ -171,8 +171,9 @@ def test_a_time_may_be_a_text(store):
         {"every_secs": [1]},
     ],
 )
-def test_arguments_that_make_no_sense_are_refused(store, options):
-    with pytest.raises(SaveError, match="more than 0"):
+def test_wrong_arguments_are_refused(store, options):
+    (name,) = options
+    with pytest.raises(SaveError, match=f"`{name}` must say how often.*expected .*, got "):
         store.hook(**options)
 
 

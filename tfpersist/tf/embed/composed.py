@@ -1,4 +1,4 @@
-"""A frozen graph as a part of another graph or of a function."""
+"""Import a frozen graph as a part of another graph or of a function."""
 
 from __future__ import annotations
 
@@ -46,17 +46,18 @@ def compose(
         target: the tf.Graph to import into; None for the current one.
         inputs: {tensor name or TensorRef: tf.Tensor or value}.
         outputs: full names of tensors, or names of operations.
-        prefix: the name scope of what is imported; TensorFlow makes it unique.
-        owned: {tensor name: tf.Tensor}, the handles of state that somebody else has set up.
+        prefix: the name scope of the import; TensorFlow makes it unique.
+        owned: {tensor name: tf.Tensor}, the handles of variables and tables that the caller has
+            created; None to create them in the target.
 
     Returns:
         The tf.Tensor of each output, by name.
 
     Raises:
-        ArgumentError: the graph is none, or the inputs are no dict.
-        NameNotFoundError: an input names nothing in the graph.
+        ArgumentError: the target is not a graph, or the inputs are not a dict.
+        NameNotFoundError: the graph does not have an input.
         FeedError: an input is missing or does not fit.
-        GraphError: TensorFlow refuses the graph, or it has state that nobody can set up there.
+        GraphError: TensorFlow refuses the graph, or its state cannot be created in the target.
     """
     import tensorflow as tf
 
@@ -65,49 +66,51 @@ def compose(
         target = tf.compat.v1.get_default_graph()
     if not isinstance(target, tf.Graph) or not isinstance(inputs, Mapping):
         raise ArgumentError(
-            "a model is imported into a graph, and what replaces its tensors is a dict",
-            expected="import_into(graph, {name: tensor}), the graph a tf.Graph or None",
+            "import_into() needs a graph, and a dict of what replaces the model's tensors",
+            expected="import_into(graph, {name: tensor}), where graph is a tf.Graph or None",
             found=value_text(inputs if isinstance(target, tf.Graph) else target),
             advice="In the current graph: import_into(inputs={'x': tensor}).",
         )
     with target.as_default():
-        given = {}
+        replaced = {}
         for key, value in inputs.items():
             ref = endpoints.find(graph, key.name if isinstance(key, TensorRef) else key)
-            given[ref.name] = tensor_of(ref, value, target)
-        given.update((name, _inside(name, each, target)) for name, each in (owned or {}).items())
-        wanted = [name for name in outputs if name not in given]
-        part, mapped = _cut(graph, given, wanted)
-        _separate_functions(part.proto)
+            replaced[ref.name] = tensor_of(ref, value, target)
+        for name, handle in (owned or {}).items():
+            replaced[name] = _inside(name, handle, target)
+        names = [name for name in outputs if name not in replaced]
+        part, input_map = _cut(graph, replaced, names)
+        _rename_functions(part.proto)
         stateful = owned is None and _has_state(graph, part, target)
         if stateful:
-            part, mapped = _cut(graph, given, [*wanted, INIT])
-            _separate_functions(part.proto)
-            _separate_state(part.proto, target.unique_name(prefix, mark_as_used=False))
-        found = import_into(
+            part, input_map = _cut(graph, replaced, [*names, INIT])
+            _rename_functions(part.proto)
+            _rename_state(part.proto, target.unique_name(prefix, mark_as_used=False))
+        imported = import_into(
             target,
             part,
-            input_map=mapped,
-            return_elements=[*wanted, INIT] if stateful else wanted,
+            input_map=input_map,
+            return_elements=[*names, INIT] if stateful else names,
             name=prefix,
         )
         if stateful:
-            # What `tf.compat.v1.tables_initializer()` and monitored sessions run.
-            target.add_to_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS, found.pop())
-    tensors = {**given, **dict(zip(wanted, found, strict=True))}
+            # `tf.compat.v1.tables_initializer()` and monitored sessions run this collection.
+            target.add_to_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS, imported.pop())
+    tensors = {**replaced, **dict(zip(names, imported, strict=True))}
     return {name: tensors[name] for name in outputs}
 
 
 def tensor_of(ref: TensorRef, value: Any, target: Any) -> Any:
-    """Make a tensor of a graph that fits in the place of another.
+    """Return a tensor that can replace another one.
 
     Args:
-        ref: the other one.
-        value: a tf.Tensor, a variable, or what may be fed.
-        target: the graph; None to leave a tensor where it is, and to give an array of a value.
+        ref: the tensor to replace.
+        value: a tf.Tensor, a variable, or a value that can be fed.
+        target: the graph of the tensor; None to leave a tensor in its graph, and to return an array
+            for a value.
 
     Raises:
-        FeedError: it does not fit.
+        FeedError: the value does not fit.
     """
     import tensorflow as tf
 
@@ -129,46 +132,46 @@ def tensor_of(ref: TensorRef, value: Any, target: Any) -> Any:
             number = dtypes.BY_NAME[ref.spec.dtype].number
             tensor = tf.convert_to_tensor(value, tf.dtypes.as_dtype(number))
     spec = spec_of_tensor(tensor)
-    for differs, fits in (
+    for property_, fits in (
         ("data type", ref.spec is None or spec.dtype == ref.spec.dtype),
         ("shape", ref.spec is None or tensor.shape.is_compatible_with(ref.spec.shape)),
     ):
         if not fits:
             raise FeedError(
-                f"an input of another {differs}",
+                f"the input has the wrong {property_}",
                 where=ref.name,
                 expected=ref.spec,
                 found=str(spec),
-                advice="Convert it first, with tf.cast." if differs == "data type" else None,
+                advice="Convert it first, with tf.cast." if property_ == "data type" else None,
             )
     return tensor if target is None else _inside(ref.name, tensor, target)
 
 
 def _inside(name: str, tensor: Any, target: Any) -> Any:
-    """Give a tensor as one of this graph."""
+    """Return a tensor as one of the target graph."""
     if getattr(tensor, "graph", None) is target:
         return tensor
     if not target.building_function:
-        raise FeedError("a tensor of another graph", where=name, found=tensor.name)
+        raise FeedError("the tensor belongs to another graph", where=name, found=tensor.name)
     with translated(FeedError):
         return target.capture(tensor)
 
 
 def _has_state(graph: Graph, part: Graph, target: Any) -> bool:
-    """Tell whether a part has state that is to be set up where it goes."""
+    """Return whether a part has variables or tables, which must be created in the target."""
     state = find_initial_state(graph, part.nodes)
     if state and target.building_function:
         name = next(iter({**state.variables, **state.tables}))
         raise GraphError(
-            "a function cannot set up the variables and tables of a model",
+            "a function cannot create the variables and tables of a model",
             where=f"node {name} ({part.nodes[name].op})",
             advice="Make it a module first, with `as_module()`, and call that in the function.",
         )
     return bool(state)
 
 
-def _separate_functions(proto: Any) -> None:
-    """Give functions names of this import alone: TensorFlow's eager context has one for each."""
+def _rename_functions(proto: Any) -> None:
+    """Give functions names of this import alone: the eager context has those of all imports."""
     number = next(_IMPORTS)
     names = [function.signature.name for function in proto.library.function]
     functions.rename_functions(
@@ -176,8 +179,8 @@ def _separate_functions(proto: Any) -> None:
     )
 
 
-def _separate_state(proto: Any, scope: str) -> None:
-    """Let nothing be shared with other models: resources of one name are one."""
+def _rename_state(proto: Any, scope: str) -> None:
+    """Give variables and tables names that no other model uses: one name would be one object."""
     for node in proto.node:
         if node.op == "VarHandleOp" or ("table" in node.op.lower() and "shared_name" in node.attr):
             shared = node.attr["shared_name"].s or node.name.encode()
@@ -185,33 +188,43 @@ def _separate_state(proto: Any, scope: str) -> None:
 
 
 def _cut(
-    graph: Graph, given: Mapping[str, Any], wanted: Sequence[str]
+    graph: Graph, replaced: Mapping[str, Any], outputs: Sequence[str]
 ) -> tuple[Graph, dict[str, Any]]:
-    """Keep what the outputs need beyond the given tensors, and tell which of these they use.
+    """Return the nodes that outputs need beside the replaced tensors, and an input map.
 
-    Each given tensor is read by a name that nobody defines, for TensorFlow to map.
+    The nodes read each replaced tensor under a name that no node has, so that TensorFlow maps it.
+
+    Args:
+        graph: the frozen graph.
+        replaced: the tensors that replace some of the graph, by name.
+        outputs: full names of tensors, or names of operations.
+
+    Raises:
+        FeedError: the outputs need a placeholder that is not replaced.
     """
     proto = schema.GraphDef()
     proto.CopyFrom(graph.proto)
-    aliases = {name: f"tfpersist_given/{number}" for number, name in enumerate(given)}
-    replaced = {
+    aliases = {name: f"tfpersist_given/{number}" for number, name in enumerate(replaced)}
+    placeholders = {
         name.removesuffix(":0")
-        for name in given
+        for name in replaced
         if graph.nodes[name.rpartition(":")[0]].op in _PLACEHOLDERS
     }
     for node in proto.node:
-        inputs = [text for text in node.input if text[:1] != "^" or text[1:] not in replaced]
+        inputs = [text for text in node.input if text[:1] != "^" or text[1:] not in placeholders]
         full = (text if ":" in text or text[:1] == "^" else f"{text}:0" for text in inputs)
         node.input[:] = [aliases.get(name, text) for name, text in zip(full, inputs, strict=True)]
     proto.node.extend(schema.NodeDef(name=alias, op="Placeholder") for alias in aliases.values())
-    part = prune(Graph(proto, graph.payloads), wanted).proto
+    part = prune(Graph(proto, graph.payloads), outputs).proto
     used = [name for name, alias in aliases.items() if any(n.name == alias for n in part.node)]
     kept = [node for node in part.node if node.name not in aliases.values()]
     missing = [node.name for node in kept if node.op in _PLACEHOLDERS]
     if missing:
-        raise FeedError("needed by the outputs and not given", where=", ".join(missing))
+        raise FeedError(
+            "the outputs need this input, and it is not given", where=", ".join(missing)
+        )
     del part.node[:]
     part.node.extend(kept)
     names = {node.name for node in kept}
-    payloads = {name: each for name, each in graph.payloads.items() if name in names}
-    return Graph(part, payloads), {f"{aliases[name]}:0": given[name] for name in used}
+    payloads = {name: payload for name, payload in graph.payloads.items() if name in names}
+    return Graph(part, payloads), {f"{aliases[name]}:0": replaced[name] for name in used}

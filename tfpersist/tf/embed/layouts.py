@@ -1,4 +1,4 @@
-"""What a layer of a frozen model takes and gives, as its config says it."""
+"""Describe inputs and outputs of a layer, for the config of the layer."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Shapes = tuple[Shape, ...]
 
 @attrs.frozen
 class Layout:
-    """The ends of a layer.
+    """The inputs and outputs of a layer.
 
     Args:
-        inputs: full names of the tensors that it takes.
-        outputs: full names of those that it gives.
+        inputs: full names of the input tensors.
+        outputs: full names of the output tensors.
         dtypes: the data types of the outputs.
-        shapes: the shapes of the outputs by those of the inputs, as far as they were inferred; the
-            first are those of any inputs.
-        labels: what the outputs are called in a dict; None for a list.
-        single: whether the one output is given itself.
+        shapes: pairs of the shapes of the inputs and those of the outputs, as far as they were
+            inferred; the first pair is for inputs of any shape that the graph accepts.
+        labels: the keys of the outputs in a dict; None for a list.
+        single: whether the layer returns the one output itself.
     """
 
     inputs: tuple[str, ...]
@@ -35,7 +35,7 @@ class Layout:
     single: bool = False
 
     def structured(self, values: Sequence[Any]) -> Any:
-        """Give one value for each output in the form that the caller of the layer gets.
+        """Return the values of the outputs as the layer returns them: one value, a list or a dict.
 
         Example:
             >>> Layout(("x:0",), ("y:0",), ("float32",), (), single=True).structured([1.0])
@@ -46,26 +46,26 @@ class Layout:
         return values[0] if self.single else list(values)
 
     def config(self) -> dict[str, Any]:
-        """Give it as JSON can hold it."""
+        """Return the layout as values of JSON."""
         return {
             "inputs": list(self.inputs),
             "outputs": list(self.outputs),
             "dtypes": list(self.dtypes),
-            "shapes": [[_plain(taken), _plain(given)] for taken, given in self.shapes],
+            "shapes": [[_plain(inputs), _plain(outputs)] for inputs, outputs in self.shapes],
             "labels": None if self.labels is None else list(self.labels),
             "single": self.single,
         }
 
     @classmethod
     def parse(cls, config: Any, layer: str) -> Layout:
-        """Read what `config` gives; a file of anybody's may hold anything instead.
+        """Read a layout from the result of `config`; a file may hold anything in its place.
 
         Args:
-            config: what was found.
-            layer: the layer, for the error.
+            config: a value from a file.
+            layer: the name of the layer, for the error.
 
         Raises:
-            CorruptionError: it is no such config.
+            CorruptionError: the value is not such a config.
         """
         file = f"the config of layer {layer}"
         try:
@@ -79,12 +79,12 @@ class Layout:
                 single=config["single"] is True,
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise _strange(error, file) from error
-        counts = {(len(taken), len(given)) for taken, given in layout.shapes}
+            raise _invalid(error, file) from error
+        counts = {(len(inputs), len(outputs)) for inputs, outputs in layout.shapes}
         outputs = {len(layout.outputs), len(layout.dtypes), len(layout.labels or layout.outputs)}
         outputs |= {1} if layout.single else set()
         if counts != {(len(layout.inputs), len(layout.outputs))} or len(outputs) != 1:
-            raise _strange("its lists are not of one length", file)
+            raise _invalid("its lists have different lengths", file)
         return layout
 
 
@@ -93,18 +93,18 @@ def _plain(shapes: Shapes) -> list[list[int | None] | None]:
 
 
 def _texts(values: Any, file: str) -> tuple[str, ...]:
-    if not isinstance(values, (list, tuple)) or not all(isinstance(one, str) for one in values):
-        raise _strange(f"{values!r} is no list of names", file)
+    if not isinstance(values, (list, tuple)) or not all(isinstance(name, str) for name in values):
+        raise _invalid(f"expected a list of names, got {values!r}", file)
     return tuple(values)
 
 
 def _shapes(shapes: Any, file: str) -> Shapes:
-    found = tuple(None if shape is None else tuple(shape) for shape in shapes)
-    for size in (size for shape in found for size in shape or ()):
+    result = tuple(None if shape is None else tuple(shape) for shape in shapes)
+    for size in (size for shape in result for size in shape or ()):
         if size is not None and (type(size) is not int or size < 0):
-            raise _strange(f"{size!r} is no number of elements", file)
-    return found
+            raise _invalid(f"expected a number of elements, got {size!r}", file)
+    return result
 
 
-def _strange(found: object, file: str) -> CorruptionError:
-    return CorruptionError(f"this is no config of a frozen model: {found}", file=file)
+def _invalid(reason: object, file: str) -> CorruptionError:
+    return CorruptionError(f"this is not the config of a frozen model: {reason}", file=file)

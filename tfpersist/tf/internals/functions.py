@@ -17,7 +17,7 @@ def unconverted(function: _Function) -> _Function:
 
     This does what `tf.autograph.experimental.do_not_convert` does, without importing TensorFlow.
     """
-    function.autograph_info__ = {}  # type: ignore[attr-defined]
+    function.__dict__["autograph_info__"] = {}
     return function
 
 

@@ -1,7 +1,7 @@
-"""A Keras callback that saves into a store while `fit` runs, and resumes from it.
+"""Save into a store while Keras' `fit` runs, and resume from the store.
 
-How far a training has come is noted beside each checkpoint, as two metrics: `epoch`, the epochs
-that are done, and `batch`, the batches of the next one that are done.
+Each checkpoint has the progress of the training as two metrics: `epoch`, the number of complete
+epochs, and `batch`, the number of complete batches of the next epoch.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from tfpersist.tf.training.training_store import TrainingStore
 Mode = Literal["auto", "min", "max"]
 EPOCH, BATCH = "epoch", "batch"
 
-# By model that is being fitted: the callback that knows how far it has come.
-_FITTED: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+# The callback of each model whose `fit` runs now.
+_RUNNING: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
 @attrs.frozen
 class Progress:
-    """How far a training has come.
+    """The progress of a training.
 
     Args:
-        epoch: the epochs that are done.
-        batch: the batches of the next epoch that are done.
+        epoch: the number of complete epochs.
+        batch: the number of complete batches of the next epoch.
     """
 
     epoch: int = 0
@@ -49,38 +49,45 @@ class Progress:
 def callback(
     store: TrainingStore, every: int | str, monitor: str | None, mode: Mode, *, resume: bool
 ) -> Any:
-    """Make the callback; `ModelStore.callback` says what it does.
+    """Return the callback; see `ModelStore.callback`.
+
+    Args:
+        store: the store to save into.
+        every: "epoch", or a number of batches.
+        monitor: the metric that must get better for a save; None to save always.
+        mode: whether smaller or larger values are better.
+        resume: whether to restore the newest checkpoint first.
 
     Raises:
-        SaveError: the arguments make no sense.
+        SaveError: an argument is wrong.
     """
     if every != "epoch" and (not isinstance(every, int) or every < 1):
         raise SaveError(
-            "a callback saves at the end of epochs or every so many batches",
-            expected='"epoch" or a number of batches from 1 up',
+            "`every` must say how often to save",
+            expected='"epoch", or a number of batches, 1 or more',
             found=repr(every),
         )
     if mode not in ("auto", "min", "max"):
         raise SaveError(
-            "a metric is better when it is smaller or when it is larger",
-            expected='mode "min", "max" or "auto"',
+            "`mode` must say which values of the metric are better",
+            expected='"min", "max" or "auto"',
             found=repr(mode),
         )
     if monitor is not None and not isinstance(monitor, str):
         raise SaveError(
-            "a callback watches one metric",
-            expected='its name, such as monitor="val_loss", or None',
+            "`monitor` must be the name of one metric",
+            expected='a str such as "val_loss", or None',
             found=value_text(monitor),
         )
-    return _kind()(store, every, monitor, mode, resume)
+    return _callback_class()(store, every, monitor, mode, resume)
 
 
 @functools.cache
-def _kind() -> type[Any]:
+def _callback_class() -> type[Any]:
     import keras
 
-    class StoreCallback(keras.callbacks.Callback):  # type: ignore[misc]
-        """Saves the model that is being fitted, and restores it before."""
+    class StoreCallback(keras.callbacks.Callback):
+        """Saves the model while `fit` runs, and restores it when `fit` begins."""
 
         def __init__(
             self,
@@ -100,83 +107,87 @@ def _kind() -> type[Any]:
             self.best: float | None = None
             self.progress = Progress()
             self.unsaved = 0
-            self.seen = 0
+            self.counted = 0
             self.skipped = 0
-            self.measures: frozenset[str] = frozenset()
+            self.metric_names: frozenset[str] = frozenset()
 
         def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-            self.progress, self.unsaved, self.seen = Progress(), 0, 0
-            self.measures = frozenset()
+            self.progress, self.unsaved, self.counted = Progress(), 0, 0
+            self.metric_names = frozenset()
             begin_at_epoch(self.model, None)
-            _FITTED[self.model] = self
+            _RUNNING[self.model] = self
             if self.resume:
                 self._restore()
-            # What the restore has set aside is not among them any more.
+            # This comes after the restore, which sets damaged checkpoints aside.
             self.best = self._best_so_far()
 
         def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-            # It has begun there; the next `fit`, whatever ends this one, begins where it says.
+            # This `fit` has begun at its epoch. The next one must not skip epochs.
             begin_at_epoch(self.model, None)
-            done = self.progress.batch if epoch == self.progress.epoch else 0
-            self.progress = Progress(epoch, done)
-            self.seen = self.skipped = done
+            complete = self.progress.batch if epoch == self.progress.epoch else 0
+            self.progress = Progress(epoch, complete)
+            self.counted = self.skipped = complete
 
         def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
             if batch < self.skipped:
                 _skip_next(self.model)
 
         def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-            # With several steps to an execution the batch is the last of them.
-            done = batch + 1
-            if done <= self.skipped:
+            # With several steps per execution, `batch` is the last batch of them.
+            complete = batch + 1
+            if complete <= self.skipped:
                 return
-            self.unsaved += done - self.seen
-            self.seen = done
-            self.progress = Progress(self.progress.epoch, done)
+            self.unsaved += complete - self.counted
+            self.counted = complete
+            self.progress = Progress(self.progress.epoch, complete)
             if self.every != "epoch" and self.unsaved >= int(self.every):
-                measured = _numbers(logs)
-                if self.monitor is not None and self.monitor not in measured:
-                    raise _unmeasured(self.monitor, measured)
-                self._save(measured)
+                metrics = _numbers(logs)
+                if self.monitor is not None and self.monitor not in metrics:
+                    raise _unmeasured(self.monitor, metrics)
+                self._save(metrics)
 
         def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
             self.progress = Progress(epoch + 1)
-            self.seen = self.skipped = 0
+            self.counted = self.skipped = 0
             if self.every == "epoch":
-                measured = _numbers(logs)
-                self._note(measured)
-                if self.monitor is None or self.monitor in measured:
-                    self._save(measured)
+                metrics = _numbers(logs)
+                self._check_monitor(metrics)
+                if self.monitor is None or self.monitor in metrics:
+                    self._save(metrics)
 
         def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
             begin_at_epoch(self.model, None)
-            _FITTED.pop(self.model, None)
+            _RUNNING.pop(self.model, None)
             self.store.wait()
-            if self.monitor is not None and self.measures and self.monitor not in self.measures:
-                raise _unmeasured(self.monitor, self.measures)
+            if (
+                self.monitor is not None
+                and self.metric_names
+                and self.monitor not in self.metric_names
+            ):
+                raise _unmeasured(self.monitor, self.metric_names)
 
-        def _note(self, measured: Mapping[str, float]) -> None:
-            """Say at the first epoch already what is likely never to be measured."""
-            first = not self.measures
-            self.measures |= measured.keys()
-            # Validation may be left to later epochs; it measures what training does.
-            if first and (self.monitor or "").removeprefix("val_") not in {"", *self.measures}:
-                warnings.warn(f"{_unmeasured(str(self.monitor), measured)}", stacklevel=2)
+        def _check_monitor(self, metrics: Mapping[str, float]) -> None:
+            """Warn after the first epoch if no epoch is likely to measure the metric."""
+            first = not self.metric_names
+            self.metric_names |= metrics.keys()
+            # A later epoch may be the first one with validation. It measures what training does.
+            if first and (self.monitor or "").removeprefix("val_") not in {"", *self.metric_names}:
+                warnings.warn(f"{_unmeasured(str(self.monitor), metrics)}", stacklevel=2)
 
-        def _save(self, measured: Mapping[str, float]) -> None:
-            if self.monitor is not None and not self._improves(measured[self.monitor]):
+        def _save(self, metrics: Mapping[str, float]) -> None:
+            if self.monitor is not None and not self._improves(metrics[self.monitor]):
                 return
-            self.store.save(self.model, self.step(), {**measured, **self.done()})
+            self.store.save(self.model, self.step(), {**metrics, **self.progress_metrics()})
             self.unsaved = 0
             if self.monitor is not None:
-                self.best = measured[self.monitor]
+                self.best = metrics[self.monitor]
 
-        def done(self) -> Mapping[str, float]:
-            """How far training has come, as it is noted beside a checkpoint."""
+        def progress_metrics(self) -> Mapping[str, float]:
+            """Return the progress as metrics of a checkpoint."""
             return {EPOCH: self.progress.epoch, BATCH: self.progress.batch}
 
         def step(self) -> int:
-            """The steps that the optimizer has taken; the epochs where there is none."""
+            """Return the steps of the optimizer; the complete epochs if there is no optimizer."""
             optimizer = getattr(self.model, "optimizer", None)
             if optimizer is not None:
                 return int(optimizer.iterations)
@@ -194,8 +205,8 @@ def _kind() -> type[Any]:
                 checkpoint.metrics.get(self.monitor, math.nan)
                 for checkpoint in self.store.checkpoints()
             ]
-            known = [value for value in values if not math.isnan(value)]
-            return (max if self.larger else min)(known, default=None)
+            numbers = [value for value in values if not math.isnan(value)]
+            return (max if self.larger else min)(numbers, default=None)
 
         def _restore(self) -> None:
             self.resumed = None
@@ -208,7 +219,8 @@ def _kind() -> type[Any]:
             epoch, batch = int(metrics.get(EPOCH, 0)), int(metrics.get(BATCH, 0))
             batches = self.params.get("steps")
             if batches is None:
-                # Keras cannot end an epoch of which no batch was run, and all may have been.
+                # All batches of that epoch may be complete, and Keras cannot end an epoch without
+                # a batch. So the epoch begins again.
                 batch = 0
             elif batch >= batches:
                 epoch, batch = epoch + 1, 0
@@ -219,12 +231,19 @@ def _kind() -> type[Any]:
 
 
 def progress_of(target: object) -> tuple[int | None, Mapping[str, float] | None]:
-    """Give the step of a model that is being fitted, and how far that has come."""
+    """Return the step and the progress of a model whose `fit` runs with a callback.
+
+    Args:
+        target: any object.
+
+    Returns:
+        The step, and the progress as metrics; None and None for any other object.
+    """
     try:
-        running = _FITTED.get(target)
+        running = _RUNNING.get(target)
     except TypeError:
         return None, None
-    return (None, None) if running is None else (running.step(), running.done())
+    return (None, None) if running is None else (running.step(), running.progress_metrics())
 
 
 def _larger_is_better(monitor: str | None, mode: Mode) -> bool:
@@ -236,28 +255,28 @@ def _larger_is_better(monitor: str | None, mode: Mode) -> bool:
 
 
 def _numbers(logs: Mapping[str, Any] | None) -> Mapping[str, float]:
-    """Give what was measured, but for what is no single number, as a score for each class."""
-    found = {}
+    """Return the metrics that are single numbers; others have, for example, one for each class."""
+    numbers = {}
     for name, value in (logs or {}).items():
         with suppress(TypeError, ValueError):
-            found[name] = float(np.asarray(value).item())
-    return found
+            numbers[name] = float(np.asarray(value).item())
+    return numbers
 
 
-def _unmeasured(monitor: str, measured: Iterable[str]) -> SaveError:
+def _unmeasured(monitor: str, names: Iterable[str]) -> SaveError:
     return SaveError(
         f"the training does not measure {monitor!r} as a number, so nothing is saved",
-        expected="one of " + ", ".join(sorted(measured)),
-        advice="Name a metric of this list; those of validation exist at the end of epochs only.",
+        expected="one of " + ", ".join(sorted(names)),
+        advice="Use a metric of this list. Metrics of validation exist only at the end of epochs.",
     )
 
 
 def _skip_next(model: Any) -> None:
-    """Let the model pass over the next batches that it is given: it was trained on them already."""
+    """Make the model skip its next batches, which it was trained on before."""
     train = model.train_function
 
     def skip(iterator: Any) -> dict[str, Any]:
-        # At once, so that whatever ends this `fit` leaves the model as it was.
+        # This comes first, so that the model is as before even if `fit` ends here.
         model.train_function = train
         for _ in range(int(model.steps_per_execution)):
             next(iterator)

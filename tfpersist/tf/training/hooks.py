@@ -1,6 +1,6 @@
-"""A hook for tf.compat.v1.train.MonitoredTrainingSession that saves into a store, and resumes.
+"""Save into a store while a tf.compat.v1.train.MonitoredTrainingSession runs, and resume.
 
-It reads the graph's global step, and adds no op to the graph.
+The hook reads the graph's global step and adds no operation to the graph.
 """
 
 from __future__ import annotations
@@ -24,37 +24,43 @@ def hook(
     *,
     resume: bool,
 ) -> Any:
-    """Make the hook; `ModelStore.hook` says what it does.
+    """Return the hook; see `ModelStore.hook`.
+
+    Args:
+        store: the store to save into.
+        every_steps: save after this many steps.
+        every_secs: save after this time: seconds, a timedelta, or a text such as "1h".
+        resume: whether to restore the newest checkpoint first.
 
     Raises:
-        SaveError: the arguments make no sense.
+        SaveError: an argument is wrong.
     """
     if every_steps is not None and (
         isinstance(every_steps, bool) or not hasattr(every_steps, "__index__") or every_steps < 1
     ):
         raise SaveError(
-            "every_steps says how often to save",
-            expected="a whole number, more than 0",
+            "`every_steps` must say how often to save",
+            expected="a whole number, 1 or more",
             found=repr(every_steps),
         )
     between = None if every_secs is None else seconds(every_secs)
     if every_secs is not None and between is None:
         raise SaveError(
-            "every_secs says how often to save",
-            expected='more than 0: a number of seconds, a timedelta, or a time such as "1h"',
+            "`every_secs` must say how often to save",
+            expected='a number of seconds, a timedelta, or a text such as "1h", more than 0',
             found=repr(every_secs),
         )
     if every_steps is None and between is None:
         between = _SECONDS
-    return _kind()(store, every_steps, between, resume)
+    return _hook_class()(store, every_steps, between, resume)
 
 
 @functools.cache
-def _kind() -> type[Any]:
+def _hook_class() -> type[Any]:
     from tensorflow.compat import v1
 
-    class StoreHook(v1.train.SessionRunHook):  # type: ignore[misc]
-        """Saves the session that is being trained, and restores it when it begins."""
+    class StoreHook(v1.train.SessionRunHook):
+        """Saves the session while it trains, and restores it when it begins."""
 
         def __init__(
             self,
@@ -68,65 +74,66 @@ def _kind() -> type[Any]:
             self.every_secs = every_secs
             self.resume = resume
             self.global_step: Any = None
-            self.saved: int | None = None
+            self.saved_step: int | None = None
             self.last_step = 0
-            self.known = 0
-            self.grows = 0
+            self.noted_step = 0
+            self.increment = 0
             self.last_time = 0.0
 
         def begin(self) -> None:
             self.global_step = v1.train.get_global_step()
             if self.global_step is None:
                 raise TargetError(
-                    "the graph counts no steps",
+                    "the graph does not count its steps",
                     advice="Create the counter with"
                     " tf.compat.v1.train.get_or_create_global_step(), and pass it to minimize().",
                 )
 
         def after_create_session(self, session: Any, coord: Any) -> None:
-            """Restore the newest checkpoint, if training has not come further than that."""
+            """Restore the newest checkpoint, unless the session is at a later step."""
             step = int(session.run(self.global_step))
             newest = self.store.latest() if self.resume else None
             if newest is not None and (newest.step is None or newest.step >= step):
                 self.store.restore(session)
                 step = int(session.run(self.global_step))
-                self.saved = step
+                self.saved_step = step
             self.last_step, self.last_time = step, time.monotonic()
-            self.known, self.grows = step, 0
+            self.noted_step, self.increment = step, 0
 
         def before_run(self, run_context: Any) -> Any:
             return v1.train.SessionRunArgs(self.global_step)
 
         def after_run(self, run_context: Any, run_values: Any) -> None:
-            # The step was read before or after it was counted up: so look again where it matters.
+            # The run has read the step before or after it was incremented. So read it again if a
+            # save may be due.
             read = int(run_values.results)
-            self._learn(read)
-            if not self.grows or self._due(read + self.grows):
+            self._note_step(read)
+            if not self.increment or self._is_due(read + self.increment):
                 step = int(run_context.session.run(self.global_step))
-                self._learn(step)
-                if self._due(step):
+                self._note_step(step)
+                if self._is_due(step):
                     self._save(run_context.session, step)
 
         def end(self, session: Any) -> None:
             step = int(session.run(self.global_step))
-            if step != self.saved:
+            if step != self.saved_step:
                 self._save(session, step)
             self.store.wait()
 
-        def _learn(self, step: int) -> None:
-            """Note by how much a run counts the step up, which need not be one."""
-            if step > self.known:
-                self.known, self.grows = step, step - self.known
+        def _note_step(self, step: int) -> None:
+            """Note a step, and by how much a run has incremented it, which may be more than one."""
+            if step > self.noted_step:
+                self.noted_step, self.increment = step, step - self.noted_step
 
-        def _due(self, step: int) -> bool:
+        def _is_due(self, step: int) -> bool:
             by_steps = self.every_steps is not None and step - self.last_step >= self.every_steps
-            passed = time.monotonic() - self.last_time
-            by_time = self.every_secs is not None and passed >= self.every_secs
-            return step != self.saved and (by_steps or by_time)
+            elapsed = time.monotonic() - self.last_time
+            by_time = self.every_secs is not None and elapsed >= self.every_secs
+            return step != self.saved_step and (by_steps or by_time)
 
         def _save(self, session: Any, step: int) -> None:
             self.store.save(session, step)
-            self.saved = self.last_step = step
+            self.saved_step = self.last_step = step
             self.last_time = time.monotonic()
 
     return StoreHook

@@ -1,4 +1,4 @@
-"""Declare what a training loop needs of a store of checkpoints."""
+"""Declare what a callback or a hook needs of a store of checkpoints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tfpersist.matching.report import RestoreReport
 
 
 class TrainingStore(Protocol):
-    """A store that a callback or a hook saves into and restores from, such as a `ModelStore`."""
+    """A store to save into and restore from, such as a `ModelStore`."""
 
     def save(
         self, target: object, step: Any = None, metrics: Mapping[str, float] | None = None
