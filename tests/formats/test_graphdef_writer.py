@@ -56,6 +56,40 @@ class TestJoin:
         for name, payload in again.payloads.items():
             np.testing.assert_array_equal(payload.load(), payloads[name].load())
 
+    @pytest.mark.parametrize("length", range(66))
+    def test_padding_of_every_length(self, length):
+        """A padding field takes four bytes at least."""
+        node = schema.NodeDef(name="n" * (length + 1))
+        graphdef.with_payload(node, TensorSpec("float32", (300,)))
+        payload = payload_of(np.full(300, 7, np.float32))
+        data = joined(Graph(graph_def(node), {node.name: payload}))
+        assert data.index(payload.load().tobytes()) % 64 == 0
+        assert without_padding(data).node[0].name == node.name
+
+    def test_a_payload_is_released_when_it_is_written(self):
+        events = []
+
+        class Log(Memory):
+            def write(self, data):
+                super().write(data)
+                events.append("write")
+
+        nodes, payloads = [schema.NodeDef(name=name) for name in "ab"], {}
+        spec = TensorSpec("float32", (300,))
+        for node in nodes:
+            graphdef.with_payload(node, spec)
+            payloads[node.name] = Payload(
+                spec,
+                lambda name=node.name: events.append(f"load {name}") or np.zeros(300, np.float32),
+                lambda name=node.name: events.append(f"release {name}"),
+            )
+        join(Graph(graph_def(*nodes), payloads), Log())
+        assert [event for event in events if event != "write"] == [
+            *("load a", "release a", "load b", "release b")
+        ]
+        for name in "ab":
+            assert events[events.index(f"release {name}") - 1] == "write"
+
     def test_one_payload_at_a_time(self):
         alive = []
 
@@ -155,6 +189,18 @@ class TestMoreThanTwoGigabytes:
             ' weights("int8"), or write it with large=True: then only tfpersist reads it.'
         )
         assert (sink.reserved, sink.written) == (0, 0)
+
+    def test_the_limit_is_that_of_protobuf_parsers(self):
+        def graph(elements):
+            proto, spec = schema.GraphDef(), TensorSpec("int8", (elements,))
+            graphdef.with_payload(proto.node.add(name="a"), spec)
+            return Graph(proto, {"a": Payload(spec, lambda: np.zeros(0, np.int8))})
+
+        elements = graphdef.LARGEST - 1000
+        elements += graphdef.LARGEST - size(graph(elements))
+        assert size(graph(elements)) == graphdef.LARGEST
+        with pytest.raises(UnsupportedError, match="2,147,483,647 bytes, got 2,147,483,648"):
+            size(graph(elements + 1))
 
     def test_it_is_written_on_wish_and_read_again(self, graph, tmp_path):
         with open(tmp_path / "large.pb", "wb") as file:

@@ -44,6 +44,12 @@ def test_another_number_of_strings_is_refused(count):
     assert caught.value.offset >= 10
 
 
+def test_bytes_after_the_strings_are_refused():
+    data, _ = string_tensor.encode(array([b"a", b"bc"]))
+    with pytest.raises(CorruptionError, match="do not fill its bytes"):
+        decoded(data + b"x", 2)
+
+
 def test_every_damage_is_noticed_by_one_of_the_checksums(survives):
     values = [b"a", b"", b"b" * 130, b"cd"]
     data, crc = string_tensor.encode(array(values))

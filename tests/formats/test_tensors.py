@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tfpersist.errors import UnsupportedError
 from tfpersist.formats.tensors import TensorSpec, payload_of, spec_of
 
 
@@ -19,6 +20,13 @@ from tfpersist.formats.tensors import TensorSpec, payload_of, spec_of
 def test_counts_and_text(shape, elements, nbytes, text):
     spec = TensorSpec("float32", shape)
     assert (spec.elements, spec.nbytes, str(spec)) == (elements, nbytes, text)
+
+
+@pytest.mark.parametrize("shape", [None, (None,), (2, None)])
+def test_an_unknown_shape_is_not_known(shape):
+    with pytest.raises(UnsupportedError, match="expected the size of every dimension, got float32"):
+        _ = TensorSpec("float32", shape).known_shape
+    assert TensorSpec("float32", (2, 0)).known_shape == (2, 0)
 
 
 def test_strings_have_no_fixed_number_of_bytes():

@@ -265,6 +265,14 @@ def test_elements_under_the_name_of_another_variable_are_refused(sample):
         read(rewritten(found))
 
 
+def test_elements_that_say_another_name_are_refused(sample):
+    found, key = records(sample), slices.part_key(b"n", [])
+    message = schema.SavedTensorSlices.FromString(found[key])
+    message.data.name = "m"
+    with pytest.raises(CorruptionError, match="elements of 'n', got 1 elements of 'm'"):
+        read(rewritten({**found, key: message.SerializeToString()}))
+
+
 def test_a_later_version_is_refused_as_such(sample):
     data = changed_list(sample, lambda meta, _: setattr(meta.versions, "min_consumer", 2))
     with pytest.raises(UnsupportedError, match="later TensorFlow"):

@@ -94,7 +94,7 @@ def split(data: memoryview | bytes, file: str = "", *, larger_than: int = APART_
             copied = field.end
         elif field.number == 1 and field.wire_type == wire.BYTES and field.size > larger_than:
             constant = _large_const(view, field, file, larger_than)
-            if constant is not None and constant.name not in payloads:
+            if constant is not None:
                 kept += [view[copied : field.start], constant.skeleton]
                 copied = field.end
                 payloads[constant.name] = constant.payload
