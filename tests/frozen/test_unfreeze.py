@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from drafts import draft, node, placeholder, variable
 
 import tfpersist as tfp
+from tfpersist.checkpoint.sidecar import decode
 from tfpersist.errors import NameNotFoundError, StorageError
 from tfpersist.freezer import pipeline
 from tfpersist.freezer.options import Options
@@ -25,6 +28,8 @@ def frozen(**options):
 def test_a_checkpoint_with_its_graph(tmp_path):
     checkpoint = unfreeze.save(frozen(), ["net/*"], tmp_path / "run", step=7)
     assert (checkpoint.name, checkpoint.step) == ("model.ckpt-7", 7)
+    noted = decode(checkpoint.storage.read("model.ckpt-7.tfpersist.json"))
+    assert noted.step == 7
     np.testing.assert_array_equal(checkpoint["net/w"], LARGE)
     ops = {node.name: node.op for node in checkpoint.meta.graph_def.node}
     assert ops["net/w"] == "VarHandleOp"
@@ -33,8 +38,21 @@ def test_a_checkpoint_with_its_graph(tmp_path):
 
 
 def test_a_checkpoint_without_a_step(tmp_path):
-    checkpoint = unfreeze.save(frozen(), ["net/w"], tmp_path, durable=False)
+    checkpoint = unfreeze.save(frozen(), ["net/w"], tmp_path)
     assert (checkpoint.name, checkpoint.step) == ("model.ckpt", None)
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_files_are_synced_only_if_they_are_to_be_durable(tmp_path, monkeypatch, durable):
+    synced, fsync = [], os.fsync
+
+    def watch(descriptor):
+        synced.append(descriptor)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watch)
+    unfreeze.save(frozen(), ["net/w"], tmp_path, durable=durable)
+    assert bool(synced) == durable
 
 
 def test_weights_in_fewer_bytes_are_expanded(tmp_path):
