@@ -261,6 +261,17 @@ class TestAnywhere:
         assert held.stride > 1
         np.testing.assert_array_equal(held.values, np.maximum(x, 0).reshape(-1)[:: held.stride])
 
+    def test_every_element_of_a_large_output_is_compared(self):
+        @tf.function(input_signature=[tf.TensorSpec([None], name="x")])
+        def model(x):
+            return x + tf.random.uniform(tf.shape(x), 1.0, 2.0)
+
+        x = weights(1 << 16)
+        with pytest.raises(ParityError) as caught:
+            Freezer(model).parity({"x": x}, 1e-6).freeze()
+        (difference,) = caught.value.report.differences
+        assert difference.beyond > 60_000
+
     def test_a_model_that_has_changed(self):
         w = tf.Variable(weights(40, 30), name="w")
         model = tf.function(lambda x: x @ w, input_signature=[tf.TensorSpec([None, 40], name="x")])
