@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from tfpersist.gc_pause import uncollected
+from tfpersist.gc_pause import gc_paused
 
 
 def test_a_pause_ends_after_an_error():
@@ -14,7 +14,7 @@ def test_a_pause_ends_after_an_error():
         seen.append(gc.isenabled())
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError), uncollected():
+    with pytest.raises(ZeroDivisionError), gc_paused():
         fail()
     assert seen == [False]
     assert gc.isenabled()
@@ -23,7 +23,7 @@ def test_a_pause_ends_after_an_error():
 def test_a_collection_that_was_off_stays_off():
     gc.disable()
     try:
-        with uncollected():
+        with gc_paused():
             pass
         assert not gc.isenabled()
     finally:

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """Pause the garbage collection inside a `with` block.
 
     A collection also visits all objects of TensorFlow. It takes longer than to freeze a graph of
     many nodes or to restore 20,000 variables. Use this where no cycles of references are made.
 
     Example:
-        >>> with uncollected():
+        >>> with gc_paused():
         ...     gc.isenabled()
         False
     """

@@ -17,7 +17,7 @@ from tfpersist.freezer.options import Options
 from tfpersist.freezer.sources.choice import Choice
 from tfpersist.freezer.sources.lower import default_policy, lower
 from tfpersist.frozen.model import FrozenModel
-from tfpersist.gc_pause import uncollected
+from tfpersist.gc_pause import gc_paused
 from tfpersist.graph.constants import ends
 from tfpersist.graph.describe.candidates import Candidates
 from tfpersist.graph.optimize.weights import FORMS, Form
@@ -403,7 +403,7 @@ class Freezer:
             >>> float(Freezer(double).freeze().run("Identity:0", {"x:0": 2}))
             4.0
         """
-        with uncollected():
+        with gc_paused():
             return FrozenModel(self._frozen(snapshot=True), policy=self._policy())
 
     def write(
@@ -435,7 +435,7 @@ class Freezer:
             >>> print(*model.inputs, *model.outputs)
             x:0 float32[] Identity:0 float32[]
         """
-        with uncollected():
+        with gc_paused():
             text = text_of(path, "the path or URL of a .pb")
             graph = self._frozen(snapshot=self._options.feeds is not None)
             graph_file.save(graph, text, durable=durable, large=large)

@@ -24,7 +24,7 @@ from tfpersist.errors import (
     StorageError,
     TFPersistError,
 )
-from tfpersist.gc_pause import uncollected
+from tfpersist.gc_pause import gc_paused
 from tfpersist.matching.overlap import overlaid
 from tfpersist.matching.plan import Assignment, Entry, Plan, Tolerance
 from tfpersist.matching.report import RestoreReport, Skipped
@@ -120,7 +120,7 @@ def restore_target(
     target: object, source: Source, tolerance: Tolerance, *, dry_run: bool = False
 ) -> RestoreReport:
     """Restore a target, as `ModelStore.restore` says."""
-    with uncollected():
+    with gc_paused():
         adapted = adapt(target)
         directory = _look(source.storage, recover=not dry_run)
         loaded = load(directory, source, adapted, tolerance)
