@@ -165,6 +165,8 @@ def goldens(session: nox.Session) -> None:
     """Make the golden files again, under the releases that wrote them. `-- 1.4.1`: one release."""
     left_out = []
     for release in session.posargs or GOLDENS:
+        if release not in GOLDENS:
+            session.error(f"expected one of {', '.join(GOLDENS)}, got {release}")
         version, numpy, protobuf, others, generators = GOLDENS[release]
         pins = (f"tensorflow=={release}", f"numpy=={numpy}", f"protobuf=={protobuf}", *others)
         python = beside(session, f"golden-{release}", version, "pip==21.3.1")
