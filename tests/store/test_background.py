@@ -6,19 +6,21 @@ A gate in front of a real storage holds the thread that writes for as long as a 
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import os
 import sys
 import threading
+import time
 import weakref
 
 import numpy as np
 import pytest
 
 import tfpersist as tfp
-from tfpersist.errors import SaveError, TargetError
+from tfpersist.errors import SaveError, StorageError, TargetError
 from tfpersist.formats.bundle_writer import Items
-from tfpersist.store.background import PendingCheckpoint
+from tfpersist.store.background import PendingCheckpoint, Worker
 
 GATED = '''
 import contextlib, threading, time
@@ -435,3 +437,52 @@ print(sorted(each.step for each in store.checkpoints()))
 """
     )
     assert out == "[1, 2]\n"
+
+
+def test_a_save_that_is_being_captured_counts_as_under_way(tmp_path):
+    """Two threads may not both take values where there is room for one save."""
+    worker, go, order = Worker(), threading.Event(), []
+
+    def capture(name):
+        def run():
+            order.append(f"{name} captures")
+            if name == "first":
+                go.wait()
+            return lambda: order.append(f"{name} writes")
+
+        return run
+
+    threads = [
+        threading.Thread(target=worker.begin, args=(name, capture(name), 1))
+        for name in ("first", "second")
+    ]
+    threads[0].start()
+    while not order:
+        time.sleep(0.001)
+    threads[1].start()
+    threads[1].join(0.2)
+    assert order == ["first captures"]
+    go.set()
+    for thread in threads:
+        thread.join()
+    worker.wait()
+    assert order == ["first captures", "first writes", "second captures", "second writes"]
+
+
+def test_the_values_of_a_save_that_failed_are_let_go_while_its_error_is_kept(tmp_path):
+    worker = Worker()
+    values = [np.zeros(10)]
+    alive = weakref.ref(values[0])
+
+    def write(own):
+        raise StorageError(f"no room for {own.size} values")
+
+    def capture():
+        return functools.partial(write, values.pop())
+
+    job = worker.begin("m-1", capture, 1)
+    worker.wait()
+    gc.collect()
+    assert isinstance(job.error, StorageError)
+    assert job.error.__traceback__ is not None
+    assert alive() is None

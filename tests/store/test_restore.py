@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import attrs
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import tfpersist as tfp
+from tfpersist.checkpoint.directory import Directory
 from tfpersist.errors import RestoreError, SelectionError
+from tfpersist.matching.plan import Tolerance
+from tfpersist.store.restore import load
 
 v1 = tf.compat.v1
 SAVED = {"body": np.float32([1, 2]), "head": np.float32([[1, 2, 3], [4, 5, 6]])}
@@ -213,3 +217,110 @@ def test_a_dry_run_sets_nothing_aside(tmp_path):
 def test_what_a_restore_does_not_know_is_refused(store, options):
     with pytest.raises(SelectionError, match=r"has an unknown value; expected 'error' or 'skip'"):
         store.restore(Arrays({"body": [2]}).target, **options)
+
+
+# --- what others do meanwhile --------------------------------------------------------------------
+
+
+class Probe:
+    """A target of arrays that calls `meanwhile` while it is being paired with a checkpoint."""
+
+    def __init__(self, arrays, meanwhile):
+        from tfpersist.tf.targets.adapt import adapt
+
+        self.adapted = adapt(arrays)
+        self.meanwhile = meanwhile
+
+    def entries(self, object_graph=None):
+        return self.adapted.entries(object_graph)
+
+    def entries_by_name(self, specs):
+        self.meanwhile()
+        return self.adapted.entries_by_name(specs)
+
+    def averages_of(self, averages, entries):
+        return self.adapted.averages_of(averages, entries)
+
+
+def loaded(store, target):
+    source = store._source
+    return load(Directory.look(source.storage), source, target, Tolerance())
+
+
+def test_what_is_being_restored_is_not_pruned(tmp_path):
+    store = tfp.ModelStore(tmp_path)
+    for step in (1, 2):
+        store.save({"v": np.float32([step])}, step)
+    pruned = []
+
+    def meanwhile():
+        other = tfp.ModelStore(tmp_path)
+        other.save({"v": np.float32([3])}, 3)
+        pruned.append(other.prune(keep=tfp.Keep(last=1)))
+
+    result = loaded(store, Probe({"v": np.zeros(1, np.float32)}, meanwhile))
+    assert result.checkpoint.step == 2
+    assert pruned[0].dropped == ("model.ckpt-1",)
+    assert [c.step for c in store.checkpoints()] == [2, 3]
+    assert [float(value) for _, array in result.values for value in array] == [2]
+
+
+def test_after_a_new_look_only_what_is_still_passed_over_is_listed(tmp_path):
+    store = tfp.ModelStore(tmp_path)
+    for step in (1, 2, 3):
+        store.save({"v": np.float32([step])}, step)
+    with open(tmp_path / "model.ckpt-3.data-00000-of-00001", "r+b") as file:
+        file.truncate(1)
+
+    class Pruning:
+        """A storage in which model.ckpt-2 is pruned as soon as somebody wants to hold it."""
+
+        def __init__(self, storage):
+            self.storage = storage
+
+        def __getattr__(self, name):
+            return getattr(self.storage, name)
+
+        def hold(self, name, *, alone=False):
+            if name == "model.ckpt-2.index":
+                self.storage.remove(sorted(n for n in self.storage.names() if "ckpt-2." in n))
+            return self.storage.hold(name, alone=alone)
+
+    source = attrs.evolve(store._source, storage=Pruning(store._source.storage))
+    target = Probe({"v": np.zeros(1, np.float32)}, lambda: None)
+    result = load(Directory.look(source.storage), source, target, Tolerance())
+    assert result.checkpoint.step == 1
+    assert [skipped.prefix for skipped in result.skipped] == ["model.ckpt-3"]
+
+
+def test_one_that_is_saved_again_since_the_look_is_not_taken_for_damaged(tmp_path):
+    """It has another number of data files then."""
+    store = tfp.ModelStore(tmp_path)
+    store.save({"v": np.float32([1])}, 1)
+    source = store._source
+    look = Directory.look(source.storage)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    (tmp_path / "model.ckpt-1.data-00000-of-00001").unlink()
+    graph = tf.Graph()
+    with graph.as_default(), v1.Session() as session:
+        variable = v1.get_variable("v", initializer=np.float32([2]))
+        w = v1.get_variable("w", initializer=np.float32([2]))
+        session.run([variable.initializer, w.initializer])
+        with graph.device("/cpu:0"):
+            saver = v1.train.Saver(sharded=True)
+        saver.save(session, str(tmp_path / "model.ckpt"), 1)
+    assert before
+    target = Probe({"v": np.zeros(1, np.float32)}, lambda: None)
+    result = load(look, source, target, Tolerance())
+    assert result.skipped == ()
+    assert [float(value) for _, array in result.values for value in array] == [2]
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_what_a_dead_process_left_is_cleared_away_first(tmp_path, dry_run):
+    store = tfp.ModelStore(tmp_path)
+    store.save({"v": np.float32([1])}, 1)
+    left = tmp_path / ".tfpersist-0123456789abcdef.0.tmp"
+    left.write_bytes(b"cut off")
+    store.restore({"v": np.zeros(1, np.float32)}, dry_run=dry_run)
+    assert left.exists() is dry_run
