@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import drafts
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,6 +12,7 @@ from tfpersist.errors import (
     NameNotFoundError,
     StorageError,
 )
+from tfpersist.formats.graphdef import parse_text
 from tfpersist.freezer.freezer import Freezer
 from tfpersist.frozen.model import FrozenModel
 
@@ -337,3 +339,13 @@ class TestResult:
         theirs = convert_variables_to_constants_v2(predict.get_concrete_function())
         model = Freezer(predict).write(tmp_path / "m.pb")
         np.testing.assert_allclose(model.run("Identity:0", {"x:0": x}), theirs(x)[0], 1e-4)
+
+
+def test_a_check_lists_what_portable_would_refuse():
+    text = drafts.placeholder("x")
+    text += drafts.node("y", "XlaSharding", "x", T="type: DT_FLOAT")
+    freezer = Freezer(parse_text(text.encode()).proto).outputs("y")
+    for asked in (freezer, freezer.portable("1.15"), freezer.portable("openvino")):
+        assert [blocker.node for blocker in asked.check("1.15").blockers] == ["y"]
+    with pytest.raises(FreezeError, match="XlaSharding"):
+        freezer.portable("1.15").freeze()
