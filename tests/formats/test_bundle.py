@@ -14,6 +14,7 @@ from tfpersist.formats import (
     dtypes,
     schema,
     slices,
+    sstable,
     tensors,
 )
 
@@ -218,13 +219,17 @@ def test_a_slice_that_is_listed_twice_is_refused(sample):
 
 def test_a_slice_that_is_partitioned_itself_is_refused(sample):
     key = slices.part_key(b"v", [(0, 2), (0, 2)])
+    records = {key: bytes(v) for key, v, _ in sstable.read_table(memoryview(sample[0]), "x")}
     whole = with_shape(2, 2, size=0, crc32c=0)
     part = whole.slices.add()
     part.extent.add(start=0, length=2), part.extent.add(start=0, length=2)
     index = slice_entries(
         sample,
         *(((0, 2), (0, 2)), ((2, 1), (0, 2))),
-        own={key: whole.SerializeToString()},
+        own={
+            key: whole.SerializeToString(),
+            slices.part_key(key, [(0, 2), (0, 2)]): records[key],
+        },
     )
     with pytest.raises(CorruptionError, match="a part of a partitioned variable is missing"):
         bundle.read_index(memoryview(index), "x")

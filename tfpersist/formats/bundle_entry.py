@@ -96,7 +96,8 @@ class Decoder:
                     offset |= (byte & 0x7F) << shift
                     shift += 7
                 position += 1
-            if rest == raw[position:-4] and offset < _MOST_BYTES and shift < 64:
+            # Nine bytes of an offset have 63 bits.
+            if rest == raw[position:-4] and shift < 64:
                 crc = int.from_bytes(raw[-4:], "little")
                 size = self._sizes[rest]
                 return BundleEntry(text(key), spec, shard, offset, size, crc), _NO_PARTS
