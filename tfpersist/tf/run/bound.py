@@ -107,6 +107,29 @@ class _Output:
         return value.copy()
 
 
+@attrs.frozen(eq=False)
+class _Binding:
+    """How a bound function computes.
+
+    Args:
+        guards: check the value of each input.
+        results: make each output the caller's own.
+        single: whether to return the one output itself, not a tuple.
+        labels: the keys of the outputs in a dict; None for a tuple.
+        compute: computes the outputs.
+        process: the only process that may call `compute`.
+        pickled: returns what `__reduce__` returns.
+    """
+
+    guards: tuple[_Guard, ...]
+    results: tuple[_Output, ...]
+    single: bool
+    labels: tuple[Any, ...] | None
+    compute: Callable[..., Sequence[Any]]
+    process: int
+    pickled: Callable[[], tuple[Any, ...]]
+
+
 @attrs.frozen(eq=False, repr=False)
 class Bound:
     """Some outputs of a model as a function of some inputs.
@@ -131,13 +154,7 @@ class Bound:
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    _single: bool
-    _labels: tuple[Any, ...] | None
-    _guards: tuple[_Guard, ...]
-    _results: tuple[_Output, ...]
-    _compute: Callable[..., Sequence[Any]]
-    _process: int
-    _pickled: Callable[[], tuple[Any, ...]]
+    _binding: _Binding
 
     def __call__(self, *values: Any) -> Any:
         """Compute the outputs.
@@ -153,33 +170,35 @@ class Bound:
             FeedError: a value is missing, or has another data type or shape than its input.
             RunError: TensorFlow failed, or the model is closed.
         """
-        guards = self._guards
-        if len(values) != len(guards) or self._process != os.getpid():
+        binding = self._binding
+        guards = binding.guards
+        if len(values) != len(guards) or binding.process != os.getpid():
             raise self._misuse(len(values))
         try:
             if len(guards) == 1:
-                results = self._compute(guards[0](values[0]))
+                results = binding.compute(guards[0](values[0]))
             else:
-                results = self._compute(*map(_Guard.__call__, guards, values))
+                results = binding.compute(*map(_Guard.__call__, guards, values))
         except TFPersistError:
             raise
         except Exception:
             with translated():
                 raise
-        if self._single:
-            return self._results[0].own(results[0])
-        own = tuple(output.own(value) for output, value in zip(self._results, results, strict=True))
-        return own if self._labels is None else dict(zip(self._labels, own, strict=True))
+        if binding.single:
+            return binding.results[0].own(results[0])
+        pairs = zip(binding.results, results, strict=True)
+        own = tuple(output.own(value) for output, value in pairs)
+        return own if binding.labels is None else dict(zip(binding.labels, own, strict=True))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return self._pickled()
+        return self._binding.pickled()
 
     def __repr__(self) -> str:
         return f"<Bound {', '.join(self.inputs) or '()'} -> {', '.join(self.outputs)}>"
 
     def _misuse(self, count: int) -> Exception:
-        if count != len(self._guards):
-            expected = f"{len(self._guards)}: {', '.join(self.inputs)}"
+        if count != len(self.inputs):
+            expected = f"{len(self.inputs)}: {', '.join(self.inputs)}"
             return FeedError("wrong number of values", expected=expected, found=str(count))
         return forks.forked()
 
@@ -227,17 +246,16 @@ def bind(
             ) or _public_callable(executor.session, fed, computed)
     if len(computed) < len(fetched):
         compute = _with_fed(compute, names, fetched)
-    return Bound(
-        inputs=tuple(names),
-        outputs=tuple(item.name for item in fetched),
-        single=single,
-        labels=None if labels is None else tuple(labels),
+    binding = _Binding(
         guards=guards,
         results=tuple(_Output(owned) for owned in _owned(fetched, set(names))),
+        single=single,
+        labels=None if labels is None else tuple(labels),
         compute=compute,
         process=os.getpid(),
         pickled=pickled,
     )
+    return Bound(tuple(names), tuple(item.name for item in fetched), binding)
 
 
 def _compute_nothing(*_: Any) -> tuple[()]:
