@@ -1,4 +1,4 @@
-"""Tests of open_graph share `saved_graphs`."""
+"""Let the tests of this folder import `saved_graphs`, which lies beside them."""
 
 from __future__ import annotations
 

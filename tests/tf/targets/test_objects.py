@@ -6,105 +6,27 @@ import ml_dtypes
 import numpy as np
 import pytest
 import tensorflow as tf
+from object_modules import VALUE, Net, content, module, state_of, trained, write_unaligned
 from tensorflow.python.ops.resource_variable_ops import UninitializedVariable
 
 import tfpersist as tfp
-from tfpersist.checkpoint.writer import write_checkpoint
 from tfpersist.errors import (
     RestoreError,
     SaveError,
     SelectionError,
     TargetError,
-    UnsupportedError,
 )
 from tfpersist.formats import dtypes
-from tfpersist.formats.bundle_writer import Item
-from tfpersist.formats.tensors import payload_of
 from tfpersist.matching.object_graph import OBJECT_GRAPH_KEY
-from tfpersist.storage import open_storage
-from tfpersist.tf.targets.adapt import adapt
 
 v1 = tf.compat.v1
-VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+
 
 # No kernel of TensorFlow assigns a variable of these.
 _NO_VARIABLES = {
     *("variant", "resource", "qint16", "quint16"),
     *("float8_e4m3fnuz", "float8_e4m3b11fnuz", "float8_e5m2fnuz"),
 }
-
-
-class Note(tf.train.experimental.PythonState):
-    def __init__(self, text):
-        self.text = text
-
-    def serialize(self):
-        return self.text
-
-    def deserialize(self, text):
-        if text == b"refused":
-            raise ValueError("not this one")
-        self.text = text.decode()
-
-
-class Net(tf.Module):
-    """Variables, and other things that have state."""
-
-    def __init__(self, value):
-        super().__init__()
-        self.note = Note(f"note {value}")
-        self.w = tf.Variable([value, 2.0], name="w")
-        self.layers = [tf.Variable(int(value)), {"a/b": tf.Variable(value)}]
-        self.table = tf.lookup.experimental.MutableHashTable(tf.string, tf.int64, -1)
-        self.table.insert(["a", str(value)], [1, int(value)])
-        self.dense = tf.lookup.experimental.DenseHashTable(tf.int64, tf.float32, -1.0, 0, -2)
-        self.dense.insert([int(value)], [value])
-        self.random = tf.random.Generator.from_seed(int(value))
-        self.open = tf.Variable(tf.zeros((int(value), 2)), shape=(None, 2))
-
-
-def state_of(net):
-    keys, values = net.table.export()
-    return {
-        "note": net.note.text,
-        "w": net.w.numpy().tobytes(),
-        "items": (net.layers[0].numpy(), net.layers[1]["a/b"].numpy()),
-        "table": dict(zip(keys.numpy().tolist(), values.numpy().tolist(), strict=True)),
-        "dense": [sorted(part.numpy().tolist()) for part in net.dense.export()],
-        "random": net.random.state.numpy().tolist(),
-        "open": net.open.numpy().shape,
-    }
-
-
-def trained(value):
-    net = Net(value)
-    optimizer = v1.train.AdamOptimizer(0.1)
-    optimizer.minimize(lambda: tf.reduce_sum(net.w), var_list=[net.w])
-    return net, optimizer
-
-
-def write_unaligned(target, directory, name):
-    """What the store writes, but without the padding that TensorFlow does not write."""
-    adapted = adapt(target)
-    captured = adapted.capture(adapted.entries())
-    graph = np.empty((), object)
-    graph[()] = captured.object_graph
-    items = [*captured.items, Item(OBJECT_GRAPH_KEY, payload_of(graph))]
-    write_checkpoint(open_storage(directory), name, items, alignment=1)
-
-
-def content(directory, name):
-    return [
-        (directory / f"{name}{suffix}").read_bytes()
-        for suffix in (".index", ".data-00000-of-00001")
-    ]
-
-
-def module(**members):
-    made = tf.Module()
-    for name, member in members.items():
-        setattr(made, name, member)
-    return made
 
 
 def test_index_and_data_are_those_of_tensorflow_byte_for_byte(tmp_path):
@@ -164,18 +86,6 @@ def test_an_optimizer_of_tf1_makes_the_slots_that_the_checkpoint_has(tmp_path):
             fresh.get_slot(other.w, slot), optimizer.get_slot(net.w, slot)
         )
     assert report.slots[f"net/w/.OPTIMIZER_SLOT/opt/{slot}"] == slot
-
-
-def test_an_iterator_in_a_checkpoint_of_tensorflow_stops_nothing_else(tmp_path):
-    data = iter(tf.data.Dataset.range(3))
-    theirs = tf.train.Checkpoint(data=data, w=tf.Variable(1.0))
-    theirs.write(str(tmp_path / "model.ckpt"))
-    store = tfp.ModelStore(tmp_path)
-    report = store.restore({"net": (other := module(w=tf.Variable(0.0))), "w": other.w})
-    assert other.w.numpy() == 1.0
-    assert report.unexpected == ("data/.ATTRIBUTES/ITERATOR_STATE",)
-    with pytest.raises(UnsupportedError):
-        store.restore(theirs)
 
 
 def test_a_part_of_what_was_saved_is_restored_alone(tmp_path):
@@ -269,15 +179,6 @@ def test_a_variable_of_an_open_shape_takes_any_extent():
     assert other.a.numpy().tolist() == [[1, 1]] * 3
 
 
-def test_two_names_for_one_variable_are_one_tensor():
-    store = tfp.ModelStore("memory://test/shared")
-    shared = tf.Variable([1.0])
-    assert set(store.save(module(a=shared, b=shared))) == {f"a{VALUE}", OBJECT_GRAPH_KEY}
-    other = module(a=(both := tf.Variable([0.0])), b=both)
-    store.restore(other)
-    assert both.numpy() == 1.0
-
-
 def test_a_counter_of_saves_that_the_checkpoint_has_not_keeps_its_value(tmp_path):
     checkpoint = tf.train.Checkpoint(w=tf.Variable(1.0))
     store = tfp.ModelStore(tmp_path / "ours")
@@ -287,36 +188,6 @@ def test_a_counter_of_saves_that_the_checkpoint_has_not_keeps_its_value(tmp_path
     store.restore(checkpoint)
     assert checkpoint.w.numpy() == 1.0
     assert int(checkpoint.save_counter) == 1
-
-
-def test_some_variables_only():
-    store = tfp.ModelStore("memory://test/only")
-    net = module(net=module(w=tf.Variable([1.0]), b=tf.Variable([2.0])), x=tf.Variable([3.0]))
-    for choice in ([net.net.w], ["net/w"], [f"net/w{VALUE}"], ["*/w"]):
-        saved = store.only(choice).save(net)
-        assert set(saved) == {f"net/w{VALUE}", OBJECT_GRAPH_KEY}
-    tf_view = saved.object_graph
-    kept = [each.checkpoint_key for node in tf_view.nodes for each in node.attributes]
-    assert kept == [f"net/w{VALUE}"]
-    store.save(net)
-    other = module(net=module(w=tf.Variable([0.0]), b=tf.Variable([0.0])), x=tf.Variable([0.0]))
-    store.only(["net/*"]).restore(other)
-    assert [v.numpy().item() for v in (other.net.w, other.net.b, other.x)] == [1, 2, 0]
-
-
-def test_the_end_of_a_key_need_not_be_spelt():
-    store = tfp.ModelStore("memory://test/spelt")
-    store.save(module(net=module(w=tf.Variable([1.0]))))
-    for step in ("only", "rename"):
-        other = module(x=tf.Variable([0.0]))
-        getattr(store, step)({"net/w": "x"}).restore(other)
-        assert other.x.numpy() == 1.0
-
-
-def test_a_variable_goes_by_its_own_name_too():
-    store = tfp.ModelStore("memory://test/name")
-    net = module(a=module(w=tf.Variable([1.0], name="kernel")), b=tf.Variable([2.0]))
-    assert set(store.only(["kernel"]).save(net)) == {f"a/w{VALUE}", OBJECT_GRAPH_KEY}
 
 
 def test_one_saved_variable_goes_into_both_of_its_heirs():
@@ -339,36 +210,6 @@ def test_a_renamed_variable_is_found_again_through_the_object_graph(tmp_path):
     net.net.w.assign([9.0])
     store.restore(net)
     assert net.net.w.numpy() == 1.0
-
-
-def test_a_table_is_renamed_as_a_whole():
-    table = tf.lookup.experimental.MutableHashTable(tf.string, tf.int64, -1)
-    net = module(table=table)
-    store = tfp.ModelStore("memory://test/table")
-    with pytest.raises(SelectionError, match="together"):
-        store.rename({"k": "table/.ATTRIBUTES/table-keys"}).save(net)
-    table.insert(["a"], [1])
-    store.rename({"moved/": "table/"}).save(net)
-    table.insert(["b"], [2])
-    store.restore(net)
-    assert table.size().numpy() == 1
-
-
-def test_an_iterator_is_refused_by_its_path():
-    net = module(data=iter(tf.data.Dataset.range(3)), w=tf.Variable(1.0))
-    store = tfp.ModelStore("memory://test/iterator")
-    with pytest.raises(UnsupportedError, match=r"data.*iterator"):
-        store.save(net)
-    assert set(store.only(["w"]).save(net)) == {f"w{VALUE}", OBJECT_GRAPH_KEY}
-
-
-def test_a_python_state_that_is_refused_leaves_everything_as_it_was():
-    store = tfp.ModelStore("memory://test/python")
-    store.save(module(a=Note("new"), b=Note("refused"), w=tf.Variable(1.0)))
-    other = module(a=Note("old"), b=Note("old"), w=tf.Variable(0.0))
-    with pytest.raises(RestoreError, match="not this one"):
-        store.restore(other)
-    assert (other.a.text, other.b.text, other.w.numpy()) == ("old", "old", 0.0)
 
 
 def test_a_variable_without_a_value_is_named_at_a_save_and_filled_by_a_restore():

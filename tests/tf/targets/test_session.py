@@ -2,84 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import numpy as np
 import pytest
 import tensorflow as tf
+from session_graphs import (
+    RESOURCE,
+    assert_equal,
+    initialize,
+    rich_graph,
+    two_variables,
+    unchanged,
+    values_of,
+)
 
 import tfpersist as tfp
 from tfpersist.checkpoint.writer import write_checkpoint
 from tfpersist.errors import RestoreError, SaveError, SelectionError, TargetError
-from tfpersist.formats.bundle_writer import Item
-from tfpersist.formats.tensors import payload_of
 from tfpersist.storage import open_storage
 from tfpersist.tf.targets.adapt import adapt
 
 v1 = tf.compat.v1
-KINDS = pytest.mark.parametrize("resource", [True, False], ids=["resource", "ref"])
 
 
-@contextlib.contextmanager
-def unchanged(graph):
-    """No op is added in the block, and no op is needed: the graph is finalized."""
-    version = graph.version
-    if not graph.finalized:
-        graph.finalize()
-    yield
-    assert graph.version == version
-
-
-def rich_graph(resource, value=1.0):
-    """Variables of many kinds, two of them partitioned: by rows and by columns."""
-    graph = tf.Graph()
-    with graph.as_default():
-        v1.disable_resource_variables() if not resource else v1.enable_resource_variables()
-
-        def make(name, array, **how):
-            return v1.get_variable(name, initializer=array, use_resource=resource, **how)
-
-        make("net/w", np.full((4, 2), value, np.float32))
-        make("net/b", np.full(2, value, np.float16))
-        make("flag", np.array([True, False, value > 1]))
-        make("text", np.array([b"a", b"\0b", str(value).encode()], object))
-        make("count", np.int64(value))
-        make("empty", np.zeros((0, 3), np.float64))
-        make("phase", np.complex64(value + 2j))
-        for name, axis in (("rows", 0), ("columns", 1)):
-            v1.get_variable(
-                name,
-                shape=(10, 7),
-                initializer=v1.random_uniform_initializer(seed=int(value)),
-                partitioner=v1.fixed_size_partitioner(3, axis=axis),
-                use_resource=resource,
-            )
-        v1.enable_resource_variables()
-    return graph
-
-
-def values_of(session):
-    """All variables of a session, by name."""
-    with session.graph.as_default():
-        variables = v1.global_variables()
-    return dict(zip([v.op.name for v in variables], session.run(variables), strict=True))
-
-
-def initialize(session):
-    for variable in session.graph.get_collection("variables"):
-        session.run(variable.initializer)
-
-
-def assert_equal(first, second):
-    assert first.keys() == second.keys()
-    for name in first:
-        one, other = np.asarray(first[name]), np.asarray(second[name])
-        assert one.dtype == other.dtype
-        assert one.shape == other.shape
-        assert one.tobytes() == other.tobytes() if one.dtype != object else (one == other).all()
-
-
-@KINDS
+@RESOURCE
 def test_files_are_byte_identical_to_those_of_saver(tmp_path, resource):
     graph = rich_graph(resource)
     with graph.as_default():
@@ -105,7 +50,7 @@ def test_files_are_byte_identical_to_those_of_saver(tmp_path, resource):
     assert ours.collection_def == theirs.collection_def
 
 
-@KINDS
+@RESOURCE
 def test_saver_and_latest_checkpoint_read_what_is_saved(tmp_path, resource):
     graph = rich_graph(resource)
     with v1.Session(graph=graph) as session, unchanged(graph):
@@ -130,7 +75,7 @@ def test_saver_and_latest_checkpoint_read_what_is_saved(tmp_path, resource):
     assert reader.get_tensor("rows").shape == (10, 7)
 
 
-@KINDS
+@RESOURCE
 def test_restores_what_saver_wrote_with_no_initializer_run(tmp_path, resource):
     graph = rich_graph(resource)
     with graph.as_default(), v1.Session(graph=graph) as session:
@@ -156,59 +101,6 @@ def test_saves_again_what_it_restored(tmp_path):
         store.restore(session)
         second = store.save(session, step=2)
     assert not first.diff(second).changed
-
-
-DTYPES = [
-    "bfloat16",
-    "bool",
-    "complex128",
-    "complex64",
-    "double",
-    "float32",
-    "float8_e4m3fn",
-    "float8_e5m2",
-    "half",
-    "int16",
-    "int32",
-    "int4",
-    "int64",
-    "int8",
-    "qint32",
-    "qint8",
-    "quint8",
-    "string",
-    "uint16",
-    "uint32",
-    "uint4",
-    "uint64",
-    "uint8",
-]
-
-
-@pytest.mark.parametrize("name", DTYPES)
-def test_every_data_type_comes_back(name):
-    dtype = tf.dtypes.as_dtype(name)
-    if name == "string":
-        array = np.array([b"", b"\xff\0", b"long" * 99], object)
-    elif dtype.as_numpy_dtype is not None and np.dtype(dtype.as_numpy_dtype).names:
-        array = np.array([(0,), (1,), (2,)], dtype.as_numpy_dtype)
-    else:
-        array = np.array([0, 1, 3]).astype(dtype.as_numpy_dtype)
-    graph = tf.Graph()
-    with graph.as_default():
-        value = v1.placeholder(dtype, [3])
-        handle = tf.raw_ops.VarHandleOp(dtype=dtype, shape=[3], shared_name="v", name="v")
-        assign = tf.raw_ops.AssignVariableOp(resource=handle, value=value)
-        read = tf.raw_ops.ReadVariableOp(resource=handle, dtype=dtype)
-    store = tfp.ModelStore(f"memory://session/dtype/{name}")
-    with v1.Session(graph=graph) as session:
-        session.run(assign, {value: array})
-        store.save(session)
-    with v1.Session(graph=graph) as session, unchanged(graph):
-        store.restore(session)
-        restored = session.run(read)
-    assert restored.tobytes() == array.tobytes() or list(restored) == list(array)
-    assert restored.dtype.itemsize == array.dtype.itemsize
 
 
 def test_uninitialized_variables_are_all_named():
@@ -268,116 +160,7 @@ def test_a_hook_can_save():
     assert set(store.latest()) == {"global_step", "w"}
 
 
-def test_the_step_may_be_a_variable_or_a_tensor():
-    store = tfp.ModelStore("memory://session/step")
-    graph = tf.Graph()
-    with graph.as_default():
-        ref = v1.get_variable("step", initializer=np.int64(11), use_resource=False)
-        later = ref + 1
-    eager = tf.Variable(13)
-    with v1.Session(graph=graph) as session, unchanged(graph):
-        session.run(ref.initializer)
-        assert store.save(session, step=ref).step == 11
-        assert store.save(session, step=later).step == 12
-        assert store.save(session, step=eager).step == 13
-        with pytest.raises(TargetError, match="not a whole number"):
-            store.save(session, step=1.5)
-
-
-def test_a_shape_that_does_not_fit_assigns_nothing():
-    """TensorFlow's Saver restores (3, 2) into a declared (4, 2) without an error."""
-    store = tfp.ModelStore("memory://session/shape")
-    store.save({"v": np.ones((3, 2), np.float32), "w": np.ones(2, np.float32)})
-    graph = tf.Graph()
-    with graph.as_default():
-        v = v1.get_variable("v", initializer=np.zeros((4, 2), np.float32))
-        w = v1.get_variable("w", initializer=np.zeros(2, np.float32))
-    with v1.Session(graph=graph) as session, unchanged(graph):
-        session.run([v.initializer, w.initializer])
-        with pytest.raises(RestoreError) as caught:
-            store.restore(session)
-        assert session.run(v).shape == (4, 2)
-        assert not session.run(w).any()
-    assert caught.value.report.mismatched == ("v",)
-    assert caught.value.report.restored == ()
-    assert "float32[4,2]" in str(caught.value)
-    assert "float32[3,2]" in str(caught.value)
-
-
-def test_variables_that_share_an_initial_value_are_restored_each():
-    graph = tf.Graph()
-    with graph.as_default():
-        shared = tf.zeros([2])
-        variables = [v1.Variable(shared, name=f"v{i}", use_resource=bool(i % 2)) for i in range(5)]
-        dependent = v1.Variable(variables[0].initialized_value(), name="dependent")
-        again = v1.Variable(variables[1], name="again", use_resource=False)
-    store = tfp.ModelStore("memory://session/shared")
-    arrays = {f"v{i}": np.float32([i, i + 1]) for i in range(5)}
-    arrays |= {"dependent": np.float32([7, 8]), "again": np.float32([9, 10])}
-    store.save(arrays)
-    with v1.Session(graph=graph) as session, unchanged(graph):
-        store.restore(session)
-        restored = session.run([*variables, dependent, again])
-    assert np.array_equal(restored, list(arrays.values()))
-
-
-@KINDS
-def test_a_variable_of_unknown_shape_takes_any(resource):
-    graph = tf.Graph()
-    with graph.as_default():
-        initial = v1.placeholder_with_default([0.0], None)
-        v = v1.Variable(initial, name="v", validate_shape=False, use_resource=resource)
-    store = tfp.ModelStore(f"memory://session/unknown/{resource}")
-    store.save({"v": np.float32([[1, 2, 3]])})
-    with v1.Session(graph=graph) as session, unchanged(graph):
-        store.restore(session)
-        assert session.run(v).tolist() == [[1, 2, 3]]
-
-
-def test_a_shape_that_no_assignment_takes_is_refused_before_anything_is_assigned():
-    graph = tf.Graph()
-    with graph.as_default():
-        v = v1.Variable(tf.zeros([2]), name="v", validate_shape=False, use_resource=False)
-    store = tfp.ModelStore("memory://session/no-assignment")
-    store.save({"v": np.float32([[1, 2, 3]])})
-    with v1.Session(graph=graph) as session, pytest.raises(TargetError, match=r"train\.Saver"):
-        store.restore(session)
-    with graph.as_default():
-        v1.train.Saver()
-    with v1.Session(graph=graph) as session:
-        store.restore(session)
-        assert session.run(v).tolist() == [[1, 2, 3]]
-
-
-def test_an_initializer_with_control_dependencies_needs_no_feed():
-    graph = tf.Graph()
-    with graph.as_default():
-        fed = v1.placeholder(tf.float32, [2], name="fed")
-        with tf.control_dependencies([v1.debugging.assert_positive(fed)]):
-            v = v1.Variable(tf.identity(fed), name="v", use_resource=False)
-        v1.train.Saver()
-    store = tfp.ModelStore("memory://session/control")
-    store.save({"v": np.float32([-1, 2])})
-    with v1.Session(graph=graph) as session, unchanged(graph):
-        store.restore(session)
-        assert session.run(v).tolist() == [-1, 2]
-
-
-@pytest.mark.parametrize("alignment", [1, 4, 16, 32, 64])
-def test_a_restored_variable_does_not_lie_in_the_file(tmp_path, alignment):
-    graph = tf.Graph()
-    with graph.as_default():
-        v = v1.get_variable("v", initializer=np.zeros(1024, np.float32), use_resource=True)
-    items = [Item("a", payload_of(np.int8(1))), Item("v", payload_of(np.ones(1024, np.float32)))]
-    write_checkpoint(open_storage(tmp_path), "model.ckpt", items, alignment=alignment)
-    with v1.Session(graph=graph) as session:
-        tfp.ModelStore(tmp_path).restore(session)
-        with (tmp_path / "model.ckpt.data-00000-of-00001").open("r+b") as file:
-            file.write(bytes(5000))
-        assert session.run(v).sum() == 1024
-
-
-@KINDS
+@RESOURCE
 def test_a_session_of_an_eager_process_needs_no_default_graph(tmp_path, resource):
     assert tf.executing_eagerly()
     graph = rich_graph(resource)
@@ -423,69 +206,6 @@ def test_an_optimizer_that_is_new_is_told():
     assert set(report.unselected) == {"beta1_power", "beta2_power", "w/Adam", "w/Adam_1"}
 
 
-def table_graph(saver):
-    graph = tf.Graph()
-    with graph.as_default():
-        v1.get_variable("w", initializer=[1.0])
-        table = tf.lookup.experimental.MutableHashTable(tf.string, tf.int64, -1, name="words")
-        fill = table.insert(["a", "b"], [1, 2])
-        found = table.lookup(tf.constant(["a", "b", "c"]))
-        if saver:
-            v1.train.Saver()
-    return graph, fill, found
-
-
-def test_tables_are_saved_and_restored(tmp_path):
-    graph, fill, _ = table_graph(saver=True)
-    store = tfp.ModelStore(tmp_path)
-    with v1.Session(graph=graph) as session, unchanged(graph):
-        initialize(session)
-        session.run(fill)
-        checkpoint = store.save(session)
-    assert set(checkpoint) == {"w", "words-keys", "words-values"}
-    graph, _, found = table_graph(saver=True)
-    with v1.Session(graph=graph) as session, unchanged(graph):
-        store.restore(session)
-        assert session.run(found).tolist() == [1, 2, -1]
-    graph, _, found = table_graph(saver=False)
-    with graph.as_default(), v1.Session(graph=graph) as session:
-        v1.train.Saver().restore(session, checkpoint.prefix)
-        assert session.run(found).tolist() == [1, 2, -1]
-
-
-def test_a_table_that_no_op_fills_is_refused_before_anything_is_assigned():
-    graph, fill, _ = table_graph(saver=False)
-    store = tfp.ModelStore("memory://session/table")
-    with v1.Session(graph=graph) as session, unchanged(graph):
-        initialize(session)
-        session.run(fill)
-        store.save(session)
-    with v1.Session(graph=graph) as session:
-        with pytest.raises(TargetError, match=r"Create a tf\.compat\.v1\.train\.Saver"):
-            store.restore(session)
-        store.only(["w"]).restore(session)
-        assert values_of(session)["w"] == [1.0]
-
-
-def test_half_of_a_table_cannot_be_restored():
-    graph, fill, _ = table_graph(saver=True)
-    store = tfp.ModelStore("memory://session/half-table")
-    with v1.Session(graph=graph) as session:
-        initialize(session)
-        session.run(fill)
-        store.save(session)
-        with pytest.raises(SelectionError, match="both its keys and its values"):
-            store.only(["words-keys"]).restore(session)
-
-
-def two_variables(first, second):
-    graph = tf.Graph()
-    with graph.as_default():
-        one = v1.get_variable(first, initializer=[1.0])
-        two = v1.get_variable(second, initializer=[2.0])
-    return graph, one, two
-
-
 def test_only_and_rename_mean_what_savers_var_list_means(tmp_path):
     graph, one, two = two_variables("v1", "v2")
     store = tfp.ModelStore(tmp_path / "ours")
@@ -511,47 +231,7 @@ def test_only_and_rename_mean_what_savers_var_list_means(tmp_path):
             initialize(session)
 
 
-@KINDS
-def test_a_partitioned_variable_goes_by_any_name(tmp_path, resource):
-    graph = tf.Graph()
-    with graph.as_default():
-        whole = v1.get_variable(
-            "p", [6, 2], partitioner=v1.fixed_size_partitioner(2), use_resource=resource
-        )
-        store = tfp.ModelStore(tmp_path / "ours")
-        with v1.Session(graph=graph) as session:
-            initialize(session)
-            expected = np.concatenate(session.run(list(whole)))
-            v1.train.Saver({"x": whole}).save(session, str(tmp_path / "theirs"))
-            for choice in ({"x": whole}, {"x": list(whole)}, {"x": "p"}):
-                saved = store.only(choice).save(session)
-                assert set(saved) == {"x"}
-                assert saved["x"].tolist() == expected.tolist()
-                assert not saved.diff(tfp.Checkpoint(tmp_path / "theirs")).changed
-            assert set(store.only([whole]).save(session)) == {"p"}
-            tfp.ModelStore(tmp_path, name="theirs").rename({"x": whole}).restore(session)
-            assert np.concatenate(session.run(list(whole))).tolist() == expected.tolist()
-        other = v1.get_variable("q", initializer=expected, use_resource=resource)
-        with v1.Session(graph=graph) as session:
-            tfp.ModelStore(tmp_path, name="theirs").only({"x": other}).restore(session)
-            assert session.run(other).tolist() == expected.tolist()
-
-
-def test_a_local_variable_is_taken_when_it_is_named():
-    store = tfp.ModelStore("memory://session/local")
-    graph = tf.Graph()
-    with graph.as_default():
-        v1.get_variable("w", initializer=[1.0])
-        local = v1.get_variable("seen", initializer=[2.0], collections=["local_variables"])
-        free = v1.get_variable("free", initializer=[3.0], collections=["mine"])
-    with v1.Session(graph=graph) as session:
-        initialize(session)
-        session.run([local.initializer, free.initializer])
-        assert set(store.save(session)) == {"w"}
-        assert set(store.only([local, free]).save(session)) == {"seen", "free"}
-
-
-@KINDS
+@RESOURCE
 def test_averages_go_into_the_variables(tmp_path, resource):
     def build(with_averages):
         graph = tf.Graph()

@@ -1,0 +1,60 @@
+"""An engine builds one executor, when it is first needed, and none after its end."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from tfpersist.errors import RunError, UnsafeModelError
+from tfpersist.formats.graphdef import parse_text
+from tfpersist.safety import Policy
+from tfpersist.tf.run.engine import Engine
+
+GRAPH = parse_text(
+    b"""
+    node { name: "c" op: "Const" attr { key: "dtype" value { type: DT_INT32 } }
+      attr { key: "value" value { tensor { dtype: DT_INT32 tensor_shape { } int_val: 3 } } } }
+    node { name: "file" op: "ReadFile" input: "path" }
+    node { name: "path" op: "Placeholder" attr { key: "dtype" value { type: DT_STRING } } }
+    """
+)
+
+
+def test_threads_get_one_executor():
+    engine = Engine()
+    executors = []
+    barrier = threading.Barrier(4)
+
+    def start():
+        barrier.wait()
+        executors.append(engine.start(GRAPH, "m.pb", None, mapped=True))
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({id(executor) for executor in executors}) == 1
+    assert engine.executor is executors[0]
+    assert executors[0].run("c") == 3
+    engine.close()
+
+
+def test_a_closed_engine_starts_no_more():
+    engine = Engine()
+    executor = engine.start(GRAPH, "m.pb", None, mapped=True)
+    engine.close()
+    engine.close()
+    assert engine.executor is None
+    with pytest.raises(RunError):
+        executor.run("c")
+    with pytest.raises(RunError, match=r"this model is closed\. Load it again"):
+        engine.start(GRAPH, "m.pb", None, mapped=True)
+
+
+def test_nothing_is_built_of_a_graph_that_the_policy_refuses():
+    engine = Engine()
+    with pytest.raises(UnsafeModelError, match=r"(?s)m\.pb.*ReadFile"):
+        engine.start(GRAPH, "m.pb", Policy.default(), mapped=True)
+    assert engine.executor is None

@@ -1,0 +1,48 @@
+"""An entry has all names of its variable."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+from object_modules import VALUE, module
+
+import tfpersist as tfp
+from tfpersist.matching.object_graph import OBJECT_GRAPH_KEY
+
+
+def test_two_names_for_one_variable_are_one_tensor():
+    store = tfp.ModelStore("memory://test/shared")
+    shared = tf.Variable([1.0])
+    assert set(store.save(module(a=shared, b=shared))) == {f"a{VALUE}", OBJECT_GRAPH_KEY}
+    other = module(a=(both := tf.Variable([0.0])), b=both)
+    store.restore(other)
+    assert both.numpy() == 1.0
+
+
+def test_some_variables_only():
+    store = tfp.ModelStore("memory://test/only")
+    net = module(net=module(w=tf.Variable([1.0]), b=tf.Variable([2.0])), x=tf.Variable([3.0]))
+    for choice in ([net.net.w], ["net/w"], [f"net/w{VALUE}"], ["*/w"]):
+        saved = store.only(choice).save(net)
+        assert set(saved) == {f"net/w{VALUE}", OBJECT_GRAPH_KEY}
+    tf_view = saved.object_graph
+    kept = [each.checkpoint_key for node in tf_view.nodes for each in node.attributes]
+    assert kept == [f"net/w{VALUE}"]
+    store.save(net)
+    other = module(net=module(w=tf.Variable([0.0]), b=tf.Variable([0.0])), x=tf.Variable([0.0]))
+    store.only(["net/*"]).restore(other)
+    assert [v.numpy().item() for v in (other.net.w, other.net.b, other.x)] == [1, 2, 0]
+
+
+def test_the_end_of_a_key_need_not_be_spelt():
+    store = tfp.ModelStore("memory://test/spelt")
+    store.save(module(net=module(w=tf.Variable([1.0]))))
+    for step in ("only", "rename"):
+        other = module(x=tf.Variable([0.0]))
+        getattr(store, step)({"net/w": "x"}).restore(other)
+        assert other.x.numpy() == 1.0
+
+
+def test_a_variable_goes_by_its_own_name_too():
+    store = tfp.ModelStore("memory://test/name")
+    net = module(a=module(w=tf.Variable([1.0], name="kernel")), b=tf.Variable([2.0]))
+    assert set(store.only(["kernel"]).save(net)) == {f"a/w{VALUE}", OBJECT_GRAPH_KEY}
