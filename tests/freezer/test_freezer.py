@@ -8,6 +8,7 @@ from tensorflow.compat import v1
 
 from tfpersist.errors import (
     ArgumentError,
+    FeedError,
     FreezeError,
     NameNotFoundError,
     StorageError,
@@ -349,3 +350,16 @@ def test_a_check_lists_what_portable_would_refuse():
         assert [blocker.node for blocker in asked.check("1.15").blockers] == ["y"]
     with pytest.raises(FreezeError, match="XlaSharding"):
         freezer.portable("1.15").freeze()
+
+
+def test_a_tensor_inside_of_a_session_has_its_shape():
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, (None, 4), name="x")
+        hidden = tf.matmul(x, variable("w", weights(4, 3)), name="hidden")
+        tf.nn.relu(hidden, name="y")
+    with initialized(graph) as session:
+        freezer = Freezer(session).outputs("y")
+        model = freezer.inputs("hidden").freeze()
+        assert [str(ref) for ref in model.inputs] == ["hidden:0 float32[?,3]"]
+        with pytest.raises(FeedError, match=r"hidden:0.*float32\[\?,3\].*\[2,2\]"):
+            freezer.bake({"hidden": np.zeros((2, 2), np.float32)}).freeze()

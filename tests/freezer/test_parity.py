@@ -129,6 +129,28 @@ class TestBesideItsSource:
         net.run(assign, {assign.inputs[1]: np.zeros((40, 30), np.float32)})
         assert model.verify().ok
 
+    def test_a_file_has_the_values_that_were_compared(self, tmp_path):
+        """The session goes on training after it computed what is compared, before the write."""
+
+        class Training(v1.Session):
+            def run(self, fetches, feed_dict=None, **options):
+                results = super().run(fetches, feed_dict, **options)
+                if feed_dict:
+                    super().run(zeros)
+                return results
+
+        with tf.Graph().as_default() as graph:
+            x = v1.placeholder(tf.float32, (None, 40), name="x")
+            w = v1.get_variable("w", initializer=weights(40, 30))
+            zeros, init = w.assign(tf.zeros((40, 30))).op, w.initializer
+            tf.matmul(x, w, name="y")
+        with Training(graph=graph) as session:
+            session.run(init)
+            freezer = Freezer(session).outputs("y").parity({"x": X}, 1e-5)
+            model = freezer.write(tmp_path / "model.pb")
+            assert not session.run(w).any()
+        assert model.verify().ok
+
 
 class TestFiles:
     def test_a_checkpoint_with_its_meta(self, net, tmp_path):
