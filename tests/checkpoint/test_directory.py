@@ -265,6 +265,8 @@ def test_what_is_known_after_each_step_is_what_a_new_look_would_find(tmp_path):
         assert known.listing.v2 == Listing(known.names).v2
         assert (known.known, known.complete) == (fresh_look.known, fresh_look.complete)
         assert dict(known.record.dates) == dict(fresh_look.record.dates)
+        for prefix in ("model.ckpt-1", "model.ckpt-9", "other", *known.known):
+            assert known.listing.belonging(prefix) == fresh_look.listing.belonging(prefix)
         for prefix in known.known:
             assert known.created(prefix) == fresh_look.created(prefix)
             assert known.files(prefix) == fresh_look.files(prefix)
