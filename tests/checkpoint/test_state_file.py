@@ -37,6 +37,13 @@ def test_naming_writes_what_format_state_does(named, latest, preserved):
     assert Record(again.content).last_preserved == preserved
 
 
+def test_several_new_ones_are_named_at_once():
+    content = state.format_state(state.StateFile("m-1", ("m-1",), (1.5,)))
+    for dates in ({"m-1": 1.5, "m-2": 2.5, "m-3": 3.5}, {"m-2": 2.5, "m-3": 3.5}):
+        record = Record(content).naming(dates)
+        assert Record(record.content).dates == dates
+
+
 def test_paths_become_relative_when_it_is_written_again():
     content = state.format_state(state.StateFile("/old/m-1", ("/old/m-1",), (1.5,)))
     record = Record(content).naming({"m-1": 1.5, "m-2": 2.5})
