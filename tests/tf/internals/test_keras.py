@@ -1,0 +1,60 @@
+"""Keras says and does what its private APIs are asked for."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from tfpersist.tf.internals.keras import (
+    begin_at_epoch,
+    build_optimizer,
+    in_safe_mode,
+    is_optimizer_built,
+)
+
+
+def network():
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    return model
+
+
+def test_fit_begins_at_another_epoch():
+    class Skip(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            begin_at_epoch(self.model, 2)
+
+    model = network()
+    data = np.ones((2, 1)), np.ones((2, 1))
+    assert model.fit(*data, epochs=4, verbose=0, callbacks=[Skip()]).epoch == [2, 3]
+    begin_at_epoch(model, None)
+    assert model.fit(*data, epochs=2, verbose=0).epoch == [0, 1]
+
+
+def test_an_optimizer_is_built_for_variables():
+    model = network()
+    optimizer = keras.optimizers.Adam()
+    assert not is_optimizer_built(optimizer)
+    build_optimizer(optimizer, model.trainable_variables)
+    assert is_optimizer_built(optimizer)
+    assert len(optimizer.variables) > 2
+    assert not is_optimizer_built(object())
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_safe_mode_is_known_while_a_model_is_made_from_a_config(tmp_path, safe):
+    modes = []
+
+    @keras.saving.register_keras_serializable(package=f"mode{safe}")
+    class Asking(keras.layers.Layer):
+        def __init__(self, **options):
+            super().__init__(**options)
+            modes.append(in_safe_mode())
+
+        def call(self, inputs):
+            return inputs
+
+    keras.Sequential([keras.Input((1,)), Asking()]).save(tmp_path / "net.keras")
+    keras.models.load_model(tmp_path / "net.keras", safe_mode=safe)
+    assert modes == [None, safe]
