@@ -307,7 +307,7 @@ def test_one_that_is_saved_anew_while_it_is_looked_at_stays(store, tmp_path):
             return super().rename(names, **options)
 
     outcome = quarantine(Slow(storage.directory), "model.ckpt-2")
-    assert str(outcome) == "left as it is: it was saved anew"
+    assert str(outcome) == "left as it is: it was saved again"
     target = empty()
     assert store.restore(target).skipped == ()
     assert step_in(target, 2) == 2

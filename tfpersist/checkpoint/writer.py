@@ -206,8 +206,8 @@ def _size(items: Sequence[Item]) -> int:
 
 
 def _check_prefix(prefix: str) -> None:
-    taken = prefix == STATE_FILE or prefix.startswith(".tfpersist-")
-    if prefix in {"", ".", ".."} or "/" in prefix or "\0" in prefix or taken:
+    reserved = prefix == STATE_FILE or prefix.startswith(".tfpersist-")
+    if prefix in {"", ".", ".."} or "/" in prefix or "\0" in prefix or reserved:
         raise SaveError(
             "a checkpoint cannot have this name",
             expected="a name without '/', such as 'model.ckpt'",

@@ -1,4 +1,4 @@
-"""Saves in the background: the values are taken at the call, and a thread writes them later.
+"""Save in the background: take the values at the call, and let a thread write them later.
 
 All saves into one directory go through one queue of this process, so that they end in the order of
 their calls. When the interpreter exits it waits for them, though not for ever; a save that is cut
@@ -118,7 +118,7 @@ class Worker:
         return True
 
     def raise_failure(self) -> None:
-        """Raise the error of the earliest save that failed, if nobody was told of it yet."""
+        """Raise the error of the earliest save that failed, unless it was reported already."""
         if threading.current_thread() is self._thread:
             return
         with self._changed:
@@ -126,14 +126,14 @@ class Worker:
         if job is not None and job.error is not None:
             raise job.error
 
-    def told(self, job: Job) -> None:
+    def reported(self, job: Job) -> None:
         """Note that the error of a save has reached the user."""
         with self._changed:
             if job in self._failed:
                 self._failed.remove(job)
 
     def failures(self) -> list[Job]:
-        """Give the saves that failed and that nobody was told of, and count them as told."""
+        """Return the saves whose failure was not reported yet, and count them as reported."""
         with self._changed:
             failed = list(self._failed)
             self._failed.clear()
@@ -242,7 +242,7 @@ class PendingCheckpoint(Checkpoint):
         """
         done = self._worker.wait(self._job, timeout)
         if self._job.error is not None:
-            self._worker.told(self._job)
+            self._worker.reported(self._job)
             raise self._job.error
         return done
 
@@ -261,7 +261,7 @@ _AWAITED = False
 
 
 def worker_at(location: str) -> Worker:
-    """Give the one queue of this process for a directory.
+    """Return the one queue of this process for a directory.
 
     Example:
         >>> worker_at("memory://doc/worker") is worker_at("memory://doc/worker")
@@ -272,7 +272,7 @@ def worker_at(location: str) -> Worker:
 
 
 def _await_at_exit() -> None:
-    """Let this process wait for its saves when it ends."""
+    """Make this process wait for its saves when it ends."""
     global _AWAITED  # noqa: PLW0603
     if not _AWAITED:
         _AWAITED = True

@@ -123,7 +123,7 @@ class SignalSave:
 
 @attrs.define(eq=False)
 class Handler:
-    """What a signal does while there are saves for it to cause.
+    """The handler of a signal that causes last saves.
 
     Args:
         number: the signal.
@@ -263,7 +263,7 @@ def serve() -> None:
 
 
 def _handler_of(number: int) -> Handler:
-    """Give the handler that a signal has, if it is of this kind and process, or else a new one."""
+    """Return the handler of a signal if it is of this kind and process, else a new one."""
     present = getattr(signal.getsignal(number), "__self__", None)
     if not isinstance(present, Handler) or present.process != os.getpid():
         return Handler(number)
@@ -281,7 +281,7 @@ def _claim(waiting: Handler) -> bool:
 
 
 def _inside(frame: FrameType | None) -> bool:
-    """Whether a thread is in a part of this package that may hold a lock."""
+    """Return whether a thread is in a part of this package that may hold a lock."""
     while frame is not None:
         name = frame.f_globals.get("__name__")
         if frame.f_code.co_filename.startswith(_FOLDER) and name not in _RUNNING:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class _Asked:
-    """What a store was made with, and what its steps have asked for.
+    """The arguments of a store, and what its steps have asked for.
 
     Args:
         location: the absolute path or the URL of the directory.
@@ -125,12 +125,12 @@ class ModelStore:
 
     @property
     def name(self) -> str:
-        """What checkpoints are called here; "-" and the step follow it."""
+        """The name of checkpoints here; "-" and the step follow it."""
         return self._asked.name
 
     @property
     def keep(self) -> Keep | None:
-        """Which checkpoints each save leaves; None for all."""
+        """The rules for the checkpoints that each save leaves; None for all."""
         return self._asked.keep
 
     # --- which variables ---------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Set a damaged checkpoint aside, so that nobody takes it for a sound one; nothing is deleted.
+"""Set a damaged checkpoint aside, so that nobody takes it for an intact one; nothing is deleted.
 
 Its files stay in the directory, each with ".corrupt-<number>" at the end of its name. No listing,
 no pruning and nothing in TensorFlow looks at such names; without that end they are as they were.
@@ -29,7 +29,7 @@ ENDING = ".corrupt-"
 
 @attrs.frozen
 class Outcome:
-    """What became of a damaged checkpoint.
+    """The result of setting a damaged checkpoint aside.
 
     Args:
         ending: what the names of its files end in now; empty where they are as they were.
@@ -87,7 +87,7 @@ def quarantine(storage: Storage, prefix: str, *, durable: bool = True) -> Outcom
         order = [name for name in dict.fromkeys(sorted(own)) if name != last]
         moves = {name: name + ending for name in (*order, last)}
         if not storage.rename(moves, held=hold, durable=durable):
-            return Outcome(reason="it was saved anew")
+            return Outcome(reason="it was saved again")
     finally:
         hold.release()
     return Outcome(ending)
@@ -116,6 +116,6 @@ def _last(files: Files) -> str:
     return marker(files)
 
 
-def _free(names: Iterable[str], taken: frozenset[str]) -> str:
+def _free(names: Iterable[str], present: frozenset[str]) -> str:
     endings = (f"{ENDING}{number}" for number in itertools.count(1))
-    return next(end for end in endings if not any(name + end in taken for name in names))
+    return next(end for end in endings if not any(name + end in present for name in names))

@@ -1,6 +1,6 @@
-"""Which checkpoints are kept and which may go, decided from facts alone: no files, no TensorFlow.
+"""Decide which checkpoints are kept and which may go, from facts alone: no files, no TensorFlow.
 
-Each rule of a `Keep` looks at all sound checkpoints, oldest first, and names those that it wants.
+Each rule of a `Keep` looks at all intact checkpoints, oldest first, and names those it wants.
 What any rule wants is kept; so are the newest, what is held and what is damaged. A checkpoint that
 no rule wants today is wanted by none tomorrow, so it makes no difference how often one prunes, and
 a program that starts anew decides as the one before it did.
@@ -26,7 +26,7 @@ _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 
 @attrs.frozen
 class Candidate:
-    """What is known of one checkpoint.
+    """The facts about one checkpoint that rules decide on.
 
     Args:
         name: what it is called, such as "model.ckpt-1000".
@@ -141,7 +141,7 @@ def _best(value: BestRule | None) -> Best | None:
 
 @attrs.frozen(kw_only=True)
 class Keep:
-    """Which checkpoints to keep: those that any of its rules wants, and always the newest.
+    """The rules for keeping checkpoints: one is kept if any rule wants it; the newest always is.
 
     Two are joined by `|`.
 
@@ -219,7 +219,7 @@ def as_keep(value: Keep | Sequence[Keep] | None) -> Keep | None:
 
 @attrs.frozen
 class Verdict:
-    """What becomes of one checkpoint.
+    """The decision on one checkpoint.
 
     Args:
         candidate: the checkpoint.
@@ -240,28 +240,28 @@ class Verdict:
 
 
 def decide(candidates: Sequence[Candidate], keep: Keep) -> tuple[Verdict, ...]:
-    """Say which checkpoints stay, and why.
+    """Decide which checkpoints stay, and why.
 
     Args:
         candidates: the checkpoints, oldest first, with names of their own.
         keep: the rules.
 
     Returns:
-        A verdict on each, in the same order. The newest sound one and the damaged stay; damaged
-        ones stand for nothing, so that `last=5` means five that can be restored.
+        A verdict on each, in the same order. The newest intact one and the damaged stay; damaged
+        ones do not count, so that `last=5` means five that can be restored.
 
     Raises:
         RetentionError: a `where` failed.
     """
-    sound = [each for each in candidates if not each.damaged]
+    intact = [each for each in candidates if not each.damaged]
     reasons: dict[str, list[str]] = {each.name: [] for each in candidates}
     for each in candidates:
         if each.damaged:
             reasons[each.name].append("damaged, so left for you to look at")
-    if sound:
-        reasons[sound[-1].name].append("the newest")
+    if intact:
+        reasons[intact[-1].name].append("the newest")
     for rules in (keep, *_joined(keep)):
-        for wanted, reason in _wanted(sound, rules):
+        for wanted, reason in _wanted(intact, rules):
             if reason not in reasons[wanted.name]:
                 reasons[wanted.name].append(reason)
     return tuple(Verdict(each, tuple(reasons[each.name])) for each in candidates)
@@ -273,29 +273,29 @@ def _joined(keep: Keep) -> Iterator[Keep]:
         yield from _joined(other)
 
 
-def _wanted(sound: Sequence[Candidate], keep: Keep) -> Iterator[tuple[Candidate, str]]:
+def _wanted(intact: Sequence[Candidate], keep: Keep) -> Iterator[tuple[Candidate, str]]:
     if keep.last is not None:
-        yield from ((each, f"among the last {keep.last}") for each in sound[-keep.last :])
+        yield from ((each, f"among the last {keep.last}") for each in intact[-keep.last :])
     if keep.every is not None:
         before = -math.inf
-        for each in sound:
+        for each in intact:
             # A clock that went back by so much was set right; it counts anew from there.
             if abs(each.created - before) >= keep.every:
                 before = each.created
                 yield each, f"one every {_readable(keep.every)}"
     if keep.best is not None:
-        for each in keep.best.rank(sound)[: keep.best.count]:
+        for each in keep.best.rank(intact)[: keep.best.count]:
             value = each.metrics[keep.best.metric]
             yield each, f"best {keep.best.metric} ({keep.best.mode}): {value:g}"
     if keep.steps is not None:
-        multiples = (each for each in sound if each.step is not None)
+        multiples = (each for each in intact if each.step is not None)
         yield from (
             (each, f"its step is a multiple of {keep.steps}")
             for each in multiples
             if each.step is not None and each.step % keep.steps == 0
         )
     if keep.where is not None:
-        yield from ((each, "as where= says") for each in sound if _asked(keep.where, each))
+        yield from ((each, "as where= says") for each in intact if _asked(keep.where, each))
 
 
 def _asked(where: Callable[[Candidate], Any], candidate: Candidate) -> bool:
@@ -316,7 +316,7 @@ def _readable(time: float) -> str:
 
 
 def best_of(candidates: Sequence[Candidate], best: Best, where: str) -> Candidate:
-    """Find the best sound checkpoint.
+    """Return the best intact checkpoint.
 
     Args:
         candidates: the checkpoints, oldest first.
@@ -334,7 +334,7 @@ def best_of(candidates: Sequence[Candidate], best: Best, where: str) -> Candidat
         return ranked[0]
     known = sorted({name for each in candidates for name in each.metrics})
     if best.metric in known:
-        problem = f"no sound checkpoint has a number for the metric {best.metric!r}"
+        problem = f"no intact checkpoint has a number for the metric {best.metric!r}"
         advice = "Its values are NaN, or belong to damaged checkpoints."
     else:
         problem = f"no checkpoint has a metric {best.metric!r}"
@@ -344,7 +344,7 @@ def best_of(candidates: Sequence[Candidate], best: Best, where: str) -> Candidat
 
 @attrs.frozen
 class Pruning:
-    """What pruning has done, or would do.
+    """The result of pruning, or of a dry run of it.
 
     Args:
         location: the directory.

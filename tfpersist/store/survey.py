@@ -1,4 +1,4 @@
-"""Whether all checkpoints of a directory are sound."""
+"""Verify all checkpoints of a directory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TRIES = 20
 
 @attrs.frozen
 class Survey:
-    """What the reading of all checkpoints of a directory found.
+    """The result of verifying the checkpoints of a directory.
 
     Args:
         location: the directory.
@@ -39,7 +39,7 @@ class Survey:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong with any."""
+        """Whether all checkpoints are intact."""
         return not self.damaged
 
     @property

@@ -16,7 +16,7 @@ from tfpersist.store.quarantine import ENDING
 
 @attrs.frozen
 class Which:
-    """Which checkpoints of a directory are meant.
+    """The checkpoints of a directory that are meant.
 
     Args:
         name: what a store calls its checkpoints; "-" and the step follow it. Where none is of this
