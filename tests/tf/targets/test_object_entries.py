@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import tensorflow as tf
-from object_modules import VALUE, module
+from object_modules import VALUE, Note, module
 
 import tfpersist as tfp
 from tfpersist.matching.object_graph import OBJECT_GRAPH_KEY
+from tfpersist.tf.internals.object_graph import live_graph
+from tfpersist.tf.targets.object_entries import identity, is_variable, rows_of
 
 
 def test_two_names_for_one_variable_are_one_tensor():
@@ -46,3 +51,34 @@ def test_a_variable_goes_by_its_own_name_too():
     store = tfp.ModelStore("memory://test/name")
     net = module(a=module(w=tf.Variable([1.0], name="kernel")), b=tf.Variable([2.0]))
     assert set(store.only(["kernel"]).save(net)) == {f"a/w{VALUE}", OBJECT_GRAPH_KEY}
+
+
+def test_the_entries_of_a_graph_are_listed_once_and_keep_no_object_alive():
+    net = module(a=tf.Variable([1.0], name="mine"), note=Note("text"))
+    first, second = live_graph(net), live_graph(net)
+    assert second.facts is first.facts
+    for rows in (rows_of(first), rows_of(second)):
+        by_name = {entry.name: entry for _, _, entry in rows}
+        assert by_name["a"].ref is by_name["a"].handle is net.a
+        assert by_name["a"].aliases == ("a", "a", "mine")
+        assert by_name["note"].ref is net.note
+        assert [is_variable(by_name[name]) for name in ("a", "note")] == [True, False]
+    gone = weakref.ref(net.a)
+    del net, first, second, rows, by_name
+    gc.collect()
+    assert gone() is None
+
+
+def test_tensors_of_one_object_are_told_apart():
+    table = tf.lookup.experimental.MutableHashTable(tf.string, tf.int64, -1)
+    entries = [entry for _, _, entry in rows_of(live_graph(module(t=table)))]
+    assert len({identity(entry) for entry in entries}) == len(entries) == 2
+    renamed = [entry.under("another") for entry in entries]
+    assert list(map(identity, renamed)) == list(map(identity, entries))
+
+
+def test_a_variable_has_a_path_through_each_object_that_holds_it():
+    shared = tf.Variable(1.0)
+    net = module(x=module(a=shared), y=module(b=shared))
+    ((_, _, entry),) = rows_of(live_graph(net))
+    assert {"x/a", "y/b"} <= set(entry.aliases)
