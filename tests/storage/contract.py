@@ -188,6 +188,7 @@ class StorageContract:
         if one.effective:
             assert storage.hold("a", alone=True) is None
             one.release()
+            one.release()
             assert storage.hold("a", alone=True) is None
             two.release()
             alone = storage.hold("a", alone=True)
@@ -250,6 +251,16 @@ class StorageContract:
             publication.link(hold, "d")
         hold.release()
         assert contents(storage)["c"] == b"4"
+
+    def test_a_file_that_was_replaced_is_not_linked(self, storage):
+        put(storage, a=b"old")
+        hold = storage.hold("a")
+        if storage.links:
+            put(self.reopen(storage), a=b"new")
+            with pytest.raises(StorageError), storage.publish() as publication:
+                publication.link(hold, "b")
+            assert contents(storage) == {"a": b"new"}
+        hold.release()
 
     def test_a_file_linked_to_itself(self, storage):
         put(storage, a=b"1234", b=b"5")

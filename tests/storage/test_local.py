@@ -379,6 +379,54 @@ def test_a_file_that_is_swept_before_it_is_locked_is_created_again(tmp_path, mon
     assert os.listdir(tmp_path) == []
 
 
+def test_a_file_that_is_replaced_before_it_is_locked_is_opened_again(tmp_path, monkeypatch):
+    storage = open_storage(tmp_path)
+    write(storage, {"a": b"old", "other": b"new"})
+    lock = local.fcntl.flock
+
+    def replaced_first(descriptor, operation):
+        monkeypatch.setattr(local.fcntl, "flock", lock)
+        os.replace(tmp_path / "other", tmp_path / "a")
+        return lock(descriptor, operation)
+
+    before = open_descriptors()
+    monkeypatch.setattr(local.fcntl, "flock", replaced_first)
+    hold = storage.hold("a", alone=True)
+    assert bytes(storage.read("a")) == b"new"
+    assert hold.current()
+    hold.release()
+    assert open_descriptors() == before
+
+
+def test_a_file_that_may_only_be_read_is_held_alone(tmp_path):
+    put(open_storage(tmp_path / "d"), a=b"1")
+    for path in (*tmp_path.parents[:3], tmp_path, tmp_path / "d"):
+        path.chmod(0o755)
+    (tmp_path / "d" / "a").chmod(0o444)
+    code = """
+        import os, sys
+        from tfpersist.storage import open_storage
+        storage = open_storage(sys.argv[1])
+        if os.geteuid() == 0:
+            os.setuid(65534)
+        hold = storage.hold("a", alone=True)
+        print(hold.effective, hold.current(), storage.hold("a"))
+    """
+    assert run(code, tmp_path / "d").stdout == "True True None\n"
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_directory_that_is_made_is_safe_in_those_above_it(tmp_path, monkeypatch, durable):
+    synced, sync = [], local._sync_directory
+    monkeypatch.setattr(local, "_sync_directory", lambda path: synced.append(path) or sync(path))
+    write(open_storage(tmp_path / "a" / "b"), {"f": b"1"}, durable=durable)
+    made = [str(tmp_path / "a"), str(tmp_path), str(tmp_path / "a" / "b")]
+    assert synced == (made if durable else [])
+    synced.clear()
+    write(open_storage(tmp_path / "a" / "b"), {"g": b"1"}, durable=durable)
+    assert synced == (made[2:] if durable else [])
+
+
 def test_a_reader_without_permission_to_write_reads_through_a_journal(tmp_path):
     path = tmp_path / "d"
     for at in itertools.count():

@@ -116,11 +116,55 @@ def test_a_power_loss_while_a_file_is_linked(replaced):
             if replaced:
                 assert found.keys() in (old.keys(), new.keys()), f"step {at}"
             assert found.keys() >= old.keys() or replaced
+            if not replaced:
+                # A linked file is right only beside all that is new.
+                assert found.keys() & new.keys() in (set(), new.keys()), f"step {at}"
             if f"{prefix}.index" in found and found.keys() >= new.keys():
                 assert {name: found[name] for name in new} == new
         if not failed:
             break
     assert at > 6
+
+
+def test_a_file_that_is_removed_and_created_at_once_is_never_away():
+    for at in itertools.count():
+        disk = Disk()
+        write(StagedStorage(disk), OLD)
+        disk.fail_at, failed = disk.steps + at, False
+        try:
+            write(StagedStorage(disk), NEW, discards=["p.meta", "p.data"])
+        except PowerLoss:
+            failed = True
+        disk.fail_at = -1
+        for _ in range(2):
+            again = StagedStorage(disk)
+            assert contents(again) in (OLD, NEW), f"step {at}"
+            again.recover()
+        if not failed:
+            break
+    assert contents(again) == NEW
+
+
+def test_a_journal_that_cannot_be_carried_out_keeps_what_it_needs():
+    class Stuck(Disk):
+        def rename(self, old, new):
+            if new == "p.index":
+                raise PermissionError(13, "permission denied")
+            super().rename(old, new)
+
+    disk = Stuck()
+    with contextlib.suppress(StorageError):
+        write(StagedStorage(disk), {**NEW, "p.index": b"new"})
+    plain = Disk(entries=disk.entries)
+    write(StagedStorage(plain), OLD)
+    disk.entries = plain.entries
+    with pytest.raises(StorageError, match="permission denied"):
+        write(StagedStorage(disk), NEW, discards=["p.meta"])
+    assert contents(StagedStorage(disk)) == NEW
+    later = StagedStorage(Disk(entries=disk.entries))
+    later.recover()
+    assert contents(later) == NEW
+    assert later.directory.names() == set(NEW)
 
 
 def test_a_power_loss_while_something_is_added():
