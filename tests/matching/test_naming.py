@@ -66,6 +66,13 @@ def test_a_single_variable_gives_advice_only_if_a_prefix_is_all_that_differs():
     assert advice_for([("net/w", FLOAT, None)], specs("old/w"), ["old/w"]) == ""
 
 
+def test_an_ending_that_many_keys_have_gives_no_advice():
+    missing = [("net/w", FLOAT, None), ("net/b", FLOAT, None)]
+    for count, advised in ((50, True), (51, False)):
+        keys = [f"{number}/{name}" for number in range(count) for name in "wb"]
+        assert bool(advice_for(missing, specs(*keys), keys)) is advised
+
+
 def test_splits_are_at_the_parts_of_a_key():
     assert list(splits("a")) == [("", "a")]
     assert list(splits("a/b/")) == [("", "a/b/"), ("a/", "b/")]

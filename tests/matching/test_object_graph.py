@@ -66,6 +66,24 @@ def test_two_children_that_would_do_are_no_choice():
     assert object_graph.match(outer, graph({"w": 1}, "w")) == {0: 0}
 
 
+def test_a_child_that_covers_no_more_than_the_root_is_not_taken_for_it():
+    saved = graph({"w": 1, "net": 2}, "w", {"w": 3}, "inner w")
+    assert object_graph.match(saved, graph({"w": 1, "x": 2}, "W", "X")) == {0: 0, 1: 1}
+
+
+def test_many_children_are_not_tried_as_roots():
+    def outer(children):
+        edges = {f"net{number}": 1 + 2 * number for number in range(children)}
+        nodes = [node for number in range(children) for node in ({"w": 2 + 2 * number}, "w")]
+        nodes[1::2] = [f"w{number}" for number in range(children)]
+        nodes[0] = {"w": 2, "b": 1 + 2 * children}
+        return graph(edges, *nodes, "b")
+
+    inner = graph({"w": 1, "b": 2}, "W", "B")
+    assert object_graph.match(outer(40), inner) == {0: 1, 1: 2, 2: 81}
+    assert object_graph.match(outer(41), inner) == {0: 0}
+
+
 def optimizer(order):
     """Variables a and b, and an optimizer with a momentum for each, listed in this order."""
     a, b = (4, 5) if order == "ab" else (5, 4)
@@ -91,6 +109,33 @@ def test_what_an_optimizer_keeps_follows_the_variable_and_not_the_position(saved
         (key,) = mine.message.nodes[node].attributes
         (other,) = theirs.message.nodes[found[node]].attributes
         assert key.checkpoint_key == other.checkpoint_key
+
+
+def test_a_position_among_all_variables_pairs_nothing_that_has_another_edge():
+    def one(*, name, extra):
+        """An optimizer with a scalar under a name of its own, and one in the list alone."""
+        return graph(
+            {"optimizer": 1},
+            {"_trainable_variables": 2, "_variables": 3, name: 4},
+            {},
+            {"0": 4, "1": 5},
+            name,
+            extra,
+        )
+
+    saved, live = one(name="rate", extra="seed"), one(name="decay", extra="Seed")
+    found = object_graph.match(saved, live)
+    assert found[5] == 5
+    assert 4 not in found
+
+
+def test_slots_and_savers_count_as_values_of_a_checkpoint():
+    message = graph({"a": 1, "b": 2, "c": 3}, {}, {}, {}).message
+    message.nodes[1].slot_variables.add(slot_name="m")
+    message.nodes[2].registered_saver.name = "saver"
+    object_graph.mark_values(message)
+    marks = [node.has_checkpoint_values.value for node in message.nodes]
+    assert marks == [True, True, True, False]
 
 
 def test_averages_are_told_by_the_saved_optimizer():

@@ -29,5 +29,6 @@ def test_every_element_in_both_shapes_is_taken_and_no_other(shapes):
 def test_a_part_takes_what_reaches_into_it():
     tensor = np.arange(5)
     parts = [Slice("w", (8,), (start,), (3,)) for start in (0, 3, 5)]
+    parts.append(Slice("w", (10,), (7,), (3,)))
     values = [overlaid(np.full(3, 9), tensor, part).tolist() for part in parts]
-    assert values == [[0, 1, 2], [3, 4, 9], [9, 9, 9]]
+    assert values == [[0, 1, 2], [3, 4, 9], [9, 9, 9], [9, 9, 9]]

@@ -55,6 +55,12 @@ def test_what_is_skipped_is_kept():
     assert (both.kept, both.fits) == ((missing, mismatch), True)
 
 
+def test_a_slice_alone_is_worth_a_restore():
+    plan = Plan((), mismatched=(misfit((9,)),))
+    assert plan.tolerating(Tolerance(mismatched="slice")).sliced == plan.mismatched
+    assert plan.tolerating(Tolerance(mismatched="skip")) is plan
+
+
 def test_a_plan_that_assigns_nothing_tolerates_nothing():
     plan = Plan((), missing=(Missing("w", W),))
     assert plan.tolerating(Tolerance(missing="skip")) is plan

@@ -93,6 +93,20 @@ def test_programs_get_the_same_facts():
     }
 
 
+def test_a_checkpoint_that_was_skipped_has_its_path_and_the_parts_of_it():
+    skipped = Skipped("memory://run", "model.ckpt-6", "it is cut", quarantined=True)
+    assert skipped.checkpoint == "memory://run/model.ckpt-6"
+    [facts] = RestoreReport("run", (), (skipped,)).as_dict()["skipped"]
+    assert facts == {
+        "location": "memory://run",
+        "prefix": "model.ckpt-6",
+        "checkpoint": "memory://run/model.ckpt-6",
+        "reason": "it is cut",
+        "outcome": "",
+        "quarantined": True,
+    }
+
+
 def test_a_notebook_shows_a_table_with_nothing_unescaped():
     report = RestoreReport("<run>", (Row("restored", "<b>", "<b>", "float32[2]"),))
     shown = report._repr_html_()

@@ -7,6 +7,7 @@ import pytest
 
 from tfpersist.errors import SelectionError
 from tfpersist.formats.tensors import Slice, TensorSpec
+from tfpersist.matching.object_graph import OBJECT_GRAPH_KEY
 from tfpersist.matching.plan import Entry
 from tfpersist.matching.selection import Selection
 
@@ -166,6 +167,11 @@ def test_a_plan_says_what_fits_and_what_does_not():
     assert plan.unexpected == ("conv1/bais", "extra")
     assert plan.unselected == ("conv2/kernel", "conv2/bias")
     assert not plan.fits
+
+
+def test_the_object_graph_of_a_checkpoint_is_not_unexpected():
+    saved = specs("w", OBJECT_GRAPH_KEY, "other")
+    assert Selection().for_restore(saved, [entry("w")]).unexpected == ("other",)
 
 
 def test_data_types_have_to_be_equal_and_open_dimensions_take_any():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from tfpersist.formats.tensors import TensorSpec
-from tfpersist.matching.plan import Entry
+from tfpersist.formats.tensors import Slice, TensorSpec
+from tfpersist.matching.plan import Entry, Missing
 from tfpersist.matching.selection import Selection
+from tfpersist.matching.suggestions import suggested
 
 
 def suggestion(variables, saved):
@@ -50,6 +51,22 @@ def test_where_there_is_more_than_one_way_nothing_is_suggested():
 def test_what_an_optimizer_keeps_is_left_out():
     saved = [("p", (2,)), ("p/Adam", (2,)), ("p/Adam_1", (2,))]
     assert suggestion([("a/x", (2,))], saved) == {"p": "a/x"}
+
+
+def test_parts_of_a_variable_are_left_out():
+    part = Slice("a", (2,), (0,), (2,))
+    missing = [Missing("a", Entry("a", "a/part_0", TensorSpec("float32", (2,)), part=part))]
+    assert suggested(missing, {"p": TensorSpec("float32", (2,))}, ["p"]) == {}
+
+
+def test_a_name_that_two_variables_have_is_replaced_by_their_keys():
+    spec, other = TensorSpec("float32", (2,)), TensorSpec("float32", (3,))
+    entries = [Entry("first/k", "kernel", spec), Entry("second/k", "kernel", other)]
+    missing = [Missing(entry.key, entry) for entry in entries]
+    assert suggested(missing, {"p": spec, "q": other}, ["p", "q"]) == {
+        "p": "first/k",
+        "q": "second/k",
+    }
 
 
 def test_a_common_beginning_goes_before():
