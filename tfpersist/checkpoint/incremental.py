@@ -223,10 +223,11 @@ def compare(base: Base, items: Sequence[Item], seen: Seen | None = None) -> Plan
     linked = sorted({entry.shard for unit in kept for entry in unit.entries})
     numbers = {shard: number for number, shard in enumerate(linked)}
     known, taken = _members(same), _members(kept)
+    again = known - taken
     keys = {unit.items[0].key for unit in kept}
     return Plan(
         [item for item in items if id(item) not in known],
-        [item for item in items if id(item) in known - taken],
+        [item for item in items if id(item) in again],
         tuple(linked),
         dict(_rows(kept, numbers)),
         sum(entry.size for unit in kept for entry in unit.entries),
