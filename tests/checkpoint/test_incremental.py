@@ -653,3 +653,14 @@ def test_the_docstring_says_what_the_code_does():
     assert "less than half" in text
     assert LEAST_IN_USE == 0.5
     assert pathlib.Path(incremental.__file__).name == "incremental.py"
+
+
+def test_memory_of_the_caller_is_compared_each_time(tmp_path):
+    """A view that cannot be written to may still change: its owner can."""
+    owner = np.zeros(1 << 16, np.float32)
+    view = owner[:]
+    view.flags.writeable = False
+    store = tfp.ModelStore(tmp_path, incremental=True)
+    for step in range(10):
+        owner[:] = step // 2
+        assert store.save({"v": view, "same": np.ones(1 << 16)}, step)["v"][0] == step // 2
