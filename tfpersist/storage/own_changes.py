@@ -1,10 +1,10 @@
-"""Know whether a directory was changed by others, while a publication changes it itself.
+"""Notice whether others change a directory while a publication changes it.
 
-`RawDirectory.version` differs after each change of the names in a directory. So that a version that
-was read before a publication can be followed through it, each change of one's own is enclosed: the
-version before it must be the one that is known, and the one after it is made anew by
-`RawDirectory.seal`. A change by others is noticed, unless all of it happens within the few
-microseconds of a system call of one's own.
+`RawDirectory.version` differs after each change of the names in a directory. A publication makes
+such changes itself, and follows the version through them: before each change it compares the
+version with the known one, and after the change `RawDirectory.seal` makes a new one. A change by
+others is noticed, unless it happens within the few microseconds of one system call of the
+publication.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _T = TypeVar("_T")
 
 @attrs.define(eq=False)
 class OwnChanges:
-    """The steps of a publication in a directory.
+    """A directory whose changes by a publication are distinguished from those by others.
 
     Args:
         directory: the directory.
-        version: its version, if nobody else has changed it so far; None where that is not known.
+        version: its version if nobody else has changed it so far; None if that is not known.
     """
 
     directory: RawDirectory

@@ -1,4 +1,7 @@
-"""Carry out a publication: stage files, then rename them by a journal. `staged` says why so."""
+"""Carry out a publication: stage files, then rename them by a journal.
+
+`staged` describes the algorithm.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ _AHEAD = 8 << 20
 
 @attrs.frozen(eq=False)
 class StagedHold:
-    """A hold whose file is found by its name, also while a journal is carried out.
+    """A lock on a file of a staged storage, whose name a pending journal may redirect.
 
     Args:
         raw: the lock.
@@ -171,7 +174,7 @@ class StagedPublication:
             raise
 
     def close(self) -> bool:
-        """Let go of all files; return whether every staged file is gone that has to go."""
+        """Close all files; return whether all staged files that are not needed are removed."""
         for file in self.files:
             with suppress(OSError):
                 file.close()
@@ -183,15 +186,15 @@ class StagedPublication:
             needed = set(pending_in(self.directory).moves.values()) if left else set()
         except OSError:
             return False
-        gone = True
+        all_removed = True
         for staged in left - needed:
             try:
                 self.directory.unlink(staged)
             except FileNotFoundError:
                 continue
             except OSError:
-                gone = False
-        return gone
+                all_removed = False
+        return all_removed
 
 
 def _raw(hold: base.Hold) -> RawHold:
@@ -212,6 +215,7 @@ def pending_in(directory: RawDirectory | OwnChanges) -> journal.Journal:
 
 
 def finish_pending(directory: RawDirectory | OwnChanges, *, durable: bool) -> None:
+    """Carry out the journal of the directory, if there is one."""
     if directory.present([journal.NAME]):
         _carry_out(directory, pending_in(directory), durable=durable)
 

@@ -130,8 +130,8 @@ class StagedStorage:
     ) -> Iterator[base.Publication]:
         with base.translated(self.location, "prepare this directory"):
             self.directory.make(durable=durable)
-            # Who knows all names knows that there is nothing to clear away; and so does a listing
-            # that was just made.
+            # There is nothing to clear away if the caller knows all names of this version, or if
+            # a listing that was just made shows no leftovers.
             known = since is not None and self.directory.version() == since
             if not known and self._has_leftovers is not False:
                 self._tidy()
