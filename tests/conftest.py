@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import hypothesis
 import numpy as np
@@ -173,3 +173,12 @@ def same_everywhere(
         assert run_elsewhere(tmp_path / "model.pb", outputs, feeds) == expected
 
     return check
+
+
+@pytest.fixture(autouse=True)
+def _no_open_name_scope() -> Iterator[None]:
+    """Close the name scopes that Keras keeps open where a call of a model was interrupted."""
+    yield
+    state = sys.modules.get("keras.src.backend.common.global_state")
+    if state is not None:
+        state.set_global_attribute("name_scope_stack", [])

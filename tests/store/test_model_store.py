@@ -226,8 +226,8 @@ def test_the_callers_choice_may_change_afterwards():
         ("path", "'path' cannot be saved"),
         ({}, "an empty dict cannot be saved"),
         ([np.zeros(2)], "no names"),
-        ({1: np.zeros(2)}, "needs their names"),
-        ({"": np.zeros(2)}, "needs their names"),
+        ({1: np.zeros(2)}, "must be names"),
+        ({"": np.zeros(2)}, "must be names"),
     ],
 )
 def test_what_cannot_be_saved_is_told(target, message):

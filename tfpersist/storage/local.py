@@ -145,7 +145,8 @@ class LocalDirectory:
         return stamps
 
     def version(self) -> object | None:
-        with suppress(FileNotFoundError):
+        # Where the directory cannot be looked at, nothing is known of its names.
+        with suppress(OSError):
             status = os.stat(self.location)
             # A change of the names sets both times to the same tick of the clock, so where they
             # differ, no change comes that leaves them as they are.

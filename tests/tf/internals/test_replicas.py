@@ -261,7 +261,7 @@ for act in (tfp.ModelStore("other").save, tfp.ModelStore("run").restore):
     try:
         act(session)
     except tfp.TargetError as error:
-        assert "'v:0' lies on 2 devices" in str(error) and "Saver" in str(error), error
+        assert "'v:0' on 2 devices" in str(error) and "Saver" in str(error), error
     else:
         raise AssertionError("done")
 

@@ -25,6 +25,7 @@ def step_of(step: Any, target: Target | None = None) -> int:
         TargetError: the value is not a whole number, or negative.
 
     Example:
+        >>> import numpy as np
         >>> from tfpersist.tf.targets.adapt import adapt
         >>> step_of(np.int64(7), adapt({"a": np.zeros(2)}))
         7
@@ -58,6 +59,7 @@ def counted_by(target: Target) -> int | None:
         TargetError: the counter has no value yet.
 
     Example:
+        >>> import numpy as np
         >>> from tfpersist.tf.targets.adapt import adapt
         >>> counted_by(adapt({"a": np.zeros(2)})) is None
         True
