@@ -203,6 +203,9 @@ class Directory:
         if seen is not None and seen[0] == stamps:
             return seen[1]
         facts = read_sidecar(self.storage, files)
+        if facts is None:
+            # It may not have been readable just now, so it is read again the next time.
+            return None
         if len(_FACTS) >= _MOST_FACTS:
             _FACTS.clear()
         _FACTS[key] = stamps, facts
