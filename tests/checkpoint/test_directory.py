@@ -12,6 +12,7 @@ from tfpersist.checkpoint.directory import Directory
 from tfpersist.checkpoint.files import Listing
 from tfpersist.checkpoint.state_file import Record
 from tfpersist.checkpoint.writer import write_checkpoint
+from tfpersist.errors import StorageError
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of
 from tfpersist.storage import open_storage
@@ -287,3 +288,23 @@ def test_what_is_known_after_each_step_is_what_a_new_look_would_find(tmp_path):
         file.write(b"\xff")
     assert store.restore({"v": np.zeros((), np.float32)}).skipped
     assert "model.ckpt-9" not in compared().known
+
+
+def test_a_sidecar_that_could_not_be_read_once_is_read_again(storage):
+    class Failing:
+        """A storage of which the first read of a sidecar fails."""
+
+        failed = False
+
+        def __getattr__(self, name):
+            return getattr(storage, name)
+
+        def read(self, name):
+            if name.endswith(".tfpersist.json") and not self.failed:
+                self.failed = True
+                raise StorageError("cannot read this now")
+            return storage.read(name)
+
+    look = Directory(Failing(), Listing(storage.names()), state_file.read(storage))
+    assert look.facts("m-3") is None
+    assert look.facts("m-3") is not None
