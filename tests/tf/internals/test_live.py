@@ -67,8 +67,13 @@ def table(net):
     net.table = tf.lookup.experimental.MutableHashTable(tf.string, tf.int64, -1)
 
 
+def add_to_a_variable(net):
+    net.first._track_trackable(tf.Variable(5.0), "child")
+
+
 CHANGES = [
     add,
+    add_to_a_variable,
     append,
     remove,
     replace,

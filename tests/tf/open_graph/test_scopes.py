@@ -149,3 +149,22 @@ def test_what_functions_keep_is_not_shared_between_scopes():
         assert [model.run("start") for model in models] == [0, 0]
         counts = [[each.run(["count:0", "count:1"]) for _ in range(2)] for each in models]
         assert counts == [[[1, 1], [2, 2]], [[10, 1], [20, 2]]]
+
+
+def test_a_variable_of_the_session_is_not_shared_by_a_name_of_its_handle():
+    graph = tf.Graph()
+    with graph.as_default():
+        handle = tf.raw_ops.VarHandleOp(dtype=tf.float32, shape=[1], shared_name="mine", name="own")
+        start = tf.raw_ops.AssignVariableOp(resource=handle, value=[9.0])
+        tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.float32, name="value")
+    store = tfp.ModelStore("memory://open/shared_name")
+    with v1.Session(graph=graph) as session:
+        session.run(start)
+        store.save(session)
+    with tf.Graph().as_default() as graph, v1.Session() as session:
+        mine = v1.get_variable("mine", initializer=[7.0], use_resource=True)
+        session.run(mine.initializer)
+        with pytest.raises(TargetError, match="'mine': the session's graph has these names"):
+            store.open_graph(session=session)
+        assert store.open_graph("S", session=session).run("value") == [9.0]
+        assert session.run(mine) == [7.0]

@@ -324,3 +324,13 @@ def test_a_function_is_pickled_with_its_model(model):
     assert net(np.ones((2, 3), np.float32)) == 6
     several = pickle.loads(pickle.dumps(loaded.bind("batch", ["total"])))
     assert several([[1.0, 2.0, 3.0]]) == (6,)
+
+
+def test_strings_that_are_passed_on_are_the_callers_own(model):
+    loaded, _ = model
+    net = loaded.bind("text", ["text", "joined"])
+    fed = np.array(b"a", object)
+    passed, joined = net(fed)
+    passed[()] = b"changed"
+    assert fed[()] == b"a"
+    assert joined == b"a!"

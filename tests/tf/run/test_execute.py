@@ -256,3 +256,17 @@ def test_the_graph_and_the_default_graph_stay_as_they_are(executor):
     with tf.Graph().as_default() as current:
         executor.run("Net/double", {"Net/feed": BATCH})
         assert current.get_operations() == []
+
+
+def test_what_a_fetch_needs_is_found_anew_when_the_graph_has_changed():
+    graph = tf.Graph()
+    with graph.as_default():
+        y = tf.identity(tf.constant(3), name="y")
+        with v1.Session(graph=graph) as session:
+            executor = Executor(graph, session)
+            assert executor.run("y") == 3
+            late = v1.placeholder(tf.int32, [], name="late")
+            y.op._add_control_input(late.op)
+            with pytest.raises(FeedError, match="late:0"):
+                executor.run("y")
+            assert executor.run("y", {"late": 1}) == 3

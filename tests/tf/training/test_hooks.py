@@ -181,3 +181,24 @@ def test_an_error_of_a_background_save_ends_the_training(tmp_path):
     store = tfp.ModelStore(tmp_path, name="bad/name").background()
     with pytest.raises(SaveError, match="cannot have this name"):
         train(store, 5, every_steps=2, resume=False)
+
+
+def test_a_step_that_is_saved_is_not_saved_again_when_time_has_passed(tmp_path):
+    saved = []
+
+    class Recording(tfp.ModelStore):
+        def save(self, target, step=None, metrics=None):
+            saved.append(step)
+            return super().save(target, step, metrics)
+
+    hook = Recording(tmp_path).hook(every_secs=1e-9)
+    with tf.Graph().as_default():
+        operation = build()
+        look = tf.constant(1)
+        scaffold = v1.train.Scaffold(ready_op=tf.constant([], tf.string))
+        with v1.train.MonitoredTrainingSession(scaffold=scaffold, hooks=[hook]) as session:
+            for _ in range(3):
+                session.run(operation)
+                session.run([look, look])
+    assert saved == sorted(set(saved))
+    assert saved[-1] == 3

@@ -15,6 +15,7 @@ from tfpersist.safety import Policy
 from tfpersist.tf.open_graph.graph_model import GraphModel, Opened
 from tfpersist.tf.open_graph.import_meta import Imported, import_meta
 from tfpersist.tf.run.execute import Executor
+from tfpersist.tf.targets.graph_state import is_table
 from tfpersist.tf.targets.session import SessionTarget
 
 
@@ -33,11 +34,16 @@ class ScopedTarget(SessionTarget):
     def entries(self, object_graph: Any = None) -> Sequence[Entry]:
         """Return the variables of the model, with those that are in no collection."""
         prefix = f"{self.scope}/" if self.scope else ""
-        return [
+        entries = [
             entry.under(entry.key.removeprefix(prefix))
             for entry in super().entries(object_graph)
             if entry.name.startswith(prefix) and _operation(entry).name not in self.other_operations
         ]
+        if any(entry.default and not is_table(entry) for entry in entries):
+            return entries
+        # The model has no global variables, so all of its variables are restored, as they would be
+        # in a session of its own. Global variables of the session's own graph do not matter.
+        return [attrs.evolve(entry, default=True) for entry in entries]
 
 
 def _operation(entry: Entry) -> Any:
