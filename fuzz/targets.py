@@ -412,14 +412,14 @@ def read_tensor(data: bytes) -> object:
 
 
 def read_trackables(data: bytes) -> object:
-    """Pair an object graph with a sound one, and with itself."""
+    """Pair an object graph with an intact one, and with itself."""
     message = schema.parse(schema.TrackableObjectGraph, data, file="")
     saved = object_graph.ObjectGraph.of(message)
-    sound = object_graph.ObjectGraph.of(
+    intact = object_graph.ObjectGraph.of(
         schema.parse(schema.TrackableObjectGraph, trackables(), file="")
     )
-    object_graph.match(saved, sound)
-    object_graph.match(sound, saved)
+    object_graph.match(saved, intact)
+    object_graph.match(intact, saved)
     object_graph.match(saved, saved)
     object_graph.names_of(message)
     object_graph.averages_in(saved)

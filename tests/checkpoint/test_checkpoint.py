@@ -134,9 +134,9 @@ def test_partitioned_variables(location):
 def test_a_flipped_bit_is_found_where_it_is(tmp_path):
     save(tmp_path)
     path = tmp_path / "model.ckpt-7.data-00000-of-00001"
-    sound = path.read_bytes()
-    at = sound.index(ARRAYS["deep/er/name"].tobytes()) + 5
-    path.write_bytes(sound[:at] + bytes([sound[at] ^ 1]) + sound[at + 1 :])
+    intact = path.read_bytes()
+    at = intact.index(ARRAYS["deep/er/name"].tobytes()) + 5
+    path.write_bytes(intact[:at] + bytes([intact[at] ^ 1]) + intact[at + 1 :])
     checkpoint = Checkpoint(tmp_path)
     with pytest.raises(CorruptionError, match="deep/er/name") as caught:
         checkpoint["deep/er/name"]
@@ -145,8 +145,8 @@ def test_a_flipped_bit_is_found_where_it_is(tmp_path):
     report = checkpoint.verify()
     assert not report.ok
     assert not report
-    assert [flaw.what for flaw in report.flaws] == ["deep/er/name"]
-    assert "DAMAGED, 1 flaw; 7 tensors are sound" in str(report)
+    assert [flaw.where for flaw in report.flaws] == ["deep/er/name"]
+    assert "DAMAGED, 1 flaw; 7 tensors are intact" in str(report)
     assert "deep/er/name  " in str(report)
 
 
@@ -155,20 +155,20 @@ def test_verify_reads_every_byte(tmp_path):
     assert save(tmp_path, "m", arrays).verify().ok
     for name in ("m.index", "m.data-00000-of-00001"):
         path = tmp_path / name
-        sound = path.read_bytes()
-        for at in range(len(sound)):
-            path.write_bytes(sound[:at] + bytes([sound[at] ^ 0x10]) + sound[at + 1 :])
+        intact = path.read_bytes()
+        for at in range(len(intact)):
+            path.write_bytes(intact[:at] + bytes([intact[at] ^ 0x10]) + intact[at + 1 :])
             assert not Checkpoint(tmp_path / "m").verify().ok, f"{name}, byte {at}"
-        for cut in (0, 1, len(sound) // 2, len(sound) - 65, len(sound) - 1):
-            path.write_bytes(sound[:cut])
+        for cut in (0, 1, len(intact) // 2, len(intact) - 65, len(intact) - 1):
+            path.write_bytes(intact[:cut])
             assert not Checkpoint(tmp_path / "m").verify().ok, f"{name} of {cut} bytes"
         for longer in (b"\0", b"x", b"\0" * 64):
-            path.write_bytes(sound + longer)
+            path.write_bytes(intact + longer)
             assert not Checkpoint(tmp_path / "m").verify().ok, f"{name} and {longer!r}"
-        path.write_bytes(sound)
+        path.write_bytes(intact)
     report = Checkpoint(tmp_path / "m").verify()
     assert report.ok
-    assert str(report) == f"{tmp_path}/m: ok; 3 tensors are sound ({report.size} bytes read)"
+    assert str(report) == f"{tmp_path}/m: ok; 3 tensors are intact ({report.size} bytes read)"
 
 
 def test_verify_tells_a_shard_that_vanishes(tmp_path):
@@ -201,7 +201,7 @@ def test_diff(location):
     difference = one.diff(other)
     assert difference.added == ("new",)
     assert difference.removed == ("gone",)
-    assert dict(difference.respecced) == {
+    assert dict(difference.mismatched) == {
         "half": (TensorSpec("float16", (1,)), TensorSpec("float32", (1,)))
     }
     assert dict(difference.changed) == {

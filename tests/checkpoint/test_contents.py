@@ -66,5 +66,5 @@ class Restless:
 def test_one_that_is_replaced_all_the_time(tmp_path):
     storage = open_storage(tmp_path)
     files = write(storage)
-    with pytest.raises(StorageError, match="replaced faster than it can be opened"):
+    with pytest.raises(StorageError, match="replaced 20 times while it was being opened"):
         open_contents(Restless(storage), files)

@@ -348,7 +348,7 @@ def test_an_earlier_checkpoint_that_is_damaged(tmp_path, harm):
     if harm == "longer":
         assert checkpoint.increment.shared
     elif harm == "flipped":
-        # The small tensor in the damaged file is sound, but not worth the file.
+        # The small tensor in the damaged file is intact, but not worth the file.
         assert checkpoint.increment.shared == 0
         assert checkpoint.increment.reason == "too little is as it was"
     else:
@@ -396,7 +396,7 @@ def test_damage_to_a_shared_file_is_noticed_in_all_that_share_it(tmp_path):
     assert not Checkpoint("m-2", storage=storage).verify().ok
     path.write_bytes(content + b"x")
     flaws = Checkpoint("m-2", storage=storage).verify().flaws
-    assert any("and was of" in flaw.problem for flaw in flaws)
+    assert any("bytes, as saved, got" in flaw.problem for flaw in flaws)
 
 
 @pytest.mark.parametrize("dated_back", [False, True])
@@ -432,7 +432,7 @@ def test_without_the_sidecar_what_is_out_of_date_is_told_apart_from_damage(tmp_p
     storage.remove(["m-2.tfpersist.json"])
     flaws = Checkpoint("m-2", storage=storage).verify().flaws
     assert flaws
-    assert all("; no harm if it was saved incrementally" in flaw.problem for flaw in flaws)
+    assert all("; an incremental save may leave such bytes" in flaw.problem for flaw in flaws)
     assert Checkpoint("m-2", storage=storage)["head"][0] == 2
     assert_holds(save(storage, "m-3", arrays(3)), arrays(3))
 

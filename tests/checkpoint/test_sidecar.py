@@ -25,9 +25,9 @@ def test_what_is_none(data):
 
 
 def test_metrics_must_be_numbers():
-    assert dict(sidecar.measured({"a": 1, "b": "0.5"})) == {"a": 1.0, "b": 0.5}
-    with pytest.raises(SaveError, match="'a' is no number"):
-        sidecar.measured({"a": None})
+    assert dict(sidecar.as_floats({"a": 1, "b": "0.5"})) == {"a": 1.0, "b": 0.5}
+    with pytest.raises(SaveError, match="'a' is not a number"):
+        sidecar.as_floats({"a": None})
 
 
 @pytest.mark.parametrize(

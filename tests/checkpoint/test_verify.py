@@ -35,7 +35,7 @@ def test_a_sound_one(prefix):
     assert report.size == sum(prefix.with_name(name).stat().st_size for name in (
         "m.index", "m.data-00000-of-00001"
     ))  # fmt: skip
-    assert str(report).startswith(f"{prefix}: ok; 30 tensors are sound (")
+    assert str(report).startswith(f"{prefix}: ok; 30 tensors are intact (")
 
 
 def test_bytes_between_tensors(prefix):
@@ -52,18 +52,18 @@ def test_every_damaged_tensor_is_listed_and_long_lists_are_cut(prefix):
     assert len(report.flaws) == 25
     assert report.tensors == 5
     lines = str(report).splitlines()
-    assert "m: DAMAGED, 25 flaws; 5 tensors are sound (" in lines[0]
+    assert "m: DAMAGED, 25 flaws; 5 tensors are intact (" in lines[0]
     assert lines[1].startswith("  v0   ")
     assert lines[-1] == "  … and 5 more"
 
 
 def test_a_v1_checkpoint(golden, tmp_path):
-    sound = (golden / "1.15.5" / "plain_v1.ckpt").read_bytes()
+    intact = (golden / "1.15.5" / "plain_v1.ckpt").read_bytes()
     path = tmp_path / "v1"
-    path.write_bytes(sound)
+    path.write_bytes(intact)
     assert Checkpoint(path).verify().ok
-    for at in range(0, len(sound) - 8, 37):
-        path.write_bytes(sound[:at] + bytes([sound[at] ^ 4]) + sound[at + 1 :])
+    for at in range(0, len(intact) - 8, 37):
+        path.write_bytes(intact[:at] + bytes([intact[at] ^ 4]) + intact[at + 1 :])
         assert not Checkpoint(path).verify().ok, at
 
 
@@ -98,7 +98,7 @@ def test_data_files_of_another_size(prefix):
     data = prefix.with_name("m.data-00000-of-00001")
     size = data.stat().st_size
     data.write_bytes(data.read_bytes() + b"x")
-    with pytest.raises(CorruptionError, match=f"of {size + 1} bytes, and was of {size}"):
+    with pytest.raises(CorruptionError, match=f"expected {size} bytes, as saved, got {size + 1}"):
         refuse_misfits(storage, files)
     prefix.with_name("m.tfpersist.json").unlink()
     refuse_misfits(
@@ -111,9 +111,9 @@ def test_every_flipped_bit_of_index_and_sidecar(tmp_path):
     facts = store.save({"v": np.ones(4)}, 1, {"accuracy": 0.5})._sidecar
     for suffix in (".index", ".tfpersist.json"):
         path = tmp_path / f"model.ckpt-1{suffix}"
-        sound = path.read_bytes()
-        for bit in range(8 * len(sound)):
-            spoilt = bytearray(sound)
+        intact = path.read_bytes()
+        for bit in range(8 * len(intact)):
+            spoilt = bytearray(intact)
             spoilt[bit // 8] ^= 1 << bit % 8
             path.write_bytes(spoilt)
             # The last digits of a time may make no difference to the number.
@@ -123,7 +123,7 @@ def test_every_flipped_bit_of_index_and_sidecar(tmp_path):
             if suffix != ".index":
                 assert report.restorable
                 assert Checkpoint(tmp_path / "model.ckpt-1")["v"].all()
-        path.write_bytes(sound)
+        path.write_bytes(intact)
     (tmp_path / "model.ckpt-1.tfpersist.json").unlink()
     assert store.verify().ok
 

@@ -107,7 +107,7 @@ def test_a_target_that_fails_leaves_the_old(tmp_path):
     bad = [*items(2), Item("c", Payload(TensorSpec("float32", (2,)), fail))]
     with pytest.raises(ZeroDivisionError):
         write_checkpoint(storage, "m", bad)
-    with pytest.raises(SaveError, match="metric 'loss' is no number"):
+    with pytest.raises(SaveError, match="metric 'loss' is not a number"):
         write_checkpoint(storage, "m", items(2), metrics={"loss": "high"})
     assert {name: bytes(storage.read(name)) for name in os.listdir(tmp_path)} == before
 

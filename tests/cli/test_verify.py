@@ -13,11 +13,11 @@ from tfpersist import cli
 def test_verify_passes_a_sound_checkpoint(runs, capsys):
     assert cli.main(["verify", f"{runs}/model.ckpt-2"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith(f"{runs}/model.ckpt-2: ok; 2 tensors are sound (")
+    assert out.startswith(f"{runs}/model.ckpt-2: ok; 2 tensors are intact (")
     assert cli.main(["verify", runs]) == 0
     head, *rows = capsys.readouterr().out.splitlines()
     assert head.startswith(f"{runs}: 2 checkpoints, ok (")
-    assert rows == [f"  ok  model.ckpt-{step}  2 tensors are sound" for step in (1, 2)]
+    assert rows == [f"  ok  model.ckpt-{step}  2 tensors are intact" for step in (1, 2)]
 
 
 def test_verify_looks_at_every_checkpoint_of_a_directory(runs, capsys):
@@ -43,5 +43,5 @@ def test_verify_finds_damage(runs, capsys):
     shard.write_bytes(data)
     assert cli.main(["verify", f"{runs}/model.ckpt-2"]) == 1
     out = capsys.readouterr().out
-    assert out.startswith(f"{runs}/model.ckpt-2: DAMAGED, 1 flaw; 1 tensors are sound (")
+    assert out.startswith(f"{runs}/model.ckpt-2: DAMAGED, 1 flaw; 1 tensor is intact (")
     assert "conv/kernel" in out

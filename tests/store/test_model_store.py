@@ -1,4 +1,4 @@
-"""ModelStore: what it saves comes back, from the newest checkpoint that is sound."""
+"""`ModelStore` restores what it saved, from the newest intact checkpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is damaged is noticed, passed over and set aside; what is sound is left where it is."""
+"""A damaged checkpoint is noticed, skipped and renamed; an intact one stays."""
 
 from __future__ import annotations
 
@@ -381,7 +381,7 @@ def test_a_damaged_graph_is_passed_over_with_its_values(tmp_path):
 # --- every byte ----------------------------------------------------------------------------------
 
 
-def sound(path, kept):
+def put_back(path, kept):
     """Put the files back as they were saved."""
     for name in names(path):
         if name not in kept:
@@ -392,7 +392,7 @@ def sound(path, kept):
 
 
 def restored(store, size=6):
-    """Restore; which save it gave, and whether something was passed over."""
+    """Restore; return the step that was restored and the report."""
     target = empty(size)
     report = store.restore(target)
     step = step_in(target, 1, 2, size=size)
@@ -427,7 +427,7 @@ def test_every_byte_of_a_small_checkpoint(tmp_path):
             if step == 1:
                 assert report.skipped[0].quarantined, (name, at)
                 assert "model.ckpt-2.index" not in names(tmp_path)
-            sound(tmp_path, kept)
+            put_back(tmp_path, kept)
     assert fell_back > 150
 
 
@@ -444,7 +444,7 @@ def test_every_length_of_every_file(tmp_path):
             (tmp_path / name).write_bytes((data + bytes(500))[:length])
             step, _ = restored(store, 1)
             assert step == (2 if name.endswith((SIDECAR, "checkpoint")) else 1), (name, length)
-            sound(tmp_path, kept)
+            put_back(tmp_path, kept)
 
 
 def test_random_bytes_of_a_larger_one(tmp_path):
@@ -462,7 +462,7 @@ def test_random_bytes_of_a_larger_one(tmp_path):
             spoilt[chance.integers(len(spoilt))] ^= 1 << chance.integers(8)
         (tmp_path / name).write_bytes(spoilt)
         outcomes.append(restored(store, size)[0])
-        sound(tmp_path, kept)
+        put_back(tmp_path, kept)
     assert outcomes.count(1) > 30
 
 
@@ -487,7 +487,7 @@ def test_files_of_two_checkpoints_that_were_swapped(store, tmp_path, suffixes):
         report = store.restore(target)
         assert (report.checkpoint[-1] == str(step_in(target, 1, 2))) != renamed
         assert not report.skipped
-        assert ("was given its name since" if renamed else "belongs to another") in report.note
+        assert ("and renamed later" if renamed else "belongs to another") in report.note
     else:
         with pytest.raises(CorruptionError):
             store.restore(target)

@@ -83,8 +83,8 @@ def kept(candidates, keep):
 @given(histories(), keeps)
 def test_the_newest_sound_one_and_the_damaged_stay(history, keep):
     stay = kept(history, keep)
-    sound = [each for each in history if not each.damaged]
-    assert sound[-1:] == [each for each in stay if not each.damaged][-1:]
+    intact = [each for each in history if not each.damaged]
+    assert intact[-1:] == [each for each in stay if not each.damaged][-1:]
     assert [each for each in stay if each.damaged] == [each for each in history if each.damaged]
 
 
@@ -111,15 +111,15 @@ def test_joined_rules_keep_what_each_keeps(history, one, other):
 
 @given(histories(), st.integers(1, 6))
 def test_last_counts_what_can_be_restored(history, count):
-    sound = [each for each in history if not each.damaged]
+    intact = [each for each in history if not each.damaged]
     stay = [each for each in kept(history, Keep(last=count)) if not each.damaged]
-    assert stay == sound[-count:]
+    assert stay == intact[-count:]
 
 
 @given(histories(), st.sampled_from(["max", "min"]))
 def test_no_value_is_better_than_the_best_and_nan_never_wins(history, mode):
-    sound = [each for each in history if not each.damaged]
-    numbers = [each.metrics["loss"] for each in sound if "loss" in each.metrics]
+    intact = [each for each in history if not each.damaged]
+    numbers = [each.metrics["loss"] for each in intact if "loss" in each.metrics]
     numbers = [number for number in numbers if not math.isnan(number)]
     if not numbers:
         with pytest.raises(NameNotFoundError):
@@ -128,7 +128,7 @@ def test_no_value_is_better_than_the_best_and_nan_never_wins(history, mode):
     best = best_of(history, Best("loss", mode), "here")
     assert best.metrics["loss"] == (max if mode == "max" else min)(numbers)
     assert best in kept(history, Keep(best=("loss", mode)))
-    equal = [each for each in sound if each.metrics.get("loss") == best.metrics["loss"]]
+    equal = [each for each in intact if each.metrics.get("loss") == best.metrics["loss"]]
     assert best == equal[-1]
 
 

@@ -92,12 +92,12 @@ MISTAKES = {
     "checkpoint file": (
         lambda g: tfp.Checkpoint(g.path("a_file")),
         tfp.CheckpointNotFoundError,
-        "no part of a checkpoint.*got a file of another kind",
+        "does not belong to a checkpoint.*got a file of an unknown format",
     ),
     "checkpoint graph": (
         lambda g: tfp.Checkpoint(g.path("ok.pb")),
         tfp.CheckpointNotFoundError,
-        r"got what may be a graph.*FrozenModel\.load",
+        r"got a file that may be a graph.*FrozenModel\.load",
     ),
     "checkpoint HDF5": (
         lambda g: tfp.Checkpoint(g.path("weights.h5")),
@@ -130,7 +130,7 @@ MISTAKES = {
     "metric int": (
         lambda g: g.store.save(g.session, metrics={3: 1.0}),
         tfp.SaveError,
-        r"name that is no text; expected such as \{\"loss\": 0\.25\}, got 3",
+        r"name of a metric is not a string; expected a dict such as \{\"loss\": 0\.25\}, got 3",
     ),
     "only int": (
         lambda g: g.store.only(3).restore(g.session),

@@ -32,22 +32,23 @@ from tfpersist.storage import Storage
 
 
 class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
-    """One checkpoint; its tensors by name.
+    """One checkpoint, as a mapping from names of tensors to arrays.
 
-    Nothing but names is read before it is asked for. On a disk the arrays are read-only views on
-    the mapped files: they stay valid, and what they are, when the checkpoint is replaced or
-    removed. Each is compared with its checksum when it is first read.
+    The constructor reads names of files only; the index and the tensors are read when they are
+    first used. On a local disk the arrays are read-only views on the mapped files. They stay valid
+    and keep their elements when the checkpoint is replaced or removed. The first read of a tensor
+    compares it with its checksum.
 
     Args:
-        path: anything that names a checkpoint: a prefix, a directory (its newest; a SavedModel),
-            the path of any of its files or of a `checkpoint` state file, a V1 file, shard or
-            pattern, a URL. Or one that was located.
+        path: a path or URL that names a checkpoint: a prefix, a directory (its newest checkpoint;
+            of a SavedModel, its variables), a file of the checkpoint, a `checkpoint` state file, or
+            a V1 file, shard or pattern. Or a `Located`.
         storage: the directory that `path` is a name in; None to take it from `path`.
 
     Raises:
-        ArgumentError: this is no path.
-        CheckpointNotFoundError: nothing there is a checkpoint; the message names those near.
-        CorruptionError: it lacks a data file.
+        ArgumentError: `path` is not a path.
+        CheckpointNotFoundError: no checkpoint has this name; the message lists similar names.
+        CorruptionError: a data file is missing.
         StorageError: the directory cannot be read.
 
     Example:
@@ -81,7 +82,7 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
 
     @property
     def storage(self) -> Storage:
-        """The directory it lies in."""
+        """The directory that the checkpoint lies in."""
         return self._located.storage
 
     @property
@@ -91,28 +92,28 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
 
     @property
     def prefix(self) -> str:
-        """Directory and name, as `tf.train.load_checkpoint` and `Saver.restore` take it."""
+        """Directory and name: a path that `Saver.restore` and `load_checkpoint` accept."""
         return self._located.path
 
     @property
     def step(self) -> int | None:
-        """The training step: the number at the end of its name, else the one saved with it."""
+        """The training step: the number at the end of the name, else the one in the sidecar."""
         step = self._located.files.step
         return self._sidecar.step if step is None and self._sidecar else step
 
     @property
     def created(self) -> float | None:
-        """When it was saved, in seconds since 1970; None where that was not noted."""
+        """When it was saved, in seconds since 1970; None if the sidecar is missing."""
         return None if self._sidecar is None else self._sidecar.created
 
     @property
     def increment(self) -> Increment | None:
-        """What an incremental save has written and shared; None for any other checkpoint."""
+        """How much an incremental save wrote and shared; None for a full save."""
         return None if self._sidecar is None else self._sidecar.increment
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """What was measured at its step, by name; empty where nothing was noted."""
+        """The metrics that were passed to `save`, by name; empty if there were none."""
         return MappingProxyType({}) if self._sidecar is None else self._sidecar.metrics
 
     @property
@@ -122,7 +123,7 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
 
     @cached_property
     def object_graph(self) -> schema.Message | None:
-        """The TrackableObjectGraph of an object-based checkpoint; None in one that has none."""
+        """The TrackableObjectGraph of an object-based checkpoint; None for a name-based one."""
         spec = self.specs.get(OBJECT_GRAPH_KEY)
         if spec is None or spec.dtype != "string" or spec.shape != ():
             return None
@@ -134,7 +135,7 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
 
     @cached_property
     def meta(self) -> schema.Message | None:
-        """The MetaGraphDef of its `.meta` file; None where there is none."""
+        """The MetaGraphDef of its `.meta` file; None if it has no such file."""
         from tfpersist.formats import graphdef
 
         name = self._located.files.meta
@@ -144,16 +145,16 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
         return graphdef.parse_meta(data, f"{self.storage.location}/{name}")
 
     def payload(self, key: str) -> Payload:
-        """Give a tensor that is read, and compared with its checksum, when it is loaded.
+        """Return a tensor that is read only when its `load()` is called.
 
         Args:
-            key: its name.
+            key: the name of the tensor.
 
         Returns:
-            The payload.
+            The payload. `load()` compares the elements with their checksum.
 
         Raises:
-            NameNotFoundError: there is no such tensor.
+            NameNotFoundError: the checkpoint has no such tensor.
 
         Example:
             >>> import numpy as np, tfpersist as tfp
@@ -168,15 +169,15 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
         """Read many tensors, which takes less time than one after the other.
 
         Args:
-            keys: their names.
+            keys: the names of the tensors.
 
         Returns:
-            The arrays in the order of the names, each compared with its checksum.
+            The arrays in the order of the names. Every array is compared with its checksum.
 
         Raises:
-            ArgumentError: these are no names.
-            NameNotFoundError: there is no such tensor.
-            CorruptionError: one of them is damaged.
+            ArgumentError: `keys` is not a list of names.
+            NameNotFoundError: the checkpoint has no such tensor.
+            CorruptionError: a tensor is damaged.
 
         Example:
             >>> import numpy as np, tfpersist as tfp
@@ -186,7 +187,7 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
         """
         if isinstance(keys, (str, bytes)) or not isinstance(keys, Iterable):
             raise ArgumentError(
-                "these are no names of tensors",
+                "the keys are not a list of names",
                 where=self.prefix,
                 expected="a list of names",
                 found=value_text(keys),
@@ -200,18 +201,19 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
         return self._contents.read_many(names)
 
     def pin(self) -> Pin:
-        """Keep it from being pruned, by any process, until it is let go or this process ends.
+        """Keep the checkpoint from being pruned by any process until the pin is released.
 
-        A checkpoint that tfpersist restores needs no pin, nor do arrays that were read from it:
-        pin one that something else is to read, such as TensorFlow or a copy.
+        The pin also ends when this process ends. Pin a checkpoint that another program reads, such
+        as TensorFlow or `cp`. tfpersist's own restores need no pin, and neither do arrays that were
+        read before.
 
         Returns:
             The pin, a context manager.
 
         Raises:
-            CheckpointNotFoundError: it is gone already.
-            UnsupportedError: there are no locks here that end with their process.
-            StorageError: it is being removed, or not finished yet.
+            CheckpointNotFoundError: the checkpoint was removed.
+            UnsupportedError: the storage has no locks that end with their process.
+            StorageError: another process is removing or writing the checkpoint.
 
         Example:
             >>> import numpy as np, tfpersist as tfp
@@ -226,10 +228,10 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
         """Read every byte again and compare it with its checksum.
 
         Returns:
-            What was found, tensor by tensor; `.ok` tells whether all is well.
+            The result; `.ok` is True if there are no flaws.
 
         Raises:
-            CheckpointNotFoundError: it was removed meanwhile.
+            CheckpointNotFoundError: the checkpoint was removed meanwhile.
             StorageError: a file cannot be read at all.
 
         Example:
@@ -243,13 +245,13 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
     def diff(
         self, other: Mapping[str, np.ndarray[Any, Any]] | str | os.PathLike[str]
     ) -> Difference:
-        """Say how another checkpoint differs from this one.
+        """Compare this checkpoint with another one.
 
         Args:
-            other: the other, or anything that names it; any mapping from names to arrays will do.
+            other: the other checkpoint, a path that names it, or any mapping from names to arrays.
 
         Returns:
-            What it has more, what it lacks, what is of another type or shape, what has changed.
+            The tensors that were added, removed, changed, or have another data type or shape.
 
         Example:
             >>> import numpy as np, tfpersist as tfp
@@ -265,7 +267,7 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
         spec = self.specs.get(key) if isinstance(key, str) else None
         if spec is None:
             raise NameNotFoundError(
-                f"there is no tensor {key!r}",
+                f"the checkpoint has no tensor {key!r}",
                 where=self.prefix,
                 advice=did_you_mean(str(key), self.specs),
             )
@@ -283,12 +285,12 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
     def __len__(self) -> int:
         return len(self.specs)
 
-    # Mapping compares all values, which arrays do not answer with one truth: see diff().
+    # Mapping would compare values with ==, which gives an array of booleans: see diff().
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # What was read is read again where the copy is: maps and arrays stay here.
+        # The copy reads its files itself: mapped files and arrays cannot be pickled.
         return Checkpoint, (self._located,)
 
     def __repr__(self) -> str:

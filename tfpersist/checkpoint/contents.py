@@ -1,4 +1,4 @@
-"""An opened checkpoint of either format: what each tensor is, and its elements on request."""
+"""Open a checkpoint of the V1 or V2 format: the specs of its tensors, and their elements."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from tfpersist.formats.bundle_entry import BundleEntry
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.storage import Storage
 
-# How often a checkpoint that is replaced while it is being opened is opened anew.
+# How often to try again if the checkpoint is replaced while it is being opened.
 _TRIES = 20
 
 
 class Contents(Protocol):
-    """What both formats give."""
+    """An opened checkpoint; one class for each format."""
 
     @property
     def specs(self) -> Mapping[str, TensorSpec]:
         """Data type and shape of every tensor, sorted by name."""
 
     def read(self, key: str) -> np.ndarray[Any, Any]:
-        """The elements of a tensor, checked against their checksum when first read."""
+        """Return the elements of a tensor; the first read compares them with their checksum."""
 
     def read_many(self, keys: Iterable[str]) -> Iterator[np.ndarray[Any, Any]]:
-        """The same for many tensors, in less time."""
+        """Read many tensors, which takes less time than one after the other."""
 
     def release(self, key: str) -> None:
-        """Give back the memory that reading a tensor took; it is read again when it is used."""
+        """Free the memory that reading a tensor took; the next use reads the tensor again."""
 
 
 @attrs.frozen(eq=False)
@@ -46,7 +46,7 @@ class Bundle:
         index: its index.
         storage: where its shards are read from.
         shard_names: the data files, by number.
-        shards: those that are mapped or in memory already.
+        shards: the data files that are mapped or in memory already, by number.
     """
 
     index: bundle.BundleIndex
@@ -78,8 +78,8 @@ class Bundle:
 
     def release(self, key: str) -> None:
         entry = self.index.entries[key]
-        for part in (self.index.parts[bundle.part_key(each)] for each in entry.slices):
-            self._release(part)
+        for part in entry.slices:
+            self._release(self.index.parts[bundle.part_key(part)])
         if not entry.slices:
             self._release(entry)
 
@@ -89,7 +89,7 @@ class Bundle:
             self.storage.forget(data[entry.offset : entry.offset + entry.size])
 
     def shard(self, number: int) -> tuple[memoryview, str]:
-        """A data file and its name."""
+        """Return the bytes and the path of a data file."""
         name = self.shard_names[number]
         if number not in self.shards:
             self.shards[number] = self.storage.read(name)
@@ -117,7 +117,7 @@ class V1Files:
         return map(self.read, keys)
 
     def release(self, key: str) -> None:
-        """What reading took was copies, which nothing here keeps."""
+        """Do nothing: reading returned a copy, and this object keeps none."""
 
 
 def open_contents(storage: Storage, files: Files) -> Bundle | V1Files:
@@ -128,8 +128,8 @@ def open_contents(storage: Storage, files: Files) -> Bundle | V1Files:
         files: its files.
 
     Returns:
-        Its contents; where the storage maps, they stay what they are even if the checkpoint is
-        replaced or removed.
+        The contents. If the storage maps files, the contents stay the same even if the checkpoint
+        is replaced or removed.
 
     Raises:
         CorruptionError: a file is damaged, or a shard is missing.
@@ -154,14 +154,14 @@ def open_contents(storage: Storage, files: Files) -> Bundle | V1Files:
                 raise problem
             return opened
     raise StorageError(
-        "the checkpoint is being replaced faster than it can be opened",
+        f"the checkpoint was replaced {_TRIES} times while it was being opened",
         where=f"{storage.location}/{files.prefix}",
-        advice="Let its writer finish, then open it again",
+        advice="Let the program that writes it finish, then open it again",
     )
 
 
 def missing(storage: Storage, name: str) -> CorruptionError:
-    """The error for a data file that is not there."""
+    """Return the error for a data file that is missing."""
     return CorruptionError(
         "this data file of the checkpoint is missing",
         file=f"{storage.location}/{name}",

@@ -1,4 +1,4 @@
-"""How two checkpoints differ."""
+"""Compare two checkpoints."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _CHUNK = 1 << 18
 
 @attrs.frozen
 class Difference:
-    """What the second of two checkpoints has other than the first.
+    """The differences between two checkpoints.
 
     Args:
         added: tensors that only the second has.
         removed: tensors that only the first has.
-        respecced: data type and shape in the first and in the second, where these differ.
-        changed: the largest absolute difference of a tensor whose elements differ; None for strings
-            and booleans, not-a-number where only one of two elements is a number.
-        same: how many tensors are equal, bit for bit.
+        mismatched: tensors of another data type or shape: the spec in the first and in the second.
+        changed: tensors with other elements: the largest absolute difference; None for strings and
+            booleans, NaN if only one of two elements is NaN.
+        same: the number of tensors that are equal bit by bit.
 
     Example:
         >>> print(Difference(("b",), (), {}, {"a": 0.5}, 3))
@@ -38,29 +38,29 @@ class Difference:
 
     added: tuple[str, ...]
     removed: tuple[str, ...]
-    respecced: Mapping[str, tuple[TensorSpec, TensorSpec]]
+    mismatched: Mapping[str, tuple[TensorSpec, TensorSpec]]
     changed: Mapping[str, float | None]
     same: int
 
     def __bool__(self) -> bool:
-        return bool(self.added or self.removed or self.respecced or self.changed)
+        return bool(self.added or self.removed or self.mismatched or self.changed)
 
     def __str__(self) -> str:
         counts = {
             "added": len(self.added),
             "removed": len(self.removed),
-            "of another type or shape": len(self.respecced),
+            "of another type or shape": len(self.mismatched),
             "changed": len(self.changed),
         }
         head = [f"{self.same} tensors are equal"]
-        head += [f"{count} {what}" for what, count in counts.items() if count]
+        head += [f"{count} {change}" for change, count in counts.items() if count]
         groups = (
             [f"  + {key}" for key in self.added],
             [f"  - {key}" for key in self.removed],
-            [f"  ≠ {key}  {one} → {other}" for key, (one, other) in self.respecced.items()],
+            [f"  ≠ {key}  {one} → {other}" for key, (one, other) in self.mismatched.items()],
             [
-                f"  ~ {key}" if most is None else f"  ~ {key}  by up to {most:.6g}"
-                for key, most in self.changed.items()
+                f"  ~ {key}" if largest is None else f"  ~ {key}  by up to {largest:.6g}"
+                for key, largest in self.changed.items()
             ],
         )
         lines = [line for group in groups for line in _shortened(group)]
@@ -68,8 +68,8 @@ class Difference:
 
 
 def _shortened(lines: list[str]) -> list[str]:
-    more = len(lines) - _SHOWN
-    return [*lines[:_SHOWN], f"  … and {more} more"] if more > 0 else lines
+    excess = len(lines) - _SHOWN
+    return [*lines[:_SHOWN], f"  … and {excess} more"] if excess > 0 else lines
 
 
 def compare(
@@ -82,27 +82,27 @@ def compare(
         other: the second.
 
     Returns:
-        How the second differs.
+        The differences.
 
     Example:
         >>> compare({"a": np.zeros(2)}, {"a": np.float64([0, 3])}).changed["a"]
         3.0
     """
-    respecced, changed, same = {}, {}, 0
+    mismatched, changed, same = {}, {}, 0
     for key in sorted(one.keys() & other.keys()):
         specs = _spec(one, key), _spec(other, key)
         if specs[0] != specs[1]:
-            respecced[key] = specs
+            mismatched[key] = specs
             continue
         left, right = np.asarray(one[key]), np.asarray(other[key])
         if _equal(left, right):
             same += 1
         else:
-            changed[key] = _most(left, right)
+            changed[key] = _largest_difference(left, right)
     return Difference(
         tuple(sorted(other.keys() - one.keys())),
         tuple(sorted(one.keys() - other.keys())),
-        MappingProxyType(respecced),
+        MappingProxyType(mismatched),
         MappingProxyType(changed),
         same,
     )
@@ -130,18 +130,18 @@ def _equal(left: np.ndarray[Any, Any], right: np.ndarray[Any, Any]) -> bool:
     )
 
 
-def _most(left: np.ndarray[Any, Any], right: np.ndarray[Any, Any]) -> float | None:
+def _largest_difference(left: np.ndarray[Any, Any], right: np.ndarray[Any, Any]) -> float | None:
     if left.dtype.kind in "OSUb":
         return None
     wide = np.complex128 if left.dtype.kind == "c" else np.float64
-    most = 0.0
+    largest = 0.0
     with np.errstate(invalid="ignore", over="ignore"):
         for one, other in _pieces(left, right):
             a, b = one.astype(wide), other.astype(wide)
-            gap = np.abs(a - b)
-            # Equal infinities and two that are both no number do not differ.
-            gap[(a == b) | (np.isnan(a) & np.isnan(b))] = 0
-            most = max(most, float(gap.max())) if not np.isnan(gap).any() else float("nan")
-            if np.isnan(most):
-                break
-    return most
+            difference = np.abs(a - b)
+            # Equal infinities do not differ, and NaN does not differ from NaN.
+            difference[(a == b) | (np.isnan(a) & np.isnan(b))] = 0
+            if np.isnan(difference).any():
+                return float("nan")
+            largest = max(largest, float(difference.max()))
+    return largest

@@ -1,7 +1,8 @@
-"""Find the checkpoint that a path means, whichever of its spellings that is.
+"""Find the checkpoint that a path names.
 
-A prefix, a directory (its newest checkpoint; a SavedModel's variables), any one of a checkpoint's
-files, a state file, the pattern of V1 shards. Names are compared, never globbed.
+The path is a prefix, a directory (its newest checkpoint; for a SavedModel its variables), any file
+of a checkpoint, a state file, or the pattern of V1 shards. Names are compared as they are: `*` and
+`?` match nothing but themselves.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ _SAVED_MODEL = frozenset({"saved_model.pb", "saved_model.pbtxt"})
 _VARIABLES = "variables"
 _SUFFIXES = (INDEX, META, SIDECAR)
 _SHOWN = 8
-_NAMES = "a prefix, a directory or a file of a checkpoint; of a ModelStore, its latest()"
+_NAMES = "a prefix, a directory or a file of a checkpoint; for a ModelStore, pass its latest()"
 
 
 @attrs.frozen
 class Located:
-    """Where a checkpoint is.
+    """A checkpoint and the directory that it lies in.
 
     Args:
         storage: the directory.
@@ -50,7 +51,7 @@ class Located:
 
     @property
     def path(self) -> str:
-        """What TensorFlow's readers take."""
+        """The path that TensorFlow's readers accept."""
         return f"{self.storage.location.rstrip('/')}/{self.files.spelling}"
 
 
@@ -58,30 +59,30 @@ def locate(path: str | os.PathLike[str], storage: Storage | None = None) -> Loca
     """Find a checkpoint.
 
     Args:
-        path: what names it: a path or URL; with `storage`, a name in it, "" for its newest.
+        path: a path or URL; with `storage`, a name in that directory, or "" for the newest.
         storage: the directory to look in; None to take it from the path.
 
     Returns:
         The checkpoint.
 
     Raises:
-        ArgumentError: this is no path.
-        CheckpointNotFoundError: there is none; the message names those that are near.
-        CorruptionError: there is one, but a data file of it is missing.
+        ArgumentError: `path` is not a path.
+        CheckpointNotFoundError: no checkpoint has this name; the message lists similar names.
+        CorruptionError: a data file of the checkpoint is missing.
         StorageError: the directory cannot be read.
     """
     if path is None:
         raise CheckpointNotFoundError(
             "the path is None",
             expected=_NAMES,
-            advice="tf.train.latest_checkpoint gives None where it finds no checkpoint",
+            advice="tf.train.latest_checkpoint returns None if it finds no checkpoint",
         )
     empty = isinstance(path, (str, bytes)) and not path
     text = "" if empty else text_of(path, _NAMES)
     if storage is not None:
         name = text.strip("/")
-        found = _named(storage, name) if name not in {"", "."} else _newest(storage)
-        return _whole(found or _not_found(text or storage.location, storage, name))
+        located = _named(storage, name) if name not in {"", "."} else _newest(storage)
+        return _complete(located or _not_found(text or storage.location, storage, name))
     if not text:
         raise CheckpointNotFoundError("the path is empty", expected=_NAMES)
     directory, parent, name = _split(text)
@@ -89,24 +90,24 @@ def locate(path: str | os.PathLike[str], storage: Storage | None = None) -> Loca
     if beside is not None and not text.endswith("/"):
         names = beside.names()
         if name + INDEX in names:
-            return _whole(Located(beside, Listing(names).v2_files(name)))
+            return _complete(Located(beside, Listing(names).v2_files(name)))
     inside = open_storage(directory)
     if inside.exists():
-        return _whole(_newest(inside) or _not_found(text, inside, ""))
+        return _complete(_newest(inside) or _not_found(text, inside, ""))
     if beside is None:
         raise _not_found(text, inside, "")
-    return _whole(_named(beside, name) or _not_found(text, beside, name))
+    return _complete(_named(beside, name) or _not_found(text, beside, name))
 
 
 def parent_of_prefix(location: str) -> str | None:
-    """Give the directory that a store should have been given; None where this is no prefix."""
+    """Return the directory of a checkpoint; None if the location is not the prefix of one."""
     _, parent, name = _split(location)
     is_prefix = bool(name) and name + INDEX in open_storage(parent).names()
     return parent if is_prefix else None
 
 
 def directory(path: str | os.PathLike[str]) -> Storage | None:
-    """Open the directory that a path means; None where it means one checkpoint, or a SavedModel."""
+    """Open the directory that a path names; None if it names one checkpoint or a SavedModel."""
     text = os.fsdecode(os.fspath(path))
     if not text:
         return None
@@ -118,7 +119,7 @@ def directory(path: str | os.PathLike[str]) -> Storage | None:
 
 
 def _split(text: str) -> tuple[str, str, str]:
-    """The path itself, its parent and its last part; the last is empty for a root."""
+    """Return the absolute path, its parent and its last part; the last is empty for a root."""
     if is_url(text) and not text.startswith("file://"):
         scheme, _, rest = text.partition("://")
         above, _, name = rest.rstrip("/").rpartition("/")
@@ -155,49 +156,50 @@ def _named(storage: Storage, name: str, *, follow: bool = True) -> Located | Non
             return Located(storage, listing.v1_file(candidate))
         if candidate in listing.v1_sharded:
             return Located(storage, listing.v1_files(candidate))
-    names_one = follow and name in listing.names
-    return _recorded(Directory.look(storage), name) if names_one else None
+    is_state_file = follow and name in listing.names
+    return _recorded(Directory.look(storage), name) if is_state_file else None
 
 
 def _recorded(look: Directory, name: str) -> Located | None:
-    """Find what a state file names: beside it if it is there, else where the file says."""
+    """Find the checkpoint that a state file names, beside the file or else at the path in it."""
     storage = look.storage
-    said = (look.record if name == STATE_FILE else state_file.read(storage, name)).says
-    if said is None and name != STATE_FILE:
+    record = (look.record if name == STATE_FILE else state_file.read(storage, name)).says
+    if record is None and name != STATE_FILE:
         return None
-    latest = "" if said is None else said.latest.rsplit("/", 1)[-1]
+    latest = "" if record is None else record.latest.rsplit("/", 1)[-1]
     if look.complete:
-        # The directory is the truth, whatever its state file says.
+        # A state file may name a checkpoint that is gone. The files in the directory decide.
         prefix = latest if latest in look.complete else look.complete[-1]
         return Located(storage, look.files(prefix))
-    if said is None or not said.latest:
+    if record is None or not record.latest:
         return None
-    if is_url(storage.location) or "/" not in said.latest or not is_possible(said.latest):
+    if is_url(storage.location) or "/" not in record.latest or not is_possible(record.latest):
         return None
-    elsewhere, last = os.path.split(os.path.join(storage.location, said.latest))
+    elsewhere, last = os.path.split(os.path.join(storage.location, record.latest))
     return _named(open_storage(elsewhere), last, follow=False)
 
 
-def _whole(found: Located | CheckpointNotFoundError) -> Located:
-    if isinstance(found, CheckpointNotFoundError):
-        raise found
-    if found.files.missing:
-        raise missing(found.storage, found.files.missing[0])
-    return found
+def _complete(result: Located | CheckpointNotFoundError) -> Located:
+    """Return a checkpoint that has all its data files; raise an error for any other result."""
+    if isinstance(result, CheckpointNotFoundError):
+        raise result
+    if result.files.missing:
+        raise missing(result.storage, result.files.missing[0])
+    return result
 
 
 def _not_found(path: str, storage: Storage, name: str) -> CheckpointNotFoundError:
     names = storage.names()
     if not storage.exists():
         return CheckpointNotFoundError(
-            "nothing here names a checkpoint",
+            "there is no checkpoint at this path",
             where=path,
             found=f"no directory {storage.location}",
             advice="Check the spelling of the path",
         )
     look = Directory.look(storage)
     listing = look.listing
-    cut = [prefix for prefix in sorted(listing.v2) if not listing.is_complete(prefix)]
+    incomplete = [prefix for prefix in sorted(listing.v2) if not listing.is_complete(prefix)]
     prefix = name
     for suffix in _SUFFIXES:
         prefix = prefix.removesuffix(suffix)
@@ -208,41 +210,41 @@ def _not_found(path: str, storage: Storage, name: str) -> CheckpointNotFoundErro
             "the index of this checkpoint is missing",
             where=path,
             expected=f"{storage.location}/{prefix}{INDEX}",
-            found="its data files alone",
+            found="only its data files",
             advice="Copy the index from where the checkpoint was saved",
         )
     if name in names:
         return _other_file(path, storage, name)
-    near = look.complete
-    shown = nearest(prefix, near, _SHOWN) or sorted(near)[:_SHOWN]
-    looked = f"{storage.location}/{name}" if name else storage.location
-    advice = f"Did you mean {' or '.join(map(repr, shown))}?" if shown else None
-    if not shown and cut:
-        lacking = listing.v2_files(cut[0]).missing[0]
-        advice = f"{cut[0]!r} is not complete: {lacking!r} is missing"
+    present = look.complete
+    similar = nearest(prefix, present, _SHOWN) or sorted(present)[:_SHOWN]
+    advice = f"Did you mean {' or '.join(map(repr, similar))}?" if similar else None
+    if not similar and incomplete:
+        lacking = listing.v2_files(incomplete[0]).missing[0]
+        advice = f"{incomplete[0]!r} is not complete: {lacking!r} is missing"
+    count = len(present) if name else "no"
     return CheckpointNotFoundError(
-        "nothing here names a checkpoint",
+        "there is no checkpoint at this path",
         where=path,
         expected="a prefix, a file of a checkpoint, or a directory with checkpoints in it",
-        found=f"{len(near)} checkpoints in {storage.location}" if name else f"none in {looked}",
+        found=f"{count} checkpoint{'' if count == 1 else 's'} in {storage.location}",
         advice=advice or "tfpersist.ModelStore(directory).checkpoints() lists what is there",
     )
 
 
 def _other_file(path: str, storage: Storage, name: str) -> CheckpointNotFoundError:
-    """Say what a file is that belongs to no checkpoint."""
-    kind, advice = "a file of another kind", None
+    """Return the error for a file that belongs to no checkpoint; name its format if known."""
+    file_format, advice = "a file of an unknown format", None
     if name.endswith((".pb", ".pbtxt")):
-        kind = "what may be a graph"
-        advice = "A graph is loaded with tfpersist.FrozenModel.load(path)."
+        file_format = "a file that may be a graph"
+        advice = "Load a graph with tfpersist.FrozenModel.load(path)."
     else:
         with suppress(StorageError):
-            seen = recognize.by_magic(storage.read(name), name)
-            kind, advice = (seen.name, seen.advice) if seen else (kind, advice)
+            known = recognize.by_magic(storage.read(name), name)
+            file_format, advice = (known.name, known.advice) if known else (file_format, advice)
     return CheckpointNotFoundError(
-        "this file is no part of a checkpoint",
+        "this file does not belong to a checkpoint",
         where=path,
         expected=_NAMES,
-        found=kind,
+        found=file_format,
         advice=advice,
     )

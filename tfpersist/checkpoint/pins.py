@@ -1,7 +1,7 @@
-"""Hold a checkpoint against pruning: a lock on its index that ends with its process.
+"""Keep a checkpoint from being pruned: lock its index until it is released or the process ends.
 
-The lock is the system's own (flock), so a process that dies pins nothing, and nothing is left over.
-A restore holds what it reads in the same way.
+The operating system keeps the lock (flock). If a process dies, its locks end, and no file stays
+behind. A restore locks the checkpoint that it reads in the same way.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from tfpersist.checkpoint.locate import Located
 from tfpersist.errors import CheckpointNotFoundError, StorageError, UnsupportedError
 from tfpersist.storage import Hold, Storage
 
-# A pruner or a writer is in the way for as long as it renames a few files.
+# A pruning or a save locks a checkpoint only while it renames a few files.
 _PATIENCE = 5.0
 _PAUSE = 0.01
 
 
 @attrs.define(eq=False)
 class Pin:
-    """A checkpoint that no pruning removes, as long as this process lives.
+    """A checkpoint that no pruning removes until it is released or this process ends.
 
     Args:
         prefix: the checkpoint.
@@ -43,7 +43,7 @@ class Pin:
     _hold: Hold = attrs.field(repr=False)
 
     def release(self) -> None:
-        """Let it go; doing so twice does no harm.
+        """Let the checkpoint be pruned again. Calling it twice is allowed.
 
         Example:
             >>> import numpy as np, tfpersist as tfp
@@ -58,7 +58,7 @@ class Pin:
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        error_type: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
@@ -66,20 +66,20 @@ class Pin:
 
 
 def marker(files: Files) -> str:
-    """The file that stands for a checkpoint: it appears last and goes first."""
+    """Return the file that a save writes last and a removal removes first."""
     return files.shards[0] if files.index is None else files.index
 
 
 @contextmanager
 def held(storage: Storage, files: Files) -> Iterator[None]:
-    """Keep a checkpoint from being removed while it is read, where there are locks.
+    """Keep a checkpoint from being removed while it is read, if the storage has locks.
 
     Raises:
-        CheckpointNotFoundError: it was removed before, or meanwhile where there are none.
+        CheckpointNotFoundError: it was removed before, or meanwhile if the storage has no locks.
     """
     hold = None
     try:
-        # Where one that prunes is in the way there is nothing to wait for.
+        # None if another process removes the checkpoint now. There is no use in waiting for it.
         hold = storage.hold(marker(files))
         yield
     except StorageError as error:
@@ -95,12 +95,12 @@ def _gone(located: Located) -> CheckpointNotFoundError:
     return CheckpointNotFoundError(
         "this checkpoint is gone",
         where=located.path,
-        advice="It was pruned or removed; ModelStore.checkpoints() lists what is there.",
+        advice="It was pruned or removed. ModelStore.checkpoints() lists what is there.",
     )
 
 
 def pin(located: Located) -> Pin:
-    """Pin a checkpoint, as `Checkpoint.pin` says."""
+    """Pin a checkpoint; see `Checkpoint.pin`."""
     until = time.monotonic() + _PATIENCE
     while True:
         try:
@@ -114,14 +114,15 @@ def pin(located: Located) -> Pin:
         if held is not None:
             held.release()
             raise UnsupportedError(
-                "a checkpoint cannot be pinned here: there are no locks that end with a process",
+                "a checkpoint cannot be pinned in this storage: it has no locks that end with a "
+                "process",
                 where=located.storage.location,
-                advice="Keep(where=...) keeps a checkpoint for good, anywhere.",
+                advice="Use Keep(where=...), which keeps checkpoints in any storage.",
             )
         if time.monotonic() > until:
             raise StorageError(
                 "this checkpoint is being written or removed by another process",
                 where=located.path,
-                advice="Try again, or pin another.",
+                advice="Try again, or pin another checkpoint.",
             )
         time.sleep(_PAUSE)

@@ -1,7 +1,7 @@
-"""The small file beside a checkpoint with the facts that TensorFlow's own files have no place for.
+"""Encode and decode the sidecar: facts about a checkpoint that TensorFlow's files cannot hold.
 
-`<prefix>.tfpersist.json` may be lost, or be unreadable, without harm to the checkpoint. It has a
-checksum of its own, so that a damaged one counts as lost.
+The sidecar is the file `<prefix>.tfpersist.json`. The checkpoint stays complete if the sidecar is
+lost or unreadable. The sidecar has a checksum of its own; a damaged one counts as lost.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tfpersist.errors import (
 )
 from tfpersist.formats import crc32c
 
-# With anything else in one that has no checksum, it is the checksum's name that is damaged.
+# All names but "crc32c". If that one is damaged, it is a name that is not in this set.
 _NAMES = frozenset(
     {
         *("created", "order", "step", "metrics", "sizes", "increment"),
@@ -32,13 +32,13 @@ _NAMES = frozenset(
 
 @attrs.frozen
 class Increment:
-    """What an incremental save has written, and what it did not need to.
+    """How much an incremental save wrote, and how much it shares with earlier checkpoints.
 
     Args:
-        written: size of the data files that are this checkpoint's own, in bytes.
+        written: size of the data files that this save wrote, in bytes.
         shared: size of the tensors that lie in data files of earlier checkpoints, in bytes.
-        base: the checkpoint that it was compared with; None where there was none.
-        reason: why nothing is shared; empty where something is.
+        base: the checkpoint that the save was compared with; None if there was none.
+        reason: why nothing is shared; empty if something is.
 
     Example:
         >>> Increment(1024, 4096, "model.ckpt-6").shared
@@ -53,18 +53,19 @@ class Increment:
 
 @attrs.frozen
 class Sidecar:
-    """What is known of a checkpoint besides its tensors.
+    """The facts about a checkpoint that its sidecar holds.
 
     Args:
         created: when it was saved, in seconds since 1970.
-        step: the training step; None where none was given.
-        metrics: what was measured at that step, by name.
-        index_crc32c: checksum of the index it was written for, by which it is known to be out of
-            date when another program has saved under the same name; None where that is open.
-        sizes: the size of each data file, in bytes; empty where that was not noted.
-        increment: what an incremental save has noted; None for any other.
-        meta_crc32c: checksum of its `.meta`; None where there is none, or that was not noted.
-        order: what puts checkpoints in order: `created`, or more where the clock went back.
+        step: the training step; None if none was passed to `save`.
+        metrics: the metrics at that step, by name.
+        index_crc32c: checksum of the index that the sidecar was written for. With another index the
+            sidecar is out of date: another program saved under the same name. None if unknown.
+        sizes: the size of each data file, in bytes; empty if unknown.
+        increment: the amounts that an incremental save wrote and shared; None for other saves.
+        meta_crc32c: checksum of the `.meta`; None if there is no `.meta`, or if unknown.
+        order: sorts the checkpoints of a directory by age. It equals `created`, or is larger if the
+            clock was set back.
     """
 
     created: float
@@ -77,7 +78,7 @@ class Sidecar:
     order: float = attrs.field(default=attrs.Factory(lambda self: self.created, takes_self=True))
 
     def encode(self) -> bytes:
-        """Give the bytes of the file."""
+        """Return the bytes of the file."""
         facts = {
             "created": self.created,
             "order": self.order,
@@ -93,7 +94,7 @@ class Sidecar:
 
 
 def decode(data: bytes | memoryview) -> Sidecar | None:
-    """Read a sidecar; None where the bytes are none.
+    """Return the sidecar that some bytes hold; None if they are not an intact sidecar.
 
     Example:
         >>> decode(Sidecar(1.5, 7, {"loss": 0.25}).encode()).metrics["loss"], decode(b"{")
@@ -101,8 +102,8 @@ def decode(data: bytes | memoryview) -> Sidecar | None:
     """
     try:
         facts = json.loads(bytes(data))
-        noted = facts.pop("crc32c", None)
-        if noted != _crc(facts) if noted is not None else not facts.keys() <= _NAMES:
+        crc = facts.pop("crc32c", None)
+        if crc != _crc(facts) if crc is not None else not facts.keys() <= _NAMES:
             return None
         created = float(facts["created"])
         order = float(facts.get("order", created))
@@ -111,15 +112,15 @@ def decode(data: bytes | memoryview) -> Sidecar | None:
             None if facts.get(name) is None else int(facts[name])
             for name in ("index_crc32c", "meta_crc32c")
         ]
-        measured = {str(name): float(value) for name, value in facts.get("metrics", {}).items()}
+        metrics = {str(name): float(value) for name, value in facts.get("metrics", {}).items()}
         sizes = tuple(int(size) for size in facts.get("sizes", ()))
         increment = _increment(facts.get("increment"))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
     if not math.isfinite(created) or not math.isfinite(order):
         return None
-    measured_there = MappingProxyType(measured)
-    return Sidecar(created, step, measured_there, crcs[0], sizes, increment, crcs[1], order)
+    frozen = MappingProxyType(metrics)
+    return Sidecar(created, step, frozen, crcs[0], sizes, increment, crcs[1], order)
 
 
 def _crc(facts: Mapping[str, Any]) -> int:
@@ -138,30 +139,32 @@ def _increment(facts: Mapping[str, Any] | None) -> Increment | None:
     )
 
 
-def measured(metrics: Mapping[str, float] | None) -> Mapping[str, float]:
-    """Take the metrics that a user gave as plain floats.
+def as_floats(metrics: Mapping[str, float] | None) -> Mapping[str, float]:
+    """Return the metrics that a user passed as plain floats; for None, an empty mapping.
 
     Raises:
-        SaveError: one of them is no number.
+        SaveError: this is not a dict from names to numbers.
     """
     values = {}
     if metrics is not None and not isinstance(metrics, Mapping):
         raise SaveError(
-            "the metrics are no dict", expected="{name: number}", found=type(metrics).__name__
+            "the metrics are not a dict",
+            expected='a dict such as {"loss": 0.25}',
+            found=value_text(metrics),
         )
     for name, value in (metrics or {}).items():
         if not isinstance(name, str):
             raise SaveError(
-                "a metric has a name that is no text",
-                expected='such as {"loss": 0.25}',
+                "the name of a metric is not a string",
+                expected='a dict such as {"loss": 0.25}',
                 found=value_text(name),
             )
         try:
             values[name] = float(value)
         except (TypeError, ValueError) as error:
             raise SaveError(
-                f"the metric {name!r} is no number",
-                expected="something that float() takes",
+                f"the metric {name!r} is not a number",
+                expected="a number, or a value that float() accepts",
                 found=repr(value),
             ) from error
     return MappingProxyType(values)

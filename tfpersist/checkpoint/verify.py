@@ -1,4 +1,4 @@
-"""Whether a checkpoint is sound: every byte of every file of it, read again."""
+"""Verify a checkpoint: read every byte of its files and compare it with its checksum."""
 
 from __future__ import annotations
 
@@ -26,46 +26,49 @@ from tfpersist.storage import Storage
 _SHOWN = 20
 _CHUNK = 1 << 20
 _MOST_ALIGNMENT = 4096
-_NO_FACTS = "; no harm if it was saved incrementally: the .tfpersist.json that says so is missing"
+_NO_FACTS = (
+    "; an incremental save may leave such bytes, but the .tfpersist.json that would say so is "
+    "missing"
+)
 
 
 @attrs.frozen
 class Flaw:
-    """One thing that is wrong.
+    """One problem of a checkpoint.
 
     Args:
-        what: the tensor or file.
-        problem: what is wrong with it.
-        beside: whether it lies beside the tensors, which are all there and what was saved.
+        where: the tensor or the file that has it.
+        problem: what is wrong.
+        tensors_intact: whether all tensors are what was saved in spite of it.
 
     Example:
         >>> print(Flaw("conv/kernel", "its bytes do not match their checksum"))
         conv/kernel: its bytes do not match their checksum
     """
 
-    what: str
+    where: str
     problem: str
-    beside: bool = False
+    tensors_intact: bool = False
 
     def __str__(self) -> str:
-        return printable(f"{self.what}: {self.problem}")
+        return printable(f"{self.where}: {self.problem}")
 
 
 @attrs.frozen
 class Verification:
-    """What the reading of all bytes found.
+    """The result of verifying one checkpoint.
 
     Args:
         prefix: the checkpoint.
-        tensors: how many tensors are sound.
-        size: how many bytes were read, the index included.
-        flaws: what is wrong.
-        unchecked: the tensors whose type means nothing outside of TensorFlow.
-        notes: what may be wrong and may not.
+        tensors: the number of tensors that are intact.
+        size: the number of bytes that were read, the index included.
+        flaws: the problems.
+        unchecked: tensors of a type that only TensorFlow can read.
+        notes: what may or may not be a problem.
 
     Example:
         >>> print(Verification("m-1", 2, 800, (Flaw("v", "the checksum does not match"),)))
-        m-1: DAMAGED, 1 flaw; 2 tensors are sound (800 bytes read)
+        m-1: DAMAGED, 1 flaw; 2 tensors are intact (800 bytes read)
           v  the checksum does not match
     """
 
@@ -78,26 +81,26 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """True if there are no flaws."""
         return not self.flaws
 
     @property
     def restorable(self) -> bool:
-        """Whether nothing is wrong with the tensors."""
-        return all(flaw.beside for flaw in self.flaws)
+        """True if all tensors are intact, even if other files have flaws."""
+        return all(flaw.tensors_intact for flaw in self.flaws)
 
     def __bool__(self) -> bool:
         return self.ok
 
     def __str__(self) -> str:
-        sound = f"{self.tensors} tensors are sound ({readable(self.size)} read)"
+        intact = f"{count_intact(self)} ({readable(self.size)} read)"
         if self.ok:
-            head = f"{self.prefix}: ok; {sound}"
+            head = f"{self.prefix}: ok; {intact}"
         else:
             flaws = "1 flaw" if len(self.flaws) == 1 else f"{len(self.flaws)} flaws"
-            head = f"{self.prefix}: DAMAGED, {flaws}; {sound}"
-        width = max((len(flaw.what) for flaw in self.flaws[:_SHOWN]), default=0)
-        lines = [f"  {flaw.what:{width}}  {flaw.problem}" for flaw in self.flaws[:_SHOWN]]
+            head = f"{self.prefix}: DAMAGED, {flaws}; {intact}"
+        width = max((len(flaw.where) for flaw in self.flaws[:_SHOWN]), default=0)
+        lines = [f"  {flaw.where:{width}}  {flaw.problem}" for flaw in self.flaws[:_SHOWN]]
         if len(self.flaws) > _SHOWN:
             lines.append(f"  … and {len(self.flaws) - _SHOWN} more")
         if self.unchecked:
@@ -106,14 +109,24 @@ class Verification:
         return "\n".join(map(printable, [head, *lines]))
 
 
+def count_intact(result: Verification) -> str:
+    """Return how many tensors are intact, as a phrase.
+
+    Example:
+        >>> count_intact(Verification("m-1", 1, 800))
+        '1 tensor is intact'
+    """
+    return "1 tensor is intact" if result.tensors == 1 else f"{result.tensors} tensors are intact"
+
+
 def verify(located: Located) -> Verification:
-    """Read every byte of a checkpoint, which nobody prunes meanwhile.
+    """Read every byte of a checkpoint, and keep it from being pruned meanwhile.
 
     Args:
         located: the checkpoint.
 
     Returns:
-        What was found; damage is told in it, not raised.
+        The result. Damage is a flaw in it and raises no error.
 
     Raises:
         CheckpointNotFoundError: it was removed meanwhile.
@@ -126,19 +139,19 @@ def verify(located: Located) -> Verification:
 
 
 def examine(located: Located) -> Verification:
-    """Read every byte of a checkpoint that is held already; see `verify`."""
-    before = _mark(located)
+    """Read every byte of a checkpoint that the caller holds; see `verify`."""
+    before = _marker_state(located)
     while True:
-        found = _examined(located)
-        # It may be saved anew while it is looked at, and then its files are others.
-        if found.ok or before == (before := _mark(located)):
-            return found
+        result = _examine_once(located)
+        # If the checkpoint is saved again during the reading, other files take its name.
+        if result.ok or before == (before := _marker_state(located)):
+            return result
         listing = Listing(located.storage.names())
         if located.files.prefix in listing.v2:
             located = attrs.evolve(located, files=listing.v2_files(located.files.prefix))
 
 
-def _mark(located: Located) -> tuple[float, int]:
+def _marker_state(located: Located) -> tuple[float, int]:
     name = marker(located.files)
     try:
         return located.storage.modified(name), located.storage.size(name)
@@ -148,13 +161,13 @@ def _mark(located: Located) -> tuple[float, int]:
         raise
 
 
-def _examined(located: Located) -> Verification:
+def _examine_once(located: Located) -> Verification:
     storage, files = located.storage, located.files
     try:
         contents = open_contents(storage, files)
     except CorruptionError as error:
         return Verification(located.path, 0, 0, (Flaw(error.file, str(error)),))
-    flaws, unchecked, notes, sound = [], [], [], 0
+    flaws, unchecked, notes, intact = [], [], [], 0
     tables = files.shards if files.index is None else (files.index,)
     for name in tables:
         if not _is_footer_clean(storage.read(name)):
@@ -164,7 +177,7 @@ def _examined(located: Located) -> Verification:
         for key, spec in contents.specs.items():
             try:
                 contents.read(key)
-                sound += 1
+                intact += 1
             except CorruptionError as error:
                 flaws.append(Flaw(key, str(error)))
             except UnsupportedError:
@@ -174,26 +187,28 @@ def _examined(located: Located) -> Verification:
     if isinstance(contents, Bundle):
         facts = read_sidecar(storage, files)
         hint = _NO_FACTS if facts is None and len(contents.shard_names) > 1 else ""
-        flaws += _strays(contents, _own_shards(contents, facts), hint)
-        flaws += _misfits(storage, contents.shard_names, facts)
+        flaws += _stray_bytes(contents, _own_shards(contents, facts), hint)
+        flaws += _wrong_sizes(storage, contents.shard_names, facts)
         if files.meta is not None:
             flaws += _meta_flaws(storage, files, facts)
-        judged = judge_sidecar(storage, files)
-        flaws += [judged] if isinstance(judged, Flaw) else []
-        notes += [judged] if isinstance(judged, str) else []
+        problem = check_sidecar(storage, files)
+        flaws += [problem] if isinstance(problem, Flaw) else []
+        notes += [problem] if isinstance(problem, str) else []
         tables += contents.shard_names
     size = sum(storage.size(name) for name in tables)
-    return Verification(located.path, sound, size, tuple(flaws), tuple(unchecked), tuple(notes))
+    return Verification(located.path, intact, size, tuple(flaws), tuple(unchecked), tuple(notes))
 
 
-def judge_sidecar(storage: Storage, files: Files) -> Flaw | str | None:
-    """Say whether the sidecar beside a checkpoint is whole, and belongs to it.
+def check_sidecar(storage: Storage, files: Files) -> Flaw | str | None:
+    """Check that the sidecar of a checkpoint is intact and belongs to it.
 
-    Another program that saves under the same name leaves a sidecar of what was there before. Files
-    that were mixed up look the same, but for the sidecar of another checkpoint that fits this one.
+    If another program saves under the same name, the sidecar of the earlier checkpoint stays. If
+    files of two checkpoints were mixed up, the sidecar does not belong either; then the sidecar
+    that does belong often lies beside the other checkpoint.
 
     Returns:
-        What is wrong; a note where that cannot be told; None where nothing is, or there is none.
+        The flaw; a note if it is not certain that there is one; None if the sidecar belongs to the
+        checkpoint, or if there is no sidecar.
 
     Raises:
         StorageError: the index cannot be read.
@@ -204,14 +219,15 @@ def judge_sidecar(storage: Storage, files: Files) -> Flaw | str | None:
     try:
         facts = sidecar.decode(storage.read(files.sidecar))
     except StorageError as error:
-        return None if error.errno == errno.ENOENT else Flaw(where, str(error), beside=True)
+        return None if error.errno == errno.ENOENT else Flaw(where, str(error), tensors_intact=True)
     if facts is None:
-        problem = "it is damaged, so the metrics and the time that it held are not known"
-        return Flaw(where, problem, beside=True)
-    return _belonging(storage, files, files.index, facts)
+        problem = "it is damaged; its metrics and its time are lost"
+        return Flaw(where, problem, tensors_intact=True)
+    return _check_owner(storage, files, files.index, facts)
 
 
-def _belonging(storage: Storage, files: Files, index: str, facts: Sidecar) -> Flaw | str | None:
+def _check_owner(storage: Storage, files: Files, index: str, facts: Sidecar) -> Flaw | str | None:
+    """Check that a sidecar belongs to the index beside it."""
     where, content = f"{storage.location}/{index}", storage.read(index)
     crc = crc32c.of(np.frombuffer(content, np.uint8))
     if facts.index_crc32c in (None, crc):
@@ -219,22 +235,22 @@ def _belonging(storage: Storage, files: Files, index: str, facts: Sidecar) -> Fl
     for prefix, other in _sidecars(storage):
         if prefix != files.prefix and other.index_crc32c == crc:
             if files.step is not None and other.step == files.step:
-                problem = f"it belongs to another checkpoint; that of this one lies beside {prefix}"
-                return Flaw(f"{storage.location}/{files.sidecar}", problem, beside=True)
-            problem = f"it was saved as {prefix}: files of these checkpoints were mixed up"
+                problem = f"it belongs to another checkpoint; the right one lies beside {prefix}"
+                return Flaw(f"{storage.location}/{files.sidecar}", problem, tensors_intact=True)
+            problem = f"it was saved as {prefix}; files of the two checkpoints were mixed up"
             return Flaw(where, problem)
     if not _is_footer_clean(content):
-        return Flaw(where, "it is not what was saved", beside=True)
+        return Flaw(where, "its footer is not what was saved", tensors_intact=True)
     return (
-        f"{files.sidecar} belongs to what was saved here before: another program, such as "
-        "TensorFlow, has saved under this name since, or files were mixed up"
+        f"{files.sidecar} belongs to an earlier checkpoint: another program, such as TensorFlow, "
+        "has saved under this name since, or files were mixed up"
     )
 
 
 def _renamed(files: Files, facts: Sidecar | None) -> str | None:
     if facts is None or None in (files.step, facts.step) or files.step == facts.step:
         return None
-    return f"it was saved at step {facts.step}, and was given its name since"
+    return f"it was saved at step {facts.step} and renamed later"
 
 
 def _sidecars(storage: Storage) -> Iterator[tuple[str, Sidecar]]:
@@ -247,7 +263,7 @@ def _sidecars(storage: Storage) -> Iterator[tuple[str, Sidecar]]:
 
 
 def _own_shards(contents: Bundle, facts: Sidecar | None) -> range:
-    """The shards that no other checkpoint shares; in others, tensors of those may lie."""
+    """Return the shards that hold tensors of this checkpoint alone, and of no earlier one."""
     count = len(contents.shard_names)
     if facts is None or facts.increment is None or not facts.increment.shared:
         return range(count)
@@ -259,46 +275,48 @@ def _own_shards(contents: Bundle, facts: Sidecar | None) -> range:
 
 
 def refuse_misfits(storage: Storage, files: Files) -> str:
-    """Compare index and data files with what the sidecar has noted, which costs no reading of data.
+    """Compare index and data files with what the sidecar says, without reading tensors.
 
     Returns:
-        What may be wrong and may not, or harms no tensor; empty where there is no such thing.
+        A note on what may be a problem, or on one that harms no tensor; empty if there is none.
 
     Raises:
-        CorruptionError: one is longer or shorter than it was, or they are those of another.
-        StorageError: a file cannot be looked at.
+        CorruptionError: a file has another size than it had, or belongs to another checkpoint.
+        StorageError: a file cannot be read.
     """
     facts = read_sidecar(storage, files)
     while True:
         note = _renamed(files, facts) or ""
         try:
-            problem = next(_misfits(storage, files.shards, facts), None)
+            problem = next(_wrong_sizes(storage, files.shards, facts), None)
             if facts is None and problem is None:
-                judged = judge_sidecar(storage, files)
-                if isinstance(judged, Flaw) and not judged.beside:
-                    problem = judged
-                elif judged is not None:
-                    note = str(judged)
+                sidecar_problem = check_sidecar(storage, files)
+                if isinstance(sidecar_problem, Flaw) and not sidecar_problem.tensors_intact:
+                    problem = sidecar_problem
+                elif sidecar_problem is not None:
+                    note = str(sidecar_problem)
         except StorageError as error:
             if error.errno != errno.ENOENT:
                 raise
             problem = Flaw(storage.location, str(error))
         if problem is None:
             return note
-        # It may be saved anew while it is looked at; then the sidecar is another as well.
+        # If the checkpoint is saved again meanwhile, its sidecar changes too.
         before, facts = facts, read_sidecar(storage, files)
         if facts == before:
-            raise CorruptionError(problem.problem, file=problem.what)
+            raise CorruptionError(problem.problem, file=problem.where)
 
 
-def _misfits(storage: Storage, names: Sequence[str], facts: Sidecar | None) -> Iterator[Flaw]:
-    """Shards that are not as long as they were."""
+def _wrong_sizes(storage: Storage, names: Sequence[str], facts: Sidecar | None) -> Iterator[Flaw]:
+    """Yield the shards that are longer or shorter than they were when they were saved."""
     if facts is None or len(facts.sizes) != len(names):
         return
-    for name, size in zip(names, facts.sizes, strict=True):
-        found = storage.size(name)
-        if found != size:
-            yield Flaw(f"{storage.location}/{name}", f"it is of {found} bytes, and was of {size}")
+    for name, saved_size in zip(names, facts.sizes, strict=True):
+        size = storage.size(name)
+        if size != saved_size:
+            yield Flaw(
+                f"{storage.location}/{name}", f"expected {saved_size} bytes, as saved, got {size}"
+            )
 
 
 def _meta_flaws(storage: Storage, files: Files, facts: Sidecar | None) -> Iterator[Flaw]:
@@ -310,8 +328,8 @@ def _meta_flaws(storage: Storage, files: Files, facts: Sidecar | None) -> Iterat
         yield Flaw(error.file, str(error))
 
 
-def _strays(contents: Bundle, shards: range, hint: str) -> Iterator[Flaw]:
-    """Bytes of the shards that belong to no tensor; alignment may put zeros there."""
+def _stray_bytes(contents: Bundle, shards: range, hint: str) -> Iterator[Flaw]:
+    """Yield bytes of the shards that belong to no tensor, except zeros from alignment."""
     whole = [entry for entry in contents.index.entries.values() if not entry.slices]
     for number in shards:
         try:
@@ -331,18 +349,18 @@ def _strays(contents: Bundle, shards: range, hint: str) -> Iterator[Flaw]:
             end = max(end, stop)
         excess = len(data) - max((stop for _, stop in spans), default=0)
         if excess and not _is_padding(excess, len(data), [start for start, _ in spans]):
-            problem = f"the {excess} bytes at its end are neither a tensor nor padding"
+            problem = f"the {excess} bytes at its end are neither tensors nor padding"
             yield Flaw(file, problem + hint)
 
 
 def _is_padding(excess: int, size: int, starts: list[int]) -> bool:
-    """Whether a file was filled up to a power of two that all tensors are aligned to as well."""
+    """Return whether the end of a file is padding: up to a power of two that aligns all tensors."""
     common = functools.reduce(operator.or_, starts, _MOST_ALIGNMENT)
     return excess < common & -common and not size % (1 << excess.bit_length())
 
 
 def _is_footer_clean(table: memoryview) -> bool:
-    """Whether a footer is its four numbers, none longer than it need be, and zeros."""
+    """Return whether a footer is four numbers in their shortest form, and then zeros."""
     footer = bytes(table[-sstable.FOOTER_SIZE : -len(sstable.MAGIC)])
     at = 0
     for _ in range(4):

@@ -123,14 +123,14 @@ def publish_checkpoint(
         StorageError: it could not be written, and nothing is left of it.
     """
     _check_prefix(prefix)
-    measured = sidecar.measured(metrics)
+    numbers = sidecar.as_floats(metrics)
     storage = look.storage
     if incremental:
         # Files that are linked must have the names they go by.
         look = look.recovered()
     created = time.time()
     age = Age(created, look.after(created, without=prefix))
-    facts = sidecar.Sidecar(created, step, measured, order=age.order)
+    facts = sidecar.Sidecar(created, step, numbers, order=age.order)
 
     versions: list[object | None] = []
 

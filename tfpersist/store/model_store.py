@@ -457,8 +457,8 @@ class ModelStore:
             ...     _ = store.save({"v": np.float32([step, 2])}, step)
             >>> print(store.verify())
             memory://doc/survey: 2 checkpoints, ok (370 bytes read)
-              ok  model.ckpt-1  1 tensor is sound
-              ok  model.ckpt-2  1 tensor is sound
+              ok  model.ckpt-1  1 tensor is intact
+              ok  model.ckpt-2  1 tensor is intact
         """
         directory = self._look()
         return survey(directory, self._which.known(directory))

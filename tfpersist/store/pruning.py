@@ -19,7 +19,7 @@ from tfpersist.checkpoint.contents import open_contents
 from tfpersist.checkpoint.directory import Directory, read_sidecar
 from tfpersist.checkpoint.files import Files, is_called
 from tfpersist.checkpoint.pins import marker
-from tfpersist.checkpoint.verify import Flaw, judge_sidecar
+from tfpersist.checkpoint.verify import Flaw, check_sidecar
 from tfpersist.checkpoint.writer import note_latest
 from tfpersist.errors import (
     CheckpointNotFoundError,
@@ -206,7 +206,7 @@ def _sizes_fit(storage: Storage, files: Files) -> bool:
         if facts is not None and facts.index_crc32c is not None and facts.sizes:
             return facts.sizes == tuple(map(storage.size, files.shards))
         # Without what a damaged sidecar says nobody can tell whether this one may go.
-        if facts is None and isinstance(judge_sidecar(storage, files), Flaw):
+        if facts is None and isinstance(check_sidecar(storage, files), Flaw):
             return False
         open_contents(storage, files)
     except (CorruptionError, UnsupportedError, StorageError):

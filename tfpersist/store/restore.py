@@ -263,7 +263,7 @@ def _without_index(storage: Storage, files: Files) -> CheckpointNotFoundError:
         "the index of this checkpoint is missing",
         where=f"{storage.location}/{files.prefix}",
         expected=files.index,
-        found="its data files alone",
+        found="only its data files",
         advice="Copy the index from where the checkpoint was saved",
     )
 

@@ -60,12 +60,12 @@ def save_target(
     adapted = adapt(target)
     number = None if step is None else step_of(step, adapted)
     prefix = destination.name if number is None else f"{destination.name}-{number}"
-    measured = sidecar.measured(metrics)
+    numbers = sidecar.as_floats(metrics)
     in_flight = destination.in_flight
 
     def capture_now() -> Callable[[], Located]:
         captured, items = capture(target, adapted, destination.selection, lasting=bool(in_flight))
-        return lambda: _write((prefix, number), measured, captured, items, destination)
+        return lambda: _write((prefix, number), numbers, captured, items, destination)
 
     if not in_flight:
         return Checkpoint(capture_now()())

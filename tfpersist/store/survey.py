@@ -9,7 +9,7 @@ import attrs
 from tfpersist.checkpoint.directory import Directory
 from tfpersist.checkpoint.files import readable
 from tfpersist.checkpoint.locate import Located
-from tfpersist.checkpoint.verify import Verification, verify
+from tfpersist.checkpoint.verify import Verification, count_intact, verify
 from tfpersist.errors import CheckpointNotFoundError, StorageError, printable
 
 # How often a checkpoint that others replace is verified again.
@@ -22,16 +22,16 @@ class Survey:
 
     Args:
         location: the directory.
-        checkpoints: what was found of each, oldest first.
+        checkpoints: the result for each, oldest first.
 
     Example:
         >>> from tfpersist.checkpoint.verify import Flaw
-        >>> sound = Verification("runs/m-1", 2, 800)
+        >>> intact = Verification("runs/m-1", 2, 800)
         >>> damaged = Verification("runs/m-2", 1, 800, (Flaw("v", "the checksum does not match"),))
-        >>> print(Survey("runs", (sound, damaged)))
+        >>> print(Survey("runs", (intact, damaged)))
         runs: 1 of 2 checkpoints is DAMAGED (1.6 KB read)
-          ok       m-1  2 tensors are sound
-          DAMAGED  m-2  1 tensor is sound; v: the checksum does not match
+          ok       m-1  2 tensors are intact
+          DAMAGED  m-2  1 tensor is intact; v: the checksum does not match
     """
 
     location: str
@@ -39,13 +39,13 @@ class Survey:
 
     @property
     def ok(self) -> bool:
-        """Whether all checkpoints are intact."""
+        """True if all checkpoints are intact."""
         return not self.damaged
 
     @property
     def damaged(self) -> tuple[Verification, ...]:
-        """Those with which something is wrong, oldest first."""
-        return tuple(each for each in self.checkpoints if not each.ok)
+        """The checkpoints that have flaws, oldest first."""
+        return tuple(result for result in self.checkpoints if not result.ok)
 
     def __bool__(self) -> bool:
         return self.ok
@@ -54,24 +54,23 @@ class Survey:
         total, bad = len(self.checkpoints), len(self.damaged)
         count = "1 checkpoint" if total == 1 else f"{total} checkpoints"
         state = f"{bad} of {count} {'is' if bad == 1 else 'are'} DAMAGED" if bad else f"{count}, ok"
-        size = readable(sum(each.size for each in self.checkpoints))
-        names = [each.prefix.rsplit("/", 1)[-1] for each in self.checkpoints]
+        size = readable(sum(result.size for result in self.checkpoints))
+        names = [result.prefix.rsplit("/", 1)[-1] for result in self.checkpoints]
         width, first = max(map(len, names), default=0), 7 if bad else 2
         rows = [
-            f"  {'ok' if each.ok else 'DAMAGED':{first}}  {name:{width}}  {_row(each)}"
-            for name, each in zip(names, self.checkpoints, strict=True)
+            f"  {'ok' if result.ok else 'DAMAGED':{first}}  {name:{width}}  {_row(result)}"
+            for name, result in zip(names, self.checkpoints, strict=True)
         ]
         return "\n".join(map(printable, [f"{self.location}: {state} ({size} read)", *rows]))
 
 
-def _row(found: Verification) -> str:
-    sound = "1 tensor is sound" if found.tensors == 1 else f"{found.tensors} tensors are sound"
-    shown = [str(flaw) for flaw in found.flaws[:1]]
-    if len(found.flaws) > 1:
-        shown.append(f"{len(found.flaws) - 1} more")
-    if found.unchecked:
-        shown.append(f"not checked: {', '.join(found.unchecked)}")
-    return "; ".join([sound, *shown, *found.notes])
+def _row(result: Verification) -> str:
+    shown = [str(flaw) for flaw in result.flaws[:1]]
+    if len(result.flaws) > 1:
+        shown.append(f"{len(result.flaws) - 1} more")
+    if result.unchecked:
+        shown.append(f"not checked: {', '.join(result.unchecked)}")
+    return "; ".join([count_intact(result), *shown, *result.notes])
 
 
 def survey(directory: Directory, prefixes: Iterable[str]) -> Survey:
@@ -86,8 +85,8 @@ def survey(directory: Directory, prefixes: Iterable[str]) -> Survey:
     """
     verified = []
     for prefix in prefixes:
-        found = _verified(directory, prefix)
-        verified += [found] if found is not None else []
+        result = _verified(directory, prefix)
+        verified += [result] if result is not None else []
     return Survey(directory.storage.location, tuple(verified))
 
 
@@ -96,15 +95,15 @@ def _verified(directory: Directory, prefix: str) -> Verification | None:
     for _ in range(_TRIES):
         files = directory.files(prefix)
         failure: StorageError | None = None
-        found: Verification | None = None
+        result: Verification | None = None
         try:
-            found = verify(Located(directory.storage, files))
+            result = verify(Located(directory.storage, files))
         except CheckpointNotFoundError:
             pass
         except StorageError as error:
             failure = error
-        if found is not None and found.ok:
-            return found
+        if result is not None and result.ok:
+            return result
         directory = directory.again()
         if prefix not in directory.known:
             return None
@@ -112,5 +111,5 @@ def _verified(directory: Directory, prefix: str) -> Verification | None:
         if directory.files(prefix) == files:
             if failure is not None:
                 raise failure
-            return found
-    return found
+            return result
+    return result
