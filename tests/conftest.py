@@ -177,8 +177,11 @@ def same_everywhere(
 
 @pytest.fixture(autouse=True)
 def _no_open_name_scope() -> Iterator[None]:
-    """Close the name scopes that Keras keeps open where a call of a model was interrupted."""
+    """Fail a test that leaves a name scope of Keras open: later variables would be in it."""
     yield
     state = sys.modules.get("keras.src.backend.common.global_state")
-    if state is not None:
-        state.set_global_attribute("name_scope_stack", [])
+    scopes = state and state.get_global_attribute("name_scope_stack")
+    names = [scope.name for scope in scopes or ()]
+    if names:
+        scopes.clear()
+    assert not names, f"open name scopes of Keras: {names}"

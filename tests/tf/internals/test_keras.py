@@ -5,12 +5,14 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfpersist.tf.internals.keras import (
     begin_at_epoch,
     build_optimizer,
     in_safe_mode,
     is_optimizer_built,
+    name_scopes_restored,
 )
 
 
@@ -58,3 +60,15 @@ def test_safe_mode_is_known_while_a_model_is_made_from_a_config(tmp_path, safe):
     keras.Sequential([keras.Input((1,)), Asking()]).save(tmp_path / "net.keras")
     keras.models.load_model(tmp_path / "net.keras", safe_mode=safe)
     assert modes == [None, safe]
+
+
+def test_a_name_scope_that_a_refused_name_leaves_open_is_closed():
+    refused = keras.layers.ReLU(name="é")
+    x = keras.Input((1,))
+    net = keras.Model(x, refused(x), name="net")
+    with keras.name_scope("mine"):
+        for _ in range(2):
+            with pytest.raises(ValueError, match="not a valid scope name"), name_scopes_restored():
+                tf.function(net)(tf.ones((1, 1)))
+        assert keras.Variable(1.0, name="v").path == "mine/v"
+    assert keras.Variable(1.0, name="v").path == "v"

@@ -56,6 +56,7 @@ def test_a_layer_whose_name_tensorflow_refuses():
     net = keras.Model(x, keras.layers.ReLU(name="é")(x))
     with pytest.raises(TargetError, match=r"^'é' is not a valid scope name"):
         lower_live_model(net)
+    assert keras.Variable(1.0, name="w").path == "w"
 
 
 def test_a_model_that_does_not_tell_its_inputs():

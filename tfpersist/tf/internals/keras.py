@@ -1,7 +1,10 @@
-"""The private APIs of Keras and tf-keras: first epoch of `fit`, safe mode, unbuilt optimizers."""
+"""The private APIs of Keras and tf-keras: first epoch, safe mode, optimizers, name scopes."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -42,3 +45,22 @@ def build_optimizer(optimizer: Any, variables: list[Any]) -> None:
         optimizer.build(variables)
     else:
         optimizer._create_all_weights(variables)
+
+
+@contextmanager
+def name_scopes_restored() -> Iterator[None]:
+    """Have the same name scopes of Keras open after the block as before it.
+
+    Keras opens the name scope of a layer before TensorFlow checks its name. If TensorFlow refuses
+    the name, the scope of the model stays open, and is part of the paths of all later variables.
+    """
+    state: Any = sys.modules.get("keras.src.backend.common.global_state")
+    if state is None:
+        yield
+        return
+    scopes = state.get_global_attribute("name_scope_stack", default=[], set_to_default=True)
+    before = [*scopes]
+    try:
+        yield
+    finally:
+        scopes[:] = before

@@ -9,6 +9,7 @@ from typing import Any
 from tfpersist.errors import TargetError
 from tfpersist.graph.structure.functions import unused
 from tfpersist.graph.structure.lowered import Lowered
+from tfpersist.tf.internals.keras import name_scopes_restored
 from tfpersist.tf.lower.functions import lower_concrete_function
 from tfpersist.tf.lower.values import node_name
 from tfpersist.tf.run.translate import translated
@@ -47,7 +48,7 @@ def lower_keras_model(model: Any) -> Lowered:
         return model(tf.nest.pack_sequence_as(structure, inputs), training=False)
 
     traced = tf.function(call, input_signature=specs, autograph=False)
-    with translated(TargetError):
+    with translated(TargetError), name_scopes_restored():
         concrete = traced.get_concrete_function()
     return lower_concrete_function(concrete, _output_names(model, concrete.structured_outputs))
 
