@@ -17,6 +17,14 @@ from tfpersist.errors import UnsupportedError
 from tfpersist.store import last_save
 
 
+@pytest.fixture(autouse=True)
+def _interrupts_raise():
+    """Handle SIGINT as Python does; a shell makes what it starts in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def run(tmp_path, code, signals=1, number=signal.SIGTERM):
     """Run a script, send it signals when it prints "ready", and give its exit code and output."""
     with subprocess.Popen(
