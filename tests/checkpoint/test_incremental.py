@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import itertools
 import os
 import pathlib
@@ -356,34 +355,6 @@ def test_an_earlier_checkpoint_that_is_damaged(tmp_path, harm):
         assert checkpoint.increment.reason
 
 
-class Linkless(LocalDirectory):
-    """A directory of a file system without hard links, as FAT is one."""
-
-    def link(self, held, name):
-        raise OSError(errno.EPERM, "Operation not permitted")
-
-
-def test_a_file_system_without_hard_links(tmp_path):
-    storage = StagedStorage(Linkless(str(tmp_path)))
-    save(storage, "m-1", arrays(1))
-    with pytest.warns(UserWarning, match="in full, not incrementally: files cannot be linked"):
-        checkpoint = save(storage, "m-2", arrays(2))
-    assert_holds(checkpoint, arrays(2))
-    assert checkpoint.increment.shared == 0
-    assert "cannot be linked" in checkpoint.increment.reason
-    assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
-
-
-def test_a_remote_store_says_that_it_writes_in_full(tmp_path):
-    pytest.importorskip("fsspec")
-    store = tfp.ModelStore(f"local://{tmp_path}/run", incremental=True)
-    for step in (1, 2):
-        with pytest.warns(UserWarning, match="in full, not incrementally: .* has no hard links"):
-            checkpoint = store.save(arrays(step, 99), step)
-        assert checkpoint.increment.reason == "this kind of store has no hard links"
-        assert_holds(checkpoint, arrays(step, 99))
-
-
 def test_damage_to_a_shared_file_is_noticed_in_all_that_share_it(tmp_path):
     storage = open_storage(tmp_path)
     for step in (1, 2):
@@ -402,7 +373,8 @@ def test_damage_to_a_shared_file_is_noticed_in_all_that_share_it(tmp_path):
 @pytest.mark.parametrize("dated_back", [False, True])
 def test_damage_to_a_shared_file_is_not_handed_on(tmp_path, dated_back):
     """TensorFlow's memory is not compared again where nobody can have written to it."""
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     frozen, head = tf.Variable(tf.range(50_000.0)), tf.Variable(tf.zeros(10))
     store = tfp.ModelStore(tmp_path, incremental=True)
     for step in range(2, 5):

@@ -296,42 +296,6 @@ class Words(tf.Module):
         }
 
 
-def dense_table(*marks, **options):
-    def make(key, value, shape):
-        empty, deleted = (tf.constant(mark, key) for mark in marks)
-        default = tf.zeros(shape, value)
-        return tf.lookup.experimental.DenseHashTable(key, value, default, empty, deleted, **options)
-
-    return make
-
-
-def mutable_table(key, value, shape):
-    return tf.lookup.experimental.MutableHashTable(key, value, tf.zeros(shape, value))
-
-
-TABLES = {
-    "strings": (mutable_table, tf.string, tf.int64, (), [b"b", b"a", b"", b"\xff", b"ab"]),
-    "integers": (mutable_table, tf.int64, tf.float32, (3,), [7, -1, 2**40, 0, 5]),
-    "short integers": (mutable_table, tf.int32, tf.float64, (), [7, -(2**31), 0]),
-    "dense": (dense_table(-1, -2), tf.int64, tf.int64, (), [7, 2**40, 0, 5]),
-    "dense strings": (dense_table("", "?"), tf.string, tf.float32, (2,), [b"b", b"a", b"\xff"]),
-    "few buckets": (
-        dense_table(4, 8, initial_num_buckets=4),
-        tf.int64,
-        tf.float32,
-        (2,),
-        [0, 1, 2],
-    ),
-    "keys of two": (
-        dense_table((-1, -1), (-1, -2)),
-        tf.int64,
-        tf.int64,
-        (),
-        [(7, 1), (-1, 5), (0, 2**40), (0, 0)],
-    ),
-}
-
-
 def test_tables_of_a_session(words, tmp_path, same_everywhere):
     expected = expected_of(words)
     assert expected[0] == [10, -1, -1]
@@ -376,36 +340,6 @@ def test_tables_of_a_module(source, tmp_path, same_everywhere):
     same_everywhere(freezer, names, feeds, expected)
 
 
-@pytest.mark.parametrize("kind", TABLES)
-def test_the_order_in_which_a_table_was_filled_leaves_no_trace(kind, tmp_path, run_elsewhere):
-    make, key_dtype, value_dtype, shape, keys = TABLES[kind]
-    with tf.Graph().as_default() as graph:
-        table = make(key_dtype, value_dtype, shape)
-        key = v1.placeholder(key_dtype, np.shape(keys[:1]), name="key")
-        asked = v1.placeholder(key_dtype, np.shape(keys), name="asked")
-        value = v1.placeholder(value_dtype, (1, *shape))
-        tf.identity(table.lookup(asked), name="y")
-        insert, remove = table.insert(key, value), table.remove(key)
-    written = []
-    for order in (keys, keys[::-1]):
-        with v1.Session(graph=graph) as session:
-            for one in (*order, order[0]):
-                session.run(remove, {key: [one]})
-                held = np.full((1, *shape), keys.index(one) + 1)
-                session.run(insert, {key: [one], value: held})
-            expected = session.run("y:0", {asked: keys}).tolist()
-            path = tmp_path / f"{len(written)}.pb"
-            model = Freezer(session).outputs("y").write(path)
-        assert model.run("y:0", {"asked:0": keys}).tolist() == expected
-        written.append(path.read_bytes())
-    assert written[0] == written[1]
-    assert len(written[0]) < 4000
-    again = Freezer(model).freeze()
-    assert again.run("y:0", {"asked:0": keys}).tolist() == expected
-    if key_dtype != tf.string:
-        assert run_elsewhere(tmp_path / "0.pb", ["y:0"], {"asked:0": keys}) == [expected]
-
-
 def test_a_dense_table_whose_empty_key_is_computed():
     with tf.Graph().as_default() as graph:
         empty = v1.placeholder_with_default(np.int64(-1), ())
@@ -446,10 +380,13 @@ def test_tables_of_which_only_the_size_or_all_is_asked(source, kind, same_everyw
             pairs = tf.lookup.KeyValueTensorInitializer(["a", "b"], [1.0, 2.0])
             return tf.lookup.StaticHashTable(pairs, 0.0)
         if kind == "keys of two":
-            table = dense_table((-1, -1), (-1, -2))(tf.int64, tf.int64, ())
+            empty, deleted = (tf.constant(key, tf.int64) for key in ((-1, -1), (-1, -2)))
+            default = tf.constant(0, tf.int64)
+            dense = tf.lookup.experimental.DenseHashTable
+            table = dense(tf.int64, tf.int64, default, empty, deleted)
             inserts.append(table.insert(tf.constant([[1, 2], [3, 4]], tf.int64), [5, 6]))
         else:
-            table = mutable_table(tf.int64, tf.float32, (2,))
+            table = tf.lookup.experimental.MutableHashTable(tf.int64, tf.float32, [0.0, 0.0])
             inserts.append(table.insert(tf.constant([4, 3], tf.int64), [[4.0, 0.0], [3.0, 0.0]]))
         return table
 

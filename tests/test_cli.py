@@ -5,20 +5,23 @@ from __future__ import annotations
 import importlib.metadata
 import os
 
+import numpy as np
 import pytest
 
+import tfpersist as tfp
 from tfpersist import cli
 
 
-def test_an_error_goes_to_stderr(runs, capsys):
-    assert cli.main(["inspect", f"{runs}/none"]) == 2
+def test_an_error_goes_to_stderr(tmp_path, capsys):
+    assert cli.main(["inspect", f"{tmp_path}/none"]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("tfpersist: ")
     assert captured.err.count("\n") == 1
 
 
-def test_the_command_needs_no_tensorflow(fresh, runs):
+def test_the_command_needs_no_tensorflow(fresh, tmp_path):
+    tfp.ModelStore(tmp_path).save({"v": np.ones(3)})
     out = fresh(
         """
         import sys
@@ -26,7 +29,7 @@ def test_the_command_needs_no_tensorflow(fresh, runs):
         code = cli.main(["inspect", sys.argv[1]])
         print(code, "tensorflow" in sys.modules)
         """,
-        runs,
+        tmp_path,
     )
     assert out.splitlines()[-1] == "0 False"
 
