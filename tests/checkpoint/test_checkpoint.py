@@ -42,7 +42,6 @@ def location(request, tmp_path):
         yield place
         open_storage(place).remove(open_storage(place).names())
     elif request.param == "remote":
-        pytest.importorskip("fsspec")
         yield f"local://{tmp_path}/runs"
     else:
         yield str(tmp_path / "runs")

@@ -26,7 +26,6 @@ def test_shards_of_a_disk_are_mapped_at_once_and_stay(tmp_path):
 
 
 def test_shards_of_a_remote_store_are_fetched_when_wanted(tmp_path):
-    pytest.importorskip("fsspec")
     storage = open_storage(f"local://{tmp_path}")
     contents = open_contents(storage, write(storage))
     assert contents.shards == {}

@@ -103,7 +103,6 @@ def test_urls(tmp_path):
     save("memory://locate/runs", "m-1")
     for path in ("", "/", "/m-1", "/m-1.index", "/checkpoint", "/m-1.data-00000-of-00001"):
         assert found("memory://locate/runs" + path) == "memory://locate/runs/m-1"
-    pytest.importorskip("fsspec")
     save(tmp_path, "m-2")
     for path in ("", "/", "/m-2", "/m-2.index"):
         assert found(f"local://{tmp_path}{path}") == f"local://{tmp_path}/m-2"

@@ -127,7 +127,7 @@ def test_every_enum_value_is_tensorflows(installed):
 
 
 def test_the_compiled_schema_is_that_of_the_source(fresh, tmp_path):
-    pytest.importorskip("grpc_tools")
+    pytest.importorskip("grpc_tools", reason="the compiler comes with the group schema")
     # A process of its own: the compiler and TensorFlow bring a protobuf library each.
     printed = fresh(
         """

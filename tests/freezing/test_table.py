@@ -14,6 +14,7 @@ import tempfile
 
 import pytest
 
+# One worker runs them all: `verdicts` judges all cases once a process.
 pytestmark = pytest.mark.xdist_group("freezing")
 
 if __name__ == "__main__":

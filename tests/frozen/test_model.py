@@ -34,7 +34,8 @@ WEIGHTS = np.arange(3 * 400, dtype=np.float32).reshape(3, 400)
 
 def dense_graph():
     """x[?,3] · weights[3,400] + bias, both large enough to be payloads, and an echo of x."""
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     graph = tf.Graph()
     with graph.as_default():
         x = tf.compat.v1.placeholder(tf.float32, [None, 3], name="Net/feed")
@@ -229,7 +230,8 @@ def test_threads_share_one_session(definition):
 
 
 def test_the_default_graph_is_left_alone(definition):
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     model = tfp.FrozenModel(graphdef.split(definition.SerializeToString()))
     with tf.Graph().as_default() as current:
         model.run("far_away")
@@ -300,7 +302,8 @@ def test_a_model_is_a_value(model):
 
 
 def test_what_is_written_is_read_by_tensorflow_and_replaces_at_once(model, tmp_path, definition):
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     target = tmp_path / "new" / "model.pb"
     written = model.write(target)
     assert written.file == str(target)
@@ -333,7 +336,8 @@ def test_every_failure_of_tensorflow_at_import_is_ours():
 
 
 def test_a_variable_that_was_not_frozen_is_named():
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     graph = tf.Graph()
     with graph.as_default():
         variable = tf.compat.v1.get_variable("v", [2], use_resource=False)
@@ -344,7 +348,8 @@ def test_a_variable_that_was_not_frozen_is_named():
 
 
 def test_a_file_that_reaches_beyond_is_described_but_not_run_unless_allowed(tmp_path):
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     secret, path = tmp_path / "secret.txt", tmp_path / "model.pb"
     secret.write_text("secret")
     graph = tf.Graph()

@@ -12,6 +12,7 @@ from elsewhere import RUNTIMES, Job, environment, run
 
 from tfpersist.graph.runtimes import releases
 
+# One worker runs them all: what they make and freeze is cached in its process.
 pytestmark = pytest.mark.xdist_group("runtimes")
 
 # TensorFlow folds the first away before tf2onnx sees it; OpenVINO does not look into the other.

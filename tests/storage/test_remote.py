@@ -1,16 +1,15 @@
 import os
 import time
 
+import fsspec
 import pytest
 from contract import StorageContract, contents, put, write
+from fsspec.implementations.memory import MemoryFileSystem
 
 from tfpersist.errors import StorageError, UnsupportedError
 from tfpersist.storage import journal, open_storage
 from tfpersist.storage.remote import RemoteDirectory
 from tfpersist.storage.staged import StagedStorage
-
-fsspec = pytest.importorskip("fsspec")
-from fsspec.implementations.memory import MemoryFileSystem  # noqa: E402
 
 
 class BucketFileSystem(MemoryFileSystem):

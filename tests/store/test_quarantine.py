@@ -188,7 +188,6 @@ def test_one_that_is_asked_for_by_name_stays(store, tmp_path):
 
 
 def test_in_memory_and_behind_a_url(tmp_path):
-    pytest.importorskip("fsspec")
     for number, location in enumerate(("memory://quarantine", f"local://{tmp_path}/remote")):
         store = tfp.ModelStore(location)
         for step in (1, 2):
@@ -344,7 +343,8 @@ def test_data_that_checkpoints_share(tmp_path):
 
 
 def test_tensorflow_does_not_name_it_again(store, tmp_path):
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     flip(tmp_path / f"model.ckpt-2{DATA}")
     assert tf.train.latest_checkpoint(str(tmp_path)).endswith("-2")
     store.restore(empty())
@@ -356,7 +356,8 @@ def test_tensorflow_does_not_name_it_again(store, tmp_path):
 
 
 def test_a_damaged_graph_is_passed_over_with_its_values(tmp_path):
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     store = tfp.ModelStore(tmp_path)
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         v = tf.compat.v1.get_variable("v", initializer=[1.0, 2.0])

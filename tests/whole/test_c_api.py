@@ -13,10 +13,10 @@ import subprocess
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfpersist as tfp
 
-tf = pytest.importorskip("tensorflow")
 v1 = tf.compat.v1
 
 SOURCE = pathlib.Path(__file__).parent / "c_api" / "run_frozen.c"

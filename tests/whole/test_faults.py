@@ -54,7 +54,6 @@ def test_errors_at_system_calls(tmp_path, kinds):
 
 
 def test_a_session_that_is_saved(tmp_path):
-    pytest.importorskip("tensorflow")
     killed = run(tmp_path, "--session", "--kills", 15)["session"]
     assert killed["killed"] == 15
     refused = run(tmp_path, "--session", "--most", 15, "--errors", "ENOSPC")["session"]

@@ -279,7 +279,8 @@ def test_the_signature_tells_the_step(golden):
 
 @pytest.mark.parametrize("location", ["memory://sources-store", "memory://sources/deep/store"])
 def test_a_store_and_a_place_in_memory_stand_for_their_checkpoint(location):
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     store = tfp.ModelStore(location)
     graph = tf.Graph()
     with graph.as_default(), tf.compat.v1.Session() as session:

@@ -250,7 +250,8 @@ def test_the_results_of_frozen_graphs_of_the_corpus(corpus):
 @pytest.mark.parametrize("resource", [True, False], ids=["resource", "ref"])
 @pytest.mark.parametrize("name", ["Adam", "Momentum", "RMSProp"])
 def test_what_a_real_optimizer_assigns_is_no_result(name, resource):
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     v1 = tf.compat.v1
     options = {"momentum": 0.9} if name == "Momentum" else {}
     optimizer = getattr(v1.train, f"{name}Optimizer")(0.1, **options)

@@ -158,4 +158,6 @@ class TestFolding:
             whole = tf.constant([7, -7]) // tf.constant(2)
             tf.add(x, odd + tf.cast(whole, tf.float32), name="y")
             tf.strings.join([tf.constant("a"), tf.constant("b")], name="text")
-        optimized(graph, ["y:0", "text:0"], {"x:0": [0.0, -0.0]})
+        result = optimized(graph, ["y:0", "text:0"], {"x:0": [0.0, -0.0]})
+        assert result.nodes["truediv"].op == "Const"
+        assert result.nodes["floordiv"].op == "FloorDiv"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfpersist as tfp
 from tfpersist.errors import FeedError, NameNotFoundError, UnsafeModelError
 from tfpersist.formats import graphdef
 from tfpersist.safety import Policy
 
-tf = pytest.importorskip("tensorflow")
 v1 = tf.compat.v1
 
 WEIGHTS = np.random.default_rng(0).random((3, 400)).astype(np.float32)

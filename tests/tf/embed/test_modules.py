@@ -6,12 +6,12 @@ import gc
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfpersist as tfp
 from tfpersist.errors import FeedError, GraphError, UnsupportedError
 from tfpersist.formats import graphdef
 
-tf = pytest.importorskip("tensorflow")
 v1 = tf.compat.v1
 
 WORDS = np.array([b"a", b"b", b"unknown"], object)

@@ -8,6 +8,7 @@ import threading
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfpersist as tfp
 from tfpersist.errors import FeedError, NameNotFoundError, RunError
@@ -15,7 +16,6 @@ from tfpersist.formats import graphdef
 from tfpersist.tf.internals import session
 from tfpersist.tf.run import bound
 
-tf = pytest.importorskip("tensorflow")
 v1 = tf.compat.v1
 
 # Each op may give memory of its input, of a constant or of another output.

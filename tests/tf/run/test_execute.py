@@ -6,11 +6,11 @@ import threading
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfpersist.errors import FeedError, NameNotFoundError, RunError
 from tfpersist.tf.run.execute import Executor
 
-tf = pytest.importorskip("tensorflow")
 v1 = tf.compat.v1
 
 

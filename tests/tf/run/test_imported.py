@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfpersist.errors import GraphError, UnsupportedError
 from tfpersist.formats import graphdef, schema
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
 from tfpersist.tf.run.imported import import_graph
-
-tf = pytest.importorskip("tensorflow")
 
 
 def graph_of_a_call() -> Graph:

@@ -1,13 +1,13 @@
-"""Models of tf-keras, the Keras 2 of old, where it is installed: as sources and as targets."""
+"""Models of tf-keras, the Keras 2 of old: as sources and as targets."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+import tf_keras
 
 import tfpersist as tfp
 
-tf_keras = pytest.importorskip("tf_keras")
 layers = tf_keras.layers
 RANDOM = np.random.default_rng(0)
 SERIES = RANDOM.random((4, 5, 3), np.float32)
