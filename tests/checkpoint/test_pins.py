@@ -132,7 +132,7 @@ def test_a_pin_waits_for_one_that_prunes_and_not_for_ever(located, monkeypatch):
 
 def test_where_no_lock_ends_with_its_process_nothing_is_pinned(tmp_path):
     located = written(f"local://{tmp_path}/run")
-    with pytest.raises(UnsupportedError, match=r"cannot be pinned here"):
+    with pytest.raises(UnsupportedError, match="cannot be pinned in this storage"):
         pin(located)
     with held(located.storage, located.files):
         assert located.storage.read("m.index")

@@ -237,7 +237,7 @@ def test_what_cannot_be_captured_is_said_at_once_and_takes_no_room(store):
     for _ in range(3):
         with pytest.raises(TargetError):
             store.save(object())
-        with pytest.raises(SaveError, match="no number"):
+        with pytest.raises(SaveError, match="not a number"):
             store.save({"v": np.zeros(2)}, metrics={"loss": "low"})
         with pytest.raises(tfp.SelectionError):
             store.only(["x"]).save({"v": np.zeros(2)})
