@@ -1,4 +1,4 @@
-"""All that is done with this project; `nox --list` shows it."""
+"""The commands of this project; `nox --list` shows them."""
 
 from __future__ import annotations
 
@@ -51,25 +51,25 @@ STEADY = {
 
 
 def group(name: str) -> list[str]:
-    """The requirements of one dependency group of pyproject.toml."""
+    """Return the requirements of one dependency group of pyproject.toml."""
     return nox.project.dependency_groups(PROJECT, name)
 
 
 def light() -> list[str]:
-    """What tfpersist needs apart from TensorFlow, which it imports only when it is used."""
+    """Return the dependencies without TensorFlow, which is imported only when it is used."""
     return [name for name in PROJECT["project"]["dependencies"] if "tensorflow" not in name]
 
 
 def lowest(requirements: list[str]) -> list[str]:
-    """The same requirements, each at its lower bound."""
+    """Return the requirements, each pinned to its lower bound."""
     return [re.sub(r">=([\d.]+).*", r"==\1", requirement) for requirement in requirements]
 
 
 def interpreter(version: str) -> str | None:
-    """Find a Python of a version, which pyenv may have though it does not show it."""
+    """Find a Python of a version; pyenv may have one that is not on the path."""
     code = "import sys; print(sys.executable)"
     try:
-        found = subprocess.run(
+        process = subprocess.run(
             [f"python{version}", "-c", code],
             env={**os.environ, "PYENV_VERSION": version},
             capture_output=True,
@@ -78,14 +78,14 @@ def interpreter(version: str) -> str | None:
         )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return found.stdout.strip()
+    return process.stdout.strip()
 
 
 def beside(session: nox.Session, name: str, version: str, *requirements: str) -> str | None:
-    """Make an environment of its own for what cannot live in the session's; give its Python."""
+    """Install what does not fit into the session in a separate environment; return its Python."""
     python = interpreter(version)
     if python is None:
-        session.warn(f"there is no Python {version}: {name} is left out")
+        session.warn(f"Python {version} is not installed: {name} is left out")
         return None
     folder = pathlib.Path(session.virtualenv.location) / "beside" / name
     session.run_install(python, "-m", "venv", str(folder), external=True)
@@ -144,7 +144,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def coverage(session: nox.Session) -> None:
-    """Run the tests as `tests` does, and fail where too few lines and branches were reached."""
+    """Run the tests as `tests` does; fail if they reach too few lines and branches."""
     try_wheel(session, *group("schema"), covered=True)
 
 
@@ -216,7 +216,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Measure tfpersist against other savers, and draw what came out."""
+    """Measure tfpersist against other savers, and draw the results."""
     session.install(".", *group("bench"))
     for script in sorted((HERE / "benchmarks").glob("*.py")):
         if script.stem not in {"harness", "models", "plot"}:
@@ -226,7 +226,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def fuzz(session: nox.Session) -> None:
-    """Feed spoilt files to all that reads them; needs no TensorFlow. `-- --help` shows how long."""
+    """Give damaged files to all readers, without TensorFlow. `-- --help` shows the options."""
     session.install(*light())
     session.install("--no-deps", ".")
     session.run("python", "fuzz/run.py", *(session.posargs or ["--seconds", "3600"]))
@@ -234,7 +234,7 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def faults(session: nox.Session) -> None:
-    """Let every system call of saves and prunes fail, and kill them there; needs a C compiler."""
+    """Let every system call of saves and prunes fail, and kill them there. Needs a C compiler."""
     session.install(*light())
     session.install("--no-deps", ".")
     if session.posargs:

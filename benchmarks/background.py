@@ -32,7 +32,7 @@ CONTENDERS = (
 
 
 def training(module):
-    """Make a step that changes all variables."""
+    """Return a step that changes all variables."""
     import tensorflow as tf
 
     matrix = tf.random.normal((768, 768))
@@ -47,7 +47,7 @@ def training(module):
 
 
 def session_training(values):
-    """Make a session's step, and what saves it."""
+    """Return the step of a session, the session and its Saver."""
     import tensorflow as tf
 
     v1 = tf.compat.v1
@@ -61,7 +61,7 @@ def session_training(values):
 
 
 def contender(name, values, target):
-    """Give a step, what begins a save, and what waits for it."""
+    """Return a step, a function that begins a save, and one that waits for it."""
     import tensorflow as tf
 
     if name in (SAVER, NO_SAVE_IN_SESSION):

@@ -24,13 +24,13 @@ LIMIT = 1.3
 
 
 def link(folder, first, number):
-    """Give a checkpoint one more name."""
+    """Link the files of a checkpoint under another name."""
     for path in folder.glob(f"{first}.*"):
         os.link(path, folder / path.name.replace(first, f"model.ckpt-{number}", 1))
 
 
 def ours(folder, session, count, keep):
-    """Return what saves and what restores in a directory of `count` checkpoints."""
+    """Return functions that save and restore in a directory of `count` checkpoints."""
     import tfpersist as tfp
     from tfpersist.checkpoint import sidecar
     from tfpersist.checkpoint.directory import Directory
@@ -61,7 +61,7 @@ def sidecar_ending():
 
 
 def theirs(folder, session, count, keep):
-    """Return the same of TensorFlow's Saver."""
+    """Return the same functions for TensorFlow's Saver."""
     import tensorflow as tf
 
     saver = tf.compat.v1.train.Saver(max_to_keep=count if keep else 0)

@@ -25,12 +25,12 @@ OWN = re.compile(r"RssAnon:\s+(\d+)")
 
 
 def layers(megabytes):
-    """Give the number of layers of a perceptron of some megabytes."""
+    """Return the number of layers of a perceptron of some megabytes."""
     return max(megabytes // 16, 1)
 
 
 def perceptron(megabytes):
-    """Give an initialized session of a perceptron."""
+    """Return an initialized session of a perceptron."""
     import tensorflow as tf
 
     v1 = tf.compat.v1
@@ -49,7 +49,7 @@ def perceptron(megabytes):
 
 
 def many(nodes):
-    """Give an initialized session of a graph of so many nodes."""
+    """Return an initialized session of a graph of this many nodes."""
     import tensorflow as tf
 
     v1 = tf.compat.v1
@@ -69,7 +69,7 @@ def many(nodes):
 
 
 def function(megabytes):
-    """Give a ConcreteFunction of a perceptron, and what holds its variables."""
+    """Return a ConcreteFunction of a perceptron, and its variables, which must be kept alive."""
     import tensorflow as tf
 
     shape = [WIDTH, WIDTH]
@@ -85,7 +85,7 @@ def function(megabytes):
 
 
 def prepared(name, options, folder):
-    """Build the source of a contender; give what freezes it into a file."""
+    """Build the source of a contender; return a function that freezes it into a file."""
     where, _, contender = name.partition(": ")
     target = folder / "frozen.pb"
     target.unlink(missing_ok=True)
@@ -165,7 +165,7 @@ def of_function(contender, traced, target):
 
 
 def own():
-    """Give the megabytes that are no pages of files."""
+    """Return the resident megabytes without the pages of mapped files."""
     return int(OWN.search(pathlib.Path("/proc/self/status").read_text())[1]) / 1024
 
 

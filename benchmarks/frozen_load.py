@@ -65,7 +65,7 @@ class Sink:
 
 
 def resident_own():
-    """Give the megabytes that are no pages of files."""
+    """Return the resident megabytes without the pages of mapped files."""
     text = pathlib.Path("/proc/self/status").read_text()
     return int(re.search(r"RssAnon:\s+(\d+)", text)[1]) / 1024
 

@@ -16,12 +16,12 @@ import time
 import harness
 import models
 
-# The model, the pages of the file, and room for others.
+# Memory for the model, for the pages of the file, and for other programs.
 ROOM = 2.5
 
 
 def alone(count, megabytes, rounds, base):
-    """Save, and print the seconds of the quickest and the megabytes above the model's own."""
+    """Save; print the seconds of the fastest save and the peak memory above the model's own."""
     import tfpersist as tfp
 
     model = models.module(models.arrays(megabytes)) if megabytes else models.many(count, 1_000)
@@ -75,7 +75,7 @@ def main():
 
 
 def free():
-    """Give the megabytes that are available, after what is dirty has been written."""
+    """Write dirty pages to the disk; return the megabytes of memory that are available then."""
     os.sync()
     with open("/proc/meminfo") as lines:
         (line,) = (line for line in lines if line.startswith("MemAvailable"))

@@ -1,4 +1,4 @@
-"""What all benchmarks share: alternated runs, peak memory from fresh processes, tables, JSON.
+"""Run contenders in turns, measure peak memory in fresh processes, print tables, write JSON.
 
 Every round runs each contender once, in a new random order, so that a slow moment of the machine
 hits all of them. A contender's memory is measured in a process of its own: what its peak has more
@@ -53,7 +53,7 @@ def arguments(**sizes):
 
 @contextlib.contextmanager
 def folder(given=None):
-    """Give a directory for files, removed at the end."""
+    """Create a directory for files, and remove it at the end."""
     path = pathlib.Path(tempfile.mkdtemp(prefix="tfpersist-bench-", dir=given))
     try:
         yield path
@@ -62,7 +62,7 @@ def folder(given=None):
 
 
 def alternate(contenders, rounds, reset=lambda: None):
-    """Give the seconds of each contender in each round; `reset` runs before each, untimed.
+    """Return the seconds of each contender in each round; `reset` runs before each, untimed.
 
     A contender may return the seconds itself, where a fresh process has measured them.
     """
@@ -80,7 +80,7 @@ def alternate(contenders, rounds, reset=lambda: None):
 
 
 def resident():
-    """Give the resident megabytes of this process, and their peak since `forget_peak`."""
+    """Return the resident megabytes of this process, and their peak since `forget_peak`."""
     lines = dict(
         line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines()
     )
@@ -130,7 +130,7 @@ def fresh(*command):
 
 
 def memory(script, contenders, *options):
-    """Give the megabytes that each contender adds, from a fresh process for each."""
+    """Return the megabytes that each contender adds, each in a fresh process."""
     if "--light" in sys.argv:
         return {}
     return {name: fresh(script, "--alone", name, *options)[0]["added"] for name in contenders}

@@ -18,7 +18,7 @@ FEWER_BYTES, FASTER = 8, 4
 
 
 def split(values):
-    """Give the names of the tensors that are trained: about 5 % of all bytes."""
+    """Return the names of the tensors that are trained: about 5 % of all bytes."""
     left = TRAINED * sum(value.nbytes for value in values.values())
     trained = []
     for name, value in values.items():

@@ -44,7 +44,7 @@ NAMES = {
 
 
 def rows():
-    """Give (label, ratio, wanted) of each comparison, in the order of NAMES."""
+    """Return (label, ratio, wanted) of each comparison, in the order of NAMES."""
     for question, name in NAMES.items():
         path = harness.RESULTS / f"{question}.json"
         if not path.exists():

@@ -12,7 +12,7 @@ CONTENDERS = ("tfpersist", "tf.train.Checkpoint.read")
 
 
 def contender(name, checkpoint, folder):
-    """Give what restores."""
+    """Return a function that restores."""
     if name == "tfpersist":
         import tfpersist as tfp
 

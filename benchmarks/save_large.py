@@ -41,7 +41,7 @@ def contender(name, values, target, durable):
 
 
 def others(name, values, target):
-    """Give what saves the model, for all but ours."""
+    """Return a function that saves the model, for each contender but tfpersist."""
     import tensorflow as tf
 
     if name == "v1.train.Saver":

@@ -14,7 +14,7 @@ CONTENDERS = ("tfpersist", "tf.train.Checkpoint.write")
 
 
 def contender(name, checkpoint, target):
-    """Give what saves."""
+    """Return a function that saves."""
     if name == "tfpersist":
         import tfpersist as tfp
 

@@ -1,14 +1,14 @@
-"""The whole journey in TensorFlow 1 style: train, save, restore, freeze, load, predict.
+"""A complete example in TensorFlow 1 style: train, save, restore, freeze, load, predict.
 
     python examples/digits.py [folder]
 
-Three processes follow each other and share nothing but the files in the folder:
+Three processes run one after the other. They share only the files in the folder:
 
     train     trains a small CNN on handwritten digits and saves it after every epoch
-    freeze    restores its moving averages, without any of train's code, and freezes them
+    freeze    restores the moving averages, without the code of `train`, and freezes them
     predict   loads the frozen graph
 
-The last two classify the same test set, so they must be right equally often.
+The last two classify the same test set, so their accuracy must be equal.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ EPOCHS, BATCH = 5, 32
 
 
 def digits():
-    """Give the 1,797 digits that scikit-learn ships; the last 360 are the test set."""
+    """Return scikit-learn's 1,797 digits as training set and test set, the last 360."""
     images, labels = load_digits(return_X_y=True)
     images = images.reshape(-1, 8, 8, 1).astype(np.float32) / 16
     return (images[:-360], labels[:-360]), (images[-360:], labels[-360:])
 
 
 def accuracy(probabilities):
-    """Give the share of the test set that is classified rightly."""
+    """Return the share of the test set that is classified correctly."""
     _, (_, labels) = digits()
     return f"{np.mean(np.argmax(probabilities, axis=1) == labels):.4f}"
 
 
 def network(images, training):
-    """Build two convolutions with batch norm, then a dense layer; give its logits."""
+    """Build two convolutions with batch norm and a dense layer; return the logits."""
     import tensorflow as tf
 
     v1 = tf.compat.v1
@@ -107,7 +107,7 @@ def train(folder):
 
 
 def freeze(folder):
-    """Open the newest checkpoint with its averages, through its .meta alone, and freeze it."""
+    """Open the newest checkpoint from its .meta, with its averages, and freeze it."""
     _, (test_images, _) = digits()
     store = tfp.ModelStore(folder / "checkpoints")
     with store.averages("ExponentialMovingAverage").open_graph() as model:
@@ -125,7 +125,7 @@ def predict(folder):
 
 
 def main(folder):
-    """Run each phase in a process of its own; succeed if the last two agree."""
+    """Run each phase in a new process; return 0 if the last two have equal accuracy."""
     last_words = []
     for phase in (train, freeze, predict):
         command = [sys.executable, __file__, str(folder), phase.__name__]

@@ -1,14 +1,14 @@
-"""The whole journey with Keras 3: train, save, restore, freeze, load, predict.
+"""A complete example with Keras 3: train, save, restore, freeze, load, predict.
 
     python examples/digits_keras.py [folder]
 
-Three processes follow each other and share nothing but the files in the folder:
+Three processes run one after the other. They share only the files in the folder:
 
     train     trains a small CNN on handwritten digits and saves it after every epoch
-    freeze    builds the model again, restores its moving averages and freezes them
+    freeze    builds the model again, restores the moving averages and freezes them
     predict   loads the frozen graph, without Keras
 
-The last two classify the same test set, so they must be right equally often.
+The last two classify the same test set, so their accuracy must be equal.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ EPOCHS = 5
 
 
 def digits():
-    """Give the 1,797 digits that scikit-learn ships; the last 360 are the test set."""
+    """Return scikit-learn's 1,797 digits as training set and test set, the last 360."""
     images, labels = load_digits(return_X_y=True)
     images = images.reshape(-1, 8, 8, 1).astype(np.float32) / 16
     return (images[:-360], labels[:-360]), (images[-360:], labels[-360:])
 
 
 def accuracy(probabilities):
-    """Give the share of the test set that is classified rightly."""
+    """Return the share of the test set that is classified correctly."""
     _, (_, labels) = digits()
     return f"{np.mean(np.argmax(probabilities, axis=1) == labels):.4f}"
 
 
 def compiled_model():
-    """Build two convolutions with batch norm, then a dense layer; Adam averages the weights."""
+    """Build two convolutions with batch norm and a dense layer; Adam averages the weights."""
     import keras
 
     model = keras.Sequential(
@@ -104,7 +104,7 @@ def predict(folder):
 
 
 def main(folder):
-    """Run each phase in a process of its own; succeed if the last two agree."""
+    """Run each phase in a new process; return 0 if the last two have equal accuracy."""
     last_words = []
     for phase in (train, freeze, predict):
         command = [sys.executable, __file__, str(folder), phase.__name__]

@@ -1,15 +1,15 @@
-"""Let every system call of a save, a prune, a restore go wrong, and see that nothing is lost.
+"""Let every system call of a save, a prune and a restore fail, and check that nothing is lost.
 
-    python fuzz/faults.py                       everything that goes wrong, at every call, once
-    python fuzz/faults.py --kills 2000          at least so many kills of each kind, no errors
-    python fuzz/faults.py --only save --seed 7  one kind; the seed chooses what is chosen by chance
+    python fuzz/faults.py                       each error at each call, once
+    python fuzz/faults.py --kills 2000          this many kills of each operation, no errors
+    python fuzz/faults.py --only save --seed 7  one operation; the seed of random choices
 
-A worker is forked for each run from a process that has imported all there is to import. In it the
-library of faults.c, which is preloaded, lets call number N fail (disk full, input/output error, and
-so on), write only a part, or kill the process before it or in the middle of it. Then a store is
-opened anew. What must hold: each checkpoint that the store names verifies and is, bit for bit, one
-that was saved; none that was there before is harmed or missing; nothing else is left once the
-directory was opened, after an error at once; the error is one of tfpersist's; the next save works.
+Each run is a worker, forked from a process that has imported everything. In the worker, the
+preloaded library of faults.c lets call number N fail (disk full, input/output error, and so on),
+write only a part, or kill the process before the call or in the middle of it. Then a store is
+opened again. These must be true: each checkpoint that the store names is intact and equals, bit by
+bit, one that was saved; no earlier checkpoint is harmed or missing; no other file is left after the
+directory was opened, or after an error; the error is a TFPersistError; the next save works.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ NAMES = ("COUNT", "FAIL", "FULL", "SHORTEN", "KILL", "TEAR")
 
 
 def values(version: int) -> dict[str, Any]:
-    """What is saved: a tensor that changes, one that never changes, small ones."""
+    """Return the tensors of a version: one that changes, one that never changes, small ones."""
     return {
         "changing": np.full(SIZE, float(version), np.float32),
         "frozen": np.arange(8_000, dtype=np.float32),
@@ -61,12 +61,12 @@ def values(version: int) -> dict[str, Any]:
 
 
 def slots() -> dict[str, Any]:
-    """Arrays to restore into."""
+    """Return arrays to restore into."""
     return {key: np.zeros_like(np.asarray(value)) for key, value in values(0).items()}
 
 
 def version_of(found: Any) -> int:
-    """Which version something is, bit for bit."""
+    """Return the version that some tensors are, bit by bit."""
     version = int(np.asarray(found["number"]))
     for key, value in values(version).items():
         assert (np.asarray(found[key]) == value).all(), f"{key} is not that of version {version}"
@@ -74,29 +74,29 @@ def version_of(found: Any) -> int:
 
 
 def store_at(path: str, **options: Any) -> tfp.ModelStore:
-    """Open the store that all is done to."""
+    """Open the store of the operations."""
     return tfp.ModelStore(path, **options)
 
 
 def save(path: str, *steps: int, **options: Any) -> None:
-    """Save some steps, without waiting for the disk."""
+    """Save some steps, without syncing."""
     for step in steps:
         store_at(path, durable=False, **options).save(values(step), step)
 
 
 @attrs.frozen
 class Kind:
-    """Something that is done while things go wrong.
+    """An operation that is run while system calls fail.
 
     Args:
-        name: what it is called.
+        name: its name.
         prepare: makes the directory.
-        act: what is done.
-        kept: the steps that must be there afterwards, whatever happened.
-        new: the steps that are there as well if it went well.
-        old: the steps that are there as well if it did not.
-        versions: which versions a step may be of, where that is not the step alone.
-        replaces: whether files get other contents, which only tfpersist does in one step.
+        act: the operation.
+        kept: the steps that must be there afterwards, with and without a failure.
+        new: the steps that are also there after a success.
+        old: the steps that are also there after a failure.
+        versions: the versions that a step may have, if there are several.
+        replaces: whether files are replaced, which only readers with the journal see as one step.
     """
 
     name: str
@@ -111,7 +111,7 @@ class Kind:
 
 @attrs.define
 class Count:
-    """What became of the runs of one kind."""
+    """The results of all runs of one operation."""
 
     calls: int = 0
     runs: int = 0
@@ -124,14 +124,14 @@ class Count:
 
 @attrs.frozen
 class Outcome:
-    """How a worker ended.
+    """The end of a worker.
 
     Args:
-        killed: whether by a signal.
-        calls: how many calls it made.
-        problem: the error, or an empty text.
-        foreign: the traceback of an error that is none of tfpersist's.
-        met: the name of the call that the fault has met.
+        killed: whether a signal killed it.
+        calls: the number of system calls that it made.
+        problem: the error; empty if there was none.
+        foreign: the traceback of an error that is not a TFPersistError.
+        met: the name of the call that failed.
     """
 
     killed: bool = False
@@ -142,7 +142,7 @@ class Outcome:
 
 
 def kinds(*, session: bool) -> list[Kind]:
-    """All that is done."""
+    """Return the operations."""
 
     def background(path: str) -> None:
         with store_at(path).background() as store:
@@ -162,7 +162,7 @@ def kinds(*, session: bool) -> list[Kind]:
         store_at(path, **options).save(values(20), 2)
 
     def left(path: str) -> None:
-        """Leave what a dead process leaves, at a moment that the folder's name decides."""
+        """Leave the files of a process that died; the folder's name decides where it died."""
         save(path, 1, 2)
         at = random.Random(path).randrange(60)
         run(path, replace, KILL, at, 0)
@@ -242,7 +242,7 @@ with contextlib.suppress(AttributeError):  # it is preloaded by `preload`
 
 
 def run(path: str, act: Callable[[str], object], how: int, at: int, error: int) -> Outcome:
-    """Do something in a worker that meets a fault."""
+    """Run an operation in a worker in which one call fails."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -273,7 +273,7 @@ def run(path: str, act: Callable[[str], object], how: int, at: int, error: int) 
 
 
 def check(kind: Kind, path: str, how: int, outcome: Outcome, before: dict[str, bytes]) -> None:
-    """See that nothing is lost."""
+    """Check that nothing is lost."""
     assert not outcome.foreign, outcome.foreign
     names = set(os.listdir(path)) if os.path.isdir(path) else set()
     # What cannot be renamed stays beside the journal, which says what is to become of it; and what
@@ -332,7 +332,7 @@ def check(kind: Kind, path: str, how: int, outcome: Outcome, before: dict[str, b
 
 
 def look_as_tensorflow(path: str, names: set[str], *, quarantined: bool) -> None:
-    """What has an index has all its files under their own names, and so has the newest."""
+    """Check that each checkpoint with an index, and the newest, has all its files."""
     listing = Listing(frozenset(names))
     found = {prefix: listing.v2_files(prefix) for prefix in listing.v2}
     for files in found.values():
@@ -347,7 +347,7 @@ def look_as_tensorflow(path: str, names: set[str], *, quarantined: bool) -> None
 
 
 def look_for_all(path: str, before: dict[str, bytes]) -> None:
-    """The damaged checkpoint is all there, under whatever name."""
+    """Check that all files of the damaged checkpoint are there, under either name."""
     for name, data in before.items():
         if name.startswith("model.ckpt-3"):
             kept = [pathlib.Path(path, each) for each in (name, f"{name}.corrupt-1")]
@@ -355,7 +355,7 @@ def look_for_all(path: str, before: dict[str, bytes]) -> None:
 
 
 def plan(kind: Kind, calls: int, kills: int, errors: list[str], chance: random.Random) -> list[Any]:
-    """Which faults to try: each at every call, or as many kills as are asked for."""
+    """Return the faults to try: each at every call, or the given number of kills."""
     every = range(calls)
     if kills:
         chosen = [(KILL, at, "") for at in every]
@@ -368,7 +368,7 @@ def plan(kind: Kind, calls: int, kills: int, errors: list[str], chance: random.R
 
 
 def try_all(kind: Kind, folder: str, arguments: Any) -> Count:
-    """Try one kind with all its faults."""
+    """Try all faults on one operation."""
     count = Count()
     chance = random.Random(f"{kind.name} {arguments.seed}")
     whole = os.path.join(folder, "whole")

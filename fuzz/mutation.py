@@ -1,7 +1,7 @@
-"""Ways to spoil a file: of bytes, of the fields of a message, of the entries of a table.
+"""Damage a file: its bytes, the fields of a message, the entries of a table.
 
-Random bytes end at the first checksum or length. So messages are taken apart and put together again
-around what was spoilt, and tables get their checksums back: that is how deep code is reached.
+A reader refuses random bytes at the first checksum or length. So these mutations decode messages,
+damage one field and encode them again; tables get right checksums. So they reach deeper code.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def spoil_bytes(data: bytes, rng: random.Random) -> bytes:
 
 
 def spoil_message(data: bytes, rng: random.Random, nesting: int = 0) -> bytes:
-    """Change one field, however deep, of an encoded protobuf message; all lengths stay right."""
+    """Change one field at any depth of an encoded protobuf message; all lengths stay right."""
     fields = _fields(data)
     if not fields:
         return spoil_bytes(data, rng)
@@ -107,12 +107,12 @@ def spoil_message(data: bytes, rng: random.Random, nesting: int = 0) -> bytes:
 
 
 def _tag(field: wire.Field) -> int:
-    """Size of a field's tag."""
+    """Return the size of a field's tag."""
     return len(varint.encode(field.number << 3 | field.wire_type))
 
 
 def _spoil_body(body: bytes, rng: random.Random, nesting: int) -> bytes:
-    """Change a text into another, a message within, or bytes."""
+    """Replace a text by another one, change a message inside, or change bytes."""
     if body.isascii() and bytes(body).decode().isprintable():
         if rng.random() < 0.5:
             return rng.choice(_TEXTS)
@@ -131,14 +131,14 @@ def _fields(data: bytes) -> list[wire.Field]:
 
 
 def spoil_table(data: bytes, rng: random.Random) -> bytes:
-    """Change what an SSTable holds, or how it says it, under checksums that are right."""
+    """Change entries or bytes of an SSTable, and correct its checksums."""
     if len(data) < sstable.FOOTER_SIZE:
         return spoil_bytes(data, rng)
     return _spoil_entries(data, rng) if rng.random() < 0.7 else _spoil_blocks(data, rng)
 
 
 def _spoil_entries(data: bytes, rng: random.Random) -> bytes:
-    """Change some keys and values, and write a table of them."""
+    """Change some keys and values, and write a table with them."""
     records = sstable.read_table(memoryview(data), "")
     entries = {key: bytes(value) for key, value, _ in records} or {b"": b""}
     for _ in range(rng.choice((1, 1, 1, 2, 5))):
@@ -158,7 +158,7 @@ def _spoil_entries(data: bytes, rng: random.Random) -> bytes:
 
 
 def _spoil_blocks(data: bytes, rng: random.Random) -> bytes:
-    """Change bytes within the blocks, and the footer, and mend the checksum of every block."""
+    """Change bytes in the blocks and the footer, and correct the checksum of every block."""
     spoilt = bytearray(data)
     ends = _block_ends(data)
     for _ in range(rng.choice((1, 1, 2, 3))):
@@ -175,7 +175,7 @@ def _spoil_blocks(data: bytes, rng: random.Random) -> bytes:
 
 @functools.lru_cache(maxsize=256)
 def _block_ends(data: bytes) -> list[int]:
-    """Where the blocks end: a writer leaves no gap, so it is where a checksum holds."""
+    """Return the ends of the blocks: blocks have no gaps, so each end has a right checksum."""
     ends, start, last = [], 0, len(data) - sstable.FOOTER_SIZE
     footer = memoryview(data)[last : last + 40]
     blocks = []
@@ -195,7 +195,7 @@ def _block_ends(data: bytes) -> list[int]:
 
 
 def any_of(*mutations: Mutation, weights: Sequence[int] | None = None) -> Mutation:
-    """Take one of these each time."""
+    """Return a mutation that chooses one of these each time."""
 
     def mutate(data: bytes, rng: random.Random) -> bytes:
         [chosen] = rng.choices(mutations, weights)

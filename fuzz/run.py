@@ -1,11 +1,11 @@
-"""Feed spoilt files to everything that reads them, for as long as you like.
+"""Give damaged files to everything that reads files.
 
     python fuzz/run.py --seconds 600            all formats, in turn
-    python fuzz/run.py --total 1000000          until there were so many inputs over all formats
-    python fuzz/run.py --only v1 index          these alone
+    python fuzz/run.py --total 1000000          this many inputs over all formats
+    python fuzz/run.py --only v1 index          only these formats
     python fuzz/run.py --only v1 --first 5127 --inputs 1      one input again, with its traceback
 
-Input number n of a format is the same in every run. A failure is: an exception that is none of
+Input number n of a format is the same in every run. A failure is: an exception that is not one of
 tfpersist's, more than a second of CPU, more memory than MEMORY above the start, or (measured for
 one input in SAMPLED) a peak of more than PEAK + 100 bytes for each byte of the input.
 """
@@ -42,12 +42,12 @@ BATCH = 50
 
 
 class Hang(BaseException):
-    """An input took so long that it was stopped."""
+    """An input took too long and was stopped."""
 
 
 @attrs.define
 class Count:
-    """What became of the inputs of one format."""
+    """The results of one format."""
 
     inputs: int = 0
     accepted: int = 0
@@ -59,7 +59,7 @@ class Count:
 
 
 def spoilt(target: targets.Target, number: int) -> bytes:
-    """Make input `number` of a format."""
+    """Return input `number` of a format."""
     rng = random.Random(f"{target.name} {number}")
     data = rng.choice(target.seeds)
     if number % 1000 == 0:
@@ -74,7 +74,7 @@ def spoilt(target: targets.Target, number: int) -> bytes:
 
 
 def feed(target: targets.Target, number: int, count: Count) -> None:
-    """Read one input, and take note of how that went."""
+    """Read one input, and record the result."""
     data = spoilt(target, number)
     sampled = number % SAMPLED == 1
     if sampled:
@@ -114,7 +114,7 @@ def feed(target: targets.Target, number: int, count: Count) -> None:
 
 
 def main() -> int:
-    """Run until there were enough inputs or seconds; 1 if anything failed."""
+    """Run until there are enough inputs or seconds; return 1 if anything failed."""
     every = {target.name: target for target in targets.targets()}
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", nargs="+", choices=sorted(every), default=list(every))
@@ -165,7 +165,7 @@ def _enough(arguments: Any, number: int, start: float) -> bool:
 
 
 def _limit_memory() -> None:
-    """Let no input have more than MEMORY above what the process has now."""
+    """Limit the memory of each input to MEMORY above what the process uses now."""
     with open("/proc/self/statm") as file:
         used = int(file.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))

@@ -1,4 +1,4 @@
-"""What is fuzzed: for each format small real files, ways to spoil them, and all that reads them."""
+"""The targets of the fuzzer: for each format small real files, mutations, and all readers."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Shard(io.BytesIO):
     """A data file that is being written."""
 
     def reserve(self, size: int) -> None:
-        """Take note of nothing."""
+        """Do nothing."""
 
 
 @functools.cache
@@ -85,7 +85,7 @@ def written() -> tuple[bytes, bytes]:
 
 
 def written_v1() -> bytes:
-    """A V1 checkpoint of a whole and of a partitioned variable."""
+    """A V1 checkpoint of an ordinary and of a partitioned variable."""
     listed = schema.SavedTensorSlices()
     entries = {}
     for name, cuts in (("v", [[(0, slices.WHOLE)] * 2]), ("w", [[(0, 2)], [(2, 3)]])):
@@ -185,7 +185,7 @@ def graph(*, large: bool = False) -> bytes:
 
 
 def hostile() -> Iterator[bytes]:
-    """Graphs that end TensorFlow's process, or nearly: calls without end, counts, constants."""
+    """Graphs that may end TensorFlow's process: endless calls, large counts, large constants."""
 
     def calling(**calls: str) -> bytes:
         proto = schema.GraphDef()
@@ -279,7 +279,7 @@ last_preserved_timestamp: 1.5
 
 
 def found(*patterns: str) -> Iterator[bytes]:
-    """Small files of the corpus, each content once; none where there is no corpus."""
+    """Return small files of the corpus, each content once; none without a corpus."""
     seen = set()
     for pattern in patterns:
         for path in sorted(CORPUS.rglob(pattern)):
@@ -298,7 +298,7 @@ def read_index(data: bytes) -> object:
 
 
 def read_bundle(data: bytes) -> object:
-    """Read every tensor of an index and a shard, which the last 4 bytes take apart."""
+    """Read every tensor of an index and a shard; the last 4 bytes say where the shard begins."""
     size = int.from_bytes(data[-4:], "little")
     index = bundle.read_index(memoryview(data)[:size], "m.index")
     shard = memoryview(data)[size:-4]
@@ -320,7 +320,7 @@ def read_bundle(data: bytes) -> object:
 
 
 def spoil_bundle(data: bytes, rng: object) -> bytes:
-    """Spoil the index or the shard of what `read_bundle` reads."""
+    """Damage the index or the shard in the input of `read_bundle`."""
     size = int.from_bytes(data[-4:], "little")
     index, shard = data[:size], data[size:-4]
     if rng.random() < 0.7:
@@ -345,7 +345,7 @@ def read_v1(data: bytes) -> object:
 
 
 def put(name: str, data: bytes) -> str:
-    """Write a file in memory; give its URL."""
+    """Write a file in memory; return its URL."""
     with open_storage(FOLDER).publish(durable=False) as publication:
         publication.create(name).write(data)
     return f"{FOLDER}/{name}"
@@ -368,7 +368,7 @@ def read_pb(data: bytes) -> object:
 
 
 def freeze(freezer: tfp.Freezer) -> object:
-    """Freeze for the outputs that are likely, which the error names."""
+    """Freeze for the likely outputs, which the error names."""
     try:
         return freezer.freeze()
     except FreezeError as error:
@@ -438,12 +438,12 @@ def read_state(data: bytes) -> object:
 
 
 def read_facts(data: bytes) -> object:
-    """Read a sidecar and a journal, which are nothing where they are damaged."""
+    """Read a sidecar and a journal; damaged ones are ignored."""
     return sidecar.decode(data), journal.decode(data)
 
 
 def read_directory(data: bytes) -> object:
-    """Open, verify, compare and describe a checkpoint whose index and data were spoilt."""
+    """Open, verify, compare and describe a checkpoint with damaged index and data."""
     size = int.from_bytes(data[-4:], "little")
     with open_storage(FOLDER + "/d").publish(durable=False) as publication:
         publication.create("m.data-00000-of-00001").write(data[size:-4])
@@ -458,7 +458,7 @@ def _joined(index: bytes, shard: bytes) -> bytes:
 
 
 def targets() -> list[Target]:
-    """All formats."""
+    """Return all formats."""
     tables = any_of(spoil_table, spoil_bytes, weights=(9, 1))
     messages = any_of(spoil_message, spoil_bytes, weights=(8, 2))
     pair = _joined(*written())

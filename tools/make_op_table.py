@@ -1,8 +1,8 @@
-"""Write graph/structure/ops.binpb: what the ops of TensorFlow take and give, without its docs.
+"""Write graph/structure/ops.binpb: inputs, outputs and attrs of TensorFlow's ops, without docs.
 
-Run it once under each supported TensorFlow, oldest first; each run adds the ops that the table does
-not have yet and takes newer definitions of those that it has. Attrs that an op has lost stay; a
-default that changed goes, because leaving the attr out would mean different things:
+Run it once under each supported TensorFlow, oldest first. Each run adds the ops that the table does
+not have yet, and replaces older definitions. Attrs that a newer definition lacks stay in the table.
+A default that changed is removed, because leaving the attr out would mean different values:
 
     python tools/make_op_table.py
 """
@@ -18,7 +18,7 @@ TABLE = pathlib.Path(__file__).parent.parent / "tfpersist" / "graph" / "structur
 
 
 def registered() -> bytes:
-    """Give the OpList of every op in this TensorFlow."""
+    """Return the OpList of every op in this TensorFlow."""
     import tensorflow as tf  # noqa: F401
     from tensorflow.python.client import pywrap_tf_session
 
@@ -46,7 +46,7 @@ def compact(op: schema.Message) -> schema.Message:
 
 
 def merged_with(older: schema.Message | None, newer: schema.Message) -> schema.Message:
-    """Bring two releases' definitions of an op together."""
+    """Merge two releases' definitions of an op."""
     attrs = {attr.name: attr for attr in newer.attr}
     for attr in older.attr if older is not None else ():
         known = attrs.get(attr.name)
