@@ -117,7 +117,7 @@ def try_wheel(
         environment = {"TFPERSIST_INSTALLED": "1", **(variables or {})}
         if CORPUS.is_dir():
             environment["TFPERSIST_CORPUS"] = str(CORPUS)
-        options = session.posargs or ["-n", "auto", "--maxprocesses", "4", "--dist", "loadgroup"]
+        options = session.posargs or ["-n", "auto", "--maxprocesses", "4"]
         if covered:
             options = [*options, "--cov", "--cov-config=pyproject.toml", "--cov-report="]
             options += ["--cov-fail-under=0"]

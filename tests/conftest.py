@@ -47,6 +47,25 @@ if EXTRA:
     KERAS_2["corpus"] = MADE / "2.4.4"
 
 
+# The tests of each of these folders share what takes long to make, so one worker runs them all.
+TOGETHER = ("tests/freezing/", "tests/runtimes/")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Run the tests of a folder in one worker, and the others wherever a worker is free.
+
+    The mark xdist_group is for that, and pytest-xdist 3.8 does not see it under pytest 9.2.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return next(filter(nodeid.startswith, TOGETHER), nodeid)
+
+    return Scheduling(config, log) if config.getoption("dist") == "load" else None
+
+
 def pytest_report_header() -> str:
     """Say whether the tests also read the corpus."""
     return f"corpus: {CORPUS}" if EXTRA else f"no corpus at {CORPUS}; set TFPERSIST_CORPUS"
@@ -137,24 +156,41 @@ def fresh(tmp_path: pathlib.Path) -> Callable[..., str]:
 
 # As another program does it: import the file, run the init operation, compute.
 ELSEWHERE = """
-    import json, sys
-    import tensorflow as tf
-    definition = tf.compat.v1.GraphDef.FromString(open(sys.argv[1], "rb").read())
+import json, sys
+import tensorflow as tf
+
+for line in sys.stdin:
+    path, outputs, feeds = json.loads(line)
+    with open(path, "rb") as file:
+        definition = tf.compat.v1.GraphDef.FromString(file.read())
     with tf.Graph().as_default() as graph:
         tf.graph_util.import_graph_def(definition, name="")
     with tf.compat.v1.Session(graph=graph) as session:
         session.run("tfpersist/init")
-        results = session.run(json.loads(sys.argv[2]), json.loads(sys.argv[3]))
-    print(json.dumps([result.tolist() for result in results]))
+        results = session.run(outputs, feeds)
+    print(json.dumps([result.tolist() for result in results]), flush=True)
 """
 
 
+@pytest.fixture(scope="session")
+def _elsewhere() -> Iterator[subprocess.Popen[str]]:
+    """Start a process with TensorFlow alone; each file gets a graph and a session of its own."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", ELSEWHERE], text=True, **pipes) as process:
+        yield process
+        process.kill()
+
+
 @pytest.fixture
-def run_elsewhere(fresh: Callable[..., str]) -> Callable[..., list[object]]:
-    """Return a function that runs a frozen file in a new process with TensorFlow alone."""
+def run_elsewhere(_elsewhere: subprocess.Popen[str]) -> Callable[..., list[object]]:
+    """Return a function that runs a frozen file in another process with TensorFlow alone."""
 
     def run(path: pathlib.Path, outputs: list[str], feeds: object = None) -> list[object]:
-        return json.loads(fresh(ELSEWHERE, path, json.dumps(outputs), json.dumps(feeds or {})))
+        assert _elsewhere.poll() is None, "an earlier file has ended the other process"
+        print(json.dumps([str(path), outputs, feeds or {}]), file=_elsewhere.stdin, flush=True)
+        line = _elsewhere.stdout.readline()
+        assert line, f"{path} could not be run; stderr has the error of the other process"
+        return json.loads(line)
 
     return run
 

@@ -14,15 +14,12 @@ import tempfile
 
 import pytest
 
-# One worker runs them all: `verdicts` judges all cases once a process.
-pytestmark = pytest.mark.xdist_group("freezing")
-
 if __name__ == "__main__":
     sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-import judgement  # noqa: E402
-import rows  # noqa: E402
-from casebook import CASES  # noqa: E402
+import judgement
+import rows
+from casebook import CASES
 
 
 @pytest.mark.parametrize("name", list(CASES))

@@ -9,9 +9,6 @@ import numpy as np
 import pytest
 from elsewhere import RUNTIMES, Job, run
 
-# One worker runs them all: what they make and freeze is cached in its process.
-pytestmark = pytest.mark.xdist_group("runtimes")
-
 
 @pytest.fixture(scope="module")
 def made():

@@ -12,9 +12,6 @@ from elsewhere import RUNTIMES, Job, environment, run
 
 from tfpersist.graph.runtimes import releases
 
-# One worker runs them all: what they make and freeze is cached in its process.
-pytestmark = pytest.mark.xdist_group("runtimes")
-
 # TensorFlow folds the first away before tf2onnx sees it; OpenVINO does not look into the other.
 FOLDED = {"onnx": {"sparse"}, "openvino": {"one_shot_iterator"}}
 # The ops of loops and branches are converted where they make up a loop or branch; here they do not.
