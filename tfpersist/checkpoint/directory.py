@@ -16,7 +16,7 @@ import attrs
 import numpy as np
 
 from tfpersist.checkpoint import sidecar, state_file
-from tfpersist.checkpoint.files import STATE_FILE, Files, Listing, split_step
+from tfpersist.checkpoint.files import STATE_FILE, Files, Listing, is_called, split_step
 from tfpersist.checkpoint.sidecar import Sidecar
 from tfpersist.errors import CorruptionError, StorageError
 from tfpersist.formats import crc32c
@@ -65,7 +65,7 @@ class Directory:
     listing: Listing
     record: state_file.Record
     version: object | None = None
-    _known_ages: Mapping[str, Age] | None = None
+    _known_ages: dict[str, Age] | None = None
 
     @classmethod
     def look(cls, storage: Storage, *, to_write: bool = False) -> Directory:
@@ -130,12 +130,20 @@ class Directory:
             age: when it was saved.
             version: the version of the directory, if nothing else has changed in it.
         """
-        ages = {name: other for name, other in self._ages.items() if name != prefix}
+        ages = dict(self._ages)
+        is_new = ages.pop(prefix, None) is None
         ages[prefix] = age
         listing = self.listing.replaced(prefix, names)
         look = self._with(listing, self.record, version, ages)
-        others = (name for name in self.complete if name != prefix)
-        vars(look)["complete"] = (*others, prefix)
+
+        def last(prefixes: tuple[str, ...]) -> tuple[str, ...]:
+            return (*(prefixes if is_new else _without(prefixes, {prefix})), prefix)
+
+        vars(look)["complete"] = last(self.complete)
+        vars(look)["_called"] = {
+            name: last(prefixes) if is_called(prefix, name) else prefixes
+            for name, prefixes in self._called.items()
+        }
         return look
 
     @property
@@ -152,6 +160,30 @@ class Directory:
     def complete(self) -> tuple[str, ...]:
         """The prefixes of the checkpoints that have all their files, oldest first."""
         return tuple(prefix for prefix in self.known if self.is_complete(prefix))
+
+    def called(self, name: str) -> tuple[str, ...]:
+        """Return the prefixes of the known V2 checkpoints of one name, oldest first.
+
+        Args:
+            name: what they are called, before "-" and the step.
+        """
+        prefixes = self._called.get(name)
+        if prefixes is None:
+            v2 = self.listing.v2
+            prefixes = tuple(p for p in self.known if p in v2 and is_called(p, name))
+            self._called[name] = prefixes
+        return prefixes
+
+    @cached_property
+    def _called(self) -> dict[str, tuple[str, ...]]:
+        """What `called` has returned, by name."""
+        return {}
+
+    def incomplete(self, prefixes: Iterable[str]) -> frozenset[str]:
+        """Return those of some known checkpoints that lack files."""
+        if len(self.complete) == len(self._ages):
+            return frozenset()
+        return frozenset(prefixes).difference(self.complete)
 
     def is_complete(self, prefix: str) -> bool:
         """Return whether a checkpoint that is known has all its files."""
@@ -174,8 +206,8 @@ class Directory:
             created: the time by the clock, in seconds since 1970.
             without: the prefix of the checkpoint, which may replace one of that name.
         """
-        ages = self._ages.items()
-        newest = max((age.order for prefix, age in ages if prefix != without), default=-math.inf)
+        orders = (age.order for prefix, age in reversed(self._ages.items()) if prefix != without)
+        newest = next(orders, -math.inf)
         return math.nextafter(newest, math.inf) if created <= newest < math.inf else created
 
     def step(self, prefix: str) -> int | None:
@@ -235,9 +267,7 @@ class Directory:
         """
         look, without = self, {*unnamed, *removed}
         for _ in range(_TRIES):
-            record = look.record.naming(
-                {name: look.created(name) for name in look.complete if name not in without}
-            )
+            record = look.record.naming(look._dates(without))
             with look.storage.publish(
                 durable=durable, only_if=look._is_current, since=look.version
             ) as publication:
@@ -260,12 +290,41 @@ class Directory:
                 advice="Let them finish; the checkpoints themselves are all there.",
             )
         listing = look.listing.with_state_file(there=record.content is not None)
-        for prefix in removed:
-            listing = listing.replaced(prefix, ())
-        ages = {name: age for name, age in look._ages.items() if name not in removed}
+        ages = dict(look._ages)
+        if removed:
+            listing = listing.without(removed)
+            for prefix in removed:
+                ages.pop(prefix, None)
         noted = look._with(listing, record, publication.version, ages)
-        vars(noted)["complete"] = tuple(name for name in look.complete if name not in removed)
+        vars(noted)["complete"] = _without(look.complete, removed)
+        vars(noted)["_called"] = {
+            name: _without(prefixes, removed) for name, prefixes in look._called.items()
+        }
         return noted
+
+    def _dates(self, without: Collection[str]) -> dict[str, float]:
+        """Return when each complete checkpoint was saved, oldest first, without some of them.
+
+        If the state file is in order, only what it does not say yet is added to what it says: there
+        may be thousands of checkpoints.
+        """
+        if self.record.is_ordered:
+            dates = dict(self.record.dates)
+            for prefix in without:
+                dates.pop(prefix, None)
+            added: list[str] = []
+            for prefix in reversed(self.complete):
+                if dates.get(prefix) == self.created(prefix):
+                    break
+                dates.pop(prefix, None)
+                if prefix not in without:
+                    added.append(prefix)
+            wanted = set(self.complete).difference(without)
+            if dates.keys() <= wanted and len(dates) + len(added) == len(wanted):
+                for prefix in reversed(added):
+                    dates[prefix] = self.created(prefix)
+                return dates
+        return {name: self.created(name) for name in self.complete if name not in without}
 
     def correct(self, *, unnamed: Collection[str] = (), durable: bool = True) -> Directory:
         """Write the state file again if there is one, and it does not name what is there.
@@ -303,7 +362,7 @@ class Directory:
         listing: Listing,
         record: state_file.Record,
         version: object | None,
-        ages: Mapping[str, Age],
+        ages: dict[str, Age],
     ) -> Directory:
         look = Directory(self.storage, listing, record, version, ages)
         if version is not None:
@@ -336,7 +395,7 @@ class Directory:
         return found
 
     @cached_property
-    def _ages(self) -> Mapping[str, Age]:
+    def _ages(self) -> dict[str, Age]:
         """When each was saved, oldest first.
 
         Where the state file is in order, its dates are those of the checkpoints that it names.
@@ -382,6 +441,10 @@ class Directory:
             return self.storage.modified(self.files(prefix).all[0])
         except StorageError:
             return 0.0
+
+
+def _without(prefixes: tuple[str, ...], gone: Collection[str]) -> tuple[str, ...]:
+    return tuple([prefix for prefix in prefixes if prefix not in gone]) if gone else prefixes
 
 
 class Metrics(Mapping[str, float]):

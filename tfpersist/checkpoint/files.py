@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 
 import attrs
@@ -31,6 +31,8 @@ ONE_SHARD = ".data-00000-of-00001"
 _STEP = re.compile(r"(?P<name>.*)-(?P<step>[0-9]{1,19})", re.DOTALL)
 _MOST_STEPS = 2**63 - 1
 _MOST_MISSING = 100
+# So many changes of a listing are kept apart from the names before all names are copied.
+_MOST_CHANGES = 1000
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -110,9 +112,14 @@ class Listing:
     Names are sorted into groups once; the `Files` of a checkpoint are made when they are asked for,
     since most verbs want those of one.
 
+    A listing with a few other files is made from this one without a copy of all names, since a
+    directory may have thousands of them and a save changes eight.
+
     Args:
-        names: the names of all files.
-        known_groups: the same in groups, where that is known already.
+        listed: the names of all files, before what was added and removed since.
+        known_groups: the names in groups, where that is known already.
+        added: names of files that were added since.
+        removed: names of files that were removed since, and not added again.
 
     Example:
         >>> listing = Listing(frozenset({"m.index", "m.data-00001-of-00002"}))
@@ -120,8 +127,20 @@ class Listing:
         (frozenset({'m'}), ('m.data-00000-of-00002',))
     """
 
-    names: frozenset[str]
+    _listed: frozenset[str]
     _known_groups: _Groups | None = None
+    _added: frozenset[str] = frozenset()
+    _removed: frozenset[str] = frozenset()
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The names of all files."""
+        if not self._added and not self._removed:
+            return self._listed
+        return (self._listed - self._removed) | self._added
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._added or (name in self._listed and name not in self._removed)
 
     def replaced(self, prefix: str, names: Iterable[str]) -> Listing:
         """Return this listing with other files of one V2 checkpoint, which may be none.
@@ -131,27 +150,55 @@ class Listing:
             >>> sorted(listing.replaced("m", ["m.index"]).names)
             ['m.index', 'n.index']
         """
-        old, new = self.belonging(prefix), frozenset(names)
-        own = Listing(new)._groups
-        groups = self._groups
+        new = frozenset(names)
+        own, groups = Listing(new)._groups, self._groups
         data = {**groups.data, **own.data}
         if prefix not in own.data:
             data.pop(prefix, None)
         others = [other for other in groups.orphans if other != prefix]
+        indexed = groups.indexed
+        if prefix not in own.indexed:
+            indexed = indexed - {prefix}
+        elif prefix not in indexed:
+            indexed = indexed | own.indexed
+        changed = _Groups(indexed, groups.single, (*others, *own.orphans), data, groups.v1_data)
+        return self._changed(self.belonging(prefix), new, changed)
+
+    def without(self, prefixes: Collection[str]) -> Listing:
+        """Return this listing without the files of some V2 checkpoints.
+
+        Example:
+            >>> listing = Listing(frozenset({"m.index", "m.data-00000-of-00001", "n.index"}))
+            >>> sorted(listing.without(["m"]).names)
+            ['n.index']
+        """
+        groups, gone = self._groups, frozenset(prefixes)
+        data = dict(groups.data)
+        for prefix in gone:
+            data.pop(prefix, None)
         changed = _Groups(
-            groups.indexed - {prefix} | own.indexed,
+            groups.indexed - gone,
             groups.single,
-            (*others, *own.orphans),
+            tuple(other for other in groups.orphans if other not in gone),
             data,
             groups.v1_data,
         )
-        return Listing(self.names - old | new, changed)
+        return self._changed(frozenset().union(*map(self.belonging, gone)), frozenset(), changed)
 
     def with_state_file(self, *, there: bool) -> Listing:
         """Return this listing with a state file in it, or without one."""
-        if there is (STATE_FILE in self.names):
+        if there is (STATE_FILE in self):
             return self
-        return Listing(self.names ^ {STATE_FILE}, self._groups)
+        own = frozenset({STATE_FILE})
+        return self._changed(own, own if there else frozenset(), self._groups)
+
+    def _changed(self, old: frozenset[str], new: frozenset[str], groups: _Groups) -> Listing:
+        added = (self._added - old) | new
+        removed = (self._removed | old) - new
+        listing = Listing(self._listed, groups, added, removed)
+        if len(added) + len(removed) > _MOST_CHANGES:
+            return Listing(listing.names, groups)
+        return listing
 
     @property
     def v2(self) -> frozenset[str]:
@@ -176,13 +223,13 @@ class Listing:
 
     def is_complete(self, prefix: str) -> bool:
         """Return whether a V2 checkpoint that has an index has all its data files."""
-        return prefix + ONE_SHARD in self.names or not self.v2_files(prefix).missing
+        return prefix + ONE_SHARD in self or not self.v2_files(prefix).missing
 
     def v2_files(self, prefix: str) -> Files:
         """Return the files of a V2 checkpoint; its index and data files may be missing."""
         shards, missing = _best(prefix, self._groups.data.get(prefix, ()), DATA, ".data")
         index = prefix + INDEX
-        missing = missing if index in self.names else (index, *missing)
+        missing = missing if index in self else (index, *missing)
         return self._with_extras(Files(prefix, index, shards, missing))
 
     def v1_files(self, prefix: str) -> Files:
@@ -204,15 +251,16 @@ class Listing:
             >>> sorted(listing.belonging("m"))
             ['m.data-00000-of-00002', 'm.index']
         """
-        named = {prefix + INDEX, prefix + META, prefix + SIDECAR}
-        return frozenset(named & self.names).union(self._groups.data.get(prefix, ()))
+        named = (prefix + INDEX, prefix + META, prefix + SIDECAR)
+        present = [name for name in named if name in self]
+        return frozenset((*present, *self._groups.data.get(prefix, ())))
 
     def _with_extras(self, files: Files) -> Files:
         meta, facts = files.prefix + META, files.prefix + SIDECAR
         return attrs.evolve(
             files,
-            meta=meta if meta in self.names else None,
-            sidecar=facts if facts in self.names else None,
+            meta=meta if meta in self else None,
+            sidecar=facts if facts in self else None,
         )
 
     @cached_property

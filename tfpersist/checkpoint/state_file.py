@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 from collections.abc import Mapping
 from functools import cached_property
 
@@ -90,7 +91,7 @@ class Record:
         """What `tf.train.CheckpointManager` has noted for itself."""
         return 0.0 if self.says is None else self.says.last_preserved
 
-    def naming(self, dates: Mapping[str, float]) -> Record:
+    def naming(self, dates: dict[str, float]) -> Record:
         """Return the record of a file that names these checkpoints, and keeps what else it says.
 
         Args:
@@ -98,7 +99,7 @@ class Record:
         """
         if not dates:
             return Record(None, self.file)
-        latest = list(dates)[-1]
+        latest = next(reversed(dates))
         time = dates[latest]
         content = None
         if self.content is not None and self._is_plain and latest not in self.dates:
@@ -117,7 +118,7 @@ def _is_ordered(times: tuple[float, ...]) -> bool:
     return bool(times) and (
         times[0] > 0
         and times[-1] < math.inf
-        and all(earlier <= later for earlier, later in itertools.pairwise(times))
+        and all(map(operator.le, times, itertools.islice(times, 1, None)))
     )
 
 

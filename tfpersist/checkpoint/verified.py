@@ -2,31 +2,31 @@
 
 What it has written itself counts: the checksums come from the values in memory, and reading would
 only show what the system still has of the same bytes in its own memory. Checkpoints whose files
-have changed since are read again. Of very many, the newest are looked at each time, and an eighth
-of the others: files of a checkpoint are not written into, so this is a second look, not the first.
+have changed since are read again. Of very many, the newest 16 are looked at each time, and 16 of
+the others in turn: files of a checkpoint are not written into, so this is a second look, not the
+first. Checkpoints that lack files are seen in the listing of the directory, without this.
 """
 
 from __future__ import annotations
 
-import itertools
-import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from tfpersist.checkpoint.files import Files
+from tfpersist.checkpoint.files import Files, split_step
 from tfpersist.checkpoint.locate import Located
 from tfpersist.checkpoint.verify import verify
 from tfpersist.errors import StorageError
 from tfpersist.storage import Storage
 from tfpersist.storage.base import Stamp
 
-# How many are looked at each time, and in how many turns all others are.
+# How many of the newest are looked at each time, and how many of the others.
 _NEWEST = 16
-_TURNS = 8
-_TURN = itertools.count()
+_OTHERS = 16
 
-# The stamps of all files of a checkpoint that is intact, by directory and prefix.
-_INTACT: dict[tuple[str, str], Mapping[str, Stamp]] = {}
+# The stamps of all files of the checkpoints that are intact, by directory, then by prefix.
+_INTACT: dict[str, dict[str, Mapping[str, Stamp]]] = {}
+# The last of the others that was looked at, by directory and name of the checkpoints.
+_LAST: dict[tuple[str, str], str] = {}
 
 
 def known_intact(storage: Storage, prefixes: Sequence[str]) -> frozenset[str]:
@@ -36,15 +36,11 @@ def known_intact(storage: Storage, prefixes: Sequence[str]) -> frozenset[str]:
         storage: the directory.
         prefixes: the checkpoints, oldest first.
     """
-    turn = next(_TURN) % _TURNS
-    known = {
-        prefix: stamps
-        for prefix in prefixes
-        if (stamps := _INTACT.get((storage.location, prefix))) is not None
-    }
+    intact = _INTACT.get(storage.location, {})
+    known = frozenset(prefixes).intersection(intact)
     checked = {
-        prefix: known[prefix]
-        for prefix in (*prefixes[-_NEWEST:], *_of_turn(prefixes[:-_NEWEST], turn))
+        prefix: intact[prefix]
+        for prefix in (*prefixes[-_NEWEST:], *_next(storage.location, prefixes[:-_NEWEST]))
         if prefix in known
     }
     present = storage.stamps(name for stamps in checked.values() for name in stamps)
@@ -53,15 +49,19 @@ def known_intact(storage: Storage, prefixes: Sequence[str]) -> frozenset[str]:
         for prefix, stamps in checked.items()
         if any(present.get(name) != stamp for name, stamp in stamps.items())
     }
-    return frozenset(known.keys() - changed)
+    return known - changed
 
 
-def _of_turn(prefixes: Sequence[str], turn: int) -> list[str]:
-    return [
-        prefix
-        for prefix in prefixes
-        if zlib.crc32(prefix.encode(errors="surrogateescape")) % _TURNS == turn
-    ]
+def _next(location: str, prefixes: Sequence[str]) -> Sequence[str]:
+    """Return those that follow the ones that were returned last."""
+    if len(prefixes) <= _OTHERS:
+        return prefixes
+    key = location, split_step(prefixes[-1])[0]
+    last = _LAST.get(key)
+    start = prefixes.index(last) + 1 if last in prefixes else 0
+    following = (*prefixes[start : start + _OTHERS], *prefixes)[:_OTHERS]
+    _LAST[key] = following[-1]
+    return following
 
 
 def is_intact(storage: Storage, files: Files) -> bool:
@@ -74,7 +74,7 @@ def is_intact(storage: Storage, files: Files) -> bool:
     stamps = storage.stamps(files.all)
     intact = verify(Located(storage, files)).ok
     if intact:
-        _INTACT[storage.location, files.prefix] = stamps
+        _INTACT.setdefault(storage.location, {})[files.prefix] = stamps
     return intact
 
 
@@ -82,9 +82,10 @@ def note(storage: Storage, files: Files) -> None:
     """Remember that a checkpoint was just written here."""
     # Another process may have removed it already.
     with suppress(StorageError):
-        _INTACT[storage.location, files.prefix] = storage.stamps(files.all)
+        stamps = storage.stamps(files.all)
+        _INTACT.setdefault(storage.location, {})[files.prefix] = stamps
 
 
 def forget(storage: Storage, prefix: str) -> None:
     """Forget a checkpoint that is no more."""
-    _INTACT.pop((storage.location, prefix), None)
+    _INTACT.get(storage.location, {}).pop(prefix, None)

@@ -139,9 +139,11 @@ class LocalDirectory:
     def stamps(self, names: Iterable[str]) -> dict[str, Stamp]:
         stamps = {}
         for name in names:
-            with suppress(FileNotFoundError):
-                status = os.stat(self.path(name))
-                stamps[name] = status.st_mtime_ns, status.st_size, status.st_ino
+            try:
+                status = os.stat(f"{self.location}/{name}")
+            except FileNotFoundError:
+                continue
+            stamps[name] = status.st_mtime_ns, status.st_size, status.st_ino
         return stamps
 
     def version(self) -> object | None:

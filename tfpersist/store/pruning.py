@@ -9,7 +9,7 @@ to go.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import attrs
@@ -17,7 +17,7 @@ import attrs
 from tfpersist.checkpoint import verified
 from tfpersist.checkpoint.contents import open_contents
 from tfpersist.checkpoint.directory import Directory, read_sidecar
-from tfpersist.checkpoint.files import Files, is_called
+from tfpersist.checkpoint.files import Files
 from tfpersist.checkpoint.pins import marker
 from tfpersist.checkpoint.verify import Flaw, check_sidecar
 from tfpersist.checkpoint.writer import note_latest
@@ -29,35 +29,42 @@ from tfpersist.errors import (
     UnsupportedError,
 )
 from tfpersist.storage import Hold, Storage
-from tfpersist.store.retention import Best, Candidate, Keep, Pruning, Verdict, best_of, decide
+from tfpersist.store.retention import (
+    Best,
+    Candidate,
+    Decision,
+    Keep,
+    Pruning,
+    Verdict,
+    best_of,
+    decide_by_name,
+)
 
 _HELD = "pinned, or being read or written"
 _REPLACED = "saved again meanwhile"
 
 
-def candidates(directory: Directory, name: str) -> list[Candidate]:
-    """Return what is known of the checkpoints of one name, oldest first.
+@attrs.frozen
+class _Facts:
+    """What a look at a directory tells of its checkpoints.
 
-    No file is opened: metrics are read when a rule asks for them. A checkpoint that lacks files is
-    damaged; the others are taken for intact until something depends on it.
-
-    Args:
-        directory: a look at the directory.
-        name: what they are called, before "-" and the step; others are left out, and so are those
-            of the V1 format.
+    No file is opened for a checkpoint whose name ends in its step; metrics are read when a rule
+    asks for them.
     """
-    v2, complete = directory.listing.v2, frozenset(directory.complete)
-    return [
-        Candidate(
-            prefix,
-            directory.created(prefix),
-            directory.step(prefix),
-            directory.metrics(prefix),
-            damaged=prefix not in complete,
+
+    directory: Directory
+
+    def created(self, name: str) -> float:
+        return self.directory.created(name)
+
+    def step(self, name: str) -> int | None:
+        return self.directory.step(name)
+
+    def candidate(self, name: str, *, damaged: bool = False) -> Candidate:
+        directory = self.directory
+        return Candidate(
+            name, directory.created(name), directory.step(name), directory.metrics(name), damaged
         )
-        for prefix in directory.known
-        if prefix in v2 and is_called(prefix, name)
-    ]
 
 
 def find_best(directory: Directory, name: str, best: Best) -> str:
@@ -66,12 +73,14 @@ def find_best(directory: Directory, name: str, best: Best) -> str:
     Raises:
         NameNotFoundError: no checkpoint that is intact, as far as sizes tell, has a value of it.
     """
-    known = candidates(directory, name)
+    names, facts = directory.called(name), _Facts(directory)
+    damaged = set(directory.incomplete(names))
     while True:
+        known = [facts.candidate(one, damaged=one in damaged) for one in names]
         chosen = best_of(known, best, directory.storage.location)
         if _sizes_fit(directory.storage, directory.files(chosen.name)):
             return chosen.name
-        known = _with_damaged(known, chosen)
+        damaged.add(chosen.name)
 
 
 def prune(
@@ -93,11 +102,11 @@ def prune(
         RetentionError: a `where` failed; nothing was removed.
         StorageError: files could not be removed.
     """
-    with _going(directory, name, keep) as (verdicts, holds):
-        if holds and not dry_run:
-            directory.note(removed=holds, durable=durable)
-            _forget(directory, holds)
-    return Pruning(directory.storage.location, tuple(verdicts), dry_run)
+    with _going(directory, name, keep) as going:
+        if going.holds and not dry_run:
+            directory.note(removed=going.holds, durable=durable)
+            _forget(directory, going.holds)
+        return Pruning(directory.storage.location, going.verdicts(directory), dry_run)
 
 
 def prune_after(directory: Directory, prefix: str, name: str, keep: Keep, *, durable: bool) -> None:
@@ -116,9 +125,9 @@ def prune_after(directory: Directory, prefix: str, name: str, keep: Keep, *, dur
     """
     verified.note(directory.storage, directory.files(prefix))
     try:
-        with _going(directory, name, keep) as (_, holds):
-            note_latest(directory, prefix, removed=holds, durable=durable)
-            _forget(directory, holds)
+        with _going(directory, name, keep) as going:
+            note_latest(directory, prefix, removed=going.holds, durable=durable)
+            _forget(directory, going.holds)
     except (RetentionError, StorageError) as error:
         # Whatever keeps older ones from being removed, this one is to be named.
         note_latest(directory, prefix, durable=durable)
@@ -129,72 +138,92 @@ def prune_after(directory: Directory, prefix: str, name: str, keep: Keep, *, dur
         ) from error
 
 
+@attrs.frozen
+class _Going:
+    """What is decided about the checkpoints of one name.
+
+    Args:
+        decision: which of them stay.
+        damaged: those of them that are damaged.
+        holds: the holds on those that are to be removed.
+        refusals: why others that were to be removed stay.
+    """
+
+    decision: Decision
+    damaged: frozenset[str]
+    holds: dict[str, Hold] = attrs.field(factory=dict)
+    refusals: dict[str, str] = attrs.field(factory=dict)
+
+    def verdicts(self, directory: Directory) -> tuple[Verdict, ...]:
+        """Return what becomes of each, and why."""
+        facts = _Facts(directory)
+        return tuple(
+            Verdict(
+                facts.candidate(name, damaged=name in self.damaged),
+                (self.refusals[name],) if name in self.refusals else tuple(reasons),
+            )
+            for name, reasons in self.decision.reasons().items()
+        )
+
+
 @contextmanager
-def _going(
-    directory: Directory, name: str, keep: Keep
-) -> Iterator[tuple[list[Verdict], dict[str, Hold]]]:
+def _going(directory: Directory, name: str, keep: Keep) -> Iterator[_Going]:
     """Decide, and hold those that are to be removed; one that cannot be held stays."""
-    verdicts = _decide(directory, candidates(directory, name), keep)
-    holds: dict[str, Hold] = {}
+    going = _decide(directory, name, keep)
     try:
-        for place, verdict in enumerate(verdicts):
-            reason = "" if verdict.kept else _hold(directory, verdict.candidate, holds)
+        for prefix in going.decision.going:
+            reason = _hold(directory, prefix, going.holds)
             if reason:
-                verdicts[place] = attrs.evolve(verdict, reasons=(reason,))
-        yield verdicts, holds
+                going.refusals[prefix] = reason
+        yield going
     finally:
-        for hold in holds.values():
+        for hold in going.holds.values():
             hold.release()
 
 
-def _decide(directory: Directory, known: list[Candidate], keep: Keep) -> list[Verdict]:
+def _decide(directory: Directory, name: str, keep: Keep) -> _Going:
     """Decide, and again whenever one turns out to be damaged.
 
     So what is kept is intact, every byte of it, or does not count; and what is damaged stays. Where
     reading means fetching, one that is intact is enough.
     """
+    names: Sequence[str] = directory.called(name)
+    damaged, facts = directory.incomplete(names), _Facts(directory)
     while True:
-        verdicts = list(decide(known, keep))
-        if all(verdict.reasons for verdict in verdicts):
-            return verdicts
-        problem = _first_problem(directory, verdicts)
+        decision = decide_by_name(names, damaged, facts, keep)
+        going = decision.going
+        problem = _first_problem(directory, names, damaged, going) if going else None
         if problem is None:
-            return verdicts
-        candidate, gone = problem
-        known = (
-            [other for other in known if other is not candidate]
-            if gone
-            else _with_damaged(known, candidate)
-        )
+            return _Going(decision, damaged)
+        prefix, gone = problem
+        if gone:
+            names = [other for other in names if other != prefix]
+        else:
+            damaged |= {prefix}
 
 
-def _first_problem(directory: Directory, verdicts: list[Verdict]) -> tuple[Candidate, bool] | None:
+def _first_problem(
+    directory: Directory, names: Sequence[str], damaged: Collection[str], going: Sequence[str]
+) -> tuple[str, bool] | None:
     """Return a checkpoint that is damaged, or gone, and was taken for intact; None for none."""
     storage = directory.storage
-    for verdict in verdicts:
-        candidate = verdict.candidate
-        if not verdict.kept and not _sizes_fit(storage, directory.files(candidate.name)):
-            return candidate, False
-    kept = [verdict.candidate for verdict in verdicts if verdict.kept]
-    kept = [candidate for candidate in kept if not candidate.damaged]
-    known = verified.known_intact(storage, [candidate.name for candidate in kept])
-    for candidate in reversed(kept):
+    for prefix in going:
+        if not _sizes_fit(storage, directory.files(prefix)):
+            return prefix, False
+    others = {*going, *damaged}
+    kept = [prefix for prefix in names if prefix not in others]
+    known = verified.known_intact(storage, kept)
+    for prefix in reversed(kept):
         try:
-            if candidate.name not in known and not verified.is_intact(
-                storage, directory.files(candidate.name)
-            ):
-                return candidate, False
+            if prefix not in known and not verified.is_intact(storage, directory.files(prefix)):
+                return prefix, False
         except CheckpointNotFoundError:
-            return candidate, True
+            return prefix, True
         except (CorruptionError, UnsupportedError, StorageError):
-            return candidate, False
+            return prefix, False
         if not storage.maps:
             return None
     return None
-
-
-def _with_damaged(known: list[Candidate], candidate: Candidate) -> list[Candidate]:
-    return [attrs.evolve(other, damaged=True) if other is candidate else other for other in known]
 
 
 def _sizes_fit(storage: Storage, files: Files) -> bool:
@@ -214,9 +243,9 @@ def _sizes_fit(storage: Storage, files: Files) -> bool:
     return True
 
 
-def _hold(directory: Directory, candidate: Candidate, holds: dict[str, Hold]) -> str:
+def _hold(directory: Directory, prefix: str, holds: dict[str, Hold]) -> str:
     """Hold a checkpoint that is to be removed; else return why it stays."""
-    storage, files = directory.storage, directory.files(candidate.name)
+    storage, files = directory.storage, directory.files(prefix)
     try:
         hold = storage.hold(marker(files), alone=True)
     except StorageError as error:
@@ -225,11 +254,11 @@ def _hold(directory: Directory, candidate: Candidate, holds: dict[str, Hold]) ->
         return ""
     if hold is None:
         return _HELD
-    holds[candidate.name] = hold
+    holds[prefix] = hold
     # Who saves under an old name replaces the sidecar with the index, before the state file.
     facts = read_sidecar(storage, files)
-    if facts is not None and facts.created > candidate.created:
-        holds.pop(candidate.name).release()
+    if facts is not None and facts.created > directory.created(prefix):
+        holds.pop(prefix).release()
         return _REPLACED
     return ""
 

@@ -9,10 +9,10 @@ a program that starts anew decides as the one before it did.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Any, Literal, SupportsIndex, TypeAlias
+from typing import Any, Literal, Protocol, SupportsIndex, TypeAlias
 
 import attrs
 
@@ -239,6 +239,67 @@ class Verdict:
         return bool(self.reasons)
 
 
+class Facts(Protocol):
+    """The facts about some checkpoints, by name; each is looked up when a rule asks for it."""
+
+    def created(self, name: str) -> float:
+        """Return when a checkpoint was saved, in seconds since 1970."""
+
+    def step(self, name: str) -> int | None:
+        """Return its training step."""
+
+    def candidate(self, name: str) -> Candidate:
+        """Return all facts about it."""
+
+
+@attrs.frozen
+class _Given:
+    """Facts that are all known already."""
+
+    by_name: Mapping[str, Candidate]
+
+    def created(self, name: str) -> float:
+        return self.by_name[name].created
+
+    def step(self, name: str) -> int | None:
+        return self.by_name[name].step
+
+    def candidate(self, name: str) -> Candidate:
+        return self.by_name[name]
+
+
+# Checkpoints that one rule keeps, and a function that returns why, by name.
+_Kept = tuple[Collection[str], Callable[[str], str]]
+
+
+@attrs.frozen
+class Decision:
+    """Which checkpoints stay.
+
+    Args:
+        names: all checkpoints, oldest first.
+        kept: those that stay, by rule.
+    """
+
+    names: Sequence[str]
+    kept: Sequence[_Kept]
+
+    @property
+    def going(self) -> list[str]:
+        """The names of those that go, oldest first."""
+        kept: set[str] = set().union(*(names for names, _ in self.kept))
+        return [name for name in self.names if name not in kept]
+
+    def reasons(self) -> dict[str, list[str]]:
+        """Return why each stays, by name; an empty list where it goes."""
+        reasons: dict[str, list[str]] = {name: [] for name in self.names}
+        for names, reason in self.kept:
+            for name in names:
+                if (text := reason(name)) not in reasons[name]:
+                    reasons[name].append(text)
+        return reasons
+
+
 def decide(candidates: Sequence[Candidate], keep: Keep) -> tuple[Verdict, ...]:
     """Decide which checkpoints stay, and why.
 
@@ -253,18 +314,34 @@ def decide(candidates: Sequence[Candidate], keep: Keep) -> tuple[Verdict, ...]:
     Raises:
         RetentionError: a `where` failed.
     """
-    intact = [each for each in candidates if not each.damaged]
-    reasons: dict[str, list[str]] = {each.name: [] for each in candidates}
-    for each in candidates:
-        if each.damaged:
-            reasons[each.name].append("damaged, so left for you to look at")
-    if intact:
-        reasons[intact[-1].name].append("the newest")
-    for rules in (keep, *_joined(keep)):
-        for wanted, reason in _wanted(intact, rules):
-            if reason not in reasons[wanted.name]:
-                reasons[wanted.name].append(reason)
+    by_name = {each.name: each for each in candidates}
+    damaged = {each.name for each in candidates if each.damaged}
+    reasons = decide_by_name(list(by_name), damaged, _Given(by_name), keep).reasons()
     return tuple(Verdict(each, tuple(reasons[each.name])) for each in candidates)
+
+
+def decide_by_name(
+    names: Sequence[str], damaged: Collection[str], facts: Facts, keep: Keep
+) -> Decision:
+    """Decide as `decide` does, and look up no facts but those that the rules ask for.
+
+    Args:
+        names: the checkpoints, oldest first.
+        damaged: those of them that are damaged.
+        facts: the facts about each.
+        keep: the rules.
+
+    Raises:
+        RetentionError: a `where` failed.
+    """
+    intact = [name for name in names if name not in damaged] if damaged else names
+    kept: list[_Kept] = [
+        (damaged, lambda _: "damaged, so left for you to look at"),
+        (intact[-1:], lambda _: "the newest"),
+    ]
+    for rules in (keep, *_joined(keep)):
+        kept += _kept(intact, facts, rules)
+    return Decision(names, kept)
 
 
 def _joined(keep: Keep) -> Iterator[Keep]:
@@ -273,29 +350,34 @@ def _joined(keep: Keep) -> Iterator[Keep]:
         yield from _joined(other)
 
 
-def _wanted(intact: Sequence[Candidate], keep: Keep) -> Iterator[tuple[Candidate, str]]:
+def _kept(intact: Sequence[str], facts: Facts, keep: Keep) -> Iterator[_Kept]:
     if keep.last is not None:
-        yield from ((each, f"among the last {keep.last}") for each in intact[-keep.last :])
+        yield intact[-keep.last :], lambda _: f"among the last {keep.last}"
     if keep.every is not None:
-        before = -math.inf
-        for each in intact:
-            # A clock that went back by so much was set right; it counts anew from there.
-            if abs(each.created - before) >= keep.every:
-                before = each.created
-                yield each, f"one every {_readable(keep.every)}"
+        time = _readable(keep.every)
+        yield list(_spaced(intact, facts, keep.every)), lambda _: f"one every {time}"
     if keep.best is not None:
-        for each in keep.best.rank(intact)[: keep.best.count]:
-            value = each.metrics[keep.best.metric]
-            yield each, f"best {keep.best.metric} ({keep.best.mode}): {value:g}"
+        best = keep.best
+        ranked = best.rank([facts.candidate(name) for name in intact])[: best.count]
+        values = {each.name: each.metrics[best.metric] for each in ranked}
+        yield values, lambda name: f"best {best.metric} ({best.mode}): {values[name]:g}"
     if keep.steps is not None:
-        multiples = (each for each in intact if each.step is not None)
-        yield from (
-            (each, f"its step is a multiple of {keep.steps}")
-            for each in multiples
-            if each.step is not None and each.step % keep.steps == 0
-        )
+        steps = ((name, facts.step(name)) for name in intact)
+        multiples = [name for name, step in steps if step is not None and step % keep.steps == 0]
+        yield multiples, lambda _: f"its step is a multiple of {keep.steps}"
     if keep.where is not None:
-        yield from ((each, "as where= says") for each in intact if _asked(keep.where, each))
+        wanted = [name for name in intact if _asked(keep.where, facts.candidate(name))]
+        yield wanted, lambda _: "as where= says"
+
+
+def _spaced(intact: Sequence[str], facts: Facts, every: float) -> Iterator[str]:
+    before = -math.inf
+    for name in intact:
+        created = facts.created(name)
+        # A clock that went back by so much was set right; it counts anew from there.
+        if abs(created - before) >= every:
+            before = created
+            yield name
 
 
 def _asked(where: Callable[[Candidate], Any], candidate: Candidate) -> bool:
