@@ -1,5 +1,7 @@
 """What was verified is not read again while it is unchanged."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -26,27 +28,39 @@ def storage(tmp_path):
 
 def test_one_that_has_changed_is_not_known_any_more(tmp_path, storage):
     prefixes = [f"m-{number}" for number in range(COUNT)]
-    assert verified.known_intact(storage, prefixes) == set(prefixes)
+    assert verified.to_verify(storage, prefixes) == []
     for number in (COUNT - 1, 0):
         path = tmp_path / f"m-{number}.data-00000-of-00001"
         path.write_bytes(path.read_bytes() + b"\0")
-    # The newest are looked at each time, all others within eight times.
-    assert f"m-{COUNT - 1}" not in verified.known_intact(storage, prefixes)
-    assert any("m-0" not in verified.known_intact(storage, prefixes) for _ in range(8))
+    # The newest are looked at each time, all others within three times.
+    assert f"m-{COUNT - 1}" in verified.to_verify(storage, prefixes)
+    assert any("m-0" in verified.to_verify(storage, prefixes) for _ in range(3))
 
 
 def test_what_is_forgotten_or_damaged_is_not_known(tmp_path, storage):
     verified.forget(storage, "m-7")
-    assert verified.known_intact(storage, ["m-6", "m-7"]) == {"m-6"}
+    assert verified.to_verify(storage, ["m-6", "m-7"]) == ["m-7"]
     path = tmp_path / "m-7.data-00000-of-00001"
     path.write_bytes(bytes(len(path.read_bytes())))
     assert not verified.is_intact(storage, Directory.look(storage).files("m-7"))
-    assert verified.known_intact(storage, ["m-7"]) == frozenset()
+    assert verified.to_verify(storage, ["m-7"]) == ["m-7"]
 
 
 def test_what_was_just_written_is_known(tmp_path):
     storage = open_storage(tmp_path)
     files = write_checkpoint(storage, "m-1", [Item("v", payload_of(np.zeros(3)))])
-    assert verified.known_intact(storage, ["m-1"]) == frozenset()
+    assert verified.to_verify(storage, ["m-1"]) == ["m-1"]
     verified.note(storage, files)
-    assert verified.known_intact(storage, ["m-1"]) == {"m-1"}
+    assert verified.to_verify(storage, ["m-1"]) == []
+
+
+def test_those_that_are_not_among_the_newest_are_looked_at_in_turn(tmp_path, storage):
+    """Also while one is added and the oldest goes between two looks, as with every save."""
+    changed = {f"m-{number}" for number in range(10, 34)}
+    for prefix in changed:
+        os.utime(tmp_path / f"{prefix}.index", (1, 1))
+    seen = set()
+    for first in range(3):
+        window = [f"m-{number}" for number in range(first, first + 50)]
+        seen.update(verified.to_verify(storage, window))
+    assert seen == changed

@@ -16,7 +16,7 @@ import attrs
 import numpy as np
 
 from tfpersist.checkpoint import sidecar, state_file
-from tfpersist.checkpoint.files import STATE_FILE, Files, Listing, is_called, split_step
+from tfpersist.checkpoint.files import STATE_FILE, Files, Listing, is_called, remaining, split_step
 from tfpersist.checkpoint.sidecar import Sidecar
 from tfpersist.errors import CorruptionError, StorageError
 from tfpersist.formats import crc32c
@@ -137,7 +137,7 @@ class Directory:
         look = self._with(listing, self.record, version, ages)
 
         def last(prefixes: tuple[str, ...]) -> tuple[str, ...]:
-            return (*(prefixes if is_new else _without(prefixes, {prefix})), prefix)
+            return (*(prefixes if is_new else remaining(prefixes, {prefix})), prefix)
 
         vars(look)["complete"] = last(self.complete)
         vars(look)["_called"] = {
@@ -296,9 +296,9 @@ class Directory:
             for prefix in removed:
                 ages.pop(prefix, None)
         noted = look._with(listing, record, publication.version, ages)
-        vars(noted)["complete"] = _without(look.complete, removed)
+        vars(noted)["complete"] = remaining(look.complete, removed)
         vars(noted)["_called"] = {
-            name: _without(prefixes, removed) for name, prefixes in look._called.items()
+            name: remaining(prefixes, removed) for name, prefixes in look._called.items()
         }
         return noted
 
@@ -441,10 +441,6 @@ class Directory:
             return self.storage.modified(self.files(prefix).all[0])
         except StorageError:
             return 0.0
-
-
-def _without(prefixes: tuple[str, ...], gone: Collection[str]) -> tuple[str, ...]:
-    return tuple([prefix for prefix in prefixes if prefix not in gone]) if gone else prefixes
 
 
 class Metrics(Mapping[str, float]):

@@ -62,6 +62,20 @@ def is_called(prefix: str, name: str) -> bool:
     return not tail or (tail.startswith("-") and split_step(prefix)[0] == name)
 
 
+def remaining(prefixes: Sequence[str], gone: Collection[str]) -> tuple[str, ...]:
+    """Return some prefixes without some others.
+
+    Example:
+        >>> remaining(("m-1", "m-2", "m-3"), {"m-1"}), remaining(("m-1", "m-2"), {"m-2"})
+        (('m-2', 'm-3'), ('m-1',))
+    """
+    # Mostly the first go, of thousands.
+    first = next((at for at, prefix in enumerate(prefixes) if prefix not in gone), len(prefixes))
+    if first == len(gone):
+        return tuple(prefixes[first:])
+    return tuple([prefix for prefix in prefixes if prefix not in gone])
+
+
 @attrs.frozen
 class Files:
     """The files of one checkpoint; those of a directory hold names, not paths.

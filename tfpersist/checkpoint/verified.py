@@ -29,27 +29,26 @@ _INTACT: dict[str, dict[str, Mapping[str, Stamp]]] = {}
 _LAST: dict[tuple[str, str], str] = {}
 
 
-def known_intact(storage: Storage, prefixes: Sequence[str]) -> frozenset[str]:
-    """Return those of some checkpoints that are known to be intact, and have not changed since.
+def to_verify(storage: Storage, prefixes: Sequence[str]) -> list[str]:
+    """Return those of some checkpoints that are not known to be intact, or have changed since.
 
     Args:
         storage: the directory.
         prefixes: the checkpoints, oldest first.
+
+    Returns:
+        Their prefixes, newest first.
     """
     intact = _INTACT.get(storage.location, {})
-    known = frozenset(prefixes).intersection(intact)
-    checked = {
-        prefix: intact[prefix]
-        for prefix in (*prefixes[-_NEWEST:], *_next(storage.location, prefixes[:-_NEWEST]))
-        if prefix in known
-    }
+    looked_at = {*prefixes[-_NEWEST:], *_next(storage.location, prefixes[:-_NEWEST])}
+    checked = {prefix: intact[prefix] for prefix in looked_at if prefix in intact}
     present = storage.stamps(name for stamps in checked.values() for name in stamps)
     changed = {
         prefix
         for prefix, stamps in checked.items()
         if any(present.get(name) != stamp for name, stamp in stamps.items())
     }
-    return known - changed
+    return [p for p in reversed(prefixes) if p not in intact or p in changed]
 
 
 def _next(location: str, prefixes: Sequence[str]) -> Sequence[str]:

@@ -17,7 +17,7 @@ import attrs
 from tfpersist.checkpoint import verified
 from tfpersist.checkpoint.contents import open_contents
 from tfpersist.checkpoint.directory import Directory, read_sidecar
-from tfpersist.checkpoint.files import Files
+from tfpersist.checkpoint.files import Files, remaining
 from tfpersist.checkpoint.pins import marker
 from tfpersist.checkpoint.verify import Flaw, check_sidecar
 from tfpersist.checkpoint.writer import note_latest
@@ -210,19 +210,15 @@ def _first_problem(
     for prefix in going:
         if not _sizes_fit(storage, directory.files(prefix)):
             return prefix, False
-    others = {*going, *damaged}
-    kept = [prefix for prefix in names if prefix not in others]
-    known = verified.known_intact(storage, kept)
-    for prefix in reversed(kept):
+    kept = remaining(names, {*going, *damaged})
+    for prefix in verified.to_verify(storage, kept if storage.maps else kept[-1:]):
         try:
-            if prefix not in known and not verified.is_intact(storage, directory.files(prefix)):
+            if not verified.is_intact(storage, directory.files(prefix)):
                 return prefix, False
         except CheckpointNotFoundError:
             return prefix, True
         except (CorruptionError, UnsupportedError, StorageError):
             return prefix, False
-        if not storage.maps:
-            return None
     return None
 
 

@@ -287,8 +287,10 @@ class Decision:
     @property
     def going(self) -> list[str]:
         """The names of those that go, oldest first."""
-        kept: set[str] = set().union(*(names for names, _ in self.kept))
-        return [name for name in self.names if name not in kept]
+        going = set(self.names).difference(*(names for names, _ in self.kept))
+        if len(going) == 1:
+            return list(going)
+        return [name for name in self.names if name in going] if going else []
 
     def reasons(self) -> dict[str, list[str]]:
         """Return why each stays, by name; an empty list where it goes."""
