@@ -32,9 +32,9 @@ def test_one_that_has_changed_is_not_known_any_more(tmp_path, storage):
     for number in (COUNT - 1, 0):
         path = tmp_path / f"m-{number}.data-00000-of-00001"
         path.write_bytes(path.read_bytes() + b"\0")
-    # The newest are looked at each time, all others within three times.
+    # The newest are looked at each time, all others within eight times.
     assert f"m-{COUNT - 1}" in verified.to_verify(storage, prefixes)
-    assert any("m-0" in verified.to_verify(storage, prefixes) for _ in range(3))
+    assert any("m-0" in verified.to_verify(storage, prefixes) for _ in range(8))
 
 
 def test_what_is_forgotten_or_damaged_is_not_known(tmp_path, storage):
@@ -56,11 +56,11 @@ def test_what_was_just_written_is_known(tmp_path):
 
 def test_those_that_are_not_among_the_newest_are_looked_at_in_turn(tmp_path, storage):
     """Also while one is added and the oldest goes between two looks, as with every save."""
-    changed = {f"m-{number}" for number in range(10, 34)}
+    changed = {f"m-{number}" for number in range(10, 40)}
     for prefix in changed:
         os.utime(tmp_path / f"{prefix}.index", (1, 1))
     seen = set()
-    for first in range(3):
+    for first in range(7):
         window = [f"m-{number}" for number in range(first, first + 50)]
         seen.update(verified.to_verify(storage, window))
     assert seen == changed

@@ -12,7 +12,7 @@ import numpy as np
 
 from tfpersist.checkpoint.contents import Bundle, V1Files, open_contents
 from tfpersist.checkpoint.diff import Difference, compare
-from tfpersist.checkpoint.directory import read_meta, read_sidecar
+from tfpersist.checkpoint.facts import read_meta, read_sidecar
 from tfpersist.checkpoint.files import readable
 from tfpersist.checkpoint.locate import Located, locate
 from tfpersist.checkpoint.pins import Pin, held, pin

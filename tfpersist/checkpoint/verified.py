@@ -2,9 +2,9 @@
 
 What it has written itself counts: the checksums come from the values in memory, and reading would
 only show what the system still has of the same bytes in its own memory. Checkpoints whose files
-have changed since are read again. Of very many, the newest 16 are looked at each time, and 16 of
-the others in turn: files of a checkpoint are not written into, so this is a second look, not the
-first. Checkpoints that lack files are seen in the listing of the directory, without this.
+have changed since are read again. Of very many, the newest eight are looked at each time, and
+eight of the others in turn: files of a checkpoint are not written into, so this is a second look,
+not the first. Checkpoints that lack files are seen in the listing of the directory, without this.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from tfpersist.storage import Storage
 from tfpersist.storage.base import Stamp
 
 # How many of the newest are looked at each time, and how many of the others.
-_NEWEST = 16
-_OTHERS = 16
+_NEWEST = 8
+_OTHERS = 8
 
 # The stamps of all files of the checkpoints that are intact, by directory, then by prefix.
 _INTACT: dict[str, dict[str, Mapping[str, Stamp]]] = {}

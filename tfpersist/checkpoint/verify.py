@@ -13,7 +13,7 @@ import numpy as np
 
 from tfpersist.checkpoint import sidecar
 from tfpersist.checkpoint.contents import Bundle, open_contents
-from tfpersist.checkpoint.directory import read_meta, read_sidecar
+from tfpersist.checkpoint.facts import read_meta, read_sidecar
 from tfpersist.checkpoint.files import SIDECAR, Files, Listing, readable
 from tfpersist.checkpoint.locate import Located
 from tfpersist.checkpoint.pins import held, marker

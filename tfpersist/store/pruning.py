@@ -16,7 +16,8 @@ import attrs
 
 from tfpersist.checkpoint import verified
 from tfpersist.checkpoint.contents import open_contents
-from tfpersist.checkpoint.directory import Directory, read_sidecar
+from tfpersist.checkpoint.directory import Directory
+from tfpersist.checkpoint.facts import read_sidecar
 from tfpersist.checkpoint.files import Files, remaining
 from tfpersist.checkpoint.pins import marker
 from tfpersist.checkpoint.verify import Flaw, check_sidecar

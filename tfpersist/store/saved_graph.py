@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import attrs
 
-from tfpersist.checkpoint.directory import Directory, read_meta
+from tfpersist.checkpoint.directory import Directory
+from tfpersist.checkpoint.facts import read_meta
 from tfpersist.checkpoint.files import META
 from tfpersist.errors import CheckpointNotFoundError, CorruptionError, StorageError
 from tfpersist.formats import graphdef
