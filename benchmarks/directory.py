@@ -28,7 +28,7 @@ WARM_UP = 3
 
 
 def link(folder, count, without=()):
-    """Give the files of the first checkpoint the names of `count - 1` more."""
+    """Link the files of the first checkpoint under `count - 1` other names."""
     first = "model.ckpt-0"
     endings = [path.name[len(first) :] for path in folder.glob(f"{first}.*")]
     for number in range(1, count):
