@@ -8,7 +8,7 @@ from typing import Any
 
 
 def direct_callable(
-    session: Any, feeds: Sequence[str], fetches: Sequence[str]
+    session: Any, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str] = ()
 ) -> Callable[..., Sequence[Any]] | None:
     """Return a function that computes in the thread that calls it.
 
@@ -19,6 +19,7 @@ def direct_callable(
         session: a tf.compat.v1.Session.
         feeds: names of tensors, in the order of the function's arguments.
         fetches: names of tensors, in the order of its results.
+        targets: names of operations that it runs as well.
 
     Returns:
         The function; None where this TensorFlow cannot make one, or where the session computes in
@@ -29,7 +30,7 @@ def direct_callable(
     make = getattr(session, "_make_callable_from_options", None)
     if make is None or getattr(session, "_target", None):
         return None
-    options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
+    options = config_pb2.CallableOptions(feed=feeds, fetch=fetches, target=targets)
     options.run_options.inter_op_thread_pool = -1
     try:
         function: Callable[..., Sequence[Any]] = make(options)
@@ -38,28 +39,35 @@ def direct_callable(
     return function
 
 
-# The last callable of each session that was read, and the names of what it fetches.
-_KEPT: dict[int, tuple[weakref.ref[Any], tuple[str, ...], Callable[..., Sequence[Any]]]] = {}
+_Names = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+
+# The last callable of each session that reads, and the last that is fed; with the names of what
+# they are fed, fetch and run.
+_KEPT: dict[tuple[int, bool], tuple[weakref.ref[Any], _Names, Callable[..., Sequence[Any]]]] = {}
 
 
-def kept_callable(session: Any, fetches: Sequence[str]) -> Callable[..., Sequence[Any]] | None:
-    """Return `direct_callable(session, (), fetches)`, and keep it for the next call.
+def kept_callable(
+    session: Any, fetches: Sequence[str], feeds: Sequence[str] = (), targets: Sequence[str] = ()
+) -> Callable[..., Sequence[Any]] | None:
+    """Return `direct_callable(session, feeds, fetches, targets)`, and keep it for the next call.
 
     To make one takes longer than to read a small model with it. It is kept as long as the session
-    lives and the fetches are the same, and it does not keep the session alive.
+    lives and the names are the same, and it does not keep the session alive.
 
     Args:
         session: a tf.compat.v1.Session.
         fetches: names of tensors, in the order of the function's results.
+        feeds: names of tensors, in the order of the function's arguments.
+        targets: names of operations that it runs as well.
 
     Returns:
         The function; None where `direct_callable` returns None.
     """
-    names, key = tuple(fetches), id(session)
+    names, key = (tuple(feeds), tuple(fetches), tuple(targets)), (id(session), bool(feeds))
     kept = _KEPT.get(key)
     if kept is not None and kept[0]() is session and kept[1] == names:
         return kept[2]
-    made = direct_callable(session, (), fetches)
+    made = direct_callable(session, feeds, fetches, targets)
     if made is None or not hasattr(made, "_handle"):
         return made
     function: Any = made

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import attrs
+import numpy as np
 
 from tfpersist.errors import TargetError
 from tfpersist.formats.tensors import Slice, TensorSpec
@@ -28,10 +29,23 @@ class Write:
     Args:
         op: the operation to run.
         feeds: the tensors that hold the value: one, or the keys and the values of a table.
+        shapes: the declared shapes of these tensors; None for one of any rank.
+        dtypes: their data types as numpy has them.
     """
 
     op: Any
     feeds: tuple[Any, ...]
+    shapes: tuple[tuple[int | None, ...] | None, ...] = attrs.field(init=False)
+    dtypes: tuple[np.dtype[Any], ...] = attrs.field(init=False)
+
+    @shapes.default
+    def _declared(self) -> tuple[tuple[int | None, ...] | None, ...]:
+        ranked = (feed.shape for feed in self.feeds)
+        return tuple(None if shape.rank is None else tuple(shape.as_list()) for shape in ranked)
+
+    @dtypes.default
+    def _stored(self) -> tuple[np.dtype[Any], ...]:
+        return tuple(np.dtype(feed.dtype.base_dtype.as_numpy_dtype) for feed in self.feeds)
 
 
 def entries_of(graph: Any) -> list[Entry]:

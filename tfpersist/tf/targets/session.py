@@ -24,6 +24,7 @@ from tfpersist.tf.run.execute import Executor
 from tfpersist.tf.run.translate import translated
 from tfpersist.tf.targets import graph_state
 from tfpersist.tf.targets.export_meta import export_meta
+from tfpersist.tf.targets.known_graph import known_graph
 from tfpersist.tf.targets.session_assignments import assignment_runs
 from tfpersist.tf.targets.target import Captured, Target
 
@@ -65,9 +66,9 @@ class SessionTarget:
 
     def entries(self, object_graph: Message | None = None) -> Sequence[Entry]:
         """Return the variables and tables; for a checkpoint of objects under its keys."""
-        entries = graph_state.entries_of(self.graph)
+        entries = known_graph(self.session).entries
         if object_graph is None:
-            return entries
+            return list(entries)
         keys: dict[str, str | None] = {}
         for node in object_graph.nodes:
             for attribute in node.attributes:
@@ -106,11 +107,11 @@ class SessionTarget:
 
     def assign(self, values: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> None:
         """Feed the values to assignments that the graph has; no initializer has to run before."""
-        runs = assignment_runs(values)
+        runs = assignment_runs(values, known_graph(self.session).writes_of)
 
         def assign(session: Any) -> None:
             for run in runs:
-                session.run(run.ops, dict(run.feeds))
+                run.carry_out(session)
 
         with translated(RestoreError):
             self._in_raw_session(assign)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -10,11 +10,13 @@ import numpy as np
 
 from tfpersist.errors import SelectionError, TargetError
 from tfpersist.matching.plan import Entry
-from tfpersist.tf.run.aligned import LEAST_ALIGNMENT, aligned_copy
+from tfpersist.tf.internals.session import kept_callable
+from tfpersist.tf.run.aligned import LEAST_ALIGNMENT, address_of, aligned_copy
 from tfpersist.tf.targets import graph_state
 from tfpersist.tf.targets.graph_state import Write
 
 _Value = tuple[Entry, "np.ndarray[Any, Any]"]
+WritesOf = Callable[[Entry], Sequence[Write]]
 
 
 @attrs.define(eq=False)
@@ -29,6 +31,8 @@ class AssignmentRun:
     ops: list[Any] = attrs.field(factory=list)
     feeds: list[tuple[Any, np.ndarray[Any, Any]]] = attrs.field(factory=list)
     _fed: set[int] = attrs.field(factory=set, init=False)
+    # Whether TensorFlow can take all values without a conversion.
+    _as_they_are: bool = attrs.field(default=True, init=False)
 
     def can_feed(self, write: Write) -> bool:
         """Return whether none of the tensors of a write is fed yet."""
@@ -39,6 +43,17 @@ class AssignmentRun:
         self.ops.append(write.op)
         self.feeds.extend(zip(write.feeds, values, strict=True))
         self._fed.update(id(tensor) for tensor in write.feeds)
+        self._as_they_are = self._as_they_are and all(map(_is_as_stored, values, write.dtypes))
+
+    def carry_out(self, session: Any) -> None:
+        """Run the operations, in this thread where that is possible."""
+        if self._as_they_are:
+            feeds = [tensor.name for tensor, _ in self.feeds]
+            function = kept_callable(session, (), feeds, [op.name for op in self.ops])
+            if function is not None:
+                function(*(value for _, value in self.feeds))
+                return
+        session.run(self.ops, dict(self.feeds))
 
 
 @attrs.frozen
@@ -49,11 +64,18 @@ class _Assignment:
     values: tuple[np.ndarray[Any, Any], ...]
 
 
-def assignment_runs(values: Sequence[_Value]) -> list[AssignmentRun]:
+def _is_as_stored(value: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> bool:
+    return value.dtype == dtype and dtype.kind != "O" and value.flags.c_contiguous
+
+
+def assignment_runs(
+    values: Sequence[_Value], writes_of: WritesOf = graph_state.writes_of
+) -> list[AssignmentRun]:
     """Return the runs that assign values by operations that the graph has; as a rule one run.
 
     Args:
         values: variables, and keys and values of tables, with their new values.
+        writes_of: returns the operations that assign an entry.
 
     Raises:
         SelectionError: only the keys or only the values of a table are given.
@@ -66,7 +88,7 @@ def assignment_runs(values: Sequence[_Value]) -> list[AssignmentRun]:
             exported: Any = entry.handle
             tables.setdefault(id(exported.op), []).append((entry, value))
         else:
-            assignments.append(_assignment(entry, (value,)))
+            assignments.append(_assignment(entry, writes_of(entry), (value,)))
     for pairs in tables.values():
         ordered = sorted(pairs, key=_output_index)
         if len(ordered) < 2:
@@ -74,7 +96,8 @@ def assignment_runs(values: Sequence[_Value]) -> list[AssignmentRun]:
                 f"the table of {ordered[0][0].name!r} needs both its keys and its values",
                 advice="Select the table object, or both names.",
             )
-        assignments.append(_assignment(ordered[0][0], tuple(value for _, value in ordered)))
+        table, writes = ordered[0][0], writes_of(ordered[0][0])
+        assignments.append(_assignment(table, writes, tuple(value for _, value in ordered)))
     return _in_runs(assignments)
 
 
@@ -83,8 +106,9 @@ def _output_index(pair: _Value) -> int:
     return int(exported.value_index)
 
 
-def _assignment(entry: Entry, values: tuple[np.ndarray[Any, Any], ...]) -> _Assignment:
-    writes = graph_state.writes_of(entry)
+def _assignment(
+    entry: Entry, writes: Sequence[Write], values: tuple[np.ndarray[Any, Any], ...]
+) -> _Assignment:
     if not writes:
         table = graph_state.is_table(entry)
         raise TargetError(
@@ -110,8 +134,12 @@ def _assignment(entry: Entry, values: tuple[np.ndarray[Any, Any], ...]) -> _Assi
 
 def _fits(write: Write, values: Sequence[np.ndarray[Any, Any]]) -> bool:
     return all(
-        tensor.shape.is_compatible_with(value.shape)
-        for tensor, value in zip(write.feeds, values, strict=True)
+        shape is None
+        or (
+            len(shape) == value.ndim
+            and all(size in (None, actual) for size, actual in zip(shape, value.shape, strict=True))
+        )
+        for shape, value in zip(write.shapes, values, strict=True)
     )
 
 
@@ -131,9 +159,9 @@ def _in_runs(assignments: Sequence[_Assignment]) -> list[AssignmentRun]:
 
 
 def _to_feed(value: np.ndarray[Any, Any], entry: Entry) -> np.ndarray[Any, Any]:
-    import tensorflow as tf
-
     if entry.spec.dtype.startswith(("qint", "quint")):
+        import tensorflow as tf
+
         stored: np.dtype[Any] = np.dtype(tf.dtypes.as_dtype(entry.spec.dtype).as_numpy_dtype)
         return value.view(stored)
     return value
@@ -145,6 +173,6 @@ def _in_own_memory(value: np.ndarray[Any, Any], entry: Entry) -> np.ndarray[Any,
     variable: Any = entry.handle
     if value.dtype.kind == "O" or getattr(variable, "type", "") != "VarHandleOp":
         return value
-    if value.ctypes.data % LEAST_ALIGNMENT and value.flags.c_contiguous:
+    if address_of(value) % LEAST_ALIGNMENT and value.flags.c_contiguous:
         return value
     return aligned_copy(value)
