@@ -5,8 +5,6 @@ Each test is a process of its own, for the devices must be set before TensorFlow
 
 from __future__ import annotations
 
-import pytest
-
 TWO_DEVICES = """
 import numpy as np
 import tensorflow as tf
@@ -181,15 +179,12 @@ strategy.run(save_on_each)
     )
 
 
-@pytest.mark.parametrize("where", ["outside of the scope", "in the scope"])
-def test_a_keras_model_goes_on_on_every_replica(fresh, where):
+def test_a_keras_model_goes_on_on_every_replica(fresh):
     fresh(
         TWO_DEVICES
         + """
-import contextlib, sys
+import contextlib
 import keras
-
-scope = strategy.scope if sys.argv[1] == "in the scope" else contextlib.nullcontext
 
 
 def build():
@@ -213,27 +208,30 @@ def fit(model):
 
 model = build()
 fit(model)
-store = tfp.ModelStore("run")
-with scope():
-    store.save(model, step=1)
 tf.train.Checkpoint(model).write("theirs")
-ours, theirs = tfp.Checkpoint("run"), tfp.Checkpoint("theirs")
-assert not ours.diff(theirs), ours.diff(theirs)
+others = []
+for scope in (contextlib.nullcontext, strategy.scope):
+    store = tfp.ModelStore("in " + scope.__name__)
+    with scope():
+        ours = store.save(model, step=1)
+    difference = ours.diff(tfp.Checkpoint("theirs"))
+    assert not difference, difference
 
-other = build()
-with scope():
-    store.restore(other)
-for mine, saved in zip(other.variables + other.optimizer.variables,
-                       model.variables + model.optimizer.variables):
-    parts = replicas(mine)
-    assert parts == [parts[0]] * 2, mine.path
-    assert parts[0] == saved.numpy().tolist(), mine.path
-fit(model)
-fit(other)
-for mine, theirs in zip(other.weights, model.weights):
-    np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
-""",
-        where,
+    other = build()
+    with scope():
+        store.restore(other)
+    for mine, saved in zip(other.variables + other.optimizer.variables,
+                           model.variables + model.optimizer.variables):
+        parts = replicas(mine)
+        assert parts == [parts[0]] * 2, mine.path
+        assert parts[0] == saved.numpy().tolist(), mine.path
+    others.append(other)
+for each in (model, *others):
+    fit(each)
+for other in others:
+    for mine, theirs in zip(other.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
+"""
     )
 
 

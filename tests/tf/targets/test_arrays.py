@@ -38,7 +38,7 @@ def test_an_array_of_objects_holds_text_only():
 
 
 def test_metrics_are_a_dict():
-    with pytest.raises(SaveError, match=r"no dict; expected \{name: number\}, got list"):
+    with pytest.raises(SaveError, match="metrics are not a dict; expected a dict such as"):
         STORE.save({"v": np.zeros(1)}, step=1, metrics=[1])
 
 
