@@ -229,6 +229,8 @@ def is_possible(path: str) -> bool:
         >>> is_possible("runs/mnist"), is_possible("a\\0b"), is_possible("\\ud800")
         (True, False, False)
     """
+    if path.isascii():
+        return "\0" not in path
     try:
         return b"\0" not in os.fsencode(path)
     except UnicodeEncodeError:

@@ -22,6 +22,8 @@ from tfpersist.storage.staged import StagedStorage
 
 # Bytes are written in pieces of this size, so that an interrupt is handled between two of them.
 _CHUNK = 1 << 20
+# A file of up to this size is read in less time than it is mapped.
+_SMALL = 4096
 _NO_LOCKS = {errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 _NO_RESERVE = {errno.EINVAL, errno.ENODEV, errno.ENOSYS, errno.EOPNOTSUPP}
 
@@ -113,7 +115,9 @@ class LocalDirectory:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise IsADirectoryError(errno.EISDIR, "this is not a plain file")
-            return memoryview(_map(descriptor, status.st_size) if status.st_size else b"")
+            if status.st_size <= _SMALL:
+                return memoryview(os.read(descriptor, status.st_size))
+            return memoryview(_map(descriptor, status.st_size))
         finally:
             os.close(descriptor)
 

@@ -10,6 +10,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from types import MappingProxyType
 
 import attrs
 
@@ -203,14 +204,17 @@ def _raw(hold: base.Hold) -> RawHold:
     return hold.raw
 
 
+_NOTHING = journal.Journal(MappingProxyType({}))
+
+
 def pending_in(directory: RawDirectory | OwnChanges) -> journal.Journal:
     """Return the journal of the directory; an empty one if there is none, or if all is done."""
     try:
         pending = journal.decode(directory.read(journal.NAME))
     except (FileNotFoundError, NotADirectoryError):
-        pending = None
+        return _NOTHING
     if pending is None or (pending.moves and not directory.present(pending.moves.values())):
-        return journal.Journal({})
+        return _NOTHING
     return pending
 
 

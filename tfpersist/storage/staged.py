@@ -198,7 +198,8 @@ class StagedStorage:
 
     def _resolved(self, name: str, doing: str, step: Callable[[str], _T]) -> _T:
         base.plain(name, self.location)
-        with base.translated(self.location, f"{doing} {name!r}"):
+        # This is called for each read, and a context manager would take as long as a system call.
+        try:
             pending = pending_in(self.directory)
             if name in pending.moves:
                 with suppress(FileNotFoundError):
@@ -206,3 +207,6 @@ class StagedStorage:
             elif name in pending.discards:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             return step(name)
+        except OSError:
+            with base.translated(self.location, f"{doing} {name!r}"):
+                raise
