@@ -301,3 +301,10 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
         count = "1 tensor" if len(specs) == 1 else f"{len(specs)} tensors"
         size = readable(sum(spec.nbytes or 0 for spec in specs.values()))
         return f"<Checkpoint {self.prefix!r}: {count}, {size}>"
+
+
+def opened(located: Located, contents: Bundle | V1Files) -> Checkpoint:
+    """Return a checkpoint whose contents are open already."""
+    checkpoint = Checkpoint(located)
+    vars(checkpoint)["_contents"] = contents
+    return checkpoint

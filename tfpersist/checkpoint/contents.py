@@ -12,7 +12,7 @@ import numpy as np
 
 from tfpersist.checkpoint.files import Files
 from tfpersist.errors import CorruptionError, StorageError
-from tfpersist.formats import bundle, bundle_tensors, v1
+from tfpersist.formats import bundle, bundle_tensors, crc32c, v1
 from tfpersist.formats.bundle_entry import BundleEntry
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.storage import Storage
@@ -47,12 +47,14 @@ class Bundle:
         storage: where its shards are read from.
         shard_names: the data files, by number.
         shards: the data files that are mapped or in memory already, by number.
+        index_crc32c: the checksum of the file of the index.
     """
 
     index: bundle.BundleIndex
     storage: Storage
     shard_names: tuple[str, ...]
     shards: dict[int, memoryview]
+    index_crc32c: int = 0
     _checked: set[str] = attrs.field(factory=set, init=False)
     _specs: dict[str, TensorSpec] = attrs.field(init=False)
 
@@ -144,7 +146,7 @@ def open_contents(storage: Storage, files: Files) -> Bundle | V1Files:
         encoded = bytes(storage.read(files.index))
         index = bundle.read_index(memoryview(encoded), f"{storage.location}/{files.index}")
         try:
-            opened = _open_shards(storage, files.prefix, index)
+            opened = _open_shards(storage, files.prefix, index, crc32c.of(encoded))
             problem = None
         except CorruptionError as error:
             problem = error
@@ -169,7 +171,9 @@ def missing(storage: Storage, name: str) -> CorruptionError:
     )
 
 
-def _open_shards(storage: Storage, prefix: str, index: bundle.BundleIndex) -> Bundle:
+def _open_shards(
+    storage: Storage, prefix: str, index: bundle.BundleIndex, index_crc32c: int
+) -> Bundle:
     names: list[str] = []
     sizes: dict[int, int] = {}
     shards: dict[int, memoryview] = {}
@@ -186,4 +190,4 @@ def _open_shards(storage: Storage, prefix: str, index: bundle.BundleIndex) -> Bu
                 raise missing(storage, names[number]) from error
             raise
     bundle.check_ranges(index, sizes, index.file)
-    return Bundle(index, storage, tuple(names), shards)
+    return Bundle(index, storage, tuple(names), shards, index_crc32c)

@@ -12,7 +12,7 @@ import attrs
 import numpy as np
 
 from tfpersist.checkpoint import sidecar
-from tfpersist.checkpoint.contents import Bundle, open_contents
+from tfpersist.checkpoint.contents import Bundle, V1Files, open_contents
 from tfpersist.checkpoint.facts import read_meta, read_sidecar
 from tfpersist.checkpoint.files import SIDECAR, Files, Listing, readable
 from tfpersist.checkpoint.locate import Located
@@ -272,6 +272,44 @@ def _own_shards(contents: Bundle, facts: Sidecar | None) -> range:
         first -= 1
         left -= facts.sizes[first] if len(facts.sizes) == count else left
     return range(first, count)
+
+
+def open_as_saved(storage: Storage, files: Files) -> tuple[Bundle | V1Files, str]:
+    """Open a checkpoint, and do what `refuse_misfits` does.
+
+    Returns:
+        Its contents, and a note on what may be a problem; empty if there is none.
+
+    Raises:
+        CorruptionError: a file is damaged, has another size than it had, or belongs to another
+            checkpoint.
+        StorageError: a file cannot be read.
+    """
+    contents, facts = _opened_by_sidecar(storage, files)
+    if contents is None:
+        note = refuse_misfits(storage, files)
+        return open_contents(storage, files), note
+    return contents, _renamed(files, facts) or ""
+
+
+def _opened_by_sidecar(
+    storage: Storage, files: Files
+) -> tuple[Bundle, Sidecar] | tuple[None, None]:
+    """Open a checkpoint and read each file once; None if its sidecar does not confirm all of it."""
+    if files.sidecar is None or not storage.maps:
+        return None, None
+    try:
+        facts = sidecar.decode(storage.read(files.sidecar))
+        contents = open_contents(storage, files)
+    except (CorruptionError, StorageError):
+        # It is opened again, and the error tells more then.
+        return None, None
+    if facts is None or not isinstance(contents, Bundle):
+        return None, None
+    sizes = tuple(len(contents.shards[number]) for number in range(len(contents.shard_names)))
+    if facts.index_crc32c != contents.index_crc32c or facts.sizes != sizes:
+        return None, None
+    return contents, facts
 
 
 def refuse_misfits(storage: Storage, files: Files) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -102,13 +103,16 @@ def read_tensors(
     keys = list(keys)
     files: dict[int, np.ndarray[Any, Any]] = {}
     views = [_view(index, key, shard, files) for key in keys]
-    with ThreadPoolExecutor(_THREADS) as threads:
+    large = {
+        key: view
+        for key, view in zip(keys, views, strict=True)
+        if view is not None and view.nbytes >= _LARGE and key not in trusted
+    }
+    with ThreadPoolExecutor(_THREADS) if large else nullcontext() as threads:
+        checks: dict[str, Future[int]] = {}
         try:
-            checks = {
-                key: threads.submit(crc32c.of, view)
-                for key, view in zip(keys, views, strict=True)
-                if view is not None and view.nbytes >= _LARGE and key not in trusted
-            }
+            if threads is not None:
+                checks = {key: threads.submit(crc32c.of, view) for key, view in large.items()}
             for key, view in zip(keys, views, strict=True):
                 intact = view is not None and key in trusted
                 if view is not None and not intact:
@@ -120,7 +124,8 @@ def read_tensors(
                 else:
                     yield read_tensor(index, key, shard, verify=key not in trusted)
         finally:
-            threads.shutdown(cancel_futures=True)
+            if threads is not None:
+                threads.shutdown(cancel_futures=True)
 
 
 def _view(

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 import attrs
 import numpy as np
 
-from tfpersist.checkpoint.checkpoint import Checkpoint
+from tfpersist.checkpoint.checkpoint import Checkpoint, opened
 from tfpersist.checkpoint.contents import missing
 from tfpersist.checkpoint.directory import Directory
 from tfpersist.checkpoint.files import Files
 from tfpersist.checkpoint.locate import Located
-from tfpersist.checkpoint.pins import marker
-from tfpersist.checkpoint.verify import refuse_misfits
+from tfpersist.checkpoint.pins import held
+from tfpersist.checkpoint.verify import open_as_saved
 from tfpersist.errors import (
     CheckpointNotFoundError,
     CorruptionError,
@@ -228,7 +228,7 @@ def load(
             first = first or error
             skipped.append(Skipped(storage.location, prefix, str(error)))
         else:
-            return attrs.evolve(loaded, skipped=tuple(skipped))
+            return attrs.evolve(loaded, skipped=tuple(skipped)) if skipped else loaded
     raise CorruptionError(
         f"none of the {len(skipped)} checkpoints here is intact",
         file=storage.location,
@@ -245,14 +245,16 @@ def _load_one(
     *,
     partly: bool,
 ) -> Loaded:
-    with _held(storage, files):
-        if files.index in files.missing:
-            raise _without_index(storage, files)
-        if files.missing:
-            raise missing(storage, files.missing[0])
-        note = refuse_misfits(storage, files)
-        checkpoint = Checkpoint(Located(storage, files))
-        plan = _plan(checkpoint, selection, target).tolerating(tolerance or Tolerance())
+    if files.index in files.missing:
+        raise _without_index(storage, files)
+    if files.missing:
+        raise missing(storage, files.missing[0])
+    with held(storage, files):
+        contents, note = open_as_saved(storage, files)
+        checkpoint = opened(Located(storage, files), contents)
+        plan = _plan(checkpoint, selection, target)
+        if not plan.fits and tolerance is not None:
+            plan = plan.tolerating(tolerance)
         values, overlapping = _read(checkpoint, plan) if plan.fits or partly else ([], [])
     averages = selection.averages is not None
     return Loaded(checkpoint, plan, values, (), note, overlapping, averages)
@@ -266,19 +268,6 @@ def _without_index(storage: Storage, files: Files) -> CheckpointNotFoundError:
         found="only its data files",
         advice="Copy the index from where the checkpoint was saved",
     )
-
-
-@contextmanager
-def _held(storage: Storage, files: Files) -> Iterator[None]:
-    """Keep a checkpoint from being pruned while it is read, where there are locks."""
-    hold = None
-    with suppress(StorageError):
-        hold = storage.hold(marker(files))
-    try:
-        yield
-    finally:
-        if hold is not None:
-            hold.release()
 
 
 def _plan(checkpoint: Checkpoint, selection: Selection, target: Target) -> Plan:
@@ -315,6 +304,8 @@ def _part(by_key: Mapping[str, _Array], one: Assignment) -> _Array:
 
 def set_aside(loaded: Loaded, source: Source) -> Loaded:
     """Quarantine the checkpoints that were passed over, and note what became of each."""
+    if not loaded.skipped:
+        return loaded
     done = []
     for damaged in loaded.skipped:
         try:
