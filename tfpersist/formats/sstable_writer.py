@@ -6,7 +6,8 @@ of 512 KiB or more. Every sixteenth key is written in full, and every key of the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import attrs
@@ -14,6 +15,15 @@ import numpy as np
 
 from tfpersist.errors import SaveError
 from tfpersist.formats import crc32c, sstable, varint
+from tfpersist.formats.byte_columns import (
+    Column,
+    Ends,
+    Numbers,
+    Strings,
+    Varints,
+    join_rows,
+    varint_sizes,
+)
 
 BLOCK_SIZE = 256 << 10
 RESTART_INTERVAL = 16
@@ -58,44 +68,39 @@ class Table:
         return content.tobytes()
 
 
-class _Block:
-    """A block to which entries are added."""
+@attrs.frozen(eq=False)
+class Keys:
+    """The keys of a table in ascending order. They serve for any number of tables.
 
-    def __init__(self, restart_interval: int) -> None:
-        self._interval = restart_interval
-        self.clear()
+    Args:
+        keys: the keys.
+        shared: how many bytes each has in common with the one before, at the beginning.
+    """
 
-    def clear(self) -> None:
-        self._parts: list[bytes] = []
-        self._restarts = [0]
-        self._since_restart = 0
-        self._last = b""
-        self.length = 0
+    keys: Strings
+    shared: Numbers
 
-    def __bool__(self) -> bool:
-        return bool(self._parts)
+    @classmethod
+    def of(cls, keys: Sequence[bytes]) -> Keys:
+        """Return keys with what they have in common.
 
-    def add(self, key: bytes, value: bytes) -> int:
-        shared = 0
-        if self._since_restart < self._interval:
-            shared = _shared_prefix(self._last, key)
-        else:
-            self._restarts.append(self.length)
-            self._since_restart = 0
-        self._since_restart += 1
-        self._last = key
-        fresh, length = len(key) - shared, len(value)
-        if shared | fresh | length < 0x80:
-            entry = bytes((shared, fresh, length)) + key[shared:] + value
-        else:
-            entry = b"".join([*map(varint.encode, (shared, fresh, length)), key[shared:], value])
-        self._parts.append(entry)
-        self.length += len(entry)
-        return self.length + 4 * len(self._restarts) + 4
+        Raises:
+            SaveError: the keys are out of order.
 
-    def content(self) -> bytes:
-        restarts = [*self._restarts, len(self._restarts)]
-        return b"".join([*self._parts, *(number.to_bytes(4, "little") for number in restarts)])
+        Example:
+            >>> Keys.of([b"a", b"abc", b"abd"]).shared
+            array([0, 1, 2])
+        """
+        shared = np.zeros(len(keys), np.int64)
+        for number, (last, key) in enumerate(pairwise(keys), 1):
+            if key <= last:
+                raise SaveError(
+                    "the keys of a table are out of order",
+                    expected=f"a key above {last!r}",
+                    found=key,
+                )
+            shared[number] = _shared_prefix(last, key)
+        return cls(Strings(keys), shared)
 
 
 def encode_table(items: Iterable[tuple[bytes, bytes]]) -> Table:
@@ -114,48 +119,90 @@ def encode_table(items: Iterable[tuple[bytes, bytes]]) -> Table:
         >>> [(key, bytes(value)) for key, value, _ in sstable.read_table(memoryview(table), "x")]
         [(b'a', b'1'), (b'b', b'2')]
     """
-    data, index = _Block(RESTART_INTERVAL), _Block(1)
-    written: list[bytes] = []
+    pairs = list(items)
+    keys = Keys.of([key for key, _ in pairs])
+    return encode_columns(keys, [Strings([value for _, value in pairs])])
+
+
+def encode_columns(keys: Keys, values: Sequence[Column]) -> Table:
+    """Encode a table whose values are in columns.
+
+    Args:
+        keys: the keys.
+        values: the columns, with a row for each key; the strings of a row make up its value.
+    """
+    value_lengths = _total(values)
+    bounds, shared = _cut(keys, value_lengths)
+    suffixes = Ends(keys.keys, shared)
+    lengths = [Varints(numbers) for numbers in (shared, suffixes.lengths, value_lengths)]
+    entries: list[Column] = [*lengths, suffixes, *values]
+    ends = _total(entries).cumsum()
+    starts = np.append(0, ends)
+
+    content = bytearray()
     blocks: list[tuple[int, int]] = []
-    ends: list[int] = []
-    offset = 0
-    last: bytes | None = None
-    handle = b""
+    index = bytearray()
+    index_restarts: list[int] = []
+    for start, stop in pairwise(bounds):
+        ends[start:stop] += len(content) - starts[start]
+        restarts = starts[start:stop:RESTART_INTERVAL] - starts[start]
+        blocks.append(_append_block(content, join_rows(entries, start, stop), restarts))
+        key = _after(keys.keys.strings[stop - 1 : stop + 1])
+        handle = _encode_handle(*blocks[-1])
+        index_restarts.append(len(index))
+        index += b"\0" + varint.encode(len(key)) + varint.encode(len(handle)) + key + handle
+    footer = _encode_handle(*_append_block(content, b"", [0]))
+    footer += _encode_handle(*_append_block(content, bytes(index), index_restarts or [0]))
+    content += footer.ljust(sstable.FOOTER_SIZE - len(sstable.MAGIC), b"\0") + sstable.MAGIC
+    return Table(bytes(content), ends, tuple(blocks))
 
-    def emit(block: _Block) -> bytes:
-        nonlocal offset
-        content = block.content() + bytes([sstable.PLAIN])
-        written.append(content + crc32c.masked(crc32c.of(content)).to_bytes(4, "little"))
-        start, size = offset, len(content) - 1
-        offset += size + sstable.TRAILER_SIZE
-        if block is data:
-            blocks.append((start, size))
-        block.clear()
-        return varint.encode(start) + varint.encode(size)
 
-    for key, value in items:
-        if last is not None and key <= last:
-            raise SaveError(
-                "the keys of a table are out of order", expected=f"a key above {last!r}", found=key
-            )
-        if len(key) + len(value) >= 2 * BLOCK_SIZE and data:
-            handle = emit(data)
-        if handle:
-            index.add(_separator(last or b"", key), handle)
-            handle = b""
-        size = data.add(key, value)
-        ends.append(offset + data.length)
-        last = key
-        if size >= BLOCK_SIZE:
-            handle = emit(data)
-    if data:
-        handle = emit(data)
-    metaindex = emit(_Block(RESTART_INTERVAL))
-    if handle:
-        index.add(_successor(last or b""), handle)
-    footer = metaindex + emit(index)
-    written.append(footer.ljust(sstable.FOOTER_SIZE - len(sstable.MAGIC), b"\0") + sstable.MAGIC)
-    return Table(b"".join(written), np.array(ends, np.int64), tuple(blocks))
+def _total(columns: Sequence[Column]) -> Numbers:
+    total: Numbers = np.sum([column.lengths for column in columns], axis=0)
+    return total
+
+
+def _cut(keys: Keys, value_lengths: Numbers) -> tuple[list[int], Numbers]:
+    """Cut a table into blocks.
+
+    Returns:
+        The numbers of the entries between which the blocks are; and for each entry, how many bytes
+        of its key it leaves out.
+    """
+    shared, key_lengths = keys.shared.copy(), keys.keys.lengths
+    huge = np.flatnonzero(key_lengths + value_lengths >= 2 * BLOCK_SIZE)
+    # Three lengths come before each key and value.
+    most_entries = BLOCK_SIZE // (3 + int(value_lengths.min(initial=0))) + 1
+    bounds = [0]
+    while (start := bounds[-1]) < len(shared):
+        stop = min([len(shared), start + most_entries, *huge[huge > start][:1].tolist()])
+        some = slice(start, stop)
+        shared[start:stop:RESTART_INTERVAL] = 0
+        fresh = key_lengths[some] - shared[some]
+        numbers = (shared[some], fresh, value_lengths[some])
+        sizes = fresh + value_lengths[some] + sum(map(varint_sizes, numbers))
+        restarts = np.arange(stop - start) // RESTART_INTERVAL + 1
+        full = np.flatnonzero(sizes.cumsum() + 4 * restarts + 4 >= BLOCK_SIZE)
+        if full.size and start + full[0] + 1 < stop:
+            stop = start + int(full[0]) + 1
+            shared[stop : some.stop] = keys.shared[stop : some.stop]
+        bounds.append(stop)
+    return bounds, shared
+
+
+def _append_block(
+    content: bytearray, entries: bytes, restarts: Sequence[int] | Numbers
+) -> tuple[int, int]:
+    """Append a block; return where it starts, and its size without type and checksum."""
+    start = len(content)
+    block = entries + np.array([*restarts, len(restarts)], "<u4").tobytes()
+    typed = block + bytes([sstable.PLAIN])
+    content += typed + crc32c.masked(crc32c.of(typed)).to_bytes(4, "little")
+    return start, len(block)
+
+
+def _encode_handle(start: int, size: int) -> bytes:
+    return varint.encode(start) + varint.encode(size)
 
 
 def _shared_prefix(first: bytes, second: bytes) -> int:
@@ -165,15 +212,17 @@ def _shared_prefix(first: bytes, second: bytes) -> int:
     return length - (difference.bit_length() + 7) // 8
 
 
-def _separator(last: bytes, first: bytes) -> bytes:
-    """Return a short key that is not below `last` and is below `first`."""
-    shared = _shared_prefix(last, first)
-    if shared < min(len(last), len(first)) and last[shared] + 1 < first[shared]:
-        return last[:shared] + bytes([last[shared] + 1])
-    return last
+def _after(keys: Sequence[bytes]) -> bytes:
+    """Return a short key that is not below the last key of a block.
 
-
-def _successor(last: bytes) -> bytes:
-    """Return a short key that is not below `last`."""
+    Args:
+        keys: that key, and the first key of the next block if there is one; the result is below it.
+    """
+    last = keys[0]
+    if len(keys) > 1:
+        shared = _shared_prefix(*keys)
+        if shared < min(map(len, keys)) and last[shared] + 1 < keys[1][shared]:
+            return last[:shared] + bytes([last[shared] + 1])
+        return last
     kept = len(last) - len(last.lstrip(b"\xff"))
     return last if kept == len(last) else last[:kept] + bytes([last[kept] + 1])
