@@ -7,17 +7,19 @@ decoded by hand, which is faster; the protobuf parser decodes all others.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import attrs
 
 from tfpersist.errors import CorruptionError, SaveError
 from tfpersist.formats import dtypes, schema, slices, varint
+from tfpersist.formats.byte_columns import Field, Fixed32, Numbers, Varints
 from tfpersist.formats.tensors import MOST_DIMENSIONS, Slice, TensorSpec
 
 _MOST_BYTES = 1 << 63
 
 # The tags (field number << 3 | wire type) of the fields of BundleEntryProto.
-_DTYPE, _SHAPE, _SHARD, _OFFSET = 0x08, 0x12, 0x18, 0x20
+_DTYPE, _SHAPE, _SHARD, _OFFSET, _SIZE, _CRC = 0x08, 0x12, 0x18, 0x20, 0x28, 0x35
 
 _NO_PARTS: list[bytes] = []
 _NO_SPEC = TensorSpec("variant", None)
@@ -236,7 +238,19 @@ def encode_place(offset: int, size: int, crc: int, *, shard: int = 0) -> bytes:
     return out + b"\x35" + crc.to_bytes(4, "little") if crc else out
 
 
-def encode_slices(parts: list[Slice]) -> bytes:
+def place_columns(
+    shards: Numbers, offsets: Numbers, sizes: Numbers, crcs: Numbers
+) -> Sequence[Field]:
+    """Encode the places of many entries as `encode_place` encodes one."""
+    return [
+        Field(_SHARD, Varints(shards)),
+        Field(_OFFSET, Varints(offsets)),
+        Field(_SIZE, Varints(sizes)),
+        Field(_CRC, Fixed32(crcs)),
+    ]
+
+
+def encode_slices(parts: Sequence[Slice]) -> bytes:
     """Encode the slices of a partitioned variable: the end of its BundleEntryProto."""
     proto = schema.BundleEntryProto()
     for part in parts:

@@ -109,6 +109,11 @@ class Slice:
     start: tuple[int, ...]
     length: tuple[int, ...]
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all of the variable."""
+        return self.length == self.full_shape
+
 
 def _nothing() -> None:
     pass
