@@ -14,7 +14,7 @@ import uuid
 import google_crc32c
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tfpersist as tfp
@@ -22,10 +22,11 @@ from tfpersist.checkpoint import incremental
 from tfpersist.checkpoint.checkpoint import Checkpoint
 from tfpersist.checkpoint.files import Listing
 from tfpersist.checkpoint.incremental import LEAST_IN_USE, MOST_SHARDS
+from tfpersist.checkpoint.save_memory import SaveMemory
 from tfpersist.checkpoint.writer import write_checkpoint
 from tfpersist.errors import SaveError
 from tfpersist.formats.bundle_writer import Item
-from tfpersist.formats.tensors import Slice, payload_of
+from tfpersist.formats.tensors import Payload, Slice, payload_of, spec_of
 from tfpersist.storage import open_storage
 from tfpersist.storage.local import LocalDirectory
 from tfpersist.storage.staged import StagedStorage
@@ -322,6 +323,140 @@ def test_a_save_that_shares_nothing_yet_is_verified_in_all_its_files(tmp_path):
         (tmp_path / name).write_bytes(content)
 
 
+# --- many small tensors --------------------------------------------------------------------------
+
+
+def counted(values, loads):
+    """Return items that count how often each is loaded."""
+
+    def item(key, value):
+        def load():
+            loads[key] = loads.get(key, 0) + 1
+            return value
+
+        return Item(key, Payload(spec_of(value), load))
+
+    return [item(key, value) for key, value in sorted(values.items())]
+
+
+def small(count, step=0, size=200):
+    return {f"v{number:05}": np.full(size, number + step / 8) for number in range(count)}
+
+
+def save_often(storage, steps, values_at):
+    """Save several steps with what a store remembers; return the last checkpoint."""
+    memory = SaveMemory()
+    for step in range(steps):
+        checkpoint = save(storage, f"m-{step}", values_at(step), memory=memory)
+        assert_holds(checkpoint, values_at(step))
+    return checkpoint
+
+
+def test_if_all_changed_only_a_sample_is_compared(tmp_path):
+    storage, loads = open_storage(tmp_path), {}
+    save(storage, "m-1", small(1000))
+    changed = counted(small(1000, step=1), loads)
+    write_checkpoint(storage, "m-2", changed, incremental=True, durable=False)
+    assert_holds(Checkpoint("m-2", storage=storage), small(1000, step=1))
+    assert {*loads.values()} == {1, 2}
+    assert 80 < sum(count - 1 for count in loads.values()) <= 128
+
+
+def test_few_tensors_are_all_compared(tmp_path):
+    storage, loads = open_storage(tmp_path), {}
+    save(storage, "m-1", small(128))
+    changed = counted(small(128, step=1), loads)
+    write_checkpoint(storage, "m-2", changed, incremental=True, durable=False)
+    assert {*loads.values()} == {2}
+
+
+def test_each_save_draws_another_sample(tmp_path):
+    storage, memory, samples = open_storage(tmp_path), SaveMemory(), []
+    for step in range(4):
+        loads = {}
+        changed = counted(small(1000, step), loads)
+        write_checkpoint(
+            storage, f"m-{step}", changed, incremental=True, durable=False, memory=memory
+        )
+        samples.append(frozenset(key for key, count in loads.items() if count > 1))
+    assert samples[0] == frozenset()
+    assert len({*samples}) == 4
+
+
+@pytest.mark.parametrize("still", [0.1, 0.5, 0.9, 1.0])
+def test_unchanged_tensors_among_many_small_ones_are_shared(tmp_path, still):
+    """Those that stay are spread, or all at the end."""
+    for spread in (True, False):
+        storage = open_storage(tmp_path / str(spread))
+        kept = round(1000 * still)
+
+        def values_at(step, kept=kept, spread=spread):
+            first, changing = small(1000), small(1000, step)
+            keys = sorted(first)
+            stays = set(keys[:: 1000 // kept][:kept] if spread else keys[1000 - kept :])
+            return {key: first[key] if key in stays else changing[key] for key in keys}
+
+        checkpoint = save_often(storage, 4, values_at)
+        assert checkpoint.increment.shared == 1600 * kept
+        assert checkpoint.increment.written == 1600 * (1000 - kept)
+
+
+def test_a_large_tensor_is_compared_though_all_small_ones_changed(tmp_path):
+    table = {"table": np.arange(100_000.0)}
+    storage = open_storage(tmp_path)
+    checkpoint = save_often(storage, 2, lambda step: {**table, **small(300, step)})
+    assert checkpoint.increment.shared == table["table"].nbytes
+
+
+def test_the_sample_is_drawn_by_bytes(tmp_path):
+    """A few tensors hold most of the bytes; thousands of others change."""
+    still = {f"still/{number}": np.full(7000, float(number)) for number in range(3)}
+    storage = open_storage(tmp_path)
+    checkpoint = save_often(storage, 3, lambda step: {**still, **small(2000, step, size=2)})
+    assert checkpoint.increment.shared == 3 * 56_000
+
+
+def test_one_small_tensor_that_differs_in_one_bit_is_written(tmp_path):
+    storage = open_storage(tmp_path)
+    for number in range(0, 600, 67):
+        values = small(600)
+        save(storage, "m-1", values)
+        values[f"v{number:05}"].view(np.uint8)[-1] ^= 1
+        checkpoint = save(storage, "m-2", values)
+        assert_holds(checkpoint, values)
+        assert checkpoint.increment.written == 1600
+
+
+def test_damage_to_one_of_many_small_tensors_is_not_handed_on(tmp_path):
+    storage, memory = open_storage(tmp_path), SaveMemory()
+    save(storage, "m-1", small(600), memory=memory)
+    with open(tmp_path / "m-1.data-00000-of-00001", "r+b") as file:
+        file.seek(1600 * 300 + 5)
+        file.write(b"!!")
+    checkpoint = save(storage, "m-2", small(600), memory=memory)
+    assert_holds(checkpoint, small(600))
+    assert checkpoint.increment.written == 1600
+    assert checkpoint.increment.shared == 1600 * 599
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 4), st.sampled_from([0.0, 0.01, 0.3, 0.9, 1.0]))
+def test_many_small_tensors_of_any_history_read_as_what_was_saved(seed, steps, changing):
+    generator = np.random.default_rng(seed)
+    storage, memory = open_storage(f"memory://{uuid.uuid4()}"), SaveMemory()
+    values = small(150, size=3)
+    for step in range(steps):
+        for key in sorted(values):
+            if generator.random() < changing:
+                shape = generator.integers(0, 5)
+                values[key] = generator.integers(0, 2, shape).astype(np.float32)
+        save(storage, f"m-{step}", values, memory=memory)
+    checkpoint = Checkpoint(f"m-{steps - 1}", storage=storage)
+    for key, value in values.items():
+        assert checkpoint[key].tolist() == value.tolist()
+    storage.remove(storage.names())
+
+
 # --- what stands in the way ----------------------------------------------------------------------
 
 
@@ -581,7 +716,7 @@ def test_tensorflow_reads_them_and_its_own_are_taken_over(fresh, tmp_path):
             for _ in range(3):
                 saved = other.save(big)
             assert saved.increment.written == 0, saved.increment
-            held = other._seen.of(saved._sidecar.index_crc32c)
+            held = other._save_memory.find(saved._sidecar.index_crc32c).memory
             assert len(held) == 3 - (big.changing.numpy().nbytes < 65536), held.keys()
             for variable in (big.changing, big.tensors[0]):
                 if variable is big.changing:

@@ -252,12 +252,15 @@ def test_tensorflow_accepts_what_is_written(tmp_path):
 
 
 def test_nothing_is_left_where_nothing_was_saved(tmp_path):
-    place = tmp_path / "runs"
-    with pytest.raises(SaveError, match="two tensors"):
-        write_checkpoint(open_storage(place), "m", [*items(1), *items(1)])
-    assert os.listdir(place) == []
-    with pytest.raises(CheckpointNotFoundError):
-        Checkpoint(place)
+    twice = [*items(1), *items(1)]
+    misfit = Item("c", Payload(TensorSpec("float32", (2,)), lambda: np.zeros(3)))
+    for name, bad in (("twice", twice), ("misfit", [*items(1), misfit])):
+        place = tmp_path / name
+        with pytest.raises(SaveError, match=r"two tensors|do not fit"):
+            write_checkpoint(open_storage(place), "m", bad)
+        assert not place.exists() or os.listdir(place) == []
+        with pytest.raises(CheckpointNotFoundError):
+            Checkpoint(place)
 
 
 def test_a_large_save_has_several_shards_until_a_small_one_replaces_it(tmp_path):

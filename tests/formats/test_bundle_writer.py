@@ -14,8 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfpersist.errors import SaveError
-from tfpersist.formats import bundle, dtypes, tensors
-from tfpersist.formats.bundle_writer import Item, Items, write_bundle
+from tfpersist.formats import bundle, crc32c, dtypes, tensors
+from tfpersist.formats.bundle_writer import (
+    Item,
+    Items,
+    load,
+    load_many,
+    write_bundle,
+    write_shards,
+)
 
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
 DIRECT = ["bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"]
@@ -454,3 +461,91 @@ def test_one_shard_that_fails_stops_the_others_before_it_is_told(number, size, c
     assert len(opened) == 4
     assert threading.active_count() == begun
     assert all(len(shard.getvalue()) < shard.reserved for shard in opened)
+
+
+def some_shards(items, **how):
+    """Write some of the tensors; return their places and the bytes of the shards."""
+    shards = []
+
+    def begin(count):
+        shards.extend(Shard() for _ in range(count))
+        return shards
+
+    columns = Items.of(items)
+    sizes = np.array([item.payload.spec.nbytes or -1 for item in items])
+    places, count = write_shards(columns, sizes, begin, **how)
+    assert count == len(shards)
+    return places, [shard.getvalue() for shard in shards]
+
+
+def content_at(places, shards, at):
+    start = places.offsets[at]
+    return shards[places.shards[at]][start : start + places.sizes[at]]
+
+
+@pytest.mark.parametrize("numbers", [[40, 3, 17], [5], [0, 41, 42, 1, 2, 3]])
+def test_some_tensors_are_written_in_the_order_that_is_asked_for(numbers):
+    items = some_items()
+    places, shards = some_shards(items, numbers=numbers, alignment=8)
+    index, whole = sharded(items)
+    text = bundle.read_index(memoryview(index), "x").entries["text"]
+    assert len(shards) == 1
+    assert places.offsets.tolist() == sorted(places.offsets.tolist())
+    for at, number in enumerate(numbers):
+        content, crc = content_at(places, shards, at), places.crcs[at]
+        if items[number].key == "text":
+            assert content == whole[0][text.offset : text.offset + text.size]
+            assert crc == text.crc32c
+        else:
+            assert content == items[number].payload.load().tobytes()
+            assert crc == crc32c.masked(crc32c.of(content))
+
+
+def test_bytes_that_are_known_already_are_written_as_they_are():
+    def unwanted():
+        raise AssertionError
+
+    spec = tensors.TensorSpec("int32", (2,))
+    items = [Item("a", tensors.Payload(spec, unwanted)), item("b", np.int32([3, 4]))]
+    items.append(Item("s", tensors.Payload(tensors.TensorSpec("string", ()), unwanted)))
+    encoded = {0: (b"12345678", 17), 2: (b"text", 18)}
+    places, (shard,) = some_shards(items, encoded=encoded, alignment=16)
+    assert [content_at(places, [shard], at) for at in (0, 2)] == [b"12345678", b"text"]
+    assert places.sizes.tolist() == [8, 8, 4]
+    assert places.crcs[[0, 2]].tolist() == [crc32c.masked(17), crc32c.masked(18)]
+    assert encoded.keys() == {0, 2}
+
+
+@pytest.mark.parametrize(("most_shards", "shards"), [(1, (1, 1)), (2, (2, 2)), (4, (3, 4))])
+def test_two_groups_of_tensors_share_no_shard(most_shards, shards):
+    items = [item(f"v{n}", np.zeros(250, np.int32)) for n in range(13)]
+    places, written = some_shards(items, apart=3, shard_size=1000, most_shards=most_shards)
+    first, others = set(places.shards[:3].tolist()), set(places.shards[3:].tolist())
+    assert (len(first), len(others)) == shards
+    assert first.isdisjoint(others)
+    assert len(written) == sum(shards)
+
+
+def test_many_elements_are_loaded_as_one_by_one():
+    class Array(np.ndarray):
+        pass
+
+    items = Items.of(
+        [
+            item("plain", np.zeros(2)),
+            item("swapped", np.arange(3, dtype=">i4"), "int32"),
+            item("view", np.arange(9)[::2]),
+            item("subclass", np.ones(2).view(Array)),
+            Item("list", tensors.Payload(tensors.TensorSpec("int64", (2,)), lambda: [1, 2])),
+        ]
+    )
+    arrays = load_many(items, [4, 3, 2, 1, 0])
+    for number, array in zip([4, 3, 2, 1, 0], arrays, strict=True):
+        alone = load(items, number)
+        assert array.dtype is alone.dtype is dtypes.BY_NAME[items.specs[number].dtype].numpy
+        assert array.tolist() == alone.tolist()
+    misfits = [announced("float32", (2,), np.zeros(3, np.float32))]
+    misfits.append(announced("float32", (2,), np.zeros(2)))
+    for misfit in misfits:
+        with pytest.raises(SaveError, match="do not fit its spec"):
+            load_many(Items.of([misfit]), [0])

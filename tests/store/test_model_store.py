@@ -82,7 +82,7 @@ def test_a_copy_of_a_used_store_is_a_store_of_the_same_settings(tmp_path, again)
     assert repr(other) == repr(store)
     assert [each.step for each in other.checkpoints()] == [1, 2]
     assert set(other.save(model(3), step=3)) == {"x", "b"}
-    assert other._seen is not store._seen
+    assert other._save_memory is not store._save_memory
     assert [each.step for each in store.checkpoints()] == [2, 3]
 
 

@@ -1,4 +1,4 @@
-"""The data files of a checkpoint that is being saved: its own, and those it takes over."""
+"""Write the data files of a checkpoint: new ones, and hard links of those of an earlier one."""
 
 from __future__ import annotations
 
@@ -7,31 +7,40 @@ import warnings
 from collections.abc import Callable, Sequence
 
 import attrs
+import numpy as np
 
 from tfpersist.checkpoint.directory import Directory
-from tfpersist.checkpoint.incremental import Base, Plan, Seen, compare, opened
+from tfpersist.checkpoint.earlier import EarlierCheckpoint, open_earlier
+from tfpersist.checkpoint.incremental import MOST_SHARDS, Changes, compare
+from tfpersist.checkpoint.save_memory import LastSave, SaveMemory
 from tfpersist.checkpoint.sidecar import Increment
 from tfpersist.errors import StorageError
 from tfpersist.formats import bundle
-from tfpersist.formats.bundle_layout import index_of
-from tfpersist.formats.bundle_writer import Item, write_bundle
+from tfpersist.formats.bundle_index_writer import Places, TensorList, tensor_list
+from tfpersist.formats.bundle_writer import Item, Items, write_shards
 from tfpersist.storage import Publication, Sink, Storage
 from tfpersist.storage.base import unlinkable
 
+_TOO_LITTLE = "too little is as it was"
 
-@attrs.frozen
+
+@attrs.frozen(eq=False)
 class Written:
-    """What was written.
+    """The data files that were written.
 
     Args:
+        names: the names of the data files.
         index: the bytes of the index, which is not written yet.
         sizes: the size of each data file, in bytes.
-        own: the size of those that are new.
+        own: the size of the new ones together.
+        save: what to remember of this save.
     """
 
+    names: Sequence[str]
     index: bytes
     sizes: tuple[int, ...]
     own: int
+    save: LastSave
 
 
 @attrs.define(eq=False)
@@ -50,76 +59,107 @@ class _Measured:
 
 
 @attrs.frozen(eq=False)
-class Shards:
-    """What the data files are to hold.
+class DataFiles:
+    """What the data files of a checkpoint are to hold.
 
     Args:
-        changed: the tensors to write.
-        plan: what is taken over; None for nothing.
-        base: where it is taken from.
+        items: the tensors.
+        tensors: the same tensors as a list.
+        changes: which of them to write, and which to take over.
+        earlier: the checkpoint to take over data files from; None for none.
         reason: why nothing is taken over.
-        spend: whether to let go of each value once it is written.
+        spend: whether to release each value once it is written.
     """
 
-    changed: Sequence[Item]
-    plan: Plan | None = None
-    base: Base | None = None
+    items: Items
+    tensors: TensorList
+    changes: Changes
+    earlier: EarlierCheckpoint | None = None
     reason: str = ""
     spend: bool = False
 
-    def write(
-        self, publication: Publication, prefix: str, alignment: int, shard_size: int
-    ) -> tuple[list[str], Written]:
-        """Link and write the data files; give their names, and what was written.
+    @classmethod
+    def in_full(cls, items: Sequence[Item], *, reason: str = "", spend: bool = False) -> DataFiles:
+        """Return the data files of a checkpoint that takes over nothing.
 
         Raises:
-            StorageError: that could not be done.
+            SaveError: two tensors have one name, a name is empty, or parts do not fit together.
         """
-        plan = self.plan or Plan(self.changed)
-        linked = [] if self.base is None else [self.base.file(shard) for shard in plan.linked]
+        columns = items if isinstance(items, Items) else Items.of(items)
+        tensors = tensor_list(columns.names, columns.specs, columns.parts)
+        changes = Changes(changed=np.arange(len(columns)))
+        return cls(columns, tensors, changes, reason=reason, spend=spend)
+
+    def write(
+        self, publication: Publication, prefix: str, alignment: int, shard_size: int
+    ) -> Written:
+        """Link and write the data files.
+
+        Args:
+            publication: what the files become part of.
+            prefix: the checkpoint.
+            alignment: every tensor starts at a multiple of this many bytes.
+            shard_size: the least size of a new data file in bytes, about; 0 for one of any size.
+
+        Raises:
+            SaveError: elements do not fit their spec.
+            StorageError: a file cannot be linked or written.
+        """
+        changes, linked = self.changes, self.changes.linked
+        holds = [] if self.earlier is None else [self.earlier.holds[shard] for shard in linked]
+        shards = [] if self.earlier is None else [self.earlier.shards[shard] for shard in linked]
         names: list[str] = []
-        own: list[_Measured] = []
+        new: list[_Measured] = []
 
         def begin(count: int) -> Sequence[Sink]:
             total = len(linked) + count
             names.extend(bundle.shard_name(prefix, number, total) for number in range(total))
-            for (hold, _), name in zip(linked, names, strict=False):
+            for hold, name in zip(holds, names, strict=False):
                 publication.link(hold, name)
-            own.extend(_Measured(publication.create(name)) for name in names[len(linked) :])
-            return own
+            new.extend(_Measured(publication.create(name)) for name in names[len(linked) :])
+            return new
 
-        if linked and not plan.again and not plan.changed:
+        numbers = np.append(changes.again, changes.changed)
+        if linked and not len(numbers):
             begin(0)
-            index = index_of(plan.rows, len(linked))
+            places = changes.places
         else:
-            index = write_bundle(
-                [*plan.again, *plan.changed] if plan.again else plan.changed,
+            written, _ = write_shards(
+                self.items,
+                self.tensors.sizes,
                 begin,
+                numbers=numbers.tolist(),
+                encoded=changes.encoded,
                 alignment=alignment,
                 shard_size=shard_size,
-                apart=len(plan.again),
-                first=len(linked),
-                others=plan.rows,
+                apart=len(changes.again),
+                most_shards=(MOST_SHARDS - len(linked)) // 2,
                 spend=self.spend,
             )
-        sizes = [size for _, size in linked] + [shard.size for shard in own]
-        return names, Written(index, tuple(sizes), sum(shard.size for shard in own))
+            written = attrs.evolve(written, shards=written.shards + len(linked))
+            places = Places.joined((changes.kept, changes.places), (numbers, written))
+        own = [shard.size for shard in new]
+        return Written(
+            names,
+            self.tensors.encode(places, len(names)),
+            (*map(len, shards), *own),
+            sum(own),
+            LastSave(self.tensors, places, len(names), changes.memory),
+        )
 
     def noted(self, written: Written) -> Increment:
-        """What the sidecar says of it."""
-        shared = 0 if self.plan is None else self.plan.shared
-        return Increment(
-            written.own, shared, None if self.base is None else self.base.name, self.reason
-        )
+        """Return what the sidecar of an incremental save notes."""
+        base = None if self.earlier is None else self.earlier.prefix
+        return Increment(written.own, self.changes.shared, base, self.reason)
 
 
 def publish_changes(
     directory: Directory,
     prefix: str,
     items: Sequence[Item],
-    publish: Callable[[Shards], list[str]],
+    publish: Callable[[DataFiles], list[str]],
     *,
-    seen: Seen | None = None,
+    memory: SaveMemory,
 ) -> list[str]:
     """Publish a checkpoint that takes over what has not changed, or else all of it.
 
@@ -127,20 +167,26 @@ def publish_changes(
         directory: a look at the directory, with nothing in it that a dead process left.
         prefix: the checkpoint.
         items: its tensors.
-        publish: writes it, and gives the names of its files.
-        seen: what is known of memory that the tensors may lie in.
+        publish: writes it, and returns the names of its files.
+        memory: what is remembered of the last save.
 
     Returns:
         The names of its files.
+
+    Raises:
+        SaveError: the tensors cannot be saved; nothing was written.
+        StorageError: the checkpoint could not be written, and nothing is left of it.
     """
     storage = directory.storage
-    with opened(directory, prefix) as base:
-        if isinstance(base, Base):
-            plan = compare(base, items, seen)
-            if plan.linked or plan.again:
-                reason = "" if plan.linked else "too little is as it was"
+    whole = DataFiles.in_full(items)
+    with open_earlier(directory, prefix, memory) as earlier:
+        if isinstance(earlier, EarlierCheckpoint):
+            changes = compare(earlier, whole.items, whole.tensors, memory)
+            reason = "" if changes.linked else _TOO_LITTLE
+            if changes.linked or len(changes.again):
+                files = attrs.evolve(whole, changes=changes, earlier=earlier, reason=reason)
                 try:
-                    return publish(Shards(items, plan, base, reason))
+                    return publish(files)
                 except StorageError as error:
                     if not unlinkable(error) and error.errno != errno.ENOENT:
                         raise
@@ -148,12 +194,13 @@ def publish_changes(
                     if unlinkable(error):
                         _warn(storage, reason)
             else:
-                reason = "too little is as it was"
+                encoded = attrs.evolve(whole.changes, encoded=changes.encoded)
+                whole = attrs.evolve(whole, changes=encoded)
         else:
-            reason = base
+            reason = earlier
             if not storage.links:
                 _warn(storage, reason)
-    return publish(Shards(items, reason=reason))
+    return publish(attrs.evolve(whole, reason=reason))
 
 
 def _warn(storage: Storage, reason: str) -> None:

@@ -14,10 +14,10 @@ from types import MappingProxyType
 import attrs
 
 from tfpersist.checkpoint import sidecar
-from tfpersist.checkpoint.data_files import Shards, publish_changes
+from tfpersist.checkpoint.data_files import DataFiles, publish_changes
 from tfpersist.checkpoint.directory import Age, Directory
 from tfpersist.checkpoint.files import INDEX, META, SIDECAR, STATE_FILE, Files
-from tfpersist.checkpoint.incremental import Seen
+from tfpersist.checkpoint.save_memory import SaveMemory
 from tfpersist.errors import SaveError, StorageError
 from tfpersist.formats import crc32c
 from tfpersist.formats.bundle_writer import Item
@@ -41,7 +41,7 @@ def write_checkpoint(
     durable: bool = True,
     alignment: int = ALIGNMENT,
     incremental: bool = False,
-    seen: Seen | None = None,
+    memory: SaveMemory | None = None,
     spend: bool = False,
 ) -> Files:
     """Write a checkpoint, all of it or nothing, and name it the latest in the state file.
@@ -57,7 +57,7 @@ def write_checkpoint(
         durable: wait until it would survive a power loss.
         alignment: every tensor starts at a multiple of this many bytes; 1 is what TensorFlow does.
         incremental: take over what has not changed since the checkpoint before.
-        seen: what is known of memory that the tensors may lie in; with `incremental`.
+        memory: what is remembered from save to save; with `incremental`.
         spend: let go of each value once it is written, unless it may have to be written again, as
             with `incremental`.
 
@@ -88,7 +88,7 @@ def write_checkpoint(
         durable=durable,
         alignment=alignment,
         incremental=incremental,
-        seen=seen,
+        memory=memory,
         spend=spend,
     )
     if state:
@@ -107,7 +107,7 @@ def publish_checkpoint(
     durable: bool = True,
     alignment: int = ALIGNMENT,
     incremental: bool = False,
-    seen: Seen | None = None,
+    memory: SaveMemory | None = None,
     spend: bool = False,
 ) -> Directory:
     """Write a checkpoint, all of it or nothing; the state file is not touched.
@@ -134,14 +134,15 @@ def publish_checkpoint(
 
     versions: list[object | None] = []
 
-    def publish(shards: Shards) -> list[str]:
+    def publish(files: DataFiles) -> list[str]:
         with (
             progress(f"Saving {prefix}", lambda: _size(items)) as done,
             storage.publish(durable=durable, since=look.version) as publication,
         ):
-            names, written = shards.write(
+            written = files.write(
                 Watched(publication, done), prefix, alignment, _SHARD_SIZE if storage.maps else 0
             )
+            names = [*written.names]
             if meta is not None:
                 publication.create(prefix + META).write(meta)
                 names.append(prefix + META)
@@ -150,7 +151,7 @@ def publish_checkpoint(
                 index_crc32c=crc32c.of(written.index),
                 meta_crc32c=None if meta is None else crc32c.of(meta),
                 sizes=written.sizes,
-                increment=shards.noted(written) if incremental else None,
+                increment=files.noted(written) if incremental else None,
             )
             publication.create(prefix + SIDECAR).write(noted.encode())
             publication.create(prefix + INDEX).write(written.index)
@@ -158,14 +159,14 @@ def publish_checkpoint(
             for name in sorted(look.listing.belonging(prefix).difference(names)):
                 publication.discard(name)
         versions.append(publication.version)
-        if seen is not None:
-            seen.note(noted.index_crc32c or 0, shards.plan.buffers if shards.plan else {})
+        if memory is not None and noted.index_crc32c is not None:
+            memory.note(noted.index_crc32c, written.save)
         return names
 
     if incremental:
-        names = publish_changes(look, prefix, list(items), publish, seen=seen)
+        names = publish_changes(look, prefix, items, publish, memory=memory or SaveMemory())
     else:
-        names = publish(Shards(items, spend=spend))
+        names = publish(DataFiles.in_full(items, spend=spend))
     return look.saved(prefix, names, age, versions[-1])
 
 

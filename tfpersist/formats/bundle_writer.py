@@ -20,18 +20,22 @@ import numpy as np
 
 from tfpersist.errors import SaveError, UnsupportedError
 from tfpersist.formats import crc32c, dtypes, string_tensor
-from tfpersist.formats.bundle_layout import Layout, lay_out
+from tfpersist.formats.bundle_index_writer import Places, tensor_list
+from tfpersist.formats.bundle_layout import MOST_SHARDS, lay_out
+from tfpersist.formats.byte_columns import Numbers
 from tfpersist.formats.tensors import Array, Payload, Slice, TensorSpec
 
 # Tensors below the first size are gathered and written together, up to the second size.
-_SMALL = 64 << 10
+SMALL = 64 << 10
 _GATHER = 512 << 10
 # A larger tensor is written in pieces that stay in the processor's cache between two uses.
 _CHUNK = 256 << 10
 # From this size on a thread computes the checksum, and a tensor is written in pieces of this size.
 _LONG = 4 << 20
 
-_NO_ROWS: Mapping[bytes, bytes] = MappingProxyType({})
+# The bytes of a tensor, and their plain checksum.
+Encoded = tuple[bytes, int]
+_NOTHING_ENCODED: Mapping[int, Encoded] = MappingProxyType({})
 _T = TypeVar("_T")
 
 
@@ -131,9 +135,6 @@ def write_bundle(
     *,
     alignment: int = 64,
     shard_size: int = 0,
-    apart: int = 0,
-    first: int = 0,
-    others: Mapping[bytes, bytes] = _NO_ROWS,
     spend: bool = False,
 ) -> bytes:
     """Write the data shards of a checkpoint and lay out its index.
@@ -145,9 +146,6 @@ def write_bundle(
         alignment: every tensor starts at a multiple of this many bytes; SaveV2 uses 1.
         shard_size: the least size of a shard in bytes, about. Up to four shards are written at
             once. 0 for one shard of any size.
-        apart: the first `apart` tensors share no shard with the others.
-        first: the number of the first shard; the shards before it exist already.
-        others: the encoded entries of the tensors in the shards before `first`, by key.
         spend: release each value as soon as it is written, so that whoever wants to change it need
             not copy it. The items cannot be written again.
 
@@ -170,31 +168,82 @@ def write_bundle(
         64
     """
     columns = items if isinstance(items, Items) else Items.of(items)
-    strings = {
-        number: _encode_strings(columns, number)
-        for number, spec in enumerate(columns.specs)
-        if spec.dtype == "string"
-    }
-    layout = lay_out(
-        columns.names,
-        columns.specs,
-        columns.parts,
-        {number: len(content) for number, (content, _) in strings.items()},
-        alignment,
+    tensors = tensor_list(columns.names, columns.specs, columns.parts)
+    places, num_shards = write_shards(
+        columns,
+        tensors.sizes,
+        open_shards,
+        alignment=alignment,
         shard_size=shard_size,
-        apart=apart,
+        spend=spend,
     )
-    ranges = layout.shards
-    sinks = open_shards(len(ranges))
-    for sink, tensors in zip(sinks, ranges, strict=True):
-        sink.reserve(layout.size(tensors))
+    return tensors.encode(places, num_shards)
+
+
+def write_shards(
+    items: Items,
+    sizes: Numbers,
+    open_shards: Callable[[int], Sequence[Sink]],
+    *,
+    numbers: Sequence[int] | None = None,
+    encoded: Mapping[int, Encoded] = _NOTHING_ENCODED,
+    alignment: int = 64,
+    shard_size: int = 0,
+    apart: int = 0,
+    most_shards: int = MOST_SHARDS,
+    spend: bool = False,
+) -> tuple[Places, int]:
+    """Write the data shards of a checkpoint.
+
+    Args:
+        items: the tensors.
+        sizes: the number of bytes of each tensor; below 0 for a string tensor.
+        open_shards: see `write_bundle`.
+        numbers: the numbers of the tensors to write, in the order of their bytes; None for all.
+        encoded: tensors whose bytes are known already, by their number.
+        alignment: see `write_bundle`.
+        shard_size: see `write_bundle`.
+        apart: the first `apart` tensors that are written share no shard with the others.
+        most_shards: how many shards these `apart` tensors have at most, and so for the others.
+        spend: see `write_bundle`.
+
+    Returns:
+        The places of the tensors that were written, in order, and the number of shards.
+
+    Raises:
+        SaveError: elements do not fit their spec.
+    """
+    if numbers is None:
+        numbers = range(len(items))
+    encoded = dict(encoded)
+    sizes = sizes[np.array(numbers, np.int64)]
+    for place in np.flatnonzero(sizes < 0).tolist():
+        number = numbers[place]
+        if number not in encoded:
+            encoded[number] = encode_strings(items, number)
+        sizes[place] = len(encoded[number][0])
+    layout = lay_out(sizes, alignment, shard_size=shard_size, apart=apart, most_shards=most_shards)
+    sinks = open_shards(len(layout.ends))
+    for sink, size in zip(sinks, layout.shard_sizes, strict=True):
+        sink.reserve(size)
     stop = threading.Event()
     shards = [
-        _Shard(columns, strings, layout, tensors, sink, stop, alone=len(ranges) == 1, spend=spend)
-        for sink, tensors in zip(sinks, ranges, strict=True)
+        _Shard(
+            items,
+            encoded,
+            numbers[tensors.start : tensors.stop],
+            layout.sizes[tensors.start : tensors.stop].tolist(),
+            layout.paddings[tensors.start : tensors.stop].tolist(),
+            sink,
+            stop,
+            alone=len(sinks) == 1,
+            spend=spend,
+        )
+        for sink, tensors in zip(sinks, layout.tensors, strict=True)
     ]
     crcs = _all_at_once([shard.write for shard in shards], stop)
-    return layout.index(list(chain.from_iterable(crcs)), first=first, others=others)
+    masked = crc32c.all_masked(np.fromiter(chain.from_iterable(crcs), np.uint32, len(numbers)))
+    return Places(layout.shards, layout.offsets, layout.sizes, masked), len(sinks)
 
 
 def _all_at_once(jobs: Sequence[Callable[[], _T]], stop: threading.Event) -> list[_T]:
@@ -244,9 +293,10 @@ class _Shard:
 
     Args:
         items: all tensors of the checkpoint.
-        strings: the bytes and the checksum of each string tensor, by its number.
-        layout: the places of all tensors.
-        tensors: the numbers of the tensors in this shard.
+        encoded: the tensors whose bytes are known, by their number.
+        numbers: the numbers of the tensors in this shard.
+        sizes: the number of bytes of each of these.
+        paddings: the number of zeros after each.
         sink: the file to write to.
         stop: set when another shard has failed.
         alone: whether this is the only shard.
@@ -254,9 +304,10 @@ class _Shard:
     """
 
     items: Items
-    strings: Mapping[int, tuple[bytes, int]]
-    layout: Layout
-    tensors: range
+    encoded: Mapping[int, Encoded]
+    numbers: Sequence[int]
+    sizes: Sequence[int]
+    paddings: Sequence[int]
     sink: Sink
     stop: threading.Event
     alone: bool
@@ -267,22 +318,21 @@ class _Shard:
         crcs: list[int] = []
         gathered: list[bytes] = []
         length = 0
-        for number in self.tensors:
+        for number, size, padding in zip(self.numbers, self.sizes, self.paddings, strict=True):
             if self.stop.is_set():
                 break
-            size, padding = self.layout.sizes[number], self.layout.paddings[number]
-            if number in self.strings:
-                content, crc = self.strings[number]
+            if number in self.encoded:
+                content, crc = self.encoded[number]
                 gathered.append(content)
-            elif size < _SMALL:
-                content = _load(self.items, number).tobytes()
+            elif size < SMALL:
+                content = load(self.items, number).tobytes()
                 gathered.append(content)
                 crc = crc32c.of_bytes(content)
             else:
                 if gathered:
                     self.sink.write(b"".join(gathered))
                     gathered, length = [], 0
-                crc = self._write_large(_load(self.items, number))
+                crc = self._write_large(load(self.items, number))
                 length = -size
             if self.spend:
                 self.items.release(number)
@@ -321,27 +371,59 @@ def _released() -> Array:
     raise SaveError("this value was released when it was written, and cannot be written again")
 
 
-def _load(items: Items, number: int) -> Array:
-    array = np.asarray(items.loads[number]())
-    spec = items.specs[number]
-    wanted = dtypes.BY_NAME[spec.dtype].numpy
-    if array.dtype is wanted and array.shape == spec.shape:
+def load(items: Items, number: int) -> Array:
+    """Return the elements of a tensor in the data type that is saved.
+
+    Raises:
+        SaveError: the elements do not fit the spec.
+    """
+    array, spec = np.asarray(items.loads[number]()), items.specs[number]
+    if array.dtype is dtypes.BY_NAME[spec.dtype].numpy and array.shape == spec.shape:
         return array
+    return _fitted(array, spec, items.names[number])
+
+
+def load_many(items: Items, numbers: Iterable[int]) -> list[Array]:
+    """Return the elements of many tensors as `load` does, as C-contiguous arrays."""
+    arrays = []
+    for number in numbers:
+        array, spec = items.loads[number](), items.specs[number]
+        plain = type(array) is np.ndarray and array.flags.c_contiguous
+        if not (
+            plain and array.shape == spec.shape and array.dtype is dtypes.BY_NAME[spec.dtype].numpy
+        ):
+            array = np.ascontiguousarray(load(items, number))
+        arrays.append(array)
+    return arrays
+
+
+def _fitted(array: Array, spec: TensorSpec, name: str) -> Array:
+    """Return an array in the data type of a spec.
+
+    Raises:
+        SaveError: the elements do not fit the spec.
+    """
+    wanted = dtypes.BY_NAME[spec.dtype].numpy
     native = array.dtype.newbyteorder("=") if array.dtype.kind in "iufc" else array.dtype
     strings = spec.dtype == "string" and array.dtype.kind in "SUO"
     if array.shape != spec.shape or not (strings or native == wanted):
         raise SaveError(
             "the elements of a tensor do not fit its spec",
-            where=f"tensor {items.names[number]!r}",
+            where=f"tensor {name!r}",
             expected=spec,
             found=f"{array.dtype} of shape {list(array.shape)}",
         )
     return array if strings else array.astype(wanted, copy=False)
 
 
-def _encode_strings(items: Items, number: int) -> tuple[bytes, int]:
+def encode_strings(items: Items, number: int) -> Encoded:
+    """Return the bytes of a string tensor, and their plain checksum.
+
+    Raises:
+        SaveError: an element is not a string.
+    """
     try:
-        return string_tensor.encode(_load(items, number))
+        return string_tensor.encode(load(items, number))
     except UnsupportedError as error:
         raise SaveError(
             error.problem, where=f"tensor {items.names[number]!r}", expected="bytes or str"

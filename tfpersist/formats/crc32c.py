@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import google_crc32c
@@ -80,6 +80,19 @@ def of_bytes(data: bytes) -> int:
         '0xe3069283'
     """
     return int(google_crc32c.value(data))
+
+
+def of_each(buffers: Sequence[Any]) -> np.ndarray[Any, np.dtype[np.uint32]]:
+    """Return the plain checksum of each of many short buffers.
+
+    Args:
+        buffers: bytes, or contiguous arrays of Python's own data types.
+
+    Example:
+        >>> hex(of_each([b"123456789"])[0])
+        '0xe3069283'
+    """
+    return np.fromiter(map(google_crc32c.value, buffers), np.uint32, len(buffers))
 
 
 def of(*buffers: bytes | bytearray | memoryview | np.ndarray[Any, Any], start: int = 0) -> int:

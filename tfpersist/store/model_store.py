@@ -13,8 +13,8 @@ import attrs
 from tfpersist.arguments import count_of
 from tfpersist.checkpoint.checkpoint import Checkpoint
 from tfpersist.checkpoint.directory import Directory
-from tfpersist.checkpoint.incremental import Seen
 from tfpersist.checkpoint.locate import Located
+from tfpersist.checkpoint.save_memory import SaveMemory
 from tfpersist.errors import ArgumentError, RetentionError, SaveError, value_text
 from tfpersist.matching.plan import OnMismatch, OnMissing, Tolerance
 from tfpersist.matching.report import RestoreReport
@@ -116,7 +116,7 @@ class ModelStore:
             )
         self._asked = _Asked(absolute(location), name, durable, as_keep(keep), incremental)
         # What incremental saves know of the memory of tensors; copies of the store share it.
-        self._seen = Seen()
+        self._save_memory = SaveMemory()
 
     @property
     def location(self) -> str | os.PathLike[str]:
@@ -327,7 +327,7 @@ class ModelStore:
             keep=self._asked.keep,
             durable=self._asked.durable,
             incremental=self._asked.incremental,
-            seen=self._seen,
+            memory=self._save_memory,
             in_flight=self._asked.in_flight,
         )
         return save_target(target, step, metrics, destination)
@@ -718,8 +718,8 @@ class ModelStore:
             self._worker.wait()
 
     def __getstate__(self) -> dict[str, Any]:
-        # What it has opened and seen belongs to this process.
-        return {"_asked": self._asked, "_seen": Seen()}
+        # What it has opened and remembers belongs to this process.
+        return {"_asked": self._asked, "_save_memory": SaveMemory()}
 
     def __repr__(self) -> str:
         asked = self._asked

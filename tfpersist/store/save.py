@@ -11,8 +11,8 @@ import numpy as np
 from tfpersist.checkpoint import sidecar
 from tfpersist.checkpoint.checkpoint import Checkpoint
 from tfpersist.checkpoint.directory import Directory
-from tfpersist.checkpoint.incremental import Seen
 from tfpersist.checkpoint.locate import Located
+from tfpersist.checkpoint.save_memory import SaveMemory
 from tfpersist.checkpoint.writer import note_latest, publish_checkpoint
 from tfpersist.errors import TargetError
 from tfpersist.formats.bundle_writer import Item, Items
@@ -39,7 +39,7 @@ class Destination:
         keep: which checkpoints a save leaves; None for all.
         durable: wait until a save would survive a power loss.
         incremental: write only what has changed since the checkpoint before.
-        seen: what incremental saves know of the memory of tensors.
+        memory: what incremental saves remember of the last one.
         in_flight: how many saves may be under way in the background; 0 to save at once.
     """
 
@@ -49,7 +49,7 @@ class Destination:
     keep: Keep | None
     durable: bool
     incremental: bool
-    seen: Seen
+    memory: SaveMemory
     in_flight: int
 
 
@@ -83,7 +83,7 @@ def _write(
 ) -> Located:
     prefix, step = named
     incremental, durable = destination.incremental, destination.durable
-    seen = attrs.evolve(destination.seen, borrowed=captured.borrowed) if incremental else None
+    memory = attrs.evolve(destination.memory, borrowed=captured.borrowed) if incremental else None
     try:
         directory = publish_checkpoint(
             Directory.look(destination.storage, to_write=True),
@@ -94,7 +94,7 @@ def _write(
             metrics=metrics,
             durable=durable,
             incremental=incremental,
-            seen=seen,
+            memory=memory,
             spend=bool(destination.in_flight),
         )
     finally:

@@ -1,0 +1,197 @@
+"""Open the checkpoint that an incremental save starts from, and hold its files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import attrs
+import numpy as np
+
+from tfpersist.checkpoint.contents import Bundle, open_contents
+from tfpersist.checkpoint.directory import Directory
+from tfpersist.checkpoint.files import Files, split_step
+from tfpersist.checkpoint.save_memory import LastSave, SaveMemory
+from tfpersist.errors import CorruptionError, StorageError, UnsupportedError
+from tfpersist.formats import bundle, crc32c
+from tfpersist.formats.bundle_entry import BundleEntry
+from tfpersist.formats.bundle_index_writer import Places, TensorList
+from tfpersist.formats.byte_columns import Numbers
+from tfpersist.formats.tensors import Slice, TensorSpec
+from tfpersist.storage import Hold, Storage
+
+
+@attrs.frozen(eq=False)
+class EarlierCheckpoint:
+    """The checkpoint that a new one is compared with. Its files are held.
+
+    Args:
+        prefix: its name.
+        names: the name of each tensor; for a part of a partitioned variable, that of the whole.
+        specs: the data type and the shape of each tensor.
+        parts: the slice that each tensor is; None for a whole tensor.
+        places: the places of the tensors in the data files.
+        shards: the bytes of each data file.
+        holds: the hold on each data file.
+        stamps: when each data file was last written, and its size.
+        last: what is remembered of it; None if this process did not save it last.
+    """
+
+    prefix: str
+    names: Sequence[str]
+    specs: Sequence[TensorSpec]
+    parts: Sequence[Slice | None]
+    places: Places
+    shards: Sequence[memoryview]
+    holds: Sequence[Hold]
+    stamps: Sequence[tuple[float, int]]
+    last: LastSave | None = None
+
+    def numbers_of(self, tensors: TensorList) -> Numbers:
+        """Return the number of each of these tensors here; -1 for one that is not here as it is."""
+        if self.last is not None and self.last.tensors is tensors:
+            return np.arange(len(self.names))
+        numbers = {
+            (name, _cut(part)): number
+            for number, (name, part) in enumerate(zip(self.names, self.parts, strict=True))
+        }
+        found = [
+            numbers.get((name, _cut(part)), -1)
+            for name, part in zip(tensors.names, tensors.parts, strict=True)
+        ]
+        return np.array(
+            [
+                number if number >= 0 and self.specs[number] == spec else -1
+                for number, spec in zip(found, tensors.specs, strict=True)
+            ],
+            np.int64,
+        )
+
+    def stored(self, numbers: Numbers) -> list[memoryview]:
+        """Return the bytes of these tensors in the data files."""
+        places = self.places
+        starts = places.offsets[numbers]
+        extents = zip(
+            places.shards[numbers].tolist(),
+            starts.tolist(),
+            (starts + places.sizes[numbers]).tolist(),
+            strict=True,
+        )
+        return [self.shards[shard][start:end] for shard, start, end in extents]
+
+
+def _cut(part: Slice | None) -> Slice | None:
+    return None if part is None or part.is_whole else part
+
+
+@contextmanager
+def open_earlier(
+    directory: Directory, prefix: str, memory: SaveMemory
+) -> Iterator[EarlierCheckpoint | str]:
+    """Open and hold the newest checkpoint of the same name, of any step.
+
+    Args:
+        directory: a look at the directory.
+        prefix: the checkpoint that is to be saved.
+        memory: what is remembered of the last save.
+
+    Returns:
+        The checkpoint; or the reason why there is none whose files could be taken over.
+    """
+    storage = directory.storage
+    if not storage.links:
+        yield "this kind of store has no hard links"
+        return
+    newest = _newest(directory, prefix)
+    if newest is None:
+        yield "there is no earlier checkpoint"
+        return
+    with ExitStack() as stack:
+        earlier: EarlierCheckpoint | str
+        try:
+            earlier = _open(storage, newest, stack, memory)
+        except (CorruptionError, UnsupportedError, StorageError) as error:
+            earlier = f"{newest.prefix} cannot be used: {error}"
+        yield earlier
+
+
+def _newest(directory: Directory, prefix: str) -> Files | None:
+    family, _ = split_step(prefix)
+    for name in reversed(directory.complete):
+        if split_step(name)[0] == family:
+            files = directory.files(name)
+            if files.index is not None:
+                return files
+    return None
+
+
+def _open(
+    storage: Storage, files: Files, stack: ExitStack, memory: SaveMemory
+) -> EarlierCheckpoint | str:
+    holds = []
+    for name in (files.index, *files.shards):
+        hold = None if name is None else storage.hold(name)
+        if hold is None:
+            return f"{files.prefix} is being removed"
+        stack.callback(hold.release)
+        holds.append(hold)
+    content = storage.read(files.index or "")
+    last = memory.find(crc32c.of(np.frombuffer(content, np.uint8)))
+    opened = None if last is None else _open_last(storage, files, last)
+    if opened is None:
+        opened = _open_other(storage, files)
+    # What was mapped is what is held if the names mean the same before and after.
+    if not all(hold.current() for hold in holds):
+        return f"{files.prefix} is being replaced"
+    if opened is None:
+        return f"{files.prefix} is of another layout"
+    stamps = [(storage.modified(name), storage.size(name)) for name in files.shards]
+    return EarlierCheckpoint(files.prefix, *opened, holds[1:], stamps, last)
+
+
+_Opened = tuple[
+    Sequence[str], Sequence[TensorSpec], Sequence[Slice | None], Places, Sequence[memoryview]
+]
+
+
+def _open_last(storage: Storage, files: Files, last: LastSave) -> _Opened | None:
+    """Open the data files of the checkpoint that was saved last; None if one is too short."""
+    shards = [storage.read(name) for name in files.shards]
+    ends = np.zeros(last.num_shards, np.int64)
+    np.maximum.at(ends, last.places.shards, last.places.offsets + last.places.sizes)
+    if len(shards) != len(ends) or any(
+        len(shard) < end for shard, end in zip(shards, ends, strict=True)
+    ):
+        return None
+    tensors = last.tensors
+    return tensors.names, tensors.specs, tensors.parts, last.places, shards
+
+
+def _open_other(storage: Storage, files: Files) -> _Opened | None:
+    """Open a checkpoint that this process did not save last; None if its layout is another."""
+    contents = open_contents(storage, files)
+    if not isinstance(contents, Bundle) or contents.index.big_endian:
+        return None
+    if len(contents.shard_names) != len(files.shards):
+        return None
+    index = contents.index
+    tensors: list[tuple[str, Slice | None, BundleEntry]] = []
+    for name, entry in index.entries.items():
+        for part in entry.slices:
+            tensors.append((name, part, index.parts[bundle.part_key(part)]))
+        if not entry.slices:
+            tensors.append((name, None, entry))
+    entries = [entry for _, _, entry in tensors]
+    places = Places(
+        np.array([entry.shard for entry in entries], np.int64),
+        np.array([entry.offset for entry in entries], np.int64),
+        np.array([entry.size for entry in entries], np.int64),
+        np.array([entry.crc32c for entry in entries], np.uint32),
+    )
+    return (
+        [name for name, _, _ in tensors],
+        [entry.spec for entry in entries],
+        [part for _, part, _ in tensors],
+        places,
+        [contents.shard(number)[0] for number in range(len(files.shards))],
+    )
