@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+
 import numpy as np
 
 from tfpersist.checkpoint.checkpoint import Checkpoint
@@ -40,3 +43,25 @@ def test_objects_are_written_breadth_first_and_their_graph_last(tmp_path):
     theirs = tf.train.Checkpoint(root).write(str(tmp_path / "theirs"))
     assert in_order_of_bytes(tmp_path / "theirs.index") == ours
     assert Checkpoint(path)[f"z{VALUE}"] == tf.train.load_checkpoint(theirs).get_tensor(f"z{VALUE}")
+
+
+def test_no_garbage_is_collected_while_values_are_captured(tmp_path, request):
+    """It would visit all objects of TensorFlow, several times for thousands of arrays."""
+    running = set()
+
+    def collected(phase, info):
+        frame = sys._getframe(1)
+        while frame is not None:
+            running.add(frame.f_code.co_name)
+            frame = frame.f_back
+
+    values = {f"v{number}": np.full(3, number) for number in range(500)}
+    thresholds = gc.get_threshold()
+    request.addfinalizer(lambda: gc.set_threshold(*thresholds))
+    gc.callbacks.append(collected)
+    request.addfinalizer(lambda: gc.callbacks.remove(collected))
+    gc.set_threshold(20)
+    ModelStore(tmp_path).save(values, step=1)
+    assert gc.isenabled()
+    assert "publish_checkpoint" in running
+    assert running.isdisjoint({"adapt", "capture"})

@@ -17,6 +17,7 @@ from tfpersist.checkpoint.writer import note_latest, publish_checkpoint
 from tfpersist.errors import TargetError
 from tfpersist.formats.bundle_writer import Item, Items
 from tfpersist.formats.tensors import payload_of
+from tfpersist.gc_pause import gc_paused
 from tfpersist.matching.object_graph import OBJECT_GRAPH_KEY
 from tfpersist.matching.selection import Selection
 from tfpersist.storage import Storage
@@ -57,14 +58,20 @@ def save_target(
     target: object, step: Any, metrics: Mapping[str, float] | None, destination: Destination
 ) -> Checkpoint:
     """Save a target, as `ModelStore.save` says."""
-    adapted = adapt(target)
+    # For 20,000 arrays this makes more than 100,000 objects. They would start garbage collections,
+    # which also visit all objects of TensorFlow.
+    with gc_paused():
+        adapted = adapt(target)
     number = None if step is None else step_of(step, adapted)
     prefix = destination.name if number is None else f"{destination.name}-{number}"
     numbers = sidecar.as_floats(metrics)
     in_flight = destination.in_flight
 
     def capture_now() -> Callable[[], Located]:
-        captured, items = capture(target, adapted, destination.selection, lasting=bool(in_flight))
+        with gc_paused():
+            captured, items = capture(
+                target, adapted, destination.selection, lasting=bool(in_flight)
+            )
         return lambda: _write((prefix, number), numbers, captured, items, destination)
 
     if not in_flight:
