@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 
 import tfpersist as tfp
-from tfpersist.checkpoint import sidecar
+from tfpersist.checkpoint import sidecar, writer
 from tfpersist.checkpoint.checkpoint import Checkpoint
 from tfpersist.checkpoint.files import Listing
-from tfpersist.checkpoint.verify import Flaw, Verification, refuse_misfits
+from tfpersist.checkpoint.locate import Located
+from tfpersist.checkpoint.verify import Flaw, Verification, refuse_misfits, verify
 from tfpersist.checkpoint.writer import write_checkpoint
-from tfpersist.errors import CheckpointNotFoundError, CorruptionError
+from tfpersist.errors import CheckpointNotFoundError, CorruptionError, StorageError
 from tfpersist.formats import schema
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of
@@ -192,3 +193,132 @@ def test_one_that_is_gone(prefix):
         with pytest.raises(CheckpointNotFoundError, match="this checkpoint is gone"):
             act()
     assert all((opened[key] == value).all() for key, value in values.items())
+
+
+def test_one_that_is_saved_anew_without_its_graph_lacks_nothing(tmp_path):
+    storage = open_storage(tmp_path)
+    items = [Item("v", payload_of(np.ones(3)))]
+    meta = schema.MetaGraphDef().SerializeToString()
+    write_checkpoint(storage, "m", items, meta=meta)
+    files = Listing(storage.names()).v2_files("m")
+
+    def save_and_damage():
+        write_checkpoint(storage, "m", [*items, Item("w", payload_of(np.ones(3)))])
+
+    (tmp_path / "m.meta").write_bytes(b"damaged")
+    restless = Restless(storage, save_and_damage)
+    report = verify(Located(restless, files))
+    assert report.ok, str(report)
+    assert report.tensors == 2
+
+
+def test_one_that_is_damaged_while_it_is_read_is_read_once_more_and_no_more(tmp_path):
+    storage = open_storage(tmp_path)
+    write_checkpoint(storage, "m", [Item("v", payload_of(np.ones(3)))])
+    data, opened = tmp_path / "m.data-00000-of-00001", []
+
+    class Counting(Restless):
+        def read(self, name):
+            opened.extend([name] if name == data.name else [])
+            assert len(opened) < 20, "read without end"
+            return self.storage.read(name)
+
+    def save_and_damage():
+        write_checkpoint(storage, "m", [Item("v", payload_of(np.zeros(3)))])
+        data.write_bytes(b"x" * data.stat().st_size)
+
+    damaged = bytearray(data.read_bytes())
+    damaged[0] ^= 1
+    data.write_bytes(damaged)
+    report = Checkpoint("m", storage=Counting(storage, save_and_damage)).verify()
+    assert not report.ok
+    assert len(opened) == 2
+
+
+def test_a_file_that_cannot_be_looked_at_is_an_error_and_no_flaw(prefix):
+    class Failing(Restless):
+        def modified(self, name):
+            raise StorageError("cannot look at this")
+
+    with pytest.raises(StorageError, match="cannot look at this"):
+        Checkpoint("m", storage=Failing(open_storage(prefix.parent), None)).verify()
+
+
+def test_what_was_read_takes_no_memory_afterwards(prefix):
+    released = []
+
+    class Forgetting(Restless):
+        def forget(self, data):
+            released.append(len(data))
+
+    assert Checkpoint("m", storage=Forgetting(open_storage(prefix.parent), None)).verify().ok
+    assert released == [5] * 30
+
+
+def test_all_tensors_are_intact_only_if_no_flaw_concerns_one():
+    beside = Flaw("m.tfpersist.json", "it is damaged", tensors_intact=True)
+    flaws = [(), (beside,), (beside, Flaw("v", "damaged")), (Flaw("v", "damaged"),)]
+    reports = [Verification("m", 1, 8, each) for each in flaws]
+    assert [report.restorable for report in reports] == [True, True, False, False]
+    assert [report.ok for report in reports] == [True, False, False, False]
+
+
+def test_files_of_two_that_have_no_steps_were_mixed_up(tmp_path):
+    storage = open_storage(tmp_path)
+    for number, prefix in enumerate("ab"):
+        write_checkpoint(storage, prefix, [Item("v", payload_of(np.full(3, number)))])
+    for suffix in (".index", ".data-00000-of-00001"):
+        (tmp_path / f"a{suffix}").write_bytes((tmp_path / f"b{suffix}").read_bytes())
+    report = Checkpoint(tmp_path / "a").verify()
+    assert "it was saved as b; files of the two" in report.flaws[0].problem
+    assert not report.restorable
+
+
+@pytest.mark.parametrize(
+    ("name", "step", "renamed"), [("m-7", 8, True), ("m-7", 7, False), ("m-7", None, False)]
+)
+def test_a_step_that_differs_from_the_name_is_noted_if_both_are_known(
+    tmp_path, name, step, renamed
+):
+    storage = open_storage(tmp_path)
+    write_checkpoint(storage, name, [Item("v", payload_of(np.ones(3)))], step=step)
+    write_checkpoint(storage, "best", [Item("v", payload_of(np.zeros(3)))], step=step)
+    report = Checkpoint(tmp_path / name).verify()
+    assert report.notes == (("it was saved at step 8 and renamed later",) if renamed else ())
+    assert Checkpoint(tmp_path / "best").verify().notes == ()
+
+
+def test_a_size_that_cannot_be_found_out_is_an_error_and_no_misfit(prefix):
+    class Failing(Restless):
+        def size(self, name):
+            raise StorageError("cannot look at this")
+
+    storage = open_storage(prefix.parent)
+    files = Listing(storage.names()).v2_files("m")
+    with pytest.raises(StorageError, match="cannot look at this"):
+        refuse_misfits(Failing(storage, None), files)
+    prefix.with_name("m.data-00000-of-00001").unlink()
+    with pytest.raises(CorruptionError, match="No such file"):
+        refuse_misfits(storage, files)
+
+
+def test_bytes_between_tensors_are_found_in_each_data_file_that_a_save_wrote(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer, "_SHARD_SIZE", 1000)
+    storage = open_storage(tmp_path)
+    for step in (1, 2):
+        changing = {f"b{number}": np.full(37, step + number, np.int64) for number in range(20)}
+        values = {"a": np.arange(9_000), **changing}
+        items = [Item(key, payload_of(value)) for key, value in values.items()]
+        write_checkpoint(storage, f"m-{step}", items, incremental=True)
+    checkpoint = Checkpoint(tmp_path / "m-2")
+    shared = checkpoint.increment.shared
+    assert shared == 9_000 * 8
+    own = [path for path in sorted(tmp_path.glob("m-2.data-*")) if path.stat().st_nlink == 1]
+    assert len(own) > 1
+    for path in own:
+        intact = path.read_bytes()
+        path.write_bytes(intact[:297] + b"x" + intact[298:])
+        flaws = Checkpoint(tmp_path / "m-2").verify().flaws
+        assert any("belong to no tensor" in flaw.problem for flaw in flaws), path
+        path.write_bytes(intact)
+    assert Checkpoint(tmp_path / "m-2").verify().ok

@@ -142,10 +142,15 @@ def examine(located: Located) -> Verification:
     """Read every byte of a checkpoint that the caller holds; see `verify`."""
     before = _marker_state(located)
     while True:
-        result = _examine_once(located)
         # If the checkpoint is saved again during the reading, other files take its name.
-        if result.ok or before == (before := _marker_state(located)):
-            return result
+        try:
+            result = _examine_once(located)
+        except StorageError:
+            if before == (before := _marker_state(located)):
+                raise
+        else:
+            if result.ok or before == (before := _marker_state(located)):
+                return result
         listing = Listing(located.storage.names())
         if located.files.prefix in listing.v2:
             located = attrs.evolve(located, files=listing.v2_files(located.files.prefix))
