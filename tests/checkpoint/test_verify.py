@@ -322,3 +322,25 @@ def test_bytes_between_tensors_are_found_in_each_data_file_that_a_save_wrote(tmp
         assert any("belong to no tensor" in flaw.problem for flaw in flaws), path
         path.write_bytes(intact)
     assert Checkpoint(tmp_path / "m-2").verify().ok
+
+
+@pytest.mark.parametrize(
+    ("sizes", "excess", "is_padding"),
+    [
+        ((64, 64, 10), 54, True),
+        ((64, 64, 10), 6, True),
+        ((64, 64, 10), 7, False),
+        ((64, 64, 10), 54 + 64, False),
+        ((64, 64, 64), 64, False),
+        ((64, 64, 64), 63, False),
+    ],
+)
+def test_zeros_at_the_end_are_padding_up_to_the_alignment(tmp_path, sizes, excess, is_padding):
+    items = [Item(f"v{n}", payload_of(np.ones(size, np.int8))) for n, size in enumerate(sizes)]
+    write_checkpoint(open_storage(tmp_path), "m", items, alignment=64)
+    (tmp_path / "m.tfpersist.json").unlink()
+    data = tmp_path / "m.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[: sum(sizes)] + b"\0" * excess)
+    problems = [flaw.problem for flaw in Checkpoint(tmp_path / "m").verify().flaws]
+    expected = f"the {excess} bytes at its end are neither tensors nor padding"
+    assert problems == ([] if is_padding else [expected])

@@ -387,9 +387,9 @@ def _stray_bytes(contents: Bundle, shards: range, hint: str) -> Iterator[Flaw]:
         )
         end = 0
         for start, stop in [*spans, (len(data), len(data))]:
-            if start > end and not _is_zero(data[end:start]):
+            if not _is_zero(data[end:start]):
                 yield Flaw(file, f"the {start - end} bytes at {end} belong to no tensor{hint}")
-            end = max(end, stop)
+            end = stop
         excess = len(data) - max((stop for _, stop in spans), default=0)
         if excess and not _is_padding(excess, len(data), [start for start, _ in spans]):
             problem = f"the {excess} bytes at its end are neither tensors nor padding"
