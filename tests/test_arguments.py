@@ -36,7 +36,7 @@ def test_a_length_of_time_in_seconds(value, expected):
         *(0, -1, math.nan, math.inf, datetime.timedelta(0), datetime.timedelta(-1)),
     ],
 )
-def test_anything_else_is_no_length_of_time(value):
+def test_other_values_are_not_a_length_of_time(value):
     assert seconds(value) is None
 
 
@@ -100,7 +100,7 @@ def test_a_tolerance(value):
 
 
 @pytest.mark.parametrize("value", [-1, -1e-9, math.nan, math.inf, "0", None, True, 10**400, [0]])
-def test_what_is_no_tolerance(value):
+def test_invalid_tolerances_are_refused(value):
     with pytest.raises(ArgumentError, match=r"^parity\(\): .*a finite number, 0 or more"):
         arguments.tolerance(value, "parity")
 

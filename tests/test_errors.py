@@ -101,7 +101,7 @@ def test_the_nearest_names_have_the_same_last_part_or_similar_letters():
     assert errors.nearest("a/", ["b/", "a/c"])[0] == "a/c"
 
 
-def test_advice_on_a_name_lists_what_there_is_where_nothing_is_near():
+def test_advice_on_a_name_lists_all_names_if_none_is_similar():
     assert errors.did_you_mean("zzz", "abc") == "There are 'a', 'b', 'c'."
     assert errors.did_you_mean("zzz", map(str, range(10))).endswith("'7' and 2 more.")
     assert errors.did_you_mean("zzz", []) == "There are no names at all."

@@ -47,7 +47,7 @@ def test_a_url_has_to_name_a_file():
 
 
 @pytest.mark.parametrize("location", ["{}", "memory://graph_file"])
-def test_what_is_saved_is_loaded(location, tmp_path):
+def test_a_saved_graph_is_loaded(location, tmp_path):
     path = location.format(tmp_path) + "/a.pb"
     graph_file.save(GRAPH, path, durable=False)
     assert graph_file.load(path).proto == GRAPH.proto
@@ -120,6 +120,6 @@ def test_bytes_that_are_no_graph(data, tmp_path):
     assert caught.value.file == f"{tmp_path}/a.pb"
 
 
-def test_nothing_at_all(tmp_path):
+def test_an_empty_place_is_an_error(tmp_path):
     with pytest.raises(StorageError, match="cannot read 'absent'"):
         graph_file.load(f"{tmp_path}/absent/absent")

@@ -86,18 +86,18 @@ def on_a_terminal(tmp_path, code):
 
 
 @pytest.mark.parametrize("doing", ["Saving", "Restoring", "Verifying"])
-def test_what_lasts_is_shown_on_a_terminal(tmp_path, doing):
+def test_a_long_task_shows_a_bar_on_a_terminal(tmp_path, doing):
     code = SLOW.format(patience=0, work=WORK[doing], loaded=True)
     assert f"{doing} model.ckpt-3" in on_a_terminal(tmp_path, code)
 
 
 @pytest.mark.parametrize("doing", ["Saving", "Restoring", "Verifying"])
-def test_what_is_over_soon_is_not_shown(tmp_path, doing):
+def test_a_short_task_shows_no_bar(tmp_path, doing):
     code = SLOW.format(patience=1000, work=WORK[doing], loaded=False)
     assert on_a_terminal(tmp_path, code) == ""
 
 
-def test_what_the_background_does_is_not_shown(tmp_path):
+def test_a_background_save_shows_no_bar(tmp_path):
     code = SLOW.format(patience=0, work=WORK["nothing"], loaded=False)
     assert on_a_terminal(tmp_path, code) == ""
 
@@ -109,7 +109,7 @@ def test_waiting_for_the_background_is_shown(tmp_path, wait):
     assert "Saving model.ckpt-3" in on_a_terminal(tmp_path, code)
 
 
-def test_nothing_is_shown_where_there_is_no_terminal(fresh):
+def test_no_bar_is_shown_without_a_terminal(fresh):
     assert fresh(SLOW.format(patience=0, work=WORK["Saving"], loaded=False)) == ""
 
 

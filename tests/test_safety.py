@@ -92,7 +92,7 @@ def test_an_op_with_two_capabilities_is_found_under_both():
     assert [each.capability for each in caught.value.findings] == ["file write"]
 
 
-def test_a_function_that_nothing_calls_is_scanned():
+def test_an_uncalled_function_is_scanned():
     assert "file write" in scan(parse_text(HARMLESS + HIDDEN)).capabilities
 
 
@@ -174,7 +174,7 @@ def test_a_saved_model_in_text_and_one_that_is_called_otherwise(tmp_path):
     assert scan(tmp_path / "model.pb").capabilities == {"file write"}
 
 
-def test_what_is_no_graph_is_refused(tmp_path):
+def test_a_value_that_is_not_a_graph_is_refused(tmp_path):
     with pytest.raises(errors.StorageError, match="gone"):
         scan(tmp_path / "gone.pb")
     with pytest.raises(errors.StorageError):

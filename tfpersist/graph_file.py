@@ -36,7 +36,7 @@ def place(path: str) -> tuple[str, str]:
         raise StorageError(
             "this URL names a directory, not a file in it",
             where=path,
-            expected="such as memory://models/digits.pb",
+            expected="a URL such as memory://models/digits.pb",
         )
     return location + "/" * location.endswith("://"), name
 
@@ -187,8 +187,8 @@ class _Buffer:
 def _parsed(data: memoryview, file: str, name: str) -> Graph:
     if not data:
         raise CorruptionError("the file is empty", file=file)
-    kind = recognize.by_magic(data, name)
-    if kind is None:
+    file_format = recognize.by_magic(data, name)
+    if file_format is None:
         damage: CorruptionError | None = None
         try:
             if recognize.is_text_graph(data):
@@ -199,15 +199,15 @@ def _parsed(data: memoryview, file: str, name: str) -> Graph:
         else:
             if recognize.is_real_graph(graph.proto):
                 return graph
-        kind = None if recognize.is_text_graph(data) else recognize.by_content(data)
-        if kind is None:
+        file_format = None if recognize.is_text_graph(data) else recognize.by_content(data)
+        if file_format is None:
             raise damage or CorruptionError("these bytes are not a GraphDef", file=file)
     raise UnsupportedError(
         "this is not a frozen graph",
         where=file,
         expected="a GraphDef",
-        found=kind.name,
-        advice=kind.advice,
+        found=file_format.name,
+        advice=file_format.advice,
     )
 
 
@@ -221,18 +221,22 @@ def _other_kind(path: str) -> UnsupportedError | None:
         folder = open_storage(path)
         inside, is_directory = folder.names(), folder.exists()
     if "saved_model.pb" in inside or "saved_model.pbtxt" in inside:
-        kind, advice = "a SavedModel", f"Freeze it first with tfpersist.Freezer({path!r})."
+        file_format, advice = "a SavedModel", f"Freeze it first with tfpersist.Freezer({path!r})."
     elif f"{name}.index" in siblings:
-        kind = "the prefix of a checkpoint"
+        file_format = "the prefix of a checkpoint"
         advice = f"Freeze it first with tfpersist.Freezer({path!r}), or read it with Checkpoint."
     elif any(other.endswith(".index") for other in inside):
-        kind = "a directory of checkpoints"
+        file_format = "a directory of checkpoints"
         advice = f"Freeze one first with tfpersist.Freezer({path!r}), or read it with Checkpoint."
     elif inside or is_directory:
         graphs = sorted(other for other in inside if other.endswith((".pb", ".pbtxt")))
-        kind, advice = "a directory", f"It holds {', '.join(graphs[:8]) or 'no graph'}."
+        file_format, advice = "a directory", f"It holds {', '.join(graphs[:8]) or 'no graph'}."
     else:
         return None
     return UnsupportedError(
-        "this is not a frozen graph", where=path, expected="a file", found=kind, advice=advice
+        "this is not a frozen graph",
+        where=path,
+        expected="a file",
+        found=file_format,
+        advice=advice,
     )

@@ -75,7 +75,7 @@ def test_what_is_written_and_what_is_shared_are_counted_in_the_bytes_of_the_file
     assert (tmp_path / "m-2.data-00000-of-00002").samefile(tmp_path / "m-1.data-00000-of-00001")
 
 
-def test_an_error_that_is_not_about_links_is_not_taken_for_one(tmp_path):
+def test_other_errors_do_not_count_as_missing_links(tmp_path):
     class Broken(LocalDirectory):
         def link(self, held, name):
             raise OSError(errno.EIO, "Input/output error")

@@ -26,7 +26,7 @@ def test_largest_difference(one, other, most):
     assert not compare({"v": one}, {"v": one})
 
 
-def test_one_element_that_is_no_number():
+def test_an_element_that_is_nan_in_one_checkpoint():
     assert np.isnan(compare({"v": np.float32([np.nan])}, {"v": np.float32([1])}).changed["v"])
 
 

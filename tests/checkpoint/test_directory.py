@@ -43,17 +43,17 @@ def forget(tmp_path):
         path.unlink()
 
 
-def test_nothing():
+def test_an_empty_directory():
     assert complete(open_storage("memory://listing/none")) == []
 
 
-def test_a_state_file_that_could_not_be_read_is_corrected_all_the_same(storage):
+def test_an_unreadable_state_file_is_corrected(storage):
     look = attrs.evolve(Directory.look(storage), record=Record(None))
     look.correct(unnamed=["m-5"])
     assert list(Directory.look(storage).record.dates) == ["m-3", "m-1", "m-20", "m-4"]
 
 
-def test_a_state_file_that_nobody_wrote_is_not_written(tmp_path):
+def test_a_missing_state_file_is_not_created(tmp_path):
     storage = open_storage(tmp_path)
     save(storage, "m-1")
     (tmp_path / "checkpoint").unlink()
@@ -61,7 +61,7 @@ def test_a_state_file_that_nobody_wrote_is_not_written(tmp_path):
     assert not (tmp_path / "checkpoint").exists()
 
 
-def test_by_sidecar(storage, tmp_path):
+def test_order_by_sidecar(storage, tmp_path):
     (tmp_path / "checkpoint").unlink()
     for path in tmp_path.iterdir():
         os.utime(path, (1e9, 1e9))
@@ -100,7 +100,7 @@ def test_by_age_then_step(storage, tmp_path):
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", '{"created": "soon"}', '{"created": NaN}', "[" * 9999]
 )
-def test_a_sidecar_that_is_none(storage, tmp_path, content):
+def test_an_invalid_sidecar(storage, tmp_path, content):
     (tmp_path / "m-1.tfpersist.json").write_text(content)
     assert sorted(complete(storage)) == ["m-1", "m-20", "m-3", "m-4", "m-5"]
     look = Directory.look(storage)
@@ -145,7 +145,7 @@ def test_sidecars_from_before_there_was_an_order(storage, tmp_path):
     assert complete(storage)[-2:] == ["m-4", "m-6"]
 
 
-def test_what_is_cut_is_not_listed(storage, tmp_path):
+def test_incomplete_checkpoints_are_not_listed(storage, tmp_path):
     (tmp_path / "m-1.data-00000-of-00001").unlink()
     (tmp_path / "m-3.index").unlink()
     (tmp_path / "t.index").write_text("")
@@ -219,7 +219,7 @@ def test_a_verb_lists_once_at_most_and_opens_no_file_of_another_checkpoint(fresh
     assert lines[7] == "[]" or lines[7].count("model.ckpt") <= 4
 
 
-def test_what_is_known_is_looked_at_again_after_any_change(tmp_path, storage):
+def test_the_directory_is_listed_again_after_any_change(tmp_path, storage):
     save(storage, "m-6")
     assert Directory.look(storage).complete[-1] == "m-6"
     for path in tmp_path.glob("m-6.*"):
@@ -256,7 +256,7 @@ def test_two_that_save_at_once_are_both_named(tmp_path, storage):
     assert record.says.latest == "m-7"
 
 
-def test_what_is_known_after_each_step_is_what_a_new_look_would_find(tmp_path):
+def test_the_reused_look_equals_a_new_look_after_each_step(tmp_path):
     """The names, their groups, the ages and the record, after saves, prunes and quarantines."""
     storage = open_storage(tmp_path)
     store = tfp.ModelStore(tmp_path, keep=tfp.Keep(last=3), durable=False)

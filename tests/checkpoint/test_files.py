@@ -20,7 +20,7 @@ def test_the_step_at_the_end(prefix, parts):
     assert split_step(prefix) == parts
 
 
-def test_names_that_begin_alike():
+def test_names_with_a_common_prefix():
     assert [
         each for each in ("m", "m-1", "m-1-2", "m-b-1", "m--1", "mm") if is_called(each, "m")
     ] == [

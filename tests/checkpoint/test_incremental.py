@@ -134,7 +134,7 @@ def test_nothing_changed(tmp_path):
     assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
 
 
-def test_equal_checksums_are_not_taken_for_equal_bytes(tmp_path):
+def test_equal_checksums_do_not_prove_equal_bytes(tmp_path):
     seen = {}
     for number in range(1_000_000):
         data = np.int64(number * 0x9E3779B97F4A7C15 & 0x7FFFFFFFFFFFFFFF).tobytes()
@@ -206,7 +206,7 @@ def parts(step):
 
 
 @pytest.mark.parametrize("change", [0, 1])
-def test_partitioned_variables_are_taken_over_or_written_as_one(tmp_path, change):
+def test_partitioned_variables_are_shared_or_written_as_one(tmp_path, change):
     storage = open_storage(tmp_path)
     for step in (0, 1):
         each = [*parts(step * change), *items({"w": np.arange(300.0)})]
@@ -222,7 +222,7 @@ def test_partitioned_variables_are_taken_over_or_written_as_one(tmp_path, change
     assert (Checkpoint("m-2", storage=storage)["v"] == np.arange(40.0).reshape(10, 4)).all()
 
 
-def test_what_cannot_be_saved_is_refused_all_the_same(tmp_path):
+def test_an_incremental_save_refuses_the_same_values(tmp_path):
     storage = open_storage(tmp_path)
     save(storage, "m-1", arrays(1))
     before = set(os.listdir(tmp_path))
@@ -532,7 +532,7 @@ def test_damage_to_a_shared_file_is_not_handed_on(tmp_path, dated_back):
     assert checkpoint.increment.shared >= frozen.numpy().nbytes
 
 
-def test_without_the_sidecar_what_is_out_of_date_is_told_apart_from_damage(tmp_path):
+def test_without_the_sidecar_old_bytes_get_a_hint(tmp_path):
     storage = open_storage(tmp_path)
     for step in (1, 2):
         save(storage, f"m-{step}", arrays(step))
@@ -662,7 +662,7 @@ def test_a_rival_that_cleans_up_leaves_staged_links_alone(tmp_path):
 # --- TensorFlow ----------------------------------------------------------------------------------
 
 
-def test_tensorflow_reads_them_and_its_own_are_taken_over(fresh, tmp_path):
+def test_tensorflow_reads_incremental_saves_and_its_files_are_shared(fresh, tmp_path):
     out = fresh(
         """
         import sys

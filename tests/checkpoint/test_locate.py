@@ -187,7 +187,7 @@ def test_data_without_an_index(tmp_path):
             locate(tmp_path / path)
 
 
-def test_what_is_not_there(tmp_path):
+def test_a_missing_checkpoint_lists_similar_names(tmp_path):
     save(tmp_path, "model.ckpt-100")
     save(tmp_path, "model.ckpt-200")
     (tmp_path / "notes.txt").write_text("hello")
@@ -210,7 +210,7 @@ def test_what_is_not_there(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff no state file", b'model_checkpoint_path: ""'])
-def test_a_state_file_that_says_nothing(tmp_path, content):
+def test_a_state_file_without_a_checkpoint(tmp_path, content):
     for step in (1, 2):
         save(tmp_path, f"m-{step}")
     (tmp_path / "checkpoint").write_bytes(content)

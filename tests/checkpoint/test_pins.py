@@ -59,7 +59,7 @@ def test_a_pin_holds_until_its_last_holder_lets_go(located):
     assert is_free(located)
 
 
-def test_what_is_held_is_free_after_an_error_too(located):
+def test_a_hold_is_released_after_an_error(located):
     def fail():
         with held(located.storage, located.files):
             assert not is_free(located)
@@ -130,7 +130,7 @@ def test_a_pin_waits_for_one_that_prunes_and_not_for_ever(located, monkeypatch):
     assert pauses == [pins._PAUSE]
 
 
-def test_where_no_lock_ends_with_its_process_nothing_is_pinned(tmp_path):
+def test_pin_is_refused_without_locks_that_end_with_a_process(tmp_path):
     located = written(f"local://{tmp_path}/run")
     with pytest.raises(UnsupportedError, match="cannot be pinned in this storage"):
         pin(located)

@@ -20,7 +20,7 @@ def test_round_trip():
      b'{"created": 1, "step": "x"}', b'{"created": 1e999}', b'{"created": 1, "step": 1e999}',
      b'{"created": 1, "index_crc32c": []}'],
 )  # fmt: skip
-def test_what_is_none(data):
+def test_invalid_bytes_are_not_a_sidecar(data):
     assert sidecar.decode(data) is None
 
 
@@ -41,13 +41,13 @@ def test_metrics_must_be_numbers():
         {"increment": {"written": "x", "shared": 1}},
     ],
 )
-def test_what_an_incremental_save_notes_is_read_or_refused(change):
+def test_an_increment_is_decoded_or_refused(change):
     whole = Sidecar(1.5, sizes=(7, 8), increment=Increment(1, 2, "m-1", "why"))
     assert decode(whole.encode()) == whole
     assert decode(json.dumps({**json.loads(whole.encode()), **change}).encode()) is None
 
 
-def test_one_flipped_bit_makes_it_none_or_changes_nothing():
+def test_a_flipped_bit_makes_it_invalid_or_changes_nothing():
     whole = Sidecar(1.5, 7, {"loss": 0.25}, 5, (10, 20), Increment(1, 2, "m-1"), 9)
     data = whole.encode()
     for bit in range(8 * len(data)):

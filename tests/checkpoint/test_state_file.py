@@ -68,19 +68,19 @@ def test_no_checkpoint_no_file():
         (state.StateFile("b"), False),
     ],
 )
-def test_the_order_is_that_of_the_file_only_where_nothing_contradicts(said, ordered):
+def test_the_file_gives_the_order_only_if_it_is_consistent(said, ordered):
     record = Record(state.format_state(said))
     assert record.is_ordered is ordered
     if ordered:
         assert record.naming(dict(record.dates)).is_ordered
 
 
-def test_the_latest_is_the_newest_wherever_the_list_has_it():
+def test_the_latest_is_the_newest_at_any_place_of_the_list():
     record = Record(state.format_state(state.StateFile("a", ("a", "b"), (1.0, 2.0))))
     assert list(record.dates) == ["b", "a"]
 
 
-def test_what_cannot_be_read_says_nothing():
+def test_an_unreadable_file_has_no_facts():
     for content in (None, b"\xff", b"model_checkpoint_path: 3"):
         record = Record(content)
         assert (record.says, dict(record.dates), record.is_ordered) == (None, {}, False)

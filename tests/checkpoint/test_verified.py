@@ -37,7 +37,7 @@ def test_one_that_has_changed_is_not_known_any_more(tmp_path, storage):
     assert any("m-0" in verified.to_verify(storage, prefixes) for _ in range(8))
 
 
-def test_what_is_forgotten_or_damaged_is_not_known(tmp_path, storage):
+def test_forgotten_and_damaged_checkpoints_are_not_known(tmp_path, storage):
     verified.forget(storage, "m-7")
     assert verified.to_verify(storage, ["m-6", "m-7"]) == ["m-7"]
     path = tmp_path / "m-7.data-00000-of-00001"
@@ -46,7 +46,7 @@ def test_what_is_forgotten_or_damaged_is_not_known(tmp_path, storage):
     assert verified.to_verify(storage, ["m-7"]) == ["m-7"]
 
 
-def test_what_was_just_written_is_known(tmp_path):
+def test_a_checkpoint_that_was_just_written_is_known(tmp_path):
     storage = open_storage(tmp_path)
     files = write_checkpoint(storage, "m-1", [Item("v", payload_of(np.zeros(3)))])
     assert verified.to_verify(storage, ["m-1"]) == ["m-1"]

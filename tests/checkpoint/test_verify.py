@@ -29,7 +29,7 @@ def change(prefix, at, value):
     path.write_bytes(data)
 
 
-def test_a_sound_one(prefix):
+def test_an_intact_checkpoint(prefix):
     report = Checkpoint(prefix).verify()
     assert report
     assert report.tensors == 30
@@ -68,14 +68,14 @@ def test_a_v1_checkpoint(golden, tmp_path):
         assert not Checkpoint(path).verify().ok, at
 
 
-def test_what_cannot_be_checked_is_said():
+def test_tensors_that_cannot_be_checked_are_listed():
     report = Verification("m", 1, 8, (), ("iterator",))
     assert report.ok
     assert str(report).splitlines()[1] == "  not checked: iterator"
     assert str(Verification("m", 0, 0, (Flaw("f", "cut"),))).splitlines()[1] == "  f  cut"
 
 
-def test_a_meta_graph_that_was_changed_or_is_none(tmp_path):
+def test_a_meta_graph_that_was_changed_or_is_invalid(tmp_path):
     storage = open_storage(tmp_path)
     meta = schema.MetaGraphDef(saver_def={"filename_tensor_name": "x"}).SerializeToString()
     write_checkpoint(storage, "m", [Item("v", payload_of(np.zeros(2)))], meta=meta)
@@ -129,7 +129,7 @@ def test_every_flipped_bit_of_index_and_sidecar(tmp_path):
     assert store.verify().ok
 
 
-def test_what_another_program_has_saved_is_no_damage_but_told(tmp_path):
+def test_a_save_by_another_program_is_a_note_and_not_a_flaw(tmp_path):
     import tensorflow as tf
 
     store = tfp.ModelStore(tmp_path)
@@ -173,7 +173,7 @@ class Restless:
         return self.storage.size(name)
 
 
-def test_saved_anew_while_it_is_read(prefix):
+def test_a_checkpoint_saved_again_while_it_is_read(prefix):
     """The facts of one save do not fit the files of the other, which is nobody's damage."""
     storage = open_storage(prefix.parent)
     longer = [Item("v", payload_of(np.ones(9_999)))]

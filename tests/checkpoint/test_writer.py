@@ -77,7 +77,7 @@ def test_state_file_sees_what_others_saved(tmp_path):
     assert state_of(storage).all == ("m-1", "m-2", "m-3")
 
 
-def test_replacing_leaves_nothing_of_the_old(tmp_path):
+def test_a_replacement_leaves_no_old_file(tmp_path):
     storage = open_storage(tmp_path)
     write_checkpoint(storage, "m", items(1), meta=b"meta")
     (tmp_path / "m.data-00001-of-00002").write_bytes(b"an old shard")
@@ -121,7 +121,7 @@ def test_a_metric_may_be_no_number_in_the_sense_of_floats(tmp_path):
     assert metrics["x"] == math.inf
 
 
-def test_a_state_file_that_cannot_be_written_loses_nothing(tmp_path):
+def test_a_checkpoint_is_kept_if_the_state_file_cannot_be_written(tmp_path):
     (tmp_path / "checkpoint").mkdir()
     with pytest.raises(StorageError, match="'m-1' is saved and complete, but the state file"):
         write_checkpoint(open_storage(tmp_path), "m-1", items(1))
@@ -251,7 +251,7 @@ def test_tensorflow_accepts_what_is_written(tmp_path):
     assert manager.checkpoints == paths
 
 
-def test_nothing_is_left_where_nothing_was_saved(tmp_path):
+def test_a_failed_save_leaves_no_file(tmp_path):
     twice = [*items(1), *items(1)]
     misfit = Item("c", Payload(TensorSpec("float32", (2,)), lambda: np.zeros(3)))
     for name, bad in (("twice", twice), ("misfit", [*items(1), misfit])):

@@ -71,7 +71,7 @@ def test_values_are_what_the_writing_tensorflow_computed(
         assert (found.dtype, found.tolist()) == (array.dtype, array.tolist()), key
 
 
-def test_a_view_is_given_that_cannot_be_written(sample):
+def test_an_array_is_a_read_only_view(sample):
     index, data = bundle.read_index(memoryview(sample[0]), "x"), bytearray(sample[1])
     array = bundle_tensors.read_tensor(index, "a/b", lambda _: (memoryview(data), "d"))
     assert not array.flags.writeable
@@ -81,7 +81,7 @@ def test_a_view_is_given_that_cannot_be_written(sample):
 
 
 @pytest.mark.parametrize("key", ["s", "v", "e", "a/c"])
-def test_what_is_copied_cannot_be_written_either(sample, read_all, key):
+def test_a_copied_array_is_read_only(sample, read_all, key):
     assert not read_all(*sample)[key].flags.writeable
 
 
@@ -135,7 +135,7 @@ def test_an_impossible_number_of_shards_is_refused(sample, read_all, count):
         read_all(index, sample[1])
 
 
-def test_a_huge_number_of_shards_costs_nothing(sample, read_all, refuses):
+def test_a_huge_number_of_shards_takes_no_memory(sample, read_all, refuses):
     index = rewritten(sample[0], lambda found: {**found, b"": header(num_shards=(1 << 31) - 1)})
     assert not refuses(lambda: read_all(index, sample[1]))
 
@@ -156,7 +156,7 @@ def test_a_version_that_is_declared_bad_is_refused(sample):
         bundle.read_index(memoryview(index), "x")
 
 
-def test_a_table_that_is_no_index_is_refused(sample):
+def test_a_table_that_is_not_an_index_is_refused(sample):
     for change in (lambda found: {}, lambda found: {b"a/b": found[b"a/b"]}):
         with pytest.raises(CorruptionError, match="header"):
             bundle.read_index(memoryview(rewritten(sample[0], change)), "x")
@@ -168,7 +168,7 @@ def test_tensors_that_share_bytes_are_refused(sample, read_all):
         read_all(index, sample[1])
 
 
-def test_a_missing_shard_is_told_from_a_short_one(sample):
+def test_errors_of_missing_and_short_shards_differ(sample):
     index = bundle.read_index(memoryview(sample[0]), "m.index")
     with pytest.raises(CorruptionError, match="reaches beyond the end"):
         bundle.check_ranges(index, {}, "m.index")

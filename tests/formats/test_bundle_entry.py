@@ -57,7 +57,7 @@ def test_hostile_entries_are_refused(sample, read_all, proto):
         read_all(index, sample[1])
 
 
-def test_an_entry_of_unusual_form_is_read_all_the_same(sample, read_all):
+def test_an_entry_of_unusual_form_is_read(sample, read_all):
     """Fields in another order, an unknown field, an unpacked default: protobuf allows all."""
     value = bytes.fromhex
     plain = {key: bytes(v) for key, v, _ in sstable.read_table(memoryview(sample[0]), "x")}[b"a/c"]
@@ -72,7 +72,7 @@ def test_an_entry_of_unusual_form_is_read_all_the_same(sample, read_all):
         assert read_all(index, sample[1])["a/c"] == 0.5
 
 
-def test_names_that_are_no_text_survive(read_all, sample):
+def test_names_that_are_not_utf8_survive(read_all, sample):
     index = rewritten(sample[0], lambda found: {b"": found[b""], b"\xff\xfe": found[b"a/c"]})
     [(key, value)] = read_all(index, sample[1]).items()
     assert key.encode("utf-8", "surrogateescape") == b"\xff\xfe"
@@ -126,7 +126,7 @@ def agrees(raw, num_shards):
 
 
 @given(encoded(), st.sampled_from([0, 1, 2, 200]))
-def test_what_is_decoded_by_hand_is_what_protobuf_decodes(raw, num_shards):
+def test_the_fast_decoder_agrees_with_protobuf(raw, num_shards):
     agrees(raw, num_shards)
 
 

@@ -30,7 +30,7 @@ def test_shards_are_about_even_and_not_too_small(sizes, shard_size, alignment, m
 
 
 @given(SIZES, st.integers(0, 30), st.integers(0, 800), st.integers(1, 4))
-def test_what_is_kept_apart_shares_no_shard_with_the_rest(sizes, apart, shard_size, most_shards):
+def test_separate_tensors_get_shards_of_their_own(sizes, apart, shard_size, most_shards):
     apart = min(apart, len(sizes))
     layout = laid_out(sizes, 1, shard_size=shard_size, apart=apart, most_shards=most_shards)
     assert [number for shard in layout.tensors for number in shard] == list(range(len(sizes)))

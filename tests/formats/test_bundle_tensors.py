@@ -43,7 +43,7 @@ def shards(content):
     return lambda number: (memoryview(content), "m.data")
 
 
-def test_many_are_what_each_is():
+def test_reading_many_equals_reading_each():
     index, content = written()
     keys = [*index.entries, "small"]
     for key, array in zip(
@@ -108,7 +108,7 @@ def test_parts_that_share_bytes_are_refused():
         )
 
 
-def test_a_cut_shard_and_a_wrong_name_are_told():
+def test_a_truncated_shard_and_a_wrong_name_are_errors():
     index, content = written()
     with pytest.raises(CorruptionError, match="beyond the end"):
         list(bundle_tensors.read_tensors(index, index.entries, shards(content[:100])))

@@ -198,7 +198,9 @@ def test_tensorflow_restores_our_slices(write_ours, tmp_path):
     assert np.array_equal(part, array[2:8])
 
 
-def test_what_a_checkpoint_of_objects_holds_is_written_the_same(tmp_path, write_ours, read_all):
+def test_tensors_of_an_object_checkpoint_are_written_byte_by_byte_the_same(
+    tmp_path, write_ours, read_all
+):
     """tf.train.Checkpoint.write merges; an object graph goes with the variables."""
     import tensorflow as tf
 
@@ -315,7 +317,7 @@ def announced(dtype, shape, array):
         [item("v", np.zeros(3), part=tensors.Slice("v", (4,), (0,), (2,)))],
     ],
 )
-def test_what_cannot_be_saved_is_refused(items, write_ours):
+def test_values_that_cannot_be_saved_are_refused(items, write_ours):
     with pytest.raises(SaveError) as caught:
         write_ours(items)
     assert caught.value.where
@@ -434,7 +436,7 @@ def merged_by_tensorflow(items, index, prefix):
 
 @pytest.mark.parametrize("number", [0, 1, 2, 3])
 @pytest.mark.parametrize(("size", "count"), [(1 << 20, 64), (32 << 10, 512)])
-def test_one_shard_that_fails_stops_the_others_before_it_is_told(number, size, count):
+def test_a_failing_shard_stops_the_others_before_its_error(number, size, count):
     refused = threading.Event()
 
     class Refusing(Shard):

@@ -51,12 +51,12 @@ def test_text_is_string(kind):
 
 
 @pytest.mark.parametrize("kind", ["M8[s]", "m8[s]", "V7", "f4,i4"])
-def test_what_tensorflow_does_not_have_is_refused(kind):
+def test_types_that_tensorflow_lacks_are_refused(kind):
     with pytest.raises(UnsupportedError):
         dtypes.by_numpy(np.dtype(kind))
 
 
-def test_what_has_no_bytes():
+def test_types_without_bytes():
     assert dtypes.BY_NAME["variant"].numpy is None
     assert dtypes.BY_NAME["resource"].size == dtypes.BY_NAME["string"].size == 0
     assert dtypes.by_number(0) is dtypes.by_number(100) is None

@@ -187,7 +187,7 @@ def test_protobuf_refuses_what_split_refuses():
         split(b"\x0a\x05abc")
 
 
-def test_an_attribute_that_protobuf_takes_for_none_is_no_hole():
+def test_an_attribute_with_unknown_bytes_is_not_a_payload():
     """An entry of a map that has a third field is kept as unknown bytes."""
     node = const("w", np.ones((40, 10), np.float32)).SerializeToString(deterministic=True)
     entry = node.rindex(b"*", 0, node.index(b"\x0a\x05value"))

@@ -29,7 +29,7 @@ class TestJoin:
         assert without_padding(data) == PLAIN
         assert [node.name for node in without_padding(data).node] == ["x", "w", "y", "b", "k"]
 
-    def test_tensorflow_reads_it_alike(self):
+    def test_tensorflow_reads_the_same_graph(self):
         from tensorflow.compat import v1
 
         data = joined(split(PLAIN.SerializeToString()))

@@ -31,7 +31,7 @@ def graph_def() -> object:
     return schema.GraphDef(node=[schema.NodeDef(name="a", op="NoOp")])
 
 
-def test_messages_are_told_apart_by_their_content():
+def test_messages_are_recognized_by_their_content():
     meta = schema.MetaGraphDef(graph_def=graph_def())
     meta.meta_info_def.tensorflow_version = "1.15.5"
     saved = schema.SavedModel(saved_model_schema_version=1, meta_graphs=[meta])
@@ -59,7 +59,7 @@ def test_a_graph_in_text_form_is_recognized(text):
 
 
 @pytest.mark.parametrize("length", [0, 4, 5, 32, 58, 123])
-def test_a_binary_graph_is_never_taken_for_text(length):
+def test_a_binary_graph_does_not_count_as_text(length):
     name = "node" + "x" * length
     data = schema.GraphDef(node=[schema.NodeDef(name=name, op="NoOp")]).SerializeToString()
     assert not recognize.is_text_graph(memoryview(data))

@@ -22,7 +22,7 @@ def pairs(data):
 
 
 @given(st.dictionaries(st.binary(max_size=6), st.binary(max_size=300), max_size=60))
-def test_what_is_written_is_read(items):
+def test_round_trip(items):
     ordered = sorted(items.items())
     assert pairs(written(ordered)) == ordered
 

@@ -20,7 +20,7 @@ STATES = st.builds(
 
 
 @given(STATES)
-def test_what_is_written_is_read(value):
+def test_round_trip(value):
     assert state.parse_state(state.format_state(value), "checkpoint") == value
 
 
@@ -100,7 +100,7 @@ def test_rubbish_is_refused_with_its_place(content, offset):
     assert offset is None or caught.value.offset == offset
 
 
-def test_every_damage_gives_a_state_or_is_refused(survives):
+def test_a_damaged_file_is_a_state_or_is_refused(survives):
     content = b'model_checkpoint_path: "m-2"\nall_model_checkpoint_timestamps: 1.5e3\n'
     read = lambda damaged: state.parse_state(damaged, "checkpoint")  # noqa: E731
     assert survives(read, content, lambda found: isinstance(found, state.StateFile))

@@ -27,7 +27,7 @@ def test_strings_survive(values):
     assert found_crc == crc
 
 
-def test_a_tensor_of_nothing():
+def test_a_string_tensor_without_elements():
     assert decoded(b"", 0)[0].size == 0
     assert decoded(string_tensor.encode(array([]))[0], 0)[0].size == 0
 

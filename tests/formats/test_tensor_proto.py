@@ -58,7 +58,7 @@ def test_strings_survive_and_tensorflow_reads_them(values):
 
 
 @given(st.sampled_from(PLAIN).flatmap(lambda n: hnp.arrays(dtypes.BY_NAME[n].numpy, SHAPES)))
-def test_what_tensorflow_makes_is_read(array):
+def test_tensors_of_tensorflow_are_read(array):
     import tensorflow as tf
 
     proto = tf.make_tensor_proto(array)
@@ -187,7 +187,7 @@ def test_arrays_of_any_layout_and_byte_order():
     assert tensor_proto.from_array(array.astype(">i4")) == plain
 
 
-def test_every_damage_of_a_message_gives_a_tensor_or_is_refused(refuses):
+def test_a_damaged_message_is_a_tensor_or_is_refused(refuses):
     data = tensor_proto.from_array(np.arange(4, dtype=np.int16)).SerializeToString()
     strings = tensor_proto.from_array(np.array([b"ab", b"c"], object)).SerializeToString()
 

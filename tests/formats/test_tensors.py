@@ -17,7 +17,7 @@ from tfpersist.formats.tensors import TensorSpec, payload_of, spec_of
         (None, None, None, "float32[...]"),
     ],
 )
-def test_counts_and_text(shape, elements, nbytes, text):
+def test_elements_bytes_and_text_of_a_spec(shape, elements, nbytes, text):
     spec = TensorSpec("float32", shape)
     assert (spec.elements, spec.nbytes, str(spec)) == (elements, nbytes, text)
 
@@ -53,12 +53,12 @@ def test_which_shapes_fit(mine, theirs, accepted):
     assert not TensorSpec("int8", mine).accepts(TensorSpec("uint8", theirs))
 
 
-def test_a_payload_gives_what_it_was_made_of():
+def test_a_payload_loads_its_array():
     array = np.zeros((2, 2), np.int8)
     assert payload_of(array).load() is array
     assert payload_of(array).spec == spec_of(array) == TensorSpec("int8", (2, 2))
     assert payload_of(array, "qint8").spec.dtype == "qint8"
 
 
-def test_payloads_of_one_spec_are_equal_whatever_they_load():
+def test_payloads_of_one_spec_are_equal_for_all_elements():
     assert payload_of(np.zeros(2)) == payload_of(np.ones(2))

@@ -111,7 +111,7 @@ def saved(folder, names, tensors, specs=None):
         max_size=4,
     )
 )
-def test_what_tensorflow_writes_is_read(tmp_path_factory, arrays):
+def test_files_of_tensorflow_are_read(tmp_path_factory, arrays):
     names = [f"v/{number}" for number in range(len(arrays))]
     values = read(saved(tmp_path_factory.getbasetemp(), names, arrays))
     assert list(values) == names
@@ -285,7 +285,7 @@ def test_a_table_without_a_list_is_refused():
             read(rewritten(found))
 
 
-def test_one_format_is_not_taken_for_the_other(golden, sample):
+def test_the_two_formats_are_not_confused(golden, sample):
     path = golden / "0.12.1" / "plain_v2.ckpt.index"
     with pytest.raises(CorruptionError, match="not a V1 checkpoint"):
         read(path.read_bytes())

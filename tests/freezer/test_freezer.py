@@ -55,29 +55,29 @@ class TestChoosing:
     @pytest.mark.parametrize(
         "wrong", [None, 3, 1.5, "", b"y", [None], ["y", ""], np.ones(2), tf.constant([1.0])]
     )
-    def test_what_is_no_name_is_refused_at_once(self, step, wrong):
+    def test_a_value_that_is_not_a_name_is_refused_at_once(self, step, wrong):
         with pytest.raises(ArgumentError, match=rf"^{step}\(\): .* expected .*, got .*\. .*\.$"):
             getattr(Freezer("nowhere"), step)(wrong)
 
     @pytest.mark.parametrize("wrong", [None, 3, "", b"y", ["y"]])
-    def test_what_is_no_name_of_a_placeholder_s_source(self, wrong):
+    def test_inputs_that_are_not_names_are_refused(self, wrong):
         with pytest.raises(ArgumentError, match=r"^inputs\(\): .* expected"):
             Freezer("nowhere").inputs(x=wrong)
 
     @pytest.mark.parametrize("step", ["bake", "parity"])
     @pytest.mark.parametrize("wrong", [None, 3, "x", ["x"], {None: 1}, {3: 1}, {"": 1}])
-    def test_what_is_no_dict_of_values_is_refused_at_once(self, step, wrong):
+    def test_a_value_that_is_not_a_dict_is_refused_at_once(self, step, wrong):
         with pytest.raises(ArgumentError, match=rf"^{step}\(\): .* expected .*, got "):
             getattr(Freezer("nowhere"), step)(wrong)
 
     @pytest.mark.parametrize("wrong", [None, 3, 1.15, "", "1.14", [], np.ones(2)])
-    def test_what_is_no_form_of_weights_is_refused_at_once(self, wrong):
+    def test_an_unknown_form_of_weights_is_refused_at_once(self, wrong):
         said = r"^weights\(\): .* expected 'float16' or 'int8', got "
         with pytest.raises(ArgumentError, match=said):
             Freezer("nowhere").weights(wrong)
 
     @pytest.mark.parametrize("wrong", [None, 3, 1.15, "", "1.14", [], np.ones(2)])
-    def test_what_is_no_target_is_refused_at_once(self, wrong):
+    def test_an_unknown_target_is_refused_at_once(self, wrong):
         with pytest.raises(
             FreezeError, match=r"expected '1\.15' or '2\.4' or 'openvino' or 'onnx'"
         ):
@@ -85,7 +85,7 @@ class TestChoosing:
 
     @pytest.mark.parametrize("step", ["signature", "tags"])
     @pytest.mark.parametrize("wrong", [None, 3, "", ["serve"]])
-    def test_what_is_no_text_is_refused_at_once(self, step, wrong):
+    def test_a_value_that_is_not_a_string_is_refused_at_once(self, step, wrong):
         with pytest.raises(ArgumentError, match=rf"^{step}\(\): .* expected a name, got "):
             getattr(Freezer("nowhere"), step)(wrong)
 
@@ -114,7 +114,7 @@ class TestChoosing:
             Freezer(v1.GraphDef()).freeze()
         assert str(caught.value).endswith("Name them: Freezer(...).outputs(...).")
 
-    def test_outputs_are_those_asked_for_in_that_order(self, tmp_path):
+    def test_outputs_are_in_the_requested_order(self, tmp_path):
         """Though one feeds another, one is an input and one a variable."""
         graph = tf.Graph()
         with graph.as_default():
@@ -228,7 +228,7 @@ class TestResult:
             fresh(script, tmp_path / name, count)
         assert (tmp_path / "a.pb").read_bytes() == (tmp_path / "b.pb").read_bytes()
 
-    def test_it_says_nothing_of_where_it_was_made(self, net):
+    def test_a_frozen_file_names_no_machine_or_folder(self, net):
         x, w = net.graph.get_tensor_by_name("x:0"), net.graph.get_operation_by_name("net/w")
         place = tf.device("/job:worker/task:1")
         with net.graph.as_default(), place, v1.colocate_with(w):
@@ -298,7 +298,7 @@ class TestResult:
                 model.run("y:0", {"x:0": x}), session.run("y:0", {"x:0": x}), 1e-5
             )
 
-    def test_nothing_is_left_of_a_failed_write(self, net, tmp_path):
+    def test_a_failed_write_leaves_no_file(self, net, tmp_path):
         with net.graph.as_default():
             late = variable("late", np.float32(1))
             tf.add(net.graph.get_tensor_by_name("y:0"), late, name="sum")

@@ -72,7 +72,7 @@ class TestBesideItsSource:
         )
         assert printed == "True ['y:0', 'label:0']\n"
 
-    def test_what_differs_is_not_written(self, net, tmp_path):
+    def test_a_file_with_other_outputs_is_not_written(self, net, tmp_path):
         with pytest.raises(ParityError) as caught:
             Freezer(net).outputs("noisy").parity({"x": X}, 1e-3).write(tmp_path / "model.pb")
         (difference,) = caught.value.report.differences
@@ -167,7 +167,7 @@ class TestFiles:
         frozen = Freezer(model).outputs("y").parity({"x": X}).freeze()
         assert frozen.verify().ok
 
-    def test_an_output_that_is_asked_for_twice(self):
+    def test_an_output_that_is_requested_twice(self):
         with tf.Graph().as_default() as graph:
             tf.negative(v1.placeholder(tf.float32, [None], name="x"), name="y")
         freezer = Freezer(graph.as_graph_def()).outputs("y", "y:0").parity({"x": [1.0, 2.0]})
@@ -214,7 +214,7 @@ class TestFiles:
             (held,) = golden.attached(model.graph).outputs
             np.testing.assert_array_equal(held.values, words.w.numpy()[[3, 1, 0]])
 
-    def test_what_the_policy_forbids_is_not_run(self, tmp_path):
+    def test_a_source_that_the_policy_forbids_is_not_run(self, tmp_path):
         with tf.Graph().as_default() as graph:
             path = v1.placeholder(tf.string, (), name="path")
             tf.io.read_file(path, name="content")
@@ -265,7 +265,7 @@ class TestFunctions:
 
 
 class TestAnywhere:
-    def test_large_feeds_are_asked_for_and_large_outputs_sampled(self, tmp_path):
+    def test_large_feeds_must_be_passed_and_large_outputs_are_sampled(self, tmp_path):
         @tf.function(input_signature=[tf.TensorSpec([None, 512], name="x")])
         def model(x):
             return tf.nn.relu(x), tf.reduce_sum(x)
@@ -276,7 +276,7 @@ class TestAnywhere:
         frozen = FrozenModel.load(tmp_path / "model.pb")
         with pytest.raises(FeedError, match=r"x:0: .* too large .*verify\("):
             frozen.verify()
-        with pytest.raises(FeedError, match="not the feed of the golden pair"):
+        with pytest.raises(FeedError, match="feeds are not those of the golden pair"):
             frozen.verify({"x": x + 1})
         assert frozen.verify({"x": x.astype(np.float64)}).exact
         (held, _) = golden.attached(frozen.graph).outputs

@@ -34,7 +34,7 @@ def test_functions_that_call_themselves_are_refused():
 
 
 class TestBakeValues:
-    def test_a_baked_tensor_is_no_input_any_more(self):
+    def test_a_baked_tensor_is_not_an_input(self):
         text = placeholder("x") + placeholder("rate") + negative("y", "x")
         source = {"inputs": ("x:0", "keep"), "outputs": ("y:0",), "labels": {"keep": "rate:0"}}
         made = passes.bake_values(draft(text, lowered=source, baked={"rate": 2.0}))
@@ -111,7 +111,7 @@ class TestVariables:
         made = passes.add_init_operation(made)
         assert (made.fills, made.assigns, made.init) == ((), (), [])
 
-    def test_what_fills_tables_and_what_assigns_variables_run_together(self):
+    def test_the_init_operation_fills_tables_and_assigns_variables(self):
         made = draft(LINEAR, {"w": [1, 2, 3]}, outputs=("y",), keep=("w",))
         made = run(made, passes.cut_at_inputs, passes.prune_to_outputs)
         made = attrs.evolve(passes.assign_kept_variables(made), fills=("x",))
@@ -135,12 +135,12 @@ class TestOptimize:
         made = passes.cut_at_inputs(draft(self.TEXT, lowered=lowered, outputs=("y",)))
         return ops(passes.optimize_graph(made))
 
-    def test_what_may_be_fed_stays(self):
+    def test_tensors_that_may_be_fed_stay(self):
         assert "same" not in self.optimized()
         assert "same" in self.optimized(inputs=("same:0",))
         assert "same" in self.optimized(labels={"hidden": "same:0"})
 
-    def test_what_sets_up_state_stays(self):
+    def test_the_init_operation_stays(self):
         made = draft(LINEAR, {"w": [1, 2, 3]}, outputs=("y",), keep=("w",))
         made = run(
             made,

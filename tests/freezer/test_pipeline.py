@@ -67,7 +67,7 @@ def tally(kind):
 
 @pytest.mark.parametrize("kind", ["resource", "ref"])
 @pytest.mark.parametrize("given", ["model", "file"])
-def test_what_is_kept_stays_when_it_is_frozen_again(kind, given, tmp_path, same_everywhere):
+def test_kept_variables_stay_in_a_second_freeze(kind, given, tmp_path, same_everywhere):
     feeds = {"asked:0": [3, 9]}
     with tally(kind) as session:
         first = Freezer(session).outputs("y").keep_variables("seen", "count")
@@ -104,7 +104,7 @@ def test_a_session_on_a_frozen_graph_is_frozen_again(tmp_path, same_everywhere):
         same_everywhere(freezer, ["y:0"], feeds, [[35, 5]])
 
 
-def test_a_kept_variable_that_nothing_sets_up():
+def test_a_kept_variable_without_an_initial_value():
     with tally("resource") as session:
         proto = Freezer(session).outputs("y").keep_variables("*").freeze().graph.proto
     broken = type(proto)()
@@ -122,7 +122,7 @@ def test_the_passes_have_names_of_their_own():
     assert len({step.name for step in PASSES}) == len(PASSES)
 
 
-def test_a_pass_that_the_options_do_not_ask_for_is_skipped():
+def test_a_pass_that_is_not_requested_is_skipped():
     skipped = Pass("fail", lambda draft: 1 / 0, lambda options: options.optimized)
     plain = draft(placeholder("x"))
     assert skipped(plain) is plain
@@ -139,7 +139,7 @@ def test_a_pass_that_the_options_do_not_ask_for_is_skipped():
         ("compress weights", {"weights": "int8"}),
     ],
 )
-def test_a_pass_that_is_asked_for_applies(name, options):
+def test_a_requested_pass_applies(name, options):
     (step,) = (step for step in PASSES if step.name == name)
     assert step.applies(Options(**options))
     assert not step.applies(Options())
@@ -272,7 +272,7 @@ class TestRefusals:
                 Freezer(session).outputs("y").freeze()
 
     @pytest.mark.parametrize("source", [3, object(), np.zeros(2)])
-    def test_something_else(self, source):
+    def test_an_object_of_another_type_is_refused(self, source):
         with pytest.raises(TargetError, match="cannot be frozen"):
             Freezer(source).outputs("y").freeze()
 

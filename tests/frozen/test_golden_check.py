@@ -67,14 +67,14 @@ class TestVerify:
         with pytest.raises(FeedError, match=r"x:0: .*too large"):
             golden_check.verify(graph, negate)
         assert golden_check.verify(graph, negate, {"image": large}).exact
-        with pytest.raises(FeedError, match=r"x:0: this is not the feed"):
+        with pytest.raises(FeedError, match=r"x:0: the feeds are not those"):
             golden_check.verify(graph, negate, {"image": large + 1})
 
     @pytest.mark.parametrize(
         ("feeds", "said"),
         [
-            ({}, "x:0: this is not the feed"),
-            ({"x": X + 1}, "x:0: this is not the feed"),
+            ({}, "x:0: the feeds are not those"),
+            ({"x": X + 1}, "x:0: the feeds are not those"),
             ({"x": X, "other": 1.0}, "other:0: this is not an input"),
         ],
     )
@@ -120,7 +120,7 @@ class TestNames:
         assert self.named({"x": 1}, swapped) == {"x:0": 1}
 
     def test_a_tensor_is_fed_once(self):
-        with pytest.raises(FeedError, match=r"x:0: fed twice.*'image'"):
+        with pytest.raises(FeedError, match=r"x:0: this input is fed twice.*'image'"):
             self.named({"x": 1, "image": 2})
 
     def test_a_name_that_is_nowhere(self):

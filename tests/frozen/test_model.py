@@ -301,7 +301,7 @@ def test_a_model_is_a_value(model):
         model.file = "other.pb"
 
 
-def test_what_is_written_is_read_by_tensorflow_and_replaces_at_once(model, tmp_path, definition):
+def test_tensorflow_reads_a_written_file_and_the_replacement_is_atomic(model, tmp_path, definition):
     import tensorflow as tf
 
     target = tmp_path / "new" / "model.pb"
@@ -370,7 +370,7 @@ def test_a_file_that_reaches_beyond_is_described_but_not_run_unless_allowed(tmp_
     assert tfp.FrozenModel(model.graph).run("leak").item() == b"secret"
 
 
-def test_an_absent_file_gives_the_nearest_names(path):
+def test_a_missing_file_lists_similar_names(path):
     with pytest.raises(StorageError, match=r"'model\.pb'"):
         tfp.FrozenModel.load(path.with_name("modl.pb"))
     with pytest.raises(StorageError):
@@ -427,7 +427,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize(("file", "kind"), OTHERS.items(), ids=OTHERS)
-def test_a_file_that_is_no_graph_says_what_it_is(golden, file, kind):
+def test_a_file_of_another_format_is_named(golden, file, kind):
     with pytest.raises(UnsupportedError, match=f"this is not a frozen graph; expected .*{kind}"):
         tfp.FrozenModel.load(golden / file)
 
@@ -442,12 +442,12 @@ CASES = {
 
 
 @pytest.mark.parametrize("file", CASES)
-def test_frozen_graphs_of_tensorflow_1_give_what_their_writer_computed(tensorflow_1, file):
+def test_frozen_graphs_of_tensorflow_1_compute_the_recorded_outputs(tensorflow_1, file):
     golden, output = CASES[file]
     gives(tensorflow_1 / file, golden, "input", output, output)
 
 
-def test_frozen_graphs_of_keras_2_give_what_their_writer_computed(keras_2):
+def test_frozen_graphs_of_keras_2_compute_the_recorded_outputs(keras_2):
     files = sorted(keras_2.glob("frozen_v2_*.pb"))
     assert len(files) >= 3
     for file in files:
@@ -473,7 +473,7 @@ def gives(file, golden, fed, expected, output):
 
 
 @pytest.mark.parametrize("name", ["gru", "lstm"])
-def test_recurrent_graphs_give_what_their_writer_computed(golden, name):
+def test_recurrent_graphs_compute_the_recorded_outputs(golden, name):
     values = np.load(golden / "1.4.1" / f"{name}.npz")
     with tfp.FrozenModel.load(golden / "1.4.1" / f"{name}_frozen.pb") as model:
         assert [ref.name for ref in model.inputs] == ["X:0", "keep_prob:0"]
@@ -499,7 +499,7 @@ def test_recurrent_graphs_of_another_project_run(corpus):
                 model.run("output", {x: feed})
 
 
-def test_a_frozen_regression_gives_what_its_writer_computed(golden):
+def test_a_frozen_regression_computes_the_recorded_outputs(golden):
     values = np.load(golden / "1.4.1/regression.npz")
     with tfp.FrozenModel.load(golden / "1.4.1/regression/frozen.pb") as model:
         np.testing.assert_allclose(model.run("pred", {"X": values["X"]}), values["pred"], rtol=1e-6)

@@ -48,7 +48,7 @@ def test_each_file_is_described():
     assert not unused
 
 
-def test_they_are_small():
+def test_golden_files_are_small():
     assert len(FILES) > 100
     assert sum(path.stat().st_size for path in FILES) < 1_000_000
 

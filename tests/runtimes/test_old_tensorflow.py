@@ -11,7 +11,7 @@ OLD = [name for name in RUNTIMES if "TensorFlow" in name]
 
 
 @pytest.mark.parametrize("release", OLD)
-def test_what_a_check_passes_runs_there(cases, tmp_path, release):
+def test_a_graph_that_passes_check_runs_in_that_release(cases, tmp_path, release):
     runtime = RUNTIMES[release]
     interpreter = runtime.interpreter()
     jobs, blocked = {}, {}

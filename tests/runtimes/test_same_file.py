@@ -47,7 +47,7 @@ CASES["opencv"] = [(model, form) for model, form in ALL if model != "sum"]
     ("runtime", "model", "form"),
     [(name, *case) for name, runtime in RUNTIMES.items() for case in CASES[runtime.kind]],
 )
-def test_a_file_gives_what_its_source_gives(results, made, runtime, model, form):
+def test_a_file_computes_the_same_as_its_source(results, made, runtime, model, form):
     found = results(runtime)[model, form]
     assert not isinstance(found, str), found
     (result,) = found

@@ -57,7 +57,7 @@ class StorageContract:
         storage.recover()
         assert storage.names() == frozenset()
 
-    def test_gives_back_what_was_published(self, storage):
+    def test_published_files_can_be_read(self, storage):
         put(storage, a=b"1", b=b"", c=bytes(range(256)) * 9)
         assert contents(storage) == {"a": b"1", "b": b"", "c": bytes(range(256)) * 9}
         assert contents(self.reopen(storage)) == contents(storage)
@@ -92,7 +92,7 @@ class StorageContract:
         assert storage.names() == {name + "2"}
 
     @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a", "/a", "a\0b"])
-    def test_refuses_what_is_no_name(self, storage, name):
+    def test_refuses_invalid_names(self, storage, name):
         with pytest.raises(StorageError, match="cannot be the name of a file"):
             storage.read(name)
         with pytest.raises(StorageError, match="cannot be the name of a file"):
@@ -120,7 +120,7 @@ class StorageContract:
             sink.write(b"")
         assert bytes(storage.read("a")) == b"x" + np.arange(6, dtype="<i2").tobytes()
 
-    def test_nothing_shows_before_the_end(self, storage):
+    def test_files_are_invisible_before_the_commit(self, storage):
         put(storage, a=b"old")
         with storage.publish() as publication:
             publication.create("a").write(b"new")
@@ -136,7 +136,7 @@ class StorageContract:
             raise ZeroDivisionError
         assert contents(storage) == {"a": b"old"}
 
-    def test_a_publication_of_nothing_changes_nothing(self, storage):
+    def test_an_empty_publication_changes_nothing(self, storage):
         put(storage, a=b"old")
         put(storage)
         assert contents(storage) == {"a": b"old"}
@@ -167,7 +167,7 @@ class StorageContract:
         hold.release()
         hold.release()
 
-    def test_what_a_successor_owns_is_not_discarded(self, storage):
+    def test_a_file_that_was_replaced_meanwhile_is_not_discarded(self, storage):
         put(storage, a=b"1", b=b"2")
         hold = storage.hold("a", alone=True)
         if not hold.effective:

@@ -49,7 +49,7 @@ def test_names_of_files(name):
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/a", "a\0", "\ud800"])
-def test_what_cannot_be_the_name_of_a_file(name):
+def test_invalid_names_of_files(name):
     with pytest.raises(StorageError, match="cannot be the name of a file") as caught:
         base.plain(name, "/runs")
     assert caught.value.where == "/runs"

@@ -21,13 +21,13 @@ def test_round_trip(moves, discards):
 
 
 @given(st.dictionaries(names, staged, min_size=1), st.data())
-def test_one_that_is_cut_is_none(moves, data):
+def test_a_truncated_journal_is_ignored(moves, data):
     encoded = Journal(moves).encode()
     assert decode(encoded[: data.draw(st.integers(0, len(encoded) - 1))]) is None
 
 
 @given(st.binary())
-def test_any_bytes_are_read_or_are_none(data):
+def test_any_bytes_are_a_journal_or_are_ignored(data):
     assert decode(data) is None or isinstance(decode(data), Journal)
 
 
@@ -48,11 +48,11 @@ def test_any_bytes_are_read_or_are_none(data):
         {"version": 1, "moves": [[1]], "discards": []},
     ],
 )
-def test_what_is_refused(facts):
+def test_invalid_journals(facts):
     assert decode(json.dumps(facts).encode()) is None
 
 
-def test_a_journal_from_a_stranger_is_passed_over(tmp_path):
+def test_a_journal_from_a_stranger_is_ignored(tmp_path):
     precious = tmp_path / "precious"
     precious.write_text("stays")
     (tmp_path / "run").mkdir()

@@ -29,7 +29,7 @@ class TestLocalStorage(StorageContract):
     def reopen(self, storage):
         return open_storage(storage.location + "/")
 
-    def test_nothing_else_is_left(self, storage):
+    def test_no_other_file_is_left(self, storage):
         write(storage, {"a": b"1", "b": b"2"})
         write(storage, {"a": b"3", "b": b"4"})
         with pytest.raises(KeyError), storage.publish() as publication:  # noqa: PT012
@@ -83,7 +83,7 @@ def test_a_directory_where_a_file_should_be(tmp_path):
     assert os.listdir(tmp_path) == ["b"]
 
 
-def test_a_file_that_cannot_be_looked_at_is_not_taken_for_absent(tmp_path):
+def test_a_file_without_permission_does_not_count_as_absent(tmp_path):
     (tmp_path / "here").write_bytes(b"1")
     (tmp_path / "directory").mkdir()
     (tmp_path / "loop").symlink_to("loop")
@@ -102,7 +102,7 @@ def test_a_file_where_a_directory_should_be(tmp_path):
         assert not storage.exists()
 
 
-def test_a_pipe_is_no_file(tmp_path):
+def test_a_pipe_does_not_count_as_a_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     storage = open_storage(tmp_path)
     assert storage.names() == frozenset()
@@ -454,7 +454,7 @@ def test_a_reader_without_permission_to_write_reads_through_a_journal(tmp_path):
 
 
 @pytest.mark.parametrize("journal", [b"", b"{", b"[]", b'{"version": 1}', b"\xff", b"[" * 100_000])
-def test_a_journal_that_is_none(tmp_path, journal):
+def test_an_invalid_journal_is_ignored(tmp_path, journal):
     storage = open_storage(tmp_path)
     write(storage, OLD)
     pathlib.Path(tmp_path, ".tfpersist-journal").write_bytes(journal)

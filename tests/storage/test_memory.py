@@ -22,7 +22,7 @@ def test_one_without_a_name_is_refused(url):
         open_storage(url)
 
 
-def test_names_are_apart():
+def test_directories_in_memory_are_separate():
     put(open_storage("memory://one"), a=b"1")
     assert open_storage("memory://one/two").names() == frozenset()
     assert not open_storage("memory://one/two").exists()

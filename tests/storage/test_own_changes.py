@@ -55,7 +55,7 @@ def test_no_version_without_one_to_begin_with(directory):
     assert own.version is None
 
 
-def test_a_failed_change_is_no_change(directory):
+def test_a_failed_change_keeps_the_version(directory):
     own = OwnChanges(directory, directory.seal())
     before = own.version
     with pytest.raises(FileNotFoundError):
@@ -75,13 +75,13 @@ def test_a_version_is_never_that_of_the_next_change(directory, tmp_path):
         assert directory.version() != version
 
 
-def test_where_the_times_cannot_be_set_there_is_no_version(tmp_path, monkeypatch):
+def test_there_is_no_version_if_times_cannot_be_set(tmp_path, monkeypatch):
     directory = LocalDirectory(str(tmp_path / "gone"))
     assert directory.version() is None
     assert directory.seal() is None
 
 
-def test_a_publication_ends_with_a_version_only_if_nobody_else_has_changed_names(tmp_path):
+def test_a_publication_has_a_version_only_without_changes_by_others(tmp_path):
     storage = open_local(str(tmp_path))
     since = storage.seal()
     with storage.publish(since=since, durable=False) as publication:

@@ -56,7 +56,7 @@ def test_a_journal_that_cannot_be_carried_out_keeps_what_it_needs():
     assert later.directory.names() == set(NEW)
 
 
-def test_what_another_process_left_meanwhile_is_carried_out_first():
+def test_a_journal_of_another_process_is_carried_out_first():
     """One begins, another commits and dies, the first commits: both are there, in this order."""
     for at in itertools.count():
         disk = Disk()

@@ -36,7 +36,7 @@ class TestBucket(StorageContract):
     def reopen(self, storage):
         return open_storage(storage.location)
 
-    def test_nothing_else_is_left(self, storage):
+    def test_no_other_file_is_left(self, storage):
         write(storage, {"a": b"1", "b": b"2"})
         write(storage, {"a": b"3", "b": b"4"})
         assert set(BucketFileSystem.store) == {"/runs/mnist/a", "/runs/mnist/b"}

@@ -161,7 +161,7 @@ def test_a_power_loss_after_a_second_replacement():
             assert contents(again) == {**later, "other": b"1"}
 
 
-def test_without_durability_a_crash_of_the_process_alone_tears_nothing():
+def test_a_kill_without_durability_leaves_complete_files():
     for at in itertools.count():
         disk, failed = cut(OLD, at, durable=False)
         disk.fail_at = -1
@@ -172,7 +172,7 @@ def test_without_durability_a_crash_of_the_process_alone_tears_nothing():
     assert at > 8
 
 
-def test_a_file_that_cannot_be_listed_is_no_reason_to_fail_twice():
+def test_a_file_that_cannot_be_listed_fails_only_once():
     class Refusing(Disk):
         def unlink(self, name):
             raise PermissionError(13, "permission denied")
@@ -185,7 +185,7 @@ def test_a_file_that_cannot_be_listed_is_no_reason_to_fail_twice():
 
 
 @pytest.mark.parametrize("refused", ["unlink", "read"])
-def test_what_could_not_be_cleared_away_once_is_cleared_away_by_the_next_publication(refused):
+def test_the_next_publication_deletes_leftovers_that_could_not_be_deleted(refused):
     class Refusing(Disk):
         def unlink(self, name):
             if refused == "unlink" and journal.is_staged(name) and name not in tried:

@@ -201,7 +201,7 @@ def test_an_error_is_raised_at_the_next_call_and_once(tmp_path, call, make, erro
     assert problem in repr(checkpoint)
 
 
-def test_an_error_that_the_checkpoint_told_is_not_told_again(tmp_path):
+def test_an_error_raised_by_the_checkpoint_is_not_raised_again(tmp_path):
     store = tfp.ModelStore(tmp_path, name="bad/name").background()
     checkpoint = store.save({"v": np.zeros(2)})
     with pytest.raises(SaveError):
@@ -233,7 +233,7 @@ def test_a_with_block_does_not_hide_the_error_in_it(tmp_path):
         bad.close()
 
 
-def test_what_cannot_be_captured_is_said_at_once_and_takes_no_room(store):
+def test_a_failed_capture_raises_at_once_and_takes_no_slot(store):
     for _ in range(3):
         with pytest.raises(TargetError):
             store.save(object())
@@ -311,7 +311,7 @@ def test_a_store_needs_room_for_a_save(tmp_path, room):
         tfp.ModelStore(tmp_path).background(in_flight=room)
 
 
-def test_a_store_that_is_not_in_the_background_has_nothing_to_wait_for(tmp_path):
+def test_a_store_without_a_background_does_not_wait(tmp_path):
     with tfp.ModelStore(tmp_path) as store:
         checkpoint = store.save({"v": np.zeros(2)})
         assert not isinstance(checkpoint, PendingCheckpoint)
@@ -398,7 +398,7 @@ bad.save({"v": np.zeros(5)})
     assert store.latest().verify().ok
 
 
-def test_what_failed_and_was_told_to_nobody_is_said_at_the_end(fresh):
+def test_an_error_that_was_not_raised_is_printed_at_exit(fresh):
     out = fresh(
         """
         import os
@@ -411,7 +411,7 @@ def test_what_failed_and_was_told_to_nobody_is_said_at_the_end(fresh):
     assert "the save of 'bad/name' failed: a checkpoint cannot have this name" in out
 
 
-def test_a_forked_process_begins_anew(fresh, tmp_path):
+def test_a_forked_process_starts_without_pending_saves(fresh, tmp_path):
     out = fresh(
         GATED
         + """

@@ -189,7 +189,7 @@ def test_the_handler_is_given_back(tmp_path):
     assert signal.getsignal(signal.SIGUSR1) == before
 
 
-def test_what_cannot_be_handled_is_refused(tmp_path):
+def test_a_signal_that_cannot_be_handled_is_refused(tmp_path):
     store = tfp.ModelStore(tmp_path)
     with pytest.raises(UnsupportedError, match="cannot be handled"):
         store.save_on_signal({"v": np.ones(3)}, signal.SIGKILL)
@@ -212,7 +212,7 @@ def failing():
 
 
 @pytest.mark.parametrize(("step", "problem"), [(failing, "no step here"), ("last", "whole number")])
-def test_a_step_that_cannot_be_told_costs_no_save(tmp_path, capsys, step, problem):
+def test_a_step_that_cannot_be_read_prevents_no_save(tmp_path, capsys, step, problem):
     store = tfp.ModelStore(tmp_path)
     with (
         pytest.raises(KeyboardInterrupt),

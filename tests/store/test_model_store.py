@@ -41,7 +41,7 @@ def spoil(path, kind):
         path.write_bytes(bytes(data))
 
 
-def test_what_is_saved_comes_back(location):
+def test_saved_values_are_restored(location):
     store = tfp.ModelStore(location)
     checkpoint = store.save(model(3.0), step=5, metrics={"loss": 0.5})
     assert checkpoint.step == 5
@@ -146,7 +146,7 @@ def test_an_empty_store(location):
 
 @pytest.mark.parametrize("kind", ["missing", "cut", "flipped"])
 @pytest.mark.parametrize("suffix", [".data-00000-of-00001", ".index"])
-def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path, kind, suffix):
+def test_a_damaged_newest_checkpoint_is_skipped(tmp_path, kind, suffix):
     store = tfp.ModelStore(tmp_path)
     for step in (1, 2):
         store.save(model(step), step=step)
@@ -166,7 +166,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path, kind, suffix):
     assert target["w"][0, 0] == 1
 
 
-def test_nothing_is_assigned_where_something_does_not_fit(location):
+def test_nothing_is_assigned_if_something_does_not_fit(location):
     store = tfp.ModelStore(location)
     store.save(model(5.0) | {"extra": np.zeros(1)})
     target = {**model(), "head": np.zeros(3), "w": np.zeros((2, 3), np.float32)}
@@ -230,7 +230,7 @@ def test_the_callers_choice_may_change_afterwards():
         ({"": np.zeros(2)}, "must be names"),
     ],
 )
-def test_what_cannot_be_saved_is_told(target, message):
+def test_targets_that_cannot_be_saved_are_refused(target, message):
     with pytest.raises(TargetError, match=message):
         tfp.ModelStore("memory://store/targets").save(target)
 

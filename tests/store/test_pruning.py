@@ -44,7 +44,7 @@ def file_names(path):
     return sorted(os.listdir(path))
 
 
-def test_each_save_prunes_and_a_restart_forgets_nothing(location):
+def test_each_save_prunes_also_after_a_restart(location):
     for step in range(8):
         keep = tfp.Keep(last=2, best=("accuracy", "max")) | tfp.Keep(steps=3)
         store = tfp.ModelStore(location, keep=keep)
@@ -67,7 +67,7 @@ def test_no_file_of_what_went_is_left(tmp_path):
     assert (state.latest, state.all) == ("model.ckpt-2", ("model.ckpt-2",))
 
 
-def test_names_that_begin_alike_and_the_longest_steps(location):
+def test_names_with_a_common_prefix_and_the_longest_steps(location):
     store = tfp.ModelStore(location, keep=tfp.Keep(last=2))
     other = tfp.ModelStore(location, name="model.ckpt-best")
     long = 1_764_363_484_123_456_789
@@ -100,7 +100,7 @@ def test_a_dry_run_removes_nothing(location):
     assert steps(store) == [2, 3]
 
 
-def test_what_others_saved_is_left_alone(tmp_path):
+def test_checkpoints_of_other_names_are_left_alone(tmp_path):
     other = tfp.ModelStore(tmp_path, name="model.ckpt-best")
     other.save(model(1), 1)
     other.save(model(2))
@@ -166,7 +166,7 @@ def flip(path, at=40):
     path.write_bytes(data)
 
 
-def test_what_is_kept_has_been_read_before_anything_goes(tmp_path):
+def test_kept_checkpoints_are_read_before_any_is_removed(tmp_path):
     store = tfp.ModelStore(tmp_path)
     for step in range(1, 7):
         store.save(model(step), step, {"accuracy": float(step)})
@@ -253,7 +253,7 @@ def test_a_failure_to_prune_says_that_the_checkpoint_is_safe(location):
     assert store.latest().verify().ok
 
 
-def test_one_that_is_saved_anew_while_another_decides_stays(location):
+def test_a_checkpoint_saved_again_during_a_pruning_stays(location):
     store = tfp.ModelStore(location)
     for step in (1, 2):
         store.save(model(step), step)

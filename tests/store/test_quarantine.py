@@ -93,7 +93,7 @@ HARMS = {
 
 
 @pytest.mark.parametrize("harm", HARMS)
-def test_damage_is_passed_over_and_set_aside(store, tmp_path, harm):
+def test_a_damaged_checkpoint_is_skipped_and_renamed(store, tmp_path, harm):
     spoil, suffix = HARMS[harm]
     spoil(tmp_path / f"model.ckpt-2{suffix}")
     before = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
@@ -120,7 +120,7 @@ def test_damage_is_passed_over_and_set_aside(store, tmp_path, harm):
     assert again.skipped == ()
 
 
-def test_what_was_set_aside_is_never_deleted_nor_named_again(store, tmp_path):
+def test_quarantined_files_are_never_deleted_nor_replaced(store, tmp_path):
     def aside():
         return {name: (tmp_path / name).read_bytes() for name in names(tmp_path) if "corr" in name}
 
@@ -147,7 +147,7 @@ def test_what_was_set_aside_is_never_deleted_nor_named_again(store, tmp_path):
     assert not tfp.Checkpoint(tmp_path / "model.ckpt-2").verify().ok
 
 
-def test_many_at_once(store, tmp_path):
+def test_several_damaged_checkpoints(store, tmp_path):
     for step in (3, 4, 5):
         store.save(values(step), step)
     for step in (2, 3, 5):
@@ -173,7 +173,7 @@ def test_where_none_is_sound_all_stay(store, tmp_path):
     assert names(tmp_path) == before
 
 
-def test_one_that_is_asked_for_by_name_stays(store, tmp_path):
+def test_a_checkpoint_requested_by_name_is_not_renamed(store, tmp_path):
     flip(tmp_path / f"model.ckpt-2{DATA}")
     before = names(tmp_path)
     for restore in (
@@ -296,7 +296,7 @@ def test_one_that_is_pinned_or_sound_or_gone_stays(store, tmp_path):
     assert str(quarantine(storage, "model.ckpt-2")) == "set aside as *.corrupt-1"
 
 
-def test_one_that_is_saved_anew_while_it_is_looked_at_stays(store, tmp_path):
+def test_a_checkpoint_saved_again_during_the_check_stays(store, tmp_path):
     flip(tmp_path / f"model.ckpt-2{DATA}")
     storage = open_storage(tmp_path)
 
@@ -355,7 +355,7 @@ def test_tensorflow_does_not_name_it_again(store, tmp_path):
     assert not tf.io.gfile.glob(str(tmp_path / "model.ckpt-2.index"))
 
 
-def test_a_damaged_graph_is_passed_over_with_its_values(tmp_path):
+def test_a_checkpoint_with_a_damaged_graph_is_skipped(tmp_path):
     import tensorflow as tf
 
     store = tfp.ModelStore(tmp_path)
@@ -516,7 +516,7 @@ def test_a_v1_checkpoint_is_set_aside_as_well(tmp_path, golden):
     assert "old.ckpt-2.corrupt-1" in names(tmp_path)
 
 
-def test_what_remains_of_a_quarantine_that_was_cut_short_is_set_aside_later(store, tmp_path):
+def test_an_interrupted_quarantine_is_completed_later(store, tmp_path):
     flip(tmp_path / f"model.ckpt-2{DATA}")
     (tmp_path / f"model.ckpt-2{DATA}").rename(tmp_path / f"model.ckpt-2{DATA}.corrupt-1")
     report = store.restore(empty())
@@ -524,7 +524,7 @@ def test_what_remains_of_a_quarantine_that_was_cut_short_is_set_aside_later(stor
     assert len([name for name in names(tmp_path) if name.endswith(".corrupt-1")]) == 3
 
 
-def test_an_error_is_ours_whatever_is_there(store, tmp_path):
+def test_every_damage_raises_a_tfpersist_error(store, tmp_path):
     (tmp_path / "model.ckpt-2.index").unlink()
     (tmp_path / "model.ckpt-2.index").mkdir()
     target = empty()

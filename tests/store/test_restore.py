@@ -174,13 +174,13 @@ def test_each_part_of_a_partitioned_variable_takes_its_slice(resource):
     assert len(report.sliced) == 4
 
 
-def test_where_nothing_fits_nothing_is_put_up_with(store):
+def test_nothing_is_tolerated_if_no_variable_fits(store):
     for model in ({"hed": np.zeros(2, np.float32)}, {"head": np.zeros(2, np.float32)}):
         with pytest.raises(RestoreError, match="nothing was assigned"):
             store.restore(model, missing="skip", mismatched="skip")
 
 
-def test_another_optimizer_starts_anew_and_is_listed():
+def test_another_optimizer_keeps_its_initial_slots_and_is_listed():
     store = tfp.ModelStore("memory://tolerance/optimizer")
 
     def session(optimizer):
@@ -199,7 +199,7 @@ def test_another_optimizer_starts_anew_and_is_listed():
     assert set(report.slots) == set(report.kept)
 
 
-def test_a_dry_run_sets_nothing_aside(tmp_path):
+def test_a_dry_run_renames_nothing(tmp_path):
     store = tfp.ModelStore(tmp_path)
     store.save(SAVED, step=1)
     store.save(SAVED, step=2)
@@ -214,7 +214,7 @@ def test_a_dry_run_sets_nothing_aside(tmp_path):
 
 
 @pytest.mark.parametrize("options", [{"missing": "slice"}, {"mismatched": "ignore"}])
-def test_what_a_restore_does_not_know_is_refused(store, options):
+def test_unknown_arguments_of_a_restore_are_refused(store, options):
     with pytest.raises(SelectionError, match=r"has an unknown value; expected 'error' or 'skip'"):
         store.restore(Arrays({"body": [2]}).target, **options)
 
@@ -247,7 +247,7 @@ def loaded(store, target):
     return load(Directory.look(source.storage), source, target, Tolerance())
 
 
-def test_what_is_being_restored_is_not_pruned(tmp_path):
+def test_a_checkpoint_is_not_pruned_during_its_restore(tmp_path):
     store = tfp.ModelStore(tmp_path)
     for step in (1, 2):
         store.save({"v": np.float32([step])}, step)
@@ -265,7 +265,7 @@ def test_what_is_being_restored_is_not_pruned(tmp_path):
     assert [float(value) for _, array in result.values for value in array] == [2]
 
 
-def test_after_a_new_look_only_what_is_still_passed_over_is_listed(tmp_path):
+def test_a_new_look_lists_only_the_checkpoints_that_it_skips(tmp_path):
     store = tfp.ModelStore(tmp_path)
     for step in (1, 2, 3):
         store.save({"v": np.float32([step])}, step)
@@ -293,7 +293,7 @@ def test_after_a_new_look_only_what_is_still_passed_over_is_listed(tmp_path):
     assert [skipped.prefix for skipped in result.skipped] == ["model.ckpt-3"]
 
 
-def test_one_that_is_completed_since_the_look_is_not_taken_for_damaged(tmp_path):
+def test_a_checkpoint_completed_after_the_look_does_not_count_as_damaged(tmp_path):
     store = tfp.ModelStore(tmp_path)
     store.save({"v": np.float32([1])}, 1)
     data = tmp_path / "model.ckpt-1.data-00000-of-00001"
@@ -308,7 +308,7 @@ def test_one_that_is_completed_since_the_look_is_not_taken_for_damaged(tmp_path)
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
-def test_what_a_dead_process_left_is_cleared_away_first(tmp_path, dry_run):
+def test_leftovers_of_a_dead_process_are_deleted_first(tmp_path, dry_run):
     store = tfp.ModelStore(tmp_path)
     store.save({"v": np.float32([1])}, 1)
     left = tmp_path / ".tfpersist-0123456789abcdef.0.tmp"

@@ -127,7 +127,7 @@ def test_every_leaves_no_two_too_near_and_no_gap_too_wide(history):
             assert any(each.created - 3600 < time <= each.created for time in times)
 
 
-def test_every_counts_anew_after_a_clock_that_was_ahead():
+def test_every_restarts_after_a_clock_that_was_ahead():
     times = [0, 1000, 9e8, 2000, 2010, 5600, 5700]
     history = [Candidate(f"m-{number}", time) for number, time in enumerate(times)]
     kept = [v.candidate.created for v in decide(history, Keep(every="1h")) if v.kept]
@@ -166,14 +166,14 @@ def test_every_takes_any_length_of_time():
         {"where": "step > 3"},
     ],
 )
-def test_what_says_nothing_is_refused(options):
+def test_a_keep_without_rules_is_refused(options):
     with pytest.raises(RetentionError) as caught:
         Keep(**options)
     assert isinstance(caught.value, ValueError)
 
 
 @pytest.mark.parametrize("value", [5, "last", (), (Keep(last=1), 2)])
-def test_what_is_no_keep_is_refused(value):
+def test_a_value_that_is_not_a_keep_is_refused(value):
     with pytest.raises(RetentionError, match="a Keep, a tuple of them"):
         as_keep(value)
 
@@ -205,7 +205,7 @@ def test_the_table():
     assert str(table) == (
         "runs: 2 checkpoints stay, 1 went\n"
         "  gone   model-1\n"
-        "  stays  model-20   damaged, so left for you to look at\n"
+        "  stays  model-20   damaged; kept for you to examine\n"
         "  stays  model-300  the newest; best loss (min): 0.00333333"
     )
     assert table.kept == ("model-20", "model-300")

@@ -48,7 +48,7 @@ def test_the_newest_that_has_one(storage, save):
     assert found.skipped == ()
 
 
-def test_damaged_ones_are_passed_over_and_listed(storage, save, tmp_path):
+def test_damaged_checkpoints_are_skipped_and_listed(storage, save, tmp_path):
     for step in (1, 2, 3):
         save(step)
     for step in (2, 3):
@@ -84,7 +84,7 @@ def test_where_none_has_a_graph(storage, save):
         newest_graph(Directory.look(storage), ALL)
 
 
-def test_one_that_is_pruned_since_the_look_is_no_damage(storage, save):
+def test_a_checkpoint_pruned_after_the_look_does_not_count_as_damaged(storage, save):
     save(1)
     save(2)
     look = Directory.look(storage)

@@ -21,7 +21,7 @@ def model(value=0):
     return {"w": np.full((20, 30), float(value)), "b": np.full(3, float(value))}
 
 
-def test_verify_looks_at_all_of_a_store(location):
+def test_verify_reads_all_checkpoints_of_a_store(location):
     store = tfp.ModelStore(location)
     assert str(store.verify()) == f"{store._opened.location}: 0 checkpoints, ok (0 bytes read)"
     for step in (1, 2):
@@ -59,13 +59,13 @@ def verified(directory):
     return {each.prefix.rsplit("/", 1)[1]: each.ok for each in found.checkpoints}
 
 
-def test_what_is_removed_after_the_look_is_left_out(store, tmp_path):
+def test_a_checkpoint_removed_after_the_look_is_left_out(store, tmp_path):
     look = Directory.look(open_storage(tmp_path))
     assert store.prune(keep=tfp.Keep(last=2)).dropped == ("model.ckpt-1",)
     assert verified(look) == {"model.ckpt-2": True, "model.ckpt-3": True}
 
 
-def test_what_is_saved_again_after_the_look_is_verified_in_its_new_files(store, tmp_path):
+def test_a_checkpoint_saved_again_after_the_look_is_verified(store, tmp_path):
     look = Directory.look(open_storage(tmp_path))
     store.save(model(9), 2)
     data = tmp_path / f"model.ckpt-3{DATA}"
@@ -73,7 +73,7 @@ def test_what_is_saved_again_after_the_look_is_verified_in_its_new_files(store, 
     assert verified(look) == {"model.ckpt-1": True, "model.ckpt-2": True, "model.ckpt-3": False}
 
 
-def test_what_is_completed_after_the_look_is_sound(store, tmp_path):
+def test_a_checkpoint_completed_after_the_look_is_intact(store, tmp_path):
     data = tmp_path / f"model.ckpt-2{DATA}"
     content = data.read_bytes()
     data.unlink()

@@ -47,7 +47,7 @@ def test_a_step_that_is_not_there_names_those_that_are(directory):
     assert "steps 1, 2, 3, 9" in str(caught.value)
 
 
-def test_nothing_at_all(tmp_path):
+def test_an_empty_place_is_an_error(tmp_path):
     with pytest.raises(CheckpointNotFoundError, match="Save one first"):
         Which("m").newest_first(Directory.look(open_storage(tmp_path)))
     (tmp_path / "m-1.index.corrupt-1").touch()

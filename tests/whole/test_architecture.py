@@ -604,7 +604,7 @@ def test_the_whole_package_was_read():
 # --- what is loaded ------------------------------------------------------------------------------
 
 
-def test_importing_the_facade_loads_nothing_heavy(fresh):
+def test_importing_the_facade_loads_no_large_package(fresh):
     loaded = fresh(
         """
         import sys

@@ -125,7 +125,7 @@ def test_a_small_cnn_is_the_same_in_c(program, cnn, tmp_path, images):
     assert output.read_bytes() == expected.tobytes()
 
 
-def test_a_failure_in_c_is_told(program, story, cnn, tmp_path):
+def test_a_failure_in_c_is_reported(program, story, cnn, tmp_path):
     output = tmp_path / "output.raw"
     not_a_graph = tmp_path / "broken.pb"
     not_a_graph.write_bytes(b"not a graph")

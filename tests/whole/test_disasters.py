@@ -214,7 +214,7 @@ def test_one_prunes_while_another_reads(tmp_path):
     assert_whole(store, 30)
 
 
-def test_the_locks_of_a_dead_process_hold_nobody_up(tmp_path):
+def test_the_locks_of_a_dead_process_are_free(tmp_path):
     """One that is stopped holds the directory's lock; when it is killed, others go on."""
     store = tfp.ModelStore(tmp_path, durable=False)
     store.save(values(1), 1)

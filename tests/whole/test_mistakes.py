@@ -291,7 +291,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_told(here, mistake):
+def test_a_mistake_raises_a_clear_error(here, mistake):
     act, kind, text = MISTAKES[mistake]
     with pytest.raises(kind, match=text) as caught:
         act(Given(*here))
@@ -322,5 +322,5 @@ def test_a_step_may_be_a_variable(here):
         (object(), "an object"),
     ],
 )
-def test_what_was_found_is_told_in_words(value, text):
+def test_value_text_describes_a_value(value, text):
     assert value_text(value) == text

@@ -66,7 +66,7 @@ def types_in(module: str, expression: ast.expr) -> Iterator[type]:
                 yield value
 
 
-def test_what_is_returned_is_public_and_nothing_else():
+def test_all_types_that_are_returned_are_public_and_no_others():
     found: dict[type, str] = {}
     waiting = [(getattr(tfpersist, name), name) for name in (*CALLED, *RETURNED)]
     while waiting:
@@ -119,7 +119,7 @@ def test_dir_lists_the_public_names():
     assert sorted(dir(tfpersist)) == sorted([*tfpersist.__all__, "__version__"])
 
 
-def test_star_import_gives_all():
+def test_star_import_has_all_public_names():
     names: dict[str, object] = {}
     exec("from tfpersist import *", names)
     assert set(tfpersist.__all__) <= set(names)

@@ -162,7 +162,7 @@ def test_the_law_notices_an_offender(law, tests, package):
     assert list(law(tests, package))
 
 
-def test_what_is_well_placed_and_checked_is_no_offence():
+def test_a_good_test_breaks_no_law():
     tests = {
         "conftest": "def check():\n    def run(x):\n        assert x\n    return run",
         "test_graph": "def test_f(check):\n    check(1)",

@@ -51,7 +51,7 @@ def safe(text):
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_is_printed(value):
+def test_printed_text_escapes_control_characters(value):
     assert safe(str(value))
 
 

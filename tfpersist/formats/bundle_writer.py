@@ -368,7 +368,10 @@ class _Shard:
 
 
 def _released() -> Array:
-    raise SaveError("this value was released when it was written, and cannot be written again")
+    raise SaveError(
+        "this value was released when it was written, and cannot be written again",
+        advice="Capture the target again before the next write.",
+    )
 
 
 def load(items: Items, number: int) -> Array:

@@ -87,9 +87,9 @@ def by_magic(data: memoryview, name: str) -> FileKind | None:
     """
     head = bytes(data[:64])
     text = _TEXT.match(head)
-    for magic, kind in _HEADS.items():
+    for magic, file_kind in _HEADS.items():
         if head.startswith(magic):
-            return kind
+            return file_kind
     if head[4:8] == b"TFL3":
         return FileKind("a TensorFlow Lite model", "Run it with TensorFlow Lite's interpreter.")
     if bytes(data[-len(sstable.MAGIC) :]) == sstable.MAGIC:

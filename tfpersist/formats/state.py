@@ -118,8 +118,8 @@ def edited(content: bytes, without: Mapping[str, float], latest: str, time: floa
     first, _, rest = content.partition(b"\n")
     if not first.startswith(_LATEST.encode()) or not re.fullmatch(_NAME, f'"{latest}"'):
         return None
-    named, found, times = rest.partition(_TIME.encode())
-    times, preserved, last = (found + times).partition(_PRESERVED.encode())
+    named, separator, times = rest.partition(_TIME.encode())
+    times, preserved, last = (separator + times).partition(_PRESERVED.encode())
     for path, date in without.items():
         path_line, time_line = f'{_PATH}"{path}"\n'.encode(), f"{_TIME}{date}\n".encode()
         if path_line not in named or time_line not in times:

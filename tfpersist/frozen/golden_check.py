@@ -94,7 +94,12 @@ def _same_feeds(graph: Graph, feeds: Mapping[Any, Any], pair: Golden) -> dict[st
         name for name, value in arrays.items() if golden.digest(value) != digests[name]
     )
     if others:
-        raise FeedError("this is not the feed of the golden pair", where=", ".join(others))
+        raise FeedError(
+            "the feeds are not those of the golden pair",
+            where=", ".join(others),
+            expected=f"the values that parity() got for {', '.join(digests)}",
+            advice="verify() without feeds uses those in the file, if they are stored there.",
+        )
     return arrays
 
 
@@ -117,7 +122,12 @@ def name_feeds(graph: Graph, feeds: Mapping[Any, Any], inputs: Mapping[str, str]
         full = text if ":" in text else f"{text}:0"
         ref = lookup.find(graph, text if full in inputs else frozen_names.get(full, text))
         if ref.name in named:
-            raise FeedError("fed twice", where=ref.name, found=f"again as {name!r}")
+            raise FeedError(
+                "this input is fed twice",
+                where=ref.name,
+                found=f"it again as {name!r}",
+                advice="Pass each input under one name.",
+            )
         named[ref.name] = value
     return named
 

@@ -569,7 +569,7 @@ def _listed(refs: Any) -> list[Any]:
         return [refs]
     if isinstance(refs, bytes) or not isinstance(refs, Iterable):
         raise ArgumentError(
-            "this names nothing of a graph",
+            "this is not the name of a tensor",
             expected="a name or a list of names",
             found=value_text(refs),
         )

@@ -496,9 +496,9 @@ class ModelStore:
         rules = as_keep(keep) or self.keep
         if rules is None:
             raise RetentionError(
-                "it is not known which checkpoints to keep",
+                "no rules say which checkpoints to keep",
                 where=self._opened.location,
-                advice='Pass keep=Keep(last=5), or give the store a "keep".',
+                advice="Pass keep=Keep(last=5) to prune() or to the store.",
             )
         return pruning.prune(
             self._look(), self.name, rules, dry_run=dry_run, durable=self._asked.durable
@@ -708,7 +708,7 @@ class ModelStore:
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        error_type: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:

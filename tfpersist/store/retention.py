@@ -86,8 +86,10 @@ class Best:
             [2, 1]
         """
         sign = 1.0 if self.mode == "max" else -1.0
-        measured = [each for each in candidates if not math.isnan(_value(each, self.metric))]
-        return sorted(measured, key=lambda each: sign * _value(each, self.metric))[::-1]
+        measured = [
+            candidate for candidate in candidates if not math.isnan(_value(candidate, self.metric))
+        ]
+        return sorted(measured, key=lambda candidate: sign * _value(candidate, self.metric))[::-1]
 
 
 # What a user writes for `best`: the metric; perhaps whether more is better, and how many to keep.
@@ -316,10 +318,10 @@ def decide(candidates: Sequence[Candidate], keep: Keep) -> tuple[Verdict, ...]:
     Raises:
         RetentionError: a `where` failed.
     """
-    by_name = {each.name: each for each in candidates}
-    damaged = {each.name for each in candidates if each.damaged}
+    by_name = {candidate.name: candidate for candidate in candidates}
+    damaged = {candidate.name for candidate in candidates if candidate.damaged}
     reasons = decide_by_name(list(by_name), damaged, _Given(by_name), keep).reasons()
-    return tuple(Verdict(each, tuple(reasons[each.name])) for each in candidates)
+    return tuple(Verdict(candidate, tuple(reasons[candidate.name])) for candidate in candidates)
 
 
 def decide_by_name(
@@ -338,7 +340,7 @@ def decide_by_name(
     """
     intact = [name for name in names if name not in damaged] if damaged else names
     kept: list[_Kept] = [
-        (damaged, lambda _: "damaged, so left for you to look at"),
+        (damaged, lambda _: "damaged; kept for you to examine"),
         (intact[-1:], lambda _: "the newest"),
     ]
     for rules in (keep, *_joined(keep)):
@@ -361,7 +363,7 @@ def _kept(intact: Sequence[str], facts: Facts, keep: Keep) -> Iterator[_Kept]:
     if keep.best is not None:
         best = keep.best
         ranked = best.rank([facts.candidate(name) for name in intact])[: best.count]
-        values = {each.name: each.metrics[best.metric] for each in ranked}
+        values = {candidate.name: candidate.metrics[best.metric] for candidate in ranked}
         yield values, lambda name: f"best {best.metric} ({best.mode}): {values[name]:g}"
     if keep.steps is not None:
         steps = ((name, facts.step(name)) for name in intact)
@@ -369,7 +371,7 @@ def _kept(intact: Sequence[str], facts: Facts, keep: Keep) -> Iterator[_Kept]:
         yield multiples, lambda _: f"its step is a multiple of {keep.steps}"
     if keep.where is not None:
         wanted = [name for name in intact if _asked(keep.where, facts.candidate(name))]
-        yield wanted, lambda _: "as where= says"
+        yield wanted, lambda _: "where= returned true"
 
 
 def _spaced(intact: Sequence[str], facts: Facts, every: float) -> Iterator[str]:
@@ -388,7 +390,7 @@ def _asked(where: Callable[[Candidate], Any], candidate: Candidate) -> bool:
     except Exception as error:
         raise RetentionError(
             f"where= failed on {candidate.name!r}: {type(error).__name__}: {error}",
-            advice="A checkpoint may lack a step or a metric; metrics.get(name) gives None then.",
+            advice="A checkpoint may lack a step or a metric; metrics.get(name) returns None then.",
         ) from error
 
 
@@ -413,10 +415,10 @@ def best_of(candidates: Sequence[Candidate], best: Best, where: str) -> Candidat
     Raises:
         NameNotFoundError: none has a value of this metric; the message names the nearest.
     """
-    ranked = best.rank([each for each in candidates if not each.damaged])
+    ranked = best.rank([candidate for candidate in candidates if not candidate.damaged])
     if ranked:
         return ranked[0]
-    known = sorted({name for each in candidates for name in each.metrics})
+    known = sorted({name for candidate in candidates for name in candidate.metrics})
     if best.metric in known:
         problem = f"no intact checkpoint has a number for the metric {best.metric!r}"
         advice = "Its values are NaN, or belong to damaged checkpoints."
@@ -451,20 +453,20 @@ class Pruning:
     @property
     def kept(self) -> tuple[str, ...]:
         """The names of those that stay, oldest first."""
-        return tuple(each.candidate.name for each in self.verdicts if each.kept)
+        return tuple(verdict.candidate.name for verdict in self.verdicts if verdict.kept)
 
     @property
     def dropped(self) -> tuple[str, ...]:
         """The names of those that went or would go, oldest first."""
-        return tuple(each.candidate.name for each in self.verdicts if not each.kept)
+        return tuple(verdict.candidate.name for verdict in self.verdicts if not verdict.kept)
 
     def __str__(self) -> str:
         stay, go = len(self.kept), len(self.dropped)
         count = "1 checkpoint stays" if stay == 1 else f"{stay} checkpoints stay"
         lines = [f"{self.location}: {count}, {go} {'would go' if self.dry_run else 'went'}"]
         gone = "goes " if self.dry_run else "gone "
-        width = max((len(each.candidate.name) for each in self.verdicts), default=0)
-        for each in self.verdicts:
-            row = f"  {'stays' if each.kept else gone}  {each.candidate.name:{width}}"
-            lines.append(f"{row}  {'; '.join(each.reasons)}".rstrip())
+        width = max((len(verdict.candidate.name) for verdict in self.verdicts), default=0)
+        for verdict in self.verdicts:
+            row = f"  {'stays' if verdict.kept else gone}  {verdict.candidate.name:{width}}"
+            lines.append(f"{row}  {'; '.join(verdict.reasons)}".rstrip())
         return "\n".join(map(printable, lines))

@@ -297,6 +297,6 @@ def test_a_store_and_a_place_in_memory_stand_for_their_checkpoint(location):
     assert tfp.Freezer(store.at(1)).outputs("y").freeze().run("y") == 1.0
 
 
-def test_a_store_without_a_checkpoint_is_told():
+def test_a_store_without_a_checkpoint_is_refused():
     with pytest.raises(FreezeError, match="memory://sources-empty: there is no checkpoint"):
         tfp.Freezer(tfp.ModelStore("memory://sources-empty")).outputs("y").freeze()

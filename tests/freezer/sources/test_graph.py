@@ -26,7 +26,7 @@ def signed(signature, text=CHAIN):
     return graph
 
 
-def test_a_frozen_graph_is_taken_at_its_word():
+def test_the_signature_of_a_frozen_graph_is_used():
     origin = Origin("0" * 64, 7, "1.15.5")
     graph = signed(Signature({"image": "x:0"}, {"label": "y:0"}, origin=origin))
     lowered = lower_graph(graph)
@@ -59,7 +59,7 @@ def test_the_origin_is_the_checkpoint(tmp_path):
         assert origin == Origin(hashlib.sha256(index).hexdigest(), 5, None)
 
 
-def test_a_checkpoint_that_is_none():
+def test_an_argument_that_is_not_a_checkpoint():
     with pytest.raises(tfp.ArgumentError):
         lower_graph(draft(CHAIN).graph, {"v": 1})
 

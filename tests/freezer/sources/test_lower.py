@@ -79,13 +79,13 @@ def test_a_checkpoint_is_for_a_graph_alone(files, kind):
             lower(files[kind], choice)
 
 
-def test_a_path_where_nothing_is(tmp_path):
+def test_a_path_that_does_not_exist(tmp_path):
     with pytest.raises(CheckpointNotFoundError):
         lower(tmp_path / "nothing", Choice(signature="classify"))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_frozen_from_a_file_may_do_what_a_file_may(files, kind):
+def test_a_source_from_a_file_gets_the_default_policy(files, kind):
     expected = {"frozen model": Policy("network"), "GraphDef": None}.get(kind, Policy.default())
     assert default_policy(files[kind]) == expected
 
@@ -95,6 +95,6 @@ def test_live_code_may_do_everything():
     assert default_policy({"meta": 1}) is None
 
 
-def test_something_else_is_told_what_can_be_frozen():
+def test_the_error_for_another_type_lists_what_can_be_frozen():
     with pytest.raises(TargetError, match=r"Keras model.*Checkpoint or ModelStore.*SavedModel"):
         tfp.Freezer(3).outputs("y").freeze()

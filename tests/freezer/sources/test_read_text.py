@@ -43,7 +43,7 @@ def test_live_code_is_trusted(session, tmp_path):
 
 
 @pytest.mark.parametrize("how", ["path", "checkpoint", "file", "model"])
-def test_what_comes_from_a_file_is_not(session, tmp_path, how):
+def test_a_source_from_a_file_is_not_trusted(session, tmp_path, how):
     checkpoint = tfp.ModelStore(tmp_path / "run").save(session)
     tfp.Freezer(session).outputs("text").write(tmp_path / "m.pb")
     source = {

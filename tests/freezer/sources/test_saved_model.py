@@ -60,7 +60,7 @@ class TestFolder:
         assert folder_of("memory://saved/model/saved_model.pb") == "memory://saved/model"
         assert lower_saved_model("memory://saved/model", Choice()).inputs == ("x:0",)
 
-    def test_anything_else(self, tmp_path):
+    def test_other_paths_are_not_a_saved_model(self, tmp_path):
         (tmp_path / "my_saved_model.pb").write_bytes(b"")
         paths = (tmp_path, tmp_path / "my_saved_model.pb", tmp_path / "nothing", "model.ckpt-3")
         assert [folder_of(str(path)) for path in paths] == [None] * 4

@@ -45,7 +45,7 @@ def test_outputs_of_one_operation_become_placeholders_of_their_own():
     assert graph.nodes["weight"].attr["dtype"].type == 1
 
 
-def test_names_are_not_taken_twice():
+def test_a_name_in_use_is_not_used_again():
     with pytest.raises(FreezeError, match=r"input late.*has the name"):
         cut(GRAPH, refs(late="next:1"))
 

@@ -71,7 +71,7 @@ class TestInputs:
         lowered = source(**facts)
         return cut_at_inputs(lowered, [find_tensor(GRAPH, "y")], inputs, strict=strict)
 
-    def test_nothing_is_cut(self):
+    def test_the_graph_is_unchanged_without_inputs(self):
         found = self.cut()
         assert found.lowered.graph is GRAPH
         assert found.renamed == {}
@@ -105,7 +105,7 @@ class TestKeptVariables:
         assert self.kept("w:0", "net/*") == {"w", "net/b"}
         assert self.kept("table") == {"table/part_0", "table/part_1"}
 
-    def test_variables_themselves(self):
+    def test_a_variable_can_be_named_by_its_object(self):
         variable = types.SimpleNamespace(value=object())
         assert self.kept(variable, objects={"w": variable}) == {"w"}
         assert self.kept(variable, objects={"w": variable.value}) == {"w"}
@@ -117,13 +117,13 @@ class TestKeptVariables:
         assert self.kept(only=["w"]) == others
         assert self.kept("w", only=["w"]) == {"w"} | others
 
-    def test_what_the_source_has_kept(self):
+    def test_variables_that_the_source_keeps_stay(self):
         assert self.kept(kept=frozenset({"w"})) == {"w"}
         assert self.kept(only=["*", "table"], kept=frozenset({"w"})) == set()
 
-    def test_what_the_outputs_do_not_need(self):
+    def test_a_variable_that_no_output_needs_is_not_kept(self):
         assert self.kept("w", pruned=parse_text(b'node { name: "x" }')) == set()
 
-    def test_a_name_that_nothing_has(self):
+    def test_a_name_without_a_variable_is_refused(self):
         with pytest.raises(NameNotFoundError, match=r"no variable 'net/bb'.*net/b"):
             self.kept("net/bb")

@@ -140,7 +140,7 @@ def test_loops_in_a_graph_end(meta):
 
 
 @pytest.mark.parametrize("shape", [[1 << 40], [1] * 32, [1 << 20, 1 << 20]])
-def test_names_that_a_constant_only_claims_cost_nothing(meta, shape):
+def test_a_constant_that_claims_many_names_takes_no_memory(meta, shape):
     names = meta.graph_def.node[3].attr["value"].tensor
     del names.tensor_shape.dim[:], names.string_val[1:]
     for extent in shape:

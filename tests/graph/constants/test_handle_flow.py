@@ -75,7 +75,7 @@ def test_both_outputs_of_a_switch_are_the_handle(output):
     assert (graph.nodes["y"].op, [*graph.nodes["y"].input]) == ("Identity", [output])
 
 
-def test_a_copied_function_says_nothing_of_handles():
+def test_a_copied_function_has_no_handle_data():
     described = """function { signature { name: "f"
         input_arg { name: "x" type: DT_INT32 }
         input_arg { name: "h" type: DT_RESOURCE handle_data { dtype: DT_FLOAT } } }
@@ -278,7 +278,7 @@ def test_a_reference_is_read_by_any_node():
     assert [node.op for node in graph.proto.node] == ["Const", "Identity", "Neg"]
 
 
-def test_a_reference_is_written_by_none():
+def test_a_node_that_writes_a_reference_is_refused():
     text = REFERENCE + 'node { name: "n" op: "AssignAdd" input: "r" input: "r" }'
     with pytest.raises(FreezeError, match=r"node n \(AssignAdd\): .*'r'"):
         frozen(text, r=np.ones(3, np.float32))

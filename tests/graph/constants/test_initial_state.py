@@ -71,7 +71,7 @@ class TestSettingUp:
 
 
 class TestFinding:
-    def test_variables_and_tables(self):
+    def test_initial_state_of_variables_and_tables(self):
         graph = set_up(TABLE, fills=["fill"])
         state = find_initial_state(graph, graph.nodes)
         assert state.variables == {
@@ -86,7 +86,7 @@ class TestFinding:
         graph = set_up(TABLE + again, fills=["fill", "again"])
         assert find_initial_state(graph, ["table"]).tables == {"table": ("fill", "again")}
 
-    def test_an_assignment_without_a_value_is_passed_over(self):
+    def test_an_assignment_without_a_value_is_skipped(self):
         text = VARIABLES + 'node { name: "half" op: "AssignVariableOp" input: "v" }'
         graph = add_init(parse_text(text.encode()), ["half"])
         assert not find_initial_state(graph, ["v"])
@@ -101,7 +101,7 @@ class TestFinding:
         assert not find_initial_state(graph, graph.nodes)
         assert kept_values(graph) == {}
 
-    def test_values(self):
+    def test_values_of_kept_variables(self):
         values = kept_values(set_up())
         assert values["v"].load().tolist() == [0, 1, 2]
         assert values["r"].load().tolist() == [b"a"]

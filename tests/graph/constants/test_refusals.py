@@ -34,7 +34,7 @@ def graph_of(op, name="n", inside=False, attrs=""):
         ("BarrierTakeMany", r"queue.*inputs\(\)"),
     ],
 )
-def test_what_a_file_cannot_hold(op, message, inside):
+def test_ops_that_need_the_live_process_are_refused(op, message, inside):
     where = r" in function f" if inside else ""
     with pytest.raises(FreezeError, match=rf"^node n \({op}\){where}: .*{message}"):
         refuse(graph_of(op, inside=inside), ())

@@ -72,7 +72,7 @@ class TestRewrites:
     @pytest.mark.parametrize(
         ("op", "becomes"), [("ResourceGatherNd", "GatherNd"), ("VariableShape", "Shape")]
     )
-    def test_plain_twins(self, op, becomes):
+    def test_reference_ops_become_the_ops_for_values(self, op, becomes):
         nodes, *_ = rewritten(op, "v")
         assert nodes == {"n": (becomes, "v")}
 
@@ -80,7 +80,7 @@ class TestRewrites:
         nodes, *_ = rewritten("VarIsInitializedOp", "v", "^after")
         assert nodes == {"n/rank": ("Rank", "v"), "n": ("Equal", "n/rank", "n/rank", "^after")}
 
-    def test_a_note_about_copies_becomes_nothing(self):
+    def test_disable_copy_on_read_becomes_a_no_op(self):
         assert rewritten("DisableCopyOnRead", "v", "^after")[0] == {"n": ("NoOp", "^after")}
 
     def test_a_choice_between_references_is_a_gather(self):

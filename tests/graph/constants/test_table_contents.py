@@ -82,7 +82,7 @@ class TestExports:
 
 
 class TestLines:
-    def test_columns(self):
+    def test_columns_of_a_file(self):
         found = parse_lines(LINES, fill(key_index=0, value_index=1), table(), "here")
         assert found.keys.tolist() == [b"b", b"a", b"c"]
         assert found.values.tolist() == [2, 10, -3]

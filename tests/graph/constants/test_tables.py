@@ -39,7 +39,7 @@ def test_a_file_fills_a_table():
 
 
 @pytest.mark.parametrize("line", [b"a\t" + b"9" * 30, b"a\t" + b"9" * 5000, b"a", b"a\tb"])
-def test_a_line_that_is_no_number_of_the_type(line):
+def test_a_line_that_is_not_a_number_of_the_type(line):
     with pytest.raises(FreezeError, match="a line of the file has no value"):
         fill_tables(lowered(NAMED, 1, line), ["find:0"])
 
@@ -47,7 +47,7 @@ def test_a_line_that_is_no_number_of_the_type(line):
 @pytest.mark.parametrize(
     "name", ["dtype: DT_STRING tensor_shape { dim { size: 0 } }", "dtype: DT_INT32 int_val: 5"]
 )
-def test_a_constant_that_is_no_path(name):
+def test_a_constant_that_is_not_a_path(name):
     with pytest.raises(FreezeError, match="file that fills this lookup table is not known"):
         fill_tables(lowered(name, 1), ["find:0"])
 
@@ -112,7 +112,7 @@ class TestOperations:
         with pytest.raises(FreezeError, match="it was lost"):
             fill_tables(lowered, ["find:0"])
 
-    def test_a_table_that_nothing_fills(self):
+    def test_a_table_without_content_is_refused(self):
         lowered = source(TABLE % "HashTableV2")
         with pytest.raises(
             FreezeError, match=r"content of this lookup table is not known.*inputs\(\)"
@@ -374,7 +374,7 @@ def test_layers_that_look_words_up(layer, tmp_path):
 
 @pytest.mark.parametrize("kind", ["static", "mutable", "keys of two"])
 @pytest.mark.parametrize("source", ["function", "session"])
-def test_tables_of_which_only_the_size_or_all_is_asked(source, kind, same_everywhere):
+def test_tables_whose_size_or_whole_content_is_read(source, kind, same_everywhere):
     def make():
         if kind == "static":
             pairs = tf.lookup.KeyValueTensorInitializer(["a", "b"], [1.0, 2.0])
@@ -426,7 +426,7 @@ def test_tables_of_which_only_the_size_or_all_is_asked(source, kind, same_everyw
 
 @pytest.mark.parametrize("form", ["float16", "int8"])
 @pytest.mark.parametrize("optimized", [False, True])
-def test_what_an_initializer_puts_into_a_table_stays_exact(form, optimized):
+def test_values_of_a_table_are_not_compressed(form, optimized):
     held = np.random.default_rng(0).normal(size=(500, 4)).astype(np.float32)
     with tf.Graph().as_default() as graph:
         table = tf.raw_ops.MutableHashTableOfTensorsV2(

@@ -64,7 +64,7 @@ def test_globs_and_tensors():
     assert set(unfreeze(graph, ["net/b:0"]).values) == {"net/b"}
 
 
-def test_names_that_match_nothing():
+def test_names_without_a_match_are_refused():
     graph = parse_text(TEXT.encode())
     with pytest.raises(NameNotFoundError, match="no constants are named"):
         unfreeze(graph, [])
@@ -73,7 +73,7 @@ def test_names_that_match_nothing():
             unfreeze(graph, ["net/w", pattern])
 
 
-def test_names_that_are_taken():
+def test_new_nodes_avoid_names_in_use():
     text = TEXT + 'node { name: "net/w/assign" op: "NoOp" }'
     nodes = nodes_of(unfreeze(parse_text(text.encode()), ["net/w"]))
     assert nodes["net/w/assign"].op == "NoOp"

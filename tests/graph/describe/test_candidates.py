@@ -37,7 +37,7 @@ def test_training_saving_and_reporting_are_no_results():
     assert [ref.name for ref in candidates(graph).inputs] == ["x:0"]
 
 
-def test_a_graph_that_takes_nothing_has_results_all_the_same():
+def test_a_graph_without_inputs_has_outputs():
     graph = parse_text(
         b"""
         node { name: "v" op: "VariableV2" }
@@ -142,7 +142,7 @@ LABELLED = """
         ),
     ],
 )
-def test_what_a_training_graph_is_for(text, expected):
+def test_predictions_of_a_training_graph(text, expected):
     versions = "versions { producer: 1000 }"
     assert ranked(parse_text((text + versions).encode())) == expected
 
@@ -249,7 +249,7 @@ def test_the_results_of_frozen_graphs_of_the_corpus(corpus):
 
 @pytest.mark.parametrize("resource", [True, False], ids=["resource", "ref"])
 @pytest.mark.parametrize("name", ["Adam", "Momentum", "RMSProp"])
-def test_what_a_real_optimizer_assigns_is_no_result(name, resource):
+def test_assignments_of_an_optimizer_are_not_outputs(name, resource):
     import tensorflow as tf
 
     v1 = tf.compat.v1
@@ -269,7 +269,7 @@ def test_what_a_real_optimizer_assigns_is_no_result(name, resource):
     assert ranked(split(encoded)) == ["digit:0", "loss:0"]
 
 
-def test_what_is_shown_is_bounded():
+def test_a_long_list_is_shortened():
     text = "".join(f'node {{ name: "y{n}" op: "Mystery" }}' for n in range(20))
     shown = str(candidates(parse_text(text.encode()))).splitlines()
     assert shown[0] == "likely outputs:"

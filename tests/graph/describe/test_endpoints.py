@@ -52,7 +52,7 @@ def test_inputs_and_outputs_are_listed_with_their_specs():
     assert [str(ref) for ref in endpoints.outputs(SMALL)] == ["z:0 float32[...]"]
 
 
-def test_a_placeholder_is_listed_whatever_its_name():
+def test_placeholders_of_every_name_are_inputs():
     odd = graph(placeholder("two words", ""))
     assert [ref.name for ref in endpoints.inputs(odd)] == ["two words:0"]
 
@@ -67,7 +67,7 @@ def test_every_output_of_a_last_operation_is_listed():
     assert [ref.name for ref in endpoints.outputs(split_up)] == ["s:0", "s:1"]
 
 
-def test_what_is_waited_for_is_no_output():
+def test_a_node_with_only_control_readers_is_not_an_output():
     waiting = graph(
         X,
         f'node {{ name: "a" op: "Neg" input: "x" {T} }}',
@@ -76,7 +76,7 @@ def test_what_is_waited_for_is_no_output():
     assert [ref.name for ref in endpoints.outputs(waiting)] == ["b:0"]
 
 
-def test_values_of_variables_are_outputs_of_nothing_else():
+def test_reads_of_variables_are_not_outputs():
     reads = (
         const("w", (2,)),
         'node { name: "w/read" op: "Identity" input: "w" }',
@@ -93,7 +93,7 @@ def test_values_of_variables_are_outputs_of_nothing_else():
     assert [ref.name for ref in endpoints.outputs(graph(*reads))] == alone
 
 
-def test_what_branches_consist_of_is_no_output():
+def test_nodes_of_branches_are_not_outputs():
     branching = graph(
         placeholder("x", ""),
         'node { name: "p" op: "Placeholder" attr { key: "dtype" value { type: DT_BOOL } } }',
@@ -108,7 +108,7 @@ def test_what_branches_consist_of_is_no_output():
     assert [ref.name for ref in endpoints.outputs(branching)] == ["merged:0"]
 
 
-def test_an_op_that_nobody_knows_may_be_an_output():
+def test_an_unknown_op_may_be_an_output():
     odd = graph(X, 'node { name: "odd" op: "MyOwnOp" input: "x" }')
     assert [str(ref) for ref in endpoints.outputs(odd)] == ["odd:0"]
 
@@ -131,7 +131,7 @@ def test_a_scalar_placeholder_of_an_old_graph_has_an_unknown_shape(producer, sha
     assert endpoints.inputs(old)[0].spec == TensorSpec("float32", shape)
 
 
-def test_a_wrong_name_gives_the_nearest():
+def test_a_wrong_name_lists_similar_names():
     with pytest.raises(NameNotFoundError, match="'words'"):
         endpoints.find(SMALL, "word")
 
@@ -172,7 +172,7 @@ def test_nodes_that_are_ignored_use_nothing():
     assert [ref.name for ref in computed] == ["grad:0"]
 
 
-def test_what_sets_up_state_uses_what_it_runs():
+def test_an_init_operation_uses_its_control_inputs():
     fill = f'node {{ name: "fill" op: "Neg" input: "x" {T} }}'
     group = 'node { name: "group" op: "NoOp" input: "^fill" }'
     init = group.replace("group", "tfpersist/init")

@@ -42,7 +42,7 @@ def test_a_pair_travels_in_the_bytes_of_a_graph():
         np.testing.assert_array_equal(held.values, VALUES[held.name])
 
 
-def test_what_is_large_is_a_digest_or_a_sample():
+def test_large_tensors_are_a_digest_or_a_sample():
     numbers = np.arange(100_001, dtype=np.float32)
     texts = np.array([b"x" * 1000] * 5000, object)
     found = reread(golden.pair({"x:0": numbers}, {"y:0": numbers, "t:0": texts}))
@@ -63,7 +63,7 @@ def test_what_is_large_is_a_digest_or_a_sample():
 
 
 @given(st.binary(max_size=60), st.integers(0, 400), st.integers(1, 255))
-def test_damage_is_told(noise, at, flip):
+def test_damage_is_an_error(noise, at, flip):
     for data in (noise, flipped(at, flip)):
         tag = varint.encode(golden.FIELD << 3 | 2)
         graph = split(tag + varint.encode(len(data)) + data)

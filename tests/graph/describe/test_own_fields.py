@@ -19,7 +19,7 @@ def test_a_field_travels_beside_those_of_tensorflow():
     assert list(loaded.nodes) == ["x"]
 
 
-def test_the_first_value_counts_and_numbers_are_passed_over():
+def test_the_first_value_counts_and_varints_are_skipped():
     graph = Graph(schema.GraphDef())
     number = varint.encode(18932 << 3 | wire.VARINT) + varint.encode(5)
     graph.proto.MergeFromString(number)

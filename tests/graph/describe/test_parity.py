@@ -46,7 +46,7 @@ def test_the_same_is_exact(name):
         (np.float32([1]), np.float64([1]), 1.0, 1),
     ],
 )
-def test_what_may_differ(expected, found, tolerance, beyond):
+def test_differences_within_the_tolerance_are_allowed(expected, found, tolerance, beyond):
     (held,) = golden.pair({}, {"y:0": expected}).outputs
     difference = compare(held, found, tolerance)
     assert difference.beyond == beyond
@@ -76,7 +76,7 @@ def test_the_tolerance_is_absolute_and_relative():
     assert compare(output, np.float64([0.1, 110.2]), 0.1).index == (1,)
 
 
-def test_outputs_of_another_shape_or_digest_are_told_as_a_whole():
+def test_outputs_of_another_shape_or_digest_are_reported_without_elements():
     (output,) = golden.pair({}, {"y:0": np.float32([1, 2])}).outputs
     shape = compare(output, np.float32([[1, 2]]), 9.0)
     assert str(shape) == "y:0: expected float32[2], got float32[1,2]"

@@ -36,7 +36,7 @@ def names(*lines, trains=True, service=(), model=MODEL):
     return [ref.name for ref in found.predictions], set(found.measures)
 
 
-def test_what_meets_labels_is_a_prediction():
+def test_a_tensor_compared_with_labels_is_a_prediction():
     lines = ("loss: Sub logits labels", "mean: Mean loss", "scaled: Neg mean")
     assert names(*lines) == (["logits:0"], {"loss", "mean", "scaled"})
     assert names(*lines, trains=False) == (["logits:0"], set())
@@ -56,12 +56,12 @@ def test_labels_may_be_computed_before_they_are_compared():
     assert names("hot: OneHot labels", "loss: Sub hot logits")[0] == ["logits:0"]
 
 
-def test_what_nothing_compares_is_no_prediction():
+def test_a_tensor_that_is_not_compared_is_not_a_prediction():
     assert names("out: Softmax logits") == ([], set())
     assert names("decay: L2Loss read", "loss: Add decay labels")[0] == []
 
 
-def test_a_feed_that_meets_weights_is_no_label():
+def test_a_feed_multiplied_by_weights_is_not_a_label():
     lines = ("hidden: MatMul labels read", "out: Add logits labels", "sum: Add out hidden")
     assert names(*lines, trains=False)[0] == []
 
@@ -131,7 +131,7 @@ def test_every_output_of_a_node_is_a_tensor_of_its_own():
     assert (ref.operation, ref.index) == ("split", 1)
 
 
-def test_a_pipeline_gives_features_and_labels():
+def test_a_pipeline_has_features_and_labels():
     model = ("next: IteratorGetNext", *MODEL[2:4], "logits: MatMul next read")
     assert names("loss: Sub logits next:1", model=model)[0] == ["logits:0"]
 

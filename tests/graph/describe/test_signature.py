@@ -46,7 +46,7 @@ def test_it_travels_in_the_bytes_of_the_graph(signature):
 @pytest.mark.parametrize(
     "data", [b"", b"\xff", b"[]", b"[" * 5000, b'{"inputs": 1, "origin": [], "init": {}}']
 )
-def test_strange_bytes_say_nothing(data):
+def test_unreadable_bytes_are_no_signature(data):
     found = Signature.of(signed(data))
     assert found is None or found == Signature()
 
@@ -63,7 +63,7 @@ def test_names_of_a_strange_kind_are_left_out():
     assert found.origin == Origin(tensorflow="2")
 
 
-def test_what_has_no_label_goes_by_its_operation():
+def test_a_tensor_without_a_label_has_the_name_of_its_operation():
     graph = parse_text(
         b"""
         node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } } }
@@ -103,7 +103,7 @@ def test_outputs_are_in_the_order_asked_for_and_inputs_in_the_source_s():
     assert outputs(Graph(loaded.proto)) == ()
 
 
-def test_a_label_that_is_another_output_s_name_hides_none():
+def test_a_label_equal_to_another_output_s_name_keeps_both():
     graph = parse_text(b'node { name: "a" op: "NoOp" } node { name: "b" op: "NoOp" }')
     lowered = Lowered(graph, {}, labels={"a": "b:0"})
     found = describe(lowered, graph, [TensorRef("b"), TensorRef("a")])

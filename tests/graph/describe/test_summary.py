@@ -95,7 +95,7 @@ def test_a_graph_of_absurd_shapes_is_described_at_once():
     )
 
 
-def test_a_content_of_another_length_is_told():
+def test_a_content_of_another_length_is_reported():
     short = graph(const("w", (7,), value='tensor_content: "abcd"'), const("v", (2,)))
     about = summary.summarize(short)
     assert [(each.name, each.fits) for each in about.constants] == [("w", False), ("v", True)]

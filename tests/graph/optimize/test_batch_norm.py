@@ -154,7 +154,7 @@ def test_it_is_left(name):
     np.testing.assert_array_equal(result(optimized), result(graph))
 
 
-def test_what_is_wanted_in_between_stays():
+def test_an_output_inside_the_chain_stays():
     def build(x):
         return fused(tf.identity(conv(x, 5), name="inner"), 5).y
 

@@ -275,7 +275,7 @@ def training(form, version):
     ("form", "version"),
     [(f, v) for f in ("mode", "and", "or", "loop") for v in (1, 2) if (f, v) != ("loop", 2)],
 )
-def test_training_goes_whatever_switches_it_on(form, version):
+def test_training_branches_are_removed_for_every_switch(form, version):
     session = training(form, version)
     value = b"eval" if form == "mode" else False
     x = np.ones((2, 3), np.float32)

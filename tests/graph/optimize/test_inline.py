@@ -102,7 +102,7 @@ class TestCalls:
         model = same(outer, np.float32([1, 2, 3]))
         assert [each.spec.nbytes for each in model.graph.payloads.values()] == [large.nbytes]
 
-    def test_what_is_to_stay_one_function_does(self):
+    def test_a_function_with_noinline_stays(self):
         @tf.function(experimental_attributes={"_noinline": True}, autograph=False)
         def inner(x):
             return x * 2.0
@@ -164,7 +164,7 @@ class TestCalls:
 
 
 class TestEffects:
-    def test_what_is_asserted_in_a_function_or_before_it(self):
+    def test_assertions_in_a_function_and_before_its_call(self):
         @tf.function
         def positive(x):
             tf.debugging.assert_positive(x)
@@ -407,7 +407,7 @@ class TestOddities:
             "f" if value else "Neg",
         ]
 
-    def test_a_type_that_nobody_gives(self):
+    def test_an_unset_type_attr(self):
         graph = parse_text(LIBRARY + b'node { name: "y" op: "any" input: "x" }')
         assert inline(graph) is graph
 

@@ -53,7 +53,7 @@ def test_names_that_are_taken_are_left_alone():
 
 
 @pytest.mark.parametrize("op", ["InplaceUpdate", "InplaceAdd", "InplaceSub"])
-def test_nothing_that_could_be_written_into_is_lifted(op):
+def test_constants_that_could_be_written_are_not_lifted(op):
     graph = graph_of(schema.NodeDef(name="write", op=op), w=np.zeros(1 << 16, np.float32))
     assert lift(graph, min_bytes=1).graph is graph
 

@@ -66,7 +66,7 @@ def test_names_of_what_is_fed_stay():
     assert optimize(graph, ["y:0"], ["deep:0"]).nodes["y"].input == ["deep"]
 
 
-def test_what_one_pass_uncovers_the_next_round_removes(optimized):
+def test_a_second_round_removes_what_a_pass_left(optimized):
     """The condition is inside of a function; the branch is known after it is inlined."""
 
     @tf.function

@@ -142,7 +142,7 @@ class TestEncoding:
         small = compress(Graph(graph.proto, {"w": payload}), "float16")
         assert (small.payloads["w/float16"].load() == 65504).all()
 
-    def test_what_stays(self):
+    def test_weights_that_are_not_compressed(self):
         arrays = {
             "small": weights(30, 30),
             "infinite": np.full((50, 50), np.inf, np.float32),
@@ -171,7 +171,7 @@ class TestEncoding:
         assert (small.payloads["w/int8"].load() == 0).all()
         assert (np.abs(back(small)["w"] - array) <= largest).all()
 
-    def test_names_that_are_taken(self):
+    def test_new_nodes_avoid_names_in_use(self):
         graph = graph_of(**{"w": weights(50, 50), "w/int8": weights(2, 2), "w/cast": weights(2, 2)})
         small = compress(graph, "int8")
         assert len(small.nodes) == 6
@@ -200,7 +200,7 @@ class TestEncoding:
         tracemalloc.stop()
         assert peak < 5 * (1 << 20)
 
-    def test_doing_it_again_changes_nothing(self):
+    def test_a_second_compression_changes_nothing(self):
         small = compress(graph_of(w=weights(50, 50)), "float16")
         again = compress(small, "int8")
         assert again.proto == small.proto
@@ -209,7 +209,7 @@ class TestEncoding:
 
 
 class TestDecoding:
-    def test_what_else_reads_the_inner_nodes_keeps_them(self):
+    def test_inner_nodes_with_other_readers_stay(self):
         small = compress(graph_of(w=weights(50, 50)), "int8")
         small.proto.node.add(name="y", op="Neg", input=["w/cast"])
         small.proto.node.add(name="z", op="Identity", input=["w/int8"])

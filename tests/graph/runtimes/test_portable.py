@@ -6,7 +6,7 @@ from tfpersist.formats.graphdef import parse_text
 from tfpersist.graph.runtimes.portable import clean
 
 
-def test_what_ties_a_graph_to_its_origin_goes():
+def test_devices_and_default_attrs_are_removed():
     proto = parse_text(b"""
     node { name: "w" op: "Const" device: "/gpu:0" }
     node { name: "m" op: "MatMul" device: "/job:w/task:1" input: "w" input: "w"

@@ -27,11 +27,11 @@ def function(name, *ops, calls=()):
         ("MyOwnOp", True, True),
     ],
 )
-def test_of_one_op(op, stateful, expected):
+def test_single_ops(op, stateful, expected):
     assert keeps_inputs(op, stateful=stateful) is expected
 
 
-def test_it_passes_on_to_whoever_calls():
+def test_aliasing_passes_on_to_the_callers():
     functions = [
         function("outer", calls=["middle"]),
         function("middle", "Neg", "inner"),
@@ -45,5 +45,5 @@ def test_it_passes_on_to_whoever_calls():
     assert functions_that_keep_inputs(functions[:2]) == {"middle", "outer"}
 
 
-def test_a_function_is_no_unknown_op():
+def test_a_function_does_not_count_as_an_unknown_op():
     assert functions_that_keep_inputs([function("f", "g"), function("g", "Neg")]) == frozenset()

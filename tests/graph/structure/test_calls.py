@@ -74,7 +74,7 @@ def test_the_form_of_each_call(call, targets, skip, types, returns, loops):
     ],
     ids=lambda call: call.op,
 )
-def test_what_calls_nothing_that_is_known(call):
+def test_nodes_that_call_no_known_function(call):
     assert call_of(call, LIBRARY) is None
 
 

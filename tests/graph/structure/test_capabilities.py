@@ -78,7 +78,7 @@ def test_every_capability_is_one_that_some_op_has():
         *("SummaryWriter", "SnapshotDataset", "Heartbeat", "Abort", "CustomCall", "Nccl"),
     ],
 )
-def test_what_sounds_dangerous_is_not_called_harmless(part):
+def test_ops_with_dangerous_names_are_not_harmless(part):
     harmless = {"compute", "state", "random"}
     named = {op for op in table() if part in op}
     innocent = {"SummaryWriter", "ShardedFilename", "ShardedFilespec", "_TensorToHashBucketFast"}
@@ -154,7 +154,7 @@ def test_an_attr_that_does_not(harmful, loss):
     assert classify(harmful) == loss
 
 
-def test_an_op_of_nobody_is_unknown_unless_it_is_a_function_of_the_graph():
+def test_an_unregistered_op_is_unknown_unless_the_graph_has_a_function_of_its_name():
     assert classify(node("MyOwnOp")) == {"unknown"}
     assert classify(node("MyOwnOp"), {"MyOwnOp"}) == {"compute"}
     assert classify(node("WriteFile"), {"WriteFile"}) == {"file write"}

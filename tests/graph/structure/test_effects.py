@@ -35,13 +35,13 @@ def library(**bodies):
         ("MyOwnOp", False, True),
     ],
 )
-def test_of_one_op(op, pure, effect):
+def test_single_ops(op, pure, effect):
     assert is_pure(op) is pure
     assert Effects({}).is_pure(node(op)) is pure
     assert Effects({}).has_effects(node(op)) is effect
 
 
-def test_of_functions_that_call_functions():
+def test_functions_that_call_functions():
     functions = library(
         reads=[node("ReadVariableOp"), node("PartitionedCall", "adds")],
         adds=[node("Add"), node("If", "adds")],

@@ -107,7 +107,7 @@ def test_an_array_that_fits_is_not_copied():
     assert fit(value, spec("float32", 2), "x:0") is value
 
 
-def test_what_is_not_contiguous_is_laid_out_anew():
+def test_an_array_that_is_not_contiguous_is_copied():
     value = np.arange(6, dtype=np.float32).reshape(2, 3).T
     result = fit(value, spec("float32", 3, 2), "x:0")
     assert result.flags.c_contiguous
@@ -120,7 +120,7 @@ def test_an_array_of_weak_type_is_not_a_python_number():
 
 
 @given(hnp.arrays(st.sampled_from(["int8", "int16", "int32", "int64", "uint64"]), (3,)))
-def test_an_integer_arrives_unchanged_or_not_at_all(value):
+def test_an_integer_is_unchanged_or_refused(value):
     try:
         result = fit(value, spec("int16", None), "x:0")
     except FeedError:

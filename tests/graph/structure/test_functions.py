@@ -46,7 +46,7 @@ def test_functions_in_lists_and_in_attrs_of_functions():
     assert called(node, {"h": None, "g": None}) == ["g", "h"]
 
 
-def test_names_settle_whatever_the_process_counted():
+def test_names_do_not_depend_on_the_counter_of_the_process():
     def library(first, second):
         text = f"""
         node {{ name: "c" op: "PartitionedCall"
@@ -78,7 +78,7 @@ def test_unused_names():
     assert unused("a", {"a", "a_1", "a_3"}) == "a_2"
 
 
-def test_what_is_reached_comes_in_the_order_of_the_calls():
+def test_reachable_functions_are_in_the_order_of_their_calls():
     functions = library(f=["h", "g"], g=["k"], h=["f"], k=[], g_grad=["lost"], lost=[], alone=[])
     nodes = [schema.NodeDef(name="a", op="g"), schema.NodeDef(name="b", op="f")]
     gradients = {"g": "g_grad", "k": "nowhere", "alone": "lost"}
@@ -98,7 +98,7 @@ def test_a_gradient_stays_with_its_function():
     assert [pair.function_name for pair in graph.library.gradient] == ["f"]
 
 
-def test_a_new_name_is_written_wherever_the_old_one_was():
+def test_a_new_name_replaces_every_use_of_the_old_one():
     graph = schema.GraphDef(node=[schema.NodeDef(name="a", op="f"), schema.NodeDef(name="f")])
     graph.node[1].attr["then"].func.name = "f"
     graph.node[1].attr["then"].func.attr["inner"].list.func.add(name="f")

@@ -22,7 +22,7 @@ PAIR = TensorSpec("float32", (None, 2))
         ({}, {}, "serve: nothing -> nothing"),
     ],
 )
-def test_its_text(inputs, outputs, text):
+def test_text_of_a_signature(inputs, outputs, text):
     assert str(SourceSignature("serve", inputs, outputs)) == text
 
 

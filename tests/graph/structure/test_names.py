@@ -76,7 +76,7 @@ def test_tensors_are_found_and_described(text, spec):
         ("nothing", "has no outputs"),
     ],
 )
-def test_what_is_not_there_names_its_neighbours(text, message):
+def test_a_missing_name_lists_similar_names(text, message):
     with pytest.raises(NameNotFoundError, match=message):
         find_tensor(GRAPH, text)
 
@@ -102,5 +102,5 @@ def test_a_reference_prints_as_its_name():
         ("Net/add:0", "Net/add", "Net/add:0"),
     ],
 )
-def test_what_an_input_means(text, node, full):
+def test_producer_and_full_name_of_an_input(text, node, full):
     assert (producer(text), full_name(text)) == (node, full)

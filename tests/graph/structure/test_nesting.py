@@ -124,7 +124,7 @@ def test_deep_nesting_is_refused_without_recursion():
         refuse_endless(deep(5000))
 
 
-def test_nothing_is_frozen_or_run_of_a_graph_without_end():
+def test_a_graph_with_endless_calls_is_neither_frozen_nor_run():
     graph = library({"f": ["g"], "g": ["f"]})
     graph.node[0].name = "y"
     for use in (

@@ -27,7 +27,7 @@ def test_every_op_of_the_installed_tensorflow_is_known(registered):
 CHANGED = {"CustomAggregator", "TensorListGetItem", "XlaSparseDenseMatmulWithCsrInput"}
 
 
-def test_they_take_and_give_what_the_table_says(registered):
+def test_inputs_and_outputs_are_those_of_the_table(registered):
     facts = ("name", "type", "type_attr", "number_attr", "type_list_attr", "is_ref")
     different = set()
     for name, op in registered.items():

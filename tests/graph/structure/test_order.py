@@ -40,7 +40,7 @@ def test_nodes_without_edges_stay_in_place():
     assert list(ordered(nodes(c=[], a=[], b=["a"]))) == ["c", "a", "b"]
 
 
-def test_an_input_that_is_not_there_is_passed_over():
+def test_a_missing_input_is_skipped():
     assert list(ordered(nodes(a=["gone", "b"], b=["^gone"]))) == ["b", "a"]
 
 

@@ -53,7 +53,7 @@ def test_the_source_stays_as_it_is():
     assert graph.proto == parse_text(TEXT).proto
 
 
-def test_an_edge_to_nowhere_names_the_node_and_the_nearest():
+def test_a_missing_input_names_the_node_and_similar_names():
     graph = parse_text(b'node { name: "kernel" } node { name: "y" op: "Neg" input: "kernle:0" }')
     with pytest.raises(GraphError, match=r"node y \(Neg\).*'kernle:0'.*'kernel'"):
         prune(graph, ["y"])

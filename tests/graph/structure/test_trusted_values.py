@@ -102,7 +102,7 @@ def test_an_invalid_value_is_refused(text, fault):
     assert fault in str(caught.value)
 
 
-def test_what_tensorflow_writes_is_valid():
+def test_graphs_of_tensorflow_are_valid():
     valid = (
         node(FLOAT, f"value=tensor {{ dtype: DT_FLOAT tensor_shape {{ {dims(0, 3)} }} }}"),
         node("T=type: DT_FLOAT_REF", f"shape=shape {{ {dims(-1, 2)} }}", op="Variable", name="b"),
@@ -133,7 +133,7 @@ def test_constants_that_repeat_a_value_are_bounded_together(inside):
         refuse_growth(graph)
 
 
-def test_what_a_graph_holds_may_be_matched_by_what_it_repeats():
+def test_repeated_values_may_be_ten_times_as_large_as_the_stored_ones():
     graph = parse_text(repeated(70, 10**6).encode())
     held = payload_of(np.zeros(7_000_000, np.float32))
     other = graph.proto.node.add(name="w")

@@ -84,7 +84,7 @@ def test_a_module_is_differentiated(model):
     np.testing.assert_allclose(found, np.tile(WEIGHTS.sum(1), (2, 1)), rtol=1e-4)
 
 
-def test_what_does_not_fit_is_refused(model):
+def test_tensors_that_do_not_fit_are_refused(model):
     with tf.Graph().as_default() as graph:
         with pytest.raises(FeedError, match="rate"):
             model.import_into(graph, {"x": BATCH}, ["scaled"])
@@ -190,7 +190,7 @@ def test_loops_and_branches_are_known_in_a_fresh_process(fresh):
     assert fresh(LOOPS, "load").split() == ["module", "function", "gradient"]
 
 
-def test_functions_of_one_name_are_not_taken_for_each_other():
+def test_functions_of_one_name_are_kept_separate():
     def calling(op):
         text = f"""
             node {{ name: "x" op: "Placeholder"

@@ -109,7 +109,7 @@ def test_several_inputs_are_a_list():
         layer([given[0], given[0]])
 
 
-def test_what_is_before_and_behind_is_trained(features):
+def test_layers_before_and_after_are_trained(features):
     net = network(features)
     net.compile("sgd", "mse")
     old = {layer.name: layer.get_weights() for layer in net.layers}
@@ -336,7 +336,7 @@ def test_a_layer_without_its_graph_says_so(features, tmp_path):
         lone.load_assets(None)
 
 
-def test_what_cannot_be_a_layer_is_refused():
+def test_models_that_cannot_be_a_layer_are_refused():
     def make():
         x = v1.placeholder(tf.float32, name="x")
         tf.reshape(x, v1.placeholder(tf.int32, [None], name="shape"), name="y")

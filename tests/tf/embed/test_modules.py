@@ -102,7 +102,7 @@ def test_references_of_tensorflow_1_are_refused():
     assert model.run("next") == 2
 
 
-def test_what_does_not_fit_is_refused_before_tensorflow(model):
+def test_values_that_do_not_fit_are_refused_before_tensorflow(model):
     module = model.as_module("words", "y")
     with pytest.raises(FeedError, match="words:0: a string tensor takes only strings"):
         module([1.0])
@@ -162,7 +162,7 @@ def test_assignments_of_the_model_read_the_variable_too(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["loop", "branch", "old loop", "inside a function"])
-def test_what_flows_into_a_loop_is_not_unfrozen(kind, tmp_path):
+def test_constants_that_flow_into_a_loop_are_not_unfrozen(kind, tmp_path):
     def loop(x, w):
         return tf.while_loop(lambda i, _: i < 2, lambda i, y: (i + 1, y * w), (0, x))[1]
 

@@ -41,7 +41,7 @@ def test_variables_of_several_types_are_read_together():
     assert [value.tolist() for value in values] == [b"a", 3.0, [True]]
 
 
-def test_nothing_is_read_where_one_variable_has_no_value():
+def test_nothing_is_read_if_a_variable_has_no_value():
     empty = tf.raw_ops.VarHandleOp(dtype=tf.float32, shape=[2], shared_name="without_value")
 
     class Uninitialized:

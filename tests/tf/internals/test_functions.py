@@ -24,7 +24,7 @@ def test_names_of_inputs_make_no_other_signature():
     assert len(traces_of(double)) == 1
 
 
-def test_a_function_that_makes_variables_has_the_trace_that_makes_none():
+def test_a_function_that_creates_variables_uses_its_second_trace():
     class Net(tf.Module):
         @tf.function
         def __call__(self, x):

@@ -153,7 +153,7 @@ def test_slot_variables_are_seen(tmp_path):
     assert found[f"other/.OPTIMIZER_SLOT/optimizer/momentum{KEY}"] == [1.0]
 
 
-def test_a_dict_of_trackables_is_seen_anew(tmp_path):
+def test_a_dict_of_trackables_is_walked_again(tmp_path):
     net = Net()
     target = {"net": net, "step": tf.Variable(1)}
     saved(tmp_path, target)

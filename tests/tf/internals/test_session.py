@@ -29,14 +29,14 @@ def test_feeds_and_fetches_are_in_their_order(session):
     assert difference.tolist() == [4, 5]
 
 
-def test_a_session_without_the_private_api_has_none():
+def test_a_session_without_the_private_api_has_no_callable():
     class Other:
         pass
 
     assert direct_callable(Other(), [], ["sum:0"]) is None
 
 
-def test_a_session_of_another_process_has_none(session):
+def test_a_session_of_another_process_has_no_callable(session):
     session._target = b"grpc://elsewhere"
     try:
         assert direct_callable(session, [], ["sum:0"]) is None

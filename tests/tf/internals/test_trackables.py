@@ -12,7 +12,7 @@ from tfpersist.tf.internals import trackables
 v1 = tf.compat.v1
 
 
-def test_symbolic_variables_are_told_from_eager_ones():
+def test_symbolic_and_eager_variables_are_distinguished():
     assert not trackables.is_symbolic(tf.Variable(1.0))
     with tf.Graph().as_default():
         for resource in (True, False):

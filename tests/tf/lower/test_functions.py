@@ -32,7 +32,7 @@ def test_variables_keep_their_names_and_arguments_too():
     np.testing.assert_array_equal(lowered.variables["kernel"].load(), w.numpy())
 
 
-def test_what_it_was_called_for(tmp_path):
+def test_a_called_function_is_frozen_for_its_arguments(tmp_path):
     class Net(tf.Module):
         @tf.function
         def __call__(self, x, factor=2.0):
@@ -94,7 +94,7 @@ def test_dicts_tell_what_their_tensors_are_called():
     ]
 
 
-def test_an_error_of_the_function_itself_is_told():
+def test_an_error_of_the_function_itself_is_reported():
     @tf.function(input_signature=[tf.TensorSpec((2,))])
     def f(x):
         return tf.reshape(x, [3])
@@ -119,7 +119,7 @@ def test_kept_variables_become_handles_of_their_names():
     assert ops["w"].op == "Const"
 
 
-def test_variables_of_one_name_are_told_apart():
+def test_variables_of_one_name_get_different_names():
     import keras
 
     a, b = tf.Variable(2.0, name="v"), tf.Variable(3.0, name="v")

@@ -10,7 +10,7 @@ from tfpersist.tf.lower.live_model import lower_live_model
 
 
 @pytest.mark.parametrize("source", [3, None, {"a": 1}, tf.Module(), tf.Variable(1.0)])
-def test_what_has_no_computation_is_refused(source):
+def test_an_object_without_a_computation_is_refused(source):
     with pytest.raises(TargetError, match=r"cannot be frozen\. Pass a session"):
         lower_live_model(source)
 

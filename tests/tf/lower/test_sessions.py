@@ -46,7 +46,7 @@ def test_one_variable_without_a_value_is_the_one_that_is_named():
             Freezer(session).outputs("y").freeze()
 
 
-def test_a_shape_that_the_graph_leaves_open_is_asked_for():
+def test_an_unknown_shape_is_read_from_the_session():
     for resource in (True, False):
         with tf.Graph().as_default() as graph:
             start = v1.placeholder_with_default(weights(3, 2), (None, 2))

@@ -45,7 +45,7 @@ def spoil_op(meta):
     ],
 )
 @pytest.mark.parametrize("scope", ["", "S"])
-def test_what_tensorflow_refuses_is_repaired_and_noted(change, note, scope):
+def test_attrs_that_tensorflow_refuses_are_repaired_and_reported(change, note, scope):
     imported = import_meta(graph_with(change), scope=scope)
     assert note in "; ".join(imported.notes)
     prefix = f"{scope}/" if scope else ""
@@ -54,7 +54,7 @@ def test_what_tensorflow_refuses_is_repaired_and_noted(change, note, scope):
         assert session.run(f"{prefix}add:0").tolist() == [2.0, 3.0]
 
 
-def test_a_damaged_meta_raises_nothing_but_our_errors():
+def test_a_damaged_meta_raises_only_tfpersist_errors():
     encoded = graph_with(lambda meta: None)
     small = bytearray(encoded[:1500])
     for at in range(0, len(encoded), 397):

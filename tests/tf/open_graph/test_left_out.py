@@ -60,7 +60,7 @@ def test_a_saver_goes_without_a_word_and_the_graph_works(version, sharded, scope
         assert {op for op in ops(model) if op.startswith("Save")}
 
 
-def test_what_is_saved_from_such_a_graph_tensorflow_restores(tmp_path):
+def test_tensorflow_restores_what_such_a_graph_saves(tmp_path):
     with saved("memory://left_out/again", v1.train.Saver).open_graph() as model:
         checkpoint = tfp.ModelStore(tmp_path).save(model.session)
     with v1.Session(graph=tf.Graph()) as session:
@@ -68,7 +68,7 @@ def test_what_is_saved_from_such_a_graph_tensorflow_restores(tmp_path):
         assert session.run("add:0").tolist() == [2.0, 3.0]
 
 
-def test_a_variable_that_a_checkpoint_initializes_is_restored_all_the_same(tmp_path):
+def test_a_variable_that_a_checkpoint_initializes_is_restored(tmp_path):
     def build():
         restored = tf.raw_ops.RestoreV2(
             prefix=str(tmp_path / "gone"),

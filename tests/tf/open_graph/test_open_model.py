@@ -94,7 +94,7 @@ def test_local_variables_and_tables_are_initialized_by_the_graphs_own_ops():
         assert model.notes == ()
 
 
-def test_no_meta_no_checkpoint_and_a_finalized_graph_are_told():
+def test_a_missing_meta_or_checkpoint_and_a_finalized_graph_are_errors():
     store = tfp.ModelStore("memory://open/none")
     with pytest.raises(CheckpointNotFoundError, match="no checkpoint"):
         store.open_graph()
@@ -116,7 +116,7 @@ def test_a_checkpoint_that_does_not_fit_its_graph_is_refused():
 
 
 @pytest.mark.parametrize("model", ["model", "plain", "bntrain", "shard2"])
-def test_models_of_every_era_give_what_they_gave(tensorflow_1, tmp_path, model):
+def test_models_of_every_era_compute_the_recorded_outputs(tensorflow_1, tmp_path, model):
     golden = np.load(tensorflow_1 / ("golden.npz" if model == "model" else f"{model}_golden.npz"))
     metas = sorted(tensorflow_1.glob(f"{model}_v*.meta"))
     for meta in metas:

@@ -93,7 +93,7 @@ def test_an_invalid_scope_is_refused(scope):
         assert not session.graph.get_operations()
 
 
-def test_a_slash_behind_a_scope_changes_nothing():
+def test_a_slash_at_the_end_of_a_scope_changes_nothing():
     with saved("memory://open/slash").open_graph("A/") as model:
         assert model.scope == "A"
         assert model.run(["add", "A/add"], {"x": [1]}) == [[4.0], [4.0]]
@@ -138,7 +138,7 @@ def counting(location, step):
     return tfp.ModelStore(location)
 
 
-def test_what_functions_keep_is_not_shared_between_scopes():
+def test_state_of_functions_is_not_shared_between_scopes():
     """Nor are the functions: these have one name and different bodies."""
     with v1.Session(graph=tf.Graph()) as session:
         models = [

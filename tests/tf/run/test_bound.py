@@ -129,7 +129,7 @@ def test_results_are_the_callers_own(model, name, both):
         np.testing.assert_array_equal(batch, X)
 
 
-def test_outputs_come_as_they_were_asked_for(model, both):
+def test_outputs_have_the_requested_structure(model, both):
     loaded, _ = model
     batch = np.float32([[1, 2, 3]])
     one = loaded.bind("batch", "total")
@@ -158,7 +158,7 @@ def test_outputs_are_called_as_in_a_dict(model, both):
         loaded.bind({"batch": batch}, "total")
 
 
-def test_what_is_fed_can_be_fetched_too(model, both):
+def test_a_fed_tensor_can_be_fetched(model, both):
     loaded, _ = model
     batch = aligned(np.float32([[1, 2, 3]]))
     for outputs in ("batch", ["total", "batch", "batch"]):
@@ -206,7 +206,7 @@ def test_values_that_do_not_fit_are_refused(model, both):
         net(rows)
     with pytest.raises(FeedError, match=r"batch:0: .* not fed"):
         loaded.bind("scalar", "added")
-    with pytest.raises(FeedError, match="given twice"):
+    with pytest.raises(FeedError, match="named twice"):
         loaded.bind(["batch", "batch:0"], "added")
     with pytest.raises(NameNotFoundError, match="scalar"):
         loaded.bind("scala", "added")
@@ -214,7 +214,7 @@ def test_values_that_do_not_fit_are_refused(model, both):
         loaded.bind((), "nothing")
 
 
-def test_what_tensorflow_refuses_is_ours(both):
+def test_errors_of_tensorflow_become_tfpersist_errors(both):
     graph = tf.Graph()
     with graph.as_default():
         x = v1.placeholder(tf.float32, name="x")

@@ -53,7 +53,7 @@ def test_a_closed_engine_starts_no_more():
         engine.start(GRAPH, "m.pb", None, mapped=True)
 
 
-def test_nothing_is_built_of_a_graph_that_the_policy_refuses():
+def test_a_graph_that_the_policy_refuses_is_not_imported():
     engine = Engine()
     with pytest.raises(UnsafeModelError, match=r"(?s)m\.pb.*ReadFile"):
         engine.start(GRAPH, "m.pb", Policy.default(), mapped=True)

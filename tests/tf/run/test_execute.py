@@ -54,7 +54,7 @@ def executor():
 BATCH = np.float32([[1, 2], [3, 4]])
 
 
-def test_fetches_come_back_in_the_shape_they_were_asked_in(executor):
+def test_results_have_the_structure_of_the_fetches(executor):
     feeds = {"Net/feed:0": BATCH}
     np.testing.assert_array_equal(executor.run("Net/double:0", feeds), BATCH * 2)
     several = executor.run(["Net/double", "same:0"], feeds)
@@ -74,7 +74,7 @@ def test_a_name_without_an_index_means_the_first_output(executor):
     np.testing.assert_array_equal(halves[2], BATCH[:, 1:])
 
 
-def test_an_operation_without_output_is_run_and_gives_none(executor):
+def test_an_operation_without_output_runs_and_returns_none(executor):
     assert executor.run("assign", {"Net/feed": np.ones((4, 2))}) is None
     np.testing.assert_array_equal(executor.run("variable_value"), np.ones((4, 2)))
 
@@ -258,7 +258,7 @@ def test_the_graph_and_the_default_graph_stay_as_they_are(executor):
         assert current.get_operations() == []
 
 
-def test_what_a_fetch_needs_is_found_anew_when_the_graph_has_changed():
+def test_needs_of_a_fetch_are_computed_again_after_a_change_of_the_graph():
     graph = tf.Graph()
     with graph.as_default():
         y = tf.identity(tf.constant(3), name="y")

@@ -48,7 +48,7 @@ def test_a_session_is_found_inside_of_wrappers():
             assert adapted.session is session
 
 
-def test_an_endless_wrapper_is_no_session():
+def test_an_endless_wrapper_is_not_a_session():
     wrapper = Wrapper(None)
     wrapper.session = wrapper
     with pytest.raises(TargetError, match="cannot be saved or restored"):

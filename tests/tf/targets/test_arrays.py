@@ -27,7 +27,7 @@ def test_the_value_that_cannot_be_saved_is_named(value, found):
         STORE.save({"good": np.zeros(2), "bad": value})
 
 
-def test_a_variable_alone_is_told_how_to_be_saved():
+def test_a_single_variable_gets_advice():
     with pytest.raises(TargetError, match=r'Pass a dict: \{"name": variable\}'):
         STORE.save(tf.Variable(1.0))
 

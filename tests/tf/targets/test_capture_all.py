@@ -242,7 +242,7 @@ def test_every_save_of_a_session_holds_one_step(tmp_path, resource):
             assert (checkpoint["v"] == 2 * step + 1).all()
 
 
-def test_what_is_shared_is_not_copied(tmp_path):
+def test_shared_memory_is_not_copied(tmp_path):
     """The snapshot of a resource variable is its own memory until it is changed."""
     held = variable()
     store = tfp.ModelStore(tmp_path).background()

@@ -74,7 +74,7 @@ def add_function(graph):
     ],
     ids=lambda change: change.__name__,
 )
-def test_what_has_changed_since_the_last_save_is_in_it(change):
+def test_the_meta_has_the_changes_since_the_last_save(change):
     graph = build()
     assert export_meta(graph) == theirs(graph) == export_meta(graph)
     before = export_meta(graph)

@@ -41,7 +41,7 @@ def test_a_partitioned_variable_goes_by_any_name(tmp_path, resource):
             assert session.run(other).tolist() == expected.tolist()
 
 
-def test_a_local_variable_is_taken_when_it_is_named():
+def test_a_local_variable_is_saved_if_it_is_named():
     store = tfp.ModelStore("memory://session/local")
     graph = tf.Graph()
     with graph.as_default():
@@ -72,14 +72,14 @@ def test_variables_that_a_saver_saves_come_first_then_tables_then_others():
     ]
 
 
-def test_all_variables_are_taken_if_none_is_in_the_collection():
+def test_all_variables_are_saved_if_the_collection_is_empty():
     with tf.Graph().as_default() as graph:
         v1.get_variable("free", initializer=1.0, collections=["mine"])
     assert [entry.default for entry in graph_state.entries_of(graph)] == [True]
 
 
 @RESOURCE
-def test_a_variable_is_read_asked_for_and_assigned_by_what_the_graph_has(resource):
+def test_existing_operations_read_and_assign_a_variable(resource):
     with tf.Graph().as_default() as graph:
         v1.get_variable("v", initializer=[1.0, 2.0], use_resource=resource)
     version = graph.version
@@ -96,7 +96,7 @@ def test_a_variable_is_read_asked_for_and_assigned_by_what_the_graph_has(resourc
     assert graph.version == version
 
 
-def test_a_read_that_waits_for_something_is_not_the_variable():
+def test_a_read_with_control_inputs_is_not_used():
     with tf.Graph().as_default() as graph:
         handle = tf.raw_ops.VarHandleOp(dtype=tf.float32, shape=[1], shared_name="v", name="v")
         with tf.control_dependencies([tf.no_op()]):

@@ -126,7 +126,7 @@ def test_training_goes_on_where_it_was_in_a_model_that_was_never_trained(tmp_pat
     assert values(model.trainable_weights) == values(other.trainable_weights)
 
 
-def test_what_tensorflow_wrote_comes_back(tmp_path):
+def test_checkpoints_of_tensorflow_are_restored(tmp_path):
     model = fitted(sequential("Adam"))
     step = tf.Variable(5, dtype=tf.int64)
     checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer, step=step)
@@ -166,7 +166,7 @@ def test_a_functional_model_takes_what_a_sequential_one_saved():
     assert values(other.weights) == values(model.weights)
 
 
-def test_what_an_optimizer_keeps_follows_its_variable():
+def test_slots_follow_their_variable():
     model = fitted(sequential("Adam"))
     store = tfp.ModelStore("memory://test/order")
     store.save(model)
@@ -208,7 +208,7 @@ def test_layers_in_lists_are_found_by_the_order_of_training(tmp_path):
         assert values(other.weights) == values(model.weights)
 
 
-def test_what_is_not_built_is_named():
+def test_layers_that_are_not_built_are_named():
     store = tfp.ModelStore("memory://test/unbuilt")
     store.save(fitted(sequential("Adam")))
     later = keras.Sequential([layers.Dense(4), layers.BatchNormalization(), layers.Dense(2)])
@@ -341,7 +341,7 @@ def weights_of_keras_2(keras_2):
 
 
 @pytest.mark.parametrize("kind", ["sequential", "functional"])
-def test_weights_of_keras_2_give_the_same_output(weights_of_keras_2, kind):
+def test_weights_of_keras_2_compute_the_same_output(weights_of_keras_2, kind):
     folder, golden, sizes = weights_of_keras_2
     model = convolutional(kind, **sizes)
     report = tfp.ModelStore(folder / "keras_weights").restore(model)
@@ -351,7 +351,7 @@ def test_weights_of_keras_2_give_the_same_output(weights_of_keras_2, kind):
     assert report.renamed[f"layer_with_weights-0/kernel{VALUE}"].endswith("/kernel")
 
 
-def test_a_recurrent_model_of_keras_2_gives_the_same_output(weights_of_keras_2):
+def test_a_recurrent_model_of_keras_2_computes_the_same_output(weights_of_keras_2):
     folder, golden, _ = weights_of_keras_2
     length = golden["lstm_in"].shape[1]
     words, width, units = {4: (5, 2, 3), 7: (20, 6, 8)}[length]
@@ -387,7 +387,7 @@ def test_a_manager_of_keras_2_is_resumed_with_its_optimizer(weights_of_keras_2):
         store.restore(wrong)
 
 
-def test_a_checkpoint_of_slim_gives_the_same_output_after_its_suggestion(golden):
+def test_a_checkpoint_of_slim_computes_the_same_output_after_its_suggestion(golden):
     values, store = np.load(golden / "1.4.1/slim.npz"), tfp.ModelStore(golden / "1.4.1/slim")
     parts = [
         layers.Conv2D(2, 3, strides=2, padding="same", use_bias=False, name="conv1"),

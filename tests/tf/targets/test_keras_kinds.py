@@ -93,7 +93,7 @@ def test_training_goes_on_where_it_was(kind, tmp_path):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
-def test_an_optimizer_of_nobody_is_to_be_built_first(tmp_path):
+def test_an_optimizer_without_variables_must_be_built_first(tmp_path):
     model = recurrent()
     model.compile("adam", "mse")
     model.fit(SERIES, np.ones((4, 2)), verbose=0)

@@ -60,7 +60,7 @@ def test_restored_weights_of_words_are_used(store):
         (lambda: layers.Discretization(num_bins=2), ROWS, "bin_boundaries"),
     ],
 )
-def test_what_no_checkpoint_holds_is_missing_until_the_layer_has_it(store, make, data, lacking):
+def test_a_vocabulary_is_missing_until_the_layer_has_one(store, make, data, lacking):
     def module(*, adapted):
         whole = keras.Model()
         whole.layer, whole.scale = make(), whole.add_weight(shape=(), name="scale")

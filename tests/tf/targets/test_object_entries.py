@@ -69,7 +69,7 @@ def test_the_entries_of_a_graph_are_listed_once_and_keep_no_object_alive():
     assert gone() is None
 
 
-def test_tensors_of_one_object_are_told_apart():
+def test_tensors_of_one_object_have_different_names():
     table = tf.lookup.experimental.MutableHashTable(tf.string, tf.int64, -1)
     entries = [entry for _, _, entry in rows_of(live_graph(module(t=table)))]
     assert len({identity(entry) for entry in entries}) == len(entries) == 2

@@ -59,7 +59,7 @@ def test_tensorflow_reads_all_of_it(tmp_path):
     assert store.save(net, step=8).prefix == tf.train.latest_checkpoint(str(tmp_path))
 
 
-def test_what_tensorflow_wrote_comes_back_whole(tmp_path):
+def test_object_checkpoints_of_tensorflow_are_restored_completely(tmp_path):
     net, optimizer = trained(3.0)
     manager = tf.train.CheckpointManager(
         tf.train.Checkpoint(net=net, opt=optimizer), str(tmp_path), max_to_keep=2

@@ -177,7 +177,7 @@ def test_a_session_of_an_eager_process_needs_no_default_graph(tmp_path, resource
     assert not first.diff(second).changed
 
 
-def test_an_optimizer_that_is_new_is_told():
+def test_a_new_optimizer_gets_advice():
     def build(optimizer):
         graph = tf.Graph()
         with graph.as_default():
@@ -284,7 +284,7 @@ def test_averages_of_something_else_are_refused():
             store.averages(3).restore(session)
 
 
-def test_a_scope_that_differs_is_told():
+def test_a_different_scope_gets_advice():
     graph, _, _ = two_variables("model/w", "model/b")
     store = tfp.ModelStore("memory://session/scope")
     store.save({"w": np.float32([3]), "b": np.float32([4])})
@@ -308,7 +308,7 @@ def test_an_object_based_checkpoint_is_restored_by_full_names(tmp_path):
     assert report.renamed["a/.ATTRIBUTES/VARIABLE_VALUE"] == "one"
 
 
-def test_a_closed_session_is_told():
+def test_a_closed_session_is_refused():
     graph, _, _ = two_variables("a", "b")
     session = v1.Session(graph=graph)
     session.close()

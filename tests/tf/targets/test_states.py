@@ -15,7 +15,7 @@ from tfpersist.errors import (
 from tfpersist.matching.object_graph import OBJECT_GRAPH_KEY
 
 
-def test_an_iterator_in_a_checkpoint_of_tensorflow_stops_nothing_else(tmp_path):
+def test_an_iterator_in_a_checkpoint_prevents_no_other_restore(tmp_path):
     data = iter(tf.data.Dataset.range(3))
     theirs = tf.train.Checkpoint(data=data, w=tf.Variable(1.0))
     theirs.write(str(tmp_path / "model.ckpt"))

@@ -167,11 +167,11 @@ def test_the_best_before_a_restart_counts(store):
     ("monitor", "larger"),
     [("val_accuracy", True), ("auc", True), ("loss", False), ("val_mae", False), ("f1", True)],
 )
-def test_what_is_better_is_known_by_name(tmp_path, monitor, larger):
+def test_the_direction_of_a_metric_is_known_by_its_name(tmp_path, monitor, larger):
     assert tfp.ModelStore(tmp_path).callback(monitor=monitor).larger is larger
 
 
-def test_without_resume_training_begins_anew(store):
+def test_without_resume_training_starts_from_the_beginning(store):
     fit(network(), store.callback(), epochs=2)
     callback = store.callback(resume=False)
     history = fit(network(), callback, epochs=2)
@@ -186,7 +186,7 @@ def test_the_next_fit_of_the_same_model_begins_where_it_says(store):
     assert fit(model, epochs=2).epoch == [0, 1]
 
 
-def test_a_damaged_checkpoint_is_passed_over(tmp_path):
+def test_a_damaged_checkpoint_is_skipped(tmp_path):
     store = tfp.ModelStore(tmp_path)
     fit(network(), store.callback(), epochs=2)
     data = tmp_path / "model.ckpt-16.data-00000-of-00001"
@@ -219,7 +219,7 @@ def test_wrong_arguments_are_refused(store):
 
 
 @pytest.mark.parametrize("monitor", ["f1", "val_f1"])
-def test_what_is_never_measured_is_said_after_the_first_epoch_and_at_the_end(store, monitor):
+def test_a_missing_metric_warns_after_the_first_epoch_and_raises_at_the_end(store, monitor):
     names = "one of loss, mae, val_loss, val_mae"
     with (
         pytest.warns(UserWarning, match=names),
@@ -234,14 +234,14 @@ def test_validation_that_never_came_is_said_at_the_end(store):
         fit(network(), store.callback(monitor="val_mae"))
 
 
-def test_epochs_without_validation_are_passed_over(store):
+def test_epochs_without_validation_are_skipped(store):
     validation = {"validation_data": (X, Y), "validation_freq": 2}
     history = fit(network(), store.callback(monitor="val_loss", mode="min"), **validation)
     assert history.epoch == [0, 1, 2, 3]
     assert [each.metrics["epoch"] for each in store.checkpoints()] == [2, 4]
 
 
-def test_what_is_no_single_number_is_left_out(store):
+def test_metrics_that_are_not_one_number_are_left_out(store):
     keras.utils.set_random_seed(1)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="softmax")])
     scores = [keras.metrics.F1Score(name="each"), keras.metrics.F1Score("micro", name="whole")]
@@ -251,7 +251,7 @@ def test_what_is_no_single_number_is_left_out(store):
     assert set(store.latest().metrics) == {"loss", "whole", "epoch", "batch"}
 
 
-def test_a_metric_that_was_not_a_number_is_no_best(store):
+def test_a_metric_that_is_nan_is_not_the_best(store):
     store.save(network(), 0, {"loss": float("nan")})
     callback = store.callback(monitor="loss")
     fit(network(), callback, epochs=2)

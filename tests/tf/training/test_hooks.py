@@ -78,7 +78,7 @@ def test_an_interrupted_training_ends_as_one_that_was_not(store, resource, tmp_p
     assert all(np.array_equal(one[key], other[key]) for key in one)
 
 
-def test_without_resume_training_begins_anew(store):
+def test_without_resume_training_starts_from_the_beginning(store):
     train(store, 3)
     assert train(store, 5, resume=False) == 5
 
@@ -90,7 +90,7 @@ def test_seconds_are_counted(store):
     assert [each.step for each in store.checkpoints()] == [1, 2, 3, 4, 6]
 
 
-def test_whichever_comes_first(store):
+def test_steps_or_seconds_whichever_comes_first(store):
     train(store, 4, every_steps=2, every_secs=1e6)
     assert [each.step for each in store.checkpoints()] == [2, 4]
 
@@ -115,7 +115,7 @@ def test_a_session_that_has_come_further_is_left_as_it_is(store, tmp_path):
     assert store.latest().step == 6
 
 
-def test_a_session_that_is_made_anew_is_restored(store):
+def test_a_recreated_session_is_restored(store):
     with tf.Graph().as_default():
         operation = build()
         seen = []

@@ -44,7 +44,7 @@ def cut(graph: Graph, refs: Mapping[str, TensorRef]) -> tuple[Graph, dict[str, s
         return graph, {}
     proto = schema.GraphDef()
     proto.CopyFrom(graph.proto)
-    taken = set(graph.nodes)
+    used_names = set(graph.nodes)
     renamed: dict[str, str] = {}
     added: list[Message] = []
     in_place: dict[str, Message] = {}
@@ -61,15 +61,15 @@ def cut(graph: Graph, refs: Mapping[str, TensorRef]) -> tuple[Graph, dict[str, s
         elif is_only_output:
             name = ref.operation
         else:
-            name = functions.unused(f"{ref.operation}_{ref.index}", taken)
-        if name in taken and not (is_only_output and name == ref.operation):
+            name = functions.unused(f"{ref.operation}_{ref.index}", used_names)
+        if name in used_names and not (is_only_output and name == ref.operation):
             raise FreezeError(
                 "another operation has the name of this input",
                 where=f"input {name}",
                 found=f"{graph.nodes[name].op} {name}" if name in graph.nodes else "the name twice",
                 advice="Give the input another name.",
             )
-        taken.add(name)
+        used_names.add(name)
         placeholder = _placeholder(name, ref)
         if name == ref.operation:
             in_place[name] = placeholder

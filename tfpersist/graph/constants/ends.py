@@ -152,16 +152,18 @@ def _matching(choice: Any, names: list[str], objects: Mapping[str, object]) -> l
     """Return the names of the variables that a name, a glob or a variable stands for."""
     # The `value` of a Keras variable is a TensorFlow variable.
     variables = (choice, getattr(choice, "value", None))
-    same = [name for name, known in objects.items() if any(known is each for each in variables)]
+    same = [
+        name for name, known in objects.items() if any(known is variable for variable in variables)
+    ]
     if same:
         return same
     pattern = str(getattr(choice, "path", None) or getattr(choice, "name", choice))
     plain = pattern.removesuffix(":0")
-    found = [plain] if plain in names else fnmatch.filter(names, plain)
+    matches = [plain] if plain in names else fnmatch.filter(names, plain)
     # The parts of a partitioned variable begin with its name.
-    found = found or [name for name in names if name.startswith(f"{plain}/part_")]
-    if not found:
+    matches = matches or [name for name in names if name.startswith(f"{plain}/part_")]
+    if not matches:
         raise NameNotFoundError(
             f"the graph has no variable {pattern!r}", advice=did_you_mean(plain, names)
         )
-    return found
+    return matches

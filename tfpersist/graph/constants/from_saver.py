@@ -107,16 +107,16 @@ def sources(graph: Graph, meta: Message) -> dict[str, Source]:
         {name of the variable's node: source}; without a saver, only those that the collections
         hold.
     """
-    found = _collected_sources(graph, meta)
+    by_name = _collected_sources(graph, meta)
     restores = _Restores(graph.nodes)
     for name in _restore_ops(graph, meta):
         node = graph.nodes[name]
         if node.op in ASSIGNS and len(node.input) > 1:
             source = restores.source(node.input[1])
             if source is not None:
-                found[_origin(graph.nodes, node.input[0])[0]] = source
-        found.update(_restored_by_function(graph, node, ASSIGNS, 1))
-    return found
+                by_name[_origin(graph.nodes, node.input[0])[0]] = source
+        by_name.update(_restored_by_function(graph, node, ASSIGNS, 1))
+    return by_name
 
 
 def table_sources(graph: Graph, meta: Message) -> dict[str, tuple[Source, Source]]:
@@ -134,12 +134,12 @@ def table_sources(graph: Graph, meta: Message) -> dict[str, tuple[Source, Source
     values: dict[str, Source] = {}
     for name in _restore_ops(graph, meta):
         node = graph.nodes[name]
-        for position, found in enumerate((keys, values), start=1):
+        for position, target_sources in enumerate((keys, values), start=1):
             if node.op in _IMPORTS and len(node.input) > position:
                 source = restores.source(node.input[position])
                 if source is not None:
-                    found[_origin(graph.nodes, node.input[0])[0]] = source
-            found.update(_restored_by_function(graph, node, _IMPORTS, position))
+                    target_sources[_origin(graph.nodes, node.input[0])[0]] = source
+            target_sources.update(_restored_by_function(graph, node, _IMPORTS, position))
     return {name: (keys[name], values[name]) for name in keys if name in values}
 
 
@@ -272,7 +272,7 @@ def parse_slice(name: str, text: str) -> Slice:
 
 def _collected_sources(graph: Graph, meta: Message) -> dict[str, Source]:
     """Return the sources of the parts of partitioned variables, from the collections."""
-    found: dict[str, Source] = {}
+    parts: dict[str, Source] = {}
     for collection in sorted(meta.collection_def):
         for encoded in meta.collection_def[collection].bytes_list.value:
             try:
@@ -282,7 +282,7 @@ def _collected_sources(graph: Graph, meta: Message) -> dict[str, Source]:
             part = variable.save_slice_info_def
             name = producer(variable.variable_name)
             if part.full_name and name in graph.nodes:
-                found[name] = Source(
+                parts[name] = Source(
                     part.full_name,
                     Slice(
                         part.full_name,
@@ -291,7 +291,7 @@ def _collected_sources(graph: Graph, meta: Message) -> dict[str, Source]:
                         tuple(part.var_shape),
                     ),
                 )
-    return found
+    return parts
 
 
 def _shared_name(node: Message) -> str:

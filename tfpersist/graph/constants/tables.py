@@ -79,8 +79,8 @@ def fill_tables(lowered: Lowered, outputs: Sequence[str]) -> tuple[Lowered, list
     if not tables:
         return lowered, []
     fills: dict[str, _Fill] = {}
-    for table, found in _find_fills(graph):
-        fills.setdefault(table, found)
+    for table, source in _find_fills(graph):
+        fills.setdefault(table, source)
     added: list[Message] = []
     payloads = dict(graph.payloads)
     operations: list[str] = []

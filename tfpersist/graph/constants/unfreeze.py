@@ -74,7 +74,7 @@ def unfreeze(graph: Graph, patterns: Iterable[str]) -> Unfrozen:
     values: dict[str, Payload] = {}
     read_nodes: dict[str, str] = {}
     definitions = []
-    taken = set(graph.nodes)
+    used_names = set(graph.nodes)
     for node in list(proto.node):
         if node.name in chosen:
             tensor = node.attr["value"].tensor
@@ -82,7 +82,7 @@ def unfreeze(graph: Graph, patterns: Iterable[str]) -> Unfrozen:
             values[node.name] = payload or payload_of(
                 tensor_proto.to_array(tensor), dtypes.BY_NAME[_dtype(node)].name
             )
-            definition = _replace_constant(node, proto, taken)
+            definition = _replace_constant(node, proto, used_names)
             read_nodes[node.name] = definition.snapshot_name.partition(":")[0]
             definitions.append(definition)
     new_nodes = {
@@ -96,7 +96,7 @@ def unfreeze(graph: Graph, patterns: Iterable[str]) -> Unfrozen:
     state = find_initial_state(graph, graph.nodes)
     for name, tensor in state.variables.items():
         values[name] = initial_value(graph, tensor)
-        definitions.append(_describe_kept(graph, name, tensor, proto, taken))
+        definitions.append(_describe_kept(graph, name, tensor, proto, used_names))
     graphdef_writer.size(Graph(proto, payloads))
     meta = schema.MetaGraphDef(graph_def=proto)
     meta.meta_info_def.tags.append("train")
@@ -130,14 +130,14 @@ def _choose(graph: Graph, patterns: Iterable[str]) -> set[str]:
             advice="Name the constants to train, or '*' for all.",
         )
     for pattern in patterns:
-        found = {name for name in constants if fnmatch.fnmatchcase(name, pattern)}
-        found |= {pattern} & set(constants)
-        if not found:
+        matches = {name for name in constants if fnmatch.fnmatchcase(name, pattern)}
+        matches |= {pattern} & set(constants)
+        if not matches:
             raise NameNotFoundError(
                 f"no constant of a trainable data type is called {pattern!r}",
                 advice=did_you_mean(pattern, constants),
             )
-        chosen |= found
+        chosen |= matches
     return chosen
 
 
@@ -168,7 +168,7 @@ def _refuse_control_flow(graph: Graph, chosen: set[str]) -> None:
 
 
 def _describe_kept(
-    graph: Graph, name: str, initial: str, proto: Message, taken: set[str]
+    graph: Graph, name: str, initial: str, proto: Message, used_names: set[str]
 ) -> Message:
     """Return the VariableDef of a kept variable, and add a node that reads it."""
     assign = next(
@@ -178,8 +178,8 @@ def _describe_kept(
     )
     is_resource = graph.nodes[name].op == "VarHandleOp"
     read = proto.node.add(op="ReadVariableOp" if is_resource else "Identity", input=[name])
-    read.name = functions.unused(f"{name}/read_value", taken)
-    taken.add(read.name)
+    read.name = functions.unused(f"{name}/read_value", used_names)
+    used_names.add(read.name)
     read.attr["dtype" if is_resource else "T"].type = graph.nodes[name].attr["dtype"].type
     return schema.VariableDef(
         variable_name=f"{name}:0",
@@ -196,14 +196,14 @@ def _dtype(node: Message) -> str:
     return dtype.name if dtype else ""
 
 
-def _replace_constant(node: Message, proto: Message, taken: set[str]) -> Message:
+def _replace_constant(node: Message, proto: Message, used_names: set[str]) -> Message:
     """Turn a Const into a variable, add nodes that read and assign it, return its VariableDef."""
 
     def new_name(suffix: str) -> str:
         name = f"{node.name}/{suffix}"
-        while name in taken:
+        while name in used_names:
             name += "_"
-        taken.add(name)
+        used_names.add(name)
         return name
 
     number = node.attr["dtype"].type

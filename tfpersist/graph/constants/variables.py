@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Mapping
 
 from tfpersist.errors import FreezeError
@@ -51,8 +52,9 @@ def replace_variables(lowered: Lowered, keep: Collection[str] = ()) -> Graph:
         rewritten = Specializer(library, handle_values).rewrite_main(nodes)
     except RecursionError as error:
         raise FreezeError(
-            "the functions that use variables are nested too deep",
-            advice="Call functions one after the other instead of inside each other.",
+            "calls of functions that use variables are nested too deep",
+            expected=f"a depth within Python's recursion limit, {sys.getrecursionlimit()} frames",
+            advice="Call functions one after the other, or raise sys.setrecursionlimit().",
         ) from error
     payloads = dict(lowered.graph.payloads)
     for name, payload in values.items():

@@ -87,7 +87,7 @@ class Parity:
         return all(difference.exact for difference in self.differences)
 
     def __str__(self) -> str:
-        return "\n".join(printable(str(each)) for each in self.differences)
+        return "\n".join(printable(str(difference)) for difference in self.differences)
 
 
 def compare(expected: GoldenTensor, actual: Array, tolerance: float) -> OutputDifference:

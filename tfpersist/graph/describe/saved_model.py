@@ -125,5 +125,9 @@ def _tensors(infos: Mapping[str, Message], signature: str) -> dict[str, str]:
             for number, component in enumerate(info.composite_tensor.components):
                 by_key[f"{key}/{number}"] = component.name
         else:
-            raise FreezeError(f"the tensor {key!r} has no name", where=f"signature {signature}")
+            raise FreezeError(
+                f"the tensor {key!r} has no name",
+                where=f"signature {signature}",
+                advice="Choose another signature, or name the tensors with outputs() and inputs().",
+            )
     return by_key

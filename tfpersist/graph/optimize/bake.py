@@ -44,7 +44,7 @@ def bake(graph: Graph, values: Mapping[TensorRef, Array], wanted: Collection[str
     proto.CopyFrom(graph.proto)
     nodes = {node.name: node for node in proto.node}
     payloads = dict(graph.payloads)
-    taken = set(nodes)
+    used_names = set(nodes)
     renamed: dict[str, str] = {}
     added = []
     for ref, value in values.items():
@@ -55,8 +55,8 @@ def bake(graph: Graph, values: Mapping[TensorRef, Array], wanted: Collection[str
             for text in other.input
         )
         if ref.index or others_are_read:
-            name = functions.unused(f"{ref.operation}_{ref.index}_baked", taken)
-            taken.add(name)
+            name = functions.unused(f"{ref.operation}_{ref.index}_baked", used_names)
+            used_names.add(name)
             node = schema.NodeDef(name=name)
             added.append(node)
             renamed[ref.name] = name

@@ -87,9 +87,9 @@ def fold_batch_norm(graph: Graph, keep: Collection[str]) -> Graph:
     proto.CopyFrom(graph.proto)
     copy = Graph(proto, dict(graph.payloads))
     payloads = dict(graph.payloads)
-    taken = set(graph.nodes)
+    used_names = set(graph.nodes)
     for chain in chains:
-        _rewrite(chain, copy, payloads, taken)
+        _rewrite(chain, copy, payloads, used_names)
     return Graph(proto, payloads)
 
 
@@ -119,7 +119,7 @@ class _Search:
         channels = _channels(start, kernel)
         scale, shift = np.ones(channels), np.zeros(channels)
         names: tuple[str, ...] = ()
-        found: _Chain | None = None
+        chain: _Chain | None = None
         node = start
         while node.name not in self.keep and len(self.readers.get(node.name, ())) == 1:
             reader = self.readers[node.name][0]
@@ -129,17 +129,17 @@ class _Search:
             names = (*names, reader.name)
             with np.errstate(all="ignore"):
                 scale, shift = scale * step.scale, shift * step.scale + step.shift
-            if step.by_channel or found is not None:
-                found = _Chain(start, kernel, names, scale, shift)
+            if step.by_channel or chain is not None:
+                chain = _Chain(start, kernel, names, scale, shift)
             node = reader
-        if found is None:
+        if chain is None:
             return None
         with np.errstate(over="ignore"):
             is_finite = all(
                 np.isfinite(values.astype(np.float32)).all()
-                for values in (found.scale, found.shift)
+                for values in (chain.scale, chain.shift)
             )
-        return found if is_finite else None
+        return chain if is_finite else None
 
     def _kernel(self, node: Message) -> Message | None:
         """Return the kernel of a node; None where it cannot take a scale."""
@@ -229,9 +229,9 @@ class _Search:
             return simplify.load_constant(node, self.graph.payloads)
         if not node.input or any(source.startswith("^") for source in node.input):
             return None
-        found = [self._value(source, depth + 1) for source in node.input]
-        values = [value for value in found if value is not None]
-        if len(values) < len(found):
+        operands = [self._value(source, depth + 1) for source in node.input]
+        values = [value for value in operands if value is not None]
+        if len(values) < len(operands):
             return None
         if node.op == "Rsqrt" and values[0].dtype.kind == "f":
             with np.errstate(all="ignore"):
@@ -271,20 +271,22 @@ def _data_format(node: Message) -> str:
     return data_format.s.decode(errors="replace") if data_format is not None else "NHWC"
 
 
-def _rewrite(chain: _Chain, graph: Graph, payloads: dict[str, Payload], taken: set[str]) -> None:
+def _rewrite(
+    chain: _Chain, graph: Graph, payloads: dict[str, Payload], used_names: set[str]
+) -> None:
     """Replace a chain by a convolution with a scaled kernel and a BiasAdd."""
     start, end = graph.nodes[chain.start.name], graph.nodes[chain.nodes[-1]]
     number = chain.kernel.attr["dtype"].type
-    kernel = _add_node(graph.proto, f"{chain.kernel.name}/normalized", taken)
+    kernel = _add_node(graph.proto, f"{chain.kernel.name}/normalized", used_names)
     payload = _scaled_kernel(chain, payloads)
     with_payload(kernel, payload.spec)
     payloads[kernel.name] = payload
-    shift = _add_node(graph.proto, f"{chain.nodes[-1]}/shift", taken)
+    shift = _add_node(graph.proto, f"{chain.nodes[-1]}/shift", used_names)
     dtype = dtypes.BY_NAME[payload.spec.dtype].numpy
     simplify.store_constant(shift, np.asarray(chain.shift, dtype), payloads)
     start.input[:] = [start.input[0], kernel.name]
-    start.name = unused(f"{start.name}/normalized", taken)
-    taken.add(start.name)
+    start.name = unused(f"{start.name}/normalized", used_names)
+    used_names.add(start.name)
     end.op = "BiasAdd"
     end.ClearField("attr")
     end.attr["T"].type = number
@@ -293,9 +295,9 @@ def _rewrite(chain: _Chain, graph: Graph, payloads: dict[str, Payload], taken: s
     end.input[:] = [start.name, shift.name]
 
 
-def _add_node(proto: Message, name: str, taken: set[str]) -> Message:
-    free_name = unused(name, taken)
-    taken.add(free_name)
+def _add_node(proto: Message, name: str, used_names: set[str]) -> Message:
+    free_name = unused(name, used_names)
+    used_names.add(free_name)
     return proto.node.add(name=free_name)
 
 

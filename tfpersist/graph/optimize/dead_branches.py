@@ -87,7 +87,7 @@ class _Walk:
         renamed: {name of a tensor: its new name}.
         dead: names of nodes that never run.
         dead_tensors: tensors that never have a value, though their nodes run.
-        taken: all names of nodes.
+        used_names: all names of nodes.
     """
 
     graph: Graph
@@ -96,11 +96,11 @@ class _Walk:
     renamed: dict[str, str] = attrs.field(factory=dict)
     dead: set[str] = attrs.field(factory=set)
     dead_tensors: set[str] = attrs.field(factory=set)
-    taken: set[str] = attrs.field(init=False)
+    used_names: set[str] = attrs.field(init=False)
     identities: IdentityFinder = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.taken = set(self.graph.nodes)
+        self.used_names = set(self.graph.nodes)
         self.identities = IdentityFinder(self.graph, self.known, self.renamed)
 
     def visit(self, node: Message) -> None:
@@ -154,8 +154,8 @@ class _Walk:
             return
         live = is_dead.index(False)
         if any(f"{node.name}:1" in other.input for other in self.graph.nodes.values()):
-            name = unused(f"{node.name}/value_index", self.taken)
-            self.taken.add(name)
+            name = unused(f"{node.name}/value_index", self.used_names)
+            self.used_names.add(name)
             value_index = self.graph.proto.node.add(name=name)
             fold.set_constant(value_index, np.array(live, np.int32), [f"^{node.name}"])
             self.renamed[f"{node.name}:1"] = f"{name}:0"

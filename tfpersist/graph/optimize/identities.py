@@ -143,21 +143,21 @@ class IdentityFinder:
         if value is not None:
             is_number = value.ndim == 0 and bool(value == number)
             return list(self.controls_of([tensor])) if is_number else None
-        found = self.ranges.get(tensor)
-        if found is None or not found.low == found.high == number:
+        filled = self.ranges.get(tensor)
+        if filled is None or not filled.low == filled.high == number:
             return None
-        source = self.graph.nodes.get(producer(found.shape))
+        source = self.graph.nodes.get(producer(filled.shape))
         if source is None or source.op != "Shape":
-            extents = self.known.get(found.shape)
+            extents = self.known.get(filled.shape)
             shape = self.shape(like) if extents is not None else None
             if extents is None or shape is None or tuple(extents.reshape(-1)) != shape:
                 return None
-            return [*found.controls, *self.controls_of([found.shape])]
+            return [*filled.controls, *self.controls_of([filled.shape])]
         origin, controls = self._shape_origin(full_name(source.input[0]))
         if origin != self._shape_origin(like)[0]:
             return None
         shape_controls = [text for text in source.input if text.startswith("^")]
-        return [*found.controls, *shape_controls, *controls]
+        return [*filled.controls, *shape_controls, *controls]
 
     def shape(self, tensor: str, depth: int = 0) -> tuple[int | None, ...] | None:
         """Return the shape of a tensor; None where neither its node nor those before it tell.

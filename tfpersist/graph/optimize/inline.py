@@ -108,11 +108,11 @@ def _wanted_outputs(wanted: Iterable[str]) -> dict[str, set[str]]:
 
 def _in_control_flow(graph: Graph) -> set[str]:
     """Return the names of nodes in the loops and branches of TensorFlow 1, and of those behind."""
-    found = {node.name for node in graph.proto.node if node.op in CONTROL_FLOW}
-    for name in ordered(graph.nodes) if found else ():
-        if any(producer(text) in found for text in graph.nodes[name].input):
-            found.add(name)
-    return found
+    names = {node.name for node in graph.proto.node if node.op in CONTROL_FLOW}
+    for name in ordered(graph.nodes) if names else ():
+        if any(producer(text) in names for text in graph.nodes[name].input):
+            names.add(name)
+    return names
 
 
 @attrs.frozen
@@ -139,7 +139,7 @@ class _Inliner:
 
     Args:
         library: FunctionDefs by name.
-        taken: all names of nodes.
+        used_names: all names of nodes.
         payloads: the payloads of the graph; large constants of functions are added.
         wanted: {operation: the wanted indices of its outputs}.
         control_sources: names of the nodes from which the main graph has control inputs.
@@ -149,7 +149,7 @@ class _Inliner:
     """
 
     library: Mapping[str, Message]
-    taken: set[str]
+    used_names: set[str]
     payloads: dict[str, Payload]
     wanted: Mapping[str, set[str]]
     control_sources: Collection[str]
@@ -256,8 +256,8 @@ class _Inliner:
         return with_effects
 
     def _new_name(self, name: str) -> str:
-        name = unused(name, self.taken)
-        self.taken.add(name)
+        name = unused(name, self.used_names)
+        self.used_names.add(name)
         return name
 
     def _gather_arguments(

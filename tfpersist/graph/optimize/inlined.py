@@ -103,14 +103,14 @@ def _needless(inlined: Inlined, nodes: Mapping[str, Message], wanted: Collection
 def _data_sources(names: Iterable[str], nodes: Mapping[str, Message]) -> set[str]:
     """Return the names of the nodes that some nodes compute with, their own included."""
     pending = list(names)
-    found = set(pending)
+    reached = set(pending)
     while pending:
         sources = {producer(text) for text in nodes[pending.pop()].input if text[:1] != "^"}
         # An input of a damaged graph can come from nowhere.
-        new = (sources & nodes.keys()) - found
+        new = (sources & nodes.keys()) - reached
         pending += new
-        found |= new
-    return found
+        reached |= new
+    return reached
 
 
 def _controls_behind(

@@ -129,8 +129,8 @@ def fold_constants(graph: Graph, keep: Collection[str] = ()) -> Graph:
             continue
         if name in keep:
             continue
-        found = [nodes.get(first_output_source(text)) for text in node.input]
-        sources = [source for source in found if source is not None]
+        producers = [nodes.get(first_output_source(text)) for text in node.input]
+        sources = [source for source in producers if source is not None]
         loaded = [load_constant(source, payloads) for source in sources]
         values = [value for value in loaded if value is not None]
         if len(values) < len(node.input) or sum(v.nbytes for v in values) > _MOST_INPUT_BYTES:

@@ -75,7 +75,7 @@ def compress(graph: Graph, form: Form, keep: Collection[str] = ()) -> Graph:
         raise FreezeError(
             "unknown form of weights", expected=" or ".join(map(repr, FORMS)), found=repr(form)
         )
-    taken = set(graph.nodes)
+    used_names = set(graph.nodes)
     proto = schema.GraphDef()
     proto.CopyFrom(graph.proto)
     payloads = dict(graph.payloads)
@@ -86,7 +86,7 @@ def compress(graph: Graph, form: Form, keep: Collection[str] = ()) -> Graph:
         by_row = node.name in read_by_row
         is_large = payload is not None and _is_large(node, payload.spec, form, by_row=by_row)
         if payload is not None and is_large and node.name not in keep:
-            nodes += _encoded(node, payload, form, payloads, taken, by_row=by_row)
+            nodes += _encoded(node, payload, form, payloads, used_names, by_row=by_row)
         else:
             nodes.append(node)
     proto.ClearField("node")
@@ -172,7 +172,7 @@ def _encoded(
     payload: Payload,
     form: Form,
     payloads: dict[str, Payload],
-    taken: set[str],
+    used_names: set[str],
     *,
     by_row: bool,
 ) -> list[Message]:
@@ -184,7 +184,7 @@ def _encoded(
         return [node]
     scale = _scale(weights, by_row=by_row) if form == "int8" else None
     del weights
-    encoded = _new_node(node, form, taken)
+    encoded = _new_node(node, form, used_names)
     spec = TensorSpec(form, payload.spec.shape)
     with_payload(encoded, spec)
     payloads[encoded.name] = Payload(spec, lambda: _encode(payload.load(), scale))
@@ -193,7 +193,7 @@ def _encoded(
     if scale is None:
         _set_cast(result, encoded.name, form)
         return [encoded, result]
-    factor, cast = _new_node(node, "scale", taken), _new_node(node, "cast", taken)
+    factor, cast = _new_node(node, "scale", used_names), _new_node(node, "cast", used_names)
     simplify.store_constant(factor, scale, payloads)
     _set_cast(cast, encoded.name, form)
     result.op = "Mul"
@@ -227,9 +227,9 @@ def _set_cast(node: Message, source: str, form: Form) -> None:
     node.input[:] = [source]
 
 
-def _new_node(node: Message, suffix: str, taken: set[str]) -> Message:
-    name = unused(f"{node.name}/{suffix}", taken)
-    taken.add(name)
+def _new_node(node: Message, suffix: str, used_names: set[str]) -> Message:
+    name = unused(f"{node.name}/{suffix}", used_names)
+    used_names.add(name)
     return schema.NodeDef(name=name)
 
 

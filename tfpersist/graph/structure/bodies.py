@@ -81,16 +81,16 @@ class Body:
 
         Args:
             before: the name of the other node.
-            name: the name of the new node; a number is appended if it is taken.
+            name: the name of the new node; a number is appended if it is in use.
             op: the op of the new node.
             inputs: its inputs.
 
         Returns:
             The new NodeDef, without attrs.
         """
-        taken = {*self.nodes, *self.arguments}
-        taken |= {node.name for nodes in self._added.values() for node in nodes}
-        node = schema.NodeDef(name=functions.unused(name, taken), op=op, input=inputs)
+        used_names = {*self.nodes, *self.arguments}
+        used_names |= {node.name for nodes in self._added.values() for node in nodes}
+        node = schema.NodeDef(name=functions.unused(name, used_names), op=op, input=inputs)
         self._added.setdefault(before, []).append(node)
         return node
 

@@ -56,7 +56,11 @@ float32[?], got bool[1]. Convert it first, for example with .astype('float32').
     """
     target = dtypes.BY_NAME[spec.dtype].numpy
     if target is None:
-        raise FeedError(f"a tensor of type {spec.dtype} cannot be fed", where=name)
+        raise FeedError(
+            f"a tensor of type {spec.dtype} cannot be fed",
+            where=name,
+            advice="Feed the tensors that are computed from it.",
+        )
     array = _as_array(value, spec, name)
     weak = isinstance(value, (int, float, complex, list, tuple)) and _is_weak(value)
     target_kind, array_kind = _kind(target), _kind(array.dtype)

@@ -173,13 +173,13 @@ def settle_names(graph: Message) -> None:
     """
     if not graph.library.function:
         return
-    taken = {*ops.table(), *(node.op for node in graph.node)}
+    used_names = {*ops.table(), *(node.op for node in graph.node)}
     renamed: dict[str, str] = {}
     for function in graph.library.function:
         name = function.signature.name
         traced = _TRACED.fullmatch(name)
-        renamed[name] = unused(traced["name"] if traced else name, taken)
-        taken.add(renamed[name])
+        renamed[name] = unused(traced["name"] if traced else name, used_names)
+        used_names.add(renamed[name])
     bases = {name.partition("_frozen")[0]: settled for name, settled in renamed.items()}
     for function in graph.library.function:
         _settle_arguments(function, bases)
@@ -211,14 +211,14 @@ def rename_functions(graph: Message, renamed: Mapping[str, str]) -> None:
 def _settle_arguments(function: Message, bases: Mapping[str, str]) -> None:
     """Rename the arguments of a function that have the old name of a function in their names."""
     numbered = re.compile("|".join(re.escape(name) + r"(?!\d)" for name in sorted(bases)))
-    taken = {arg.name for arg in function.signature.input_arg}
-    taken |= {node.name for node in function.node_def}
+    used_names = {arg.name for arg in function.signature.input_arg}
+    used_names |= {node.name for node in function.node_def}
     renamed: dict[str, str] = {}
     for arg in function.signature.input_arg:
         settled = numbered.sub(lambda match: bases[match[0]], arg.name)
         if settled != arg.name:
-            renamed[arg.name] = arg.name = unused(settled, taken)
-            taken.add(arg.name)
+            renamed[arg.name] = arg.name = unused(settled, used_names)
+            used_names.add(arg.name)
     for node in function.node_def if renamed else ():
         inputs = [renamed.get(text, text) for text in node.input]
         node.ClearField("input")
@@ -227,20 +227,20 @@ def _settle_arguments(function: Message, bases: Mapping[str, str]) -> None:
         function.ret[output] = renamed.get(tensor, tensor)
 
 
-def unused(name: str, taken: Iterable[str]) -> str:
-    """Return a name, or the first of `name_1`, `name_2` ... that is not taken.
+def unused(name: str, used_names: Iterable[str]) -> str:
+    """Return a name, or the first of `name_1`, `name_2` ... that is not in use.
 
     Args:
         name: the name to try first.
-        taken: the names that are in use.
+        used_names: the names that are in use.
 
     Example:
         >>> unused("axis", {"axis", "axis_1"})
         'axis_2'
     """
-    taken = taken if isinstance(taken, (set, dict)) else set(taken)
+    used_names = used_names if isinstance(used_names, (set, dict)) else set(used_names)
     free_name, number = name, 0
-    while free_name in taken:
+    while free_name in used_names:
         number += 1
         free_name = f"{name}_{number}"
     return free_name

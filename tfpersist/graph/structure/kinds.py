@@ -56,7 +56,13 @@ def declared_spec(node: Message) -> TensorSpec:
     """
     dtype = dtypes.by_number(node.attr["dtype"].type if "dtype" in node.attr else 0)
     if dtype is None or dtype.numpy is None:
-        raise FreezeError("a variable of no known type", where=f"variable {node.name}")
+        raise FreezeError(
+            "the data type of this variable cannot be a constant",
+            where=f"variable {node.name}",
+            expected="a number, a boolean or a string",
+            found="no data type" if dtype is None else dtype.name,
+            advice="Freeze an output that does not need it.",
+        )
     shape = node.attr["shape"].shape if "shape" in node.attr else None
     # The op Variable of TensorFlow 0.x writes a scalar's shape where the shape is unknown.
     if shape is None or shape.unknown_rank or (node.op == "Variable" and not shape.dim):

@@ -52,12 +52,14 @@ got f -> g -> f. TensorFlow has no recursion: use a while loop.
                 "calls are nested too deep for TensorFlow",
                 where=where,
                 expected=f"at most {MOST_DEPTH} levels",
+                advice="Call functions one after the other, or use a while loop.",
             )
         if nodes > MOST_NODES:
             raise GraphError(
-                "the graph is too large with a body in place of each call",
+                "the graph is too large after inlining all calls",
                 where=where,
                 expected=f"at most {MOST_NODES:,} nodes",
+                advice="Use a while loop instead of functions that call functions many times.",
             )
     for name in own_nodes:
         _measure((name, False), calls, own_nodes, sizes)

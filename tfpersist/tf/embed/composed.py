@@ -152,7 +152,12 @@ def _inside(name: str, tensor: Any, target: Any) -> Any:
     if getattr(tensor, "graph", None) is target:
         return tensor
     if not target.building_function:
-        raise FeedError("the tensor belongs to another graph", where=name, found=tensor.name)
+        raise FeedError(
+            "the tensor belongs to another graph",
+            where=name,
+            found=tensor.name,
+            advice="Pass a tensor of the graph that the model is imported into.",
+        )
     with translated(FeedError):
         return target.capture(tensor)
 
@@ -221,7 +226,9 @@ def _cut(
     missing = [node.name for node in kept if node.op in _PLACEHOLDERS]
     if missing:
         raise FeedError(
-            "the outputs need this input, and it is not given", where=", ".join(missing)
+            "the outputs need this input, and nothing is passed for it",
+            where=", ".join(missing),
+            advice=f"Pass a tensor for it: inputs={{{missing[0]!r}: tensor}}.",
         )
     del part.node[:]
     part.node.extend(kept)

@@ -94,7 +94,11 @@ def specs_of(inputs: Sequence[TensorRef]) -> list[Any]:
     specs = []
     for ref in inputs:
         if ref.spec is None:
-            raise NameNotFoundError("the data type of this tensor is not known", where=ref.name)
+            raise NameNotFoundError(
+                "the data type of this tensor is not known",
+                where=ref.name,
+                advice="Choose another input, one whose op TensorFlow registers.",
+            )
         number = dtypes.BY_NAME[ref.spec.dtype].number
         specs.append(tf.TensorSpec(ref.spec.shape, tf.dtypes.as_dtype(number)))
     return specs

@@ -139,14 +139,14 @@ def states_of(thing: Any, path: str) -> tuple[SaveableState, ...]:
             raise UnsupportedError(
                 f"a {type(thing).__name__} writes its checkpoint itself",
                 where=path,
-                advice="Save a Checkpoint without it.",
+                advice="Save a tf.train.Checkpoint without it.",
             )
         return ()
     if not tf.executing_eagerly():
         raise TargetError(
             f"{path!r} is a {type(thing).__name__}, which only eager mode can save",
             where=path,
-            advice="In a TF1 graph, save a Checkpoint of variables only.",
+            advice="In a TF1 graph, save a tf.train.Checkpoint of variables only.",
         )
     return _exported_states(thing, path)
 
@@ -197,8 +197,9 @@ def export(thing: Any) -> dict[str, Any]:
     }
     if not all(tf.is_tensor(value) for value in tensors.values()):
         raise UnsupportedError(
-            f"the state of a {type(thing).__name__} is not made of tensors",
-            advice="Save a Checkpoint without it.",
+            f"the state of a {type(thing).__name__} has values that are not tensors",
+            expected="tensors from its _serialize_to_tensors()",
+            advice="Save a tf.train.Checkpoint without it.",
         )
     return tensors
 

@@ -215,10 +215,10 @@ def _is_registered(op: str) -> bool:
 def _drop_from_collections(meta: Any, dropped: set[str]) -> None:
     for key in list(meta.collection_def):
         collection = meta.collection_def[key]
-        kind = collection.WhichOneof("kind")
-        if kind not in ("node_list", "bytes_list"):
+        list_field = collection.WhichOneof("kind")
+        if list_field not in ("node_list", "bytes_list"):
             continue
-        values = getattr(collection, kind).value
+        values = getattr(collection, list_field).value
         kept = [value for value in values if not _mentions(key, value, dropped)]
         if len(kept) == len(values):
             continue

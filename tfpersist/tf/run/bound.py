@@ -232,7 +232,7 @@ def bind(
     needs = executor.needs(fetched, {tensor.name: tensor for tensor in fed})
     twice = next((name for number, name in enumerate(names) if name in names[:number]), None)
     if twice is not None:
-        raise FeedError("this input is given twice", where=twice)
+        raise FeedError("this input is named twice", where=twice, advice="Name each input once.")
     needs.refuse_missing()
     guards = tuple(
         _Guard(tensor, *_dtype_and_shape(tensor), executor, needs.keeps_feeds) for tensor in fed

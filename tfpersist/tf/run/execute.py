@@ -83,7 +83,9 @@ class Executor:
         tensor = self.fetchable(ref)
         if not _is_tensor(tensor):
             raise NameNotFoundError(
-                f"the operation {tensor.name!r} ({tensor.type}) has no output", expected="a tensor"
+                f"the operation {tensor.name!r} ({tensor.type}) has no output",
+                expected="the name of a tensor",
+                advice="Pass the name to run(), which runs the operation.",
             )
         return tensor
 
@@ -130,7 +132,12 @@ class Executor:
         for ref, value in feeds.items():
             tensor = self.feedable(ref)
             if tensor.name in fed:
-                raise FeedError("fed twice", where=tensor.name, found=f"again as {ref!r}")
+                raise FeedError(
+                    "this tensor is fed twice",
+                    where=tensor.name,
+                    found=f"it again as {ref!r}",
+                    advice="Pass each tensor under one name.",
+                )
             fed[tensor.name] = tensor
             arrays[tensor.name] = self.fit(value, tensor)
         needs = self.needs(fetched, fed)
@@ -177,7 +184,11 @@ class Executor:
         """
         item = self._find(ref)
         if not self.graph.is_fetchable(item):
-            raise RunError("TensorFlow does not allow to fetch this", where=item.name)
+            raise RunError(
+                "TensorFlow does not fetch this tensor",
+                where=item.name,
+                advice="Fetch a tensor that is computed from it.",
+            )
         if _is_tensor(item) and item.dtype.base_dtype.name in ("resource", "variant"):
             raise RunError(
                 f"a {item.dtype.base_dtype.name} has no value outside of TensorFlow",
@@ -198,7 +209,12 @@ class Executor:
         """
         tensor = self._find(ref, to_feed=True)
         if not _is_tensor(tensor) or not self.graph.is_feedable(tensor):
-            raise FeedError("this cannot be fed", where=tensor.name, expected="a tensor")
+            raise FeedError(
+                "this cannot be fed",
+                where=tensor.name,
+                expected="a tensor that TensorFlow lets you feed",
+                found=f"{'a tensor' if _is_tensor(tensor) else 'an operation'}",
+            )
         return tensor
 
     def fit(self, value: Any, tensor: Any) -> np.ndarray[Any, Any]:
@@ -213,7 +229,11 @@ class Executor:
         """
         spec = spec_of_tensor(tensor)
         if spec.dtype not in dtypes.BY_NAME:
-            raise FeedError(f"a tensor of type {spec.dtype} cannot be fed", where=tensor.name)
+            raise FeedError(
+                f"a tensor of type {spec.dtype} cannot be fed",
+                where=tensor.name,
+                advice="Feed the tensors that are computed from it.",
+            )
         array = feeds.fit(value, spec, tensor.name)
         stored = np.dtype(tensor.dtype.base_dtype.as_numpy_dtype)
         # TensorFlow marks quantized integers by a structured type with one field.

@@ -133,7 +133,10 @@ def _definition(graph: Graph) -> Any:
     try:
         definition = tf.compat.v1.GraphDef.FromString(graph.proto.SerializeToString())
     except DecodeError as error:
-        raise GraphError(f"TensorFlow cannot read the graph: {error}") from error
+        raise GraphError(
+            f"TensorFlow {tf.__version__} cannot read the graph: {error}",
+            advice="Use the release of TensorFlow that wrote it, or freeze it with portable().",
+        ) from error
     for nodes in (definition.node, *(f.node_def for f in definition.library.function)):
         for node in nodes:
             node.device = ""

@@ -25,7 +25,7 @@ def export(entry: Entry) -> np.ndarray[Any, Any]:
         raise UnsupportedError(
             "the state of a tf.data iterator cannot be saved outside of TensorFlow",
             where=entry.name,
-            advice="Save a Checkpoint without it, or leave it out with only().",
+            advice="Save a tf.train.Checkpoint without it, or leave it out with only().",
         )
     state: Any = entry.handle
     if state.local == "py_state":
