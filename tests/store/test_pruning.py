@@ -87,7 +87,7 @@ def test_a_dry_run_removes_nothing(location):
     store = tfp.ModelStore(location)
     for step in (1, 2, 3):
         store.save(model(step), step)
-    with pytest.raises(RetentionError, match="not known which"):
+    with pytest.raises(RetentionError, match="no rules say which"):
         store.prune()
     table = store.prune(keep=tfp.Keep(last=2), dry_run=True)
     assert table.dropped == ("model.ckpt-1",)
