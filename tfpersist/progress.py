@@ -170,7 +170,7 @@ class Watched:
 
     @property
     def committed(self) -> bool:
-        """Whether the files are published."""
+        """True if the files are published."""
         return self.publication.committed
 
     @property
@@ -184,7 +184,7 @@ class Watched:
         return sink if self.done is _nothing else _WatchedSink(sink, self.done)
 
     def link(self, hold: Hold, name: str) -> None:
-        """Give a file one more name; see `Publication.link`."""
+        """Link a file under another name; see `Publication.link`."""
         self.publication.link(hold, name)
 
     def discard(self, name: str, *, held: Hold | None = None) -> None:

@@ -92,7 +92,7 @@ class Finding:
 
 @attrs.frozen
 class ScanReport:
-    """What the nodes of a file can do.
+    """The result of a scan: the capabilities of all nodes.
 
     Args:
         findings: sorted by capability, the most dangerous first, then by op.
@@ -166,7 +166,7 @@ def as_policy(value: Policy | None) -> Policy | None:
 
 @attrs.frozen
 class Policy:
-    """What a model may do.
+    """The capabilities that a model may have.
 
     Args:
         allow: capabilities beyond "compute", "state" and "random", which every model may have:

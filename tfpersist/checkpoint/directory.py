@@ -174,7 +174,7 @@ class Directory:
 
     @cached_property
     def _called(self) -> dict[str, tuple[str, ...]]:
-        """What `called` has returned, by name."""
+        """The results of `called`, by name."""
         return {}
 
     def incomplete(self, prefixes: Iterable[str]) -> frozenset[str]:

@@ -1,7 +1,7 @@
-"""The `checkpoint` file of a directory, which `tf.train.latest_checkpoint` reads.
+"""Read and write the `checkpoint` file of a directory, which `tf.train.latest_checkpoint` reads.
 
-The directory is the truth: this file may name what is gone, and lack what is there. It gives the
-order of what it names, so that no file of those checkpoints has to be opened.
+The listing of the directory says which checkpoints exist: this file may name others. It gives the
+order of those that it names, so that their files need not be opened.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from tfpersist.storage import Storage
 
 @attrs.frozen(eq=False, slots=False)
 class Record:
-    """What a state file says, and its bytes.
+    """The content of a state file, parsed and as bytes.
 
     Args:
-        content: the bytes; None where there is no file, or it cannot be read.
+        content: the bytes; None if there is no file, or if it cannot be read.
         file: its path, for errors.
-        known_dates: when each checkpoint was saved, where the content is known to say just that, in
+        known_dates: when each checkpoint was saved, if known without parsing the content, in
             this order.
     """
 
@@ -37,7 +37,7 @@ class Record:
 
     @cached_property
     def says(self) -> state.StateFile | None:
-        """What it says; None where it cannot be parsed."""
+        """The parsed content; None if it cannot be parsed."""
         try:
             return None if self.content is None else state.parse_state(self.content, self.file)
         except TFPersistError:
@@ -47,7 +47,7 @@ class Record:
     def dates(self) -> Mapping[str, float]:
         """When each checkpoint was saved, in seconds since 1970, by prefix and oldest first.
 
-        The latest is the newest, wherever the list has it. A date is 0 where the file has none.
+        The latest is the newest, at any place of the list. A date is 0 if the file has none.
         """
         if self._known_dates is not None:
             return self._known_dates
@@ -65,10 +65,10 @@ class Record:
 
     @cached_property
     def is_ordered(self) -> bool:
-        """Whether it names each checkpoint once, in the order of their dates, the latest last.
+        """True if it names each checkpoint once, in the order of their dates, the latest last.
 
-        So are the files that TensorFlow and tfpersist write, unless somebody has chosen another
-        latest, or a clock went back: then the checkpoints themselves have to be asked.
+        TensorFlow and tfpersist write such files. If a user has set another latest, or if a clock
+        went back, the sidecars of the checkpoints have to be read instead.
         """
         if self._known_dates is not None:
             return _is_ordered(tuple(self._known_dates.values()))
@@ -81,14 +81,14 @@ class Record:
 
     @cached_property
     def _is_plain(self) -> bool:
-        """Whether it is ordered, and names checkpoints without their directory."""
+        """True if it is ordered, and names checkpoints without their directory."""
         if not self.is_ordered or self._known_dates is not None:
             return self.is_ordered
         return self.says is not None and self.says.all == tuple(self.dates)
 
     @property
     def last_preserved(self) -> float:
-        """What `tf.train.CheckpointManager` has noted for itself."""
+        """The date that `tf.train.CheckpointManager` uses for `keep_checkpoint_every_n_hours`."""
         return 0.0 if self.says is None else self.says.last_preserved
 
     def naming(self, dates: dict[str, float]) -> Record:

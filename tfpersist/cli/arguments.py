@@ -1,4 +1,4 @@
-"""What the arguments of the verbs have in common."""
+"""Parse the arguments that several verbs share."""
 
 from __future__ import annotations
 

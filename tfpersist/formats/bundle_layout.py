@@ -1,4 +1,4 @@
-"""Give each tensor its place in the data shards of a checkpoint."""
+"""Lay out the tensors of a checkpoint in data shards."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def lay_out(
     apart: int = 0,
     most_shards: int = MOST_SHARDS,
 ) -> Layout:
-    """Give each tensor its place, one after the other.
+    """Place the tensors one after the other.
 
     Args:
         sizes: the number of bytes of each tensor.

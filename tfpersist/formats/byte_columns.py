@@ -86,7 +86,7 @@ class Choices:
 
 @attrs.frozen(eq=False)
 class Ends:
-    """What is left of byte strings without their beginnings.
+    """Byte strings without their beginnings.
 
     Args:
         strings: the whole strings.

@@ -111,7 +111,7 @@ class Slice:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is all of the variable."""
+        """True if the slice is the whole variable."""
         return self.length == self.full_shape
 
 

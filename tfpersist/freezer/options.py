@@ -13,7 +13,7 @@ from tfpersist.graph.runtimes.releases import Runtime
 
 @attrs.frozen
 class Options:
-    """What to freeze of a source, and how.
+    """The options of a freeze.
 
     Args:
         outputs: names of the tensors to compute; empty for the outputs that the source names.

@@ -48,7 +48,7 @@ class Hold(Protocol):
 
     @property
     def effective(self) -> bool:
-        """Whether other processes see the lock; False on a system without locks."""
+        """True if other processes see the lock; False on a system without locks."""
 
     def current(self) -> bool:
         """Return whether the file still has its name."""
@@ -62,17 +62,17 @@ class Publication(Protocol):
 
     @property
     def committed(self) -> bool:
-        """Whether the files are published; False before the end or if `only_if` said no."""
+        """True if the files are published; False before the end, or if `only_if` returned False."""
 
     @property
     def version(self) -> object | None:
-        """What `Storage.version` returns when it is over; None if others have changed names."""
+        """The `Storage.version` after the publication; None if others have changed names."""
 
     def create(self, name: str) -> Sink:
         """Create a file. The last one created is the commit marker and appears last."""
 
     def link(self, hold: Hold, name: str) -> None:
-        """Give a file one more name, which takes no space. Hold the file until the end.
+        """Link a file under another name, which takes no space. Hold the file until the end.
 
         Raises:
             StorageError: the file is gone, or it cannot have several names here (`unlinkable`).
@@ -96,11 +96,11 @@ class Storage(Protocol):
 
     @property
     def maps(self) -> bool:
-        """Whether `read` copies nothing, however large the file is."""
+        """True if `read` maps files instead of copying them."""
 
     @property
     def links(self) -> bool:
-        """Whether one file can have several names here."""
+        """True if one file can have several names in this storage."""
 
     def exists(self) -> bool:
         """Return whether the directory exists."""
@@ -187,7 +187,7 @@ class Storage(Protocol):
 
     @property
     def has_leftovers(self) -> bool:
-        """Whether the last `names()` showed files that a dead process may have left."""
+        """True if the last `names()` showed files that a dead process may have left."""
 
     def recover(self) -> None:
         """Finish or remove what dead processes left in the directory."""

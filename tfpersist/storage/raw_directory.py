@@ -40,11 +40,11 @@ class RawHold(Protocol):
 
     @property
     def identity(self) -> object:
-        """What distinguishes this file from every other file that has had its name."""
+        """A value that differs for every other file that has had this name."""
 
     @property
     def effective(self) -> bool:
-        """Whether other processes see the lock."""
+        """True if other processes see the lock."""
 
     def release(self) -> None:
         """Release the lock; doing so twice does no harm."""
@@ -59,15 +59,15 @@ class RawDirectory(Protocol):
 
     @property
     def maps(self) -> bool:
-        """Whether `read` copies nothing, however large the file is."""
+        """True if `read` maps files instead of copying them."""
 
     @property
     def links(self) -> bool:
-        """Whether one file can have several names."""
+        """True if one file can have several names."""
 
     @property
     def renames_atomically(self) -> bool:
-        """Whether every reader sees either the old or the new file while one is renamed."""
+        """True if every reader sees either the old or the new file during a rename."""
 
     def exists(self) -> bool:
         """Return whether the directory exists."""
@@ -103,7 +103,7 @@ class RawDirectory(Protocol):
         """
 
     def seal(self) -> object | None:
-        """Give it a version that no later change leaves; None where that is not possible."""
+        """Mark the directory, so that any later change differs; return the version, or None."""
 
     def stage(self, name: str) -> RawFile:
         """Create a file of a staged name, locked as long as its writer lives."""
@@ -115,7 +115,7 @@ class RawDirectory(Protocol):
         """Return what distinguishes a file from every other file that has had its name."""
 
     def link(self, held: RawHold, name: str) -> RawFile:
-        """Give a held file a staged name as well."""
+        """Link a held file under a staged name."""
 
     def sweep(self, name: str) -> None:
         """Remove a staged file whose writer is dead."""

@@ -218,7 +218,7 @@ class PendingCheckpoint(Checkpoint):
 
     @property
     def done(self) -> bool:
-        """Whether it is written, or has failed."""
+        """True if the save has been written or has failed."""
         return self._job.done
 
     def wait(self, timeout: float | None = None) -> bool:

@@ -95,7 +95,7 @@ class SignalSave:
         return self
 
     def cancel(self) -> None:
-        """Give the signal back; doing so twice does no harm.
+        """Restore the earlier handler of the signal. Calling it twice is allowed.
 
         Example:
             >>> import signal

@@ -47,7 +47,7 @@ _REPLACED = "saved again meanwhile"
 
 @attrs.frozen
 class _Facts:
-    """What a look at a directory tells of its checkpoints.
+    """The facts about the checkpoints of a directory, from one look.
 
     No file is opened for a checkpoint whose name ends in its step; metrics are read when a rule
     asks for them.
@@ -141,7 +141,7 @@ def prune_after(directory: Directory, prefix: str, name: str, keep: Keep, *, dur
 
 @attrs.frozen
 class _Going:
-    """What is decided about the checkpoints of one name.
+    """The decision about the checkpoints of one name.
 
     Args:
         decision: which of them stay.

@@ -237,7 +237,7 @@ class Verdict:
 
     @property
     def kept(self) -> bool:
-        """Whether it stays."""
+        """True if the checkpoint stays."""
         return bool(self.reasons)
 
 
@@ -276,7 +276,7 @@ _Kept = tuple[Collection[str], Callable[[str], str]]
 
 @attrs.frozen
 class Decision:
-    """Which checkpoints stay.
+    """The decision which checkpoints stay.
 
     Args:
         names: all checkpoints, oldest first.
@@ -295,7 +295,7 @@ class Decision:
         return [name for name in self.names if name in going] if going else []
 
     def reasons(self) -> dict[str, list[str]]:
-        """Return why each stays, by name; an empty list where it goes."""
+        """Return why each checkpoint stays, by name; an empty list if it does not."""
         reasons: dict[str, list[str]] = {name: [] for name in self.names}
         for names, reason in self.kept:
             for name in names:

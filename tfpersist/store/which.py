@@ -31,7 +31,7 @@ class Which:
 
     @property
     def is_one(self) -> bool:
-        """Whether one checkpoint is meant, so that no other may stand in for it."""
+        """True if one checkpoint is named, so that no other may replace it."""
         return self.step is not None or self.prefix is not None
 
     def known(self, directory: Directory) -> list[str]:

@@ -13,7 +13,7 @@ from tfpersist.safety import Policy
 
 @attrs.frozen
 class Choice:
-    """What a source does not say itself.
+    """The choices of a user that a source does not have itself.
 
     Args:
         checkpoint: the checkpoint with the values of a graph; None for a source that has its own.

@@ -242,7 +242,7 @@ class Specializer:
 
 
 def _retype(args: Sequence[Message], values: HandleValues) -> list[int]:
-    """Give arguments or results of a function the data types of values; return which changed."""
+    """Set the data types of arguments or results to those of values; return which changed."""
     changed = []
     for index, (arg, value) in enumerate(zip(args, values, strict=False)):
         if value is not None:

@@ -78,12 +78,12 @@ class Parity:
 
     @property
     def ok(self) -> bool:
-        """Whether no output differs by more than the tolerance."""
+        """True if no output differs by more than the tolerance."""
         return not any(difference.beyond for difference in self.differences)
 
     @property
     def exact(self) -> bool:
-        """Whether all outputs are the same bit by bit."""
+        """True if all outputs are the same bit by bit."""
         return all(difference.exact for difference in self.differences)
 
     def __str__(self) -> str:

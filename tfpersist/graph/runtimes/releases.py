@@ -91,7 +91,7 @@ class Portability:
 
     @property
     def ok(self) -> bool:
-        """Whether it knows every op; for a release, every attr and data type too."""
+        """True if the runtime knows every op; for a release, every attr and data type too."""
         return not self.blockers
 
     def __str__(self) -> str:

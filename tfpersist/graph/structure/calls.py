@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @attrs.frozen
 class Call:
-    """How one node calls functions.
+    """The form in which a node calls functions.
 
     Args:
         targets: the names of the functions; those of a loop are its condition and its body.

@@ -176,7 +176,7 @@ def _has_state(graph: Graph, part: Graph, target: Any) -> bool:
 
 
 def _rename_functions(proto: Any) -> None:
-    """Give functions names of this import alone: the eager context has those of all imports."""
+    """Rename functions uniquely for this import: the eager context has those of all imports."""
     number = next(_IMPORTS)
     names = [function.signature.name for function in proto.library.function]
     functions.rename_functions(
@@ -185,7 +185,7 @@ def _rename_functions(proto: Any) -> None:
 
 
 def _rename_state(proto: Any, scope: str) -> None:
-    """Give variables and tables names that no other model uses: one name would be one object."""
+    """Rename variables and tables uniquely: two of one name would be one object."""
     for node in proto.node:
         if node.op == "VarHandleOp" or ("table" in node.op.lower() and "shared_name" in node.attr):
             shared = node.attr["shared_name"].s or node.name.encode()

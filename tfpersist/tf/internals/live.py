@@ -143,7 +143,7 @@ def graph_of(
 
 @attrs.frozen(eq=False)
 class Outline:
-    """What is remembered of a walk.
+    """The remembered result of a walk.
 
     Args:
         objects: weak references to the objects, in their order.

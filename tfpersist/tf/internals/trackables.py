@@ -211,7 +211,7 @@ def serialized(state: Any) -> bytes:
 
 
 def restore_states(thing: Any, tensors: Mapping[str, Any]) -> None:
-    """Give an object that is not a variable its state.
+    """Restore the state of an object that is not a variable.
 
     Args:
         thing: a trackable, such as a table.

@@ -44,7 +44,7 @@ class CapturedInputs:
 
 
 def replace_captured_inputs(function: Any, graph: Graph) -> CapturedInputs:
-    """Give each captured tensor of a function a node that holds it.
+    """Replace each captured tensor of a function by a node that holds it.
 
     A variable becomes a VarHandleOp, a tensor a Const, and a lookup table an empty table of the
     same types. Whatever else was captured stays a placeholder.

@@ -21,7 +21,7 @@ from tfpersist.tf.run.translate import translated
 
 @attrs.frozen
 class Opened:
-    """How a model runs in its session.
+    """The means to run a model in its session.
 
     Args:
         executor: runs the graph by the names of the `.meta` file.

@@ -87,7 +87,7 @@ def refuse_shared(meta: Any, graph: Any, names: Collection[str]) -> None:
 
 
 def scope_resources(meta: Any, scope: str) -> None:
-    """Give variables, tables and functions names of their own, so that no other scope shares them.
+    """Rename variables, tables and functions uniquely, so that no other scope shares them.
 
     Args:
         meta: the MetaGraphDef, which is changed.

@@ -109,7 +109,7 @@ class _Output:
 
 @attrs.frozen(eq=False)
 class _Binding:
-    """How a bound function computes.
+    """The way in which a bound function computes.
 
     Args:
         guards: check the value of each input.

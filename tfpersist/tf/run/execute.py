@@ -30,7 +30,7 @@ _MOST_NEEDS = 256
 
 @attrs.frozen
 class Needs:
-    """What some fetches need beside the tensors that are fed.
+    """The needs of some fetches, beside the tensors that are fed.
 
     Args:
         missing: placeholders that are needed and not fed.

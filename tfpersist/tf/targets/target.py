@@ -16,7 +16,7 @@ from tfpersist.matching.plan import Entry
 
 @attrs.frozen
 class Captured:
-    """What one save writes.
+    """The tensors and graphs that one save writes.
 
     Args:
         items: the tensors; their payloads are valid until the save is over.
