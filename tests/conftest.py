@@ -1,4 +1,4 @@
-"""What every test may ask for: files of old releases, a fresh process, Hypothesis profiles."""
+"""Fixtures of all tests: files of old releases, a fresh process, Hypothesis profiles."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
 
 def pytest_report_header() -> str:
-    """Say whether the tests also read the corpus."""
+    """Report in the header whether the tests also read the corpus."""
     return f"corpus: {CORPUS}" if EXTRA else f"no corpus at {CORPUS}; set TFPERSIST_CORPUS"
 
 

@@ -1,4 +1,4 @@
-"""What a user passes is checked before it is used."""
+"""Arguments of a user are checked before they are used."""
 
 from __future__ import annotations
 

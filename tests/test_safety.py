@@ -1,4 +1,4 @@
-"""What a file could do is found wherever it hides, and refused unless it is allowed."""
+"""A scan finds every capability of a file; it is refused unless it is allowed."""
 
 from __future__ import annotations
 

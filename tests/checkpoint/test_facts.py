@@ -1,4 +1,4 @@
-"""What lies beside the tensors: whose sidecar it is, how often it is read, a changed `.meta`."""
+"""Facts beside the tensors: the owner of a sidecar, how often it is read, a changed `.meta`."""
 
 from __future__ import annotations
 

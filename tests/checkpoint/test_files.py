@@ -1,4 +1,4 @@
-"""What names of files tell."""
+"""Names of files and what they mean."""
 
 import pytest
 

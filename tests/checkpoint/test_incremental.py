@@ -646,7 +646,7 @@ def test_killed_at_any_time_while_saving_and_pruning_in_a_loop(tmp_path):
 
 
 def test_a_rival_that_cleans_up_leaves_staged_links_alone(tmp_path):
-    """What is staged is locked by its writer, even where it is another checkpoint's file, too."""
+    """A writer locks its staged files, even if one is another checkpoint's file, too."""
     storage, rival = open_storage(tmp_path), open_storage(tmp_path)
     save(storage, "m-1", arrays(1))
     hold = storage.hold("m-1.data-00000-of-00001")

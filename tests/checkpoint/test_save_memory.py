@@ -1,4 +1,4 @@
-"""What a store remembers of its last save, and which memory may be remembered."""
+"""The memory of a store's last save, and which tensors may be remembered."""
 
 from __future__ import annotations
 

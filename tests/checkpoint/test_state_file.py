@@ -1,4 +1,4 @@
-"""What a state file says, and its editing in place."""
+"""Read, edit and write the state file."""
 
 import pytest
 from hypothesis import given

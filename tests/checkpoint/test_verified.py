@@ -1,4 +1,4 @@
-"""What was verified is not read again while it is unchanged."""
+"""A verified checkpoint is not read again while its files are unchanged."""
 
 import os
 

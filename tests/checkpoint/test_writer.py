@@ -164,7 +164,7 @@ def killed(path, prefix, at):
 
 @pytest.mark.parametrize("prefix", ["m-1", "m-2"])
 def test_killed_at_each_step_of_a_save(tmp_path, prefix):
-    """Whatever is newest then is whole and is one of the two that were saved; m-1 is replaced."""
+    """The newest checkpoint is complete and one of the two that were saved; m-1 is replaced."""
     newest = []
     for at in itertools.count():
         path = tmp_path / str(at)

@@ -1,4 +1,4 @@
-"""What the tests of formats share: sinks, a small checkpoint, damage, TensorFlow as the model."""
+"""Helpers for the tests of formats: sinks, a small checkpoint, damage, TensorFlow's own readers."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def refuses() -> Callable[[Callable[[], object]], bool]:
 
 
 def equal(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two arrays are equal bit for bit."""
+    """Return whether two arrays are equal bit by bit."""
     if one.shape != other.shape or one.dtype.kind != other.dtype.kind:
         return False
     if one.dtype.kind == "O":
@@ -188,7 +188,7 @@ def equal(one: np.ndarray, other: np.ndarray) -> bool:
 
 @pytest.fixture(scope="session")
 def same_arrays() -> Callable[..., bool]:
-    """Whether two mappings of arrays are equal bit for bit."""
+    """Return whether two mappings of arrays are equal bit by bit."""
 
     def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
         return list(one) == list(other) and all(equal(one[key], other[key]) for key in one)

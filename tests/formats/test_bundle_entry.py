@@ -103,7 +103,7 @@ def encoded(draw):
 
 
 def agrees(raw, num_shards):
-    """Whether an entry is decoded, and then as protobuf does; else it is refused."""
+    """Return whether an entry is decoded; check that protobuf decodes the same."""
     try:
         decoded, keys = bundle_entry.Decoder("x", num_shards).entry(b"k", memoryview(raw), 0)
     except CorruptionError:

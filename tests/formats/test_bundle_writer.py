@@ -1,4 +1,4 @@
-"""What tfpersist writes is, byte for byte, what SaveV2 writes; TensorFlow reads it back."""
+"""tfpersist writes the same bytes as SaveV2, and TensorFlow reads them."""
 
 import io
 import itertools

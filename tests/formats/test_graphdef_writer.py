@@ -1,4 +1,4 @@
-"""What is written means what protobuf would write; payloads are aligned; 2 GB are a limit."""
+"""A written graph equals the one of protobuf; payloads are aligned; 2 GB are a limit."""
 
 from __future__ import annotations
 

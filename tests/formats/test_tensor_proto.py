@@ -23,7 +23,7 @@ def theirs(proto):
 
 
 def executed(proto):
-    """What TensorFlow's runtime makes of one of our messages."""
+    """Return the array that TensorFlow decodes from a message."""
     import tensorflow as tf
     from tensorflow.core.framework import tensor_pb2
 

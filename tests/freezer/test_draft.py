@@ -1,4 +1,4 @@
-"""What a draft says of the graph in the making."""
+"""The draft of a graph that is being frozen."""
 
 from __future__ import annotations
 

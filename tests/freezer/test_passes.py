@@ -1,4 +1,4 @@
-"""What each pass does to a draft, on small graphs and without TensorFlow."""
+"""Each pass on the draft of a small graph, without TensorFlow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be frozen: every case of the table, with tfpersist and with TensorFlow's own freezers.
+"""Every case of "What can be frozen", with tfpersist and with TensorFlow's own freezers.
 
     python tests/freezing/test_table.py
 

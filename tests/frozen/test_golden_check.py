@@ -129,7 +129,7 @@ class TestNames:
 
 
 class Named:
-    """What has a name, as a tf.Tensor does."""
+    """An object with a name, as a tf.Tensor has one."""
 
     def __init__(self, name):
         self.name = name

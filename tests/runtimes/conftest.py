@@ -1,4 +1,4 @@
-"""What is frozen is run where it is to be used; see elsewhere.py."""
+"""Run frozen files in the runtimes that will use them; see elsewhere.py."""
 
 import pathlib
 import sys
@@ -12,7 +12,7 @@ pytest.register_assert_rewrite("elsewhere", "models")
 
 @pytest.fixture(scope="session")
 def cases():
-    """Give what can be frozen, by name."""
+    """Return the models to freeze, by name."""
     import sweep
 
     return sweep.build()

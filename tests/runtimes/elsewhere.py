@@ -37,7 +37,7 @@ class Runtime:
     tolerance: float = 1e-5
 
     def interpreter(self) -> str:
-        """Give the interpreter; without one, the test is skipped."""
+        """Return the interpreter; skip the test if there is none."""
         path = os.environ.get(self.variable) or (sys.executable if self.here else None)
         if path is None:
             pytest.skip(f"{self.variable} names no interpreter")
@@ -81,7 +81,7 @@ class Job:
         return {"path": str(self.path), "names": list(self.feeds), "outputs": self.outputs}
 
     def results(self) -> list[np.ndarray] | str:
-        """Give what came out, or what went wrong."""
+        """Return the results, or the error."""
         error = pathlib.Path(f"{self.path}.error.txt")
         if error.exists():
             return error.read_text()
@@ -114,12 +114,12 @@ def run(kind: str, interpreter: str, jobs: list[Job], folder: pathlib.Path) -> N
 
 @functools.cache
 def _imports(interpreter: str, modules: str) -> bool:
-    """Tell whether an interpreter finds modules."""
+    """Return whether an interpreter finds modules."""
     code = f"import importlib.util as u; exit(None in map(u.find_spec, {modules.split(', ')!r}))"
     found = subprocess.run([interpreter, "-c", code], env=environment(), check=False)
     return found.returncode == 0
 
 
 def environment() -> dict[str, str]:
-    """Give the environment, without what is for this interpreter alone."""
+    """Return the environment variables, without those for this interpreter only."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

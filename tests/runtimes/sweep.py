@@ -14,7 +14,7 @@ assert state_cases
 
 
 def diagonals():
-    """What is said with older ops than TensorFlow wrote."""
+    """Models that are written with older ops than TensorFlow writes."""
 
     def net(x):
         square = tf.linalg.set_diag(tf.linalg.diag(x, k=1)[:3, :3], x * 2.0)
@@ -27,7 +27,7 @@ def diagonals():
 
 
 def build():
-    """Give the cases that are not refused, by name."""
+    """Return the cases that are not refused, by name."""
     every = {name: make() for name, make in casebook.CASES.items()}
     every["diagonals"] = diagonals()
     return {name: case for name, case in every.items() if case.expected is not None}

@@ -1,4 +1,4 @@
-"""What `check` passes for an old TensorFlow, that TensorFlow imports and runs; real ones try it."""
+"""Old releases of TensorFlow import and run each graph that `check` passes for them."""
 
 from __future__ import annotations
 

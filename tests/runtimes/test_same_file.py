@@ -12,13 +12,13 @@ from elsewhere import RUNTIMES, Job, run
 
 @pytest.fixture(scope="module")
 def made():
-    """Give a model by its name."""
+    """Return a model by its name."""
     return functools.cache(lambda name: models.MODELS[name]())
 
 
 @pytest.fixture(scope="module")
 def results(made, tmp_path_factory):
-    """Give what a runtime makes of all files, by model and form."""
+    """Return the results of a runtime for all files, by model and form."""
 
     @functools.cache
     def of(name):

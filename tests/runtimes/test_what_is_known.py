@@ -1,4 +1,4 @@
-"""What `check` says of other runtimes is what they say of themselves, and what they do."""
+"""`check` agrees with the lists of other runtimes, and with what they load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every storage must do; subclass it and give the fixture `storage`, empty for each test."""
+"""The contract of every storage. Subclass it with a fixture `storage`, empty for each test."""
 
 import errno
 import gc

@@ -159,7 +159,7 @@ class Disk:
         return contextlib.nullcontext()
 
     def after_power_loss(self, chance):
-        """What is on the disk when the machine starts again."""
+        """Return the files on the disk after the machine starts again."""
         entries = dict(self.synced)
         for changes in self.unsynced:
             if chance.random() < 0.5:

@@ -204,7 +204,7 @@ def test_damage_among_the_last_is_made_up_for_at_each_save(tmp_path):
 
 
 def test_each_is_read_once_in_a_process(tmp_path):
-    """What was written here, and what was read here, is not read again until it changes."""
+    """A checkpoint that this process wrote or read is not read again until it changes."""
     for step in (1, 2, 3, 4):
         tfp.ModelStore(tmp_path).save(model(step), step)
     store = tfp.ModelStore(tmp_path, keep=tfp.Keep(last=3))

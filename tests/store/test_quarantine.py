@@ -43,7 +43,7 @@ def empty(size=6):
 
 
 def step_in(target, *steps, size=6):
-    """Which of the saves a target holds, bit for bit; it must be one of them."""
+    """Return the save whose values a target has, bit by bit; there must be one."""
     for step in steps:
         saved = values(step, size)
         if all((saved[key] == target[key]).all() for key in saved):

@@ -1,4 +1,4 @@
-"""What a restore puts up with: a new head, another optimizer, a dry run; for every target."""
+"""Restores that skip or slice: a new head, another optimizer, a dry run; for every target."""
 
 from __future__ import annotations
 

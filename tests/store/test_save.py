@@ -1,4 +1,4 @@
-"""What a save writes: the order of the tensors, and of what an object graph needs."""
+"""A save: the order of the tensors, and the entries that an object graph needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which checkpoints are meant."""
+"""Choose the checkpoints to restore."""
 
 import numpy as np
 import pytest

@@ -282,7 +282,7 @@ def no_import_cycles(modules: Modules) -> Iterator[str]:
 
 
 def imports_are_written_out(modules: Modules) -> Iterator[str]:
-    """What is imported by a name that is computed escapes all other laws; the facade alone may."""
+    """Only the facade imports by a computed name: the other laws do not see such imports."""
     importers = {"import_module", "__import__", "resolve_name", "run_module", "exec_module"}
     for module in modules.values():
         if module.name == ROOT:

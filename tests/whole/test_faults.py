@@ -1,4 +1,4 @@
-"""Whatever fails or is killed at any system call, nothing is lost: `nox -s faults`, in short."""
+"""Nothing is lost if a system call fails or the process is killed: a part of `nox -s faults`."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def here(tmp_path_factory):
 
 
 class Given:
-    """What the mistakes are made with."""
+    """The objects with which the mistakes are made."""
 
     def __init__(self, folder: pathlib.Path, session: object) -> None:
         self.folder, self.session = folder, session

@@ -55,7 +55,7 @@ def restore(disk, **options):
 
 @attrs.frozen
 class Case:
-    """What is done, and the versions by step that may be found before it and after it."""
+    """An operation, and the versions by step that may be there before and after it."""
 
     prepare: object
     act: object

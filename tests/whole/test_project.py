@@ -1,4 +1,4 @@
-"""What the project's own files say of each other is so: paths, versions, requirements, sessions."""
+"""The project's files agree with each other: paths, versions, requirements, sessions."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def text(name):
 
 
 def paths_in(markdown):
-    """The paths in code spans: with a slash inside, or with the suffix of a source file."""
+    """Return the paths in code spans: with a slash inside, or with the suffix of a source file."""
     spans = re.findall(r"`([^`\n]+)`", markdown)
     return [span for span in spans if FILE.fullmatch(span) and span not in NO_PATHS]
 
 
 def exists(path):
-    """Whether a path of the repository is there; its package may be installed elsewhere."""
+    """Return whether a path of the repository exists; its package may be installed elsewhere."""
     if path.startswith("tfpersist/"):
         return (PACKAGE / path.removeprefix("tfpersist/")).exists()
     return (REPOSITORY / path).exists() or (PACKAGE / path).exists()

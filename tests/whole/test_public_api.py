@@ -1,4 +1,4 @@
-"""What the facade promises is what is there."""
+"""The facade has the names that it promises."""
 
 from __future__ import annotations
 

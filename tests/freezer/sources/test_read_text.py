@@ -1,4 +1,4 @@
-"""What is frozen from live code may do what that code does; what comes from files may not."""
+"""Files for tables: live code may name any file, a source from a file only its own files."""
 
 from __future__ import annotations
 

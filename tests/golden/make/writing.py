@@ -1,4 +1,4 @@
-"""What the generators share. It runs under every release, from Python 3.6 on."""
+"""Helpers for the generators. They run under every release, from Python 3.6 on."""
 
 import os
 import sys

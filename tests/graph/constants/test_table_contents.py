@@ -1,4 +1,4 @@
-"""What a table exports, and the lines of a file, become keys and values."""
+"""Exports of tables, and lines of files, become keys and values."""
 
 from __future__ import annotations
 

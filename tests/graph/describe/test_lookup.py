@@ -1,4 +1,4 @@
-"""Which values in memory are graphs, and which names are in a graph."""
+"""Recognize graphs in memory, and find names in a graph."""
 
 from __future__ import annotations
 

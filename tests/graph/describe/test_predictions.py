@@ -1,4 +1,4 @@
-"""Which tensors the losses and metrics of a graph are computed from."""
+"""Find the predictions from which losses and metrics are computed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which graph and which signature of a SavedModel is chosen."""
+"""Choose a graph and a signature of a SavedModel."""
 
 from __future__ import annotations
 

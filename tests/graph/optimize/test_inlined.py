@@ -1,4 +1,4 @@
-"""What inlining leaves behind: which nodes go, and which control inputs replace theirs."""
+"""After inlining: the nodes that are removed, and the control inputs that replace theirs."""
 
 from tfpersist.formats.graphdef import parse_text
 from tfpersist.graph.optimize.inlined import Inlined, remove_leftovers

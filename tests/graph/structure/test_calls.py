@@ -1,4 +1,4 @@
-"""How nodes call functions, and the copy of a function that one call gets."""
+"""Calls of functions by nodes, and the copy of a function for one call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What nodes can do: the table has every op, and the attrs that decide do decide."""
+"""Capabilities of nodes: the table has every op, and attrs decide where they should."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be left out, and what must run."""
+"""Ops that may be left out, and ops that must run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be fed to a tensor, and what is refused before TensorFlow runs."""
+"""Values that may be fed to a tensor, and values that are refused before TensorFlow runs."""
 
 from __future__ import annotations
 

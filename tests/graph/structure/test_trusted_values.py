@@ -1,4 +1,4 @@
-"""What would end the process inside of TensorFlow."""
+"""Values that would end the process inside TensorFlow are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is remembered of an object graph must never outlive a change of it."""
+"""A remembered object graph is not used after a change of the objects."""
 
 import gc
 import weakref

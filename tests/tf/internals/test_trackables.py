@@ -1,4 +1,4 @@
-"""What an object is for TensorFlow, and what it saves."""
+"""Recognize trackable objects, and read what they save."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a function has captured becomes variables, constants and tables of its graph."""
+"""Captured tensors of a function become variables, constants and tables of its graph."""
 
 from __future__ import annotations
 

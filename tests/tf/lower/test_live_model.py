@@ -1,4 +1,4 @@
-"""What is not a living model is refused."""
+"""Objects that are not live models are refused."""
 
 from __future__ import annotations
 

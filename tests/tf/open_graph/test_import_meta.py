@@ -1,4 +1,4 @@
-"""What this TensorFlow would refuse in a `.meta` file is repaired before the import."""
+"""Repair a `.meta` file that this TensorFlow would refuse, and import it."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ def test_published_graphs_open(corpus):
 
 
 def halves_plus_two(model):
-    """Whether the model makes 5 of 6."""
+    """Return whether the model computes 5 from 6."""
     example = tf.train.Example()
     example.features.feature["x"].float_list.value.append(6.0)
     operations = [op.name for op in model.graph.get_operations() if op.type == "Placeholder"]

@@ -68,7 +68,7 @@ def trained(value):
 
 
 def write_unaligned(target, directory, name):
-    """What the store writes, but without the padding that TensorFlow does not write."""
+    """Return the files that the store writes, without the padding of tfpersist."""
     adapted = adapt(target)
     captured = adapted.capture(adapted.entries())
     graph = np.empty((), object)

@@ -1,4 +1,4 @@
-"""What is known of a graph is used while the graph is unchanged, and keeps nothing alive."""
+"""Facts about a graph are reused while the graph is unchanged, and keep nothing alive."""
 
 import gc
 import weakref

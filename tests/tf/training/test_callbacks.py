@@ -14,7 +14,7 @@ Y = X.sum(axis=1, keepdims=True)
 
 
 class Stop(Exception):
-    """What ends a training early."""
+    """An exception that ends a training early."""
 
 
 def network(**options):
