@@ -1,10 +1,10 @@
 """Remember which checkpoints this process has verified, so that each is read once.
 
-What it has written itself counts: the checksums come from the values in memory, and reading would
-only show what the system still has of the same bytes in its own memory. Checkpoints whose files
-have changed since are read again. Of very many, the newest eight are looked at each time, and
-eight of the others in turn: files of a checkpoint are not written into, so this is a second look,
-not the first. Checkpoints that lack files are seen in the listing of the directory, without this.
+A checkpoint that this process has written counts as verified: its checksums come from the values in
+memory, and a read would come from the page cache. Checkpoints whose files have changed since are
+read again. To notice changes, each call checks the stamps of the newest eight checkpoints and, in
+turn, of eight others; nobody writes into files of a checkpoint, so this is only a second check.
+Checkpoints that lack files are noticed by the listing of the directory, without this module.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from tfpersist.errors import StorageError
 from tfpersist.storage import Storage
 from tfpersist.storage.base import Stamp
 
-# How many of the newest are looked at each time, and how many of the others.
+# The number of the newest checkpoints, and of the others, whose stamps are checked in each call.
 _NEWEST = 8
 _OTHERS = 8
 
-# The stamps of all files of the checkpoints that are intact, by directory, then by prefix.
+# The stamps of all files of intact checkpoints, by directory, then by prefix.
 _INTACT: dict[str, dict[str, Mapping[str, Stamp]]] = {}
-# The last of the others that was looked at, by directory and name of the checkpoints.
+# The last of the others whose stamps were checked, by directory and name of the checkpoints.
 _LAST: dict[tuple[str, str], str] = {}
 
 
 def to_verify(storage: Storage, prefixes: Sequence[str]) -> list[str]:
-    """Return those of some checkpoints that are not known to be intact, or have changed since.
+    """Return the checkpoints that must be read: unknown ones, and those that changed since.
 
     Args:
         storage: the directory.
@@ -52,7 +52,7 @@ def to_verify(storage: Storage, prefixes: Sequence[str]) -> list[str]:
 
 
 def _next(location: str, prefixes: Sequence[str]) -> Sequence[str]:
-    """Return those that follow the ones that were returned last."""
+    """Return the next few checkpoints in turn, after those that were returned last."""
     if len(prefixes) <= _OTHERS:
         return prefixes
     key = location, split_step(prefixes[-1])[0]

@@ -65,7 +65,7 @@ def write_checkpoint(
         Its files.
 
     Raises:
-        SaveError: the name, the tensors or the metrics are no good; nothing was written.
+        SaveError: the name, the tensors or the metrics cannot be saved; nothing was written.
         StorageError: it could not be written, and nothing is left of it; or it was written and the
             state file could not be, as the message then says.
 
@@ -198,7 +198,7 @@ def note_latest(
             f"the checkpoint {prefix!r} is saved and complete, but the state file is not up to"
             f" date: {error}",
             where=f"{look.storage.location}/{STATE_FILE}",
-            advice="tfpersist finds the checkpoint all the same; TensorFlow finds it by its prefix",
+            advice="tfpersist finds the checkpoint; TensorFlow finds it only by its prefix",
         ) from error
 
 

@@ -72,7 +72,8 @@ class Worker:
 
         Args:
             prefix: the checkpoint.
-            capture: takes the values, and gives what writes them; called when there is room.
+            capture: captures the values, and returns a function that writes them; called when fewer
+            than `in_flight` saves run.
             limit: how many saves may hold values at once.
 
         Returns:
@@ -161,7 +162,7 @@ class Worker:
                 self._changed.notify_all()
 
     def forked(self) -> None:
-        """Begin anew in a forked process: the thread, and what it does, is the parent's."""
+        """Start without jobs in a forked process: the thread and its jobs are the parent's."""
         for job in self._jobs:
             job.error = SaveError(
                 f"the save of {job.prefix!r} belongs to the process that was forked",
@@ -172,7 +173,7 @@ class Worker:
 
 
 class PendingCheckpoint(Checkpoint):
-    """A checkpoint that is being written; whoever asks for what is in it waits.
+    """A checkpoint that is being written. Reading it waits until it is written.
 
     Example:
         >>> import numpy as np, tfpersist as tfp
@@ -231,7 +232,7 @@ class PendingCheckpoint(Checkpoint):
             Whether it is written; False when the time is over.
 
         Raises:
-            SaveError: what was captured is no good.
+            SaveError: the captured values cannot be saved.
             StorageError: it could not be written; nothing is left of it.
 
         Example:

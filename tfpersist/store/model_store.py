@@ -41,18 +41,18 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class _Asked:
-    """The arguments of a store, and what its steps have asked for.
+    """The arguments of a store, and the settings of its steps.
 
     Args:
         location: the absolute path or the URL of the directory.
-        name: what checkpoints are called here.
+        name: the name of checkpoints.
         durable: a save waits until it would survive a power loss.
-        keep: which checkpoints each save leaves; None for all.
-        incremental: whether only what has changed is written.
-        selection: which variables, under which keys.
+        keep: the rules for the checkpoints that a save keeps; None keeps all.
+        incremental: whether a save writes only the tensors that changed.
+        selection: the variables to save or restore, and their keys.
         step: the step of the checkpoint that `at` has chosen; None for the newest.
         chosen: the prefix of the checkpoint that `best` has chosen; None for the newest.
-        in_flight: how many saves may be under way in the background; 0 to save at once.
+        in_flight: the number of saves that may run in the background; 0 saves in the foreground.
     """
 
     location: str | os.PathLike[str]
@@ -73,17 +73,18 @@ class ModelStore:
     do nothing else.
 
     Args:
-        location: a directory, which the first save makes; a relative path is made absolute at once.
+        location: a directory; the first save creates it. A relative path is made absolute at once.
             Or memory://name, or another URL.
-        name: what checkpoints are called here; "-" and the step follow it.
+        name: the name of checkpoints; "-" and the step follow it.
         durable: a save waits until it would survive a power loss.
-        keep: which checkpoints each save leaves: a Keep or a tuple of them; None for all.
+        keep: the rules for the checkpoints that a save keeps: a Keep or a tuple of them; None keeps
+            all.
         incremental: tensors whose bytes did not change since the checkpoint before are not written
-            again: the new checkpoint shares their data files by hard links. It has all its files
-            and can be read by TensorFlow, and any other may be removed. A shared file keeps the
-            space of what is out of date in it; so a file of which less than half is still in use is
-            not shared, and a checkpoint has at most 16 data files. Where files cannot be linked, a
-            warning says so and everything is written; `Checkpoint.increment` has the figures.
+            again. The new checkpoint shares their data files by hard links. It has all its files,
+            TensorFlow can read it, and any other checkpoint may be removed. A shared file also
+            holds old values; a file of which less than half is still in use is not shared. A
+            checkpoint has at most 16 data files. If files cannot be linked, a warning says so and
+            all tensors are written. `Checkpoint.increment` has the number of bytes.
 
     Example:
         >>> import numpy as np
@@ -130,13 +131,13 @@ class ModelStore:
 
     @property
     def keep(self) -> Keep | None:
-        """The rules for the checkpoints that each save leaves; None for all."""
+        """The rules for the checkpoints that a save keeps; None keeps all."""
         return self._asked.keep
 
     # --- which variables ---------------------------------------------------------------------
 
     def only(self, choice: object) -> ModelStore:
-        """Take only some variables.
+        """Save and restore only some variables.
 
         Args:
             choice: a list of variables, names and patterns such as "conv1/*"; or a dict
@@ -162,12 +163,13 @@ class ModelStore:
         return self._with(selection=attrs.evolve(self._asked.selection, only=only))
 
     def rename(self, names: Mapping[Any, object]) -> ModelStore:
-        """Use other keys in the checkpoint for some variables; every other keeps its own.
+        """Use other keys in the checkpoint for some variables; all others keep their keys.
 
         Args:
-            names: {key in the checkpoint: variable or name}. Where both end in "/", or one of them
-                is empty, they stand for everything under them: {"": "net/"}. For a restore also
-                patterns on whole keys: {re.compile(r"layer_(\\d+)/w"): r"blocks/\\1/kernel"}.
+            names: {key in the checkpoint: variable or name}. If both end in "/", or one of them is
+                empty, they rename everything under them: {"": "net/"}. A restore also accepts
+                patterns that match whole keys:
+                {re.compile(r"layer_(\\d+)/w"): r"blocks/\\1/kernel"}.
 
         Returns:
             A store that saves and restores under these keys.
@@ -181,7 +183,7 @@ class ModelStore:
         return self._with(selection=self._asked.selection.renamed(names))
 
     def averages(self, averages: object) -> ModelStore:
-        """Restore moving averages into the variables themselves, where the checkpoint has them.
+        """Restore moving averages into the variables themselves, if the checkpoint has them.
 
         Args:
             averages: a tf.train.ExponentialMovingAverage, a Keras optimizer with `use_ema`, or the
@@ -239,7 +241,7 @@ class ModelStore:
         """Restore the checkpoint with the best value of a metric, and no other.
 
         Args:
-            metric: its name, as it was given to `save`.
+            metric: its name, as it was passed to `save`.
             mode: whether more is better ("max") or less ("min"). NaN never wins; of two equal
                 values the newer wins.
 
@@ -264,8 +266,8 @@ class ModelStore:
         """List the checkpoints that have all their files.
 
         Returns:
-            Those of this store's name, or all where none is of that name; oldest first. After
-            `at` or `best` only the chosen one.
+            Those of this store's name, or all if none has that name; oldest first. After `at` or
+            `best` only the chosen one.
 
         Example:
             >>> ModelStore("memory://doc/nothing").checkpoints()
@@ -279,7 +281,7 @@ class ModelStore:
         """Find the newest checkpoint that has all its files, of those that `checkpoints` lists.
 
         Returns:
-            The checkpoint; None where there is none.
+            The checkpoint; None if there is none.
 
         Example:
             >>> ModelStore("memory://doc/nothing").latest() is None
@@ -296,22 +298,22 @@ class ModelStore:
     def save(
         self, target: object, step: Any = None, metrics: Mapping[str, float] | None = None
     ) -> Checkpoint:
-        """Save a model; the checkpoint appears when all of it is written, or not at all.
+        """Save a model. The checkpoint appears when all of it is written, or not at all.
 
         Args:
             target: a tf.compat.v1.Session or MonitoredSession, a Keras 3 model, a tf.Module,
                 tf.train.Checkpoint or other trackable, or a dict {name: variable or array}.
             step: the training step: a number, or a variable or tensor that holds it.
-            metrics: what was measured at this step, by name.
+            metrics: the metrics at this step, {name: number}.
 
         Returns:
             The checkpoint.
 
         Raises:
-            TargetError: this cannot be saved.
-            SelectionError: `only` or `rename` asks for what is not there, or for one key twice.
+            TargetError: the target cannot be saved.
+            SelectionError: `only` or `rename` names a variable that does not exist, or a key twice.
             SaveError: variables have no value yet, or a name or a metric cannot be saved.
-            StorageError: it could not be written; nothing is left of it.
+            StorageError: the checkpoint could not be written; no file of it is left.
 
         Example:
             >>> import numpy as np
@@ -340,33 +342,34 @@ class ModelStore:
         mismatched: OnMismatch = "error",
         dry_run: bool = False,
     ) -> RestoreReport:
-        """Restore a model from the newest checkpoint that is intact; no initializer runs before.
+        """Restore a model from the newest intact checkpoint. You need not run an initializer first.
 
-        Newer checkpoints that turn out to be damaged are passed over and set aside: their files get
-        names that end in ".corrupt-1", or the next number, and are never deleted. After `at` or
-        `best` there is no other to take, and nothing is renamed.
+        If newer checkpoints are damaged, they are skipped and their files are renamed: ".corrupt-1"
+        or the next number is added to the names. They are never deleted. After `at` or `best` only
+        the chosen checkpoint is tried, and nothing is renamed.
 
         Args:
-            target: what `save` takes; arrays are filled in place.
-            missing: what to do about a variable that the checkpoint has no tensor for: "error", or
-                "skip" to leave it as it is. Where nothing at all fits, that is an error anyway.
-            mismatched: the same where the tensor has another shape or data type; with "slice" a
-                variable of the same data type and rank takes what lies in both shapes, counted
-                from the first element, and keeps the rest of the value that it has.
-            dry_run: assign nothing, set nothing aside, and return the report even if it does not
-                fit. A Keras optimizer that is not built yet is built all the same.
+            target: an object that `save` accepts; arrays are filled in place.
+            missing: what to do if the checkpoint has no tensor for a variable: "error", or "skip"
+                to keep its value. If no variable fits at all, an error is raised in any case.
+            mismatched: what to do if a tensor has another shape or data type: "error", "skip" to
+                keep the value, or "slice". With "slice" a variable of the same data type and rank
+                gets the elements that lie in both shapes, counted from the first element.
+            dry_run: assign nothing, rename nothing, and return the report even if the checkpoint
+                does not fit. A Keras optimizer that is not built yet is still built.
 
         Returns:
-            What went where, what was kept or sliced, which newer checkpoints were passed over, and
-            what became of them.
+            The report: what was restored, kept or sliced, and which newer checkpoints were skipped
+            and renamed.
 
         Raises:
-            CheckpointNotFoundError: there is none.
-            RestoreError: it does not fit; nothing was assigned, and the message has the table.
-            CorruptionError: all are damaged, or the one of `at` is.
-            TargetError: this cannot be restored.
-            SelectionError: `only`, `rename` or `averages` asks for what is not there, or one key
-                for two variables.
+            CheckpointNotFoundError: there is no checkpoint.
+            RestoreError: the checkpoint does not fit. Nothing was assigned; the message has the
+                table.
+            CorruptionError: all checkpoints are damaged, or the one of `at` or `best` is.
+            TargetError: the target cannot be restored.
+            SelectionError: `only`, `rename` or `averages` names a variable that does not exist, or
+                one key for two variables.
 
         Example:
             >>> import numpy as np
@@ -389,18 +392,19 @@ class ModelStore:
     ) -> GraphModel:
         """Run a saved model without the code that built it, from its `.meta` file.
 
-        Variables of the graph that the checkpoint does not hold stay uninitialized, and the model's
-        report lists them.
+        Variables that the checkpoint does not have stay uninitialized, and the model's report lists
+        them.
 
         Args:
-            scope: put the graph under this name scope, with variables and tables of its own. If the
-                session's graph has that scope already, it gets a number; see the model's `scope`
-                and `notes`.
-            session: a tf.compat.v1.Session to import it into; None for a graph and a session of its
-                own, which the model closes. Without a scope none of the names may be in its graph.
-            policy: what the graph may do, as in `FrozenModel.load`; by default its Savers, which
-                nothing needs here, are left out, and a graph that could still reach files is
-                refused.
+            scope: import the graph under this name scope, with variables and tables of its own. If
+                the session's graph has that scope already, a number is added; see the model's
+                `scope` and `notes`.
+            session: a tf.compat.v1.Session to import the graph into; None for a new graph and
+                session, which the model closes. Without a scope, its graph must have none of the
+                names.
+            policy: the capabilities that the graph may have, as in `FrozenModel.load`. By default
+                its Savers are removed, because they are not needed, and a graph that could still
+                access files is refused.
 
         Returns:
             The running model, a context manager.
@@ -411,8 +415,8 @@ class ModelStore:
             CorruptionError: the `.meta` file is damaged.
             UnsafeModelError: the graph could do more than the policy allows; nothing was imported.
             GraphError: TensorFlow cannot import the graph.
-            TargetError: it would share variables or names with the session's graph, or the scope
-                cannot be the name of one; nothing was imported.
+            TargetError: the graph would share variables or names with the session's graph, or the
+                scope is not a valid name; nothing was imported.
 
         Example:
             >>> import tensorflow as tf
@@ -444,8 +448,9 @@ class ModelStore:
         """Read every byte of every checkpoint again, and compare it with its checksum.
 
         Returns:
-            One row for each of this store's checkpoints, even those that lack files: a table when
-            printed; `.ok` is True where all are intact. After `at` or `best` only the chosen one.
+            One result for each of this store's checkpoints, also for those that lack files. It
+            prints as a table; `.ok` is True if all are intact. After `at` or `best` only the chosen
+            one.
 
         Raises:
             StorageError: a file cannot be read at all.
@@ -464,22 +469,22 @@ class ModelStore:
         return survey(directory, self._which.known(directory))
 
     def prune(self, *, keep: Keep | Sequence[Keep] | None = None, dry_run: bool = False) -> Pruning:
-        """Remove the checkpoints that need not be kept, as each save does.
+        """Remove the checkpoints that no rule keeps, as each save does.
 
-        Those that are pinned or being restored stay, and so do damaged ones, and the newest that is
-        intact. Before any is removed, those that are kept are read, every byte, unless this process
-        has done so or has written them: one that turns out to be damaged does not count.
-        Checkpoints of another name are not looked at.
+        Checkpoints that are pinned or being restored stay. So do damaged ones and the newest intact
+        one. Before any is removed, every byte of those that are kept is read, unless this process
+        has read or written them before. If one is damaged, it does not count. Checkpoints of
+        another name stay.
 
         Args:
-            keep: which to keep this time; None for the store's own `keep`.
+            keep: the rules for this time; None for the store's own `keep`.
             dry_run: only report what would be removed.
 
         Returns:
-            What was removed and what stays, and why: a table when printed.
+            The checkpoints that were removed and that stay, and why. It prints as a table.
 
         Raises:
-            RetentionError: neither says what to keep, or a `where` failed; nothing was removed.
+            RetentionError: there are no rules, or a `where` failed; nothing was removed.
             StorageError: files could not be removed.
 
         Example:
@@ -507,20 +512,20 @@ class ModelStore:
     # --- training loops ----------------------------------------------------------------------
 
     def background(self, in_flight: int = 1) -> ModelStore:
-        """Save in the background: `save` takes the values as they are and returns at once.
+        """Save in the background: `save` captures the current values and returns at once.
 
-        What it returns is the checkpoint; looking into it waits until it is written.
-        `wait(timeout)` only waits, and `done` is True when it is written. When `in_flight` saves
-        are under way, the next waits for the first of them. An error is raised by the next call of
-        any kind, which then does nothing else, and by `close()`. Restoring and listing wait first.
-        All background saves into one directory end in the order of their calls. At its end the
+        `save` returns the checkpoint. Reading it waits until it is written; its `wait(timeout)`
+        only waits, and its `done` is True when it is written. If `in_flight` saves are running, the
+        next one waits for the first of them. If a save fails, the next call of any kind raises the
+        error and does nothing else; `close()` raises it too. Restoring and listing wait for all
+        saves. Background saves into one directory end in the order of their calls. At its end the
         process waits for them for up to `tfpersist.store.background.EXIT_PATIENCE` seconds.
 
-        The values of TensorFlow's variables are shared, not copied, until training changes them:
-        a save costs no time for them, and up to one model of memory while it is under way.
+        The memory of TensorFlow's variables is shared until training changes them. So a save takes
+        no time to copy them, and up to one model's size of memory while it runs.
 
         Args:
-            in_flight: how many saves may be under way at once.
+            in_flight: the number of saves that may run at once.
 
         Returns:
             A store that saves in the background.
@@ -539,14 +544,14 @@ class ModelStore:
         count = count_of(in_flight)
         if count is None:
             raise SaveError(
-                "in_flight is the number of saves that may be under way in the background",
+                "in_flight must be the number of saves that may run in the background",
                 expected="a whole number from 1 on",
                 found=repr(in_flight),
             )
         return self._with(in_flight=count)
 
     def wait(self) -> None:
-        """Wait for the saves that are under way.
+        """Wait for the saves that are running.
 
         Raises:
             TFPersistError: one of them has failed.
@@ -560,7 +565,7 @@ class ModelStore:
             self._worker.raise_failure()
 
     def close(self) -> None:
-        """Wait as `wait` does; a `with` block ends so. The store can be used again afterwards.
+        """Wait as `wait` does. A `with` block calls this. The store can be used again afterwards.
 
         Raises:
             TFPersistError: a save has failed.
@@ -581,21 +586,21 @@ class ModelStore:
     ) -> Any:
         """Make a Keras callback that saves the model while `fit` runs, and resumes.
 
-        When `fit` begins, the newest checkpoint is restored: weights, optimizer, the epoch and the
-        batch. Epochs that are done are skipped, and so are the batches of the epoch that was under
-        way; the averages that `fit` prints for that epoch are those of the rest of it. Where the
-        number of batches is not known, that epoch begins anew. The single numbers that `fit` has
-        measured are the metrics of each checkpoint, with the numbers of `epoch`s and `batch`es
-        done; its step is the number of steps that the optimizer has taken. The states of random
+        When `fit` begins, the newest checkpoint is restored: weights, optimizer, epoch and batch.
+        Complete epochs are skipped, and so are the complete batches of the interrupted epoch; for
+        that epoch, `fit` prints averages over the remaining batches. If the number of batches is
+        not known, the interrupted epoch starts again. Each checkpoint has the single numbers that
+        `fit` measured as its metrics, and also `epoch` and `batch`, the numbers of complete epochs
+        and batches. Its step is the number of steps of the optimizer. The states of random
         generators, such as those of Dropout, are not saved.
 
         Args:
             every: "epoch", or a number of batches.
-            monitor: save only where this metric is better than in every checkpoint so far; epochs
-                that do not measure it are passed over. A name that no epoch has measured is warned
-                of after the first, and an error at the end.
-            mode: whether smaller ("min") or larger ("max") is better; "auto" takes accuracies and
-                the like for larger, and all else for smaller.
+            monitor: save only if this metric is better than in every checkpoint so far; epochs that
+                do not measure it are skipped. If the first epoch does not measure it, a warning
+                says so; if no epoch does, the end of training raises an error.
+            mode: whether smaller ("min") or larger ("max") is better. With "auto", larger is better
+                for accuracies and similar metrics, and smaller for all others.
             resume: restore the newest checkpoint first. A model that is not built cannot be
                 restored.
 
@@ -629,15 +634,15 @@ class ModelStore:
     ) -> Any:
         """Make a hook for tf.compat.v1.train.MonitoredTrainingSession that saves and resumes.
 
-        After the session was created and initialized, the newest checkpoint is restored, unless
-        training has come further by then; the same happens where a session is created again after
-        a failure. A last checkpoint is saved at the end. The graph must count its global step; no
-        op is added to it. With several workers give the hook to the chief alone.
+        After the session was created and initialized, the newest checkpoint is restored, unless the
+        session's global step is larger. The same happens if a session is created again after a
+        failure. At the end a last checkpoint is saved. The graph must count its global step; no op
+        is added to it. With several workers, pass the hook only to the chief.
 
         Args:
-            every_steps: save when the global step has grown by this.
-            every_secs: save when so much time has passed: seconds, a timedelta or a text such as
-                "1h"; 600 where neither is given. Where both are, whichever comes first.
+            every_steps: save after this many global steps.
+            every_secs: save after this time: seconds, a timedelta or a text such as "1h". If
+                neither argument is passed, it is 600 s. If both are, whichever comes first.
             resume: restore the newest checkpoint first.
 
         Returns:
@@ -664,24 +669,23 @@ class ModelStore:
         return hooks.hook(self, every_steps, every_secs, resume=resume)
 
     def save_on_signal(self, target: object, signum: int, *, step: Any = None) -> SignalSave:
-        """Save once more when a signal asks the process to end; then the signal takes its course.
+        """Save once more when a signal arrives; then do what the signal did before.
 
-        Its course is the handler that was there before, or what the system does by default: the
-        process ends, and its exit status is that of the signal. Saves in the background are waited
-        for first. If the signal comes while a save is under way, the last one follows it. An error
-        of the last save is printed, and the signal takes its course all the same. In a process that
-        is forked meanwhile it does so at once, and nothing is saved.
+        That is to call the earlier handler, or to end the process with the exit status of the
+        signal. Before the last save, all background saves are waited for. If the signal arrives
+        during a save, the last save follows it. An error of the last save is printed. A process
+        that is forked meanwhile saves nothing.
 
         Args:
-            target: what `save` takes.
+            target: an object that `save` accepts.
             signum: the signal, such as `signal.SIGTERM`.
-            step: the training step: what `save` takes, or a function without arguments that returns
-                it. While `fit` runs with this store's callback, it and the epoch are known, and
-                so is the global step of a session's graph. Where the step cannot be found out, the
-                error is printed, and the checkpoint has none.
+            step: the training step, as `save` accepts it, or a function without arguments that
+                returns it. None uses the step and epoch of this store's callback while `fit` runs,
+                or the global step of a session's graph. If the step cannot be read, the error is
+                printed, and the checkpoint has no step.
 
         Returns:
-            A context manager, at whose end the signal is given back; or call `cancel()`.
+            A context manager. At its end, or with `cancel()`, the earlier handler is restored.
 
         Raises:
             ArgumentError: `signum` is not a number.

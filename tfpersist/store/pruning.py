@@ -1,9 +1,9 @@
-"""Remove the checkpoints that a store need not keep, so that nobody ever sees half of one.
+"""Remove the checkpoints that a store does not keep, so that no reader ever sees half of one.
 
-Those that are to go are held alone first, which a pin or a reader prevents. Then all their files go
-in one publication, each index before the data it speaks of, together with a state file that does
-not name them. If that is cut short, the journal tells every reader, and the next writer, what was
-to go.
+First each of them is locked (*alone*). A checkpoint that is pinned or read cannot be locked, and
+stays. Then one publication removes all their files, each index before its data, and writes a state
+file that does not name them. If it is interrupted, the journal tells every reader and the next
+writer which files to remove.
 """
 
 from __future__ import annotations
@@ -206,7 +206,7 @@ def _decide(directory: Directory, name: str, keep: Keep) -> _Going:
 def _first_problem(
     directory: Directory, names: Sequence[str], damaged: Collection[str], going: Sequence[str]
 ) -> tuple[str, bool] | None:
-    """Return a checkpoint that is damaged, or gone, and was taken for intact; None for none."""
+    """Return a checkpoint that is damaged or gone, though it counted as intact; else None."""
     storage = directory.storage
     for prefix in going:
         if not _sizes_fit(storage, directory.files(prefix)):
@@ -231,7 +231,7 @@ def _sizes_fit(storage: Storage, files: Files) -> bool:
         facts = read_sidecar(storage, files)
         if facts is not None and facts.index_crc32c is not None and facts.sizes:
             return facts.sizes == tuple(map(storage.size, files.shards))
-        # Without what a damaged sidecar says nobody can tell whether this one may go.
+        # A damaged sidecar may have held the best metrics, so this checkpoint stays.
         if facts is None and isinstance(check_sidecar(storage, files), Flaw):
             return False
         open_contents(storage, files)

@@ -1,11 +1,11 @@
-"""Set a damaged checkpoint aside, so that nobody takes it for an intact one; nothing is deleted.
+"""Quarantine a damaged checkpoint: rename its files, so that no reader finds it.
 
-Its files stay in the directory, each with ".corrupt-<number>" at the end of its name. No listing,
-no pruning and nothing in TensorFlow looks at such names; without that end they are as they were.
+Its files are never deleted. They get ".corrupt-<number>" at the end of their names. Listings,
+prunings and TensorFlow ignore such names.
 
-All is read once more before, while the checkpoint is held: what others read, pin or have saved anew
-stays. First the state file stops naming it, then its data files go, and its index last. So if that
-is cut short, the rest is known for damaged by what it lacks, and the next restore goes on with it.
+First the checkpoint is locked and read once more: one that others read or pin, or have saved again,
+stays. Then the state file stops naming it, its data files are renamed, and its index last. If this
+is interrupted, the rest lacks files, counts as damaged, and the next restore completes the rename.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ ENDING = ".corrupt-"
 
 @attrs.frozen
 class Outcome:
-    """The result of setting a damaged checkpoint aside.
+    """The result of a quarantine.
 
     Args:
-        ending: what the names of its files end in now; empty where they are as they were.
-        reason: why they are as they were.
+        ending: the ending that was added to the names of its files; empty if they were not renamed.
+        reason: why they were not renamed.
 
     Example:
         >>> print(Outcome(".corrupt-1")), print(Outcome(reason="it is pinned"))
@@ -50,7 +50,7 @@ class Outcome:
 
 
 def quarantine(storage: Storage, prefix: str, *, durable: bool = True) -> Outcome:
-    """Set a checkpoint aside if it is still there and still damaged.
+    """Rename the files of a checkpoint if it is still there and still damaged.
 
     Args:
         storage: the directory.
@@ -58,10 +58,10 @@ def quarantine(storage: Storage, prefix: str, *, durable: bool = True) -> Outcom
         durable: wait until that would survive a power loss.
 
     Returns:
-        What became of it.
+        The new ending, or the reason why nothing was renamed.
 
     Raises:
-        StorageError: its files cannot be read, or get no other names; they are all there.
+        StorageError: its files cannot be read or renamed; they are all there.
     """
     look = Directory.look(storage)
     if prefix not in look.known:
@@ -94,7 +94,7 @@ def quarantine(storage: Storage, prefix: str, *, durable: bool = True) -> Outcom
 
 
 def ending_of(prefix: str, names: Iterable[str]) -> str:
-    """Find out what the files of a checkpoint end in that was set aside, the last time it was.
+    """Return the newest ending of a checkpoint in quarantine; empty if it is not there.
 
     Example:
         >>> ending_of("m-1", ["m-1.index.corrupt-1", "m-1.index.corrupt-2", "m-2.index"])

@@ -1,9 +1,9 @@
-"""Decide which checkpoints are kept and which may go, from facts alone: no files, no TensorFlow.
+"""Decide which checkpoints are kept and which are removed, without files and TensorFlow.
 
-Each rule of a `Keep` looks at all intact checkpoints, oldest first, and names those it wants.
-What any rule wants is kept; so are the newest, what is held and what is damaged. A checkpoint that
-no rule wants today is wanted by none tomorrow, so it makes no difference how often one prunes, and
-a program that starts anew decides as the one before it did.
+Each rule of a `Keep` chooses some of all intact checkpoints, oldest first. A checkpoint is kept if
+a rule chooses it, or if it is the newest, held or damaged. A rule that does not choose a checkpoint
+never chooses it later. So it makes no difference how often one prunes, and a program that starts
+again makes the same decisions.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class Candidate:
     """The facts about one checkpoint that rules decide on.
 
     Args:
-        name: what it is called, such as "model.ckpt-1000".
+        name: its name, such as "model.ckpt-1000".
         created: when it was saved, in seconds since 1970.
-        step: the training step; None where that is not known.
-        metrics: what was measured at that step, by name.
+        step: the training step; None if it is not known.
+        metrics: the metrics at that step, by name.
         damaged: whether files of it are missing, or do not fit together.
 
     Example:
@@ -52,9 +52,9 @@ class Best:
     """Keep the checkpoints with the best values of a metric.
 
     Args:
-        metric: its name, as it was given to `save`.
-        mode: whether more is better or less.
-        count: how many to keep.
+        metric: its name, as it was passed to `save`.
+        mode: whether larger ("max") or smaller ("min") values are better.
+        count: the number of checkpoints to keep.
 
     Example:
         >>> Keep(best=("loss", "min", 3)).best
@@ -71,7 +71,7 @@ class Best:
         _count("best", self.count)
 
     def rank(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """Sort those that have the metric, the best first; NaN is no value, the newer is better.
+        """Sort checkpoints by the metric, the best first, without NaN; of equals the newer first.
 
         Args:
             candidates: the checkpoints, oldest first.
@@ -143,24 +143,23 @@ def _best(value: BestRule | None) -> Best | None:
 
 @attrs.frozen(kw_only=True)
 class Keep:
-    """The rules for keeping checkpoints: one is kept if any rule wants it; the newest always is.
+    """The rules for keeping checkpoints. A checkpoint stays if at least one rule keeps it.
 
-    Two are joined by `|`.
+    The newest intact checkpoint always stays. Join two `Keep`s with `|`.
 
     Args:
-        last: this many of the newest.
-        every: the oldest, and from each one kept the next that is this much later: "1h", "30m",
-            seconds or a timedelta.
-        best: the one with the best value of a metric: ("accuracy", "max"), ("loss", "min"); a third
-            element says how many. A value that is no number never wins; of two that are equal the
-            newer does.
-        steps: those whose training step is a multiple of this.
-        where: those for which this function is true; it gets a value with `name`, `step`,
-            `created` and `metrics`, and should always answer the same for the same one.
-        also: what was joined to it.
+        last: keep this many of the newest.
+        every: keep the oldest, and then each one that is at least this much newer than the last one
+            kept: "1h", "30m", seconds or a timedelta.
+        best: keep the one with the best value of a metric: ("accuracy", "max"), ("loss", "min"). A
+            third element is the number to keep. NaN is never best; of equal values the newer wins.
+        steps: keep those whose training step is a multiple of this.
+        where: keep those for which this function returns true. Its argument has `name`, `step`,
+            `created` and `metrics`. For one checkpoint it should always return the same.
+        also: the rules that were joined with `|`.
 
     Raises:
-        RetentionError: it says nothing, or what makes no sense.
+        RetentionError: there are no rules, or a rule has a wrong value.
 
     Example:
         >>> keep = Keep(last=2, best=("accuracy", "max")) | Keep(steps=1000)
@@ -182,9 +181,9 @@ class Keep:
             raise _unclear("where", self.where, "a function of one checkpoint's facts")
         if (self.last, self.every, self.best, self.steps, self.where) == (None,) * 5:
             raise RetentionError(
-                "Keep() says nothing about what to keep",
+                "Keep() has no rules",
                 expected="at least one of last, every, best, steps and where",
-                advice="Keep(last=1) keeps the newest alone; keep=None keeps all.",
+                advice="Keep(last=1) keeps only the newest; keep=None keeps all.",
             )
 
     def __or__(self, other: object) -> Keep:
@@ -194,10 +193,10 @@ class Keep:
 
 
 def as_keep(value: Keep | Sequence[Keep] | None) -> Keep | None:
-    """Take what a user gives for `keep`: a Keep, several of them, or None for all.
+    """Return the rules that a user passes as `keep`: a Keep, several of them, or None for all.
 
     Raises:
-        RetentionError: it is none of these.
+        RetentionError: it has another type.
 
     Example:
         >>> as_keep((Keep(last=3), Keep(steps=100))) == Keep(last=3) | Keep(steps=100)
@@ -225,7 +224,7 @@ class Verdict:
 
     Args:
         candidate: the checkpoint.
-        reasons: why it is kept; empty where it goes.
+        reasons: why it is kept; empty if it is removed.
 
     Example:
         >>> Verdict(Candidate("model.ckpt-5", 1.7e9), ("among the last 3",)).kept
@@ -288,7 +287,7 @@ class Decision:
 
     @property
     def going(self) -> list[str]:
-        """The names of those that go, oldest first."""
+        """The names of those that are removed, oldest first."""
         going = set(self.names).difference(*(names for names, _ in self.kept))
         if len(going) == 1:
             return list(going)
