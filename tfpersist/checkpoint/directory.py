@@ -355,7 +355,8 @@ class Directory:
     def _in(self, storage: Storage) -> Directory:
         """Return the same look, through this storage."""
         look = object.__new__(Directory)
-        vars(look).update(vars(self), storage=storage)
+        # What was made of the names is made once for all.
+        vars(look).update(vars(self), storage=storage, known=self.known)
         return look
 
     def _remember(self) -> None:

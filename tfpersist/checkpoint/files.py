@@ -241,21 +241,27 @@ class Listing:
 
     def v2_files(self, prefix: str) -> Files:
         """Return the files of a V2 checkpoint; its index and data files may be missing."""
-        shards, missing = _best(prefix, self._groups.data.get(prefix, ()), DATA, ".data")
+        names = self._groups.data.get(prefix, ())
+        only = prefix + ONE_SHARD
+        shards, missing = (
+            ((only,), ())
+            if len(names) == 1 and names[0] == only
+            else _best(prefix, names, DATA, ".data")
+        )
         index = prefix + INDEX
         missing = missing if index in self else (index, *missing)
-        return self._with_extras(Files(prefix, index, shards, missing))
+        return self._files(prefix, index, shards, missing)
 
     def v1_files(self, prefix: str) -> Files:
         """Return the files of a V1 checkpoint, which is one file or has shards."""
         if prefix not in self._groups.v1_data:
             return self.v1_file(prefix)
         shards, missing = _best(prefix, self._groups.v1_data[prefix], V1_SHARD, "")
-        return self._with_extras(Files(prefix, None, shards, missing))
+        return self._files(prefix, None, shards, missing)
 
     def v1_file(self, name: str) -> Files:
         """Return the files of a V1 checkpoint that is one file."""
-        return self._with_extras(Files(name, None, (name,)))
+        return self._files(name, None, (name,), ())
 
     def belonging(self, prefix: str) -> frozenset[str]:
         """Return all files of a V2 checkpoint, also those that a replaced one has left.
@@ -269,12 +275,17 @@ class Listing:
         present = [name for name in named if name in self]
         return frozenset((*present, *self._groups.data.get(prefix, ())))
 
-    def _with_extras(self, files: Files) -> Files:
-        meta, facts = files.prefix + META, files.prefix + SIDECAR
-        return attrs.evolve(
-            files,
-            meta=meta if meta in self else None,
-            sidecar=facts if facts in self else None,
+    def _files(
+        self, prefix: str, index: str | None, shards: tuple[str, ...], missing: tuple[str, ...]
+    ) -> Files:
+        meta, facts = prefix + META, prefix + SIDECAR
+        return Files(
+            prefix,
+            index,
+            shards,
+            missing,
+            meta if meta in self else None,
+            facts if facts in self else None,
         )
 
     @cached_property

@@ -91,7 +91,7 @@ def read_table(data: memoryview, file: str, *, copied: bool = False) -> list[Rec
         block = _read_block(data, start, size, file)
         end = block.stop
         if copied:
-            block = attrs.evolve(block, content=bytes(block.content))
+            block = _Block(bytes(block.content), block.offset, block.stop, block.packed)
         block_records = _records(block, separator, budget, file)
         if block_records and block_records[-1][0] > next_separator:
             raise CorruptionError(

@@ -151,13 +151,15 @@ class LocalDirectory:
         return stamps
 
     def version(self) -> object | None:
-        # Where the directory cannot be looked at, nothing is known of its names.
-        with suppress(OSError):
+        try:
             status = os.stat(self.location)
-            # A change of the names sets both times to the same tick of the clock, so where they
-            # differ, no change comes that leaves them as they are.
-            if status.st_mtime_ns != status.st_ctime_ns:
-                return status.st_ino, status.st_mtime_ns, status.st_ctime_ns
+        except OSError:
+            # Nothing is known of the names of a directory that cannot be looked at.
+            return None
+        # A change of the names sets both times to the same tick of the clock, so where they differ,
+        # no change comes that leaves them as they are.
+        if status.st_mtime_ns != status.st_ctime_ns:
+            return status.st_ino, status.st_mtime_ns, status.st_ctime_ns
         return None
 
     def seal(self) -> object | None:

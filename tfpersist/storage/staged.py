@@ -109,8 +109,11 @@ class StagedStorage:
         return None if lock is None else StagedHold(lock, lambda: self.identity(name))
 
     def version(self) -> object | None:
-        with base.translated(self.location, "look at this directory"):
+        try:
             return self.directory.version()
+        except OSError:
+            with base.translated(self.location, "look at this directory"):
+                raise
 
     def seal(self) -> object | None:
         with base.translated(self.location, "look at this directory"):

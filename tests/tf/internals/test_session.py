@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfpersist.tf.internals.session import direct_callable
+from tfpersist.tf.internals.session import direct_callable, kept_callable
 
 v1 = tf.compat.v1
 
@@ -42,3 +42,42 @@ def test_a_session_of_another_process_has_no_callable(session):
         assert direct_callable(session, [], ["sum:0"]) is None
     finally:
         session._target = b""
+
+
+def test_a_kept_callable_is_made_once_for_the_same_names(session):
+    feeds = ["x:0", "y:0"]
+    kept = kept_callable(session, ["sum:0"], feeds)
+    assert kept_callable(session, ["sum:0"], feeds) is kept
+    assert kept_callable(session, ["difference:0"], feeds) is not kept
+    with session.graph.as_default():
+        tf.constant(1.0, name="one")
+    one = kept_callable(session, ["one:0"])
+    kept = kept_callable(session, ["sum:0"], feeds)
+    # One that is fed and one that is not are kept side by side.
+    assert kept_callable(session, ["one:0"]) is one
+    assert kept_callable(session, ["sum:0"], feeds) is kept
+    assert kept(np.float32([1, 2]), np.float32([5, 7]))[0].tolist() == [6, 9]
+
+
+def test_a_callable_that_outlives_its_session_has_nothing_to_release():
+    """At the end of a process nobody may have told it that the session is gone."""
+    with tf.Graph().as_default():
+        tf.constant(1.0, name="one")
+        session = v1.Session()
+    kept = kept_callable(session, ["one:0"])
+    handle = kept._handle
+    session.close()
+    del session
+    kept._handle = handle
+    kept.__del__()
+    kept._handle = None
+
+
+def test_a_closed_session_computes_nothing():
+    with tf.Graph().as_default():
+        tf.constant(1.0, name="one")
+        session = v1.Session()
+    kept = kept_callable(session, ["one:0"])
+    session.close()
+    with pytest.raises((RuntimeError, tf.errors.OpError), match="closed"):
+        kept()

@@ -6,6 +6,8 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import attrs
+
 
 def direct_callable(
     session: Any, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str] = ()
@@ -37,6 +39,23 @@ def direct_callable(
     except (AttributeError, TypeError):
         return None
     return function
+
+
+@attrs.frozen
+class _WeakSession:
+    """What a callable uses of its session, which it does not keep alive."""
+
+    reference: weakref.ref[Any]
+
+    @property
+    def _session(self) -> Any:
+        session = self.reference()
+        return None if session is None else session._session
+
+    @property
+    def _closed(self) -> bool:
+        session = self.reference()
+        return session is None or session._closed
 
 
 _Names = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
@@ -71,7 +90,7 @@ def kept_callable(
     if made is None or not hasattr(made, "_handle"):
         return made
     function: Any = made
-    function._session = weakref.proxy(session)
+    function._session = _WeakSession(weakref.ref(session))
 
     def forget(_: object) -> None:
         # The session has released all its callables; this one must not try to.
