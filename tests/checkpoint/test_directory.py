@@ -256,6 +256,48 @@ def test_two_that_save_at_once_are_both_named(tmp_path, storage):
     assert record.says.latest == "m-7"
 
 
+def test_a_state_file_that_is_replaced_right_after_a_save_is_not_taken_for_that_of_the_save(
+    tmp_path, storage
+):
+    from tfpersist.checkpoint.writer import note_latest, publish_checkpoint
+
+    items = [Item("v", payload_of(np.zeros(1)))]
+    others = []
+
+    class Between(type(storage)):
+        def mark(self, name):
+            if not others and b'"m-6"' in (tmp_path / "checkpoint").read_bytes():
+                others.append(write_checkpoint(open_storage(tmp_path), "m-7", items))
+            return super().mark(name)
+
+    look = Directory.look(Between(storage.directory), to_write=True)
+    look = note_latest(publish_checkpoint(look, "m-6", items), "m-6")
+    assert others
+    note_latest(publish_checkpoint(look, "m-8", items), "m-8")
+    assert {"m-6", "m-7", "m-8"} < set(Directory.look(storage).record.dates)
+
+
+def test_the_state_file_is_not_read_again_while_it_has_its_mark(tmp_path, storage):
+    reads = []
+
+    class Counting(type(storage)):
+        def read(self, name):
+            reads.append(name)
+            return super().read(name)
+
+    counting = Counting(storage.directory)
+    items = [Item("v", payload_of(np.zeros(1)))]
+    write_checkpoint(counting, "m-6", items)
+    reads.clear()
+    assert Directory.look(counting).complete[-1] == "m-6"
+    assert "checkpoint" not in reads
+    path = tmp_path / "checkpoint"
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b'path: "m-6"', b'path: "m-3"'))
+    assert Directory.look(counting).record.says.latest == "m-3"
+    assert "checkpoint" in reads
+
+
 def test_the_reused_look_equals_a_new_look_after_each_step(tmp_path):
     """The names, their groups, the ages and the record, after saves, prunes and quarantines."""
     storage = open_storage(tmp_path)

@@ -27,6 +27,9 @@ class File:
     def hasten(self, least):
         pass
 
+    def seal(self):
+        pass
+
     def finish(self, *, durable):
         if durable:
             self.safe, self.durable = bytes(self.data), True
@@ -48,6 +51,9 @@ class Held:
         return id(self.file)
 
     def hasten(self, least):
+        pass
+
+    def seal(self):
         pass
 
     def finish(self, *, durable):
@@ -114,6 +120,9 @@ class Disk:
     def stamps(self, names):
         found = self.present(names)
         return {name: (0, self.size(name), id(self.file(name))) for name in found}
+
+    def mark(self, name):
+        return None
 
     def version(self):
         return None

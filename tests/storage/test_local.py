@@ -539,3 +539,21 @@ def test_mapped_bytes_that_are_forgotten_are_read_again(tmp_path):
     assert used > 4 << 10
     assert held() - before < used / 2
     assert whole == content
+
+
+def test_the_mark_of_a_published_file_differs_after_each_write(tmp_path):
+    storage = open_storage(tmp_path)
+    marks = []
+    for _ in range(2):
+        with storage.publish(durable=False) as publication:
+            publication.create("a").write(b"first")
+        marks += [storage.mark("a")]
+        assert storage.mark("a") == marks[-1]
+        # A write in place, of as many bytes, may come within the same tick of the clock.
+        (tmp_path / "a").write_bytes(b"other")
+        marks += [storage.mark("a")]
+    assert None not in marks[::2]
+    assert len({marks[0], marks[2]}) == 2
+    # After a write whose time nobody has set, there is none.
+    assert marks[1::2] == [None, None]
+    assert storage.mark("b") is None

@@ -83,15 +83,15 @@ class Directory:
         version = storage.version()
         if version is None and to_write:
             version = storage.seal()
-        record = state_file.read(storage)
         known = _LOOKS.get(storage.location)
         if (
             version is not None
             and known is not None
             and known.version == version
-            and known.record.content == record.content
+            and known.record.is_what_is_in(storage)
         ):
             return known._in(storage)
+        record = state_file.read(storage)
         names = storage.names()
         # What a dead process left is cleared away first; then no version is known any more.
         version = None if storage.has_leftovers else version
@@ -278,6 +278,10 @@ class Directory:
             listing = listing.without(removed)
             for prefix in removed:
                 ages.pop(prefix, None)
+        mark = look.storage.mark(STATE_FILE)
+        # If others have replaced the file since, this is the mark of theirs.
+        if publication.version is not None and look.storage.version() == publication.version:
+            record = record.marked(mark)
         noted = look._with(listing, record, publication.version, ages)
         vars(noted)["complete"] = remaining(look.complete, removed)
         vars(noted)["_called"] = {
@@ -331,7 +335,7 @@ class Directory:
 
     def _is_current(self) -> bool:
         """Return whether nobody has written the state file since this look."""
-        return state_file.read(self.storage).content == self.record.content
+        return self.record.is_what_is_in(self.storage)
 
     def _is_complete_v2(self, prefix: str) -> bool:
         return prefix in self.listing.v2 and self.listing.is_complete(prefix)

@@ -29,11 +29,29 @@ class Record:
         file: its path, for errors.
         known_dates: when each checkpoint was saved, if known without parsing the content, in
             this order.
+        mark: what differs after each write to the file; None if that is not known.
     """
 
     content: bytes | None
     file: str = STATE_FILE
     _known_dates: Mapping[str, float] | None = None
+    mark: object | None = None
+
+    def marked(self, mark: object | None) -> Record:
+        """Return the same record with a mark."""
+        record = Record(self.content, self.file, self._known_dates, mark)
+        # What was made of the content is the same.
+        vars(record).update({**vars(self), "mark": mark})
+        return record
+
+    def is_what_is_in(self, storage: Storage) -> bool:
+        """Return whether the state file of a directory says the same now.
+
+        Its mark tells that without reading it, which takes long if it names thousands.
+        """
+        if self.mark is not None and storage.mark(STATE_FILE) == self.mark:
+            return True
+        return read(storage).content == self.content
 
     @cached_property
     def says(self) -> state.StateFile | None:
@@ -130,6 +148,8 @@ def read(storage: Storage, name: str = STATE_FILE) -> Record:
         name: what it is called.
     """
     try:
-        return Record(bytes(storage.read(name)), f"{storage.location}/{name}")
+        # In this order, the mark cannot be that of a later write.
+        mark = storage.mark(name)
+        return Record(bytes(storage.read(name)), f"{storage.location}/{name}", mark=mark)
     except StorageError:
         return Record(None, f"{storage.location}/{name}")

@@ -120,6 +120,14 @@ class Storage(Protocol):
     def stamps(self, names: Iterable[str]) -> dict[str, Stamp]:
         """Return a stamp for each of these files; absent files are left out."""
 
+    def mark(self, name: str) -> object | None:
+        """Return what differs after each write to a file, also after one in place.
+
+        Returns:
+            The mark; None where there is no such file, or where that is not certain. In a directory
+            of this machine the file that a publication has created last has one.
+        """
+
     def forget(self, data: memoryview) -> None:
         """Free the memory of bytes that `read` returned, if they can be read again.
 

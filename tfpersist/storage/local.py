@@ -150,6 +150,16 @@ class LocalDirectory:
             stamps[name] = status.st_mtime_ns, status.st_size, status.st_ino
         return stamps
 
+    def mark(self, name: str) -> object | None:
+        try:
+            status = os.stat(self.path(name))
+        except OSError:
+            return None
+        # A write sets both times to the same tick of the clock.
+        if status.st_mtime_ns != status.st_ctime_ns:
+            return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        return None
+
     def version(self) -> object | None:
         try:
             status = os.stat(self.location)
@@ -310,6 +320,12 @@ class LocalFile:
             _BEGIN_TO_WRITE(self.descriptor, self.begun, size, _RANGE_WRITE)
             self.begun = self.written
 
+    def seal(self) -> None:
+        now = time.time_ns()
+        # Where the times of a file cannot be set, it has no mark, and is read instead.
+        with suppress(OSError):
+            os.utime(self.descriptor, ns=(now, now))
+
     def finish(self, *, durable: bool) -> None:
         if self.reserved > self.written:
             os.ftruncate(self.descriptor, self.written)
@@ -365,6 +381,9 @@ class LinkedFile:
 
     def hasten(self, least: int) -> None:
         """Do nothing: the file was written before."""
+
+    def seal(self) -> None:
+        """Do nothing: the file belongs to another checkpoint as well."""
 
     def finish(self, *, durable: bool) -> None:
         if durable:

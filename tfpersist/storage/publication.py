@@ -114,6 +114,8 @@ class StagedPublication:
         self.moves[name] = staged
 
     def commit(self, only_if: Callable[[], bool] | None = None) -> None:
+        if self.files:
+            self.files[-1].seal()
         for file in self.files if self.durable else ():
             # Start to write all files first, so that one sync can commit the metadata of them all.
             file.hasten(1)

@@ -28,6 +28,9 @@ class RawFile(Protocol):
         Does not wait, and promises nothing: the later sync has less to do.
         """
 
+    def seal(self) -> None:
+        """Give the file a mark that no later write leaves, where that is possible."""
+
     def finish(self, *, durable: bool) -> None:
         """End the file; if `durable`, wait until its bytes are on the disk."""
 
@@ -95,6 +98,12 @@ class RawDirectory(Protocol):
 
     def stamps(self, names: Iterable[str]) -> dict[str, Stamp]:
         """Return a stamp for each of these files; absent files are left out."""
+
+    def mark(self, name: str) -> object | None:
+        """Return what differs after each write to a file.
+
+        None where that is not certain, or where the file cannot be looked at.
+        """
 
     def version(self) -> object | None:
         """Return what differs after each change of the names in it.

@@ -135,6 +135,9 @@ class RemoteDirectory:
                 stamps[name] = round(self.modified(name) * 1e9), self.size(name), 0
         return stamps
 
+    def mark(self, name: str) -> None:
+        """Return None: the times of an object are too coarse."""
+
     def version(self) -> None:
         """Return None: an object store has no times of directories."""
 
@@ -220,6 +223,9 @@ class RemoteFile:
 
     def hasten(self, least: int) -> None:
         """Do nothing: the bytes are being sent already."""
+
+    def seal(self) -> None:
+        """Do nothing: the times of an object cannot be set."""
 
     def finish(self, *, durable: bool) -> None:
         """End the file. Its bytes are then visible, and as safe as the system makes them."""

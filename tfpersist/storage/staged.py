@@ -104,6 +104,9 @@ class StagedStorage:
             moved = {staged_as[name]: stamps.pop(name) for name in staged_as.keys() & stamps.keys()}
         return {**stamps, **moved}
 
+    def mark(self, name: str) -> object | None:
+        return self._resolved(name, "look at", self.directory.mark)
+
     def hold(self, name: str, *, alone: bool = False) -> base.Hold | None:
         lock = self._resolved(name, "hold", lambda path: self.directory.hold(path, alone=alone))
         return None if lock is None else StagedHold(lock, lambda: self.identity(name))
