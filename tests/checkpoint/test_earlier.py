@@ -16,6 +16,8 @@ from tfpersist.formats.bundle_index_writer import tensor_list
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import Slice, TensorSpec, payload_of
 from tfpersist.storage import open_storage
+from tfpersist.storage.local import LocalDirectory
+from tfpersist.storage.staged import StagedStorage
 
 HALVES = (Slice("p", (4,), (0,), (2,)), Slice("p", (4,), (2,), (2,)))
 
@@ -116,6 +118,26 @@ def test_a_checkpoint_that_is_being_removed_is_left_alone(storage, name):
 
 
 @pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("ending", [".index", ".data-00000-of-00001"])
+def test_a_checkpoint_that_is_replaced_while_it_is_opened_is_not_used(tmp_path, known, ending):
+    class Replaced(LocalDirectory):
+        """A directory in which another process replaces a file just before it is read."""
+
+        def read(self, name):
+            if name.endswith(ending):
+                other = tmp_path / "other"
+                other.write_bytes((tmp_path / name).read_bytes())
+                other.replace(tmp_path / name)
+            return super().read(name)
+
+    memory = SaveMemory()
+    save(open_storage(tmp_path), "m-1", memory)
+    storage = StagedStorage(Replaced(str(tmp_path)))
+    with earlier(storage, memory=memory if known else None) as opened:
+        assert opened == "m-1 is being replaced"
+
+
+@pytest.mark.parametrize("known", [True, False])
 def test_a_data_file_that_is_too_short_is_not_used(storage, tmp_path, known):
     memory = SaveMemory()
     save(storage, "m-1", memory)
@@ -173,3 +195,6 @@ def test_the_same_tensors_as_in_the_last_save_keep_their_numbers(storage):
     save(storage, "m-1", memory)
     with earlier(storage, memory=memory) as opened:
         assert opened.numbers_of(opened.last.tensors).tolist() == [0, 1, 2, 3, 4]
+        columns = (opened.names, opened.specs, opened.parts)
+        backwards = tensor_list(*([*column][::-1] for column in columns))
+        assert opened.numbers_of(backwards).tolist() == [4, 3, 2, 1, 0]

@@ -94,10 +94,10 @@ def test_an_index_with_the_same_places_is_not_encoded_again():
     assert len(count) == 1
     for number, changed in enumerate(
         [
-            (places([1, 1], [0, 64], [3, 3], [7, 8]), 2),
+            (places([0, 1], [0, 64], [3, 3], [7, 8]), 3),
+            (places([1, 1], [0, 64], [3, 3], [7, 8]), 3),
             (places([0, 1], [0, 65], [3, 3], [7, 8]), 2),
             (places([0, 1], [0, 64], [3, 4], [7, 8]), 2),
-            (places([0, 1], [0, 64], [3, 3], [7, 8]), 3),
         ],
         2,
     ):

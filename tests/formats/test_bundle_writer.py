@@ -518,6 +518,12 @@ def test_bytes_that_are_known_already_are_written_as_they_are():
     assert encoded.keys() == {0, 2}
 
 
+def test_the_bytes_that_the_caller_knows_are_not_changed():
+    encoded = {}
+    some_shards([item("s", np.array([b"text"], object))], encoded=encoded)
+    assert encoded == {}
+
+
 @pytest.mark.parametrize(("most_shards", "shards"), [(1, (1, 1)), (2, (2, 2)), (4, (3, 4))])
 def test_two_groups_of_tensors_share_no_shard(most_shards, shards):
     items = [item(f"v{n}", np.zeros(250, np.int32)) for n in range(13)]
@@ -546,6 +552,7 @@ def test_many_elements_are_loaded_as_one_by_one():
         alone = load(items, number)
         assert array.dtype is alone.dtype is dtypes.BY_NAME[items.specs[number].dtype].numpy
         assert array.tolist() == alone.tolist()
+        assert array.flags.c_contiguous
     misfits = [announced("float32", (2,), np.zeros(3, np.float32))]
     misfits.append(announced("float32", (2,), np.zeros(2)))
     for misfit in misfits:

@@ -35,7 +35,7 @@ def test_many_blocks(sizes, prefix):
 
 def entry_by_entry(items):
     """Return the data blocks as LevelDB's block builder writes them, one entry after the other."""
-    blocks, entries, restarts, count, last = [], b"", [0], 0, b""
+    blocks, entries, restarts, count, last = [], bytearray(), [0], 0, b""
 
     def full_block():
         content = entries + b"".join(at.to_bytes(4, "little") for at in [*restarts, len(restarts)])
@@ -45,7 +45,7 @@ def entry_by_entry(items):
     for key, value in items:
         if entries and len(key) + len(value) >= 512 << 10:
             blocks.append(full_block())
-            entries, restarts, count, last = b"", [0], 0, b""
+            entries, restarts, count, last = bytearray(), [0], 0, b""
         shared = 0
         if count < 16:
             while shared < min(len(last), len(key)) and last[shared] == key[shared]:
@@ -59,7 +59,7 @@ def entry_by_entry(items):
         last = key
         if len(entries) + 4 * len(restarts) + 4 >= 256 << 10:
             blocks.append(full_block())
-            entries, restarts, count, last = b"", [0], 0, b""
+            entries, restarts, count, last = bytearray(), [0], 0, b""
     return [*blocks, full_block()] if entries else blocks
 
 
@@ -95,6 +95,22 @@ def test_thousands_of_short_entries():
     blocks = entry_by_entry(items)
     assert len(blocks) > 2
     assert table.content.startswith(b"".join(blocks))
+
+
+def test_a_block_ends_with_the_entry_that_fills_it():
+    for size in range((256 << 10) - 30, (256 << 10) + 1):
+        items = [(b"a", bytes(size)), (b"b", b"1"), (b"c", b"2")]
+        table = sstable_writer.encode_table(items)
+        assert table.content.startswith(b"".join(entry_by_entry(items)))
+        assert len(table.blocks) == len(entry_by_entry(items))
+
+
+def test_the_shortest_entries_fill_a_block():
+    """An entry of four bytes: three lengths, and one byte of the key."""
+    items = [(number.to_bytes(3, "big"), b"") for number in range(70_000)]
+    blocks = entry_by_entry(items)
+    assert len(blocks) == 2
+    assert sstable_writer.encode_table(items).content.startswith(b"".join(blocks))
 
 
 @given(st.lists(st.binary(max_size=5), unique=True, min_size=1, max_size=20))

@@ -60,14 +60,14 @@ class _Measured:
 
 @attrs.frozen(eq=False)
 class DataFiles:
-    """What the data files of a checkpoint are to hold.
+    """The data files that a save links and writes.
 
     Args:
         items: the tensors.
         tensors: the same tensors as a list.
-        changes: which of them to write, and which to take over.
-        earlier: the checkpoint to take over data files from; None for none.
-        reason: why nothing is taken over.
+        changes: which of them to write, and which are in the data files to link.
+        earlier: the checkpoint whose data files are linked; None for none.
+        reason: why no data file is linked; empty if some are.
         spend: whether to release each value once it is written.
     """
 
@@ -80,7 +80,7 @@ class DataFiles:
 
     @classmethod
     def in_full(cls, items: Sequence[Item], *, reason: str = "", spend: bool = False) -> DataFiles:
-        """Return the data files of a checkpoint that takes over nothing.
+        """Return the data files of a save that writes all tensors.
 
         Raises:
             SaveError: two tensors have one name, a name is empty, or parts do not fit together.
@@ -161,14 +161,16 @@ def publish_changes(
     *,
     memory: SaveMemory,
 ) -> list[str]:
-    """Publish a checkpoint that takes over what has not changed, or else all of it.
+    """Publish a checkpoint that links the data files of unchanged tensors.
+
+    If no data file can be linked, or none is worth it, all tensors are written.
 
     Args:
-        directory: a look at the directory, with nothing in it that a dead process left.
+        directory: a look at the directory, without files that a dead process left unfinished.
         prefix: the checkpoint.
         items: its tensors.
         publish: writes it, and returns the names of its files.
-        memory: what is remembered of the last save.
+        memory: what the store remembers of its last save.
 
     Returns:
         The names of its files.

@@ -34,7 +34,7 @@ class EarlierCheckpoint:
         shards: the bytes of each data file.
         holds: the hold on each data file.
         stamps: when each data file was last written, and its size.
-        last: what is remembered of it; None if this process did not save it last.
+        last: what the store remembers of it; None if this process did not save it last.
     """
 
     prefix: str
@@ -48,7 +48,10 @@ class EarlierCheckpoint:
     last: LastSave | None = None
 
     def numbers_of(self, tensors: TensorList) -> Numbers:
-        """Return the number of each of these tensors here; -1 for one that is not here as it is."""
+        """Return the numbers of these tensors in this checkpoint.
+
+        The number is -1 if the tensor is missing or has another data type, shape or slice.
+        """
         if self.last is not None and self.last.tensors is tensors:
             return np.arange(len(self.names))
         numbers = {
@@ -81,6 +84,7 @@ class EarlierCheckpoint:
 
 
 def _cut(part: Slice | None) -> Slice | None:
+    """Return the slice of a partitioned variable; None for a whole tensor."""
     return None if part is None or part.is_whole else part
 
 
@@ -93,10 +97,10 @@ def open_earlier(
     Args:
         directory: a look at the directory.
         prefix: the checkpoint that is to be saved.
-        memory: what is remembered of the last save.
+        memory: what the store remembers of its last save.
 
     Returns:
-        The checkpoint; or the reason why there is none whose files could be taken over.
+        The checkpoint; or the reason why there is none whose data files could be linked.
     """
     storage = directory.storage
     if not storage.links:
@@ -140,7 +144,7 @@ def _open(
     opened = None if last is None else _open_last(storage, files, last)
     if opened is None:
         opened = _open_other(storage, files)
-    # What was mapped is what is held if the names mean the same before and after.
+    # If the names still belong to the held files, then these are the files that were mapped.
     if not all(hold.current() for hold in holds):
         return f"{files.prefix} is being replaced"
     if opened is None:
@@ -168,7 +172,7 @@ def _open_last(storage: Storage, files: Files, last: LastSave) -> _Opened | None
 
 
 def _open_other(storage: Storage, files: Files) -> _Opened | None:
-    """Open a checkpoint that this process did not save last; None if its layout is another."""
+    """Open a checkpoint that this process did not save last; None if it has another layout."""
     contents = open_contents(storage, files)
     if not isinstance(contents, Bundle) or contents.index.big_endian:
         return None

@@ -98,7 +98,7 @@ def compare(
         earlier: the earlier checkpoint.
         items: the tensors of the new one.
         tensors: the same tensors as a list.
-        memory: what is remembered of the last save.
+        memory: what the store remembers of its last save.
 
     Raises:
         SaveError: elements do not fit their spec.
@@ -147,23 +147,23 @@ def _worth_linking(earlier: EarlierCheckpoint, numbers: Numbers) -> Numbers:
     np.add.at(used, earlier.places.shards[numbers], earlier.places.sizes[numbers])
     worth = np.flatnonzero((used > 0) & (used >= LEAST_IN_USE * sizes))
     fullest: Numbers = worth[np.argsort(-used[worth], kind="stable")]
-    # At least two more are written: one for what changed, one for what did not.
+    # There may be two new ones: for the tensors that changed, and for those written again.
     return fullest[: MOST_SHARDS - 2]
 
 
 @attrs.define(eq=False)
 class _Search:
-    """Finds the tensors that an earlier checkpoint holds already.
+    """Finds the tensors that have not changed since an earlier checkpoint.
 
     Args:
         earlier: the earlier checkpoint.
         items: the tensors of the new one.
         at: the number that each has in the earlier checkpoint; -1 for none.
-        saves: what is remembered from save to save.
+        saves: what the store remembers between its saves.
         turn: the number of this save.
-        same: whether each tensor is unchanged, as far as the search has come.
+        same: whether each tensor is unchanged; False until it was compared.
         encoded: the bytes and checksums of string tensors, by number.
-        memory: the memory of tensors that did not change, by number.
+        memory: the shared memory of unchanged tensors, by number.
     """
 
     earlier: EarlierCheckpoint
@@ -259,7 +259,7 @@ class _Search:
         return crc32c.masked(crc) == int(self.earlier.places.crcs[self.at[number]])
 
     def has_turn(self, name: str) -> bool:
-        """Return whether the bytes in the file are compared with their checksum in this save."""
+        """Return whether this save compares the bytes in the file with their checksum."""
         return zlib.crc32(name.encode(errors="surrogateescape")) % _TURNS == self.turn % _TURNS
 
 
@@ -275,7 +275,7 @@ def _is_one_memory(one: Array, other: Array) -> bool:
 
 
 def _equal(array: Array, stored: Array) -> int | None:
-    """Compare all bytes, eight at a time; the first piece that differs ends it.
+    """Compare all bytes, eight at a time, up to the first piece that differs.
 
     Returns:
         The checksum of the stored bytes; None if they differ.
@@ -289,7 +289,7 @@ def _equal(array: Array, stored: Array) -> int | None:
         end = min(start + _CHUNK, even)
         if not np.array_equal(flat[start:end].view(np.uint64), stored[start:end].view(np.uint64)):
             return None
-        # They are in the processor's cache now.
+        # The bytes are in the processor's cache now.
         crc = crc32c.of(stored[start:end], start=crc)
     if flat[even:].tobytes() != stored[even:].tobytes():
         return None

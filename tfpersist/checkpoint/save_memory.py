@@ -1,4 +1,4 @@
-"""What a store remembers of the checkpoint that it saved last, for its next incremental save."""
+"""Remember the last save of a store, for its next incremental save."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _LARGE = 1 << 16
 
 @attrs.frozen(eq=False)
 class SharedMemory:
-    """Memory of TensorFlow that holds what a checkpoint holds.
+    """Memory of TensorFlow with the same bytes as a tensor of a checkpoint.
 
-    TensorFlow does not write to memory that others share. So what lies in the same memory at the
-    next save has not changed.
+    TensorFlow does not write to memory that it shares. So a tensor that is in the same memory at
+    the next save has not changed.
 
     Args:
-        array: a view of the memory; the memory stays shared as long as it exists.
-        file: time and size of the data file when its bytes were last compared with their checksum;
-            None if the checkpoint has a new data file.
+        array: a view of the memory; the memory stays shared as long as the view exists.
+        file: when the data file was last written, and its size, at the time when its bytes were
+            last compared with their checksum; None if the tensor is in a new data file.
     """
 
     array: Array
@@ -33,13 +33,13 @@ class SharedMemory:
 
 @attrs.frozen(eq=False)
 class LastSave:
-    """The checkpoint that was saved last.
+    """The checkpoint that a store saved last.
 
     Args:
         tensors: its tensors.
         places: their places in its data files.
         num_shards: the number of its data files.
-        memory: the memory that holds the same as the checkpoint, by the name of the tensor.
+        memory: the shared memory that holds its tensors, by the name of the tensor.
     """
 
     tensors: TensorList
@@ -50,7 +50,7 @@ class LastSave:
 
 @attrs.frozen(eq=False)
 class SaveMemory:
-    """What is remembered from save to save.
+    """What a store remembers between its saves.
 
     Args:
         borrowed: the names of tensors in memory that the caller may write to.
@@ -71,7 +71,7 @@ class SaveMemory:
         self._last[index_crc] = last
 
     def may_share(self, name: str, array: Array) -> bool:
-        """Return whether an array is memory that TensorFlow shares, and large enough to matter."""
+        """Return whether an array is a large view of memory that nobody writes to."""
         flags = array.flags
         shared = not (flags.owndata or flags.writeable or array.dtype.hasobject)
         return shared and array.nbytes >= _LARGE and name not in self.borrowed

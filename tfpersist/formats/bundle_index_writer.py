@@ -1,8 +1,8 @@
 """Encode the index of a checkpoint of the V2 format. `bundle` describes it.
 
-A training program saves the same tensors again and again. Only their bytes, their checksums and
-sometimes their places change. So the last few lists of tensors are remembered, each with all that
-an index says of them but the places, and with its last indexes. If no place has changed, the next
+A training program saves the same tensors many times. Only their bytes, their checksums and
+sometimes their places change. So the last four lists of tensors are remembered, with their encoded
+names, data types and shapes, and with their last two indexes. If no place has changed, the next
 index is one of these with other checksums.
 """
 
@@ -169,11 +169,11 @@ class _Rows:
     Args:
         keys: the keys.
         heads: the different beginnings of entries, which encode a data type and a shape; the first
-            is none, and stands for the header.
-        head_numbers: which of them each row has.
+            is empty, for the header.
+        head_numbers: the number of the beginning of each row.
         slices: the different ends of entries, which encode the slices of a partitioned variable;
-            the first is none.
-        slice_numbers: which of them each row has.
+            the first is empty.
+        slice_numbers: the number of the end of each row.
         order: the number of each row before sorting: header, tensors, partitioned variables.
         of_tensors: the row of each tensor.
         first_parts: the number of the tensor that is the first part of each partitioned variable.

@@ -1,7 +1,8 @@
-"""Join many short byte strings row by row, with little work for each row.
+"""Join many short byte strings row by row, without a Python step for each row.
 
-The strings of a row are laid side by side in a matrix that is as wide as the longest of each
-column, and a mask tells which bytes of the matrix count. NumPy picks all these bytes at once.
+A table has columns of byte strings. Its strings are copied into a matrix of bytes, in which each
+column is as wide as its longest string. A mask marks the bytes that belong to a string. NumPy takes
+all of these at once.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ import attrs
 import numpy as np
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
-# The bytes of some rows, and which of them count.
+# A matrix of bytes, and the mask that marks those which belong to a string.
 Cells = tuple[np.ndarray[Any, np.dtype[np.uint8]], np.ndarray[Any, np.dtype[np.bool_]]]
 
-# A matrix of more bytes is split, so that one long string does not make all rows as wide.
+# A matrix of more bytes is split, so that one long string does not make all rows wide.
 _MOST_CELLS = 4 << 20
 _BITS = 7
 # A varint of n bytes holds numbers below _LIMITS[n - 1].
@@ -36,7 +37,7 @@ class Column(Protocol):
         """The length of each string."""
 
     def cells(self, rows: slice) -> Cells:
-        """Return the strings of some rows as a matrix, and which of its bytes count."""
+        """Return the strings of some rows as a matrix and its mask."""
 
 
 @attrs.frozen(eq=False)
@@ -64,7 +65,7 @@ class Strings:
 
 @attrs.frozen(eq=False)
 class Choices:
-    """Byte strings of which few differ.
+    """Byte strings that are chosen from a few different ones.
 
     Args:
         strings: the different ones.
@@ -86,7 +87,7 @@ class Choices:
 
 @attrs.frozen(eq=False)
 class Ends:
-    """Byte strings without their beginnings.
+    """Byte strings without their first bytes.
 
     Args:
         strings: the whole strings.

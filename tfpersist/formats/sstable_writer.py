@@ -70,7 +70,7 @@ class Table:
 
 @attrs.frozen(eq=False)
 class Keys:
-    """The keys of a table in ascending order. They serve for any number of tables.
+    """The keys of a table in ascending order. Several tables can have the same keys.
 
     Args:
         keys: the keys.
