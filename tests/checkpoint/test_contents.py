@@ -7,7 +7,7 @@ from tfpersist.checkpoint.files import Files, Listing
 from tfpersist.checkpoint.writer import write_checkpoint
 from tfpersist.errors import CorruptionError, StorageError
 from tfpersist.formats.bundle_writer import Item
-from tfpersist.formats.tensors import TensorSpec, payload_of
+from tfpersist.formats.tensors import Slice, TensorSpec, payload_of
 from tfpersist.storage import open_storage
 
 
@@ -67,3 +67,49 @@ def test_one_that_is_replaced_all_the_time(tmp_path):
     files = write(storage)
     with pytest.raises(StorageError, match="replaced 20 times while it was being opened"):
         open_contents(Restless(storage), files)
+
+
+def test_a_tensor_is_compared_with_its_checksum_at_the_first_read_alone(tmp_path):
+    storage = open_storage(tmp_path)
+    files = write(storage)
+    first, second = open_contents(storage, files), open_contents(storage, files)
+    assert first.read("v").tolist() == [1.0, 1.0, 1.0]
+    changed = memoryview(np.float64([2, 1, 1]).tobytes())
+    for contents in (first, second):
+        contents.shards[0] = changed
+    assert first.read("v").tolist() == [2.0, 1.0, 1.0]
+    with pytest.raises(CorruptionError, match="v"):
+        second.read("v")
+
+
+def test_each_part_of_a_partitioned_tensor_is_released(tmp_path):
+    storage, released = open_storage(tmp_path), []
+    items = [
+        Item("v", payload_of(np.full(3, at, np.int16)), Slice("v", (6,), (at,), (3,)))
+        for at in (0, 3)
+    ]
+    write_checkpoint(storage, "m", items)
+
+    class Forgetting(type(storage)):
+        def forget(self, data):
+            released.append(len(data))
+
+    forgetting = Forgetting(storage.directory)
+    contents = open_contents(forgetting, Listing(storage.names()).v2_files("m"))
+    assert contents.read("v").tolist() == [0, 0, 0, 3, 3, 3]
+    contents.release("v")
+    assert released == [6, 6]
+
+
+def test_a_data_file_that_cannot_be_read_is_not_a_missing_one(tmp_path):
+    storage = open_storage(tmp_path)
+    files = write(storage)
+
+    class Failing(type(storage)):
+        def read(self, name):
+            if ".data-" in name:
+                raise StorageError("cannot read this")
+            return super().read(name)
+
+    with pytest.raises(StorageError, match="cannot read this"):
+        open_contents(Failing(storage.directory), files)

@@ -2,6 +2,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from tfpersist.checkpoint import diff
 from tfpersist.checkpoint.diff import compare
 
 
@@ -40,3 +41,19 @@ def test_long_lists_are_cut():
     assert text.splitlines()[0] == "0 tensors are equal, 50 added"
     assert text.splitlines()[-1] == "  … and 30 more"
     assert len(text.splitlines()) == 22
+
+
+def test_equal_shapes_of_other_types_are_not_compared():
+    difference = compare({"v": np.zeros(3, np.float32)}, {"v": np.zeros(3, np.int32)})
+    assert [spec.dtype for spec in difference.mismatched["v"]] == ["float32", "int32"]
+    assert not difference.changed
+    assert difference.same == 0
+
+
+def test_the_largest_difference_of_all_pieces_counts(monkeypatch):
+    monkeypatch.setattr(diff, "_CHUNK", 4)
+    one = np.zeros(12)
+    for place in (1, 6, 11):
+        other = np.full(12, 0.5)
+        other[place] = 3.0
+        assert compare({"v": one}, {"v": other}).changed["v"] == 3.0

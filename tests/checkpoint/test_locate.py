@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tfpersist.checkpoint.checkpoint import Checkpoint
-from tfpersist.checkpoint.locate import locate
+from tfpersist.checkpoint.locate import directory, locate
 from tfpersist.checkpoint.writer import write_checkpoint
 from tfpersist.errors import CheckpointNotFoundError, CorruptionError, TFPersistError
 from tfpersist.formats.bundle_writer import Item
@@ -215,3 +215,41 @@ def test_a_state_file_without_a_checkpoint(tmp_path, content):
         save(tmp_path, f"m-{step}")
     (tmp_path / "checkpoint").write_bytes(content)
     assert found(tmp_path / "checkpoint") == found(tmp_path) == f"{tmp_path}/m-2"
+
+
+@pytest.mark.parametrize("name", ["m", "/m", "m/", "m.index"])
+def test_a_name_in_a_storage_may_have_slashes_around_it(tmp_path, name):
+    save(tmp_path, "m")
+    save(tmp_path, "m-2")
+    assert found(name, open_storage(tmp_path)) == f"{tmp_path}/m"
+
+
+def test_a_state_file_that_names_another_state_file_leads_nowhere(tmp_path):
+    save(tmp_path / "there", "m")
+    state = tmp_path / "there" / "state"
+    state.write_text('model_checkpoint_path: "m"')
+    assert found(state) == f"{tmp_path}/there/m"
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "checkpoint").write_text('model_checkpoint_path: "../there/state"')
+    with pytest.raises(CheckpointNotFoundError):
+        locate(tmp_path / "here")
+    (tmp_path / "here" / "checkpoint").write_text('model_checkpoint_path: "../there/m"')
+    assert found(tmp_path / "here").endswith("there/m")
+
+
+@pytest.mark.parametrize("other", ["m.index", "m.meta", "m.data-00000-of-00002"])
+def test_a_prefix_that_looks_like_a_file_of_another_is_a_prefix(tmp_path, other):
+    save(tmp_path, "m")
+    save(tmp_path, other)
+    assert found(tmp_path / other) == f"{tmp_path}/{other}"
+    assert found(other, open_storage(tmp_path)) == f"{tmp_path}/{other}"
+
+
+def test_the_directory_that_a_path_names(tmp_path, monkeypatch):
+    save(tmp_path / "runs", "m")
+    assert directory(tmp_path / "runs").location == str(tmp_path / "runs")
+    assert directory(f"{tmp_path}/runs/m") is None
+    assert directory(tmp_path / "absent") is None
+    assert directory("") is None
+    (tmp_path / "runs" / "saved_model.pb").touch()
+    assert directory(tmp_path / "runs") is None

@@ -136,3 +136,23 @@ def test_pin_is_refused_without_locks_that_end_with_a_process(tmp_path):
         pin(located)
     with held(located.storage, located.files):
         assert located.storage.read("m.index")
+
+
+def test_a_lock_that_others_do_not_see_is_let_go(located):
+    class Lock:
+        effective = False
+        released = 0
+
+        def release(self):
+            self.released += 1
+
+    class Lockless:
+        location = "nowhere"
+
+        def hold(self, name):
+            return lock
+
+    lock = Lock()
+    with pytest.raises(UnsupportedError):
+        pin(Located(Lockless(), located.files))
+    assert lock.released == 1

@@ -60,3 +60,23 @@ def test_one_without_a_checksum_is_read():
     facts = json.loads(Sidecar(1.5, 7).encode())
     del facts["crc32c"], facts["meta_crc32c"]
     assert decode(json.dumps(facts).encode()) == Sidecar(1.5, 7)
+
+
+def test_the_order_may_be_later_than_the_time():
+    facts = Sidecar(5.0, order=9.0)
+    assert decode(facts.encode()) == facts
+    assert decode(facts.encode()).order == 9.0
+    assert decode(Sidecar(5.0).encode()).order == 5.0
+
+
+@pytest.mark.parametrize("change", [{"order": float("inf")}, {"created": float("nan")}])
+def test_a_time_that_is_not_finite_makes_it_invalid(change):
+    plain = {"created": 5.0, "order": 6.0, "step": 1}
+    assert decode(json.dumps(plain).encode()).order == 6.0
+    assert decode(json.dumps({**plain, **change}).encode()) is None
+
+
+def test_one_whose_checksum_has_another_name_is_damaged():
+    data = Sidecar(5.0, 7).encode()
+    assert decode(data).step == 7
+    assert decode(data.replace(b"crc32c", b"crc32d")) is None

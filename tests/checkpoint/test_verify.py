@@ -344,3 +344,12 @@ def test_zeros_at_the_end_are_padding_up_to_the_alignment(tmp_path, sizes, exces
     problems = [flaw.problem for flaw in Checkpoint(tmp_path / "m").verify().flaws]
     expected = f"the {excess} bytes at its end are neither tensors nor padding"
     assert problems == ([] if is_padding else [expected])
+
+
+def test_an_intact_index_of_any_length_has_a_clean_footer(tmp_path):
+    """The footer says where blocks begin, in groups of 7 bits; some of these are all zeros."""
+    storage = open_storage(tmp_path)
+    for length in range(1, 130):
+        items = [Item("v" * length, payload_of(np.int8([1])))]
+        write_checkpoint(storage, "m", items, state=False, durable=False)
+        assert Checkpoint("m", storage=storage).verify().ok, length

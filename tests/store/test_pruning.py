@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import tfpersist as tfp
-from tfpersist.checkpoint import state_file
+from tfpersist.checkpoint import state_file, verified
 from tfpersist.checkpoint.directory import Directory
 from tfpersist.errors import CheckpointNotFoundError, NameNotFoundError, RetentionError
 from tfpersist.storage import open_storage
@@ -251,6 +251,7 @@ def test_a_failure_to_prune_says_that_the_checkpoint_is_safe(location):
     with pytest.raises(RetentionError, match=r"'model.ckpt-1' is saved and complete, but .*'loss'"):
         store.save(model(1), 1)
     assert store.latest().verify().ok
+    assert state_file.read(open_storage(location)).says.latest == "model.ckpt-1"
 
 
 def test_a_checkpoint_saved_again_during_a_pruning_stays(location):
@@ -433,3 +434,13 @@ def test_killed_at_each_step_of_a_prune(tmp_path):
             break
     assert left == {1, 3}
     assert at > 20
+
+
+def test_nothing_is_remembered_of_what_was_removed(location):
+    store = tfp.ModelStore(location, keep=tfp.Keep(last=2))
+    for step in (1, 2, 3):
+        store.save(model(step), step)
+    known = verified._INTACT[open_storage(location).location]
+    assert known.keys() == {"model.ckpt-2", "model.ckpt-3"}
+    assert store.prune(keep=tfp.Keep(last=1)).dropped == ("model.ckpt-2",)
+    assert known.keys() == {"model.ckpt-3"}

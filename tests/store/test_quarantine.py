@@ -19,7 +19,7 @@ from tfpersist.checkpoint.directory import Directory
 from tfpersist.errors import CheckpointNotFoundError, CorruptionError, TFPersistError
 from tfpersist.formats import bundle
 from tfpersist.storage import open_storage
-from tfpersist.store.quarantine import quarantine
+from tfpersist.store.quarantine import ending_of, quarantine
 
 DATA = ".data-00000-of-00001"
 SIDECAR = ".tfpersist.json"
@@ -533,3 +533,33 @@ def test_every_damage_raises_a_tfpersist_error(store, tmp_path):
     except TFPersistError:
         return
     assert step_in(target, 1, 2) == 1
+
+
+def test_one_whose_sidecar_alone_is_damaged_stays(store, tmp_path):
+    flip(tmp_path / f"model.ckpt-2{SIDECAR}", 20)
+    assert not store.at(2).verify().ok
+    outcome = quarantine(open_storage(tmp_path), "model.ckpt-2")
+    assert str(outcome) == "left as it is: it is intact now"
+
+
+def test_all_that_bears_its_name_is_set_aside_and_its_index_last(store, tmp_path):
+    (tmp_path / "model.ckpt-2.data-00001-of-00003").write_bytes(b"left by another program")
+    flip(tmp_path / f"model.ckpt-2{DATA}")
+    storage, renamed = open_storage(tmp_path), []
+
+    class Recording(type(storage)):
+        def rename(self, names, **options):
+            renamed.extend(names)
+            return super().rename(names, **options)
+
+    quarantine(Recording(storage.directory), "model.ckpt-2")
+    assert renamed[-1] == "model.ckpt-2.index"
+    assert "model.ckpt-2.data-00001-of-00003" in renamed
+    assert not [name for name in names(tmp_path) if "-2." in name and ".corrupt-1" not in name]
+
+
+def test_the_last_ending_is_that_of_the_highest_number():
+    present = ["m-1.index.corrupt-2", "m-1.index.corrupt-10", "m-1.index.corrupt-9", "m-2.index"]
+    assert ending_of("m-1", present) == ".corrupt-10"
+    assert ending_of("m-2", present) == ""
+    assert ending_of("m", present) == ""

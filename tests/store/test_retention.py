@@ -210,3 +210,16 @@ def test_the_table():
     )
     assert table.kept == ("model-20", "model-300")
     assert table.dropped == ("model-1",)
+
+
+def test_rules_may_be_joined_in_any_order():
+    history = [Candidate(f"m-{step}", float(step), step) for step in range(1, 9)]
+    one, other, third = Keep(last=1), Keep(steps=3), Keep(where=lambda each: each.step == 4)
+    for keep in ((one | other) | third, one | (other | third), as_keep((one, other | third))):
+        assert [each.step for each in kept(history, keep)] == [3, 4, 6, 8]
+
+
+def test_a_reason_is_given_once():
+    history = [Candidate("m-1", 1.0, 1)]
+    (verdict,) = decide(history, Keep(last=2) | Keep(last=2))
+    assert verdict.reasons == ("the newest", "among the last 2")
