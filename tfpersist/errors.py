@@ -234,6 +234,21 @@ def value_text(value: object) -> str:
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """Return a number with its noun.
+
+    Args:
+        number: the number.
+        one: the noun, and what follows it, for one thing.
+        many: the same for other numbers; None adds an "s" to `one`.
+
+    Example:
+        >>> counted(1, "node"), counted(2000, "node"), counted(0, "loss", "losses")
+        ('1 node', '2,000 nodes', '0 losses')
+    """
+    return f"1 {one}" if number == 1 else f"{number:,} {many or one + 's'}"
+
+
 def printable(text: str) -> str:
     """Return a text in which control characters are escaped, such as those that steer a terminal.
 

@@ -40,6 +40,7 @@ from tfpersist.errors import (
     StorageError,
     TargetError,
     UnsafeModelError,
+    counted,
     did_you_mean,
     printable,
     value_text,
@@ -117,7 +118,8 @@ class ScanReport:
         return frozenset(finding.capability for finding in self.findings)
 
     def __str__(self) -> str:
-        lines = [f"{self.file or 'the graph'}: {self.nodes:,} nodes, {self.functions:,} functions"]
+        size = f"{counted(self.nodes, 'node')}, {counted(self.functions, 'function')}"
+        lines = [f"{self.file or 'the graph'}: {size}"]
         lines += [f"  {finding}" for finding in self.findings if finding.capability not in HARMLESS]
         for capability in HARMLESS:
             ops: Counter[str] = Counter()

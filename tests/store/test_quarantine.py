@@ -101,8 +101,8 @@ def test_a_damaged_checkpoint_is_skipped_and_renamed(store, tmp_path, harm):
     report = store.restore(target)
     assert step_in(target, 1, 2) == 1
     assert [each.quarantined for each in report.skipped] == [True]
-    assert "set aside as *.corrupt-1" in str(report)
-    assert "set aside as *.corrupt-1" in report._repr_html_()
+    assert "quarantined as *.corrupt-1" in str(report)
+    assert "quarantined as *.corrupt-1" in report._repr_html_()
     assert report.as_dict()["skipped"][0]["quarantined"] is True
     moved = {
         f"{name}.corrupt-1" if "-2" in name else name: data
@@ -130,7 +130,7 @@ def test_quarantined_files_are_never_deleted_nor_replaced(store, tmp_path):
         kept = aside()
         assert len(kept) == 3 * number
         assert [each.step for each in store.checkpoints()] == [1]
-        with pytest.raises(CheckpointNotFoundError, match=r"set aside: model\.ckpt-2\.data"):
+        with pytest.raises(CheckpointNotFoundError, match=r"only quarantined: model\.ckpt-2\.data"):
             store.at(2).restore(empty())
         store.save(values(2), 2)
     for step in (3, 4):
@@ -168,7 +168,7 @@ def test_where_none_is_sound_all_stay(store, tmp_path):
     for step in (1, 2):
         flip(tmp_path / f"model.ckpt-{step}{DATA}")
     before = names(tmp_path)
-    with pytest.raises(CorruptionError, match="none of the 2 checkpoints here is intact"):
+    with pytest.raises(CorruptionError, match="2 checkpoints are here, and none is intact"):
         store.restore(empty())
     assert names(tmp_path) == before
 
@@ -245,7 +245,7 @@ def test_a_directory_that_cannot_be_written(store, tmp_path):
             target = empty()
             report = store.restore(target)
             told = report.skipped[0].outcome
-            good = told.startswith("left as it is: ") and "permission" in told.lower()
+            good = told.startswith("not quarantined: ") and "permission" in told.lower()
             good = good and not report.skipped[0].quarantined
             status = 0 if good and step_in(target, 1, 2) == 1 else 2
         finally:
@@ -269,7 +269,7 @@ def test_processes_that_come_upon_it_at_once(store, tmp_path):
             reader.stdin.flush()
         told = [reader.communicate(timeout=60)[0] for reader in readers]
         assert [each.splitlines()[-1] for each in told] == [f"1 {values(1)['b'].tolist()}"] * 2
-        seen.append("".join(told).count("set aside as *.corrupt-1"))
+        seen.append("".join(told).count("quarantined as *.corrupt-1"))
         aside = [name for name in names(tmp_path) if name.startswith(f"model.ckpt-{step}")]
         assert len(aside) == 3
         if all(name.endswith(".corrupt-1") for name in aside):
@@ -284,16 +284,16 @@ def test_processes_that_come_upon_it_at_once(store, tmp_path):
 
 def test_one_that_is_pinned_or_sound_or_gone_stays(store, tmp_path):
     storage = open_storage(tmp_path)
-    assert str(quarantine(storage, "model.ckpt-2")) == "left as it is: it is intact now"
-    assert str(quarantine(storage, "model.ckpt-7")) == "left as it is: it is gone"
+    assert str(quarantine(storage, "model.ckpt-2")) == "not quarantined: it is intact now"
+    assert str(quarantine(storage, "model.ckpt-7")) == "not quarantined: it is gone"
     flip(tmp_path / f"model.ckpt-2{DATA}")
     before = names(tmp_path)
     with store.at(2).latest().pin():
         report = store.restore(empty())
-        assert "left as it is: it is pinned" in str(report)
+        assert "not quarantined: it is pinned" in str(report)
         assert names(tmp_path) == before
     assert store.restore(empty()).skipped[0].quarantined
-    assert str(quarantine(storage, "model.ckpt-2")) == "set aside as *.corrupt-1"
+    assert str(quarantine(storage, "model.ckpt-2")) == "quarantined as *.corrupt-1"
 
 
 def test_a_checkpoint_saved_again_during_the_check_stays(store, tmp_path):
@@ -306,7 +306,7 @@ def test_a_checkpoint_saved_again_during_the_check_stays(store, tmp_path):
             return super().rename(names, **options)
 
     outcome = quarantine(Slow(storage.directory), "model.ckpt-2")
-    assert str(outcome) == "left as it is: it was saved again"
+    assert str(outcome) == "not quarantined: it was saved again"
     target = empty()
     assert store.restore(target).skipped == ()
     assert step_in(target, 2) == 2
@@ -495,7 +495,7 @@ def test_files_of_two_checkpoints_that_were_swapped(store, tmp_path, suffixes):
         assert not any(array.any() for key, array in target.items() if key != "s")
 
 
-def test_a_v1_checkpoint_is_set_aside_as_well(tmp_path, golden):
+def test_a_v1_checkpoint_is_quarantined_as_well(tmp_path, golden):
     source = golden / "1.4.1"
     for name in os.listdir(source):
         if name.startswith("plain_v1.ckpt"):
@@ -520,7 +520,7 @@ def test_an_interrupted_quarantine_is_completed_later(store, tmp_path):
     flip(tmp_path / f"model.ckpt-2{DATA}")
     (tmp_path / f"model.ckpt-2{DATA}").rename(tmp_path / f"model.ckpt-2{DATA}.corrupt-1")
     report = store.restore(empty())
-    assert report.skipped[0].outcome == "set aside as *.corrupt-1"
+    assert report.skipped[0].outcome == "quarantined as *.corrupt-1"
     assert len([name for name in names(tmp_path) if name.endswith(".corrupt-1")]) == 3
 
 

@@ -152,7 +152,7 @@ def test_another_rank_cannot_be_sliced(store, kind):
 @pytest.mark.parametrize("kind", [Session, RefSession])
 def test_a_slice_needs_a_value_that_the_rest_can_keep(store, kind):
     model = kind({"body": [2], "head": [3, 2]}, initialize=False)
-    with pytest.raises(RestoreError, match=r"leaves the rest.*1 variables have no value yet: head"):
+    with pytest.raises(RestoreError, match=r"keeps the rest.*1 variable has no value yet: head"):
         store.restore(model.target, mismatched="slice")
     with pytest.raises(tf.errors.FailedPreconditionError):
         model.values()

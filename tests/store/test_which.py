@@ -51,5 +51,5 @@ def test_an_empty_place_is_an_error(tmp_path):
     with pytest.raises(CheckpointNotFoundError, match="Save one first"):
         Which("m").newest_first(Directory.look(open_storage(tmp_path)))
     (tmp_path / "m-1.index.corrupt-1").touch()
-    with pytest.raises(CheckpointNotFoundError, match=r"set aside: m-1.index.corrupt-1"):
+    with pytest.raises(CheckpointNotFoundError, match=r"only quarantined: m-1.index.corrupt-1"):
         Which("m").newest_first(Directory.look(open_storage(tmp_path)))

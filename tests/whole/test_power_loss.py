@@ -1,4 +1,4 @@
-"""Power losses while a store saves, prunes and sets aside: whatever no sync covered may vanish."""
+"""Power losses while a store saves, prunes and quarantines: what was not synced may vanish."""
 
 import contextlib
 import itertools

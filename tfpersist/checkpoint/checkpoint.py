@@ -22,6 +22,7 @@ from tfpersist.errors import (
     ArgumentError,
     NameNotFoundError,
     TFPersistError,
+    counted,
     did_you_mean,
     value_text,
 )
@@ -298,7 +299,7 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
             specs = self.specs
         except TFPersistError as error:
             return f"<Checkpoint {self.prefix!r}: {error}>"
-        count = "1 tensor" if len(specs) == 1 else f"{len(specs)} tensors"
+        count = counted(len(specs), "tensor")
         size = readable(sum(spec.nbytes or 0 for spec in specs.values()))
         return f"<Checkpoint {self.prefix!r}: {count}, {size}>"
 

@@ -10,7 +10,7 @@ import attrs
 import ml_dtypes  # noqa: F401  (lets numpy convert bfloat16 and its kin)
 import numpy as np
 
-from tfpersist.errors import printable
+from tfpersist.errors import counted, printable
 from tfpersist.formats.tensors import TensorSpec, spec_of
 
 _SHOWN = 20
@@ -52,7 +52,7 @@ class Difference:
             "of another type or shape": len(self.mismatched),
             "changed": len(self.changed),
         }
-        head = [f"{self.same} tensors are equal"]
+        head = [counted(self.same, "tensor is equal", "tensors are equal")]
         head += [f"{count} {change}" for change, count in counts.items() if count]
         groups = (
             [f"  + {key}" for key in self.added],

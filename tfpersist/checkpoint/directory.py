@@ -1,8 +1,8 @@
-"""One look at a directory of checkpoints: its files, the checkpoints in them, and their order.
+"""One look at a directory of checkpoints: its files, its checkpoints, and their order.
 
-A verb looks once and passes this value on. The directory is the truth. The `checkpoint` state file
-gives the order of the checkpoints that it names; only of those that it does not name, a file is
-opened: their sidecar. Whoever acts on a look that has become stale looks again.
+A verb looks once and passes this value on. The listing says which checkpoints exist. The
+`checkpoint` state file gives the order of those that it names; the sidecars of all others are
+opened. A verb that acts on a look checks that it is still true, and else looks again.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ class Age:
     """When a checkpoint was saved.
 
     Args:
-        created: the time, in seconds since 1970, by the clock of who has saved it.
-        order: the same, unless that clock was behind: later than that of any saved before it.
+        created: the time, in seconds since 1970, by the clock of the machine that saved it.
+        order: the same, or a later time if that clock was behind: it is later than that of every
+            checkpoint saved before.
     """
 
     created: float
@@ -49,9 +50,9 @@ class Directory:
     Args:
         storage: the directory.
         listing: the names of all its files at that moment.
-        record: what its state file said just before.
+        record: the content of its state file just before.
         version: `Storage.version` just before.
-        known_ages: when each checkpoint was saved, oldest first, where that is known already.
+        known_ages: when each checkpoint was saved, oldest first, if this is known already.
 
     Example:
         >>> from tfpersist.storage import open_storage
@@ -69,17 +70,17 @@ class Directory:
     def look(cls, storage: Storage, *, to_write: bool = False) -> Directory:
         """Look at a directory.
 
-        What this process knows of it is not read again if neither the names of its files nor its
-        state file have changed since.
+        The last look of this process is reused if neither the names of the files nor the state file
+        have changed since.
 
         Args:
             storage: the directory.
-            to_write: whether something is about to be written, so that its times may be set.
+            to_write: whether the caller will write, so that the times of the directory may be set.
 
         Raises:
             StorageError: it cannot be read.
         """
-        # In this order, what is newer than the names cannot be taken for theirs.
+        # The version and the state file are read before the names, so they are never newer.
         version = storage.version()
         if version is None and to_write:
             version = storage.seal()
@@ -93,7 +94,7 @@ class Directory:
             return known._in(storage)
         record = state_file.read(storage)
         names = storage.names()
-        # What a dead process left is cleared away first; then no version is known any more.
+        # Leftovers of a dead process will be deleted, which changes the version.
         version = None if storage.has_leftovers else version
         look = cls(storage, Listing(names), record, version)
         look._remember()
@@ -104,13 +105,13 @@ class Directory:
         return Directory.look(self.storage)
 
     def recovered(self) -> Directory:
-        """Carry out, or clear away, what a dead process left; then look again.
+        """Complete or delete what a dead process left; then look again.
 
         Returns:
-            This look where there is nothing of that kind.
+            The new look; this one if there is nothing to complete or delete.
 
         Raises:
-            StorageError: this process may not do so.
+            StorageError: this process may not write there.
         """
         if not self.storage.has_leftovers:
             return self
@@ -216,11 +217,11 @@ class Directory:
         return step
 
     def metrics(self, prefix: str) -> Mapping[str, float]:
-        """Return what was measured at the step of a checkpoint; read when it is looked at."""
+        """Return the metrics of a checkpoint; its sidecar is read when they are first used."""
         return Metrics(self, prefix)
 
     def facts(self, prefix: str) -> Sidecar | None:
-        """Return what tfpersist has noted of a checkpoint; None where there is nothing.
+        """Return the facts in the sidecar of a checkpoint; None if there are none.
 
         A sidecar is read once in this process, and not again while it and the index are unchanged.
         """
@@ -235,18 +236,18 @@ class Directory:
     ) -> Directory:
         """Write the state file for this directory.
 
-        Another process may have written it since this look: then the directory is looked at again.
+        If another process has written it since this look, this function looks again.
 
         Args:
-            unnamed: prefixes that it is not to name.
-            removed: checkpoints whose files are removed in the same step, with what holds them.
-            durable: wait until that would survive a power loss.
+            unnamed: prefixes that the state file must not name.
+            removed: checkpoints whose files are removed in the same step, with their holds.
+            durable: wait until the change would survive a power loss.
 
         Returns:
-            The directory after it.
+            The directory afterwards.
 
         Raises:
-            StorageError: it could not be written; all is as it was before.
+            StorageError: it could not be written; nothing was changed.
         """
         look, without = self, {*unnamed, *removed}
         for _ in range(_TRIES):
@@ -259,7 +260,7 @@ class Directory:
                 else:
                     publication.create(STATE_FILE).write(record.content)
                 for prefix, hold in removed.items():
-                    # The index goes before the data that it speaks of.
+                    # The index is removed before its data.
                     files = (*self.files(prefix).all, *sorted(self.listing.belonging(prefix)))
                     for name in dict.fromkeys(files):
                         publication.discard(name, held=hold)
@@ -268,9 +269,9 @@ class Directory:
             look = look.again()
         else:
             raise StorageError(
-                "others write the state file faster than this process can",
+                f"other processes have changed the state file {_TRIES} times before this one could",
                 where=f"{self.storage.location}/{STATE_FILE}",
-                advice="Let them finish; the checkpoints themselves are all there.",
+                advice="Let them finish. All checkpoints are saved.",
             )
         listing = look.listing.with_state_file(there=record.content is not None)
         ages = dict(look._ages)
@@ -292,8 +293,8 @@ class Directory:
     def _dates(self, without: Collection[str]) -> dict[str, float]:
         """Return when each complete checkpoint was saved, oldest first, without some of them.
 
-        If the state file is in order, only what it does not say yet is added to what it says: there
-        may be thousands of checkpoints.
+        If the state file is in order, only the missing dates are added to it, because there may be
+        thousands of checkpoints.
         """
         if self.record.is_ordered:
             dates = dict(self.record.dates)
@@ -314,17 +315,17 @@ class Directory:
         return {name: self.created(name) for name in self.complete if name not in without}
 
     def correct(self, *, unnamed: Collection[str] = (), durable: bool = True) -> Directory:
-        """Write the state file again if there is one, and it does not name what is there.
+        """Write the state file again if there is one and it does not name the right checkpoints.
 
         Args:
-            unnamed: prefixes that it is not to name.
+            unnamed: prefixes that the state file must not name.
             durable: wait until it would survive a power loss.
 
         Raises:
-            StorageError: it could not be read or written; what it said before still stands.
+            StorageError: it could not be read or written; it is unchanged.
         """
         if self.record.content is None and STATE_FILE in self.names:
-            # It was not there yet when it was read, or could not be read: then that is raised.
+            # It is newer than the look, or it cannot be read; then this raises the error.
             self.storage.read(STATE_FILE)
             return self.again().correct(unnamed=unnamed, durable=durable)
         if self.record.says is None or (
@@ -334,7 +335,7 @@ class Directory:
         return self.note(unnamed=unnamed, durable=durable)
 
     def _is_current(self) -> bool:
-        """Return whether nobody has written the state file since this look."""
+        """Return whether no process has changed the state file since this look."""
         return self.record.is_what_is_in(self.storage)
 
     def _is_complete_v2(self, prefix: str) -> bool:
@@ -364,7 +365,7 @@ class Directory:
         return look
 
     def _remember(self) -> None:
-        """Keep this look, if nothing in it was told by files that may change in place."""
+        """Keep this look for reuse, if no sidecar or V1 file was read for it."""
         if (
             self.version is not None
             and self.record.is_ordered
@@ -374,30 +375,31 @@ class Directory:
 
     @cached_property
     def _v1(self) -> dict[str, Files]:
-        """Complete V1 checkpoints, which nothing but their contents tells from other files."""
-        found = {}
+        """Complete V1 checkpoints; only their contents distinguish them from other files."""
+        v1 = {}
         for prefix in (*self.listing.v1_sharded, *self.listing.v1_single):
             files = self.listing.v1_files(prefix)
             if not files.missing and is_table(self.storage, files.shards[0]):
-                found[prefix] = files
-        return found
+                v1[prefix] = files
+        return v1
 
     @cached_property
     def _ages(self) -> dict[str, Age]:
-        """When each was saved, oldest first.
+        """When each checkpoint was saved, oldest first.
 
-        Where the state file is in order, its dates are those of the checkpoints that it names.
-        Else the sidecar knows best: its `order` holds where the clock went back. Then the dates of
-        the state file; then the age of the file, which a copy may have changed, so that the order
-        of the state file stands above it. Of two of one age the one of the later step is newer.
+        If the state file is in order, its dates are used for the checkpoints that it names. For all
+        others the first of these that exists is used: the `order` in the sidecar, which is right
+        even if a clock went back; the date in the state file; the time of modification of the file.
+        A copy may change the last one, so the order of the state file is kept. Of two checkpoints
+        of one age, the one of the later step is newer.
         """
         if self._known_ages is not None:
             return self._known_ages
-        found = self._found
+        present = self._found
         recorded = self.record.dates
-        named = [prefix for prefix in recorded if prefix in found]
+        named = [prefix for prefix in recorded if prefix in present]
         ordered = self.record.is_ordered
-        if ordered and len(named) == len(found):
+        if ordered and len(named) == len(present):
             return {prefix: Age(recorded[prefix], recorded[prefix]) for prefix in named}
         ages: dict[str, Age] = {}
         latest = -math.inf
@@ -409,7 +411,7 @@ class Directory:
             else:
                 ages[prefix] = Age(facts.created, facts.order)
             latest = max(latest, ages[prefix].order)
-        for prefix in found.difference(recorded):
+        for prefix in present.difference(recorded):
             facts = self.facts(prefix)
             if facts is None:
                 ages[prefix] = Age(date := self._modified(prefix), date)

@@ -1,4 +1,4 @@
-"""Read what lies beside the tensors of a checkpoint: its sidecar and its meta graph."""
+"""Read the sidecar and the meta graph of a checkpoint."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tfpersist.formats import crc32c
 from tfpersist.storage import Storage
 from tfpersist.storage.base import Stamp
 
-# What sidecars say, by directory and prefix, with the stamps of the sidecar and the index.
+# Decoded sidecars by directory and prefix, with the stamps of the sidecar and the index.
 _FACTS: dict[tuple[str, str], tuple[Mapping[str, Stamp], Sidecar]] = {}
 _MOST_FACTS = 100_000
 
 
 def known_facts(storage: Storage, files: Files) -> Sidecar | None:
-    """Return what `read_sidecar` does; read once, and again when the sidecar or index has changed.
+    """Return the sidecar as `read_sidecar` does; read it again only if it or the index changed.
 
     Args:
         storage: the directory.
@@ -35,7 +35,7 @@ def known_facts(storage: Storage, files: Files) -> Sidecar | None:
         return seen[1]
     facts = read_sidecar(storage, files)
     if facts is None:
-        # It may not have been readable just now, so it is read again the next time.
+        # The read may have failed only now, so the sidecar is read again the next time.
         return None
     if len(_FACTS) >= _MOST_FACTS:
         _FACTS.clear()
@@ -44,9 +44,9 @@ def known_facts(storage: Storage, files: Files) -> Sidecar | None:
 
 
 def read_sidecar(storage: Storage, files: Files) -> Sidecar | None:
-    """Read the sidecar of a checkpoint; None where there is none, or it is that of another.
+    """Read the sidecar of a checkpoint; None if there is none, or if it belongs to another one.
 
-    Where reads are not free, it is taken to belong to the checkpoint it lies beside.
+    On a storage without mapped files, this function does not check to which checkpoint it belongs.
 
     Args:
         storage: the directory.
@@ -81,12 +81,12 @@ def read_meta(storage: Storage, files: Files) -> bytes:
     data = bytes(storage.read(name))
     facts = read_sidecar(storage, files)
     expected = None if facts is None else facts.meta_crc32c
-    found = crc32c.of(data)
-    if expected is not None and found != expected:
+    actual = crc32c.of(data)
+    if expected is not None and actual != expected:
         raise CorruptionError(
             "this meta graph is not the one that was saved",
             file=f"{storage.location}/{name}",
             expected=f"the checksum {expected:#010x}",
-            found=f"{found:#010x}",
+            found=f"{actual:#010x}",
         )
     return data

@@ -1,7 +1,7 @@
-"""The files of a checkpoint, told from their names alone: nothing here reads the disk.
+"""Find the files of checkpoints by their names, without reading the disk.
 
-A checkpoint counts from its last file on: V2 from `<prefix>.index` with all its data shards, V1
-from `<prefix>` itself or from all of `<prefix>-?????-of-<shards>`.
+A V2 checkpoint is complete if it has `<prefix>.index` and all its data shards. A V1 checkpoint is
+complete if it has the file `<prefix>`, or all of `<prefix>-?????-of-<shards>`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _MOST_CHANGES = 1000
 
 @functools.lru_cache(maxsize=1 << 16)
 def split_step(prefix: str) -> tuple[str, int | None]:
-    """Return the name and the training step that a prefix is made of.
+    """Return the name and the training step in a prefix.
 
     Example:
         >>> split_step("model.ckpt-1000"), split_step("model.ckpt-best")
@@ -69,7 +69,7 @@ def remaining(prefixes: Sequence[str], gone: Collection[str]) -> tuple[str, ...]
         >>> remaining(("m-1", "m-2", "m-3"), {"m-1"}), remaining(("m-1", "m-2"), {"m-2"})
         (('m-2', 'm-3'), ('m-1',))
     """
-    # Mostly the first go, of thousands.
+    # Mostly the first ones are removed, of thousands.
     first = next((at for at, prefix in enumerate(prefixes) if prefix not in gone), len(prefixes))
     if first == len(gone):
         return tuple(prefixes[first:])
@@ -78,15 +78,15 @@ def remaining(prefixes: Sequence[str], gone: Collection[str]) -> tuple[str, ...]
 
 @attrs.frozen
 class Files:
-    """The files of one checkpoint; those of a directory hold names, not paths.
+    """The files of one checkpoint, as names without the directory.
 
     Args:
-        prefix: what they have in common.
+        prefix: the beginning that their names have in common.
         index: the index; None for a checkpoint of the V1 format.
         shards: the data files, or the files of the V1 format, in order.
-        missing: the data files that should be there as well.
-        meta: the meta graph; None where there is none.
-        sidecar: tfpersist's own facts; None where there are none.
+        missing: the data files that are missing.
+        meta: the meta graph; None if there is none.
+        sidecar: tfpersist's own facts; None if there are none.
     """
 
     prefix: str
@@ -104,7 +104,7 @@ class Files:
 
     @property
     def spelling(self) -> str:
-        """The name that TensorFlow's readers take; it has to be a pattern for V1 shards."""
+        """The name that TensorFlow's readers accept; for V1 shards it is a pattern."""
         match = V1_SHARD.fullmatch(self.shards[0]) if self.index is None and self.shards else None
         return f"{self.prefix}-?????-of-{match['shards']}" if match else self.prefix
 
@@ -121,17 +121,17 @@ class Files:
 
 @attrs.frozen(eq=False, slots=False)
 class Listing:
-    """The checkpoints that are among the files of a directory, told from the names alone.
+    """The names of the files of a directory, and the checkpoints that they make up.
 
-    Names are sorted into groups once; the `Files` of a checkpoint are made when they are asked for,
-    since most verbs want those of one.
+    Names are sorted into groups once. The `Files` of a checkpoint are made when they are needed,
+    because most verbs use those of one checkpoint.
 
-    A listing with a few other files is made from this one without a copy of all names, since a
-    directory may have thousands of them and a save changes eight.
+    `replaced` and `without` do not copy all names: a directory may have thousands of them, and a
+    save changes eight.
 
     Args:
         listed: the names of all files, before what was added and removed since.
-        known_groups: the names in groups, where that is known already.
+        known_groups: the names in groups, if this is known already.
         added: names of files that were added since.
         removed: names of files that were removed since, and not added again.
 
@@ -157,7 +157,7 @@ class Listing:
         return name in self._added or (name in self._listed and name not in self._removed)
 
     def replaced(self, prefix: str, names: Iterable[str]) -> Listing:
-        """Return this listing with other files of one V2 checkpoint, which may be none.
+        """Return this listing with other files, or none, for one V2 checkpoint.
 
         Example:
             >>> listing = Listing(frozenset({"m.index", "m.data-00000-of-00002", "n.index"}))
@@ -227,7 +227,7 @@ class Listing:
 
     @property
     def v1_sharded(self) -> tuple[str, ...]:
-        """The prefixes of what looks like sharded V1 checkpoints."""
+        """The prefixes of files that look like sharded V1 checkpoints."""
         return tuple(self._groups.v1_data)
 
     @property
@@ -264,7 +264,7 @@ class Listing:
         return self._files(name, None, (name,), ())
 
     def belonging(self, prefix: str) -> frozenset[str]:
-        """Return all files of a V2 checkpoint, also those that a replaced one has left.
+        """Return all files of a V2 checkpoint, also those of an earlier one of this prefix.
 
         Example:
             >>> listing = Listing(frozenset({"m.index", "m.data-00000-of-00002", "m-1.index"}))

@@ -18,7 +18,13 @@ from tfpersist.checkpoint.files import SIDECAR, Files, Listing, readable
 from tfpersist.checkpoint.locate import Located
 from tfpersist.checkpoint.pins import held, marker
 from tfpersist.checkpoint.sidecar import Sidecar
-from tfpersist.errors import CorruptionError, StorageError, UnsupportedError, printable
+from tfpersist.errors import (
+    CorruptionError,
+    StorageError,
+    UnsupportedError,
+    counted,
+    printable,
+)
 from tfpersist.formats import crc32c, graphdef, sstable
 from tfpersist.progress import progress
 from tfpersist.storage import Storage
@@ -97,8 +103,7 @@ class Verification:
         if self.ok:
             head = f"{self.prefix}: ok; {intact}"
         else:
-            flaws = "1 flaw" if len(self.flaws) == 1 else f"{len(self.flaws)} flaws"
-            head = f"{self.prefix}: DAMAGED, {flaws}; {intact}"
+            head = f"{self.prefix}: DAMAGED, {counted(len(self.flaws), 'flaw')}; {intact}"
         width = max((len(flaw.where) for flaw in self.flaws[:_SHOWN]), default=0)
         lines = [f"  {flaw.where:{width}}  {flaw.problem}" for flaw in self.flaws[:_SHOWN]]
         if len(self.flaws) > _SHOWN:
@@ -116,7 +121,7 @@ def count_intact(result: Verification) -> str:
         >>> count_intact(Verification("m-1", 1, 800))
         '1 tensor is intact'
     """
-    return "1 tensor is intact" if result.tensors == 1 else f"{result.tensors} tensors are intact"
+    return counted(result.tensors, "tensor is intact", "tensors are intact")
 
 
 def verify(located: Located) -> Verification:

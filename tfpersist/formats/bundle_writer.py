@@ -43,7 +43,7 @@ class Sink(Protocol):
     """A file that is written from its first byte to its last; storages create them."""
 
     def reserve(self, size: int) -> None:
-        """Set aside `size` bytes, the exact number to come; called once, before `write`."""
+        """Reserve `size` bytes, the exact size of the file; called once, before `write`."""
         ...
 
     def write(self, data: memoryview | bytes) -> None:

@@ -96,8 +96,8 @@ class Skipped:
         quarantined: whether its files were renamed, so that nobody takes them for a checkpoint.
 
     Example:
-        >>> print(Skipped("run", "model.ckpt-6", "it is cut", "left as it is: the disk is full"))
-        run/model.ckpt-6: it is cut [left as it is: the disk is full]
+        >>> print(Skipped("run", "model.ckpt-6", "it is cut", "not quarantined: the disk is full"))
+        run/model.ckpt-6: it is cut [not quarantined: the disk is full]
     """
 
     location: str

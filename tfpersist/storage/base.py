@@ -37,7 +37,7 @@ class Sink(Protocol):
     """A new file that is written from its first byte to its last."""
 
     def reserve(self, size: int) -> None:
-        """Set aside `size` bytes, so that a full disk is noticed before the first write."""
+        """Reserve `size` bytes, so that a full disk is noticed before the first write."""
 
     def write(self, data: memoryview | bytes) -> None:
         """Append all of `data`."""

@@ -17,7 +17,7 @@ class RawFile(Protocol):
     """A file that is being written under its staged name."""
 
     def reserve(self, size: int) -> None:
-        """Set aside `size` bytes, where the system can."""
+        """Reserve `size` bytes, if the system can."""
 
     def write(self, data: memoryview) -> None:
         """Append all of `data`, which is one-dimensional and of bytes."""

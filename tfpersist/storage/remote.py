@@ -215,7 +215,7 @@ class RemoteFile:
     stream: Any
 
     def reserve(self, size: int) -> None:
-        """Do nothing: space cannot be set aside here."""
+        """Do nothing: space cannot be reserved here."""
 
     def write(self, data: memoryview) -> None:
         with _refusals():

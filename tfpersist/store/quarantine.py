@@ -37,8 +37,8 @@ class Outcome:
 
     Example:
         >>> print(Outcome(".corrupt-1")), print(Outcome(reason="it is pinned"))
-        set aside as *.corrupt-1
-        left as it is: it is pinned
+        quarantined as *.corrupt-1
+        not quarantined: it is pinned
         (None, None)
     """
 
@@ -46,7 +46,9 @@ class Outcome:
     reason: str = ""
 
     def __str__(self) -> str:
-        return f"set aside as *{self.ending}" if self.ending else f"left as it is: {self.reason}"
+        return (
+            f"quarantined as *{self.ending}" if self.ending else f"not quarantined: {self.reason}"
+        )
 
 
 def quarantine(storage: Storage, prefix: str, *, durable: bool = True) -> Outcome:

@@ -23,6 +23,7 @@ from tfpersist.errors import (
     SaveError,
     StorageError,
     TFPersistError,
+    counted,
 )
 from tfpersist.gc_pause import gc_paused
 from tfpersist.matching.overlap import overlaid
@@ -36,7 +37,7 @@ from tfpersist.store.which import Which
 from tfpersist.tf.targets.adapt import adapt
 from tfpersist.tf.targets.target import Target
 
-# How often a restore looks again because what it wanted was pruned or replaced meanwhile.
+# How often a restore looks again because its checkpoint was pruned or replaced meanwhile.
 _MOST_LOOKS = 100
 
 _Array = np.ndarray[Any, Any]
@@ -45,16 +46,16 @@ _Pairs = Sequence[tuple[Entry, _Array]]
 
 @attrs.frozen
 class Loaded:
-    """A checkpoint, and what of it goes where.
+    """A checkpoint, with the values to assign.
 
     Args:
-        checkpoint: where the values come from.
-        plan: which tensor goes into which variable.
-        values: what fits, loaded and compared with its checksums; empty where not all fits.
-        skipped: newer checkpoints that were passed over because they are damaged.
-        note: what may be wrong with this one; else empty.
+        checkpoint: the checkpoint.
+        plan: which tensor is assigned to which variable.
+        values: the tensors that fit, compared with their checksums; empty if not all fit.
+        skipped: newer checkpoints that were skipped because they are damaged.
+        note: a possible problem of this checkpoint; empty if there is none.
         overlapping: the tensors of variables that are filled in part.
-        averages: whether moving averages were asked for.
+        averages: whether moving averages were requested.
     """
 
     checkpoint: Checkpoint
@@ -66,7 +67,7 @@ class Loaded:
     averages: bool = False
 
     def report(self, *, carried_out: bool) -> RestoreReport:
-        """Describe what is assigned, or would be."""
+        """Return the report of what is assigned, or would be."""
         return self.plan.report(
             self.checkpoint.prefix,
             carried_out=carried_out,
@@ -76,10 +77,10 @@ class Loaded:
         )
 
     def assign(self, target: Target) -> None:
-        """Assign what was loaded, or nothing at all.
+        """Assign all values, or none.
 
         Raises:
-            RestoreError: a variable that is to be filled in part has no value to keep the rest of.
+            RestoreError: a variable that is filled in part has no value yet.
         """
         values = list(self.values)
         if self.overlapping:
@@ -88,8 +89,8 @@ class Loaded:
                 present = target.read(entries)
             except SaveError as error:
                 raise RestoreError(
-                    "a slice leaves the rest of its variable as it is; nothing was assigned:"
-                    f" {error}",
+                    "a slice keeps the rest of its variable, which has no value; nothing was"
+                    f" assigned: {error}",
                     where=self.checkpoint.prefix,
                 ) from error
             values += [
@@ -101,13 +102,13 @@ class Loaded:
 
 @attrs.frozen
 class Source:
-    """Where a restore takes its checkpoint from, and which part of it.
+    """The checkpoints that a restore may use, and the variables to restore.
 
     Args:
         storage: the directory.
-        which: the checkpoints that are meant.
-        selection: which variables, under which keys.
-        durable: wait until what is set aside would survive a power loss.
+        which: the choice of checkpoints.
+        selection: the variables, and their keys.
+        durable: wait until a quarantine would survive a power loss.
     """
 
     storage: Storage
@@ -119,13 +120,13 @@ class Source:
 def restore_target(
     target: object, source: Source, tolerance: Tolerance, *, dry_run: bool = False
 ) -> RestoreReport:
-    """Restore a target, as `ModelStore.restore` says."""
+    """Restore a target; see `ModelStore.restore`."""
     with gc_paused():
         adapted = adapt(target)
         directory = _look(source.storage, recover=not dry_run)
         loaded = load(directory, source, adapted, tolerance)
         if not dry_run:
-            loaded = set_aside(loaded, source)
+            loaded = quarantine_skipped(loaded, source)
         report = loaded.report(carried_out=loaded.plan.fits and not dry_run)
         if dry_run:
             return report
@@ -140,12 +141,12 @@ def restore_target(
 
 
 def restore_graph(target: Target, source: Source, without: Sequence[Skipped]) -> RestoreReport:
-    """Restore the variables of a graph that was imported from a `.meta`, as far as they were saved.
+    """Restore those variables of an imported `.meta` graph that the checkpoint has.
 
     Args:
         target: the variables of the graph.
         source: the checkpoints.
-        without: checkpoints that were passed over already.
+        without: checkpoints that were skipped already.
 
     Raises:
         RestoreError: the checkpoint does not fit its own graph.
@@ -153,7 +154,7 @@ def restore_graph(target: Target, source: Source, without: Sequence[Skipped]) ->
     passed = {skipped.prefix for skipped in without}
     directory = _look(source.storage, recover=True)
     loaded = load(directory, source, target, partly=True, without=passed)
-    loaded = set_aside(loaded, source)
+    loaded = quarantine_skipped(loaded, source)
     loaded = attrs.evolve(loaded, skipped=(*without, *loaded.skipped))
     fits = not loaded.plan.mismatched and (loaded.plan.fits or bool(loaded.values))
     report = loaded.report(carried_out=fits)
@@ -168,7 +169,7 @@ def restore_graph(target: Target, source: Source, without: Sequence[Skipped]) ->
 def _look(storage: Storage, *, recover: bool) -> Directory:
     directory = Directory.look(storage)
     if recover:
-        # Where this process may not clear away what a dead one left, it can still read.
+        # A process that may not delete the leftovers of a dead one can still read.
         with suppress(StorageError):
             return directory.recovered()
     return directory
@@ -187,19 +188,19 @@ def load(
 
     Args:
         directory: a look at the directory.
-        source: the checkpoints that are meant, and which variables.
-        target: what is to be restored.
+        source: the checkpoints and the variables.
+        target: the target to restore.
         tolerance: what may be missing or mismatched; None for nothing.
-        partly: load what fits even if something is missing.
-        without: prefixes that are passed over.
+        partly: load the tensors that fit even if others are missing.
+        without: prefixes that are skipped.
 
     Returns:
-        What fits, and what does not.
+        The values to assign, and the plan.
 
     Raises:
-        CheckpointNotFoundError: there is none.
-        CorruptionError: none is intact.
-        SelectionError: the selection asks for what is not there, or for one key twice.
+        CheckpointNotFoundError: there is no checkpoint.
+        CorruptionError: no checkpoint is intact.
+        SelectionError: the selection names a variable that does not exist, or one key twice.
     """
     storage = source.storage
 
@@ -219,7 +220,7 @@ def load(
             aside = gone and ending_of(prefix, look.names)
             stale = not gone and look.files(prefix) != files
             if looks < _MOST_LOOKS and (stale or (gone and not aside)):
-                # It was replaced; or it was pruned, and then a newer one is there.
+                # It was replaced; or it was pruned, and then there is a newer one.
                 directory, looks = look, looks + 1
                 waiting, skipped, first = candidates(look), [], None
                 continue
@@ -230,7 +231,7 @@ def load(
         else:
             return attrs.evolve(loaded, skipped=tuple(skipped)) if skipped else loaded
     raise CorruptionError(
-        f"none of the {len(skipped)} checkpoints here is intact",
+        f"{counted(len(skipped), 'checkpoint is', 'checkpoints are')} here, and none is intact",
         file=storage.location,
         found="; ".join(f"{damaged.checkpoint}: {damaged.reason}" for damaged in skipped),
     ) from first
@@ -302,8 +303,8 @@ def _part(by_key: Mapping[str, _Array], one: Assignment) -> _Array:
     return by_key[one.key][tuple(slice(start, start + length) for start, length in ends)]
 
 
-def set_aside(loaded: Loaded, source: Source) -> Loaded:
-    """Quarantine the checkpoints that were passed over, and note what became of each."""
+def quarantine_skipped(loaded: Loaded, source: Source) -> Loaded:
+    """Quarantine the checkpoints that were skipped, and record the outcome of each."""
     if not loaded.skipped:
         return loaded
     done = []

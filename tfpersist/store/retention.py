@@ -17,7 +17,13 @@ from typing import Any, Literal, Protocol, SupportsIndex, TypeAlias
 import attrs
 
 from tfpersist.arguments import count_of, seconds
-from tfpersist.errors import NameNotFoundError, RetentionError, did_you_mean, printable
+from tfpersist.errors import (
+    NameNotFoundError,
+    RetentionError,
+    counted,
+    did_you_mean,
+    printable,
+)
 
 Mode = Literal["max", "min"]
 
@@ -461,7 +467,7 @@ class Pruning:
 
     def __str__(self) -> str:
         stay, go = len(self.kept), len(self.dropped)
-        count = "1 checkpoint stays" if stay == 1 else f"{stay} checkpoints stay"
+        count = counted(stay, "checkpoint stays", "checkpoints stay")
         lines = [f"{self.location}: {count}, {go} {'would go' if self.dry_run else 'went'}"]
         gone = "goes " if self.dry_run else "gone "
         width = max((len(verdict.candidate.name) for verdict in self.verdicts), default=0)

@@ -53,7 +53,7 @@ def newest_graph(directory: Directory, which: Which) -> SavedGraph:
             if which.is_one:
                 raise
             first = first or error
-            outcome = "left as it is: its other files may be intact"
+            outcome = "not quarantined: its other files may be intact"
             skipped.append(Skipped(storage.location, prefix, str(error), outcome))
         except StorageError:
             look = directory.again()

@@ -10,7 +10,7 @@ from tfpersist.checkpoint.directory import Directory
 from tfpersist.checkpoint.files import readable
 from tfpersist.checkpoint.locate import Located
 from tfpersist.checkpoint.verify import Verification, count_intact, verify
-from tfpersist.errors import CheckpointNotFoundError, StorageError, printable
+from tfpersist.errors import CheckpointNotFoundError, StorageError, counted, printable
 
 # How often a checkpoint that others replace is verified again.
 _TRIES = 20
@@ -52,7 +52,7 @@ class Survey:
 
     def __str__(self) -> str:
         total, bad = len(self.checkpoints), len(self.damaged)
-        count = "1 checkpoint" if total == 1 else f"{total} checkpoints"
+        count = counted(total, "checkpoint")
         state = f"{bad} of {count} {'is' if bad == 1 else 'are'} DAMAGED" if bad else f"{count}, ok"
         size = readable(sum(result.size for result in self.checkpoints))
         names = [result.prefix.rsplit("/", 1)[-1] for result in self.checkpoints]

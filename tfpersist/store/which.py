@@ -1,4 +1,4 @@
-"""The checkpoint that is meant: those of a store's name, of one step, or one alone."""
+"""Choose the checkpoints of a directory by name, by step or by prefix."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tfpersist.store.quarantine import ENDING
 
 @attrs.frozen
 class Which:
-    """The checkpoints of a directory that are meant.
+    """A choice of checkpoints.
 
     Args:
-        name: what a store calls its checkpoints; "-" and the step follow it. Where none is of this
-            name, all are meant, since other programs call their checkpoints anything.
+        name: the name of a store's checkpoints; "-" and the step follow it. If none has this name,
+            all are chosen, because other programs use other names.
         step: the training step; None for all.
         prefix: the only checkpoint; None for all.
     """
@@ -35,20 +35,20 @@ class Which:
         return self.step is not None or self.prefix is not None
 
     def known(self, directory: Directory) -> list[str]:
-        """Return the prefixes that are meant, also of checkpoints that lack files, oldest first."""
+        """Return the chosen prefixes, also of checkpoints that lack files, oldest first."""
         return self._of(directory, directory.known)
 
     def complete(self, directory: Directory) -> list[str]:
-        """Return the prefixes of those that have all their files, oldest first."""
+        """Return the chosen prefixes of checkpoints that have all their files, oldest first."""
         return self._of(directory, directory.complete)
 
     def newest_first(self, directory: Directory) -> Iterator[str]:
         """Return the prefixes that may be restored, also of those that lack files.
 
-        There may be thousands, and mostly the first of them is the only one that is asked for.
+        There may be thousands, and mostly only the first one is used.
 
         Raises:
-            CheckpointNotFoundError: there is none.
+            CheckpointNotFoundError: there is no such checkpoint.
         """
         if self.is_one:
             prefixes: Iterator[str] = iter(self.known(directory)[::-1])
@@ -56,7 +56,7 @@ class Which:
             prefixes = (p for p in reversed(directory.known) if is_called(p, self.name))
         first = next(prefixes, None)
         if first is None and not self.is_one:
-            # None is of this name, so all are meant.
+            # No checkpoint has this name, so all are chosen.
             prefixes = reversed(directory.known)
             first = next(prefixes, None)
         if first is None:
@@ -82,8 +82,8 @@ class Which:
         return CheckpointNotFoundError(
             f"there is no checkpoint {asked}here",
             where=directory.storage.location,
-            found=f"damaged ones that were set aside: {', '.join(aside)}" if aside else None,
-            advice=f"There are those of the steps {', '.join(map(str, steps))}."
+            found=f"only quarantined: {', '.join(aside)}" if aside else None,
+            advice=f"The store has the steps {', '.join(map(str, steps))}."
             if steps
             else _hint(directory.storage.location),
         )
@@ -94,6 +94,6 @@ def _hint(location: str) -> str:
     if parent is None:
         return "Save one first, or check the directory."
     return (
-        "This is the prefix of one checkpoint, and a store is a directory:"
-        f" ModelStore({parent!r}), with at(step) for that one."
+        "This is the prefix of one checkpoint, and a store is a directory. Use"
+        f" ModelStore({parent!r}), with at(step) for this checkpoint."
     )

@@ -216,7 +216,7 @@ def test_a_variable_without_a_value_is_named_at_a_save_and_filled_by_a_restore()
     store = tfp.ModelStore("memory://test/empty")
     store.save(module(a=tf.Variable([1.0, 2.0]), b=tf.Variable(3.0)))
     other = module(a=UninitializedVariable(shape=(2,), dtype=tf.float32), b=tf.Variable(0.0))
-    with pytest.raises(SaveError, match=r"1 variables have no value yet: a\b"):
+    with pytest.raises(SaveError, match=r"1 variable has no value yet: a\b"):
         store.save(other)
     store.restore(other)
     assert other.a.numpy().tolist() == [1, 2]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tfpersist.errors import SaveError
+from tfpersist.errors import SaveError, counted
 from tfpersist.matching.plan import Entry
 from tfpersist.tf.internals import eager, replicas
 from tfpersist.tf.run.aligned import ALIGNMENT, LEAST_ALIGNMENT
@@ -47,7 +47,8 @@ def read(entries: Sequence[Entry]) -> list[np.ndarray[Any, Any]]:
             values.append(value)
     if empty:
         raise SaveError(
-            f"{len(empty)} variables have no value yet: {', '.join(empty)}",
+            f"{counted(len(empty), 'variable has', 'variables have')} no value yet:"
+            f" {', '.join(empty)}",
             advice="Assign them first, or leave them out with only().",
         )
     return values

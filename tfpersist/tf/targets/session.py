@@ -13,6 +13,7 @@ from tfpersist.errors import (
     SaveError,
     SelectionError,
     TargetError,
+    counted,
     value_text,
 )
 from tfpersist.formats.bundle_writer import Item
@@ -184,7 +185,8 @@ class SessionTarget:
                 if not names:
                     raise
                 raise SaveError(
-                    f"{len(names)} variables have no value yet: {', '.join(names)}",
+                    f"{counted(len(names), 'variable has', 'variables have')} no value yet:"
+                    f" {', '.join(names)}",
                     advice="Run their initializers or restore them, or leave them out with only().",
                 ) from error
             return fetched

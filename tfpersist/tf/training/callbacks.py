@@ -118,7 +118,7 @@ def _callback_class() -> type[Any]:
             _RUNNING[self.model] = self
             if self.resume:
                 self._restore()
-            # This comes after the restore, which sets damaged checkpoints aside.
+            # This comes after the restore, which quarantines damaged checkpoints.
             self.best = self._best_so_far()
 
         def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
