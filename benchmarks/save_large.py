@@ -23,7 +23,7 @@ CONTENDERS = (
 
 
 def contender(name, values, target, durable):
-    """Build the model that a contender saves; give what saves it to `target`."""
+    """Build the model that a contender saves; return a function that saves it to `target`."""
     if name.startswith("tfpersist"):
         import tfpersist as tfp
 

@@ -131,7 +131,7 @@ def golden_values() -> Callable[[pathlib.Path], dict[str, np.ndarray]]:
 
 @pytest.fixture
 def fresh(tmp_path: pathlib.Path) -> Callable[..., str]:
-    """Run a script in a new Python process and give what it printed.
+    """Run a script in a new Python process and return what it printed.
 
     `fresh(code, *arguments, **environment)`: the code may be indented; the arguments are
     `sys.argv[1:]`; the working directory is the test's `tmp_path`. The process must succeed.

@@ -62,7 +62,7 @@ store.save(tensors, step=3)
 
 
 def on_a_terminal(tmp_path, code):
-    """Run a script whose standard error is a terminal; give what that has shown."""
+    """Run a script whose standard error is a terminal; return what the terminal has shown."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code)],

@@ -46,8 +46,8 @@ def test_a_v1_checkpoint(golden):
     assert contents.read("fc1/b").shape == (3,)
 
 
-class Restless:
-    """A storage whose index is another at every reading."""
+class ChangingIndex:
+    """A storage whose index differs at every read."""
 
     def __init__(self, storage):
         self.storage = storage
@@ -66,7 +66,7 @@ def test_one_that_is_replaced_all_the_time(tmp_path):
     storage = open_storage(tmp_path)
     files = write(storage)
     with pytest.raises(StorageError, match="replaced 20 times while it was being opened"):
-        open_contents(Restless(storage), files)
+        open_contents(ChangingIndex(storage), files)
 
 
 def test_a_tensor_is_compared_with_its_checksum_at_the_first_read_alone(tmp_path):

@@ -157,8 +157,8 @@ def test_a_save_by_another_program_is_a_note_and_not_a_flaw(tmp_path):
     )
 
 
-class Restless:
-    """A directory in which a checkpoint is saved anew while it is being looked at."""
+class SavedMeanwhile:
+    """A directory in which a checkpoint is saved again while it is read."""
 
     def __init__(self, storage, act):
         self.storage, self.act = storage, act
@@ -177,7 +177,7 @@ def test_a_checkpoint_saved_again_while_it_is_read(prefix):
     """The facts of one save do not fit the files of the other, which is nobody's damage."""
     storage = open_storage(prefix.parent)
     longer = [Item("v", payload_of(np.ones(9_999)))]
-    restless = Restless(storage, lambda: write_checkpoint(storage, "m", longer))
+    restless = SavedMeanwhile(storage, lambda: write_checkpoint(storage, "m", longer))
     report = Checkpoint("m", storage=restless).verify()
     assert restless.act is None
     assert report.ok, str(report)
@@ -206,7 +206,7 @@ def test_one_that_is_saved_anew_without_its_graph_lacks_nothing(tmp_path):
         write_checkpoint(storage, "m", [*items, Item("w", payload_of(np.ones(3)))])
 
     (tmp_path / "m.meta").write_bytes(b"damaged")
-    restless = Restless(storage, save_and_damage)
+    restless = SavedMeanwhile(storage, save_and_damage)
     report = verify(Located(restless, files))
     assert report.ok, str(report)
     assert report.tensors == 2
@@ -217,7 +217,7 @@ def test_one_that_is_damaged_while_it_is_read_is_read_once_more_and_no_more(tmp_
     write_checkpoint(storage, "m", [Item("v", payload_of(np.ones(3)))])
     data, opened = tmp_path / "m.data-00000-of-00001", []
 
-    class Counting(Restless):
+    class Counting(SavedMeanwhile):
         def read(self, name):
             opened.extend([name] if name == data.name else [])
             assert len(opened) < 20, "read without end"
@@ -236,7 +236,7 @@ def test_one_that_is_damaged_while_it_is_read_is_read_once_more_and_no_more(tmp_
 
 
 def test_a_file_that_cannot_be_looked_at_is_an_error_and_no_flaw(prefix):
-    class Failing(Restless):
+    class Failing(SavedMeanwhile):
         def modified(self, name):
             raise StorageError("cannot look at this")
 
@@ -247,7 +247,7 @@ def test_a_file_that_cannot_be_looked_at_is_an_error_and_no_flaw(prefix):
 def test_what_was_read_takes_no_memory_afterwards(prefix):
     released = []
 
-    class Forgetting(Restless):
+    class Forgetting(SavedMeanwhile):
         def forget(self, data):
             released.append(len(data))
 
@@ -289,7 +289,7 @@ def test_a_step_that_differs_from_the_name_is_noted_if_both_are_known(
 
 
 def test_a_size_that_cannot_be_found_out_is_an_error_and_no_misfit(prefix):
-    class Failing(Restless):
+    class Failing(SavedMeanwhile):
         def size(self, name):
             raise StorageError("cannot look at this")
 

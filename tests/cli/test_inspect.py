@@ -13,7 +13,7 @@ from tfpersist.formats.graphdef import parse_text
 
 @pytest.fixture
 def runs(tmp_path):
-    """Make a folder with two checkpoints, and give its path."""
+    """Make a folder with two checkpoints, and return its path."""
     store = tfpersist.ModelStore(tmp_path)
     values = {"conv/kernel": np.ones((2, 3), np.float32), "step": np.int64(1)}
     store.save(values, step=1, metrics={"accuracy": 0.5})

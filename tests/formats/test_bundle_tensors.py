@@ -1,4 +1,4 @@
-"""Reading many tensors at once gives what reading each of them gives."""
+"""Reading many tensors at once returns the same as reading each of them."""
 
 from __future__ import annotations
 

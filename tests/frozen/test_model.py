@@ -461,7 +461,7 @@ def test_a_graph_that_the_tool_of_tensorflow_froze(corpus):
 
 
 def gives(file, golden, fed, expected, output):
-    """Assert that a graph has this output and gives the golden result for the golden input."""
+    """Assert that a graph has this output and computes the recorded result."""
     values = np.load(file.parent / golden, allow_pickle=True)
     with tfp.FrozenModel.load(file) as model:
         assert [ref.operation for ref in model.outputs] == [output]

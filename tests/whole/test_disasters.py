@@ -24,7 +24,7 @@ def values(step, size=50_000):
     return {"w": np.full(size, float(step)), "frozen": np.arange(float(size)), "b": np.zeros(3)}
 
 
-def assert_whole(store, *steps):
+def assert_complete(store, *steps):
     found = store.checkpoints()
     assert [checkpoint.step for checkpoint in found] == list(steps)
     for checkpoint in found:
@@ -63,7 +63,7 @@ def test_a_disk_that_fills_up(small_disk, kind):
     assert "Free some space" in str(caught.value)
     assert len(saved) >= 4
     assert leftovers(small_disk) == []
-    assert_whole(store, *saved)
+    assert_complete(store, *saved)
     # What there is of space is used to the last: removing needs next to none.
     with open(small_disk / "rest", "wb") as file:
         for size in (1 << 16, 1 << 12):
@@ -78,10 +78,10 @@ def test_a_disk_that_fills_up(small_disk, kind):
     with pytest.raises(StorageError):
         store.save(values(30), 30)
     assert leftovers(small_disk) == []
-    assert_whole(store, *saved)
+    assert_complete(store, *saved)
     (small_disk / "rest").unlink()
     store.prune(keep=tfp.Keep(last=2))
-    assert_whole(store, *saved[-2:])
+    assert_complete(store, *saved[-2:])
     assert store.save(values(40), 40).verify().ok
 
 
@@ -113,7 +113,7 @@ def test_a_limit_of_the_file_size(tmp_path):
         finally:
             os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert_whole(store, 1, 3)
+    assert_complete(store, 1, 3)
 
 
 def start(code, *arguments):
@@ -211,7 +211,7 @@ def test_one_prunes_while_another_reads(tmp_path):
     # What was being read when the last save was pruned is still there.
     assert store.latest().step == 30
     keeping.prune()
-    assert_whole(store, 30)
+    assert_complete(store, 30)
 
 
 def test_the_locks_of_a_dead_process_are_free(tmp_path):
@@ -237,7 +237,7 @@ def test_the_locks_of_a_dead_process_are_free(tmp_path):
     assert waiter.wait(60) == 0
     holder.wait()
     store.prune(keep=tfp.Keep(last=1))
-    assert_whole(store, 2)
+    assert_complete(store, 2)
     assert leftovers(tmp_path) == []
 
 

@@ -1,4 +1,4 @@
-"""Every example in the documents and in the docstrings is executed, and gives what it shows."""
+"""Run every example in the documents and docstrings, and compare its output."""
 
 from __future__ import annotations
 

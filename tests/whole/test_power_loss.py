@@ -103,7 +103,7 @@ CASES = {
 
 
 def lost(case, each, chance):
-    """Lose power at every step, several times; count the losses, and what was found then."""
+    """Lose power at every step, several times; count the losses, and the versions that are there afterwards."""
     losses, found_before, found_after = 0, 0, 0
     for at in itertools.count():
         disk = Disk()
@@ -140,7 +140,7 @@ def lost(case, each, chance):
 
 
 def check(case, disk, failed):
-    """Each checkpoint that the store names is whole, and is one that was saved."""
+    """Check that each checkpoint that the store names is complete and was saved."""
     found = {}
     for checkpoint in store_on(disk).checkpoints():
         if case.act is restore and checkpoint.step == 3:

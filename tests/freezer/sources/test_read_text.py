@@ -79,7 +79,7 @@ node {{ name: "find" op: "LookupTableFindV2" input: "table" input: "x" input: "y
 
 
 def untrusted(folder, kind, path):
-    """Write a model whose table is filled from a file, and give what names it."""
+    """Write a model whose table is filled from a file; return the path of the model."""
     graph = parse_text(TABLE.format(path=path).encode()).proto
     if kind == "pb":
         (folder / "model.pb").write_bytes(graph.SerializeToString())

@@ -29,13 +29,13 @@ def rewrite(path, message):
 
 
 def write_message(path, message):
-    """Write a protobuf message. The same message gives the same bytes."""
+    """Write a protobuf message. Equal messages have equal bytes."""
     with open(path, "wb") as file:
         file.write(message.SerializeToString(deterministic=True))
 
 
 def write_values(path, values):
-    """Write arrays as an npz file. The same arrays give the same bytes."""
+    """Write arrays as an npz file. Equal arrays have equal bytes."""
     np.savez_compressed(path, **values)
 
 

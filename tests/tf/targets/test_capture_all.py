@@ -63,7 +63,7 @@ class SlowSink:
 
 
 def hammered(store, save, update, values):
-    """Save in the background while `update` runs; give what was there, is there and was saved."""
+    """Save in the background while `update` runs; return the values before, after, and saved."""
     gate = threading.Event()
     store = store.background()
     vars(store)["_opened"] = Slow(store._opened, gate)

@@ -24,7 +24,7 @@ def resource(request):
 
 
 def build(resource=True):
-    """Build a graph that trains a line; give the operation that takes one step."""
+    """Build a graph that trains a line; return the operation of one step."""
     with v1.variable_scope("", use_resource=resource):
         step = v1.train.get_or_create_global_step()
         w = v1.get_variable("w", [3], initializer=v1.zeros_initializer(), use_resource=resource)
@@ -33,7 +33,7 @@ def build(resource=True):
 
 
 def train(store, steps, resource=True, fail_at=None, **options):
-    """Train up to so many steps in all; give how many were run."""
+    """Train up to this many steps in all; return how many were run."""
     with tf.Graph().as_default() as graph:
         operation = build(resource)
         hook = store.hook(**options)

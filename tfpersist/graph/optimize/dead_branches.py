@@ -218,7 +218,7 @@ class _Walk:
             self.identities.record_range(node, data, controls)
 
     def _fold_logic(self, node: Message, data: list[str], controls: list[str]) -> bool:
-        """Fold a LogicalAnd or LogicalOr of which one input alone gives the result."""
+        """Fold a LogicalAnd or LogicalOr if one input decides the result."""
         if node.op not in _DOMINANT or len(data) != 2:
             return False
         result = _DOMINANT[node.op]

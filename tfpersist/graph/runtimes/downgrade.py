@@ -58,7 +58,7 @@ def _rewrite_matmul(node: Message, older: str) -> None:
 
 
 def _alignment_has_no_effect(node: Message, nodes: Mapping[str, Message]) -> bool:
-    """Return whether the older op, which aligns every diagonal to the left, gives the same."""
+    """Return whether the older op, which aligns every diagonal to the left, computes the same."""
     if "align" in node.attr and node.attr["align"].s == b"LEFT_LEFT":
         return True
     position = 2 if node.op == "MatrixSetDiagV3" else 1

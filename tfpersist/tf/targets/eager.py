@@ -1,4 +1,4 @@
-"""Read eager variables all at once, and give them values in memory of their own."""
+"""Read eager variables all at once, and assign values that share no memory with others."""
 
 from __future__ import annotations
 
