@@ -103,7 +103,7 @@ CASES = {
 
 
 def lost(case, each, chance):
-    """Lose power at every step, several times; count the losses, and the versions that are there afterwards."""
+    """Lose power at every step, several times; count the losses and the versions that are left."""
     losses, found_before, found_after = 0, 0, 0
     for at in itertools.count():
         disk = Disk()
