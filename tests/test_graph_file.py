@@ -64,7 +64,7 @@ def test_a_text_file_is_read_and_not_written(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.pbtxt"]
 
 
-def test_a_file_in_a_directory_stands_for_it(tmp_path):
+def test_a_file_in_a_saved_model_names_its_directory(tmp_path):
     for name in ("second.pb", "third.pb"):
         (tmp_path / name).write_bytes(name.encode())
     inside = ("first.pb", "second.pb", "third.pb")
@@ -113,7 +113,7 @@ def test_another_kind_of_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xff", b"node {", b"words", b"\x22\x00"])
-def test_bytes_that_are_no_graph(data, tmp_path):
+def test_bytes_that_are_not_a_graph(data, tmp_path):
     (tmp_path / "a.pb").write_bytes(data)
     with pytest.raises(CorruptionError) as caught:
         graph_file.load(f"{tmp_path}/a.pb")

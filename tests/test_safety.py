@@ -101,7 +101,7 @@ def test_a_branch_that_is_called_like_an_op_is_found():
     assert finding == Finding("file write", "WriteFile", ("if",))
 
 
-def test_a_function_that_is_not_there_is_unknown():
+def test_a_missing_function_is_unknown():
     text = b"""node { name: "call" op: "PartitionedCall"
                       attr { key: "f" value { func { name: "gone" } } } }"""
     assert Finding("unknown", "gone", ("call",)) in scan(parse_text(text)).findings

@@ -29,7 +29,7 @@ def test_the_text_of_a_path():
 
 
 @pytest.mark.parametrize("value", ["", b"", None, 3, ["runs"], "a\0b", b"a\0b"])
-def test_what_is_not_a_path(value):
+def test_values_that_are_not_a_path(value):
     with pytest.raises(ArgumentError, match="expected a place") as caught:
         text_of(value, "a place")
     assert caught.value.found

@@ -55,7 +55,7 @@ def test_a_file_system_without_hard_links(tmp_path):
     assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
 
 
-def test_a_remote_store_says_that_it_writes_in_full(tmp_path):
+def test_a_remote_store_warns_that_it_writes_all_tensors(tmp_path):
     store = tfp.ModelStore(f"local://{tmp_path}/run", incremental=True)
     for step in (1, 2):
         with pytest.warns(UserWarning, match="in full, not incrementally: .* has no hard links"):
@@ -64,7 +64,7 @@ def test_a_remote_store_says_that_it_writes_in_full(tmp_path):
         assert_holds(checkpoint, arrays(step, 99))
 
 
-def test_what_is_written_and_what_is_shared_are_counted_in_the_bytes_of_the_files(tmp_path):
+def test_written_and_shared_bytes_are_those_of_the_files(tmp_path):
     storage = open_storage(tmp_path)
     save(storage, "m-1", arrays(1))
     checkpoint = save(storage, "m-2", arrays(2))

@@ -234,7 +234,7 @@ def test_the_directory_is_listed_again_after_any_change(tmp_path, storage):
     assert not Directory.look(storage).record.is_ordered
 
 
-def test_a_look_goes_through_the_storage_that_it_was_made_with(tmp_path, storage):
+def test_a_look_uses_the_storage_that_it_was_made_with(tmp_path, storage):
     save(storage, "m-6")
     other = open_storage(tmp_path)
     assert Directory.look(other).storage is other
@@ -256,9 +256,7 @@ def test_two_that_save_at_once_are_both_named(tmp_path, storage):
     assert record.says.latest == "m-7"
 
 
-def test_a_state_file_that_is_replaced_right_after_a_save_is_not_taken_for_that_of_the_save(
-    tmp_path, storage
-):
+def test_a_state_file_replaced_right_after_a_save_is_noticed(tmp_path, storage):
     from tfpersist.checkpoint.writer import note_latest, publish_checkpoint
 
     items = [Item("v", payload_of(np.zeros(1)))]

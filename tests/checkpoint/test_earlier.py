@@ -65,7 +65,7 @@ def storage(tmp_path):
     return open_storage(tmp_path)
 
 
-def test_what_this_process_saved_last_is_known_as_if_it_were_read(storage):
+def test_the_last_save_of_this_process_is_known_without_reading(storage):
     memory = SaveMemory()
     save(storage, "m-1", memory)
     with earlier(storage, memory=memory) as known, earlier(storage) as read:
@@ -80,7 +80,7 @@ def test_what_this_process_saved_last_is_known_as_if_it_were_read(storage):
             assert opened.stamps[0][1] == len(opened.shards[0])
 
 
-def test_what_another_saved_meanwhile_is_read(storage):
+def test_a_checkpoint_that_another_process_saved_is_read(storage):
     memory = SaveMemory()
     save(storage, "m-1", memory)
     write_checkpoint(storage, "m-2", [Item("a", payload_of(np.zeros(9)))])
@@ -154,7 +154,7 @@ def test_a_data_file_that_is_too_short_is_not_used(storage, tmp_path, known):
         )
 
 
-def test_a_damaged_index_is_told(storage, tmp_path):
+def test_a_damaged_index_is_reported(storage, tmp_path):
     save(storage, "m-1")
     path = tmp_path / "m-1.index"
     path.write_bytes(path.read_bytes()[:-9])

@@ -59,7 +59,7 @@ def test_it_is_read_again_only_after_a_change(storage, tmp_path):
     assert known_facts(storage, files_of(storage, "m-2")).metrics == {"loss": 0.25}
 
 
-def test_what_could_not_be_read_once_is_read_again(storage):
+def test_a_sidecar_that_could_not_be_read_is_read_again(storage):
     storage.refused = (".tfpersist.json",)
     assert known_facts(storage, files_of(storage)) is None
     storage.refused = ()

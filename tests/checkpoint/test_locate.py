@@ -124,7 +124,7 @@ def test_names_in_a_storage(tmp_path):
         locate("", open_storage("memory://locate/empty"))
 
 
-def test_a_prefix_stands_above_a_directory_of_the_same_name(tmp_path):
+def test_a_prefix_wins_over_a_directory_of_the_same_name(tmp_path):
     save(tmp_path, "m")
     save(tmp_path / "m", "inside")
     assert found(tmp_path / "m") == str(tmp_path / "m")

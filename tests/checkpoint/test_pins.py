@@ -41,7 +41,7 @@ def remove(located):
     located.storage.remove(located.files.all)
 
 
-def test_the_index_stands_for_a_checkpoint_and_in_v1_the_first_file(located, golden):
+def test_the_marker_is_the_index_and_in_v1_the_first_file(located, golden):
     assert marker(located.files) == "m.index"
     storage = open_storage(golden / "0.12.1")
     files = Directory.look(storage).files("shard2_v1.ckpt")
@@ -70,7 +70,7 @@ def test_a_hold_is_released_after_an_error(located):
     assert is_free(located)
 
 
-def test_a_read_goes_on_where_one_that_prunes_is_in_the_way(located):
+def test_a_read_continues_without_a_hold_during_a_pruning(located):
     pruner = located.storage.hold("m.index", alone=True)
     try:
         with held(located.storage, located.files):

@@ -59,7 +59,7 @@ def test_each_store_has_a_memory_of_its_own():
     ],
     ids=["shared", "small", "writable", "its own", "objects"],
 )
-def test_only_large_memory_that_nobody_may_write_to_is_shared(array, shared):
+def test_only_large_read_only_memory_is_shared(array, shared):
     assert SaveMemory().may_share("v", array) is shared
 
 

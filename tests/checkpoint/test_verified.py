@@ -54,7 +54,7 @@ def test_a_checkpoint_that_was_just_written_is_known(tmp_path):
     assert verified.to_verify(storage, ["m-1"]) == []
 
 
-def test_those_that_are_not_among_the_newest_are_looked_at_in_turn(tmp_path, storage):
+def test_older_checkpoints_are_checked_in_turn(tmp_path, storage):
     """Also while one is added and the oldest goes between two looks, as with every save."""
     changed = {f"m-{number}" for number in range(10, 40)}
     for prefix in changed:

@@ -195,7 +195,7 @@ def test_one_that_is_gone(prefix):
     assert all((opened[key] == value).all() for key, value in values.items())
 
 
-def test_one_that_is_saved_anew_without_its_graph_lacks_nothing(tmp_path):
+def test_a_checkpoint_saved_again_without_its_graph_is_intact(tmp_path):
     storage = open_storage(tmp_path)
     items = [Item("v", payload_of(np.ones(3)))]
     meta = schema.MetaGraphDef().SerializeToString()
@@ -235,7 +235,7 @@ def test_one_that_is_damaged_while_it_is_read_is_read_once_more_and_no_more(tmp_
     assert len(opened) == 2
 
 
-def test_a_file_that_cannot_be_looked_at_is_an_error_and_no_flaw(prefix):
+def test_an_unreadable_file_is_an_error_and_not_a_flaw(prefix):
     class Failing(SavedMeanwhile):
         def modified(self, name):
             raise StorageError("cannot look at this")
@@ -244,7 +244,7 @@ def test_a_file_that_cannot_be_looked_at_is_an_error_and_no_flaw(prefix):
         Checkpoint("m", storage=Failing(open_storage(prefix.parent), None)).verify()
 
 
-def test_what_was_read_takes_no_memory_afterwards(prefix):
+def test_verification_releases_the_memory_of_tensors(prefix):
     released = []
 
     class Forgetting(SavedMeanwhile):

@@ -85,7 +85,7 @@ def test_a_copied_array_is_read_only(sample, read_all, key):
     assert not read_all(*sample)[key].flags.writeable
 
 
-def test_the_index_says_what_there_is(sample):
+def test_the_index_has_the_specs_of_all_tensors(sample):
     index = bundle.read_index(memoryview(sample[0]), "m.index")
     assert list(index.entries) == ["a/b", "a/c", "e", "s", "v"]
     assert (index.num_shards, index.big_endian, len(index.parts)) == (1, False, 2)

@@ -144,7 +144,7 @@ def test_only_the_last_few_lists_are_remembered():
     ],
     ids=["a name", "the order", "a shape", "a type"],
 )
-def test_what_differs_is_encoded_anew(change):
+def test_changed_entries_are_encoded_again(change):
     items = tensors(5, 20)[:20]
     first(items)
     changed = change(items)

@@ -236,7 +236,7 @@ def test_tensorflow_reads_aligned_data(write_ours, tmp_path_factory, values):
         assert theirs.tolist() == array.tolist() or theirs.tobytes() == array.tobytes()
 
 
-def test_data_goes_out_in_chunks_and_one_payload_is_loaded_at_a_time():
+def test_data_is_written_in_chunks_and_one_payload_is_loaded_at_a_time():
     events = []
 
     class Sink:
@@ -486,7 +486,7 @@ def content_at(places, shards, at):
 
 
 @pytest.mark.parametrize("numbers", [[40, 3, 17], [5], [0, 41, 42, 1, 2, 3]])
-def test_some_tensors_are_written_in_the_order_that_is_asked_for(numbers):
+def test_some_tensors_are_written_in_the_requested_order(numbers):
     items = some_items()
     places, shards = some_shards(items, numbers=numbers, alignment=8)
     index, whole = sharded(items)

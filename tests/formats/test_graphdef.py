@@ -15,7 +15,7 @@ from tfpersist.formats.graphdef import split
 
 
 class TestSplit:
-    def test_large_constants_are_looked_at_and_small_ones_kept(self):
+    def test_large_constants_become_payloads_and_small_ones_stay(self):
         data = memoryview(PLAIN.SerializeToString())
         graph = split(data)
         assert list(graph.payloads) == ["w", "k"]

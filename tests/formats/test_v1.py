@@ -174,7 +174,7 @@ def test_files_that_do_not_belong_together(tmp_path, array):
             read(first, second)
 
 
-def test_the_index_says_what_there_is(sample):
+def test_the_index_has_the_specs_of_all_tensors(sample):
     index = v1.merge([v1.read_v1(memoryview(sample), "m")])
     assert [str(entry.spec) for entry in index.entries.values()] == [
         "int64[]",

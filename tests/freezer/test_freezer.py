@@ -169,7 +169,7 @@ class TestChoosing:
             assert (ops["net/w"], ops["net/b"]) == ("Const", "Const")
             assert ops["counter"] == "VarHandleOp"
 
-    def test_a_partitioned_variable_goes_by_its_name(self):
+    def test_a_partitioned_variable_is_named_as_a_whole(self):
         with tf.Graph().as_default() as graph:
             whole = v1.get_variable(
                 "parts", (10, 3), partitioner=v1.fixed_size_partitioner(2), use_resource=True

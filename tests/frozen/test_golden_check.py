@@ -104,10 +104,10 @@ class TestNames:
         return golden_check.name_feeds(frozen(), feeds, inputs)
 
     @pytest.mark.parametrize("name", ["x", "x:0", "image", "source/image", "source/image:0"])
-    def test_a_feed_goes_by_any_of_its_names(self, name):
+    def test_a_feed_can_have_any_of_its_names(self, name):
         assert self.named({name: 1}) == {"x:0": 1}
 
-    def test_a_feed_goes_by_what_has_a_name(self):
+    def test_a_feed_can_be_named_by_an_object_with_a_name(self):
         tensor = draft(NET).graph.nodes["x"]
         assert self.named({"image": 1}) == self.named({Named(tensor.name): 1})
 

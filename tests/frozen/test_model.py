@@ -156,7 +156,7 @@ def test_specs_are_what_tensorflow_infers_once_it_has_the_graph(definition):
     ("name", "says"),
     [("Net/ad:0", "Net/add"), ("echo:7", "echo:0"), ("^echo", "not the name of a tensor")],
 )
-def test_a_wrong_name_says_what_would_be_right(model, name, says):
+def test_a_wrong_name_lists_similar_names(model, name, says):
     with pytest.raises(NameNotFoundError) as caught:
         model[name]
     assert says in str(caught.value)
@@ -248,7 +248,7 @@ def test_a_model_is_copied_and_pickled(model, path):
     assert pickle.loads(pickle.dumps(tfp.FrozenModel.load(path))).file == str(path)
 
 
-def test_a_model_goes_to_other_processes(model, tmp_path, fresh):
+def test_a_model_can_be_sent_to_other_processes(model, tmp_path, fresh):
     expected = model.run("Net/add", {"Net/feed": BATCH})
     pickled = tmp_path / "model.pickle"
     pickled.write_bytes(pickle.dumps([model, model.bind("Net/feed", "Net/add")]))
@@ -315,7 +315,7 @@ def test_tensorflow_reads_a_written_file_and_the_replacement_is_atomic(model, tm
     np.testing.assert_array_equal(again.run("weights"), WEIGHTS)
 
 
-def test_a_place_that_cannot_be_written_is_said(model, tmp_path):
+def test_a_location_that_cannot_be_written_is_an_error(model, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError):
         model.write(tmp_path / "file" / "model.pb")

@@ -40,7 +40,7 @@ def test_the_table_is_what_the_runtime_says(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["OpenVINO", "ONNX"])
-def test_a_check_says_what_the_runtime_does(cases, name, tmp_path):
+def test_check_agrees_with_the_runtime(cases, name, tmp_path):
     runtime = RUNTIMES[name]
     interpreter = runtime.interpreter()
     jobs, blocked = {}, set()

@@ -245,7 +245,7 @@ def test_where_reading_means_fetching_one_that_is_sound_is_enough(tmp_path):
     )
 
 
-def test_a_failure_to_prune_says_that_the_checkpoint_is_safe(location):
+def test_the_error_of_a_failed_pruning_says_that_the_checkpoint_is_saved(location):
     keep = tfp.Keep(where=lambda facts: facts.metrics["loss"] < 1)
     store = tfp.ModelStore(location, keep=keep)
     with pytest.raises(RetentionError, match=r"'model.ckpt-1' is saved and complete, but .*'loss'"):

@@ -183,7 +183,7 @@ def test_a_keep_joins_only_keeps():
         Keep(last=1) | 5
 
 
-def test_a_where_that_fails_says_on_what():
+def test_a_failing_where_names_the_checkpoint():
     with pytest.raises(RetentionError, match="where= failed on 'm-7': KeyError: 'loss'"):
         decide([Candidate("m-7", 1.0)], Keep(where=lambda each: each.metrics["loss"] < 1))
 

@@ -61,7 +61,7 @@ def test_damaged_checkpoints_are_skipped_and_listed(storage, save, tmp_path):
 
 
 @pytest.mark.parametrize("which", [Which("m", step=2), Which("m", prefix="m-2")])
-def test_no_other_stands_in_for_the_only_one_that_is_meant(storage, save, tmp_path, which):
+def test_no_other_checkpoint_replaces_the_requested_one(storage, save, tmp_path, which):
     save(1)
     save(2)
     assert newest_graph(Directory.look(storage), which).file.endswith("m-2.meta")

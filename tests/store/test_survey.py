@@ -83,7 +83,7 @@ def test_a_checkpoint_completed_after_the_look_is_intact(store, tmp_path):
     assert verified(look) == dict.fromkeys(look.known, True)
 
 
-def test_one_that_is_replaced_at_every_look_is_not_looked_at_for_ever(store, tmp_path):
+def test_a_checkpoint_replaced_at_every_look_ends_the_survey(store, tmp_path):
     """Another program rewrites a checkpoint in place, and each look finds it unfinished."""
     storage = open_storage(tmp_path)
     sidecar = tmp_path / "model.ckpt-2.tfpersist.json"

@@ -127,7 +127,7 @@ class TestAssets:
         with pytest.raises(CorruptionError, match="lies outside of this model"):
             lower_saved_model(folder, Choice())
 
-    def test_only_they_are_read_unless_the_policy_says_more(self, tmp_path):
+    def test_only_own_files_are_read_unless_the_policy_allows_more(self, tmp_path):
         folder = self.model(tmp_path)
         read = lower_saved_model(folder, Choice()).read
         assert read(f"{folder}/assets/words.txt", "table") == b"own"
@@ -266,7 +266,7 @@ def test_a_signature_s_inputs_are_where_the_file_begins(old_files):
     assert "ParseExample" not in model.summary().operations
 
 
-def test_the_signature_says_what_the_source_called_things(old_files, tmp_path):
+def test_the_signature_has_the_names_of_the_source(old_files, tmp_path):
     path = tmp_path / "half.pb"
     source = half_plus_two(old_files)[0]
     model = Freezer(source).write(path)

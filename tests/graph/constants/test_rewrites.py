@@ -30,7 +30,7 @@ class TestValues:
         assert VALUE.joined(other, "here") == HandleValue(FLOAT, (5, 3), ("u", "v"))
         assert VALUE.joined(None, "here") is VALUE
 
-    def test_two_shapes_are_no_shape(self):
+    def test_two_different_shapes_make_an_unknown_shape(self):
         assert VALUE.joined(HandleValue(FLOAT, (2,), ("u",)), "here").shape is None
 
     def test_two_data_types(self):

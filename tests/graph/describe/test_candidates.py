@@ -11,7 +11,7 @@ def ranked(graph, *known):
     return [ref.name for ref in candidates(graph, known).outputs]
 
 
-def test_training_saving_and_reporting_are_no_results():
+def test_nodes_for_training_saving_and_reporting_are_not_outputs():
     graph = parse_text(
         b"""
         node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } } }

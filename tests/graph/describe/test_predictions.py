@@ -79,7 +79,7 @@ def test_a_feed_multiplied_by_weights_is_not_a_label():
     ],
     ids=["a switch", "a rate", "a vector", "unknown"],
 )
-def test_a_switch_and_a_rate_are_no_labels(attrs, expected):
+def test_a_switch_and_a_rate_are_not_labels(attrs, expected):
     made = graph(*MODEL, "loss: Mul logits labels")
     text = f'node {{ name: "labels" op: "Placeholder" {attrs} }}'
     made.nodes["labels"].CopyFrom(parse_text(text.encode()).nodes["labels"])

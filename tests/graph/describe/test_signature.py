@@ -46,7 +46,7 @@ def test_it_travels_in_the_bytes_of_the_graph(signature):
 @pytest.mark.parametrize(
     "data", [b"", b"\xff", b"[]", b"[" * 5000, b'{"inputs": 1, "origin": [], "init": {}}']
 )
-def test_unreadable_bytes_are_no_signature(data):
+def test_unreadable_bytes_are_not_a_signature(data):
     found = Signature.of(signed(data))
     assert found is None or found == Signature()
 
@@ -78,7 +78,7 @@ def test_a_tensor_without_a_label_has_the_name_of_its_operation():
     assert found.init == "tfpersist/init"
 
 
-def test_outputs_are_in_the_order_asked_for_and_inputs_in_the_source_s():
+def test_outputs_are_in_the_requested_order_and_inputs_in_that_of_the_source():
     graph = parse_text(
         b"""
         node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } } }

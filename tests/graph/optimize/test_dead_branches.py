@@ -158,7 +158,7 @@ class TestLogic:
 
     @pytest.mark.parametrize(("op", "value"), [("LogicalAnd", "false"), ("LogicalOr", "true")])
     @pytest.mark.parametrize("turned", [False, True])
-    def test_one_input_gives_the_result(self, op, value, turned):
+    def test_one_input_decides_the_result(self, op, value, turned):
         inputs = ("q", "p") if turned else ("p", "q")
         found = left_of(
             constant("p", "DT_BOOL", f"bool_val: {value}"),
@@ -202,7 +202,7 @@ class TestLogic:
         )
         assert found["y"] == ("LogicalAnd", "p", "s:1")
 
-    def test_a_vector_gives_no_result(self):
+    def test_a_vector_does_not_decide_a_result(self):
         found = left_of(
             constant("p", "DT_BOOL", "bool_val: false", "dim { size: 1 }"),
             node("q", "Placeholder", dtype="type: DT_BOOL", shape="shape {}"),

@@ -65,7 +65,7 @@ def test_a_call_whose_result_comes_from_a_branch_stays():
     assert found["after"] == ["^call"]
 
 
-def test_a_control_input_for_order_alone_goes_where_its_source_only_computes():
+def test_a_control_input_for_order_is_removed_if_its_source_only_computes():
     nodes = """
         node { name: "a" op: "Neg" input: "x" } node { name: "print" op: "PrintV2" input: "x" }
         node { name: "call/n" op: "Abs" input: "x" input: "^a" input: "^print" }

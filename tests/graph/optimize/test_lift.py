@@ -45,7 +45,7 @@ def test_a_small_model_stays_as_it_is():
     assert lift(graph_of(w=np.zeros(LIFT_THRESHOLD // 4, np.float32))).values
 
 
-def test_names_that_are_taken_are_left_alone():
+def test_constants_stay_if_their_new_names_are_in_use():
     taken = schema.NodeDef(name="tfpersist_weights/0/handle", op="NoOp")
     lifted = lift(graph_of(taken, w=np.zeros(1 << 16, np.float32)), min_bytes=1)
     assert lifted.initializers == ("tfpersist_weights_/0/assign",)

@@ -50,7 +50,7 @@ def test_every_op_of_the_installed_tensorflow_has_a_class(fresh):
     assert not set(registered) - table().keys()
 
 
-def test_no_op_stands_in_the_table_twice_and_no_family_is_empty():
+def test_each_op_is_in_the_table_once_and_no_family_is_empty():
     text = (
         importlib.resources.files("tfpersist.graph.structure")
         .joinpath("capabilities.txt")
@@ -161,7 +161,7 @@ def test_an_unregistered_op_is_unknown_unless_the_graph_has_a_function_of_its_na
     assert classify(node("")) == {"unknown"}
 
 
-def test_every_place_where_an_op_can_be_named_is_looked_at():
+def test_every_place_where_an_op_can_be_named_is_scanned():
     graph = schema.GraphDef(node=[node("f", "call"), node("MapDataset", "map")])
     graph.node[1].attr["f"].func.name = "ReadFile"
     function = graph.library.function.add(node_def=[node("WriteFile", "w")])

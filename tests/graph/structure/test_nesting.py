@@ -83,7 +83,7 @@ def test_a_gradient_may_compute_its_function_again():
     assert is_endless(library({**again, "dg": ["f"]}, {"g": "dg"}))
 
 
-def test_the_gradient_of_a_function_that_is_not_there_is_not_computed():
+def test_the_gradient_of_a_missing_function_is_not_computed():
     calls = {"f": ["~g"], "g": ["h", "h"], "h": []}
     assert not is_endless(library(calls, {"absent": "nowhere"}))
     assert is_endless(library({**calls, "nowhere": ["f"]}, {"g": "nowhere"}))

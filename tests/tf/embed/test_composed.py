@@ -112,7 +112,7 @@ def test_values_are_fed_to_a_part_as_to_a_run(model):
                 np.testing.assert_allclose(session.run(part), BATCH @ WEIGHTS, rtol=1e-5)
 
 
-def test_an_eager_tensor_goes_into_a_graph_and_an_outer_one_into_a_function(model):
+def test_an_eager_tensor_can_feed_a_graph_and_an_outer_one_a_function(model):
     eager = tf.constant(BATCH)
     with tf.Graph().as_default() as graph:
         part = model.import_into(graph, {"x": eager}, ["hidden"])["hidden:0"]

@@ -323,7 +323,7 @@ def test_a_file_of_a_stranger_is_checked(tmp_path):
     np.testing.assert_array_equal(trusted.predict(np.zeros((1, 1)), verbose=0), [[6]])
 
 
-def test_a_layer_without_its_graph_says_so(features, tmp_path):
+def test_a_layer_without_its_graph_raises_an_error(features, tmp_path):
     layer = features.as_layer("x", "means")
     config = {**layer.get_config(), "part": "gone"}
     lone = type(layer).from_config(json.loads(json.dumps(config)))

@@ -179,7 +179,7 @@ strategy.run(save_on_each)
     )
 
 
-def test_a_keras_model_goes_on_on_every_replica(fresh):
+def test_a_keras_model_continues_on_every_replica(fresh):
     fresh(
         TWO_DEVICES
         + """

@@ -30,7 +30,7 @@ def test_a_model_runs_without_graph_code(tmp_path, resource):
         model.run("add:0", {"x": [4]})
 
 
-def test_the_file_says_what_a_name_is_that_begins_as_the_scope_does():
+def test_a_name_that_begins_like_the_scope_is_one_of_the_file():
     with doubled("memory://open/names/one", ["A/x", "y"]).open_graph("A") as model:
         assert model.run({"file": "A/x", "graph": "A/A/x", "y": "A/y"}) == {
             "file": 0.0,

@@ -35,7 +35,7 @@ def ops(model):
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("sharded", [False, True])
 @pytest.mark.parametrize("scope", [None, "S"])
-def test_a_saver_goes_without_a_word_and_the_graph_works(version, sharded, scope):
+def test_a_saver_is_removed_without_a_note(version, sharded, scope):
     def build():
         v1.get_variable("w", initializer=[3.0])
         v1.train.Saver(write_version=version, sharded=sharded)
@@ -261,7 +261,7 @@ def test_an_op_of_ones_own_is_let_through_by_name():
         import_meta.import_meta(meta.SerializeToString(), scope="", policy=Policy(ops="WriteFile"))
 
 
-def test_nodes_beside_one_that_goes_stay():
+def test_nodes_beside_a_removed_one_stay():
     graph = tf.Graph()
     with graph.as_default():
         v1.get_variable("v", initializer=np.zeros(2, np.float32), use_resource=False)

@@ -66,7 +66,7 @@ def test_names_that_differ_may_share_a_variable_even_so():
         assert session.run(value) == [9.0]
 
 
-def test_a_scope_in_use_gets_a_number_whoever_uses_it():
+def test_a_scope_in_use_gets_a_number():
     store = saved("memory://open/used")
     graph = tf.Graph()
     # An import of TensorFlow's own does not note the scopes of its names.

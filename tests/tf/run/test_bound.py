@@ -171,7 +171,7 @@ def test_a_fed_tensor_can_be_fetched(model, both):
     assert loaded.bind("text", ["text", "joined"])("a") == (b"a", b"a!")
 
 
-def test_every_data_type_goes_in_and_out(model, both):
+def test_every_data_type_can_be_fed_and_fetched(model, both):
     loaded, _ = model
     joined = loaded.bind("text", "joined")("naïve")
     assert joined.item() == "naïve!".encode()

@@ -105,7 +105,7 @@ def test_a_tensor_of_the_graph_is_a_name_too(executor):
         (3, "not the name of a tensor; expected a str such as 'add:0', or a TensorRef, got 3"),
     ],
 )
-def test_a_wrong_name_says_what_would_be_right(executor, name, says):
+def test_a_wrong_name_lists_similar_names(executor, name, says):
     with pytest.raises(NameNotFoundError) as caught:
         executor.run(name)
     assert says in str(caught.value)
@@ -240,7 +240,7 @@ def test_threads_share_an_executor(executor):
     assert wrong == []
 
 
-def test_a_closed_executor_says_so():
+def test_a_closed_executor_raises_an_error():
     graph = tf.Graph()
     with graph.as_default():
         tf.constant(1, name="one")

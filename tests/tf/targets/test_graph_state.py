@@ -16,7 +16,7 @@ v1 = tf.compat.v1
 
 
 @RESOURCE
-def test_a_partitioned_variable_goes_by_any_name(tmp_path, resource):
+def test_a_partitioned_variable_can_have_any_of_its_names(tmp_path, resource):
     graph = tf.Graph()
     with graph.as_default():
         whole = v1.get_variable(

@@ -112,7 +112,7 @@ def test_index_and_data_are_those_of_tensorflow_byte_for_byte(tmp_path):
         checkpoint.read(str(tmp_path / f"{name}-ours")).assert_consumed()
 
 
-def test_training_goes_on_where_it_was_in_a_model_that_was_never_trained(tmp_path):
+def test_training_continues_in_a_model_that_was_never_trained(tmp_path):
     model = fitted(sequential("Adam"))
     store = tfp.ModelStore(tmp_path)
     store.save(model, step=model.optimizer.iterations)
@@ -277,7 +277,7 @@ def test_averages_of_the_optimizer_go_into_the_weights():
         store.averages(keras.optimizers.Adam()).restore(sequential())
 
 
-def test_a_checkpoint_by_names_goes_into_a_model_by_name(tmp_path):
+def test_a_name_based_checkpoint_is_restored_into_a_model_by_name(tmp_path):
     graph = tf.Graph()
     v1 = tf.compat.v1
     with graph.as_default(), v1.Session() as session:
@@ -404,7 +404,7 @@ def test_a_checkpoint_of_slim_computes_the_same_output_after_its_suggestion(gold
     np.testing.assert_allclose(found, values["predictions"], atol=1e-6)
 
 
-def test_a_checkpoint_of_tensorflow_1_says_which_of_its_tensors_may_be_which():
+def test_a_checkpoint_of_tensorflow_1_gets_a_suggestion():
     store = tfp.ModelStore("memory://keras/suggestion")
     values = {
         f"layer{at}/{name}": np.full(shape, at, np.float32)

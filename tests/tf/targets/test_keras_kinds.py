@@ -73,7 +73,7 @@ def test_words_are_looked_up():
 
 
 @pytest.mark.parametrize("kind", ["Adam", "legacy.Adam", "SGD"])
-def test_training_goes_on_where_it_was(kind, tmp_path):
+def test_training_continues_where_it_was(kind, tmp_path):
     def compiled():
         model = recurrent()
         room = tf_keras.optimizers.legacy if "legacy" in kind else tf_keras.optimizers

@@ -47,7 +47,7 @@ def test_the_end_of_a_key_need_not_be_spelt():
         assert other.x.numpy() == 1.0
 
 
-def test_a_variable_goes_by_its_own_name_too():
+def test_a_variable_can_also_have_its_own_name():
     store = tfp.ModelStore("memory://test/name")
     net = module(a=module(w=tf.Variable([1.0], name="kernel")), b=tf.Variable([2.0]))
     assert set(store.only(["kernel"]).save(net)) == {f"a/w{VALUE}", OBJECT_GRAPH_KEY}

@@ -190,7 +190,7 @@ def test_a_counter_of_saves_that_the_checkpoint_has_not_keeps_its_value(tmp_path
     assert int(checkpoint.save_counter) == 1
 
 
-def test_one_saved_variable_goes_into_both_of_its_heirs():
+def test_one_saved_variable_is_restored_into_two_variables():
     store = tfp.ModelStore("memory://test/heirs")
     shared = tf.Variable([1.0])
     store.save(module(a=shared, b=shared))
@@ -237,7 +237,7 @@ def test_a_restore_inside_of_a_function_is_refused():
         tf.function(lambda: store.restore(net), autograph=False)()
 
 
-def test_a_checkpoint_by_names_goes_into_modules_by_name(tmp_path):
+def test_a_name_based_checkpoint_is_restored_into_modules_by_name(tmp_path):
     graph = tf.Graph()
     with graph.as_default(), v1.Session() as session:
         for name in ("net/dense/kernel", "net/dense_1/kernel"):

@@ -86,7 +86,7 @@ def test_an_interrupted_training_ends_as_one_that_was_not(store, tmp_path):
 
 
 @pytest.mark.parametrize("steps_per_execution", [1, 2])
-def test_a_training_goes_on_in_the_middle_of_an_epoch(store, steps_per_execution):
+def test_training_continues_in_the_middle_of_an_epoch(store, steps_per_execution):
     options = {"steps_per_execution": steps_per_execution}
     whole = network(**options)
     fit(whole)
@@ -229,7 +229,7 @@ def test_a_missing_metric_warns_after_the_first_epoch_and_raises_at_the_end(stor
     assert store.latest() is None
 
 
-def test_validation_that_never_came_is_said_at_the_end(store):
+def test_a_missing_validation_raises_at_the_end(store):
     with pytest.raises(SaveError, match="does not measure 'val_mae'"):
         fit(network(), store.callback(monitor="val_mae"))
 
