@@ -313,8 +313,8 @@ class Freezer:
         Both run once on these feeds, which takes the memory of both. A session, a function or a
         Keras model runs itself. For a file, its graph runs before anything is changed in it. The
         feeds and the outputs of the source go into the file, so that `FrozenModel.verify` can
-        repeat the test. An array of up to 128 KB is stored whole. Of a larger feed a digest is
-        stored, of a larger output an even sample.
+        repeat the test. Feeds of up to 128 KB together are stored whole, and so are outputs of up
+        to 128 KB together. Of larger feeds digests are stored, of larger outputs even samples.
 
         Args:
             feeds: {an input of the frozen model, as `FrozenModel.run` takes it: its value}.
