@@ -1,4 +1,4 @@
-"""Give damaged files to everything that reads files.
+"""Run everything that reads files on damaged files.
 
     python fuzz/run.py --seconds 600            all formats, in turn
     python fuzz/run.py --total 1000000          this many inputs over all formats

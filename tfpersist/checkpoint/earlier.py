@@ -58,14 +58,14 @@ class EarlierCheckpoint:
             (name, _cut(part)): number
             for number, (name, part) in enumerate(zip(self.names, self.parts, strict=True))
         }
-        found = [
+        matches = [
             numbers.get((name, _cut(part)), -1)
             for name, part in zip(tensors.names, tensors.parts, strict=True)
         ]
         return np.array(
             [
                 number if number >= 0 and self.specs[number] == spec else -1
-                for number, spec in zip(found, tensors.specs, strict=True)
+                for number, spec in zip(matches, tensors.specs, strict=True)
             ],
             np.int64,
         )

@@ -50,7 +50,7 @@ class LastSave:
 
 @attrs.frozen(eq=False)
 class SaveMemory:
-    """What a store remembers between its saves.
+    """The memory of a store between its saves.
 
     Args:
         borrowed: the names of tensors in memory that the caller may write to.

@@ -29,7 +29,7 @@ class RawFile(Protocol):
         """
 
     def seal(self) -> None:
-        """Give the file a mark that no later write leaves, where that is possible."""
+        """Mark the file, if possible, so that any later write removes the mark."""
 
     def finish(self, *, durable: bool) -> None:
         """End the file; if `durable`, wait until its bytes are on the disk."""

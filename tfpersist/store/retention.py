@@ -106,9 +106,9 @@ def _value(candidate: Candidate, metric: str) -> float:
     return candidate.metrics.get(metric, math.nan)
 
 
-def _unclear(rule: str, found: object, expected: str) -> RetentionError:
+def _unclear(rule: str, value: object, expected: str) -> RetentionError:
     return RetentionError(
-        f"{rule}= does not say what to keep", where="Keep", expected=expected, found=repr(found)
+        f"{rule}= does not say what to keep", where="Keep", expected=expected, found=repr(value)
     )
 
 

@@ -60,7 +60,7 @@ def test_a_kept_callable_is_made_once_for_the_same_names(session):
 
 
 def test_a_callable_that_outlives_its_session_has_nothing_to_release():
-    """At the end of a process nobody may have told it that the session is gone."""
+    """At the end of a process it may still have its handle after the session is gone."""
     with tf.Graph().as_default():
         tf.constant(1.0, name="one")
         session = v1.Session()
@@ -69,6 +69,7 @@ def test_a_callable_that_outlives_its_session_has_nothing_to_release():
     session.close()
     del session
     kept._handle = handle
+    assert kept._session._session is None
     kept.__del__()
     kept._handle = None
 

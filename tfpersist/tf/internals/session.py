@@ -43,7 +43,7 @@ def direct_callable(
 
 @attrs.frozen
 class _WeakSession:
-    """What a callable uses of its session, which it does not keep alive."""
+    """The attributes of a session that a callable uses, without keeping the session alive."""
 
     reference: weakref.ref[Any]
 

@@ -53,14 +53,15 @@ class KnownGraph:
         )
 
 
-# What is known of the graph of each session. A graph that were its own key would live for ever.
+# The known variables of the graph of each session. With the graph as its key, it would live for
+# ever.
 _KNOWN: dict[int, tuple[weakref.ref[Any], KnownGraph]] = {}
 
 
 def known_graph(session: Any) -> KnownGraph:
-    """Return the variables of a session's graph; found once, and again when the graph has changed.
+    """Return the variables of a session's graph; they are listed again if the graph has changed.
 
-    What is known does not keep the session or its graph alive.
+    Nothing that is kept here keeps the session or its graph alive.
 
     Args:
         session: a tf.compat.v1.Session or a MonitoredSession.
@@ -72,14 +73,14 @@ def known_graph(session: Any) -> KnownGraph:
     known = _KNOWN.get(key)
     if known is not None and known[0]() is session and known[1].is_current(graph):
         return known[1]
-    # In this order, what is added meanwhile makes it out of date.
+    # The version is read first: a variable that is added meanwhile makes the result out of date.
     version, collections = graph.version, _collections(graph)
-    found = KnownGraph(graph, version, collections, graph_state.entries_of(graph))
+    listed = KnownGraph(graph, version, collections, graph_state.entries_of(graph))
     try:
-        _KNOWN[key] = weakref.ref(session, lambda _: _KNOWN.pop(key, None)), found
+        _KNOWN[key] = weakref.ref(session, lambda _: _KNOWN.pop(key, None)), listed
     except TypeError:
         _KNOWN.pop(key, None)
-    return found
+    return listed
 
 
 def _collections(graph: Any) -> dict[str, Sequence[object]]:
