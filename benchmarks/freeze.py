@@ -170,7 +170,7 @@ def own():
 
 
 class Watch(threading.Thread):
-    """Sees the peak of what is no page of a file, every two milliseconds."""
+    """Measures the peak of resident memory without pages of files, every two milliseconds."""
 
     def __init__(self):
         super().__init__(daemon=True)

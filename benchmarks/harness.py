@@ -88,7 +88,7 @@ def resident():
 
 
 def forget_peak():
-    """Let the peak begin again at what is resident now."""
+    """Reset the peak to the memory that is resident now."""
     gc.collect()
     pathlib.Path("/proc/self/clear_refs").write_text("5")
 
@@ -137,7 +137,7 @@ def memory(script, contenders, *options):
 
 
 def report(question, title, seconds, *, against, megabytes=None, ours=OURS):
-    """Print a table, and save what was measured.
+    """Print a table, and save the measurements.
 
     Args:
         question: the name of the result, such as "save_large".
@@ -178,7 +178,7 @@ def report(question, title, seconds, *, against, megabytes=None, ours=OURS):
 
 
 def save(question, facts):
-    """Save what was measured under results/."""
+    """Save the measurements under results/."""
     RESULTS.mkdir(exist_ok=True)
     where = {
         "date": time.strftime("%Y-%m-%d %H:%M"),

@@ -63,7 +63,7 @@ class Tuning:
         self.written = {}
 
     def train(self):
-        """Change what is trained, and remove older checkpoints."""
+        """Change the trained tensors, and remove older checkpoints."""
         import tensorflow as tf
 
         self.step += 1
@@ -102,7 +102,7 @@ class Arrays:
         }
 
     def round(self, step):
-        """Change what is to change, and return the two times of each save in seconds."""
+        """Change some tensors, and return the two times of each save in seconds."""
         keys = self.keys if self.same else random.sample(sorted(self.values), self.changing)
         for key in keys:
             self.values[key] += 1
