@@ -298,7 +298,8 @@ class LocalFile:
     begun: int = 0
 
     def reserve(self, size: int) -> None:
-        if size > 0 and hasattr(os, "posix_fallocate"):
+        # A small file is written with one call, which notices a full disk itself.
+        if size > _CHUNK and hasattr(os, "posix_fallocate"):
             try:
                 os.posix_fallocate(self.descriptor, 0, size)
                 self.reserved = max(self.reserved, size)
