@@ -1,5 +1,6 @@
 import json
 import os
+import pickle
 import time
 
 import attrs
@@ -348,3 +349,14 @@ def test_a_sidecar_that_could_not_be_read_once_is_read_again(storage):
     look = Directory(Failing(), Listing(storage.names()), state_file.read(storage))
     assert look.facts("m-3") is None
     assert look.facts("m-3") is not None
+
+
+def test_metrics_are_read_when_they_are_asked_for_and_are_a_mapping(tmp_path):
+    storage = open_storage(tmp_path)
+    save(storage, "m-1", metrics={"loss": 0.5, "accuracy": 1.0})
+    metrics = Directory.look(storage).metrics("m-1")
+    assert (metrics["loss"], len(metrics), [*metrics]) == (0.5, 2, ["loss", "accuracy"])
+    assert repr(metrics) == "{'loss': 0.5, 'accuracy': 1.0}"
+    (tmp_path / "m-1.tfpersist.json").unlink()
+    copy = pickle.loads(pickle.dumps(metrics))
+    assert (type(copy), copy) == (dict, {"loss": 0.5, "accuracy": 1.0})

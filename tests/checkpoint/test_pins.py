@@ -156,3 +156,12 @@ def test_a_lock_that_others_do_not_see_is_let_go(located):
     with pytest.raises(UnsupportedError):
         pin(Located(Lockless(), located.files))
     assert lock.released == 1
+
+
+def test_a_failure_to_lock_is_told_as_it_is(located):
+    class Failing:
+        def hold(self, name):
+            raise StorageError("no locks left")
+
+    with pytest.raises(StorageError, match="no locks left"):
+        pin(Located(Failing(), located.files))

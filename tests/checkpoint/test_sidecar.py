@@ -80,3 +80,13 @@ def test_one_whose_checksum_has_another_name_is_damaged():
     data = Sidecar(5.0, 7).encode()
     assert decode(data).step == 7
     assert decode(data.replace(b"crc32c", b"crc32d")) is None
+
+
+@pytest.mark.parametrize(
+    ("metrics", "message"),
+    [([1], "are not a dict.*got a list"), ({1: 2.0}, "name of a metric is not a string.*got 1")],
+)
+def test_metrics_are_a_dict_by_names(metrics, message):
+    with pytest.raises(SaveError, match=message):
+        sidecar.as_floats(metrics)
+    assert sidecar.as_floats(None) == {}

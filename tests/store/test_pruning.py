@@ -17,7 +17,12 @@ import pytest
 import tfpersist as tfp
 from tfpersist.checkpoint import state_file, verified
 from tfpersist.checkpoint.directory import Directory
-from tfpersist.errors import CheckpointNotFoundError, NameNotFoundError, RetentionError
+from tfpersist.errors import (
+    CheckpointNotFoundError,
+    NameNotFoundError,
+    RetentionError,
+    StorageError,
+)
 from tfpersist.storage import open_storage
 from tfpersist.storage.local import LocalDirectory
 from tfpersist.storage.staged import StagedStorage
@@ -444,3 +449,42 @@ def test_nothing_is_remembered_of_what_was_removed(location):
     assert known.keys() == {"model.ckpt-2", "model.ckpt-3"}
     assert store.prune(keep=tfp.Keep(last=1)).dropped == ("model.ckpt-2",)
     assert known.keys() == {"model.ckpt-3"}
+
+
+@pytest.mark.parametrize("failure", ["gone", "unreadable"])
+def test_one_that_cannot_be_read_any_more_keeps_nothing_from_staying(tmp_path, failure):
+    """Of the last two, the older is gone or cannot be read; then the one before it stays."""
+    for step in (1, 2, 3):
+        tfp.ModelStore(tmp_path).save(model(step), step)
+    storage = open_storage(tmp_path)
+    verified.forget(storage, "model.ckpt-2")
+
+    class Failing(StagedStorage):
+        def read(self, name):
+            if name.startswith("model.ckpt-2."):
+                if failure == "gone":
+                    storage.remove([each for each in storage.names() if "ckpt-2." in each])
+                else:
+                    raise StorageError("cannot read this")
+            return super().read(name)
+
+    look = Directory.look(Failing(storage.directory))
+    table = prune(look, "model.ckpt", Keep(last=2))
+    assert table.dropped == ()
+    assert steps(tfp.ModelStore(tmp_path)) == ([1, 3] if failure == "gone" else [1, 2, 3])
+
+
+def test_a_lock_that_cannot_be_had_is_an_error_and_nothing_is_removed(tmp_path):
+    for step in (1, 2):
+        tfp.ModelStore(tmp_path).save(model(step), step)
+
+    class Failing(StagedStorage):
+        def hold(self, name, *, alone=False):
+            if alone:
+                raise StorageError("no locks left")
+            return super().hold(name, alone=alone)
+
+    look = Directory.look(Failing(open_storage(tmp_path).directory))
+    with pytest.raises(StorageError, match="no locks left"):
+        prune(look, "model.ckpt", Keep(last=1))
+    assert steps(tfp.ModelStore(tmp_path)) == [1, 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import pathlib
@@ -16,7 +17,12 @@ import pytest
 import tfpersist as tfp
 from tfpersist.checkpoint import state_file
 from tfpersist.checkpoint.directory import Directory
-from tfpersist.errors import CheckpointNotFoundError, CorruptionError, TFPersistError
+from tfpersist.errors import (
+    CheckpointNotFoundError,
+    CorruptionError,
+    StorageError,
+    TFPersistError,
+)
 from tfpersist.formats import bundle
 from tfpersist.storage import open_storage
 from tfpersist.store.quarantine import ending_of, quarantine
@@ -539,7 +545,7 @@ def test_one_whose_sidecar_alone_is_damaged_stays(store, tmp_path):
     flip(tmp_path / f"model.ckpt-2{SIDECAR}", 20)
     assert not store.at(2).verify().ok
     outcome = quarantine(open_storage(tmp_path), "model.ckpt-2")
-    assert str(outcome) == "left as it is: it is intact now"
+    assert outcome.reason == "it is intact now"
 
 
 def test_all_that_bears_its_name_is_set_aside_and_its_index_last(store, tmp_path):
@@ -563,3 +569,21 @@ def test_the_last_ending_is_that_of_the_highest_number():
     assert ending_of("m-1", present) == ".corrupt-10"
     assert ending_of("m-2", present) == ""
     assert ending_of("m", present) == ""
+
+
+@pytest.mark.parametrize(("number", "message"), [(errno.ENOENT, ""), (errno.EIO, "broken")])
+def test_one_that_is_removed_after_the_look_is_gone_and_a_failure_is_told(store, number, message):
+    storage = open_storage(store.location)
+
+    class Late(type(storage)):
+        def hold(self, name, *, alone=False):
+            failure = StorageError("broken")
+            failure.errno = number
+            raise failure
+
+    late = Late(storage.directory)
+    if message:
+        with pytest.raises(StorageError, match=message):
+            quarantine(late, "model.ckpt-2")
+    else:
+        assert quarantine(late, "model.ckpt-2").reason == "it is gone"

@@ -7,7 +7,7 @@ import pytest
 
 from tfpersist.checkpoint.directory import Directory
 from tfpersist.checkpoint.writer import write_checkpoint
-from tfpersist.errors import CheckpointNotFoundError, CorruptionError
+from tfpersist.errors import CheckpointNotFoundError, CorruptionError, StorageError
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of
 from tfpersist.storage import open_storage
@@ -93,3 +93,17 @@ def test_a_checkpoint_pruned_after_the_look_does_not_count_as_damaged(storage, s
     found = newest_graph(look, ALL)
     assert found.file.endswith("m-3.meta")
     assert found.skipped == ()
+
+
+def test_a_graph_that_is_there_and_cannot_be_read_is_an_error(storage, save):
+    save(1)
+    save(2)
+
+    class Failing(type(storage)):
+        def read(self, name):
+            if name == "m-2.meta":
+                raise StorageError("cannot read this")
+            return super().read(name)
+
+    with pytest.raises(StorageError, match="cannot read this"):
+        newest_graph(Directory.look(Failing(storage.directory)), ALL)

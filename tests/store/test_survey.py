@@ -7,9 +7,10 @@ import pytest
 
 import tfpersist as tfp
 from tfpersist.checkpoint.directory import Directory
+from tfpersist.checkpoint.verify import Flaw, Verification
 from tfpersist.errors import StorageError
 from tfpersist.storage import open_storage
-from tfpersist.store.survey import survey
+from tfpersist.store.survey import Survey, survey
 
 
 @pytest.fixture(params=["disk", "memory"])
@@ -120,3 +121,12 @@ def test_a_file_that_cannot_be_read_is_an_error_and_no_damage(store, tmp_path):
     look = Directory.look(Unreadable(storage.directory))
     with pytest.raises(StorageError, match=r"model\.ckpt-2\.index"):
         survey(look, look.known)
+
+
+def test_a_row_shows_the_first_flaw_and_how_much_else_there_is():
+    flaws = (Flaw("v", "cut"), Flaw("w", "cut"), Flaw("x", "cut"))
+    notes = ("it may be old",)
+    result = Survey("runs", (Verification("runs/m-1", 1, 8, flaws, ("iterator",), notes),))
+    assert str(result).splitlines()[1] == (
+        "  DAMAGED  m-1  1 tensor is intact; v: cut; 2 more; not checked: iterator; it may be old"
+    )
