@@ -12,8 +12,10 @@ from tfpersist.checkpoint.directory import Directory
 from tfpersist.checkpoint.earlier import EarlierCheckpoint, open_earlier
 from tfpersist.checkpoint.save_memory import SaveMemory
 from tfpersist.checkpoint.writer import write_checkpoint
+from tfpersist.formats import schema, sstable
 from tfpersist.formats.bundle_index_writer import tensor_list
 from tfpersist.formats.bundle_writer import Item
+from tfpersist.formats.sstable_writer import encode_table
 from tfpersist.formats.tensors import Slice, TensorSpec, payload_of
 from tfpersist.storage import open_storage
 from tfpersist.storage.local import LocalDirectory
@@ -159,6 +161,18 @@ def test_a_damaged_index_is_reported(storage, tmp_path):
     path = tmp_path / "m-1.index"
     path.write_bytes(path.read_bytes()[:-9])
     assert reason(storage).startswith("m-1 cannot be used: ")
+
+
+def test_a_checkpoint_of_a_big_endian_machine_is_not_used(storage, tmp_path):
+    save(storage, "m-1")
+    path = tmp_path / "m-1.index"
+    table = sstable.read_table(memoryview(path.read_bytes()), "x")
+    rows = {key: bytes(value) for key, value, _ in table}
+    header = schema.BundleHeaderProto.FromString(rows[b""])
+    header.endianness = 1
+    rows[b""] = header.SerializeToString()
+    path.write_bytes(encode_table(sorted(rows.items())).content)
+    assert reason(storage) == "m-1 is of another layout"
 
 
 def test_a_storage_without_hard_links(tmp_path):

@@ -25,7 +25,9 @@ from tfpersist.checkpoint.incremental import LEAST_IN_USE, MOST_SHARDS
 from tfpersist.checkpoint.save_memory import SaveMemory
 from tfpersist.checkpoint.writer import write_checkpoint
 from tfpersist.errors import SaveError
+from tfpersist.formats import sstable
 from tfpersist.formats.bundle_writer import Item
+from tfpersist.formats.sstable_writer import encode_table
 from tfpersist.formats.tensors import Payload, Slice, payload_of, spec_of
 from tfpersist.storage import open_storage
 from tfpersist.storage.local import LocalDirectory
@@ -147,6 +149,7 @@ def test_equal_checksums_do_not_prove_equal_bytes(tmp_path):
     frozen = np.arange(1000.0)
     for step, value in enumerate((other, data)):
         values = {"frozen": frozen, "v": np.frombuffer(value, np.int64)}
+        values["text"] = np.array([value], object)
         assert_holds(save(storage, f"m-{step}", values), values)
     assert Checkpoint("m-1", storage=storage).increment.shared == 8000
 
@@ -362,6 +365,14 @@ def test_if_all_changed_only_a_sample_is_compared(tmp_path):
     assert 80 < sum(count - 1 for count in loads.values()) <= 128
 
 
+def test_if_nothing_changed_each_tensor_is_loaded_once(tmp_path):
+    storage, loads = open_storage(tmp_path), {}
+    save(storage, "m-1", small(1000))
+    write_checkpoint(storage, "m-2", counted(small(1000), loads), incremental=True, durable=False)
+    assert_holds(Checkpoint("m-2", storage=storage), small(1000))
+    assert {*loads.values()} == {1}
+
+
 def test_few_tensors_are_all_compared(tmp_path):
     storage, loads = open_storage(tmp_path), {}
     save(storage, "m-1", small(128))
@@ -488,6 +499,22 @@ def test_an_earlier_checkpoint_that_is_damaged(tmp_path, harm):
     else:
         assert checkpoint.increment.shared == 0
         assert checkpoint.increment.reason
+
+
+@pytest.mark.parametrize("key", ["text", "small", "large"])
+def test_a_wrong_checksum_in_the_index_is_not_handed_on(tmp_path, key):
+    values = {"large": np.arange(9000.0), "rest": np.ones(12_000), "small": np.arange(3)}
+    values["text"] = np.array([b"one", b"two"], object)
+    storage = open_storage(tmp_path)
+    save(storage, "m-1", values)
+    path = tmp_path / "m-1.index"
+    table = sstable.read_table(memoryview(path.read_bytes()), "x")
+    rows = {name: bytes(value) for name, value, _ in table}
+    rows[key.encode()] = rows[key.encode()][:-1] + bytes([rows[key.encode()][-1] ^ 1])
+    path.write_bytes(encode_table(sorted(rows.items())).content)
+    checkpoint = save(storage, "m-2", values)
+    assert_holds(checkpoint, values)
+    assert checkpoint.increment.shared > 70_000
 
 
 def test_damage_to_a_shared_file_is_noticed_in_all_that_share_it(tmp_path):
