@@ -108,3 +108,41 @@ def test_a_damaged_file_is_a_state_or_is_refused(survives):
 
 def test_an_empty_file_names_nothing():
     assert state.parse_state(b"", "checkpoint") == state.StateFile("")
+
+
+PLAIN = st.integers(0, 10**9).map("m-{}".format)
+
+
+@given(st.lists(PLAIN, min_size=1, max_size=6, unique=True), st.data(), TIMES)
+def test_an_edited_file_is_the_one_that_would_be_written_anew(names, data, preserved):
+    times = [float(at) for at in range(len(names))]
+    before = state.StateFile(names[-1], tuple(names), tuple(times), preserved)
+    gone = data.draw(st.sets(st.sampled_from(names)))
+    left = [(name, time) for name, time in zip(names, times, strict=True) if name not in gone]
+    edited = state.edited(
+        state.format_state(before),
+        {name: times[names.index(name)] for name in gone},
+        "new",
+        99.5,
+    )
+    after = state.StateFile(
+        "new",
+        (*(name for name, _ in left), "new"),
+        (*(time for _, time in left), 99.5),
+        preserved,
+    )
+    assert edited == state.format_state(after)
+
+
+@pytest.mark.parametrize(
+    ("content", "without", "latest"),
+    [
+        (b"", {}, "m-2"),
+        (b"# by hand\n", {}, "m-2"),
+        (b'model_checkpoint_path: "m-1"\n', {"m-1": 1.5}, "m-2"),
+        (b'model_checkpoint_path: "m-1"\n', {}, 'm"2'),
+        (b'model_checkpoint_path: "m-1"\n', {}, "é"),
+    ],
+)
+def test_what_tensorflow_would_not_write_is_not_edited(content, without, latest):
+    assert state.edited(content, without, latest, 2.5) is None
