@@ -151,7 +151,7 @@ def compare_shares(options, folder):
             measured[f"{case}, {'the same' if same else 'others'}"] = cells
             texts = [f"{processor:.2f}, {elapsed:.2f} |" for processor, elapsed in cells]
             print(f"| {case} | {'the same' if same else 'others'} |", *texts, flush=True)
-    harness.save("incremental_shares", {"unchanged": UNCHANGED, "ratios": measured})
+            harness.save("incremental_shares", {"unchanged": UNCHANGED, "ratios": measured})
 
 
 def main():

@@ -25,7 +25,7 @@ from tfpersist.checkpoint.incremental import LEAST_IN_USE, MOST_SHARDS
 from tfpersist.checkpoint.save_memory import SaveMemory
 from tfpersist.checkpoint.writer import write_checkpoint
 from tfpersist.errors import SaveError
-from tfpersist.formats import sstable
+from tfpersist.formats import crc32c, sstable
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.sstable_writer import encode_table
 from tfpersist.formats.tensors import Payload, Slice, payload_of, spec_of
@@ -363,6 +363,22 @@ def test_if_all_changed_only_a_sample_is_compared(tmp_path):
     assert_holds(Checkpoint("m-2", storage=storage), small(1000, step=1))
     assert {*loads.values()} == {1, 2}
     assert 80 < sum(count - 1 for count in loads.values()) <= 128
+
+
+def test_shared_memory_is_remembered_of_whole_tensors_alone(tmp_path):
+    """The parts of a variable have one name, so only one of them could be remembered."""
+    storage, memory = open_storage(tmp_path), SaveMemory()
+    values = np.arange(float(1 << 15)).reshape(2, -1)
+    values.flags.writeable = False
+    halves = [Slice("p", values.shape, (row, 0), (1, values.shape[1])) for row in (0, 1)]
+    tensors = [Item("p", payload_of(values[half.start[0] :][:1]), half) for half in halves]
+    tensors.append(Item("w", payload_of(values[:])))
+    for step in (1, 2):
+        write_checkpoint(
+            storage, f"m-{step}", tensors, incremental=True, durable=False, memory=memory
+        )
+    last = memory.find(crc32c.of(storage.read("m-2.index")))
+    assert last.memory.keys() == {"w"}
 
 
 def test_if_nothing_changed_each_tensor_is_loaded_once(tmp_path):

@@ -107,10 +107,8 @@ def compare(
     same, at, places = search.same, search.at, earlier.places
     # Either all parts of a partitioned variable are kept, or all are written.
     variables = _partitioned(tensors.names, tensors.parts)
-    earlier_variables = _partitioned(earlier.names, earlier.parts) if variables else {}
-    for name, numbers in variables.items():
-        if not same[numbers].all() or len(earlier_variables[name]) != len(numbers):
-            same[numbers] = False
+    for numbers in variables.values():
+        same[numbers] = same[numbers].all()
     kept = same.copy()
     kept[same] = np.isin(places.shards[at[same]], _worth_linking(earlier, at[same]))
     for numbers in variables.values():
