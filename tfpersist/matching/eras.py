@@ -1,0 +1,124 @@
+"""What TensorFlow and Keras have called things in their versions, as tables. Pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# The role of a tensor in a layer, as Keras 3 calls it, by the names of all eras: "weights" and
+# "biases" of TF-Slim, "w" and "b" of Sonnet and of code by hand, "depthwise_kernel" of Keras 2.
+ROLES: Mapping[str, str] = {
+    **dict.fromkeys(("kernel", "w", "weight", "weights", "filter", "filters", "kernels"), "kernel"),
+    **dict.fromkeys(("bias", "b", "biases"), "bias"),
+    **dict.fromkeys(("gamma", "scale"), "gamma"),
+    **dict.fromkeys(("beta", "offset", "shift"), "beta"),
+    **dict.fromkeys(("moving_mean", "running_mean", "mean"), "moving_mean"),
+    **dict.fromkeys(
+        ("moving_variance", "running_var", "moving_var", "variance"), "moving_variance"
+    ),
+    **dict.fromkeys(("embeddings", "embedding", "embedding_table"), "embeddings"),
+    "recurrent_kernel": "recurrent_kernel",
+    "recurrent_bias": "recurrent_bias",
+    "depthwise_kernel": "depthwise_kernel",
+    "depthwise_weights": "depthwise_kernel",
+    "pointwise_kernel": "pointwise_kernel",
+    "pointwise_weights": "pointwise_kernel",
+    "alpha": "alpha",
+    "count": "count",
+    "total": "total",
+    "seed_generator_state": "seed_generator_state",
+}
+
+# The names that Keras gives to layers by itself, and tf.layers, slim and contrib to scopes.
+# fmt: off
+LAYERS = frozenset(
+    {
+        "BatchNorm", "Conv", "LayerNorm", "activation",
+        "activity_regularization", "add", "additive_attention", "alpha_dropout", "attention",
+        "average", "average_pooling1d", "average_pooling2d", "average_pooling3d",
+        "batch_normalization", "bidirectional", "category_encoding", "center_crop",
+        "concatenate", "conv1d", "conv1d_transpose", "conv2d", "conv2d_transpose", "conv3d",
+        "conv3d_transpose", "conv_lstm1d", "conv_lstm2d", "conv_lstm3d", "cropping1d",
+        "cropping2d", "cropping3d", "dense", "dense_features", "depthwise_conv1d",
+        "depthwise_conv2d", "discretization", "dot", "dropout", "einsum_dense", "elu",
+        "embedding", "flatten", "fully_connected", "functional", "gaussian_dropout",
+        "gaussian_noise", "global_average_pooling1d", "global_average_pooling2d",
+        "global_average_pooling3d", "global_max_pooling1d", "global_max_pooling2d",
+        "global_max_pooling3d", "group_normalization", "group_query_attention", "gru",
+        "gru_cell", "hashed_crossing", "hashing", "identity", "input_layer", "integer_lookup",
+        "lambda", "layer_normalization", "leaky_re_lu", "locally_connected1d",
+        "locally_connected2d", "lstm", "lstm_cell", "masking", "max_pooling1d", "max_pooling2d",
+        "max_pooling3d", "maximum", "minimum", "model", "multi_head_attention", "multiply",
+        "normalization", "p_re_lu", "permute", "random_brightness", "random_contrast",
+        "random_crop", "random_flip", "random_height", "random_rotation", "random_translation",
+        "random_width", "random_zoom", "re_lu", "repeat_vector", "rescaling", "reshape",
+        "resizing", "rms_normalization", "rnn", "seed_generator", "separable_conv1d",
+        "separable_conv2d", "sequential", "simple_rnn", "simple_rnn_cell", "softmax",
+        "spatial_dropout1d", "spatial_dropout2d", "spatial_dropout3d", "spectral_normalization",
+        "stacked_rnn_cells", "string_lookup", "subtract", "text_vectorization",
+        "time_distributed", "unit_normalization", "up_sampling1d", "up_sampling2d",
+        "up_sampling3d", "zero_padding1d", "zero_padding2d", "zero_padding3d",
+    }
+)
+# fmt: on
+
+# Words that people count with, and scopes that always follow each other: those of BERT.
+COUNTING = (
+    ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta"),
+    ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth"),
+    ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
+    tuple("abcdefgh"),
+    ("embeddings", "encoder", "pooler"),
+    ("word_embeddings", "token_type_embeddings", "position_embeddings", "layernorm"),
+    ("attention", "intermediate", "output"),
+    ("self", "output"),
+    ("query", "key", "value"),
+    ("dense", "layernorm"),
+)
+
+# The optimizers whose slots mean the same.
+KINDS: Mapping[str, str] = {
+    **dict.fromkeys(("adam", "adam_w", "adamw", "nadam", "lamb"), "adam"),
+    "adamax": "adamax",
+    **dict.fromkeys(("rms_prop", "rm_sprop", "rmsprop"), "rmsprop"),
+    "sgd": "sgd",
+    "adagrad": "adagrad",
+    "adadelta": "adadelta",
+    "ftrl": "ftrl",
+    "lion": "lion",
+    "adafactor": "adafactor",
+    "muon": "muon",
+}
+
+# The slot that a list of Keras 3 or of new-style tf-keras holds, by the kind of the optimizer.
+LISTS: Mapping[str, Mapping[str, str]] = {
+    "adam": {"_momentums": "m", "_velocities": "v", "_velocity_hats": "vhat"},
+    "adamax": {"_m": "m", "_u": "v"},
+    "rmsprop": {"_velocities": "rms", "_momentums": "momentum", "_average_gradients": "mg"},
+    "sgd": {"momentums": "momentum"},
+    "adagrad": {"_accumulators": "accumulator"},
+    "adadelta": {"_accumulated_grads": "accum_grad", "_accumulated_delta_vars": "accum_var"},
+    "ftrl": {"_accumulators": "accumulator", "_linears": "linear"},
+    "lion": {"_momentums": "m", "momentums": "m"},
+}
+
+# The lists that every optimizer can have.
+COMMON_LISTS: Mapping[str, str] = {
+    "_model_variables_moving_average": "average",
+    "_accumulated_gradients": "accumulated_gradient",
+}
+
+# The single variables of an optimizer, as Keras 3 calls them, by the names of Keras 2.
+SCALARS: Mapping[str, str] = {
+    "iter": "iterations",
+    "momentum_cache": "u_product",
+}
+
+# The slots from which the kind of a legacy optimizer can be told.
+LEGACY_SLOTS: Mapping[str, str] = {
+    "vhat": "adam",
+    "rms": "rmsprop",
+    "mg": "rmsprop",
+    "accum_grad": "adadelta",
+    "accum_var": "adadelta",
+    "linear": "ftrl",
+}
