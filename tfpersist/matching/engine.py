@@ -1,0 +1,295 @@
+"""Pair the leaves of a target with those of a checkpoint, by evidence in a fixed order. Pure.
+
+What is certain enough is carried out: equal names, equal attributes, the same structure. What
+needs words or an order that nothing confirms is proposed. Where several leaves fit equally, they
+are alternatives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+
+import attrs
+
+from tfpersist.matching import evidence
+from tfpersist.matching.facts import Chain, Leaf, Side
+
+_MOST_ALTERNATIVES = 5
+
+
+@attrs.frozen
+class Pairing:
+    """Which leaf of the checkpoint is which leaf of the target.
+
+    Args:
+        pairs: {number in the target: number in the checkpoint}, to be carried out.
+        proposals: the same, to be confirmed.
+        reasons: why, for each leaf of the target in `pairs` or in `proposals`.
+        alternatives: for other leaves of the target, leaves of the checkpoint that fit equally.
+        conflicts: for leaves whose evidence contradicts: the leaf by its name, and by attributes.
+        disputed: leaves of the target of which no order says anything.
+    """
+
+    pairs: Mapping[int, int]
+    proposals: Mapping[int, int]
+    reasons: Mapping[int, str]
+    alternatives: Mapping[int, Sequence[int]]
+    conflicts: Mapping[int, tuple[int, int]]
+    disputed: frozenset[int]
+
+
+def pair(live: Side, saved: Side, fixed: Mapping[int, int] | None = None) -> Pairing:
+    """Pair the leaves of a target with those of a checkpoint.
+
+    Args:
+        live: the target.
+        saved: the checkpoint.
+        fixed: pairs that the user gave.
+
+    Example:
+        >>> from tfpersist.formats.tensors import TensorSpec
+        >>> from tfpersist.matching.name_facts import side_of
+        >>> spec = TensorSpec("float32", (2,))
+        >>> live = side_of([(0, "net/a/kernel", spec), (1, "net/b/kernel", spec)], ordered=True)
+        >>> saved = side_of([("k", "b/w", spec), ("l", "a/w", spec)], ordered=False)
+        >>> pairing = pair(live, saved)
+        >>> pairing.pairs, pairing.reasons[0]
+        ({0: 1, 1: 0}, 'same name')
+    """
+    return _Rounds(live, saved, dict(fixed or {})).result()
+
+
+class _Rounds:
+    def __init__(self, live: Side, saved: Side, fixed: dict[int, int]) -> None:
+        self.live, self.saved = live, saved
+        self.pairs = fixed
+        self.reasons = dict.fromkeys(fixed, "same layer")
+        self.proposals: dict[int, int] = {}
+        self.conflicts: dict[int, tuple[int, int]] = {}
+        self.disputed = evidence.disputed(live, saved)
+        # A name that both sides know never goes with another one.
+        mine = {one.named for one in live.leaves if one.named}
+        theirs = {one.named for one in saved.leaves if one.named}
+        self.known = mine & theirs
+
+    def result(self) -> Pairing:
+        self._carry_out(self._names(), "same name")
+        self._carry_out(self._attributes(), "same attributes")
+        self._carry_out(evidence.by_root(self.live, self.saved, self.pairs), "same attributes")
+        self._carry_out(self._structure(), "same place in the same structure")
+        self._propose(evidence.by_words(*self._free(), self._looks()), "shared words")
+        self._propose(self._order(self._looks()), "same order")
+        return Pairing(
+            self.pairs,
+            self.proposals,
+            self.reasons,
+            self._alternatives(),
+            self.conflicts,
+            frozenset(one.number for one in self.live.leaves if not self._is_open(one)),
+        )
+
+    def _names(self) -> dict[int, int]:
+        live, saved = self._free()
+        by_name = evidence.by_names(live, saved, lambda leaf: leaf.named if leaf.is_named else ())
+        live = [one for one in live if one.tail is None and not one.lists]
+        saved = [one for one in saved if one.tail is None and not one.lists]
+        by_attribute = evidence.by_names(live, saved, lambda leaf: leaf.held)
+        for number, other in by_attribute.items():
+            leaf = self.live.leaves[number]
+            if by_name.get(number, other) != other and leaf.named != leaf.held:
+                self.conflicts[number] = by_name.pop(number), other
+        return by_name
+
+    def _attributes(self) -> dict[int, int]:
+        live, saved = self._free()
+        plain = [one for one in live if self._is_open(one)]
+        if not self.saved.objects:
+            # Names that look automatic may be attributes of the target.
+            attributes = [one for one in plain if one.tail is None]
+            self._carry_out(
+                evidence.by_names(
+                    attributes, saved, lambda leaf: leaf.held, lambda leaf: leaf.path
+                ),
+                "same attributes",
+            )
+            live, saved = self._free()
+            plain = [one for one in live if self._is_open(one)]
+        return evidence.by_names(plain, saved, lambda leaf: leaf.held if leaf.is_named else ())
+
+    def _structure(self) -> dict[int, int]:
+        found: dict[int, int] = {}
+        # First what both sides hold under one name, such as two models in one checkpoint.
+        for around in self._common_surroundings():
+            sides = tuple(
+                [one for one in side.leaves if one.around == around]
+                for side in (self.live, self.saved)
+            )
+            found |= self._order(self._looks(self._place(*sides)), *sides)
+        self._carry_out(found, "")
+        rest = self._order(self._looks(self._place(self.live.leaves, self.saved.leaves)))
+        return found | rest
+
+    def _common_surroundings(self) -> list[Chain]:
+        sides = [
+            dict.fromkeys(one.around for one in side.leaves if not one.is_named and one.around)
+            for side in (self.live, self.saved)
+        ]
+        return [around for around in sides[0] if around in sides[1]]
+
+    def _place(self, live: Sequence[Leaf], saved: Sequence[Leaf]) -> Callable[[Leaf], Hashable]:
+        same_size = sum(one.tail is not None for one in live) == sum(
+            one.tail is not None for one in saved
+        )
+
+        def look(leaf: Leaf) -> Hashable:
+            if leaf.tail is None:
+                return None
+            # Where layers came or went, only layers without a name of their own keep places.
+            if leaf.is_named and (not same_size or leaf.named in self.known):
+                return None
+            return leaf.signature, leaf.tail
+
+        return look
+
+    def _order(
+        self,
+        looks: evidence.Looks,
+        live: Sequence[Leaf] | None = None,
+        saved: Sequence[Leaf] | None = None,
+    ) -> dict[int, int]:
+        mine = self.live.leaves if live is None else live
+        theirs = self.saved.leaves if saved is None else saved
+        if not self.saved.ordered:
+            return evidence.by_count(mine, theirs, looks)
+        inside = {one.number for one in theirs}
+        anchors = {**self.pairs, **self.proposals}
+        anchors = {
+            one.number: other
+            for one in mine
+            if (other := anchors.get(one.number)) is not None and other in inside
+        }
+        return evidence.by_order(mine, theirs, anchors, looks)
+
+    def _looks(
+        self, look: Callable[[Leaf], Hashable] = lambda leaf: leaf.signature
+    ) -> evidence.Looks:
+        live, saved = self._free()
+        mine = {one.number: look(one) for one in live if self._is_open(one)}
+        theirs = {one.number: look(one) for one in saved}
+        return (
+            {number: known for number, known in mine.items() if known is not None},
+            {number: known for number, known in theirs.items() if known is not None},
+        )
+
+    def _is_open(self, leaf: Leaf) -> bool:
+        """Return whether order may say something about a leaf of the target."""
+        return leaf.number not in self.conflicts and not self.disputed(leaf)
+
+    def _free(self) -> tuple[list[Leaf], list[Leaf]]:
+        used = {*self.pairs.values(), *self.proposals.values()}
+        mine = self.pairs.keys() | self.proposals.keys()
+        return (
+            [one for one in self.live.leaves if one.number not in mine],
+            [one for one in self.saved.leaves if one.number not in used],
+        )
+
+    def _carry_out(self, pairs: Mapping[int, int], reason: str) -> None:
+        self.pairs.update(pairs)
+        self.reasons.update(dict.fromkeys(pairs, reason))
+
+    def _propose(self, pairs: Mapping[int, int], reason: str) -> None:
+        self.proposals.update(pairs)
+        self.reasons.update(dict.fromkeys(pairs, reason))
+
+    def _alternatives(self) -> dict[int, list[int]]:
+        live, saved = self._free()
+        looks = self._looks()
+        theirs = evidence.groups(saved, looks[1])
+        found = {}
+        for one in live:
+            others = [other.number for other in theirs.get(one.signature, ())]
+            if others:
+                found[one.number] = others[:_MOST_ALTERNATIVES]
+        return found
+
+
+@attrs.frozen
+class Fate:
+    """What becomes of one tensor of a target.
+
+    Args:
+        source: the tensor of the checkpoint that it gets; None for none.
+        reason: by which evidence that is its tensor.
+        proposal: a tensor that would fit by weaker evidence, and by which; None if there is none.
+        alternatives: tensors that fit equally, where the evidence does not decide.
+        conflict: the tensor that a name means and the one that an attribute means, if they differ.
+        layer: what it is restored together with; None for what stands alone.
+    """
+
+    source: Hashable = None
+    reason: str = ""
+    proposal: tuple[Hashable, str] | None = None
+    alternatives: tuple[Hashable, ...] = ()
+    conflict: tuple[Hashable, Hashable] | None = None
+    layer: Hashable = None
+
+
+def fates(live: Side, saved: Side, pairing: Pairing) -> dict[Hashable, Fate]:
+    """Return what becomes of each tensor of a target, by what the target calls it.
+
+    Args:
+        live: the target.
+        saved: the checkpoint.
+        pairing: which leaf is which.
+    """
+    found: dict[Hashable, Fate] = {}
+    for leaf in live.leaves:
+
+        def partners(role: str, *numbers: int, leaf: Leaf = leaf) -> list[Hashable]:
+            others = [saved.leaves[number] for number in numbers]
+            return [
+                other.members[there].id
+                for other in others
+                if (there := evidence.partner(role, leaf, other)) is not None
+            ]
+
+        number = leaf.number
+        layer = leaf.owner
+        reason = pairing.reasons.get(number, "")
+        for role, member in leaf.members.items():
+            fate = Fate(layer=layer)
+            if number in pairing.pairs:
+                for source in partners(role, pairing.pairs[number]):
+                    fate = Fate(source, reason, layer=layer)
+            elif number in pairing.proposals:
+                for source in partners(role, pairing.proposals[number]):
+                    fate = Fate(proposal=(source, reason), layer=layer)
+            elif number in pairing.conflicts:
+                both = partners(role, *pairing.conflicts[number])
+                if len(both) > 1:
+                    fate = Fate(conflict=(both[0], both[1]), layer=layer)
+            else:
+                others = partners(role, *pairing.alternatives.get(number, ()))
+                fate = Fate(alternatives=tuple(others), layer=layer)
+            found[member.id] = fate
+    return found
+
+
+def fixed_leaves(live: Side, saved: Side, fixed: Mapping[Hashable, Hashable]) -> dict[int, int]:
+    """Return the leaves that pairs of tensors pair.
+
+    Args:
+        live: the target.
+        saved: the checkpoint.
+        fixed: {tensor of the target: tensor of the checkpoint}.
+    """
+    if not fixed:
+        return {}
+    owner = {member.id: leaf.number for leaf in saved.leaves for member in leaf.members.values()}
+    pairs: dict[int, set[int]] = {}
+    for leaf in live.leaves:
+        for member in leaf.members.values():
+            other = fixed.get(member.id)
+            if other in owner:
+                pairs.setdefault(leaf.number, set()).add(owner[other])
+    return {number: others.pop() for number, others in pairs.items() if len(others) == 1}
