@@ -1,0 +1,100 @@
+"""Layers of object graphs: their names, attributes and places."""
+
+from __future__ import annotations
+
+from trees import LINE, Var, dense, layers, objects
+
+
+def leaves(tree, **more):
+    return objects(tree, **more).side.leaves
+
+
+def test_a_layer_in_a_list_of_layers_has_a_place_and_the_name_in_its_variables():
+    one, other = leaves(layers(dense("stem"), dense("dense_4")))
+    assert (one.named, one.held, one.tail, one.is_named) == (("stem",), ("stem",), (), True)
+    assert (other.named, other.tail, other.is_named) == ((), (), False)
+    assert list(one.members) == ["kernel", "bias"]
+
+
+def test_an_attribute_is_a_label_and_the_name_is_another():
+    (one,) = leaves({"enc": dense("encoder")}, names={"enc": "encoder"})
+    assert (one.named, one.held, one.tail) == (("encoder",), ("enc",), None)
+
+
+def test_what_is_inside_of_a_layer_is_its_tail():
+    cell = {"cell": dense("lstm/lstm_cell")}
+    one, other = leaves({"_operations": {"0": cell, "1": {"cell": dense("rnn/cell")}}})
+    assert one.tail == other.tail == ("cell",)
+
+
+def test_keras_3_leaves_out_what_is_inside_of_a_layer():
+    block = {"up": dense("layer_0"), "down": dense("layer_0")}
+    other = {"up": dense("layer_1"), "down": dense("layer_1")}
+    found = leaves(layers(block, other))
+    assert [leaf.named for leaf in found] == [
+        ("layer_0", "up"),
+        ("layer_0", "down"),
+        ("layer_1", "up"),
+        ("layer_1", "down"),
+    ]
+
+
+def test_the_name_of_the_model_is_no_name_of_a_layer():
+    found = leaves({"a": dense("net/one"), "b": dense("net/two")})
+    assert [leaf.named for leaf in found] == [("one",), ("two",)]
+
+
+def test_positions_in_lists_of_ones_own_are_kept():
+    found = objects({"blocks": {"1": dense("x/b"), "0": dense("x/a")}}).side
+    assert [leaf.held for leaf in found.leaves] == [("blocks", "#0"), ("blocks", "#1")]
+    assert found.leaves[0].lists == ((("blocks",), 0),)
+    assert found.items == {("blocks",): ("a", "b")}
+
+
+def test_numbered_attributes_are_in_the_order_of_their_numbers():
+    found = leaves({"l10": dense("n/p"), "l9": dense("n/q"), "head": dense("n/r")})
+    assert [leaf.held for leaf in found] == [("l9",), ("l10",), ("head",)]
+
+
+def test_the_variables_that_a_saved_model_lists_are_those_of_its_layers():
+    tree = {
+        "layer_with_weights-0": dense("a"),
+        "variables": {"0": "layer_with_weights-0/_kernel"},
+        "keras_api": {"metrics": {"0": {"total": Var("total", LINE)}}},
+    }
+    one, metric = leaves(tree)
+    assert (one.named, one.tail) == (("a",), ())
+    assert list(metric.members) == ["total"]
+
+
+def test_an_export_has_each_variable_once():
+    def listed():
+        return {
+            str(at): Var(f"{name}/{role}", LINE)
+            for at, (name, role) in enumerate(
+                (n, r) for n in ("a", "b") for r in ("kernel", "bias")
+            )
+        }
+
+    found = leaves({"variables": listed(), "_all_variables": listed()})
+    assert [(leaf.named, list(leaf.members)) for leaf in found] == [
+        (("a",), ["kernel", "bias"]),
+        (("b",), ["kernel", "bias"]),
+    ]
+
+
+def test_other_names_than_roles_are_leaves_of_their_own_with_one_owner():
+    one, other, kernel = leaves({"pair": {"left": Var(), "right": Var(), "kernel": Var()}})
+    assert (one.held, other.held, kernel.held) == (("pair", "left"), ("pair", "right"), ("pair",))
+    assert one.owner == other.owner == kernel.owner is not None
+
+
+def test_the_counter_of_saves_and_optimizers_are_left_out():
+    optimizer = {"_iterations": Var("i", LINE), "_learning_rate": Var("r", LINE), "_variables": {}}
+    tree = {"save_counter": Var("c", LINE), "optimizer": optimizer, "w": Var("w")}
+    assert [leaf.held for leaf in leaves(tree)] == [()]
+
+
+def test_cycles_and_empty_graphs_end():
+    assert leaves({"a": {"w": Var(), "back": ""}})[0].held == ("a",)
+    assert leaves({}) == []

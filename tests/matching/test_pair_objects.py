@@ -1,0 +1,296 @@
+"""Pairs of saved and living objects, on small graphs written by hand."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from trees import LINE, SQUARE, Var, dense, layers, objects, paired, proposed
+
+from tfpersist.matching.pair_objects import pair_objects
+
+
+def chain(*names, width=4):
+    return layers(*(dense(name, width) for name in names))
+
+
+def live_chain(*names, width=4):
+    return objects(
+        layers(*(dense(name, width) for name in names)),
+        names={f"_operations/{at}": name for at, name in enumerate(names, 1)},
+    )
+
+
+def kernels(pairs):
+    """{number of the live layer: number of the saved one}."""
+    return {
+        int(mine.split("/")[-2]): int(theirs.split("/")[-2])
+        for mine, theirs in pairs.items()
+        if mine.endswith("kernel")
+    }
+
+
+def test_names_that_people_gave_decide_over_places():
+    saved = objects(chain("a", "b", "c"))
+    assert kernels(paired(saved, live_chain("b", "a", "c"))) == {1: 2, 2: 1, 3: 3}
+    assert kernels(paired(saved, live_chain("new", "a", "b", "c"))) == {2: 1, 3: 2, 4: 3}
+    assert kernels(paired(saved, live_chain("c"))) == {1: 3}
+
+
+def test_one_layer_renamed_keeps_its_place():
+    assert kernels(paired(objects(chain("a", "b", "c")), live_chain("a", "x", "c"))) == {
+        1: 1,
+        2: 2,
+        3: 3,
+    }
+
+
+def test_a_layer_that_moved_is_not_taken_for_another():
+    saved = objects(chain("a", "b", "c"))
+    live = live_chain("a", "c", "x")
+    assert kernels(paired(saved, live)) == {1: 1, 2: 3}
+    assert not proposed(saved, live)
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 5), (7, 0)])
+def test_automatic_numbers_mean_nothing(before, after):
+    saved = objects(chain(*(f"dense_{before + at}" for at in range(3))))
+    live = live_chain(*(f"dense_{after + at}" for at in range(3)))
+    assert kernels(paired(saved, live)) == {1: 1, 2: 2, 3: 3}
+
+
+def test_layers_without_names_that_came_or_went_leave_a_choice():
+    saved = objects(layers(dense("dense"), dense("dense_1"), dense("dense_2", 3)))
+    live = objects(
+        layers(dense("dense"), dense("dense_1"), dense("dense_2"), dense("dense_3", 3)),
+        names={f"_operations/{at}": f"dense_{at}" for at in range(1, 5)},
+    )
+    pairing = pair_objects(live, saved)
+    assert kernels(paired(saved, live)) == {4: 3}
+    assert not proposed(saved, live)
+    open_ones = [fate for fate in pairing.fates.values() if not fate.reason]
+    assert len(open_ones) == 6
+    assert all(len(fate.alternatives) == 2 for fate in open_ones)
+
+
+def test_a_model_in_a_model_is_found_at_any_depth():
+    inner = chain("a", "b")
+    nested = objects(
+        layers(inner, dense("head", 3)),
+        names={
+            "_operations/1": "encoder",
+            "_operations/1/_operations/1": "a",
+            "_operations/1/_operations/2": "b",
+            "_operations/2": "head",
+        },
+    )
+    flat = objects(layers(dense("a"), dense("b"), dense("head", 3)))
+    assert paired(flat, nested)["_operations/1/_operations/2/_kernel"] == "_operations/2/_kernel"
+    assert len(paired(flat, nested)) == 6
+
+
+def test_two_that_have_one_name_leave_a_choice():
+    saved = objects(layers(chain("a"), chain("a"), dense("head", 3)))
+    live = objects(
+        layers(chain("a"), dense("head", 3)),
+        names={"_operations/1": "key", "_operations/1/_operations/1": "a", "_operations/2": "head"},
+    )
+    assert set(paired(saved, live)) == {"_operations/2/_kernel", "_operations/2/bias"}
+
+
+def block(name):
+    return {"up": dense(name), "down": dense(name)}
+
+
+def blocks(*names, held="blocks"):
+    return objects(
+        {held: {str(at): block("net") for at in range(len(names))}},
+        names={
+            path: name
+            for at, block_name in enumerate(names)
+            for path, name in (
+                (f"{held}/{at}", block_name),
+                (f"{held}/{at}/up", "up"),
+                (f"{held}/{at}/down", "down"),
+            )
+        },
+    )
+
+
+def saved_blocks(count):
+    return objects({"blocks": {str(at): block("net") for at in range(count)}})
+
+
+def test_a_place_in_a_list_counts_where_the_names_count_the_same():
+    names = [f"layer_{at}" for at in range(4)]
+    assert len(paired(saved_blocks(4), blocks(*names))) == 16
+    assert len(paired(saved_blocks(6), blocks(*names))) == 16
+    assert len(paired(saved_blocks(4), blocks("stem", "body", "tail", "end"))) == 16
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["layer_2", "layer_0", "layer_3", "layer_1"],
+        ["layer_0", "layer_2", "layer_4"],
+        ["layer_0", "layer_1", "adapter", "layer_2", "layer_3"],
+        ["stem", "body", "end"],
+    ],
+)
+def test_a_place_in_a_list_that_a_name_contradicts_is_no_evidence(names):
+    saved, live = saved_blocks(4), blocks(*names)
+    assert not paired(saved, live)
+    assert not proposed(saved, live)
+
+
+def test_a_list_under_another_attribute_is_proposed():
+    names = [f"layer_{at}" for at in range(12)]
+    saved, live = saved_blocks(12), blocks(*names, held="stages")
+    assert not paired(saved, live)
+    found = proposed(saved, live)
+    assert len(found) == 48
+    assert all(mine.replace("stages", "blocks") == theirs for mine, theirs in found.items())
+
+
+def test_a_name_and_an_attribute_that_contradict_are_a_conflict():
+    saved = objects({"a": dense("left"), "b": dense("right")}, names={"a": "left", "b": "right"})
+    live = objects({"a": dense("right"), "b": dense("left")}, names={"a": "right", "b": "left"})
+    pairing = pair_objects(live, saved)
+    assert not pairing.bound
+    assert all(fate.conflict is not None for fate in pairing.fates.values())
+
+
+def test_two_models_in_one_checkpoint_are_told_apart_by_their_attributes():
+    saved = objects({"generator": chain("dense"), "critic": chain("dense_1", "dense_2")})
+    live = objects(
+        {"critic": chain("dense_8", "dense_9")},
+        names={f"critic/_operations/{at}": f"dense_{7 + at}" for at in (1, 2)},
+    )
+    assert paired(saved, live)["critic/_operations/2/_kernel"] == "critic/_operations/2/_kernel"
+    assert len(paired(saved, live)) == 4
+
+
+def test_a_root_is_found_below_the_other_root():
+    inner, outer = objects({"w": Var(), "a": Var()}), objects({"net": {"w": Var(), "a": Var()}})
+    assert paired(outer, inner) == {"w": "net/w", "a": "net/a"}
+    assert paired(inner, outer) == {"net/w": "w", "net/a": "a"}
+
+
+def test_one_saved_variable_goes_to_all_its_heirs():
+    saved = objects({"a": Var(), "b": "a"})
+    assert paired(saved, objects({"a": Var(), "b": Var()})) == {"a": "a", "b": "a"}
+
+
+def adam(trained, *, new_style=False, inner=None):
+    """An optimizer with its state in lists; `trained` are the paths of what it trains."""
+    names = [path.replace("/", "_") for path in trained]
+    full = "Adam/m/{}" if new_style else "adam/{}_momentum"
+    state = {
+        "_iterations": Var("iteration" if new_style else "adam/iteration", LINE),
+        "_learning_rate": Var("adam/learning_rate", LINE),
+        "_variables": {},
+        "_momentums": {
+            str(at): Var(full.format(path if new_style else name))
+            for at, (path, name) in enumerate(zip(trained, names, strict=True))
+        },
+        "_velocities": {},
+    }
+    if not new_style:
+        state["_trainable_variables"] = {str(at): path for at, path in enumerate(trained)}
+    return {inner: state, "_iterations": Var("outer/iteration", LINE)} if inner else state
+
+
+def named(*labels, **more):
+    return {label: Var(label) for label in labels} | more
+
+
+@pytest.mark.parametrize("new_style", [False, True])
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_slots_follow_their_variables_and_not_the_list(order, new_style):
+    saved = objects(named("a", "b", optimizer=adam("ab", new_style=new_style)))
+    live = objects(named("a", "b", optimizer=adam(order)), kinds={"optimizer": "adam"})
+    pairs = paired(saved, live)
+    for at, label in enumerate(order):
+        assert pairs[f"optimizer/_momentums/{at}"] == f"optimizer/_momentums/{'ab'.index(label)}"
+    assert pairs["optimizer/_learning_rate"] == "optimizer/_learning_rate"
+
+
+def test_slots_of_another_kind_are_not_the_same():
+    saved = objects(named("a", optimizer=adam("a")))
+    live = objects(named("a", optimizer=adam("a")), kinds={"optimizer": "rmsprop"})
+    pairs = paired(saved, live)
+    assert "optimizer/_momentums/0" not in pairs
+    assert "optimizer/_iterations" in pairs
+
+
+@pytest.mark.parametrize("saved_inside", [True, False])
+def test_a_scaled_loss_is_looked_through(saved_inside):
+    plain, wrapped = adam("a"), adam("a", inner="inner_optimizer")
+    saved = objects(named("a", optimizer=wrapped if saved_inside else plain))
+    live = objects(named("a", optimizer=plain if saved_inside else wrapped))
+    one, other = "optimizer/inner_optimizer/", "optimizer/"
+    there, here = (one, other) if saved_inside else (other, one)
+    pairs = paired(saved, live)
+    assert pairs[f"{here}_momentums/0"] == f"{there}_momentums/0"
+    assert pairs[f"{here}_learning_rate"] == f"{there}_learning_rate"
+    assert "optimizer/_iterations" not in pairs or saved_inside
+
+
+def test_legacy_slots_go_into_lists():
+    tree = named(
+        "a", "b", optimizer={"iter": Var("Adam/iter", LINE), "decay": Var("Adam/decay", LINE)}
+    )
+    tree |= {"m_of_b": Var(), "m_of_a": Var()}
+    slots = [("optimizer", "m", "b", "m_of_b"), ("optimizer", "m", "a", "m_of_a")]
+    saved = objects(tree, slots=slots)
+    live = objects(named("a", "b", optimizer=adam("ab")), kinds={"optimizer": "adam"})
+    pairs = paired(saved, live)
+    assert pairs["optimizer/_momentums/0"] == "m_of_a"
+    assert pairs["optimizer/_momentums/1"] == "m_of_b"
+    assert pairs["optimizer/_iterations"] == "optimizer/iter"
+
+
+def test_what_the_user_says_is_not_undone():
+    saved, live = objects(named("a", "b")), objects(named("a", "b"))
+    mine = live.graph.children[0]
+    theirs = saved.graph.children[0]
+    pairing = pair_objects(live, saved, {mine["a"]: theirs["b"]})
+    assert pairing.bound[mine["a"]] == theirs["b"]
+    assert pairing.fates[mine["a"]].reason == "as you said"
+    assert pairing.bound.get(mine["b"]) != theirs["b"]
+
+
+@given(
+    st.lists(st.sampled_from(["up", "down", "left", "right", "in", "out"]), unique=True),
+    st.randoms(),
+)
+def test_any_order_of_named_layers_is_found(names, rng):
+    shuffled = list(names)
+    rng.shuffle(shuffled)
+    pairs = kernels(paired(objects(chain(*names)), live_chain(*shuffled)))
+    assert pairs == {at: names.index(name) + 1 for at, name in enumerate(shuffled, 1)}
+
+
+@given(st.integers(0, 2**32))
+def test_edits_of_named_models_are_never_wrong(seed):
+    """Insert, remove, move, nest named layers: each is paired with its own or with none."""
+    rng = random.Random(seed)
+    names = [f"n{chr(97 + at)}" for at in range(rng.randint(1, 8))]
+    edited = [name for name in names if rng.random() < 0.8]
+    edited += [f"x{chr(97 + at)}" for at in range(rng.randint(0, 3))]
+    rng.shuffle(edited)
+    pairs = kernels(paired(objects(chain(*names)), live_chain(*edited)))
+    for mine, theirs in pairs.items():
+        name = edited[mine - 1]
+        if name in names:
+            assert names[theirs - 1] == name
+    for at, name in enumerate(edited, 1):
+        assert name not in names or at in pairs
+
+
+def test_shapes_of_other_sizes_are_kept_apart():
+    saved = objects({"a": {"w": Var(spec=SQUARE)}, "b": {"w": Var(spec=LINE)}})
+    live = objects({"x": {"w": Var(spec=LINE)}, "y": {"w": Var(spec=SQUARE)}})
+    assert proposed(saved, live) == {"x/w": "b/w", "y/w": "a/w"}

@@ -1,0 +1,247 @@
+"""Pair the state of optimizers by the variable and the slot that each tensor belongs to. Pure.
+
+The index in a list says nothing: Keras 3 has a learning rate among the variables of an optimizer
+where tf-keras has none. What is compared is the slot, such as the first moment of Adam, and the
+variable that it was kept for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import attrs
+
+from tfpersist.matching import eras
+from tfpersist.matching.object_graph import ObjectGraph
+
+_LISTS_OF_ALL = frozenset(
+    {"_variables", "_trainable_variables", "_trainable_variables_indices", "_index_dict"}
+)
+_TRAINED = "_trainable_variables"
+# The attributes under which an optimizer holds the one that it wraps.
+INNER = ("inner_optimizer", "base_optimizer", "_optimizer")
+_COUNTER = re.compile(r"_\d+$")
+
+# A slot and the variable that it is kept for; -1 for a state of the optimizer itself.
+StateKey = tuple[str, int]
+
+
+@attrs.frozen
+class OptimizerState:
+    """The state of one optimizer.
+
+    Args:
+        node: the optimizer.
+        kind: which optimizers mean the same by their slots; empty where that is not known.
+        states: the objects that hold it, by slot and variable.
+        trained: the variables that it trains.
+    """
+
+    node: int
+    kind: str
+    states: Mapping[StateKey, int]
+    trained: tuple[int, ...] = ()
+
+    @property
+    def slots(self) -> frozenset[str]:
+        """The names of its slots."""
+        return frozenset(slot for slot, variable in self.states if variable >= 0)
+
+
+def is_optimizer(graph: ObjectGraph, node: int) -> bool:
+    """Return whether an object of a checkpoint is an optimizer.
+
+    Args:
+        graph: the object graph.
+        node: the number of the object.
+    """
+    edges = graph.children[node]
+    if graph.message.nodes[node].slot_variables:
+        return True
+    if "_iterations" in edges and ("_variables" in edges or "_learning_rate" in edges):
+        return True
+    return "iter" in edges and "decay" in edges
+
+
+def optimizers_in(graph: ObjectGraph) -> list[int]:
+    """Return the optimizers of a checkpoint, without those that are inside of another."""
+    every = [node for node in range(len(graph.children)) if is_optimizer(graph, node)]
+    inner = {
+        graph.children[node][name]
+        for node in range(len(graph.children))
+        for name in INNER
+        if name in graph.children[node]
+    }
+    outer = [node for node in range(len(graph.children)) if _has_inner(graph, node, every)]
+    return [node for node in sorted({*every, *outer}) if node not in inner]
+
+
+def _has_inner(graph: ObjectGraph, node: int, every: Sequence[int]) -> bool:
+    known = set(every)
+    return any(graph.children[node].get(name) in known for name in INNER)
+
+
+def state_of(
+    graph: ObjectGraph, node: int, variables: Mapping[int, str], kind: str = ""
+) -> OptimizerState:
+    """Return the state of an optimizer.
+
+    Args:
+        graph: the object graph.
+        node: the optimizer.
+        variables: the full names of the variables that it may train, in their order.
+        kind: which optimizer it is, if that is known; else the names of its state tell.
+    """
+    inner = next((graph.children[node][n] for n in INNER if n in graph.children[node]), None)
+    core = node if inner is None else inner
+    kind = kind or _kind(graph, core)
+    states: dict[StateKey, int] = {}
+    for slot, variable, state in _slots(graph, core, variables, kind):
+        states.setdefault((slot, variable), state)
+    for name, child in graph.children[core].items():
+        if graph.valued(child):
+            states.setdefault((_scalar(name), -1), child)
+        elif name not in _LISTS_OF_ALL and not _is_list(graph, child):
+            for below, grandchild in graph.children[child].items():
+                if graph.valued(grandchild) and grandchild not in variables:
+                    states.setdefault((f"{name}/{below}", -1), grandchild)
+    for name, child in graph.children[node].items() if inner is not None else ():
+        if graph.valued(child):
+            states.setdefault((f"outer/{_scalar(name)}", -1), child)
+    trained = graph.item(core, _TRAINED) or {}
+    order = tuple(trained.values()) or tuple(
+        dict.fromkeys(variable for _, variable in states if variable >= 0)
+    )
+    return OptimizerState(node, kind, states, order)
+
+
+def _scalar(name: str) -> str:
+    plain = name.strip("_")
+    return eras.SCALARS.get(plain, plain)
+
+
+def _is_list(graph: ObjectGraph, node: int) -> bool:
+    return bool(graph.children[node]) and all(name.isdecimal() for name in graph.children[node])
+
+
+def _slots(
+    graph: ObjectGraph, node: int, variables: Mapping[int, str], kind: str
+) -> Iterator[tuple[str, int, int]]:
+    """Yield slot, variable and state."""
+    for (slot, variable), state in graph.slots(node).items():
+        yield f"{kind}/{slot}", variable, state
+    trained = graph.item(node, _TRAINED)
+    find = _Owners(variables)
+    for name, child in graph.children[node].items():
+        if name in _LISTS_OF_ALL or not _is_list(graph, child):
+            continue
+        common = eras.COMMON_LISTS.get(name)
+        slot = common or f"{kind}/{eras.LISTS.get(kind, {}).get(name, name.strip('_'))}"
+        seen: dict[str, int] = {}
+        for index, state in graph.children[child].items():
+            if trained:
+                owner = trained.get(index)
+            else:
+                full_name = _full_name(graph, state)
+                owner = find(full_name, seen.get(full_name, 0))
+                seen[full_name] = seen.get(full_name, 0) + 1
+            if owner is not None and graph.valued(state):
+                yield slot, owner, state
+
+
+class _Owners:
+    """Finds the variable that a state is kept for by its name, such as "Adam/m/net/w"."""
+
+    def __init__(self, variables: Mapping[int, str]) -> None:
+        self.by_name: dict[str, list[int]] = {}
+        for node, name in variables.items():
+            self.by_name.setdefault(name, []).append(node)
+
+    def __call__(self, name: str, occurrence: int) -> int | None:
+        parts = name.split("/")
+        for at in range(1, len(parts)):
+            nodes = self.by_name.get("/".join(parts[at:]))
+            if nodes:
+                return nodes[occurrence] if occurrence < len(nodes) else None
+        return None
+
+
+def _full_name(graph: ObjectGraph, node: int) -> str:
+    attributes = graph.message.nodes[node].attributes
+    return attributes[0].full_name if attributes else ""
+
+
+def _kind(graph: ObjectGraph, node: int) -> str:
+    """Return the kind of a saved optimizer, which the names of its state tell."""
+    states = [child for child in graph.children[node].values() if graph.valued(child)]
+    lists = {
+        name: list(graph.children[child].values())
+        for name, child in graph.children[node].items()
+        if name not in _LISTS_OF_ALL and _is_list(graph, child)
+    }
+    slots = graph.slots(node)
+    names = [_full_name(graph, one) for one in (*states, *slots.values())]
+    names += [_full_name(graph, one) for members in lists.values() for one in members]
+    for name in names:
+        first = _COUNTER.sub("", name.partition("/")[0].lower())
+        if "/" in name and first in eras.KINDS:
+            return eras.KINDS[first]
+    for slot, _ in slots:
+        if slot in eras.LEGACY_SLOTS:
+            return eras.LEGACY_SLOTS[slot]
+    known = {slot for slot, _ in slots}
+    if known:
+        return {"m": "adam", "momentum": "sgd", "accumulator": "adagrad"}.get(min(known), "")
+    words = {name.split("/")[0] for name in names if "/" in name}
+    if "_velocities" in lists and words & {"m", "v"}:
+        return "adam"
+    if "_velocities" in lists and words & {"velocity"}:
+        return "rmsprop"
+    fitting = [kind for kind, own in eras.LISTS.items() if lists and lists.keys() <= own.keys()]
+    return fitting[0] if len(fitting) == 1 else ""
+
+
+def pair_states(
+    live: OptimizerState, saved: OptimizerState, variables: Mapping[int, int]
+) -> dict[int, int]:
+    """Return the objects of a target's optimizer with those of a saved one.
+
+    Args:
+        live: the target's.
+        saved: the checkpoint's.
+        variables: {variable of the target: variable of the checkpoint}.
+    """
+    pairs = {}
+    for (slot, variable), state in live.states.items():
+        if variable < 0:
+            other = saved.states.get((slot, -1))
+        else:
+            theirs = variables.get(variable)
+            other = None if theirs is None else saved.states.get((slot, theirs))
+        if other is not None:
+            pairs[state] = other
+    return pairs
+
+
+def pair_optimizers(
+    live: Sequence[OptimizerState],
+    saved: Sequence[OptimizerState],
+    edge_of: Callable[[bool, int], str],
+) -> list[tuple[OptimizerState, OptimizerState]]:
+    """Pair optimizers: one with one, several by the attribute that holds them.
+
+    Args:
+        live: those of the target.
+        saved: those of the checkpoint.
+        edge_of: returns the attribute that holds an optimizer of the target (True) or of the
+            checkpoint (False).
+    """
+    if len(live) == len(saved) == 1:
+        return [(live[0], saved[0])]
+    pairs = []
+    for mine in live:
+        same = [one for one in saved if edge_of(False, one.node) == edge_of(True, mine.node)]
+        if len(same) == 1:
+            pairs.append((mine, same[0]))
+    return pairs

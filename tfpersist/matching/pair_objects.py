@@ -1,0 +1,188 @@
+"""Pair the objects of a living object graph with those of a saved one. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import cached_property
+
+import attrs
+
+from tfpersist.formats.tensors import TensorSpec
+from tfpersist.matching import engine, object_facts, optimizers
+from tfpersist.matching.engine import Fate
+from tfpersist.matching.facts import Side
+from tfpersist.matching.object_facts import Names
+from tfpersist.matching.object_graph import SAVE_COUNTER, ObjectGraph, match_from
+from tfpersist.matching.optimizers import OptimizerState
+
+
+@attrs.frozen(eq=False, slots=False)
+class Objects:
+    """An object graph, and what is known of its objects.
+
+    Args:
+        graph: the graph.
+        spec_of: returns the spec of the tensor that an object owns, the names of its tensors if it
+            is no variable, and None for an object without tensors.
+        names: the names of layers, and which objects are optimizers.
+        kinds: the kind of each optimizer of a target, as in `eras.KINDS`.
+        trained: what each model of a target trains, in its order.
+    """
+
+    graph: ObjectGraph
+    spec_of: Callable[[int], TensorSpec | tuple[str, ...] | None]
+    names: Names = attrs.field(factory=Names)
+    kinds: Mapping[int, str] = attrs.field(factory=dict)
+    trained: Sequence[Sequence[int]] = ()
+
+    @cached_property
+    def side(self) -> Side:
+        """The leaves, without what optimizers keep."""
+        return object_facts.side_of(self.graph, self.spec_of, self.names)
+
+    @cached_property
+    def states(self) -> list[OptimizerState]:
+        """The state of each optimizer."""
+        variables = {
+            node: _full_name(self.graph, node)
+            for leaf in self.side.leaves
+            for member in leaf.members.values()
+            if isinstance(node := member.id, int)
+        }
+        return [
+            optimizers.state_of(self.graph, node, variables, self.kinds.get(node, ""))
+            for node in sorted(self.names.optimizers)
+        ]
+
+
+def _full_name(graph: ObjectGraph, node: int) -> str:
+    attributes = graph.message.nodes[node].attributes
+    return attributes[0].full_name if attributes else ""
+
+
+@attrs.frozen
+class ObjectPairing:
+    """Which object of a target is which object of a checkpoint.
+
+    Args:
+        fates: what becomes of each object of the target that holds tensors.
+        optimizers: the optimizers that belong together.
+        lonely: the optimizers of the target that have none in the checkpoint.
+    """
+
+    fates: Mapping[int, Fate]
+    optimizers: tuple[tuple[OptimizerState, OptimizerState], ...]
+    lonely: tuple[OptimizerState, ...]
+
+    @property
+    def bound(self) -> dict[int, int]:
+        """{object of the target: object of the checkpoint}, for what holds tensors."""
+        return {node: _node(fate.source) for node, fate in self.fates.items() if fate.reason}
+
+
+def pair_objects(
+    live: Objects, saved: Objects, fixed: Mapping[int, int] | None = None
+) -> ObjectPairing:
+    """Pair the objects of a target with those of a checkpoint.
+
+    Args:
+        live: the target.
+        saved: the checkpoint.
+        fixed: {variable of the target: variable of the checkpoint} as the user says it.
+    """
+    mine, theirs = live.side, saved.side
+    known: dict[Hashable, Hashable] = {node: (fixed or {})[node] for node in fixed or ()}
+    pairing = engine.pair(mine, theirs, engine.fixed_leaves(mine, theirs, known))
+    by_id = engine.fates(mine, theirs, pairing)
+    fates = {_node(identity): fate for identity, fate in by_id.items()}
+    for node, other in (fixed or {}).items():
+        fates[node] = attrs.evolve(fates.get(node, Fate()), source=other, reason="as you said")
+    pairs, lonely = _optimizers(live, saved)
+    open_ones = {
+        member.id
+        for leaf in mine.leaves
+        for member in leaf.members.values()
+        if leaf.number not in pairing.disputed
+    }
+    for node, other in _heirs(live, saved, fates).items():
+        fates[node] = attrs.evolve(fates[node], source=other, reason="same attributes")
+    orders = [
+        found
+        for trained in live.trained
+        for state in saved.states
+        if (found := _by_training(trained, state.trained, fates))
+    ]
+    for node, other in orders[0].items() if len(orders) == 1 else ():
+        if node in open_ones and live.spec_of(node) == saved.spec_of(other):
+            fates[node] = attrs.evolve(fates[node], source=other, reason=_TRAINED)
+    bound = {node: _node(fate.source) for node, fate in fates.items() if fate.reason}
+    proposed = {
+        node: _node(fate.proposal[0]) for node, fate in fates.items() if fate.proposal is not None
+    }
+    for my_state, their_state in pairs:
+        for node, other in optimizers.pair_states(my_state, their_state, proposed).items():
+            fates[node] = Fate(proposal=(other, _SLOT))
+        for node, other in optimizers.pair_states(my_state, their_state, bound).items():
+            fates[node] = Fate(other, _SLOT)
+    counters = [
+        side.graph.children[0].get(SAVE_COUNTER) if side.graph.children else None
+        for side in (live, saved)
+    ]
+    if counters[0] is not None and counters[1] is not None:
+        fates[counters[0]] = Fate(counters[1], "same attribute")
+    return ObjectPairing(fates, tuple(pairs), tuple(lonely))
+
+
+_SLOT = "same slot of the same variable"
+_TRAINED = "same place among the trained variables"
+
+
+def _heirs(live: Objects, saved: Objects, fates: Mapping[int, Fate]) -> dict[int, int]:
+    """Return what attributes lead to where a saved variable has several owners in the target."""
+    used = {fate.source for fate in fates.values() if fate.reason}
+    edges = match_from(saved.graph, live.graph, [(0, 0)]) if saved.graph.children else {}
+    return {
+        node: edges[node]
+        for node, fate in fates.items()
+        if not fate.reason and edges.get(node) in used and _has_attributes(saved, edges[node])
+    }
+
+
+def _has_attributes(saved: Objects, node: int) -> bool:
+    """Return whether several attributes lead to an object, none of them by a position."""
+    names = [
+        name for edges in saved.graph.children for name, child in edges.items() if child == node
+    ]
+    return len(names) > 1 and not any(name.isdecimal() for name in names)
+
+
+def _by_training(
+    mine: Sequence[int], theirs: Sequence[int], fates: Mapping[int, Fate]
+) -> dict[int, int]:
+    """Pair variables by the order in which an optimizer trains them, if other evidence agrees."""
+    if len(mine) != len(theirs):
+        return {}
+    pairs = dict(zip(mine, theirs, strict=True))
+    known = {node: fates[node].source for node in mine if node in fates and fates[node].reason}
+    if not known or any(pairs[node] != other for node, other in known.items()):
+        return {}
+    return {node: other for node, other in pairs.items() if node in fates and node not in known}
+
+
+def _node(identity: object) -> int:
+    assert isinstance(identity, int)
+    return identity
+
+
+def _optimizers(
+    live: Objects, saved: Objects
+) -> tuple[list[tuple[OptimizerState, OptimizerState]], list[OptimizerState]]:
+    edges = [
+        {node: name for edges in side.graph.children for name, node in edges.items()}
+        for side in (saved, live)
+    ]
+    pairs = optimizers.pair_optimizers(
+        live.states, saved.states, lambda is_live, node: edges[is_live].get(node, "")
+    )
+    known = {mine.node for mine, _ in pairs}
+    return pairs, [one for one in live.states if one.node not in known]
