@@ -145,6 +145,28 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
         data = read_meta(self.storage, self._located.files)
         return graphdef.parse_meta(data, f"{self.storage.location}/{name}")
 
+    @property
+    def layers(self) -> Mapping[int, str]:
+        """The names of layers that lie in lists, by the number of the object; often empty."""
+        return MappingProxyType({}) if self._sidecar is None else self._sidecar.layers
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The variables in the order in which the graph of its `.meta` file made them.
+
+        Empty if there is no such file, or if the graph does not list its variables.
+        """
+        if self.meta is None:
+            return ()
+        names: dict[str, None] = {}
+        collections = self.meta.collection_def
+        listed = collections["variables"].bytes_list.value if "variables" in collections else ()
+        for encoded in listed:
+            variable = schema.parse(schema.VariableDef, encoded, file=f"{self.prefix}.meta")
+            part = variable.save_slice_info_def.full_name
+            names[part or variable.variable_name.removesuffix(":0")] = None
+        return tuple(names)
+
     def payload(self, key: str) -> Payload:
         """Return a tensor that is read only when its `load()` is called.
 

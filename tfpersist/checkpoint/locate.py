@@ -118,6 +118,17 @@ def directory(path: str | os.PathLike[str]) -> Storage | None:
     return inside if inside.exists() and not inside.names() & _SAVED_MODEL else None
 
 
+def variables_of(look: Directory) -> Storage | None:
+    """Return the directory with the variables of a SavedModel; None for any other directory.
+
+    Args:
+        look: a look at the directory.
+    """
+    if look.names.isdisjoint(_SAVED_MODEL):
+        return None
+    return open_storage(f"{look.storage.location}/{_VARIABLES}")
+
+
 def _split(text: str) -> tuple[str, str, str]:
     """Return the absolute path, its parent and its last part; the last is empty for a root."""
     if is_url(text) and not text.startswith("file://"):

@@ -25,7 +25,7 @@ from tfpersist.formats import crc32c
 _NAMES = frozenset(
     {
         *("created", "order", "step", "metrics", "sizes", "increment"),
-        *("index_crc32c", "meta_crc32c", "tfpersist"),
+        *("index_crc32c", "meta_crc32c", "tfpersist", "layers"),
     }
 )
 
@@ -66,6 +66,8 @@ class Sidecar:
         meta_crc32c: checksum of the `.meta`; None if there is no `.meta`, or if unknown.
         order: sorts the checkpoints of a directory by age. It equals `created`, or is larger if the
             clock was set back.
+        layers: the names of the layers that lie in lists, by the number of the object in the object
+            graph. TensorFlow's object graph has only their positions.
     """
 
     created: float
@@ -76,6 +78,7 @@ class Sidecar:
     increment: Increment | None = None
     meta_crc32c: int | None = None
     order: float = attrs.field(default=attrs.Factory(lambda self: self.created, takes_self=True))
+    layers: Mapping[int, str] = MappingProxyType({})
 
     def encode(self) -> bytes:
         """Return the bytes of the file."""
@@ -90,6 +93,8 @@ class Sidecar:
             "meta_crc32c": self.meta_crc32c,
             "tfpersist": _version(),
         }
+        if self.layers:
+            facts["layers"] = {str(number): name for number, name in self.layers.items()}
         return json.dumps({**facts, "crc32c": _crc(facts)}, indent=1).encode() + b"\n"
 
 
@@ -115,12 +120,14 @@ def decode(data: bytes | memoryview) -> Sidecar | None:
         metrics = {str(name): float(value) for name, value in facts.get("metrics", {}).items()}
         sizes = tuple(int(size) for size in facts.get("sizes", ()))
         increment = _increment(facts.get("increment"))
+        layers = {int(number): str(name) for number, name in facts.get("layers", {}).items()}
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
     if not math.isfinite(created) or not math.isfinite(order):
         return None
     frozen = MappingProxyType(metrics)
-    return Sidecar(created, step, frozen, crcs[0], sizes, increment, crcs[1], order)
+    named = MappingProxyType(layers)
+    return Sidecar(created, step, frozen, crcs[0], sizes, increment, crcs[1], order, named)
 
 
 def _crc(facts: Mapping[str, Any]) -> int:

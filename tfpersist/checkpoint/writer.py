@@ -109,11 +109,13 @@ def publish_checkpoint(
     incremental: bool = False,
     memory: SaveMemory | None = None,
     spend: bool = False,
+    layers: Mapping[int, str] | None = None,
 ) -> Directory:
     """Write a checkpoint, all of it or nothing; the state file is not touched.
 
     Args:
         look: a look at the directory; all else as `write_checkpoint` takes it.
+        layers: the names of layers in lists, for the sidecar.
 
     Returns:
         The directory with the checkpoint in it.
@@ -130,7 +132,7 @@ def publish_checkpoint(
         look = look.recovered()
     created = time.time()
     age = Age(created, look.after(created, without=prefix))
-    facts = sidecar.Sidecar(created, step, numbers, order=age.order)
+    facts = sidecar.Sidecar(created, step, numbers, order=age.order, layers=layers or {})
 
     versions: list[object | None] = []
 
