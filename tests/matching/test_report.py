@@ -8,8 +8,10 @@ import pytest
 
 from tfpersist.errors import RestoreError
 from tfpersist.formats.tensors import TensorSpec
+from tfpersist.matching.by_key import keyed
 from tfpersist.matching.plan import Assignment, Entry, Missing, Plan
 from tfpersist.matching.report import RestoreReport, Row, Skipped
+from tfpersist.matching.saved import Saved
 from tfpersist.matching.selection import Selection
 
 FLOAT = TensorSpec("float32", (2,))
@@ -28,7 +30,7 @@ def unfit():
     ]
     saved = {f"layer_{i}/kernel": FLOAT for i in range(3)}
     saved |= {"head/bias": FLOAT, "head/w": TensorSpec("float32", (1001,)), "step": FLOAT}
-    return Selection().for_restore(saved, entries)
+    return Selection().for_restore(saved, keyed(entries, Saved(saved)))
 
 
 def test_the_table_of_what_does_not_fit():
@@ -42,10 +44,14 @@ def test_the_table_of_what_does_not_fit():
         "  mismatched  head/w                                float32[5]  float32[1001]",
         "  unexpected                   head/bias",
         "  unexpected                   layer_{0..2}/kernel                             3 alike",
-        "By type, shape and order, 1 of the 13 missing would be: head/bias -> head/b. Look at the",
-        "report's `suggestion`, {key: variable}; give it to .rename() if it is right.",
+        "By other evidence (same layer, same name), 4 of the 13 missing would be: head/bias ->"
+        " head/b and 3 more.",
+        "Look at the report's `suggestion`, {key: variable}; give it to .rename() if it is right.",
     ]
-    assert report.suggestion == {"head/bias": "head/b"}
+    assert report.suggestion == {
+        "head/bias": "head/b",
+        **{f"layer_{i}/kernel": f"layer_{i}/w" for i in range(3)},
+    }
     assert report.restored == ()
     assert not report.fits
 
@@ -90,6 +96,7 @@ def test_programs_get_the_same_facts():
         "found": "",
         "slot": "",
         "nearest": list(report.rows[0].nearest),
+        "reason": "",
     }
 
 

@@ -231,12 +231,12 @@ class Probe:
         self.adapted = adapt(arrays)
         self.meanwhile = meanwhile
 
-    def entries(self, object_graph=None):
-        return self.adapted.entries(object_graph)
+    def entries(self):
+        return self.adapted.entries()
 
-    def entries_by_name(self, specs):
+    def entries_for(self, saved):
         self.meanwhile()
-        return self.adapted.entries_by_name(specs)
+        return self.adapted.entries_for(saved)
 
     def averages_of(self, averages, entries):
         return self.adapted.averages_of(averages, entries)

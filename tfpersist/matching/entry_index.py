@@ -67,6 +67,13 @@ class EntryIndex:
             )
         return positions
 
+    def known(self, choice: object) -> list[int]:
+        """Return the positions of the entries that a choice means; empty if it means none."""
+        try:
+            return self.matching(choice, "")
+        except SelectionError:
+            return []
+
     def one(self, choice: object, step: str) -> list[int]:
         """Return the positions of the entries of the one variable that a choice means.
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator
 
-from tfpersist.errors import SelectionError, printable
-from tfpersist.formats.tensors import TensorSpec
+from tfpersist.errors import SelectionError
 from tfpersist.matching.object_graph import ATTRIBUTES
 
 # The slot names of the optimizers that TensorFlow and Google have published.
@@ -18,7 +16,6 @@ _SLOTS = re.compile(
 )
 _POWERS = re.compile(r"beta[12]_power(_\d+)?")
 _OBJECT_SLOT = re.compile(r"/\.OPTIMIZER_SLOT/.*/([^/]+)/\.ATTRIBUTES/[^/]+$")
-_MOST_ALIKE = 50
 
 
 def slot_of(name: str, names: Collection[str]) -> str | None:
@@ -50,65 +47,6 @@ def slot_of(name: str, names: Collection[str]) -> str | None:
             return last
         owner = owner.partition("/")[2]
     return None
-
-
-def advice_for(
-    missing: Sequence[tuple[str, TensorSpec, str | None]],
-    specs: Mapping[str, TensorSpec],
-    unused: Sequence[str],
-) -> str:
-    """Return advice on missing variables: a rename, or how to leave optimizer slots out.
-
-    Args:
-        missing: key, wanted spec and slot of each missing variable.
-        specs: the specs of the checkpoint's tensors, by key.
-        unused: the keys of the checkpoint that belong to no variable.
-
-    Returns:
-        One sentence; empty if there is no advice.
-
-    Example:
-        >>> spec = TensorSpec("float32", (2,))
-        >>> advice_for([("net/w", spec, None)], {"w": spec}, ["w"])
-        'The names differ in their beginning: .rename({"": "net/"}) finds 1 of the 1 missing.'
-    """
-    if not missing:
-        return ""
-    if all(slot for _, _, slot in missing):
-        return (
-            "Only slots of an optimizer are missing: initialize them, and restore the other"
-            " variables with .only([...])."
-        )
-    votes: Counter[tuple[str, str]] = Counter()
-    ends = _by_end(unused)
-    for key, spec, _ in missing:
-        pairs = set()
-        for prefix, end in splits(key):
-            same_end = ends.get(end, ())
-            if len(same_end) <= _MOST_ALIKE:
-                pairs |= {
-                    (other[: len(other) - len(end)], prefix)
-                    for other in same_end
-                    if spec.accepts(specs[other])
-                }
-        votes.update(pairs)
-    # Of pairs that find equally many, the shortest one is the most general.
-    best = max(votes, key=lambda pair: (votes[pair], -len(pair[0]) - len(pair[1])), default=None)
-    if best is None or (votes[best] < 2 and all(best)) or votes[best] * 2 < len(missing):
-        return ""
-    there, here = (printable(part).replace('"', '\\"') for part in best)
-    return (
-        f'The names differ in their beginning: .rename({{"{there}": "{here}"}}) finds'
-        f" {votes[best]} of the {len(missing)} missing."
-    )
-
-
-def _by_end(keys: Sequence[str]) -> dict[str, list[str]]:
-    ends: dict[str, list[str]] = {}
-    for key in keys:
-        for _, end in splits(key):
-            ends.setdefault(end, []).append(key)
-    return ends
 
 
 def splits(key: str) -> Iterator[tuple[str, str]]:

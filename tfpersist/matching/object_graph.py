@@ -1,16 +1,13 @@
-"""Pair the objects of a saved object graph with those of a live one. Pure.
+"""Read and rewrite the object graphs of TensorFlow's checkpoints. Pure.
 
-Both graphs are TrackableObjectGraph messages. Node 0 is the root, an edge has a local name, and the
-attributes of a node name the tensors that it owns. Like TensorFlow, this follows equal edge names
-from both roots, breadth first. Beyond that, it pairs the lists of a Keras optimizer by the
-variables that they belong to and not by position, and either root may be a direct child of the
-other.
+An object graph is a TrackableObjectGraph message. Node 0 is the root, an edge has a local name, and
+the attributes of a node name the tensors that it owns.
 """
 
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
 
@@ -113,60 +110,6 @@ class ObjectGraph:
         }
 
 
-def match(
-    saved: ObjectGraph,
-    live: ObjectGraph,
-    extend: Callable[[dict[int, int]], dict[int, int]] = dict,
-) -> dict[int, int]:
-    """Pair the objects of a live graph with those of a saved one.
-
-    Args:
-        saved: the graph in the checkpoint.
-        live: the graph of the target.
-        extend: returns the pairs of equal edge names with further pairs.
-
-    Returns:
-        {live node: saved node}. Several live nodes may have one saved node.
-
-    Example:
-        >>> from tfpersist.formats import schema
-        >>> saved, live = schema.TrackableObjectGraph(), schema.TrackableObjectGraph()
-        >>> _ = saved.nodes.add().children.add(node_id=2, local_name="w"), saved.nodes.add()
-        >>> _ = saved.nodes.add().attributes.add(name="VARIABLE_VALUE", checkpoint_key="w/x")
-        >>> _ = live.nodes.add().children.add(node_id=1, local_name="w")
-        >>> _ = live.nodes.add().attributes.add(name="VARIABLE_VALUE")
-        >>> match(ObjectGraph.of(saved), ObjectGraph.of(live))
-        {0: 0, 1: 2}
-    """
-    if not saved.children or not live.children:
-        return {}
-    bound = extend(match_from(saved, live, [(0, 0)]))
-    counter = live.children[0].get(SAVE_COUNTER)
-    wanted = {node for node in live.below(0) if live.valued(node) and node != counter}
-
-    def covered(pairs: dict[int, int]) -> dict[int, int]:
-        return {node: pairs[node] for node in wanted & pairs.keys() if saved.valued(pairs[node])}
-
-    if wanted <= covered(bound).keys():
-        return bound
-    # One root may be a child of the other, alone or together with the other children.
-    others = [
-        (0, node) for node in dict.fromkeys(saved.children[0].values()) if saved.children[node]
-    ]
-    others += [
-        (node, 0) for node in dict.fromkeys(live.children[0].values()) if live.children[node]
-    ]
-    if len(others) > _MOST_ROOTS:
-        return bound
-    starts = [pairs for other in others for pairs in ([other], [other, (0, 0)])]
-    matches = [extend(match_from(saved, live, start)) for start in starts]
-    most = max((len(covered(pairs)) for pairs in matches), default=0)
-    best = [pairs for pairs in matches if len(covered(pairs)) == most]
-    if most <= len(covered(bound)) or any(covered(best[0]) != covered(pairs) for pairs in best):
-        return bound
-    return best[0]
-
-
 def match_from(
     saved: ObjectGraph, live: ObjectGraph, pairs: Iterable[tuple[int, int]]
 ) -> dict[int, int]:
@@ -181,98 +124,21 @@ def match_from(
         {live node: saved node}.
     """
     bound: dict[int, int] = {}
-    queue: collections.deque[tuple[int, int]] = collections.deque()
-    optimizers: list[tuple[int, int]] = []
-
-    def bind(mine: int, theirs: int) -> None:
-        if mine not in bound:
-            bound[mine] = theirs
-            queue.append((mine, theirs))
-
-    def drain() -> None:
-        while queue:
-            mine, theirs = queue.popleft()
-            if is_optimizer(live, mine) and is_optimizer(saved, theirs):
-                optimizers.append((mine, theirs))
-                continue
-            for name, child in live.children[mine].items():
-                if name in saved.children[theirs]:
-                    bind(child, saved.children[theirs][name])
-
-    for mine, theirs in pairs:
-        bind(mine, theirs)
-    drain()
-    while optimizers:
-        for pair in _optimizer_pairs(saved, live, *optimizers.pop(0), bound):
-            bind(*pair)
-        drain()
-    bound.update(_slot_pairs(saved, live, bound))
+    queue: collections.deque[tuple[int, int]] = collections.deque(pairs)
+    while queue:
+        mine, theirs = queue.popleft()
+        if mine in bound:
+            continue
+        bound[mine] = theirs
+        for name, child in live.children[mine].items():
+            if name in saved.children[theirs]:
+                queue.append((child, saved.children[theirs][name]))
     return bound
 
 
 def is_optimizer(graph: ObjectGraph, node: int) -> bool:
     """Return whether a node is a Keras 3 optimizer."""
     return _TRAINED in graph.children[node] and _EVERYTHING in graph.children[node]
-
-
-def _optimizer_pairs(
-    saved: ObjectGraph, live: ObjectGraph, mine: int, theirs: int, bound: Mapping[int, int]
-) -> list[tuple[int, int]]:
-    my_trained, their_trained = live.item(mine, _TRAINED), saved.item(theirs, _TRAINED)
-    assert my_trained is not None
-    assert their_trained is not None
-    place = {node: index for index, node in their_trained.items()}
-    known = {
-        index: place[bound[node]] for index, node in my_trained.items() if bound.get(node) in place
-    }
-    # Variables that only the optimizer refers to are known by their position alone.
-    order = known
-    if all(index == other for index, other in known.items()):
-        order = {index: index for index in my_trained if index in their_trained}
-    pairs = []
-    for name, child in live.children[mine].items():
-        other = saved.children[theirs].get(name)
-        if other is None or name == _EVERYTHING:
-            continue
-        members = live.children[child]
-        if members and members.keys() <= my_trained.keys():
-            pairs += [
-                (members[index], saved.children[other][order[index]])
-                for index in members
-                if order.get(index) in saved.children[other]
-            ]
-        else:
-            pairs.append((child, other))
-    return pairs + _rest(saved, live, mine, theirs)
-
-
-def _rest(saved: ObjectGraph, live: ObjectGraph, mine: int, theirs: int) -> list[tuple[int, int]]:
-    # A position in the list of all variables is weak evidence, used for nodes without other edges.
-    my_all, their_all = live.item(mine, _EVERYTHING), saved.item(theirs, _EVERYTHING)
-    if my_all is None or their_all is None or len(my_all) != len(their_all):
-        return []
-    mine_known, theirs_known = _named(live, mine), _named(saved, theirs)
-    return [
-        (node, their_all[index])
-        for index, node in my_all.items()
-        if index in their_all and node not in mine_known and their_all[index] not in theirs_known
-    ]
-
-
-def _named(graph: ObjectGraph, optimizer: int) -> set[int]:
-    edges = {name: node for name, node in graph.children[optimizer].items() if name != _EVERYTHING}
-    return {*edges.values(), *(m for node in edges.values() for m in graph.children[node].values())}
-
-
-def _slot_pairs(saved: ObjectGraph, live: ObjectGraph, bound: Mapping[int, int]) -> dict[int, int]:
-    pairs = {}
-    for mine, theirs in bound.items():
-        available = saved.slots(theirs)
-        for (name, variable), slot in live.slots(mine).items() if available else ():
-            saved_slot = available.get((name, bound.get(variable, -1)))
-            if saved_slot is not None:
-                pairs[slot] = saved_slot
-    return pairs
 
 
 def names_of(message: Message) -> dict[str, str]:
@@ -318,25 +184,6 @@ def averages_in(saved: ObjectGraph, optimizer: int | None = None) -> dict[str, s
             if variable and shadow:
                 pairs[variable[0].checkpoint_key] = shadow[0].checkpoint_key
     return pairs
-
-
-def in_order(members: Mapping[str, int]) -> list[int]:
-    """Return the members of a list in their order; empty if the edges are not positions.
-
-    Example:
-        >>> in_order({"10": 5, "9": 4}), in_order({"a": 1})
-        ([4, 5], [])
-    """
-    if not all(name.isdecimal() and len(name) < 10 for name in members):
-        return []
-    return [members[name] for name in sorted(members, key=int)]
-
-
-def trained_by(saved: ObjectGraph, optimizer: int) -> list[int]:
-    """Return the variables that a saved optimizer trained, in its order."""
-    members = saved.item(optimizer, _TRAINED) or {}
-    listed = in_order(members)
-    return listed or list(dict.fromkeys(variable for _, variable in saved.slots(optimizer)))
 
 
 def slots_of(graph: ObjectGraph) -> dict[int, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Literal, get_args
 
 import attrs
@@ -31,6 +31,12 @@ class Entry:
         slot: the optimizer slot, such as "Adam" or "momentum"; None for any other variable.
         default: whether it is selected without `only()`; local variables are not.
         aliases: other names for it, such as other paths to the same variable.
+        layer: what it is restored together with; None for a variable that stands alone.
+        reason: by which evidence `key` is the key of its tensor; empty for a key of its own.
+        proposal: a key that would fit by weaker evidence, and by which; None if there is none.
+        alternatives: keys that fit equally, where the evidence does not decide.
+        conflict: what contradicts, where evidence does.
+        spare: whether it may stay as it is without a word of the user, since nothing has used it.
     """
 
     key: str
@@ -42,6 +48,12 @@ class Entry:
     slot: str | None = None
     default: bool = True
     aliases: tuple[str, ...] = attrs.field(default=(), eq=False, repr=False)
+    layer: Hashable = attrs.field(default=None, eq=False, repr=False)
+    reason: str = attrs.field(default="", eq=False, repr=False)
+    proposal: tuple[str, str] | None = attrs.field(default=None, eq=False, repr=False)
+    alternatives: tuple[str, ...] = attrs.field(default=(), eq=False, repr=False)
+    conflict: str = attrs.field(default="", eq=False, repr=False)
+    spare: bool = attrs.field(default=False, eq=False, repr=False)
 
     @property
     def wanted(self) -> TensorSpec:
@@ -195,11 +207,18 @@ class Plan:
         sliced = [m for m in self.mismatched if tolerance.mismatched == "slice" and m.overlaps]
         if not self.assignments and not sliced:
             return self
+        # What belongs to a layer goes into it together or not at all.
+        layers = {one.entry.layer for one in self.mismatched if skips} - {None}
+        apart = [one for one in self.assignments if one.entry.layer in layers]
+        kept += [Mismatch(one.key, one.entry, one.entry.wanted) for one in apart]
         return attrs.evolve(
             self,
+            assignments=tuple(one for one in self.assignments if one not in apart)
+            if apart
+            else self.assignments,
             missing=() if tolerance.missing == "skip" else self.missing,
             mismatched=() if skips else tuple(m for m in self.mismatched if m not in sliced),
-            kept=tuple(kept),
+            kept=(*self.kept, *kept),
             sliced=tuple(sliced),
         )
 
@@ -262,12 +281,14 @@ def _fitting_rows(
     wanted = [one.entry.wanted for one in assignments]
     slots = [one.entry.slot or "" for one in assignments]
     averaged = [one.averaged for one in assignments]
+    reasons = [one.entry.reason for one in assignments]
 
     def rows() -> Iterable[Row]:
-        for is_average, name, key, spec, slot in zip(
-            averaged, names, keys, wanted, slots, strict=True
+        for is_average, name, key, spec, slot, reason in zip(
+            averaged, names, keys, wanted, slots, reasons, strict=True
         ):
             done: Outcome = "averaged" if is_average else "restored"
-            yield Row(done if carried_out else "fits", name, key, str(spec), slot=slot)
+            outcome: Outcome = done if carried_out else "fits"
+            yield Row(outcome, name, key, str(spec), slot=slot, reason=reason)
 
     return rows

@@ -35,6 +35,7 @@ class Row:
         found: the tensor's data type and shape if they differ; empty for a missing tensor.
         slot: the optimizer slot; empty for a variable of the model itself.
         nearest: for a missing tensor, similar keys.
+        reason: by which evidence this is its tensor; empty if the keys are the same.
 
     Example:
         >>> row = Row("missing", "net/w", "net/w", "float32[2,3]", nearest=("net/v",))
@@ -49,6 +50,7 @@ class Row:
     found: str = ""
     slot: str = ""
     nearest: tuple[str, ...] = ()
+    reason: str = ""
 
 
 class Rows(Sequence[Row]):

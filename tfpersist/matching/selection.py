@@ -12,7 +12,7 @@ import attrs
 from tfpersist.errors import SelectionError, did_you_mean, nearest, value_text
 from tfpersist.formats.tensors import Slice, TensorSpec
 from tfpersist.matching.entry_index import EntryIndex
-from tfpersist.matching.naming import advice_for, completed, twice, whole
+from tfpersist.matching.naming import completed, twice, whole
 from tfpersist.matching.object_graph import OBJECT_GRAPH_KEY
 from tfpersist.matching.patterns import matched, template
 from tfpersist.matching.plan import Assignment, Entry, Mismatch, Missing, Plan
@@ -123,34 +123,56 @@ class Selection:
             shadows = shadows_in(specs, self.averages, named, places)
         assignments: list[Assignment] = []
         missing: list[Missing] = []
+        spare: list[Missing] = []
         mismatched: list[Mismatch] = []
         for entry, plain in zip(chosen, keys, strict=True):
             shadow = shadows.get(plain)
             key = plain if shadow is None else shadow
             spec = specs.get(key)
             if spec is None:
-                missing.append(Missing(key, entry))
+                (spare if entry.spare else missing).append(Missing(key, entry))
             elif not entry.wanted.accepts(spec):
                 mismatched.append(Mismatch(key, entry, spec))
             else:
                 assignments.append(Assignment(key, entry, averaged=shadow is not None))
-        wanted = [(one.key, one.entry.wanted, one.entry.slot) for one in missing]
         unselected = [entry for at, entry in enumerate(entries) if at not in keyed]
         known = {*keys, *(entry.key for entry in unselected)}
         known |= {one.key for one in assignments} | {one.key for one in mismatched}
         known.add(OBJECT_GRAPH_KEY)
         unexpected = tuple(sorted(key for key in specs if key not in known))
-        advice = advice_for(wanted, specs, unexpected)
-        suggestion = {} if advice else suggested(missing, specs, unexpected)
+        suggestion = suggested(missing, specs)
         return Plan(
             tuple(assignments),
             tuple(_with_nearest(missing, unexpected, specs)),
             tuple(mismatched),
             unexpected,
             tuple(dict.fromkeys(entry.name for entry in unselected if entry.default)),
-            advice or advice_on(suggestion, len(missing)),
+            advice_on(missing, suggestion),
             suggestion,
+            tuple(spare),
         )
+
+    def fixed(self, entries: Sequence[Entry], specs: Mapping[str, TensorSpec]) -> dict[int, str]:
+        """Return the keys that `renames` gives to single variables.
+
+        Args:
+            entries: the variables, under the keys of a save.
+            specs: the specs of the checkpoint's tensors, by key.
+
+        Returns:
+            The key of each variable, by its identity. Names that no variable has are left out.
+        """
+        index = EntryIndex(entries)
+        keys: dict[int, str] = {}
+        for key, choice in self.renames.items():
+            if not isinstance(key, str) or (
+                isinstance(choice, str) and _is_prefix(key) and _is_prefix(choice)
+            ):
+                continue
+            positions = index.known(choice)
+            for at in positions if len({entries[at].key for at in positions}) == 1 else ():
+                keys[id(entries[at].ref)] = completed(key, entries[at].key, specs)
+        return keys
 
     def _keyed(
         self, entries: Sequence[Entry], saved: Mapping[str, TensorSpec] | None

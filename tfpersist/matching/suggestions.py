@@ -1,117 +1,126 @@
-"""Suggest tensors for variables with quite different names. Pure."""
+"""Suggest what a user may say about variables without a tensor: a rename, or a choice. Pure."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
 
 from tfpersist.errors import printable
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.matching.naming import slot_of
-from tfpersist.matching.object_graph import ATTRIBUTES
+from tfpersist.matching.facts import natural
 from tfpersist.matching.plan import Missing
 
-# Different names that TensorFlow's layer libraries use for the same thing.
-_ROLES = {
-    **dict.fromkeys(("w", "weight", "weights", "filter", "filters", "kernels"), "kernel"),
-    **dict.fromkeys(("b", "biases"), "bias"),
-    **dict.fromkeys(("scale",), "gamma"),
-    **dict.fromkeys(("offset",), "beta"),
-    **dict.fromkeys(("moving_mean", "running_mean"), "mean"),
-    **dict.fromkeys(("moving_variance", "running_var", "moving_var"), "variance"),
-    **dict.fromkeys(("embedding", "embedding_table"), "embeddings"),
-}
-_MOST_SHOWN = 3
-_T = TypeVar("_T")
+_MOST_SHOWN = 1
 
 
-def suggested(
-    missing: Sequence[Missing], specs: Mapping[str, TensorSpec], unused: Sequence[str]
-) -> dict[str, str]:
-    """Pair missing variables with unused tensors by type, shape, last name and order.
+def suggested(missing: Sequence[Missing], specs: Mapping[str, TensorSpec]) -> dict[str, str]:
+    """Return the proposals for missing variables as the argument of `rename`.
 
-    Variables are in the order of the target. Keys are sorted by name, with numbers compared as
-    numbers. Among variables and tensors of one type and shape, those of one last name are paired if
-    both sides have equally many. If then one last name is left on each side, these are paired too.
+    Slots of optimizers are left out: they follow their variables.
 
     Args:
-        missing: the variables, in the order of the target.
+        missing: the variables.
         specs: the specs of the checkpoint's tensors, by key.
-        unused: the keys of the checkpoint that belong to no variable.
 
     Returns:
-        {key: variable} for `rename`, without optimizer slots.
+        {key: name of a variable}. A variable whose name is not its own has a longer one.
 
     Example:
         >>> from tfpersist.matching.plan import Entry
         >>> spec = TensorSpec("float32", (2,))
-        >>> entries = [Entry(name, name, spec) for name in ("first/kernel", "last/kernel")]
-        >>> missing = [Missing(entry.key, entry) for entry in entries]
-        >>> suggested(missing, {"d_10/w": spec, "d_9/w": spec}, ["d_10/w", "d_9/w"])
-        {'d_9/w': 'first/kernel', 'd_10/w': 'last/kernel'}
+        >>> entry = Entry("w", "net/w", spec, proposal=("model/w", "same name"))
+        >>> suggested([Missing("w", entry)], {"model/w": spec})
+        {'model/w': 'net/w'}
     """
-    variables: dict[TensorSpec, list[Missing]] = {}
-    for one in missing:
-        if one.entry.slot is None and one.entry.part is None:
-            variables.setdefault(one.entry.wanted, []).append(one)
-    tensors: dict[TensorSpec, list[str]] = {}
-    for key in sorted(unused, key=_natural) if variables else ():
-        if specs[key] in variables and slot_of(key, specs) is None:
-            tensors.setdefault(specs[key], []).append(key)
     names = Counter(one.entry.name for one in missing)
-    suggestion = {}
-    for spec, keys in tensors.items():
-        mine = _by_role((_role(one.entry.name), one) for one in variables[spec])
-        theirs = _by_role((_role(key), key) for key in keys)
-        both = [role for role in mine if len(mine[role]) == len(theirs.get(role, ()))]
-        pairs = [(role, role) for role in both]
-        left, others = [r for r in mine if r not in both], [r for r in theirs if r not in both]
-        if len(left) == len(others) == 1 and len(mine[left[0]]) == len(theirs[others[0]]):
-            pairs.append((left[0], others[0]))
-        for role, other in pairs:
-            for one, key in zip(mine[role], theirs[other], strict=True):
-                # If several variables have this name, it does not identify one.
-                is_unique = names[one.entry.name] == 1
-                suggestion[key] = one.entry.name if is_unique else one.entry.key
-    return {key: suggestion[key] for key in sorted(suggestion, key=_natural)}
+    pairs = {}
+    for one in missing:
+        entry = one.entry
+        if entry.proposal is None or entry.slot is not None or entry.proposal[0] not in specs:
+            continue
+        is_own = names[entry.name] == 1
+        pairs[entry.proposal[0]] = entry.name if is_own else next(iter(entry.aliases), entry.key)
+    return {key: pairs[key] for key in sorted(pairs, key=natural)}
 
 
-def advice_on(suggestion: Mapping[str, str], missing: int) -> str:
-    """Return advice on how to use a suggestion; empty if there is none.
+def advice_on(missing: Sequence[Missing], suggestion: Mapping[str, str]) -> str:
+    """Return advice on missing variables; empty if there is none.
+
+    Args:
+        missing: the variables.
+        suggestion: the proposals for them.
 
     Example:
-        >>> print(advice_on({"d/w": "dense/kernel"}, 1))
-        By type, shape and order, 1 of the 1 missing would be: d/w -> dense/kernel. Look at the
-        report's `suggestion`, {key: variable}; give it to .rename() if it is right.
+        >>> from tfpersist.matching.plan import Entry
+        >>> spec = TensorSpec("float32", (2,))
+        >>> entry = Entry("net/w", "net/w", spec, proposal=("w", "same name"))
+        >>> advice_on([Missing("net/w", entry)], {"w": "net/w"})
+        'The names differ in their beginning: .rename({"": "net/"}) finds 1 of the 1 missing.'
     """
+    if not missing:
+        return ""
+    if all(one.entry.slot for one in missing):
+        return (
+            "Only slots of an optimizer are missing: initialize them, and restore the other"
+            " variables with .only([...])."
+        )
+    parts = [_on_proposals(missing, suggestion), _on_alternatives(missing), _on_conflicts(missing)]
+    return "\n".join(filter(None, parts))
+
+
+def _on_proposals(missing: Sequence[Missing], suggestion: Mapping[str, str]) -> str:
     if not suggestion:
         return ""
+    prefixes = {_prefixes(key, name) for key, name in suggestion.items()}
+    keyed = {one.entry.key for one in missing}
+    if len(prefixes) == 1 and set(suggestion.values()) <= keyed:
+        there, here = (printable(part).replace('"', '\\"') for part in prefixes.pop())
+        return (
+            f'The names differ in their beginning: .rename({{"{there}": "{here}"}}) finds'
+            f" {len(suggestion)} of the {len(missing)} missing."
+        )
     pairs = list(suggestion.items())[:_MOST_SHOWN]
     shown = [f"{printable(key)} -> {printable(name)}" for key, name in pairs]
     more = len(suggestion) - len(shown)
     text = ", ".join(shown) + (f" and {more} more" if more else "")
+    reasons = Counter(one.entry.proposal[1] for one in missing if one.entry.proposal)
+    by = ", ".join(reason for reason, _ in sorted(reasons.items()))
     return (
-        f"By type, shape and order, {len(suggestion)} of the {missing} missing would be: {text}."
-        " Look at the\nreport's `suggestion`, {key: variable}; give it to .rename() if it is right."
+        f"By other evidence ({by}), {len(suggestion)} of the {len(missing)} missing would be:"
+        f" {text}.\nLook at the report's `suggestion`, {{key: variable}}; give it to .rename() if"
+        " it is right."
     )
 
 
-def _by_role(pairs: Iterable[tuple[str, _T]]) -> dict[str, list[_T]]:
-    groups: dict[str, list[_T]] = {}
-    for role, thing in pairs:
-        groups.setdefault(role, []).append(thing)
-    return groups
+def _prefixes(key: str, name: str) -> tuple[str, str]:
+    """Return the beginnings in which a key and a name differ."""
+    mine, theirs = f"/{key}".split("/"), f"/{name}".split("/")
+    common = 0
+    while common < min(len(mine), len(theirs)) - 1 and mine[-1 - common] == theirs[-1 - common]:
+        common += 1
+    end = "/".join(mine[len(mine) - common :])
+    return key.removesuffix(end), name.removesuffix(end)
 
 
-def _role(name: str) -> str:
-    last = name.partition(ATTRIBUTES)[0].rpartition("/")[2].removesuffix(":0")
-    plain = re.sub(r"_?\d+$", "", last.strip("_").lower())
-    return _ROLES.get(plain, plain)
+def _on_alternatives(missing: Sequence[Missing]) -> str:
+    open_ones = [one for one in missing if one.entry.alternatives]
+    if not open_ones:
+        return ""
+    entry = open_ones[0].entry
+    others = " or ".join(map(printable, entry.alternatives))
+    more = f" And so for {len(open_ones) - 1} more." if len(open_ones) > 1 else ""
+    return (
+        f"{printable(entry.name)} may be {others}: nothing tells which. Say it with"
+        f" .rename().{more}"
+    )
 
 
-def _natural(key: str) -> list[tuple[int, str]]:
-    """Return a sort key that puts "a_2" before "a_10"."""
-    parts = re.split(r"(\d+)", key)
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+def _on_conflicts(missing: Sequence[Missing]) -> str:
+    for one in missing:
+        if one.entry.conflict:
+            return (
+                f"The name and the attribute of {printable(one.entry.name)} contradict: it is"
+                f" {printable(one.entry.conflict)}. Say which is meant with"
+                " .rename()."
+            )
+    return ""

@@ -13,7 +13,7 @@ from tfpersist.checkpoint.checkpoint import Checkpoint, opened
 from tfpersist.checkpoint.contents import missing
 from tfpersist.checkpoint.directory import Directory
 from tfpersist.checkpoint.files import Files
-from tfpersist.checkpoint.locate import Located
+from tfpersist.checkpoint.locate import Located, variables_of
 from tfpersist.checkpoint.pins import held
 from tfpersist.checkpoint.verify import open_as_saved
 from tfpersist.errors import (
@@ -29,6 +29,7 @@ from tfpersist.gc_pause import gc_paused
 from tfpersist.matching.overlap import overlaid
 from tfpersist.matching.plan import Assignment, Entry, Plan, Tolerance
 from tfpersist.matching.report import RestoreReport, Skipped
+from tfpersist.matching.saved import Saved
 from tfpersist.matching.selection import Selection
 from tfpersist.progress import progress
 from tfpersist.storage import Storage
@@ -124,6 +125,10 @@ def restore_target(
     with gc_paused():
         adapted = adapt(target)
         directory = _look(source.storage, recover=not dry_run)
+        variables = variables_of(directory)
+        if variables is not None:
+            source = attrs.evolve(source, storage=variables)
+            directory = _look(variables, recover=False)
         loaded = load(directory, source, adapted, tolerance)
         if not dry_run:
             loaded = quarantine_skipped(loaded, source)
@@ -272,8 +277,17 @@ def _without_index(storage: Storage, files: Files) -> CheckpointNotFoundError:
 
 
 def _plan(checkpoint: Checkpoint, selection: Selection, target: Target) -> Plan:
-    saved, specs = checkpoint.object_graph, checkpoint.specs
-    entries = target.entries_by_name(specs) if saved is None else target.entries(saved)
+    specs = checkpoint.specs
+    fixed = selection.fixed(target.entries(), specs) if selection.renames else {}
+    entries = target.entries_for(
+        Saved(
+            specs,
+            checkpoint.object_graph,
+            fixed,
+            lambda: checkpoint.order,
+            checkpoint.layers if checkpoint.object_graph is not None else {},
+        )
+    )
     return selection.for_restore(specs, entries, target.averages_of)
 
 

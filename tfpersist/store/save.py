@@ -103,6 +103,7 @@ def _write(
             incremental=incremental,
             memory=memory,
             spend=bool(destination.in_flight),
+            layers=captured.layers,
         )
     finally:
         # An error's traceback would keep the values for as long as it lives itself.

@@ -387,7 +387,7 @@ def test_a_manager_of_keras_2_is_resumed_with_its_optimizer(weights_of_keras_2):
         store.restore(wrong)
 
 
-def test_a_checkpoint_of_slim_computes_the_same_output_after_its_suggestion(golden):
+def test_a_checkpoint_of_slim_goes_into_layers_of_the_same_names(golden):
     values, store = np.load(golden / "1.4.1/slim.npz"), tfp.ModelStore(golden / "1.4.1/slim")
     parts = [
         layers.Conv2D(2, 3, strides=2, padding="same", use_bias=False, name="conv1"),
@@ -397,9 +397,7 @@ def test_a_checkpoint_of_slim_computes_the_same_output_after_its_suggestion(gold
         layers.Dense(3, activation="softmax", name="logits"),
     ]
     model = keras.Sequential([keras.Input((4, 4, 1)), *parts])
-    with pytest.raises(RestoreError, match="3 of the 3 missing") as caught:
-        store.restore(model)
-    assert len(store.rename(caught.value.report.suggestion).restore(model).restored) == 6
+    assert len(store.restore(model).restored) == 6
     found = model(values["input"], training=False)
     np.testing.assert_allclose(found, values["predictions"], atol=1e-6)
 

@@ -45,6 +45,8 @@ def build_optimizer(optimizer: Any, variables: list[Any]) -> None:
         optimizer.build(variables)
     else:
         optimizer._create_all_weights(variables)
+    # An optimizer of tf-keras keeps the children that it had when it was first asked for them.
+    vars(optimizer).pop("_coalesced_children", None)
 
 
 @contextmanager

@@ -31,12 +31,12 @@ class ScopedTarget(SessionTarget):
     scope: str = ""
     other_operations: frozenset[str] = frozenset()
 
-    def entries(self, object_graph: Any = None) -> Sequence[Entry]:
+    def entries(self) -> Sequence[Entry]:
         """Return the variables of the model, with those that are in no collection."""
         prefix = f"{self.scope}/" if self.scope else ""
         entries = [
             entry.under(entry.key.removeprefix(prefix))
-            for entry in super().entries(object_graph)
+            for entry in super().entries()
             if entry.name.startswith(prefix) and _operation(entry).name not in self.other_operations
         ]
         if any(entry.default and not is_table(entry) for entry in entries):

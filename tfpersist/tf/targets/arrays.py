@@ -13,9 +13,10 @@ import numpy as np
 from tfpersist.errors import SelectionError, TargetError, value_text
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.dtypes import by_numpy
-from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import TensorSpec, payload_of, spec_of
+from tfpersist.matching.by_key import keyed
 from tfpersist.matching.plan import Entry
+from tfpersist.matching.saved import Saved
 from tfpersist.tf.targets.modes import eagerly
 from tfpersist.tf.targets.target import Captured, Target
 
@@ -81,19 +82,13 @@ class NamedTarget:
 
     members: tuple[tuple[str, Any], ...]
 
-    def entries(self, object_graph: Message | None = None) -> Sequence[Entry]:
-        """Return the members; for a checkpoint of objects under the keys of their full names."""
-        keys: dict[str, str] = {}
-        for node in object_graph.nodes if object_graph is not None else ():
-            for attribute in node.attributes:
-                keys.setdefault(attribute.full_name, attribute.checkpoint_key)
-        return [
-            Entry(keys.get(name, name), name, _spec(value), value) for name, value in self.members
-        ]
+    def entries(self) -> Sequence[Entry]:
+        """Return the members."""
+        return [Entry(name, name, _spec(value), value) for name, value in self.members]
 
-    def entries_by_name(self, specs: Mapping[str, TensorSpec]) -> Sequence[Entry]:
-        """Return the members under their names."""
-        return self.entries()
+    def entries_for(self, saved: Saved) -> Sequence[Entry]:
+        """Return the members, under the keys of the checkpoint that their names have."""
+        return keyed(self.entries(), saved)
 
     def capture(self, entries: Sequence[Entry]) -> Captured:
         """Return the present values."""

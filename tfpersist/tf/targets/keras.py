@@ -7,6 +7,7 @@ are reported, not skipped.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,17 +16,21 @@ import attrs
 import numpy as np
 
 from tfpersist.errors import RestoreError, SelectionError, TargetError
-from tfpersist.formats.schema import Message
-from tfpersist.formats.tensors import TensorSpec
-from tfpersist.matching import keras_eras, object_graph
-from tfpersist.matching.object_graph import ObjectGraph
+from tfpersist.matching import eras, object_graph, optimizers
+from tfpersist.matching.facts import is_automatic
+from tfpersist.matching.object_facts import Names
+from tfpersist.matching.pair_objects import ObjectPairing, Objects
 from tfpersist.matching.plan import Entry
+from tfpersist.matching.saved import Saved
 from tfpersist.tf.internals import replicas, trackables
 from tfpersist.tf.internals.keras import build_optimizer, is_optimizer_built
 from tfpersist.tf.internals.live import LiveGraph
 from tfpersist.tf.internals.object_graph import live_graph
 from tfpersist.tf.targets import keras_kinds, keras_layers, objects
-from tfpersist.tf.targets.target import Target
+from tfpersist.tf.targets.target import Captured, Target
+
+# The lists that a Keras layer keeps by itself of what its attributes hold.
+_OWN_LISTS = frozenset({"_layers", "_operations", "_metrics"})
 
 
 def adapt_keras(target: object) -> Target | None:
@@ -45,6 +50,8 @@ class KerasTarget(objects.ObjectTarget):
         if not _untracked_weights(live):
             return live
         live = live_graph(self.root, _containers)
+        if _untracked_weights(live):
+            live = live_graph(self.root, _all_containers)
         weights = _untracked_weights(live)
         if weights:
             some = ", ".join(weights[:5])
@@ -54,51 +61,97 @@ class KerasTarget(objects.ObjectTarget):
             )
         return live
 
-    def entries(self, object_graph: Message | None = None) -> Sequence[Entry]:
-        """Return what the objects save; for a restore also states that layers lack."""
-        entries = super().entries(object_graph)
-        return entries if object_graph is None else [*entries, *keras_layers.unfilled(self.live)]
-
-    def entries_by_name(self, specs: Mapping[str, TensorSpec]) -> Sequence[Entry]:
+    def entries_for(self, saved: Saved) -> Sequence[Entry]:
         """Return what the objects save, and states that layers lack."""
-        return [*super().entries_by_name(specs), *keras_layers.unfilled(self.live)]
+        entries = super().entries_for(saved)
+        if saved.message is not None and not saved.objects.names.optimizers:
+            unused = self._unused_optimizers()
+            entries = [attrs.evolve(e, spare=True) if id(e.ref) in unused else e for e in entries]
+        return [*entries, *keras_layers.unfilled(self.live)]
+
+    def _unused_optimizers(self) -> set[int]:
+        """Return the identities of what optimizers hold that have trained nothing yet."""
+        found: set[int] = set()
+        for number, thing in enumerate(self.live.objects):
+            if isinstance(thing, keras_kinds.optimizers()) and not is_optimizer_built(thing):
+                found |= {id(self.live.objects[node]) for node in self.live.graph.below(number)}
+        return found
 
     def assign(self, values: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> None:
         """Assign the values, and make layers recompute what they derive from them."""
         super().assign(values)
         keras_layers.finalize(self.live, {id(entry.ref) for entry, _ in values})
 
-    def pair(self) -> None:
+    def pair(self, saved: Saved) -> ObjectPairing:
         """Find each object in the saved graph, and build the optimizers that it has state for.
 
-        An optimizer is built for the variables that the saved optimizer trained. If the restore is
-        refused afterwards, the variables of the optimizer have their initial values.
+        An optimizer is built for the variables that its model trains. If the restore is refused
+        afterwards, the variables of the optimizer have their initial values.
         """
-        saved = self._pair_once()
-        unbuilt = self._unbuilt_optimizers(saved)
+        pairing = super().pair(saved)
+        unbuilt = self._unbuilt_optimizers(pairing)
         for optimizer, variables in unbuilt:
             if not is_optimizer_built(optimizer):  # an outer optimizer builds its inner one
                 with replicas.scope_of(map(trackables.variable_in, variables)):
                     build_optimizer(optimizer, variables)
         if unbuilt:
             self.live = self.walk()
-            self._pair_once()
+            pairing = super().pair(saved)
+        return pairing
 
-    def require_variables(self) -> None:
+    def layers(self) -> Mapping[int, str]:
+        """Return the names that people gave to layers in lists, by the number of the object."""
+        if "layers" not in self.live.facts:
+            self.live.facts["layers"] = dict(_named_items(self.live))
+        named: Mapping[int, str] = self.live.facts["layers"]
+        return named
+
+    def capture(self, entries: Sequence[Entry]) -> Captured:
+        """Return the present values, with the object graph and the names of layers in lists."""
+        return attrs.evolve(super().capture(entries), layers=self.layers())
+
+    def capture_all(self) -> Captured | None:
+        """Return the same of all variables, without making an entry for each."""
+        captured = super().capture_all()
+        return captured and attrs.evolve(captured, layers=self.layers())
+
+    def described(self) -> Objects:
+        """Return the objects with the names of layers, and the optimizers with their kinds."""
+        layers, known, kinds = keras_kinds.layers(), keras_kinds.optimizers(), {}
+        names: dict[int, str] = {}
+        classes: set[str] = set()
+        for number, thing in enumerate(self.live.objects):
+            if isinstance(thing, layers):
+                classes.add(snake(type(thing).__name__))
+                if number:
+                    names[number] = thing.name
+            elif isinstance(thing, known):
+                kinds[number] = eras.KINDS.get(snake(type(thing).__name__), type(thing).__name__)
+        found = frozenset({*kinds, *super().described().names.optimizers})
+        inner = {
+            node
+            for number in found
+            for name, node in self.live.graph.children[number].items()
+            if name in optimizers.INNER
+        }
+        inside = Names(names, frozenset(classes), found - inner)
+        core = {number: kinds.get(self._inner(number), "") for number in found - inner}
+        numbers = {id(thing): number for number, thing in enumerate(self.live.objects)}
+        trained = [
+            [numbers[id(one)] for one in model.trainable_variables if id(one) in numbers]
+            for model in self.live.objects
+            if isinstance(model, keras_kinds.models())
+        ]
+        return Objects(self.live.graph, self.spec_of, inside, core, trained)
+
+    def _inner(self, number: int) -> int:
+        edges = self.live.graph.children[number]
+        return next((edges[name] for name in optimizers.INNER if name in edges), number)
+
+    def require_variables(self, pairing: ObjectPairing) -> None:
         """Refuse layers and optimizers that are not built if the checkpoint has state for them."""
         assert self.saved is not None
-        used = set(self.bound.values())
-        waiting: dict[int, int] = {}
-        for mine, theirs in self.bound.items():
-            if not _is_unbuilt(self.live.nodes[mine].trackable):
-                continue
-            tensors = sum(
-                len(self.saved.message.nodes[node].attributes)
-                for node in self.saved.below(theirs)
-                if node not in used
-            ) + sum(node not in used for node in self.saved.slots(theirs).values())
-            if tensors:
-                waiting[mine] = tensors
+        waiting = self._waiting(pairing)
         outermost = [mine for mine in waiting if not self._is_inside(mine, waiting)]
         if outermost:
             names = [self._description(mine) for mine in outermost]
@@ -110,7 +163,32 @@ class KerasTarget(objects.ObjectTarget):
                 " a layer with a vocabulary by set_vocabulary() or adapt(), an optimizer with"
                 " optimizer.build(model.trainable_variables).",
             )
-        super().require_variables()
+        super().require_variables(pairing)
+
+    def _waiting(self, pairing: ObjectPairing) -> dict[int, int]:
+        """Return what is not built, and how many tensors of the checkpoint wait for each."""
+        assert self.saved is not None
+        used = set(self.bound.values())
+        edges = object_graph.match_from(self.saved, self.live.graph, [(0, 0)])
+        optimizers_there = {mine.node: theirs for mine, theirs in pairing.optimizers}
+        waiting: dict[int, int] = {}
+        for mine, thing in enumerate(self.live.objects):
+            if not _is_unbuilt(thing):
+                continue
+            state = optimizers_there.get(mine)
+            if state is not None:
+                tensors = sum(node not in used for node in state.states.values())
+            elif mine in edges and not isinstance(thing, keras_kinds.optimizers()):
+                tensors = sum(
+                    len(self.saved.message.nodes[node].attributes)
+                    for node in self.saved.below(edges[mine])
+                    if node not in used
+                )
+            else:
+                continue
+            if tensors:
+                waiting[mine] = tensors
+        return waiting
 
     def averages_of(
         self, averages: object, entries: Sequence[Entry]
@@ -147,79 +225,34 @@ class KerasTarget(objects.ObjectTarget):
             None,
         )
 
-    def _pair_once(self) -> ObjectGraph:
-        import keras
-
-        assert self.saved is not None
-        saved, live = self.saved, self.live.graph
-        layers = {
-            number
-            for number, node in enumerate(self.live.nodes)
-            if isinstance(node.trackable, keras.layers.Layer)
-        }
-        self.bound = object_graph.match(
-            saved, live, lambda bound: keras_eras.pair(saved, live, bound, layers)
-        )
-        self.bound |= self._by_training_order(saved)
-        return saved
-
-    def _by_training_order(self, saved: ObjectGraph) -> dict[int, int]:
-        """Pair variables by the order in which the saved optimizer lists what it trains.
-
-        That is the order of the model's trainable variables.
-        """
-        import keras
-
-        pairs: dict[int, int] = {}
-        numbers = {id(node.trackable): number for number, node in enumerate(self.live.nodes)}
-        trained = {
-            tuple(object_graph.trained_by(saved, node)) for node in range(len(saved.children))
-        }
-        for model in [node.trackable for node in self.live.nodes]:
-            if not isinstance(model, keras.Model):
-                continue
-            mine = [numbers[id(variable)] for variable in model.trainable_variables]
-            fits = [
-                theirs
-                for theirs in trained
-                if len(theirs) == len(mine)
-                and {self.bound.get(a, b) == b for a, b in zip(mine, theirs, strict=True)} == {True}
-                and any(number in self.bound for number in mine)
-            ]
-            if len(fits) == 1:
-                pairs |= dict(zip(mine, fits[0], strict=True))
-        return pairs
-
-    def _unbuilt_optimizers(self, saved: ObjectGraph) -> list[tuple[Any, list[Any]]]:
+    def _unbuilt_optimizers(self, pairing: ObjectPairing) -> list[tuple[Any, list[Any]]]:
         """Return the optimizers to build, and the variables that each is to train."""
-        classes, old_classes = keras_kinds.optimizers(), keras_kinds.optimizers("tf_keras")
         live_numbers = {theirs: mine for mine, theirs in self.bound.items()}
         unbuilt = []
-        for mine, theirs in self.bound.items():
-            optimizer = self.live.nodes[mine].trackable
-            if not isinstance(optimizer, classes) or is_optimizer_built(optimizer):
+        for mine, theirs in pairing.optimizers:
+            optimizer = self.live.nodes[mine.node].trackable
+            known = isinstance(optimizer, keras_kinds.optimizers())
+            if not known or is_optimizer_built(optimizer) or not theirs.slots:
                 continue
-            inner = saved.children[theirs].get("inner_optimizer", theirs)
-            trained = object_graph.trained_by(saved, theirs)
-            trained = trained or object_graph.trained_by(saved, inner)
-            if trained and all(node in live_numbers for node in trained):
-                variables = [self.live.nodes[live_numbers[node]].trackable for node in trained]
+            variables = self._trained_with(optimizer) or [
+                self.live.nodes[live_numbers[node]].trackable
+                for node in theirs.trained
+                if node in live_numbers
+            ]
+            if variables:
                 unbuilt.append((optimizer, variables))
-            elif trained or not isinstance(optimizer, old_classes):
-                continue
-            elif len(saved.item(theirs, "_variables") or ()) > 1:
-                # An optimizer of tf-keras does not save which variables it trained. If it has more
-                # than the step counter, it trained those of its model.
-                unbuilt += [(optimizer, variables) for variables in self._trained_with(optimizer)]
         return unbuilt
 
-    def _trained_with(self, optimizer: object) -> list[list[Any]]:
-        """Return the trainable variables of the model of an optimizer; empty if there is none."""
-        models = (
+    def _trained_with(self, optimizer: object) -> list[Any]:
+        """Return the trainable variables of the model of an optimizer; empty if there is none.
+
+        In a `tf.train.Checkpoint` of one model and one optimizer they belong together.
+        """
+        models = [
             n.trackable for n in self.live.nodes if isinstance(n.trackable, keras_kinds.models())
-        )
+        ]
         owners = [model for model in models if getattr(model, "optimizer", None) is optimizer]
-        return [list(model.trainable_variables) for model in owners[:1]]
+        return list(owners[0].trainable_variables) if owners else []
 
     def _is_inside(self, node: int, others: Mapping[int, int]) -> bool:
         return any(other != node and node in self.live.graph.below(other) for other in others)
@@ -228,6 +261,19 @@ class KerasTarget(objects.ObjectTarget):
         thing = self.live.nodes[node].trackable
         path = self.live.nodes[node].path
         return f"{type(thing).__name__} {path or getattr(thing, 'name', '')!r}"
+
+
+def _named_items(live: LiveGraph) -> Iterator[tuple[int, str]]:
+    layers = keras_kinds.layers()
+    for edges in live.graph.children:
+        if not edges or not all(name.isdecimal() for name in edges):
+            continue
+        for child in edges.values():
+            thing = live.objects[child]
+            if isinstance(thing, layers) and not is_automatic(
+                thing.name, {snake(type(thing).__name__)}
+            ):
+                yield child, thing.name
 
 
 def _untracked_weights(live: LiveGraph) -> list[str]:
@@ -248,16 +294,45 @@ def _untracked_weights(live: LiveGraph) -> list[str]:
 
 def _containers(thing: object) -> Iterator[tuple[str, Any]]:
     """Yield the lists and dicts among the attributes of a layer, as TensorFlow tracks them."""
+    return ((name, one) for name, one in _all_containers(thing) if not name.startswith("_"))
+
+
+def _all_containers(thing: object) -> Iterator[tuple[str, Any]]:
+    """Yield the same, with those in private attributes that hold layers."""
     import keras
 
     if isinstance(thing, keras.layers.Layer):
         for name, value in vars(thing).items():
+            is_private = name.startswith("_")
+            if is_private and (name in _OWN_LISTS or not _holds_layers(value)):
+                continue
             wrapped = trackables.container(value)
-            if wrapped is not None and not name.startswith("_"):
+            if wrapped is not None:
                 yield name, wrapped
+
+
+def _holds_layers(value: object) -> bool:
+    """Return whether a list or dict, or one in it, holds layers."""
+    if isinstance(value, dict):
+        # TensorFlow tracks no dict with other keys. Keras has some of its own.
+        return all(isinstance(key, str) for key in value) and _holds_layers([*value.values()])
+    if not isinstance(value, (list, tuple)):
+        return False
+    return any(isinstance(one, keras_kinds.layers()) or _holds_layers(one) for one in value)
 
 
 def _is_unbuilt(thing: object) -> bool:
     if isinstance(thing, keras_kinds.optimizers()):
         return not is_optimizer_built(thing)
     return isinstance(thing, keras_kinds.layers()) and not getattr(thing, "built", True)
+
+
+def snake(name: str) -> str:
+    """Return the name of a class as Keras makes names of layers from it.
+
+    Example:
+        >>> snake("LSTMCell"), snake("Conv2DTranspose"), snake("RMSprop")
+        ('lstm_cell', 'conv2d_transpose', 'rm_sprop')
+    """
+    text = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", text).lower()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
 
 from tfpersist.matching import object_graph
+from tfpersist.matching.engine import Fate
 from tfpersist.matching.object_graph import VALUE
 from tfpersist.matching.plan import Entry
 from tfpersist.tf.internals import trackables
@@ -52,6 +53,26 @@ def identity(entry: Entry) -> tuple[int, str]:
     """Return what tells the entries of one target apart, whatever their keys are."""
     state = entry.handle
     return id(entry.ref), state.local if isinstance(state, SaveableState) else ""
+
+
+def explained(entry: Entry, fate: Fate, key_of: Callable[[Any], str]) -> Entry:
+    """Return an entry that says why it has its key, or what might be its tensor.
+
+    Args:
+        entry: the entry.
+        fate: what the evidence says about it.
+        key_of: returns the key of a tensor of the checkpoint.
+    """
+    proposal = fate.proposal and (key_of(fate.proposal[0]), fate.proposal[1])
+    conflict = fate.conflict and " by name and ".join(map(key_of, fate.conflict)) + " by attribute"
+    return attrs.evolve(
+        entry,
+        layer=fate.layer,
+        reason=fate.reason,
+        proposal=proposal,
+        alternatives=tuple(map(key_of, fate.alternatives)),
+        conflict=conflict or "",
+    )
 
 
 def without_suffix(key: str) -> str:

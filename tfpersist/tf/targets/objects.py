@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -10,11 +10,14 @@ import numpy as np
 
 from tfpersist.errors import RestoreError, SelectionError, TargetError, value_text
 from tfpersist.formats.bundle_writer import Item
-from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.matching import by_name, object_graph
+from tfpersist.matching import object_graph, optimizers
+from tfpersist.matching.engine import Fate
+from tfpersist.matching.object_facts import Names
 from tfpersist.matching.object_graph import ATTRIBUTES, ObjectGraph
+from tfpersist.matching.pair_objects import ObjectPairing, Objects, pair_objects
 from tfpersist.matching.plan import Entry
+from tfpersist.matching.saved import Saved
 from tfpersist.tf.internals import trackables
 from tfpersist.tf.internals.live import LiveGraph, SaveableState
 from tfpersist.tf.internals.object_graph import live_graph
@@ -23,10 +26,10 @@ from tfpersist.tf.targets import eager, states
 from tfpersist.tf.targets.capture_all import capture_live_graph, payload_of_variable
 from tfpersist.tf.targets.object_entries import (
     Row,
+    explained,
     identity,
     is_variable,
     rows_of,
-    without_suffix,
 )
 from tfpersist.tf.targets.target import Captured, Target
 
@@ -69,31 +72,28 @@ class ObjectTarget:
         """Walk the objects as they are now."""
         return live_graph(self.root)
 
-    def entries(self, object_graph: Message | None = None) -> Sequence[Entry]:
-        """Return what the objects save.
+    def entries(self) -> Sequence[Entry]:
+        """Return what the objects save."""
+        self.saved = None
+        return [entry for _, _, entry in self._rows()]
 
-        Args:
-            object_graph: for a restore: the object graph of the checkpoint. An object is found in
-                it by the names of the edges that lead to the object.
+    def entries_for(self, saved: Saved) -> Sequence[Entry]:
+        """Return what the objects save, under the keys of a checkpoint.
 
         Raises:
             RestoreError: the checkpoint has values for variables that do not exist yet.
         """
-        self.saved = None
-        if object_graph is None:
-            return [entry for _, _, entry in self._rows()]
-        if object_graph == self.live.graph.message:
-            self.saved = self.live.graph
+        if saved.message is None:
+            return self._entries_by_name(saved)
+        self.saved = saved.graph
+        is_same = saved.message == self.live.graph.message and saved.layers == self.layers()
+        if is_same and not saved.fixed:
             self.bound = {number: number for number in range(len(self.live.objects))}
             return [entry for _, _, entry in self._rows()]
-        self.saved = ObjectGraph.of(object_graph)
-        self.pair()
-        if self._create_slots(self.saved):
-            self.live = self.walk()
-            self.pair()
-        self.require_variables()
-        keys = self._saved_keys(self.saved)
-        all_keys = {a.checkpoint_key for node in object_graph.nodes for a in node.attributes}
+        pairing = self.pair(saved)
+        self.require_variables(pairing)
+        keys = self._saved_keys(saved.graph)
+        all_keys = {a.checkpoint_key for node in saved.message.nodes for a in node.attributes}
         entries = []
         for number, state, entry in self._rows():
             key = keys.get((number, state.key))
@@ -101,28 +101,79 @@ class ObjectTarget:
                 continue
             if key is None and state.attribute_key in all_keys:
                 key = f"{entry.name} (another object has its key)"
-            entries.append(entry.under(key or state.key))
+            fate = pairing.fates.get(number, Fate())
+            entries.append(explained(entry.under(key or state.key), fate, saved.key_of))
         return entries
 
-    def entries_by_name(self, specs: Mapping[str, TensorSpec]) -> Sequence[Entry]:
-        """Return what the objects save, under the keys of a checkpoint without an object graph.
-
-        Args:
-            specs: the tensors of the checkpoint.
-        """
-        self.saved = None
-        members = []
-        for _, state, entry in self._rows():
-            names = [entry.name, trackables.name_of(entry.ref), without_suffix(state.key)]
-            members.append(by_name.Named(entry, by_name.distinct(names)))
-        return by_name.pair(members, specs)
-
-    def pair(self) -> None:
+    def pair(self, saved: Saved) -> ObjectPairing:
         """Find each object in the saved graph."""
-        assert self.saved is not None
-        self.bound = object_graph.match(self.saved, self.live.graph)
+        pairing = self._pair_once(saved)
+        if self._create_slots(pairing):
+            self.live = self.walk()
+            pairing = self._pair_once(saved)
+        return pairing
 
-    def require_variables(self) -> None:
+    def layers(self) -> Mapping[int, str]:
+        """Return the names of layers that lie in lists, by the number of the object."""
+        return {}
+
+    def described(self) -> Objects:
+        """Return the objects, and what is known of them beside their graph."""
+        unused = {
+            number
+            for number, thing in enumerate(self.live.objects)
+            if hasattr(type(thing), "get_slot_names")
+        }
+        found = frozenset({*unused, *optimizers.optimizers_in(self.live.graph)})
+        return Objects(self.live.graph, self.spec_of, Names(optimizers=found))
+
+    def spec_of(self, number: int) -> TensorSpec | tuple[str, ...] | None:
+        """Return the spec of the variable that an object is, or the names of its states."""
+        states = self.live.nodes[number].states
+        if not states:
+            return None
+        if len(states) == 1 and states[0].attribute == "VARIABLE_VALUE":
+            return states[0].spec
+        return tuple(sorted({state.attribute for state in states}))
+
+    def _pair_once(self, saved: Saved) -> ObjectPairing:
+        pairing = pair_objects(self.described(), saved.objects, self._fixed(saved))
+        self.bound = dict(pairing.bound)
+        for mine, theirs in pairing.optimizers:
+            self.bound.setdefault(mine.node, theirs.node)
+        return pairing
+
+    def _fixed(self, saved: Saved) -> dict[int, int]:
+        """Return the objects that the user has paired by their keys."""
+        if not saved.fixed:
+            return {}
+        nodes = {
+            attribute.checkpoint_key: number
+            for number, node in enumerate(saved.graph.message.nodes)
+            for attribute in node.attributes
+        }
+        return {
+            number: nodes[key]
+            for number, thing in enumerate(self.live.objects)
+            if (key := saved.fixed.get(id(thing))) in nodes
+        }
+
+    def _entries_by_name(self, saved: Saved) -> Sequence[Entry]:
+        self.saved = None
+        fixed: dict[Hashable, Hashable] = {
+            number: saved.fixed[id(thing)]
+            for number, thing in enumerate(self.live.objects)
+            if id(thing) in saved.fixed
+        }
+        fates = saved.pair_names(self.described().side, fixed)
+        entries = []
+        for number, _, entry in self._rows():
+            fate = fates.get(number, Fate())
+            key = fate.source if fate.reason else entry.name
+            entries.append(explained(entry.under(str(key)), fate, str))
+        return entries
+
+    def require_variables(self, pairing: ObjectPairing) -> None:
         """Refuse objects that create all their variables later: nothing would be restored."""
         assert self.saved is not None
         if self.saved.children and self.saved.holds_values(0) and not self._rows():
@@ -227,18 +278,19 @@ class ObjectTarget:
             self._listed = self.live, rows_of(self.live)
         return self._listed[1]
 
-    def _create_slots(self, saved: ObjectGraph) -> bool:
+    def _create_slots(self, pairing: ObjectPairing) -> bool:
         """Let TF1 optimizers create slots that the saved graph has; return whether one did."""
         live_numbers = {theirs: mine for mine, theirs in self.bound.items()}
         created = False
-        for mine, theirs in self.bound.items():
+        for mine, theirs in pairing.optimizers:
             variables = [
                 self.live.nodes[live_numbers[node]].trackable
-                for node in dict.fromkeys(variable for _, variable in saved.slots(theirs))
+                for node in theirs.trained
                 if node in live_numbers
             ]
-            if variables and not self.live.graph.slots(mine):
-                created |= create_slots(self.live.nodes[mine].trackable, variables)
+            optimizer = self.live.objects[mine.node]
+            if variables and not mine.slots and hasattr(type(optimizer), "get_slot_names"):
+                created |= create_slots(optimizer, variables)
         return created
 
     def _saved_keys(self, saved: ObjectGraph) -> dict[tuple[int, str], str]:

@@ -17,9 +17,10 @@ from tfpersist.errors import (
     value_text,
 )
 from tfpersist.formats.bundle_writer import Item
-from tfpersist.formats.schema import Message
-from tfpersist.formats.tensors import TensorSpec, payload_of
+from tfpersist.formats.tensors import payload_of
+from tfpersist.matching.by_key import keyed
 from tfpersist.matching.plan import Entry
+from tfpersist.matching.saved import Saved
 from tfpersist.tf.internals.session import kept_callable
 from tfpersist.tf.run.execute import Executor
 from tfpersist.tf.run.translate import translated
@@ -65,22 +66,13 @@ class SessionTarget:
         """The graph of the session."""
         return self.session.graph
 
-    def entries(self, object_graph: Message | None = None) -> Sequence[Entry]:
-        """Return the variables and tables; for a checkpoint of objects under its keys."""
-        entries = known_graph(self.session).entries
-        if object_graph is None:
-            return list(entries)
-        keys: dict[str, str | None] = {}
-        for node in object_graph.nodes:
-            for attribute in node.attributes:
-                key = keys.setdefault(attribute.full_name, attribute.checkpoint_key)
-                if key != attribute.checkpoint_key:
-                    keys[attribute.full_name] = None
-        return [entry.under(keys.get(entry.key) or entry.key) for entry in entries]
+    def entries(self) -> Sequence[Entry]:
+        """Return the variables and tables."""
+        return list(known_graph(self.session).entries)
 
-    def entries_by_name(self, specs: Mapping[str, TensorSpec]) -> Sequence[Entry]:
-        """Return the variables and tables under their names."""
-        return self.entries()
+    def entries_for(self, saved: Saved) -> Sequence[Entry]:
+        """Return the variables and tables, under the keys that their names have."""
+        return keyed(self.entries(), saved)
 
     def capture(self, entries: Sequence[Entry]) -> Captured:
         """Return all values, fetched at once, and the encoded graph."""

@@ -9,9 +9,8 @@ import attrs
 import numpy as np
 
 from tfpersist.formats.bundle_writer import Item
-from tfpersist.formats.schema import Message
-from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching.plan import Entry
+from tfpersist.matching.saved import Saved
 
 
 @attrs.frozen
@@ -25,30 +24,31 @@ class Captured:
             among the items: the store writes it under `OBJECT_GRAPH_KEY`.
         borrowed: the keys of items in memory that the caller may write to. The others do not
             change, because TensorFlow copies a shared value before it changes it.
+        layers: the names of layers that lie in lists, by the number of the object.
     """
 
     items: Sequence[Item]
     meta: bytes | None = None
     object_graph: bytes | None = None
     borrowed: frozenset[str] = frozenset()
+    layers: Mapping[int, str] = attrs.field(factory=dict)
 
 
 class Target(Protocol):
     """An object whose variables a checkpoint can hold."""
 
-    def entries(self, object_graph: Message | None = None) -> Sequence[Entry]:
-        """Return the variables.
+    def entries(self) -> Sequence[Entry]:
+        """Return the variables, under the keys that a save gives them."""
+
+    def entries_for(self, saved: Saved) -> Sequence[Entry]:
+        """Return the variables, under the keys that they have in a checkpoint.
 
         Args:
-            object_graph: for a restore from a checkpoint of objects: its TrackableObjectGraph. The
-                entries then have the keys of that checkpoint. Else None.
-        """
+            saved: the checkpoint.
 
-    def entries_by_name(self, specs: Mapping[str, TensorSpec]) -> Sequence[Entry]:
-        """Return the variables under the keys of a checkpoint by names.
-
-        Args:
-            specs: the tensors of that checkpoint.
+        Returns:
+            The entries. One without a tensor in the checkpoint has a key that the checkpoint does
+            not have, and says what might be its tensor.
         """
 
     def capture(self, entries: Sequence[Entry]) -> Captured:

@@ -1,0 +1,104 @@
+"""Describe the checkpoint side of a restore. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import cached_property
+
+import attrs
+
+from tfpersist.formats.schema import Message
+from tfpersist.formats.tensors import TensorSpec
+from tfpersist.matching import engine, name_facts, optimizers
+from tfpersist.matching.engine import Fate
+from tfpersist.matching.facts import Side
+from tfpersist.matching.naming import slot_of
+from tfpersist.matching.object_facts import Names
+from tfpersist.matching.object_graph import OBJECT_GRAPH_KEY, ObjectGraph
+from tfpersist.matching.pair_objects import Objects
+
+_VARIABLE = "VARIABLE_VALUE"
+
+
+def _fates(live: Side, saved: Side, fixed: Mapping[Hashable, Hashable]) -> dict[Hashable, Fate]:
+    pairing = engine.pair(live, saved, engine.fixed_leaves(live, saved, fixed))
+    return engine.fates(live, saved, pairing)
+
+
+@attrs.frozen(eq=False, slots=False)
+class Saved:
+    """What a checkpoint holds, for a target that is to be restored from it.
+
+    Args:
+        specs: its tensors, by key.
+        message: its TrackableObjectGraph; None if names are its keys.
+        fixed: the keys of variables as the user says them, by the identity of the variable.
+        creation: returns its keys in the order in which their variables were created, as far as
+            the graph beside it tells; read only where the order decides.
+        layers: the names of layers that lie in lists, by the number of the object.
+    """
+
+    specs: Mapping[str, TensorSpec]
+    message: Message | None = None
+    fixed: Mapping[int, str] = attrs.field(factory=dict)
+    creation: Callable[[], Sequence[str]] = tuple
+    layers: Mapping[int, str] = attrs.field(factory=dict)
+
+    @cached_property
+    def graph(self) -> ObjectGraph:
+        """The object graph; only for a checkpoint that has one."""
+        assert self.message is not None
+        return ObjectGraph.of(self.message)
+
+    @cached_property
+    def objects(self) -> Objects:
+        """The objects; only for a checkpoint that has an object graph."""
+        found = frozenset(optimizers.optimizers_in(self.graph))
+        return Objects(self.graph, self._spec_of, Names(self.layers, optimizers=found))
+
+    def pair_names(self, live: Side, fixed: Mapping[Hashable, Hashable]) -> dict[Hashable, Fate]:
+        """Pair the leaves of a target with those that the keys describe.
+
+        Args:
+            live: the target.
+            fixed: {tensor of the target: key} as the user says it, or as names say it.
+
+        Returns:
+            What becomes of each tensor of the target.
+        """
+        found = _fates(live, self.names(), fixed)
+        if all(fate.reason for fate in found.values()):
+            return found
+        order = {key: at for at, key in enumerate(self.creation())}
+        if not order:
+            return found
+        return _fates(live, self.names(order), fixed)
+
+    def names(self, order: Mapping[str, int] | None = None) -> Side:
+        """Return the leaves that the keys describe, without slots of optimizers.
+
+        Args:
+            order: the places of keys in the order of creation; None if that is not known.
+        """
+        known = {key for key in self.specs if key != OBJECT_GRAPH_KEY}
+        keys = [key for key in self.specs if key in known and slot_of(key, known) is None]
+        if order is not None:
+            # What the graph does not list was not created in it, such as a table.
+            keys.sort(key=lambda key: order.get(key, len(order)))
+        return name_facts.side_of(
+            ((key, key, self.specs[key]) for key in keys), ordered=order is not None
+        )
+
+    def key_of(self, node: int) -> str:
+        """Return the key of the variable that an object is."""
+        key: str = self.graph.message.nodes[node].attributes[0].checkpoint_key
+        return key
+
+    def _spec_of(self, node: int) -> TensorSpec | tuple[str, ...] | None:
+        attributes = self.graph.message.nodes[node].attributes
+        if not attributes:
+            return None
+        if len(attributes) == 1 and attributes[0].name == _VARIABLE:
+            spec = self.specs.get(attributes[0].checkpoint_key)
+            return spec if spec is not None else (_VARIABLE,)
+        return tuple(sorted(attribute.name for attribute in attributes))
