@@ -6,6 +6,7 @@ import time
 import attrs
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfpersist as tfp
 from tfpersist.checkpoint import sidecar, state_file
@@ -360,3 +361,20 @@ def test_metrics_are_read_when_they_are_asked_for_and_are_a_mapping(tmp_path):
     (tmp_path / "m-1.tfpersist.json").unlink()
     copy = pickle.loads(pickle.dumps(metrics))
     assert (type(copy), copy) == (dict, {"loss": 0.5, "accuracy": 1.0})
+
+
+@pytest.mark.parametrize(("name", "has_state_file"), [("model.ckpt-7", False), ("trained", True)])
+def test_a_v1_file_is_found_without_a_meta(tmp_path, name, has_state_file):
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        variable = tf.compat.v1.get_variable("v", initializer=[1.0, 2.0])
+        session.run(variable.initializer)
+        saver = tf.compat.v1.train.Saver(write_version=tf.compat.v1.train.SaverDef.V1)
+        saver.save(session, str(tmp_path / name), write_meta_graph=False)
+        if not has_state_file:
+            (tmp_path / "checkpoint").unlink()
+        (tmp_path / "other.ckpt").write_bytes(b"no table")
+        session.run(variable.assign([0.0, 0.0]))
+        store = tfp.ModelStore(tmp_path)
+        assert [each.name for each in store.checkpoints()] == [name]
+        store.restore(session)
+        assert list(session.run(variable)) == [1.0, 2.0]

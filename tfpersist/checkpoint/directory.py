@@ -377,8 +377,10 @@ class Directory:
     def _v1(self) -> dict[str, Files]:
         """Complete V1 checkpoints; only their contents distinguish them from other files."""
         v1 = {}
-        for prefix in (*self.listing.v1_sharded, *self.listing.v1_single):
-            files = self.listing.v1_files(prefix)
+        listing = self.listing
+        named = sorted(p for p in self.record.dates.keys() - listing.v2 if p in listing)
+        for prefix in dict.fromkeys((*listing.v1_sharded, *listing.v1_single, *named)):
+            files = listing.v1_files(prefix)
             if not files.missing and is_table(self.storage, files.shards[0]):
                 v1[prefix] = files
         return v1

@@ -21,6 +21,7 @@ SIDECAR = ".tfpersist.json"
 DATA = re.compile(
     r"(?P<prefix>.+)\.data-(?P<shard>[0-9]{5,9})-of-(?P<shards>[0-9]{5,9})", re.DOTALL
 )
+_V1_FILE = re.compile(r".+\.ckpt(-\d+)?")
 V1_SHARD = re.compile(
     r"(?P<prefix>.+)-(?P<shard>[0-9]{5}|\?{5})-of-(?P<shards>[0-9]{5})", re.DOTALL
 )
@@ -232,7 +233,10 @@ class Listing:
 
     @property
     def v1_single(self) -> tuple[str, ...]:
-        """The files that have a `.meta` beside them, as V1 checkpoints of one file do."""
+        """The files that may be V1 checkpoints of one file.
+
+        They have a `.meta` beside them, or are called as such checkpoints are: "model.ckpt-7".
+        """
         return self._groups.single
 
     def is_complete(self, prefix: str) -> bool:
@@ -311,6 +315,8 @@ class Listing:
                 data.setdefault(match["prefix"], []).append(name)
             elif (match := V1_SHARD.fullmatch(name)) and _is_shard(match):
                 v1_data.setdefault(match["prefix"], []).append(name)
+            elif _V1_FILE.fullmatch(name) and name + META not in names:
+                single.append(name)
         return _Groups(
             frozenset(filter(None, indexed)), tuple(single), tuple(orphans), data, v1_data
         )
