@@ -37,7 +37,7 @@ def test_without_an_order_there_are_alternatives():
 def test_a_tensor_that_the_layer_lacks_has_no_source():
     found = fates(side("a/kernel", "a/bias"), side("a/w"))
     assert found["a/kernel"].source == "a/w"
-    assert found["a/bias"] == engine.Fate(layer=("a",))
+    assert found["a/bias"] == engine.Fate()
 
 
 def test_what_the_user_says_goes_before_and_separates():

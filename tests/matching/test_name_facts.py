@@ -22,7 +22,6 @@ def test_any_other_name_is_a_leaf_of_its_own():
     one, other = leaves("bert/embeddings/word_embeddings", "bert/embeddings/position_embeddings")
     assert one.named == ("bert", "embeddings", "word_embeddings")
     assert list(other.members) == ["value"]
-    assert one.owner == other.owner == ("bert", "embeddings")
 
 
 def test_a_role_twice_in_one_scope_makes_two_leaves():

@@ -83,10 +83,9 @@ def test_an_export_has_each_variable_once():
     ]
 
 
-def test_other_names_than_roles_are_leaves_of_their_own_with_one_owner():
+def test_other_names_than_roles_are_leaves_of_their_own():
     one, other, kernel = leaves({"pair": {"left": Var(), "right": Var(), "kernel": Var()}})
     assert (one.held, other.held, kernel.held) == (("pair", "left"), ("pair", "right"), ("pair",))
-    assert one.owner == other.owner == kernel.owner is not None
 
 
 def test_the_counter_of_saves_and_optimizers_are_left_out():

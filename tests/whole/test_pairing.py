@@ -1,12 +1,258 @@
-"""Layers of Keras 3 in lists, which TensorFlow's object graph holds by their positions alone."""
+"""Checkpoints of one model into an edited one, another Keras, another optimizer.
+
+The checkpoints are written by TensorFlow, Keras and tf-keras themselves, or by tfpersist. A layer
+of an edited model must get its own values, or keep those that it has.
+"""
 
 from __future__ import annotations
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+import tf_keras
 
 import tfpersist as tfp
+
+v1 = tf.compat.v1
+
+
+# --- named layers that move, come and go ---------------------------------------------------------
+
+
+def chain(*names, units=4):
+    """Dense layers of one shape in a row."""
+    inputs = x = keras.Input((units,))
+    for name in names:
+        x = keras.layers.Dense(units, name=name)(x)
+    return keras.Model(inputs, x)
+
+
+def write(model, folder, writer):
+    if writer == "tfpersist":
+        tfp.ModelStore(folder).save(model)
+    else:
+        tf.train.Checkpoint(model).write(str(folder / "model.ckpt"))
+
+
+def kernels(model, *names):
+    return [np.asarray(model.get_layer(name).kernel) for name in names]
+
+
+@pytest.mark.parametrize("writer", ["tfpersist", "tensorflow"])
+@pytest.mark.parametrize(
+    ("new", "restored"),
+    [("ba", "ab"), ("xab", "ab"), ("axb", "ab"), ("b", "b"), ("bxa", "ab"), ("a", "a")],
+)
+def test_named_layers_get_their_own_values(tmp_path, writer, new, restored):
+    saved, model = chain("a", "b"), chain(*new)
+    write(saved, tmp_path, writer)
+    before = [np.array(kernel) for kernel in kernels(model, *new)]
+    tfp.ModelStore(tmp_path).restore(model, missing="skip")
+    np.testing.assert_array_equal(kernels(model, *restored), kernels(saved, *restored))
+    for name, kernel in zip(new, before, strict=True):
+        if name not in restored:
+            np.testing.assert_array_equal(kernels(model, name)[0], kernel)
+
+
+def test_automatic_names_are_no_names(tmp_path):
+    saved = chain(None, None)
+    tfp.ModelStore(tmp_path).save(saved)
+    chain(None)
+    model = chain(None, None)
+    tfp.ModelStore(tmp_path).restore(model)
+    for one, other in zip(saved.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_an_automatic_layer_more_is_a_choice_that_nobody_makes(tmp_path):
+    tfp.ModelStore(tmp_path).save(chain(None, None))
+    model = chain(None, None, None)
+    before = [np.array(weight) for weight in model.weights]
+    with pytest.raises(tfp.RestoreError, match="nothing tells which") as caught:
+        tfp.ModelStore(tmp_path).restore(model, missing="skip")
+    assert not caught.value.report.suggestion
+    for one, weight in zip(before, model.weights, strict=True):
+        np.testing.assert_array_equal(one, weight)
+
+
+def test_a_layer_is_restored_as_a_whole_or_not_at_all(tmp_path):
+    tfp.ModelStore(tmp_path).save(chain("a", "b"))
+    inputs = keras.Input((7,))
+    x = keras.layers.Dense(4, name="a")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(4, name="b")(x))
+    bias = np.array(model.get_layer("a").bias.assign([1.0, 2.0, 3.0, 4.0]))
+    report = tfp.ModelStore(tmp_path).restore(model, mismatched="skip")
+    assert set(report.kept) == {"a/kernel", "a/bias"}
+    np.testing.assert_array_equal(model.get_layer("a").bias, bias)
+
+
+# --- optimizers ----------------------------------------------------------------------------------
+
+X = np.random.default_rng(0).random((32, 4)).astype(np.float32)
+
+
+def trained(library, optimizer, *, steps=0):
+    layers = [library.layers.Dense(4, use_bias=False) for _ in range(3)]
+    model = library.Sequential([library.layers.Input((4,)), *layers])
+    model.compile(optimizer, "mse")
+    if steps:
+        model.fit(X, X[:, ::-1], epochs=steps, batch_size=8, shuffle=False, verbose=0)
+    return model
+
+
+OPTIMIZERS = [
+    ("Adam", {}),
+    ("AdamW", {}),
+    ("SGD", {"momentum": 0.9}),
+    ("RMSprop", {"momentum": 0.5}),
+]
+
+
+@pytest.mark.parametrize("built", [True, False])
+@pytest.mark.parametrize(("kind", "options"), OPTIMIZERS)
+def test_a_training_of_tf_keras_continues_in_keras_3(tmp_path, kind, options, built):
+    old = trained(tf_keras, getattr(tf_keras.optimizers, kind)(0.01, **options), steps=3)
+    old.save_weights(str(tmp_path / "model.ckpt"))
+    new = trained(keras, getattr(keras.optimizers, kind)(0.01, **options))
+    if built:
+        new.optimizer.build(new.trainable_variables)
+    assert tfp.ModelStore(tmp_path).restore(new).fits
+    assert int(new.optimizer.iterations) == int(old.optimizer.iterations) == 12
+    for _ in range(3):
+        old.train_on_batch(X[:8], X[:8])
+        new.train_on_batch(X[:8], X[:8])
+    # Both compute in float32, in another order.
+    for one, other in zip(old.get_weights(), new.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("wrapped_before", [True, False])
+def test_the_scale_of_a_loss_comes_and_goes(tmp_path, wrapped_before):
+    def optimizer(is_wrapped):
+        adam = keras.optimizers.Adam(0.01)
+        return keras.optimizers.LossScaleOptimizer(adam) if is_wrapped else adam
+
+    old = trained(keras, optimizer(wrapped_before), steps=1)
+    tfp.ModelStore(tmp_path).save(old)
+    new = trained(keras, optimizer(not wrapped_before))
+    tfp.ModelStore(tmp_path).restore(new, missing="skip")
+    mine, theirs = (getattr(m.optimizer, "inner_optimizer", m.optimizer) for m in (new, old))
+    assert float(mine.learning_rate) == pytest.approx(0.01)
+    for one, other in zip(mine._momentums, theirs._momentums, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_weights_alone_leave_an_optimizer_that_has_not_trained_as_it_is(tmp_path):
+    tfp.ModelStore(tmp_path).save(trained(keras, "sgd"))
+    tf.train.Checkpoint(chain("a")).write(str(tmp_path / "weights.ckpt"))
+    model = chain("a")
+    model.compile(keras.optimizers.Adam(), "mse")
+    report = tfp.ModelStore(tmp_path, name="weights.ckpt").restore(model)
+    assert {name.split("/")[-1] for name in report.kept} == {"iteration", "learning_rate"}
+
+
+def test_layers_that_are_trained_later_have_fresh_slots(tmp_path):
+    def model(*, frozen):
+        made = chain("a", "b")
+        made.get_layer("a").trainable = not frozen
+        made.compile("adam", "mse")
+        return made
+
+    old, new = model(frozen=True), model(frozen=False)
+    old.fit(X, X, verbose=0)
+    tfp.ModelStore(tmp_path).save(old)
+    report = tfp.ModelStore(tmp_path).restore(new, missing="skip")
+    assert len(report.kept) == 4
+    new.fit(X, X, verbose=0)
+
+
+# --- SavedModels, and other eras -----------------------------------------------------------------
+
+
+def series(library, kind):
+    layers = library.layers
+    x = inputs = layers.Input((4, 2))
+    if kind == "bidirectional":
+        x = layers.Bidirectional(layers.LSTM(3))(x)
+    elif kind == "stacked":
+        x = layers.RNN(layers.StackedRNNCells([layers.LSTMCell(3), layers.LSTMCell(3)]))(x)
+    elif kind == "attention":
+        x = layers.MultiHeadAttention(2, 3)(x, x)
+    elif kind == "distributed":
+        x = layers.TimeDistributed(layers.Dense(3))(x)
+    else:
+        x = getattr(layers, kind)(3)(x)
+    return library.Model(inputs, layers.Dense(2)(x))
+
+
+@pytest.mark.parametrize(
+    "kind", ["LSTM", "GRU", "bidirectional", "stacked", "attention", "distributed"]
+)
+def test_a_saved_model_of_tf_keras_goes_into_keras_3(tmp_path, kind):
+    old, new = series(tf_keras, kind), series(keras, kind)
+    old.save(str(tmp_path / "sm"), save_format="tf")
+    assert tfp.ModelStore(tmp_path / "sm").restore(new).fits
+    x = np.random.default_rng(1).random((2, 4, 2)).astype(np.float32)
+    # The layers of both compute in float32, in another order.
+    np.testing.assert_allclose(old(x), new(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a"), (None, None)])
+def test_an_export_goes_back_into_its_model(tmp_path, names):
+    saved = chain("a", "b") if names[0] else chain(None, None)
+    saved.export(str(tmp_path / "export"), verbose=False)
+    model = chain(*names)
+    assert tfp.ModelStore(tmp_path / "export").restore(model).fits
+    if names[0]:
+        np.testing.assert_array_equal(kernels(model, "a", "b"), kernels(saved, "a", "b"))
+    else:
+        for one, other in zip(saved.weights, model.weights, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_one_kind_of_layer_that_was_renamed_costs_no_other(tmp_path):
+    def model(library):
+        layers = library.layers
+        return library.Sequential(
+            [
+                layers.Input((8, 8, 2)),
+                layers.Conv2D(2, 3),
+                layers.DepthwiseConv2D(3),
+                layers.SeparableConv2D(2, 2),
+            ]
+        )
+
+    old, new = model(tf_keras), model(keras)
+    old.save_weights(str(tmp_path / "model.ckpt"))
+    assert tfp.ModelStore(tmp_path).restore(new).fits
+    x = np.random.default_rng(2).random((2, 8, 8, 2)).astype(np.float32)
+    np.testing.assert_allclose(old(x), new(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("has_meta", [True, False])
+def test_the_graph_beside_a_checkpoint_tells_the_order(tmp_path, has_meta):
+    names = ("stem", "body", "end")
+    with tf.Graph().as_default(), v1.Session() as session:
+        for name in names:
+            with v1.variable_scope(name):
+                v1.get_variable("weights", [4, 4])
+                v1.get_variable("biases", [4])
+        session.run(v1.global_variables_initializer())
+        v1.train.Saver().save(session, str(tmp_path / "model.ckpt"), write_meta_graph=has_meta)
+        values = session.run([v for v in v1.global_variables() if "weights" in v.name])
+    model = chain(None, None, None)
+    report = tfp.ModelStore(tmp_path).restore(model, dry_run=True)
+    if not has_meta:
+        assert not report.suggestion
+        assert "nothing tells which" in report.advice
+        return
+    tfp.ModelStore(tmp_path).rename(report.suggestion).restore(model)
+    for value, layer in zip(values, model.layers[1:], strict=True):
+        np.testing.assert_array_equal(value, layer.kernel)
+
+
+# --- layers in lists, which TensorFlow's object graph holds by their positions alone -------------
 
 
 class Blocks(keras.Model):
@@ -93,3 +339,42 @@ def test_a_private_list_is_saved_and_restored(tmp_path):
     tfp.ModelStore(tmp_path).save(saved)
     tfp.ModelStore(tmp_path).restore(model)
     assert_equal_by_name(model, saved)
+
+
+# --- models in a model ----------------------------------------------------------------------------
+
+
+def two_encoders(first, second):
+    """Two encoders of one architecture, one after the other; only their names differ."""
+
+    def encoder(name):
+        inner = x = keras.Input((4,))
+        for layer in ("one", "two"):
+            x = keras.layers.Dense(4, name=layer)(x)
+        return keras.Model(inner, x, name=name)
+
+    inputs = x = keras.Input((4,))
+    for name in (first, second):
+        x = encoder(name)(x)
+    return keras.Model(inputs, keras.layers.Dense(2, name="head")(x))
+
+
+def test_models_in_a_model_are_told_apart_by_their_names(tmp_path):
+    saved, model = two_encoders("query", "key"), two_encoders("key", "query")
+    tfp.ModelStore(tmp_path).save(saved)
+    assert tfp.ModelStore(tmp_path).restore(model).fits
+    for name in ("query", "key"):
+        mine, theirs = model.get_layer(name), saved.get_layer(name)
+        for one, other in zip(mine.weights, theirs.weights, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_one_of_two_models_is_restored_alone(tmp_path):
+    saved = two_encoders("query", "key")
+    tfp.ModelStore(tmp_path).save(saved)
+    inputs = x = keras.Input((4,))
+    inner = keras.models.clone_model(saved.get_layer("key"))
+    model = keras.Model(inputs, keras.layers.Dense(2, name="head")(inner(x)))
+    tfp.ModelStore(tmp_path).restore(model)
+    for one, other in zip(inner.weights, saved.get_layer("key").weights, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -223,7 +223,6 @@ class Fate:
         proposal: a tensor that would fit by weaker evidence, and by which; None if there is none.
         alternatives: tensors that fit equally, where the evidence does not decide.
         conflict: the tensor that a name means and the one that an attribute means, if they differ.
-        layer: what it is restored together with; None for what stands alone.
     """
 
     source: Hashable = None
@@ -231,7 +230,6 @@ class Fate:
     proposal: tuple[Hashable, str] | None = None
     alternatives: tuple[Hashable, ...] = ()
     conflict: tuple[Hashable, Hashable] | None = None
-    layer: Hashable = None
 
 
 def fates(live: Side, saved: Side, pairing: Pairing) -> dict[Hashable, Fate]:
@@ -254,23 +252,22 @@ def fates(live: Side, saved: Side, pairing: Pairing) -> dict[Hashable, Fate]:
             ]
 
         number = leaf.number
-        layer = leaf.owner
         reason = pairing.reasons.get(number, "")
         for role, member in leaf.members.items():
-            fate = Fate(layer=layer)
+            fate = Fate()
             if number in pairing.pairs:
                 for source in partners(role, pairing.pairs[number]):
-                    fate = Fate(source, reason, layer=layer)
+                    fate = Fate(source, reason)
             elif number in pairing.proposals:
                 for source in partners(role, pairing.proposals[number]):
-                    fate = Fate(proposal=(source, reason), layer=layer)
+                    fate = Fate(proposal=(source, reason))
             elif number in pairing.conflicts:
                 both = partners(role, *pairing.conflicts[number])
                 if len(both) > 1:
-                    fate = Fate(conflict=(both[0], both[1]), layer=layer)
+                    fate = Fate(conflict=(both[0], both[1]))
             else:
                 others = partners(role, *pairing.alternatives.get(number, ()))
-                fate = Fate(alternatives=tuple(others), layer=layer)
+                fate = Fate(alternatives=tuple(others))
             found[member.id] = fate
     return found
 

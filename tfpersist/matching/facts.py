@@ -55,7 +55,6 @@ class Leaf:
         lists: the lists on its path: the chain of each, and the position in it.
         path: all labels on its path, with those that Keras gives by itself.
         is_named: whether a person named the layer, by an attribute or by its name.
-        owner: the layer, which is restored as a whole; None for what stands alone.
     """
 
     number: int
@@ -66,7 +65,6 @@ class Leaf:
     lists: tuple[tuple[Chain, int], ...] = ()
     path: Chain = ()
     is_named: bool = True
-    owner: Hashable = None
 
     @property
     def around(self) -> Chain:

@@ -42,8 +42,6 @@ def side_of(tensors: Iterable[tuple[object, str, TensorSpec]], *, ordered: bool)
         given = tuple(label for label in path if not facts.is_automatic(label))
         automatic = len(given) < len(path)
         tail = () if automatic else None
-        alone = "value" in members
-        owner = (path[:-1] if alone else path) or None
         is_named = bool(path) and not facts.is_automatic(path[-1])
-        leaves.append(Leaf(number, members, given, given, tail, (), path, is_named, owner))
+        leaves.append(Leaf(number, members, given, given, tail, (), path, is_named))
     return Side(leaves, ordered)

@@ -186,16 +186,12 @@ class _Reader:
 
     def _is_copy(self, node: int) -> bool:
         return self.edges[node].copied and any(
-            self._full_name(node) == self._full_name(other)
+            self.graph.full_name(node) == self.graph.full_name(other)
             for other in self.below.get(self._variables_of_export(), ())
         )
 
     def _variables_of_export(self) -> int:
         return self.graph.children[0].get("variables", -1)
-
-    def _full_name(self, node: int) -> str:
-        attributes = self.graph.message.nodes[node].attributes
-        return attributes[0].full_name if attributes else ""
 
     def _owner(self, node: int) -> tuple[object, str]:
         """Return what the tensor of an object belongs to, and its label there."""
@@ -203,20 +199,20 @@ class _Reader:
         parent = edge.parent
         if self.edges[parent].name in _SHADOWS:
             # Only the full name tells which layer it is of. Equal names follow each other.
-            scope, _, last = self._full_name(node).rpartition("/")
+            scope, _, last = self.graph.full_name(node).rpartition("/")
             return (parent, scope, self._occurrence(parent, node)), last
         return parent, edge.name
 
     def _occurrence(self, parent: int, node: int) -> int:
-        name = self._full_name(node)
+        name = self.graph.full_name(node)
         siblings = self.below[parent]
-        return sum(self._full_name(one) == name for one in siblings[: siblings.index(node)])
+        return sum(self.graph.full_name(one) == name for one in siblings[: siblings.index(node)])
 
     def _name_of_all(self) -> str:
         """Return the scope that the full names of all layers begin with: the model's own name."""
         owners: dict[str, set[int]] = {}
         for node, edge in self.edges.items():
-            scope = self._full_name(node).rpartition("/")[0]
+            scope = self.graph.full_name(node).rpartition("/")[0]
             if scope and self._is_plain(node):
                 owners.setdefault(scope.partition("/")[0], set()).add(edge.parent)
         if len(owners) != 1:
@@ -229,7 +225,7 @@ class _Reader:
 
     def _scopes(self, node: int) -> list[str]:
         """Return the names of layers in the full name of a variable."""
-        scopes = self._full_name(node).split("/")[:-1]
+        scopes = self.graph.full_name(node).split("/")[:-1]
         return scopes[1:] if self._model_name and scopes[:1] == [self._model_name] else scopes
 
     def _leaf(
@@ -304,16 +300,7 @@ class _Reader:
                 if not facts.is_automatic(scope, self.names.classes)
             ]
             chain = tuple(scopes)
-            return Leaf(
-                number,
-                members,
-                chain,
-                chain,
-                (),
-                path=chain,
-                is_named=bool(chain),
-                owner=(parent, *chain),
-            )
+            return Leaf(number, members, chain, chain, (), (), chain, bool(chain))
         return Leaf(
             number,
             members,
@@ -323,7 +310,6 @@ class _Reader:
             tuple(lists),
             tuple(labels),
             is_named,
-            owner=parent or None,
         )
 
     def _is_position(self, node: int) -> bool:

@@ -78,6 +78,12 @@ class ObjectGraph:
             message, tuple({c.local_name: c.node_id for c in n.children} for n in message.nodes)
         )
 
+    def full_name(self, node: int) -> str:
+        """Return the full name of the variable that a node is; empty for any other object."""
+        attributes = self.message.nodes[node].attributes
+        name: str = attributes[0].full_name if attributes else ""
+        return name
+
     def valued(self, node: int) -> bool:
         """Return whether a node owns tensors itself."""
         return bool(self.message.nodes[node].attributes)

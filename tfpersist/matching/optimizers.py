@@ -143,7 +143,7 @@ def _slots(
             if trained:
                 owner = trained.get(index)
             else:
-                full_name = _full_name(graph, state)
+                full_name = graph.full_name(state)
                 owner = find(full_name, seen.get(full_name, 0))
                 seen[full_name] = seen.get(full_name, 0) + 1
             if owner is not None and graph.valued(state):
@@ -167,11 +167,6 @@ class _Owners:
         return None
 
 
-def _full_name(graph: ObjectGraph, node: int) -> str:
-    attributes = graph.message.nodes[node].attributes
-    return attributes[0].full_name if attributes else ""
-
-
 def _kind(graph: ObjectGraph, node: int) -> str:
     """Return the kind of a saved optimizer, which the names of its state tell."""
     states = [child for child in graph.children[node].values() if graph.valued(child)]
@@ -181,8 +176,8 @@ def _kind(graph: ObjectGraph, node: int) -> str:
         if name not in _LISTS_OF_ALL and _is_list(graph, child)
     }
     slots = graph.slots(node)
-    names = [_full_name(graph, one) for one in (*states, *slots.values())]
-    names += [_full_name(graph, one) for members in lists.values() for one in members]
+    names = [graph.full_name(one) for one in (*states, *slots.values())]
+    names += [graph.full_name(one) for members in lists.values() for one in members]
     for name in names:
         first = _COUNTER.sub("", name.partition("/")[0].lower())
         if "/" in name and first in eras.KINDS:

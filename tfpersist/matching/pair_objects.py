@@ -44,7 +44,7 @@ class Objects:
     def states(self) -> list[OptimizerState]:
         """The state of each optimizer."""
         variables = {
-            node: _full_name(self.graph, node)
+            node: self.graph.full_name(node)
             for leaf in self.side.leaves
             for member in leaf.members.values()
             if isinstance(node := member.id, int)
@@ -55,11 +55,6 @@ class Objects:
         ]
 
 
-def _full_name(graph: ObjectGraph, node: int) -> str:
-    attributes = graph.message.nodes[node].attributes
-    return attributes[0].full_name if attributes else ""
-
-
 @attrs.frozen
 class ObjectPairing:
     """Which object of a target is which object of a checkpoint.
@@ -67,12 +62,10 @@ class ObjectPairing:
     Args:
         fates: what becomes of each object of the target that holds tensors.
         optimizers: the optimizers that belong together.
-        lonely: the optimizers of the target that have none in the checkpoint.
     """
 
     fates: Mapping[int, Fate]
     optimizers: tuple[tuple[OptimizerState, OptimizerState], ...]
-    lonely: tuple[OptimizerState, ...]
 
     @property
     def bound(self) -> dict[int, int]:
@@ -91,13 +84,14 @@ def pair_objects(
         fixed: {variable of the target: variable of the checkpoint} as the user says it.
     """
     mine, theirs = live.side, saved.side
-    known: dict[Hashable, Hashable] = {node: (fixed or {})[node] for node in fixed or ()}
+    said = fixed or {}
+    known: dict[Hashable, Hashable] = {node: said[node] for node in said}
     pairing = engine.pair(mine, theirs, engine.fixed_leaves(mine, theirs, known))
     by_id = engine.fates(mine, theirs, pairing)
     fates = {_node(identity): fate for identity, fate in by_id.items()}
-    for node, other in (fixed or {}).items():
+    for node, other in said.items():
         fates[node] = attrs.evolve(fates.get(node, Fate()), source=other, reason="as you said")
-    pairs, lonely = _optimizers(live, saved)
+    pairs = _optimizers(live, saved)
     open_ones = {
         member.id
         for leaf in mine.leaves
@@ -130,7 +124,7 @@ def pair_objects(
     ]
     if counters[0] is not None and counters[1] is not None:
         fates[counters[0]] = Fate(counters[1], "same attribute")
-    return ObjectPairing(fates, tuple(pairs), tuple(lonely))
+    return ObjectPairing(fates, tuple(pairs))
 
 
 _SLOT = "same slot of the same variable"
@@ -174,15 +168,11 @@ def _node(identity: object) -> int:
     return identity
 
 
-def _optimizers(
-    live: Objects, saved: Objects
-) -> tuple[list[tuple[OptimizerState, OptimizerState]], list[OptimizerState]]:
+def _optimizers(live: Objects, saved: Objects) -> list[tuple[OptimizerState, OptimizerState]]:
     edges = [
         {node: name for edges in side.graph.children for name, node in edges.items()}
         for side in (saved, live)
     ]
-    pairs = optimizers.pair_optimizers(
+    return optimizers.pair_optimizers(
         live.states, saved.states, lambda is_live, node: edges[is_live].get(node, "")
     )
-    known = {mine.node for mine, _ in pairs}
-    return pairs, [one for one in live.states if one.node not in known]

@@ -264,16 +264,20 @@ class KerasTarget(objects.ObjectTarget):
 
 
 def _named_items(live: LiveGraph) -> Iterator[tuple[int, str]]:
+    """Yield the layers in lists whose names are not in the full names of their variables."""
     layers = keras_kinds.layers()
     for edges in live.graph.children:
         if not edges or not all(name.isdecimal() for name in edges):
             continue
         for child in edges.values():
-            thing = live.objects[child]
-            if isinstance(thing, layers) and not is_automatic(
-                thing.name, {snake(type(thing).__name__)}
-            ):
-                yield child, thing.name
+            layer = live.objects[child]
+            if not isinstance(layer, layers):
+                continue
+            if is_automatic(layer.name, {snake(type(layer).__name__)}):
+                continue
+            first = next(filter(live.graph.valued, live.graph.below(child)), None)
+            if first is not None and layer.name not in live.graph.full_name(first).split("/"):
+                yield child, layer.name
 
 
 def _untracked_weights(live: LiveGraph) -> list[str]:

@@ -9,6 +9,7 @@ import attrs
 
 from tfpersist.matching import object_graph
 from tfpersist.matching.engine import Fate
+from tfpersist.matching.facts import is_role
 from tfpersist.matching.object_graph import VALUE
 from tfpersist.matching.plan import Entry
 from tfpersist.tf.internals import trackables
@@ -67,7 +68,6 @@ def explained(entry: Entry, fate: Fate, key_of: Callable[[Any], str]) -> Entry:
     conflict = fate.conflict and " by name and ".join(map(key_of, fate.conflict)) + " by attribute"
     return attrs.evolve(
         entry,
-        layer=fate.layer,
         reason=fate.reason,
         proposal=proposal,
         alternatives=tuple(map(key_of, fate.alternatives)),
@@ -82,13 +82,14 @@ def without_suffix(key: str) -> str:
 
 def _list_rows(live: LiveGraph) -> list[Row]:
     slots = object_graph.slots_of(live.graph)
-    paths = _paths(live)
+    paths, layers = _paths(live), _layers(live)
     rows = []
     for number, node in enumerate(live.nodes):
         for state in node.states:
             aliases = (without_suffix(state.key), *paths.get(number, ()))
             entry = _entry(node, state, slots.get(number))
-            rows.append((number, state, attrs.evolve(entry, aliases=aliases)))
+            layer = layers.get(number)
+            rows.append((number, state, attrs.evolve(entry, aliases=aliases, layer=layer)))
     return rows
 
 
@@ -115,6 +116,16 @@ def _paths(live: LiveGraph) -> dict[int, list[str]]:
     return paths
 
 
+def _layers(live: LiveGraph) -> dict[int, int]:
+    """Return the layer of each variable that has a role in one, such as a kernel."""
+    layers: dict[int, int] = {}
+    for number, edges in enumerate(live.graph.children):
+        for name, child in edges.items() if number else ():
+            if live.nodes[child].states and is_role(name):
+                layers.setdefault(child, number)
+    return layers
+
+
 def _with_objects(kept: Sequence[Row], objects: Sequence[Any]) -> list[Row]:
     """Return rows that were kept without their objects, with the objects of today."""
     rows = []
@@ -122,7 +133,15 @@ def _with_objects(kept: Sequence[Row], objects: Sequence[Any]) -> list[Row]:
         thing = objects[number]
         handle = state if bare.handle is None else trackables.variable_in(thing)
         entry = Entry(
-            bare.key, bare.name, bare.spec, thing, None, handle, bare.slot, aliases=bare.aliases
+            bare.key,
+            bare.name,
+            bare.spec,
+            thing,
+            None,
+            handle,
+            bare.slot,
+            aliases=bare.aliases,
+            layer=bare.layer,
         )
         rows.append((number, state, entry))
     return rows
