@@ -125,7 +125,7 @@ def test_names_that_count_give_an_order():
 
 
 def side(*names, chain=("blocks",)):
-    return Side([], items={chain: names})
+    return Side([], items={chain: dict(enumerate(names))})
 
 
 @pytest.mark.parametrize(

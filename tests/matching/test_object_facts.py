@@ -48,7 +48,7 @@ def test_positions_in_lists_of_ones_own_are_kept():
     found = objects({"blocks": {"1": dense("x/b"), "0": dense("x/a")}}).side
     assert [leaf.held for leaf in found.leaves] == [("blocks", "#0"), ("blocks", "#1")]
     assert found.leaves[0].lists == ((("blocks",), 0),)
-    assert found.items == {("blocks",): ("a", "b")}
+    assert found.items == {("blocks",): {0: "a", 1: "b"}}
 
 
 def test_numbered_attributes_are_in_the_order_of_their_numbers():

@@ -294,3 +294,34 @@ def test_shapes_of_other_sizes_are_kept_apart():
     saved = objects({"a": {"w": Var(spec=SQUARE)}, "b": {"w": Var(spec=LINE)}})
     live = objects({"x": {"w": Var(spec=LINE)}, "y": {"w": Var(spec=SQUARE)}})
     assert proposed(saved, live) == {"x/w": "b/w", "y/w": "a/w"}
+
+
+# --- graphs from strangers ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("label", ["9" * 5000, "4294967295", "٣", "-1"])
+def test_a_position_that_nobody_has_allocates_nothing(label):
+    saved = objects({"blocks": {label: dense("n/a"), "0": dense("n/b")}})
+    assert len(paired(saved, objects({"blocks": {"0": dense("n/b")}}))) in (0, 2)
+
+
+def test_a_chain_as_long_as_the_graph_takes_no_room():
+    tree = here = {}
+    for _ in range(900):
+        here["w"], here["a"] = Var("x"), {}
+        here = here["a"]
+    saved = objects(tree)
+    assert max(len(leaf.path) for leaf in saved.side.leaves) <= 64
+    assert pair_objects(objects({"w": Var("x")}), saved).fates
+
+
+def test_equal_names_in_a_long_list_take_linear_time():
+    def listed(count):
+        return objects({"variables": {str(at): Var("a/kernel", LINE) for at in range(count)}})
+
+    assert len(listed(2000).side.leaves) == 2000
+
+
+def test_of_very_many_optimizers_only_some_are_read():
+    saved = objects({f"o{at}": {"_iterations": Var(), "_variables": {}} for at in range(100)})
+    assert len(saved.states) == 64

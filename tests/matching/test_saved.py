@@ -47,5 +47,5 @@ def test_names_from_the_sidecar_are_names():
     keys = [f"blocks/{at}/{role}" for at in (0, 1) for role in ("_kernel", "bias")]
     specs = dict.fromkeys(keys, SPEC)
     one = Saved(specs, made.graph.message, layers={numbers["0"]: "stem", numbers["1"]: "end"})
-    assert one.objects.side.items == {("blocks",): ("stem", "end")}
+    assert one.objects.side.items == {("blocks",): {0: "stem", 1: "end"}}
     assert one.objects.side.leaves[1].named == ("blocks", "end")

@@ -157,15 +157,17 @@ def disputed(live: Side, saved: Side) -> Callable[[Leaf], bool]:
     lengths = {chain: len(names) for chain, names in saved.items.items()}
 
     def says_nothing(chain: Chain) -> bool:
-        names = live.items.get(chain, ())
-        counts = [facts.number_in(name) if name else None for name in names]
+        names = live.items.get(chain, {})
+        counts = {at: facts.number_in(name) if name else None for at, name in names.items()}
         same_length = lengths.get(chain, len(names)) == len(names)
-        shifts = {count[1] - at for at, count in enumerate(counts) if count is not None}
-        stems = {count[0] for count in counts if count is not None}
+        shifts = {count[1] - at for at, count in counts.items() if count is not None}
+        stems = {count[0] for count in counts.values() if count is not None}
         if len(stems) != 1:
             return not same_length
         # One shift for all is an order; with another length, only zero tells the positions.
-        return len(shifts) > 1 or not (same_length or (shifts == {0} and None not in counts))
+        return len(shifts) > 1 or not (
+            same_length or (shifts == {0} and None not in counts.values())
+        )
 
     known = {chain: says_nothing(chain) for chain in live.items}
     return lambda leaf: any(known.get(chain, False) for chain, _ in leaf.lists)

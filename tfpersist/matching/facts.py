@@ -15,9 +15,11 @@ import attrs
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching.eras import COUNTING, LAYERS, ROLES
 
-_NUMBERED = re.compile(r"(.*?)[_-]?(\d+)")
-_COUNTER = re.compile(r"_\d+")
-_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
+# A name from a file may have thousands of digits. Nobody counts so far.
+_NUMBERED = re.compile(r"(.*?)[_-]?([0-9]{1,9})", re.DOTALL)
+_INDEX = re.compile(r"[0-9]{1,9}")
+_COUNTER = re.compile(r"_[0-9]+")
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 
 Chain = tuple[str, ...]
 
@@ -88,13 +90,14 @@ class Side:
         leaves: the leaves.
         ordered: whether the order is known: that of an object graph is, that of keys is not.
         objects: whether an object graph describes it, and not names alone.
-        items: for each list, by its chain: the names of its items, empty where nobody gave one.
+        items: for each list, by its chain: the names of its items by their positions, empty where
+            nobody gave one.
     """
 
     leaves: Sequence[Leaf]
     ordered: bool = True
     objects: bool = False
-    items: Mapping[Chain, Sequence[str]] = attrs.field(factory=dict)
+    items: Mapping[Chain, Mapping[int, str]] = attrs.field(factory=dict)
 
 
 def role_of(label: str) -> str:
@@ -132,6 +135,11 @@ def is_automatic(name: str, classes: Iterable[str] = ()) -> bool:
     """
     stem = _COUNTER.sub("", name) if _COUNTER.fullmatch(name[name.rfind("_") :]) else name
     return stem in LAYERS or stem in classes
+
+
+def is_index(label: str) -> bool:
+    """Return whether a label is a position in a list."""
+    return _INDEX.fullmatch(label) is not None
 
 
 def number_in(label: str) -> tuple[str, int] | None:
@@ -175,5 +183,5 @@ def words_of(labels: Iterable[str]) -> list[str]:
 
 def natural(text: str) -> list[tuple[int, str]]:
     """Return a sort key that puts "a_2" before "a_10"."""
-    parts = re.split(r"(\d+)", text)
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+    parts = re.split(r"([0-9]{1,9})", text)
+    return [(int(part), "") if is_index(part) else (-1, part) for part in parts]

@@ -32,6 +32,9 @@ _SHADOWS = frozenset(
         "_trainable_variables",
     }
 )
+# A graph from a stranger may be one long chain. Of a longer path only the end counts.
+_DEEPEST = 64
+
 # `model.export` writes every variable twice, here and under `variables`.
 _COPIES = "_all_variables"
 # An optimizer lists the variables that it trains.
@@ -103,6 +106,7 @@ class _Reader:
         self.names = names
         self.edges: dict[int, _Edge] = {}
         self.below: dict[int, list[int]] = {}
+        self._occurrences: dict[int, dict[int, int]] = {}
         self._walk()
         self._model_name = self._name_of_all()
 
@@ -117,11 +121,7 @@ class _Reader:
         items: dict[Chain, dict[int, str]] = {}
         for variables in groups.values():
             leaves.append(self._leaf(len(leaves), variables, items))
-        lists = {
-            chain: tuple(names.get(at, "") for at in range(max(names) + 1))
-            for chain, names in items.items()
-        }
-        return Side(leaves, objects=True, items=lists)
+        return Side(leaves, objects=True, items=items)
 
     def _is_alone(self, node: int) -> bool:
         """Return whether a tensor is a leaf by itself: it has a name that is no role in a layer."""
@@ -185,13 +185,13 @@ class _Reader:
         return ordered
 
     def _is_copy(self, node: int) -> bool:
-        return self.edges[node].copied and any(
-            self.graph.full_name(node) == self.graph.full_name(other)
-            for other in self.below.get(self._variables_of_export(), ())
-        )
+        return self.edges[node].copied and self.graph.full_name(node) in self._exported
 
-    def _variables_of_export(self) -> int:
-        return self.graph.children[0].get("variables", -1)
+    @functools.cached_property
+    def _exported(self) -> frozenset[str]:
+        """The full names of the variables that `model.export` lists."""
+        listed = self.below.get(self.graph.children[0].get("variables", -1), ())
+        return frozenset(map(self.graph.full_name, listed))
 
     def _owner(self, node: int) -> tuple[object, str]:
         """Return what the tensor of an object belongs to, and its label there."""
@@ -204,9 +204,15 @@ class _Reader:
         return parent, edge.name
 
     def _occurrence(self, parent: int, node: int) -> int:
-        name = self.graph.full_name(node)
-        siblings = self.below[parent]
-        return sum(self.graph.full_name(one) == name for one in siblings[: siblings.index(node)])
+        """Return how many of the variables before this one in a list have its full name."""
+        if parent not in self._occurrences:
+            counts: collections.Counter[str] = collections.Counter()
+            known = self._occurrences[parent] = {}
+            for sibling in self.below[parent]:
+                name = self.graph.full_name(sibling)
+                known[sibling] = counts[name]
+                counts[name] += 1
+        return self._occurrences[parent][node]
 
     def _name_of_all(self) -> str:
         """Return the scope that the full names of all layers begin with: the model's own name."""
@@ -252,11 +258,11 @@ class _Reader:
         node: int,
         items: dict[Chain, dict[int, str]],
     ) -> Leaf:
-        path = []
+        path: list[int] = []
         parent = self.edges[node].parent
         is_alone = self._is_alone(node) and self.edges[parent].name not in _SHADOWS
         at = node if is_alone else parent
-        while at:
+        while at and len(path) < _DEEPEST:
             path.append(at)
             at = self.edges[at].parent
         path.reverse()
@@ -284,7 +290,7 @@ class _Reader:
                     held.append(name)
                 continue
             plain = label.strip("_")
-            if label.isdecimal():
+            if facts.is_index(label):
                 chain = tuple(held)
                 lists.append((chain, int(label)))
                 items.setdefault(chain, {})[int(label)] = name
@@ -316,7 +322,7 @@ class _Reader:
         edge = self.edges[node]
         above = self.edges[edge.parent].name if edge.parent else ""
         return bool(_POSITION.fullmatch(edge.name)) or (
-            edge.name.isdecimal() and above in _CONTAINERS
+            facts.is_index(edge.name) and above in _CONTAINERS
         )
 
     def _known_names(self, node: int, path: list[int]) -> Mapping[int, str]:
@@ -341,5 +347,5 @@ class _Reader:
     def _is_container(self, node: int) -> bool:
         children = self.graph.children[node]
         return self.edges[node].name in _CONTAINERS or (
-            bool(children) and all(name.isdecimal() for name in children)
+            bool(children) and all(map(facts.is_index, children))
         )

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import attrs
 
 from tfpersist.matching import eras
+from tfpersist.matching.facts import is_index
 from tfpersist.matching.object_graph import ObjectGraph
 
 _LISTS_OF_ALL = frozenset(
@@ -23,8 +24,40 @@ _TRAINED = "_trainable_variables"
 INNER = ("inner_optimizer", "base_optimizer", "_optimizer")
 _COUNTER = re.compile(r"_\d+$")
 
+# A graph from a stranger may have as many as it has objects, all with the same lists.
+_MOST = 64
+_DEEPEST = 64
+
 # A slot and the variable that it is kept for; -1 for a state of the optimizer itself.
 StateKey = tuple[str, int]
+
+
+class Variables:
+    """The variables of a graph that optimizers may train.
+
+    Args:
+        names: the full name of each, in their order.
+    """
+
+    def __init__(self, names: Mapping[int, str]) -> None:
+        self.names = names
+        self._by_name: dict[str, list[int]] = {}
+        for node, name in names.items():
+            self._by_name.setdefault(name, []).append(node)
+
+    def owner(self, name: str, occurrence: int) -> int | None:
+        """Return the variable that a state is kept for; None if its name does not tell.
+
+        Args:
+            name: the full name of the state, such as "Adam/m/net/w".
+            occurrence: how many states before it in its list have the same name.
+        """
+        parts = name.split("/")[-_DEEPEST:]
+        for at in range(1, len(parts)):
+            nodes = self._by_name.get("/".join(parts[at:]))
+            if nodes:
+                return nodes[occurrence] if occurrence < len(nodes) else None
+        return None
 
 
 @attrs.frozen
@@ -73,24 +106,23 @@ def optimizers_in(graph: ObjectGraph) -> list[int]:
         for name in INNER
         if name in graph.children[node]
     }
-    outer = [node for node in range(len(graph.children)) if _has_inner(graph, node, every)]
-    return [node for node in sorted({*every, *outer}) if node not in inner]
-
-
-def _has_inner(graph: ObjectGraph, node: int, every: Sequence[int]) -> bool:
     known = set(every)
-    return any(graph.children[node].get(name) in known for name in INNER)
+    outer = [
+        node
+        for node, edges in enumerate(graph.children)
+        if any(edges.get(name) in known for name in INNER)
+    ]
+    found = [node for node in sorted({*every, *outer}) if node not in inner]
+    return found[:_MOST]
 
 
-def state_of(
-    graph: ObjectGraph, node: int, variables: Mapping[int, str], kind: str = ""
-) -> OptimizerState:
+def state_of(graph: ObjectGraph, node: int, variables: Variables, kind: str = "") -> OptimizerState:
     """Return the state of an optimizer.
 
     Args:
         graph: the object graph.
         node: the optimizer.
-        variables: the full names of the variables that it may train, in their order.
+        variables: the variables that it may train.
         kind: which optimizer it is, if that is known; else the names of its state tell.
     """
     inner = next((graph.children[node][n] for n in INNER if n in graph.children[node]), None)
@@ -104,7 +136,7 @@ def state_of(
             states.setdefault((_scalar(name), -1), child)
         elif name not in _LISTS_OF_ALL and not _is_list(graph, child):
             for below, grandchild in graph.children[child].items():
-                if graph.valued(grandchild) and grandchild not in variables:
+                if graph.valued(grandchild) and grandchild not in variables.names:
                     states.setdefault((f"{name}/{below}", -1), grandchild)
     for name, child in graph.children[node].items() if inner is not None else ():
         if graph.valued(child):
@@ -122,17 +154,16 @@ def _scalar(name: str) -> str:
 
 
 def _is_list(graph: ObjectGraph, node: int) -> bool:
-    return bool(graph.children[node]) and all(name.isdecimal() for name in graph.children[node])
+    return bool(graph.children[node]) and all(map(is_index, graph.children[node]))
 
 
 def _slots(
-    graph: ObjectGraph, node: int, variables: Mapping[int, str], kind: str
+    graph: ObjectGraph, node: int, variables: Variables, kind: str
 ) -> Iterator[tuple[str, int, int]]:
     """Yield slot, variable and state."""
     for (slot, variable), state in graph.slots(node).items():
         yield f"{kind}/{slot}", variable, state
     trained = graph.item(node, _TRAINED)
-    find = _Owners(variables)
     for name, child in graph.children[node].items():
         if name in _LISTS_OF_ALL or not _is_list(graph, child):
             continue
@@ -144,27 +175,10 @@ def _slots(
                 owner = trained.get(index)
             else:
                 full_name = graph.full_name(state)
-                owner = find(full_name, seen.get(full_name, 0))
+                owner = variables.owner(full_name, seen.get(full_name, 0))
                 seen[full_name] = seen.get(full_name, 0) + 1
             if owner is not None and graph.valued(state):
                 yield slot, owner, state
-
-
-class _Owners:
-    """Finds the variable that a state is kept for by its name, such as "Adam/m/net/w"."""
-
-    def __init__(self, variables: Mapping[int, str]) -> None:
-        self.by_name: dict[str, list[int]] = {}
-        for node, name in variables.items():
-            self.by_name.setdefault(name, []).append(node)
-
-    def __call__(self, name: str, occurrence: int) -> int | None:
-        parts = name.split("/")
-        for at in range(1, len(parts)):
-            nodes = self.by_name.get("/".join(parts[at:]))
-            if nodes:
-                return nodes[occurrence] if occurrence < len(nodes) else None
-        return None
 
 
 def _kind(graph: ObjectGraph, node: int) -> str:

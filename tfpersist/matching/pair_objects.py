@@ -10,7 +10,7 @@ import attrs
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching import engine, object_facts, optimizers
 from tfpersist.matching.engine import Fate
-from tfpersist.matching.facts import Side
+from tfpersist.matching.facts import Side, is_index
 from tfpersist.matching.object_facts import Names
 from tfpersist.matching.object_graph import SAVE_COUNTER, ObjectGraph, match_from
 from tfpersist.matching.optimizers import OptimizerState
@@ -43,12 +43,13 @@ class Objects:
     @cached_property
     def states(self) -> list[OptimizerState]:
         """The state of each optimizer."""
-        variables = {
+        names = {
             node: self.graph.full_name(node)
             for leaf in self.side.leaves
             for member in leaf.members.values()
             if isinstance(node := member.id, int)
         }
+        variables = optimizers.Variables(names)
         return [
             optimizers.state_of(self.graph, node, variables, self.kinds.get(node, ""))
             for node in sorted(self.names.optimizers)
@@ -135,19 +136,21 @@ def _heirs(live: Objects, saved: Objects, fates: Mapping[int, Fate]) -> dict[int
     """Return what attributes lead to where a saved variable has several owners in the target."""
     used = {fate.source for fate in fates.values() if fate.reason}
     edges = match_from(saved.graph, live.graph, [(0, 0)]) if saved.graph.children else {}
-    return {
+    heirs = {
         node: edges[node]
         for node, fate in fates.items()
-        if not fate.reason and edges.get(node) in used and _has_attributes(saved, edges[node])
+        if not fate.reason and edges.get(node) in used
     }
-
-
-def _has_attributes(saved: Objects, node: int) -> bool:
-    """Return whether several attributes lead to an object, none of them by a position."""
-    names = [
-        name for edges in saved.graph.children for name, child in edges.items() if child == node
-    ]
-    return len(names) > 1 and not any(name.isdecimal() for name in names)
+    labels: dict[int, list[str]] = {other: [] for other in heirs.values()}
+    for children in saved.graph.children if heirs else ():
+        for name, child in children.items():
+            if child in labels:
+                labels[child].append(name)
+    return {
+        node: other
+        for node, other in heirs.items()
+        if len(labels[other]) > 1 and not any(map(is_index, labels[other]))
+    }
 
 
 def _by_training(
