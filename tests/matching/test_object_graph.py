@@ -79,3 +79,8 @@ def test_a_rewritten_graph_forgets_what_is_not_there():
 def test_an_edge_to_nowhere_is_corruption(node):
     with pytest.raises(CorruptionError, match="does not exist"):
         graph({"a": node}, "a")
+
+
+def test_empty_graphs_pair_nothing():
+    for saved, live in ((graph(), graph({"a": 1}, "a")), (graph({"a": 1}, "a"), graph())):
+        assert object_graph.match_from(saved, live, [(0, 0)]) == {}

@@ -130,6 +130,8 @@ def match_from(
         {live node: saved node}.
     """
     bound: dict[int, int] = {}
+    if not saved.children or not live.children:
+        return bound
     queue: collections.deque[tuple[int, int]] = collections.deque(pairs)
     while queue:
         mine, theirs = queue.popleft()

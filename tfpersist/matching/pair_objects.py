@@ -135,7 +135,7 @@ _TRAINED = "same place among the trained variables"
 def _heirs(live: Objects, saved: Objects, fates: Mapping[int, Fate]) -> dict[int, int]:
     """Return what attributes lead to where a saved variable has several owners in the target."""
     used = {fate.source for fate in fates.values() if fate.reason}
-    edges = match_from(saved.graph, live.graph, [(0, 0)]) if saved.graph.children else {}
+    edges = match_from(saved.graph, live.graph, [(0, 0)])
     heirs = {
         node: edges[node]
         for node, fate in fates.items()
