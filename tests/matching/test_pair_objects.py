@@ -178,6 +178,43 @@ def test_a_root_is_found_below_the_other_root():
     assert paired(inner, outer) == {"net/w": "w", "net/a": "a"}
 
 
+def test_two_models_are_not_mixed_whatever_their_order():
+    saved = objects({"generator": chain("dense"), "critic": chain("dense_1", "dense_2")})
+    live = objects({"critic": chain("dense", "dense_1"), "generator": chain("dense_2")})
+    pairs = paired(saved, live)
+    assert all(mine == theirs for mine, theirs in pairs.items())
+    assert len(pairs) == 6
+
+
+def test_an_attribute_is_not_taken_for_the_name_of_another_layer():
+    saved = objects({"a": dense("b"), "b": dense("a")}, names={"a": "b", "b": "a"})
+    live = objects({"a": {"_kernel": Var("x"), "bias": Var("y", LINE)}})
+    assert paired(saved, live) == {"a/_kernel": "a/_kernel", "a/bias": "a/bias"}
+
+
+def test_models_with_layers_of_the_same_names_keep_their_order():
+    inner = chain("one", "two")
+    tree = layers(inner, chain("one", "two"), dense("head", 3))
+    names = {
+        f"_operations/{at}/_operations/{number}": name
+        for at in (1, 2)
+        for number, name in ((1, "one"), (2, "two"))
+    }
+    live = objects(tree, names=names | {"_operations/3": "top"})
+    pairs = paired(objects(tree), live)
+    assert all(mine == theirs for mine, theirs in pairs.items())
+    assert len(pairs) == 10
+
+
+def test_a_renamed_layer_among_new_ones_is_only_proposed():
+    saved = objects(layers(dense("a"), dense("b"), dense("c", 3)))
+    tree = layers(dense("x"), dense("a"), dense("y"), dense("c", 3))
+    live = objects(tree, names={f"_operations/{at}": n for at, n in enumerate("xayc", 1)})
+    assert "_operations/3/_kernel" not in paired(saved, live)
+    assert proposed(saved, live)["_operations/3/_kernel"] == "_operations/2/_kernel"
+    assert "_operations/1/_kernel" not in proposed(saved, live)
+
+
 def test_one_saved_variable_goes_to_all_its_heirs():
     saved = objects({"a": Var(), "b": "a"})
     assert paired(saved, objects({"a": Var(), "b": Var()})) == {"a": "a", "b": "a"}

@@ -95,9 +95,11 @@ class _Rounds:
         saved = [one for one in saved if one.tail is None and not one.lists]
         by_attribute = evidence.by_names(live, saved, lambda leaf: leaf.held)
         for number, other in by_attribute.items():
-            leaf = self.live.leaves[number]
-            if by_name.get(number, other) != other and leaf.named != leaf.held:
-                self.conflicts[number] = by_name.pop(number), other
+            if by_name.get(number, other) != other:
+                leaf, named = self.live.leaves[number], by_name.pop(number)
+                # Without a name of its own, an attribute was taken for the name of another layer.
+                if leaf.named != leaf.held:
+                    self.conflicts[number] = named, other
         return by_name
 
     def _attributes(self) -> dict[int, int]:
@@ -145,9 +147,9 @@ class _Rounds:
             if leaf.tail is None:
                 return None
             # Where layers came or went, only layers without a name of their own keep places.
-            if leaf.is_named and (not same_size or leaf.named in self.known):
+            if leaf.is_named and not same_size:
                 return None
-            return leaf.signature, leaf.tail
+            return self._look(leaf), leaf.tail
 
         return look
 
@@ -170,9 +172,12 @@ class _Rounds:
         }
         return evidence.by_order(mine, theirs, anchors, looks)
 
-    def _looks(
-        self, look: Callable[[Leaf], Hashable] = lambda leaf: leaf.signature
-    ) -> evidence.Looks:
+    def _look(self, leaf: Leaf) -> Hashable:
+        """Return what a leaf has in common with those that it may be paired with by order."""
+        return leaf.signature, leaf.named if leaf.is_named and leaf.named in self.known else None
+
+    def _looks(self, look: Callable[[Leaf], Hashable] | None = None) -> evidence.Looks:
+        look = look or self._look
         live, saved = self._free()
         mine = {one.number: look(one) for one in live if self._is_open(one)}
         theirs = {one.number: look(one) for one in saved}
@@ -207,7 +212,7 @@ class _Rounds:
         theirs = evidence.groups(saved, looks[1])
         found = {}
         for one in live:
-            others = [other.number for other in theirs.get(one.signature, ())]
+            others = [other.number for other in theirs.get(self._look(one), ())]
             if others:
                 found[one.number] = others[:_MOST_ALTERNATIVES]
         return found
