@@ -110,6 +110,13 @@ def test_words_need_a_best_on_both_sides():
     assert evidence.by_words(live, saved, looks(live, saved)) == {}
 
 
+def test_two_that_share_as_many_words_are_no_best():
+    live, saved = leaves("x_norm", "y_head"), leaves("a/norm", "b/norm", "c/head")
+    assert evidence.by_words(live, saved, looks(live, saved)) == {1: 2}
+    live, saved = leaves("x_norm", "y_norm", "z_head"), leaves("a/norm", "c/head")
+    assert evidence.by_words(live, saved, looks(live, saved)) == {2: 1}
+
+
 def test_numbers_that_differ_contradict():
     live, saved = leaves("block0/norm"), leaves("layer_1/norm", "layer_0/norm")
     assert evidence.by_words(live, saved, looks(live, saved)) == {0: 1}
@@ -153,7 +160,9 @@ def test_roots_are_paired_where_all_pairs_agree():
     live = Side([*live.leaves, root])
     saved = Side(leaves("net/a", "net/b", "net"))
     assert evidence.by_root(live, saved, {0: 0, 1: 1}) == {2: 2}
-    assert evidence.by_root(live, Side(leaves("net/a", "other/b", "net")), {0: 0, 1: 1}) == {}
+    for order in (("net", "other"), ("other", "net")):
+        apart = Side(leaves("net/a", "other/b", *order))
+        assert evidence.by_root(live, apart, {0: 0, 1: 1}) == {}
     assert evidence.by_root(live, saved, {0: 0, 1: 1, 2: 2}) == {}
 
 

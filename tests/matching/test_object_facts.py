@@ -39,6 +39,21 @@ def test_keras_3_leaves_out_what_is_inside_of_a_layer():
     ]
 
 
+def test_a_name_that_an_attribute_has_is_that_of_the_attribute():
+    def part(name):
+        return {"up": {"inner": dense(f"{name}/up")}}
+
+    one, other = leaves(layers(part("layer_0"), part("layer_1")))
+    assert one.named == ("layer_0", "up", "inner")
+    assert other.named == ("layer_1", "up", "inner")
+
+
+def test_what_a_person_named_leads_to_a_layer_before_its_place():
+    (one,) = leaves({"_layers": {"0": dense("n/a")}, "blocks": {"0": "_layers/0"}})
+    assert one.held == ("blocks", "#0")
+    assert one.tail is None
+
+
 def test_the_name_of_the_model_is_no_name_of_a_layer():
     found = leaves({"a": dense("net/one"), "b": dense("net/two")})
     assert [leaf.named for leaf in found] == [("one",), ("two",)]

@@ -275,6 +275,13 @@ def test_a_scaled_loss_is_looked_through(saved_inside):
     assert "optimizer/_iterations" not in pairs or saved_inside
 
 
+def test_what_the_outer_of_two_optimizers_holds_is_its_own():
+    saved, live = (objects(named("a", optimizer=adam("a", inner="inner_optimizer"))) for _ in "ab")
+    pairs = paired(saved, live)
+    assert all(mine == theirs for mine, theirs in pairs.items())
+    assert "optimizer/_iterations" in pairs
+
+
 def test_legacy_slots_go_into_lists():
     tree = named(
         "a", "b", optimizer={"iter": Var("Adam/iter", LINE), "decay": Var("Adam/decay", LINE)}

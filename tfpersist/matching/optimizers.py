@@ -194,7 +194,7 @@ def _kind(graph: ObjectGraph, node: int) -> str:
     names += [graph.full_name(one) for members in lists.values() for one in members]
     for name in names:
         first = _COUNTER.sub("", name.partition("/")[0].lower())
-        if "/" in name and first in eras.KINDS:
+        if first in eras.KINDS:
             return eras.KINDS[first]
     for slot, _ in slots:
         if slot in eras.LEGACY_SLOTS:
