@@ -233,6 +233,13 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def edits(session: nox.Session) -> None:
+    """Edit random Keras models between a save and a restore. `-- --help` shows the options."""
+    session.install(".", *group("test"))
+    session.run("python", "fuzz/edits.py", *(session.posargs or ["--seconds", "3600"]))
+
+
+@nox.session(default=False)
 def faults(session: nox.Session) -> None:
     """Let every system call of saves and prunes fail, and kill them there. Needs a C compiler."""
     session.install(*light())
