@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from trees import dense, objects, paired
+
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching import engine
 from tfpersist.matching.name_facts import side_of
@@ -81,3 +83,24 @@ def test_nothing_depends_on_the_seed_of_hashes():
     }
     assert len(texts) == 1
     assert "shared words" in texts.pop()
+
+
+def test_in_lists_of_lists_names_decide_over_positions():
+    def stages(*rows):
+        tree = {
+            str(at): {str(place): dense(name) for place, name in enumerate(row)}
+            for at, row in enumerate(rows)
+        }
+        names = {
+            f"stages/{at}/{place}": name
+            for at, row in enumerate(rows)
+            for place, name in enumerate(row)
+        }
+        return objects({"stages": tree}, names=names)
+
+    found = paired(stages(("a", "b"), ("c",)), stages(("c", "a"), ("b",)))
+    assert found["stages/0/0/_kernel"] == "stages/1/0/_kernel"
+    assert found["stages/0/1/_kernel"] == "stages/0/0/_kernel"
+    assert found["stages/1/0/_kernel"] == "stages/0/1/_kernel"
+    found = paired(stages(("a", "b"), ("c",)), stages(("a",), ("b",)))
+    assert found["stages/1/0/_kernel"] == "stages/0/1/_kernel"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -131,29 +132,6 @@ def test_names_that_count_give_an_order():
     assert evidence.counted([]) == []
 
 
-def side(*names, chain=("blocks",)):
-    return Side([], items={chain: dict(enumerate(names))})
-
-
-@pytest.mark.parametrize(
-    ("mine", "theirs", "says_nothing"),
-    [
-        (["a", "b"], ["", ""], False),
-        (["a", "b"], ["", "", ""], True),
-        (["l_0", "l_1"], ["", "", ""], False),
-        (["l_1", "l_2"], ["", "", ""], True),
-        (["l_1", "l_2"], ["", ""], False),
-        (["l_1", "l_0"], ["", ""], True),
-        (["l_0", "l_2"], ["", ""], True),
-        (["l_0", "new"], ["", "", ""], True),
-        (["", ""], ["", ""], False),
-    ],
-)
-def test_a_position_in_a_list_counts_unless_a_name_counts_otherwise(mine, theirs, says_nothing):
-    one = leaf(0, "blocks", "#0", lists=((("blocks",), 0),))
-    assert evidence.disputed(side(*mine), side(*theirs))(one) is says_nothing
-
-
 def test_roots_are_paired_where_all_pairs_agree():
     live = Side(leaves("a", "b"))
     root = Leaf(2, {"kernel": Member("k", TensorSpec("float32", ()))}, (), ())
@@ -176,3 +154,34 @@ def test_roles_have_partners():
     assert evidence.partner("bias", both, both) == "bias"
     assert evidence.fits(one, other)
     assert not evidence.fits(both, one)
+
+
+def joined(number, text):
+    return attrs.evolve(leaf(number, "net"), joined=text)
+
+
+def item(name, label):
+    """A layer in a list, with the name that it has."""
+    one = leaf(0, "blocks", label)
+    return attrs.evolve(one, path=("blocks", *name.split("/")))
+
+
+def test_joined_names_are_those_of_a_path_or_of_its_end():
+    live = leaves("blocks/b", "a/q")
+    saved = [joined(0, "a_q"), joined(1, "b")]
+    assert evidence.by_joined(live, saved) == {0: 1, 1: 0}
+    assert evidence.by_joined(live, [*saved, joined(2, "b")]) == {1: 0}
+
+
+def test_joined_names_that_keras_gives_pair_nothing():
+    assert evidence.by_joined([item("dense_1", "#0")], [joined(0, "dense_1")]) == {}
+    assert evidence.by_joined([item("up/lstm_cell", "up")], [joined(0, "up_lstm_cell")]) == {0: 0}
+
+
+def test_positions_count_as_words_only_if_both_sides_have_the_same_numbers():
+    attributes = [leaf(at, f"block{at + 1}") for at in range(3)]
+    items = [leaf(at, "blocks", f"#{at}") for at in range(3)]
+    looks = ({0: "x", 1: "x", 2: "x"}, {0: "x", 1: "x", 2: "x"})
+    assert evidence.by_words(attributes, items, looks) == {}
+    attributes = [leaf(at, f"block{at}") for at in (2, 0, 1)]
+    assert evidence.by_words(attributes, items, looks) == {0: 0, 1: 1, 2: 2}

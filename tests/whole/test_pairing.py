@@ -378,3 +378,88 @@ def test_one_of_two_models_is_restored_alone(tmp_path):
     tfp.ModelStore(tmp_path).restore(model)
     for one, other in zip(inner.weights, saved.get_layer("key").weights, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def trained_blocks(*names):
+    model = Blocks(names)
+    model.compile(keras.optimizers.Adam(), "mse")
+    model.fit(np.ones((4, 4), np.float32), np.zeros((4, 4), np.float32), verbose=0)
+    return model
+
+
+def save(writer, model, directory):
+    if writer == "tfpersist":
+        tfp.ModelStore(directory).save(model)
+    else:
+        tf.train.Checkpoint(model).write(str(directory / "model"))
+
+
+@pytest.mark.parametrize("writer", ["tfpersist", "tensorflow"])
+@pytest.mark.parametrize("names", [("b", "a"), ("a", "b"), ("b",)])
+def test_an_optimizer_that_lists_all_variables_does_not_hide_names(tmp_path, writer, names):
+    saved, model = trained_blocks("a", "b"), trained_blocks(*names)
+    save(writer, saved, tmp_path)
+    tfp.ModelStore(tmp_path).restore(model)
+    assert_equal_by_name(model, saved)
+
+
+class Stages(keras.Model):
+    """Layers in lists in a list."""
+
+    def __init__(self, *names):
+        super().__init__()
+        made = [keras.layers.Dense(4, name=name) for name in names]
+        self.stages = [made[:2], made[2:]]
+        self.find = {layer.name: layer for layer in made}.get
+        self.names = names
+
+    def call(self, x):
+        for stage in self.stages:
+            for layer in stage:
+                x = layer(x)
+        return x
+
+
+def test_layers_in_lists_in_a_list_are_saved_and_found_by_their_names(tmp_path):
+    saved, model = Stages("a", "b", "c"), Stages("c", "a", "b")
+    for one in (saved, model):
+        one(np.zeros((1, 4), np.float32))
+    tfp.ModelStore(tmp_path).save(saved)
+    tfp.ModelStore(tmp_path).restore(model)
+    assert_equal_by_name(model, saved)
+
+
+def test_positions_of_layers_without_names_say_nothing_if_one_is_gone(tmp_path):
+    def some(*names):
+        model = Blocks(("a", *names, "b"))
+        for at, layer in enumerate(model.blocks[1:-1]):
+            layer.name = f"dense_{at + 1}"
+        model(np.zeros((1, 4), np.float32))
+        return model
+
+    saved, model = some("x", "y"), some("x")
+    tfp.ModelStore(tmp_path).save(saved)
+    before = np.array(model.find("x").kernel)
+    with pytest.raises(tfp.RestoreError) as caught:
+        tfp.ModelStore(tmp_path).restore(model)
+    assert not caught.value.report.suggestion
+    tfp.ModelStore(tmp_path).restore(model, missing="skip", mismatched="skip")
+    assert_equal_by_name(model, saved, ("a", "b"))
+    np.testing.assert_array_equal(model.find("x").kernel, before)
+
+
+def test_an_order_of_training_in_which_something_does_not_fit_says_nothing(tmp_path):
+    def net(*layers):
+        model = keras.Sequential([keras.Input((4,)), *layers])
+        model.compile(keras.optimizers.SGD(momentum=0.9), "mse")
+        model.fit(np.ones((4, 4), np.float32), np.zeros((4, layers[-1].units)), verbose=0)
+        return model
+
+    dense = keras.layers.Dense
+    saved = net(dense(4, name="a"), dense(4), dense(4))
+    model = net(dense(4, name="a"), dense(4), dense(3, name="new"))
+    before = np.array(model.layers[1].kernel)
+    tfp.ModelStore(tmp_path).save(saved)
+    tfp.ModelStore(tmp_path).restore(model, missing="skip", mismatched="skip")
+    np.testing.assert_array_equal(model.layers[0].kernel, saved.layers[0].kernel)
+    np.testing.assert_array_equal(model.layers[1].kernel, before)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import attrs
 
-from tfpersist.matching import evidence
+from tfpersist.matching import evidence, positions
 from tfpersist.matching.facts import Chain, Leaf, Side
 
 _MOST_ALTERNATIVES = 5
@@ -66,14 +66,18 @@ class _Rounds:
         self.reasons = dict.fromkeys(fixed, "same layer")
         self.proposals: dict[int, int] = {}
         self.conflicts: dict[int, tuple[int, int]] = {}
-        self.disputed = evidence.disputed(live, saved)
+        self.disputed = positions.disputed(live, saved)
+        self.displaced = positions.displaced(live, saved)
         # A name that both sides know never goes with another one.
         mine = {one.named for one in live.leaves if one.named}
         theirs = {one.named for one in saved.leaves if one.named}
         self.known = mine & theirs
+        self.unplaced = tuple(set(map(_unplaced, side.leaves)) for side in (live, saved))
 
     def result(self) -> Pairing:
         self._carry_out(self._names(), "same name")
+        self._carry_out(self._names_in_lists(), "same name")
+        self._carry_out(evidence.by_joined(*self._free()), "same name")
         self._carry_out(self._attributes(), "same attributes")
         self._carry_out(evidence.by_root(self.live, self.saved, self.pairs), "same attributes")
         self._carry_out(self._structure(), "same place in the same structure")
@@ -90,21 +94,22 @@ class _Rounds:
 
     def _names(self) -> dict[int, int]:
         live, saved = self._free()
-        by_name = evidence.by_names(live, saved, lambda leaf: leaf.named if leaf.is_named else ())
+        named = [one for one in live if not (self._is_moved(one) and _has_position(one))]
+        by_name = evidence.by_names(named, saved, lambda leaf: leaf.named if leaf.is_named else ())
         live = [one for one in live if one.tail is None and not one.lists]
         saved = [one for one in saved if one.tail is None and not one.lists]
         by_attribute = evidence.by_names(live, saved, lambda leaf: leaf.held)
         for number, other in by_attribute.items():
             if by_name.get(number, other) != other:
-                leaf, named = self.live.leaves[number], by_name.pop(number)
+                leaf, meant = self.live.leaves[number], by_name.pop(number)
                 # Without a name of its own, an attribute was taken for the name of another layer.
                 if leaf.named != leaf.held:
-                    self.conflicts[number] = named, other
+                    self.conflicts[number] = meant, other
         return by_name
 
     def _attributes(self) -> dict[int, int]:
         live, saved = self._free()
-        plain = [one for one in live if self._is_open(one)]
+        plain = [one for one in live if self._is_placed(one)]
         if not self.saved.objects:
             # Names that look automatic may be attributes of the target.
             attributes = [one for one in plain if one.tail is None]
@@ -115,8 +120,26 @@ class _Rounds:
                 "same attributes",
             )
             live, saved = self._free()
-            plain = [one for one in live if self._is_open(one)]
-        return evidence.by_names(plain, saved, lambda leaf: leaf.held if leaf.is_named else ())
+            plain = [one for one in live if self._is_placed(one)]
+        found = evidence.by_names(plain, saved, lambda leaf: leaf.held if leaf.is_named else ())
+        return {one: other for one, other in found.items() if not self._contradict(one, other)}
+
+    def _contradict(self, number: int, other: int) -> bool:
+        """Return whether positions lead to a layer whose name another place has now."""
+        mine, theirs = self.live.leaves[number], self.saved.leaves[other]
+        if not mine.lists or not theirs.lists:
+            return False
+        here, there = _unplaced(mine), _unplaced(theirs)
+        if here == there or not here or not there:
+            return False
+        return here in self.unplaced[1] or there in self.unplaced[0]
+
+    def _names_in_lists(self) -> dict[int, int]:
+        """Return what has names in lists of lists, whose positions do not count then."""
+        live, saved = self._free()
+        return evidence.by_names(
+            [one for one in live if one.lists], [one for one in saved if one.lists], _unplaced
+        )
 
     def _structure(self) -> dict[int, int]:
         found: dict[int, int] = {}
@@ -174,7 +197,8 @@ class _Rounds:
 
     def _look(self, leaf: Leaf) -> Hashable:
         """Return what a leaf has in common with those that it may be paired with by order."""
-        return leaf.signature, leaf.named if leaf.is_named and leaf.named in self.known else None
+        is_known = leaf.is_named and leaf.named in self.known and not _has_position(leaf)
+        return leaf.signature, leaf.named if is_known else None
 
     def _looks(self, look: Callable[[Leaf], Hashable] | None = None) -> evidence.Looks:
         look = look or self._look
@@ -189,6 +213,13 @@ class _Rounds:
     def _is_open(self, leaf: Leaf) -> bool:
         """Return whether order may say something about a leaf of the target."""
         return leaf.number not in self.conflicts and not self.disputed(leaf)
+
+    def _is_placed(self, leaf: Leaf) -> bool:
+        """Return whether the positions in lists say something about a leaf of the target."""
+        return self._is_open(leaf) and not self.displaced(leaf)
+
+    def _is_moved(self, leaf: Leaf) -> bool:
+        return self.disputed(leaf) or self.displaced(leaf)
 
     def _free(self) -> tuple[list[Leaf], list[Leaf]]:
         used = {*self.pairs.values(), *self.proposals.values()}
@@ -216,6 +247,18 @@ class _Rounds:
             if others:
                 found[one.number] = others[:_MOST_ALTERNATIVES]
         return found
+
+
+def _unplaced(leaf: Leaf) -> Chain:
+    """Return the names on the path of a leaf, without positions; empty if it has no own name."""
+    if not leaf.is_named or not leaf.named or leaf.named[-1].startswith("#"):
+        return ()
+    return tuple(label for label in leaf.named if not label.startswith("#"))
+
+
+def _has_position(leaf: Leaf) -> bool:
+    """Return whether the chain of a leaf says a position in a list."""
+    return any(label.startswith("#") for label in leaf.named)
 
 
 @attrs.frozen

@@ -101,6 +101,12 @@ LISTS: Mapping[str, Mapping[str, str]] = {
     "lion": {"_momentums": "m", "momentums": "m"},
 }
 
+# All these lists.
+SLOT_LISTS = frozenset(name for lists in LISTS.values() for name in lists)
+
+# The attributes under which an optimizer holds the one that it wraps.
+INNER = ("inner_optimizer", "base_optimizer", "_optimizer")
+
 # The lists that every optimizer can have.
 COMMON_LISTS: Mapping[str, str] = {
     "_model_variables_moving_average": "average",

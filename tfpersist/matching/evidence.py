@@ -68,6 +68,31 @@ def by_names(
     return pairs
 
 
+def by_joined(live: Sequence[Leaf], saved: Sequence[Leaf]) -> Pairs:
+    """Pair leaves whose names are joined on one side, as those of Keras 3's slots are.
+
+    Args:
+        live: leaves of the target.
+        saved: leaves of the checkpoint.
+    """
+    by_text: dict[str, list[Leaf]] = {}
+    for one in saved:
+        if one.joined:
+            by_text.setdefault(one.joined, []).append(one)
+    return _unique(
+        (one.number, other.number, fits(one, other))
+        for one in (live if by_text else ())
+        for at in range(len(one.path))
+        if not any(map(_counts_only, one.path[at:]))
+        for other in by_text.get("_".join(one.path[at:]), ())
+    )
+
+
+def _counts_only(label: str) -> bool:
+    # Keras itself names the cell of a recurrent layer, which has no other one.
+    return facts.is_automatic(label) and not label.endswith("_cell")
+
+
 def _candidates(
     live: Sequence[Leaf],
     saved: Sequence[Leaf],
@@ -146,31 +171,6 @@ def by_root(live: Side, saved: Side, pairs: Mapping[int, int]) -> Pairs:
     (mine_root,), (their_root,) = roots
     free = mine_root.number not in pairs and their_root.number not in set(pairs.values())
     return {mine_root.number: their_root.number} if free else {}
-
-
-def disputed(live: Side, saved: Side) -> Callable[[Leaf], bool]:
-    """Return a function that says whether positions in lists say nothing about a target's leaf.
-
-    A position in a list is evidence if both lists are equally long, or if the names of all items
-    count from zero as the positions do. It is none if a name counts otherwise.
-    """
-    lengths = {chain: len(names) for chain, names in saved.items.items()}
-
-    def says_nothing(chain: Chain) -> bool:
-        names = live.items.get(chain, {})
-        counts = {at: facts.number_in(name) if name else None for at, name in names.items()}
-        same_length = lengths.get(chain, len(names)) == len(names)
-        shifts = {count[1] - at for at, count in counts.items() if count is not None}
-        stems = {count[0] for count in counts.values() if count is not None}
-        if len(stems) != 1:
-            return not same_length
-        # One shift for all is an order; with another length, only zero tells the positions.
-        return len(shifts) > 1 or not (
-            same_length or (shifts == {0} and None not in counts.values())
-        )
-
-    known = {chain: says_nothing(chain) for chain in live.items}
-    return lambda leaf: any(known.get(chain, False) for chain, _ in leaf.lists)
 
 
 def by_order(
@@ -293,6 +293,13 @@ def by_words(live: Sequence[Leaf], saved: Sequence[Leaf], looks: Looks) -> Pairs
 
 def _best_words(live: Sequence[Leaf], saved: Sequence[Leaf]) -> Pairs:
     words = {id(one): facts.words_of(one.named) for one in (*live, *saved)}
+    numbers = [
+        {word for one in side for word in words[id(one)] if word.isdecimal()}
+        for side in (live, saved)
+    ]
+    if numbers[0] != numbers[1]:
+        # A position in a list is a number only if the other side has all these numbers too.
+        words = {id(one): facts.words_of(_without_positions(one.named)) for one in (*live, *saved)}
     # A word that all leaves of a side have tells nothing.
     common = _in_all([words[id(one)] for one in live]) | _in_all([words[id(one)] for one in saved])
     scores: dict[tuple[int, int], float] = {}
@@ -313,6 +320,10 @@ def _best_words(live: Sequence[Leaf], saved: Sequence[Leaf]) -> Pairs:
             for pair, score in scores.items()
             if pair[0] not in found and pair[1] not in used
         }
+
+
+def _without_positions(chain: Chain) -> Iterator[str]:
+    return (label for label in chain if not label.startswith("#"))
 
 
 def _in_all(sides: Sequence[Sequence[str]]) -> set[str]:

@@ -57,6 +57,7 @@ class Leaf:
         lists: the lists on its path: the chain of each, and the position in it.
         path: all labels on its path, with those that Keras gives by itself.
         is_named: whether a person named the layer, by an attribute or by its name.
+        joined: all names on its path, joined by "_", where only the state of an optimizer says it.
     """
 
     number: int
@@ -67,6 +68,7 @@ class Leaf:
     lists: tuple[tuple[Chain, int], ...] = ()
     path: Chain = ()
     is_named: bool = True
+    joined: str = ""
 
     @property
     def around(self) -> Chain:

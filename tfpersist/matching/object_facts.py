@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 import attrs
 
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.matching import facts
+from tfpersist.matching import facts, listed
 from tfpersist.matching.facts import Chain, Leaf, Member, Side
 from tfpersist.matching.object_graph import SAVE_COUNTER, ObjectGraph
 
@@ -106,7 +106,7 @@ class _Reader:
         self.names = names
         self.edges: dict[int, _Edge] = {}
         self.below: dict[int, list[int]] = {}
-        self._occurrences: dict[int, dict[int, int]] = {}
+        self._runs = functools.cache(self._runs_in)
         self._walk()
         self._model_name = self._name_of_all()
 
@@ -198,21 +198,13 @@ class _Reader:
         edge = self.edges[node]
         parent = edge.parent
         if self.edges[parent].name in _SHADOWS:
-            # Only the full name tells which layer it is of. Equal names follow each other.
+            # Only the full name tells which layer it is of, and the order if names are equal.
             scope, _, last = self.graph.full_name(node).rpartition("/")
-            return (parent, scope, self._occurrence(parent, node)), last
+            return (parent, scope, self._runs(parent)[node]), last
         return parent, edge.name
 
-    def _occurrence(self, parent: int, node: int) -> int:
-        """Return how many of the variables before this one in a list have its full name."""
-        if parent not in self._occurrences:
-            counts: collections.Counter[str] = collections.Counter()
-            known = self._occurrences[parent] = {}
-            for sibling in self.below[parent]:
-                name = self.graph.full_name(sibling)
-                known[sibling] = counts[name]
-                counts[name] += 1
-        return self._occurrences[parent][node]
+    def _runs_in(self, parent: int) -> dict[int, int]:
+        return listed.runs([(node, self.graph.full_name(node)) for node in self.below[parent]])
 
     def _name_of_all(self) -> str:
         """Return the scope that the full names of all layers begin with: the model's own name."""
@@ -306,7 +298,16 @@ class _Reader:
                 if not facts.is_automatic(scope, self.names.classes)
             ]
             chain = tuple(scopes)
-            return Leaf(number, members, chain, chain, (), (), chain, bool(chain))
+            return Leaf(
+                number,
+                members,
+                chain,
+                chain,
+                (),
+                path=chain,
+                is_named=bool(chain),
+                joined=self._joined(node),
+            )
         return Leaf(
             number,
             members,
@@ -317,6 +318,13 @@ class _Reader:
             tuple(labels),
             is_named,
         )
+
+    def _joined(self, node: int) -> str:
+        place = self.edges[node]
+        above = self.edges[place.parent]
+        if above.name != _TRAINED:
+            return ""
+        return listed.joined(self.graph, above.parent, place.name, self.graph.full_name)
 
     def _is_position(self, node: int) -> bool:
         edge = self.edges[node]

@@ -20,8 +20,7 @@ _LISTS_OF_ALL = frozenset(
     {"_variables", "_trainable_variables", "_trainable_variables_indices", "_index_dict"}
 )
 _TRAINED = "_trainable_variables"
-# The attributes under which an optimizer holds the one that it wraps.
-INNER = ("inner_optimizer", "base_optimizer", "_optimizer")
+INNER = eras.INNER
 _COUNTER = re.compile(r"_\d+$")
 
 # A graph from a stranger may have as many as it has objects, all with the same lists.

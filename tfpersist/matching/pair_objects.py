@@ -10,7 +10,7 @@ import attrs
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching import engine, object_facts, optimizers
 from tfpersist.matching.engine import Fate
-from tfpersist.matching.facts import Side, is_index
+from tfpersist.matching.facts import Side, is_index, role_of
 from tfpersist.matching.object_facts import Names
 from tfpersist.matching.object_graph import SAVE_COUNTER, ObjectGraph, match_from
 from tfpersist.matching.optimizers import OptimizerState
@@ -105,10 +105,10 @@ def pair_objects(
         found
         for trained in live.trained
         for state in saved.states
-        if (found := _by_training(trained, state.trained, fates))
+        if (found := _by_training((live, trained), (saved, state.trained), fates))
     ]
     for node, other in orders[0].items() if len(orders) == 1 else ():
-        if node in open_ones and live.spec_of(node) == saved.spec_of(other):
+        if node in open_ones:
             fates[node] = attrs.evolve(fates[node], source=other, reason=_TRAINED)
     bound = {node: _node(fate.source) for node, fate in fates.items() if fate.reason}
     proposed = {
@@ -154,16 +154,32 @@ def _heirs(live: Objects, saved: Objects, fates: Mapping[int, Fate]) -> dict[int
 
 
 def _by_training(
-    mine: Sequence[int], theirs: Sequence[int], fates: Mapping[int, Fate]
+    mine: tuple[Objects, Sequence[int]],
+    theirs: tuple[Objects, Sequence[int]],
+    fates: Mapping[int, Fate],
 ) -> dict[int, int]:
-    """Pair variables by the order in which an optimizer trains them, if other evidence agrees."""
-    if len(mine) != len(theirs):
+    """Pair variables by the order in which an optimizer trains them, if other evidence agrees.
+
+    If one variable does not fit, layers came or went, and the order says nothing.
+    """
+    (live, trained), (saved, trained_there) = mine, theirs
+    if len(trained) != len(trained_there):
         return {}
-    pairs = dict(zip(mine, theirs, strict=True))
-    known = {node: fates[node].source for node in mine if node in fates and fates[node].reason}
+    pairs = dict(zip(trained, trained_there, strict=True))
+    known = {node: fates[node].source for node in trained if node in fates and fates[node].reason}
     if not known or any(pairs[node] != other for node, other in known.items()):
         return {}
+    if any(not _are_alike((live, node), (saved, other)) for node, other in pairs.items()):
+        return {}
     return {node: other for node, other in pairs.items() if node in fates and node not in known}
+
+
+def _are_alike(mine: tuple[Objects, int], theirs: tuple[Objects, int]) -> bool:
+    roles = [
+        role_of(side.graph.full_name(node).rpartition("/")[2]) for side, node in (mine, theirs)
+    ]
+    specs = [side.spec_of(node) for side, node in (mine, theirs)]
+    return roles[0] == roles[1] and specs[0] == specs[1]
 
 
 def _node(identity: object) -> int:

@@ -103,11 +103,18 @@ def container(thing: object) -> Any | None:
     """
     from tensorflow.python.trackable import data_structures
 
-    if isinstance(thing, dict):
-        return data_structures.wrap_or_unwrap(dict(thing))
-    if isinstance(thing, (list, tuple)):
-        return data_structures.wrap_or_unwrap(list(thing))
+    if isinstance(thing, (dict, list, tuple)):
+        return data_structures.wrap_or_unwrap(_plain(thing))
     return None
+
+
+def _plain(thing: object) -> object:
+    """Return lists and dicts of any type, and those in them, as TensorFlow knows them."""
+    if isinstance(thing, dict):
+        return {key: _plain(value) for key, value in thing.items()}
+    if isinstance(thing, (list, tuple)):
+        return [_plain(value) for value in thing]
+    return thing
 
 
 def states_of(thing: Any, path: str) -> tuple[SaveableState, ...]:

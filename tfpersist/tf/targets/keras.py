@@ -284,7 +284,7 @@ def _untracked_weights(live: LiveGraph) -> list[str]:
     """Return the paths of the weights of Keras layers that are not in the object graph."""
     import keras
 
-    reached = set(map(id, live.objects))
+    reached = {id(live.objects[number]) for number in _below_layers(live)}
     inside: set[int] = set()
     untracked: dict[int, str] = {}
     for number, thing in enumerate(live.objects):
@@ -294,6 +294,19 @@ def _untracked_weights(live: LiveGraph) -> list[str]:
                 if id(weight) not in reached:
                     untracked[id(weight)] = weight.path
     return list(untracked.values())
+
+
+def _below_layers(live: LiveGraph) -> set[int]:
+    """Return the objects that something else than an optimizer leads to."""
+    reached = {0}
+    waiting = [0]
+    while waiting:
+        number = waiting.pop()
+        if not isinstance(live.objects[number], keras_kinds.optimizers()):
+            found = set(live.graph.children[number].values()) - reached
+            reached |= found
+            waiting += found
+    return reached
 
 
 def _containers(thing: object) -> Iterator[tuple[str, Any]]:

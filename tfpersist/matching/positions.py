@@ -1,0 +1,51 @@
+"""Decide whether the positions in lists of layers are evidence. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from tfpersist.matching import facts
+from tfpersist.matching.facts import Chain, Leaf, Side
+
+
+def disputed(live: Side, saved: Side) -> Callable[[Leaf], bool]:
+    """Return a function that says whether a name contradicts the positions of a target's leaf.
+
+    A name contradicts if the names of a list count otherwise than the positions do. With lists of
+    different lengths only names that count from zero agree with them.
+    """
+    lengths = {chain: len(names) for chain, names in saved.items.items()}
+
+    def contradicts(chain: Chain) -> bool:
+        names = live.items.get(chain, {})
+        counts = {at: facts.number_in(name) if name else None for at, name in names.items()}
+        shifts = {count[1] - at for at, count in counts.items() if count is not None}
+        stems = {count[0] for count in counts.values() if count is not None}
+        if len(stems) != 1:
+            return False
+        # One shift for all is an order; with another length, only zero tells the positions.
+        same_length = lengths.get(chain, len(names)) == len(names)
+        return len(shifts) > 1 or not (same_length or _count_from_zero(names))
+
+    known = {chain: contradicts(chain) for chain in live.items}
+    return lambda leaf: any(known.get(chain, False) for chain, _ in leaf.lists)
+
+
+def _count_from_zero(names: Mapping[int, str]) -> bool:
+    counts = {at: facts.number_in(name) for at, name in names.items()}
+    stems = {count[0] for count in counts.values() if count is not None}
+    return len(stems) == 1 and all(count and count[1] == at for at, count in counts.items())
+
+
+def displaced(live: Side, saved: Side) -> Callable[[Leaf], bool]:
+    """Return a function that says whether a target's leaf may have another position than before.
+
+    A position in a list says something if both lists are equally long, or if the names of all items
+    count from zero as the positions do.
+    """
+    lengths = {chain: len(names) for chain, names in saved.items.items()}
+    known = {
+        chain: lengths.get(chain, len(names)) != len(names) and not _count_from_zero(names)
+        for chain, names in live.items.items()
+    }
+    return lambda leaf: any(known.get(chain, False) for chain, _ in leaf.lists)
