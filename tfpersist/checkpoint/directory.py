@@ -353,6 +353,9 @@ class Directory:
         ages: dict[str, Age],
     ) -> Directory:
         look = Directory(self.storage, listing, record, version, ages)
+        if "_v1" in vars(self):
+            # What this process writes and removes are V2 checkpoints.
+            vars(look)["_v1"] = self._v1
         if version is not None:
             _LOOKS[self.storage.location] = look
         return look

@@ -124,7 +124,8 @@ def variables_of(look: Directory) -> Storage | None:
     Args:
         look: a look at the directory.
     """
-    if look.names.isdisjoint(_SAVED_MODEL):
+    # All names of a directory need not be put together for this.
+    if not any(name in look.listing for name in _SAVED_MODEL):
         return None
     return open_storage(f"{look.storage.location}/{_VARIABLES}")
 
