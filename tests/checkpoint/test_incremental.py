@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import pathlib
-import signal
 import subprocess
 import sys
 import textwrap
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from killing import killing_directory
 
 import tfpersist as tfp
 from tfpersist.checkpoint import incremental
@@ -30,7 +30,6 @@ from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.sstable_writer import encode_table
 from tfpersist.formats.tensors import Payload, Slice, payload_of, spec_of
 from tfpersist.storage import open_storage
-from tfpersist.storage.local import LocalDirectory
 from tfpersist.storage.staged import StagedStorage
 
 BIG = 50_000
@@ -590,26 +589,9 @@ def test_without_the_sidecar_old_bytes_get_a_hint(tmp_path):
 # --- kills ---------------------------------------------------------------------------------------
 
 
-class KillingDirectory(LocalDirectory):
-    """Kills its process before its step number `at`."""
-
-    def __init__(self, location, at):
-        super().__init__(location)
-        object.__setattr__(self, "count", itertools.count())
-        object.__setattr__(self, "at", at)
-
-
-def _deadly(step):
-    def do(self, *arguments, **options):
-        if next(self.count) == self.at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return getattr(LocalDirectory, step)(self, *arguments, **options)
-
-    return do
-
-
-for _step in ("make", "stage", "rename", "unlink", "sync", "lock", "names", "hold", "link", "read"):
-    setattr(KillingDirectory, _step, _deadly(_step))
+KillingDirectory = killing_directory(
+    "make", "stage", "rename", "unlink", "sync", "lock", "names", "hold", "link", "read"
+)
 
 
 @pytest.mark.parametrize("prefix", ["m-1", "m-2"])

@@ -1,13 +1,13 @@
 import itertools
 import math
 import os
-import signal
 import subprocess
 import sys
 import textwrap
 
 import numpy as np
 import pytest
+from killing import killing_directory
 
 from tfpersist.checkpoint import state_file, writer
 from tfpersist.checkpoint.checkpoint import Checkpoint
@@ -17,7 +17,6 @@ from tfpersist.errors import CheckpointNotFoundError, SaveError, StorageError
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
 from tfpersist.storage import open_storage
-from tfpersist.storage.local import LocalDirectory
 from tfpersist.storage.staged import StagedStorage
 from tfpersist.store.model_store import ModelStore
 
@@ -129,26 +128,7 @@ def test_a_checkpoint_is_kept_if_the_state_file_cannot_be_written(tmp_path):
     assert Checkpoint(tmp_path).name == "m-1"
 
 
-class KillingDirectory(LocalDirectory):
-    """Kills its process before its step number `at`."""
-
-    def __init__(self, location, at):
-        super().__init__(location)
-        object.__setattr__(self, "count", itertools.count())
-        object.__setattr__(self, "at", at)
-
-
-def _deadly(step):
-    def do(self, *arguments, **options):
-        if next(self.count) == self.at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return getattr(LocalDirectory, step)(self, *arguments, **options)
-
-    return do
-
-
-for _step in ("make", "stage", "rename", "unlink", "sync", "lock", "names"):
-    setattr(KillingDirectory, _step, _deadly(_step))
+KillingDirectory = killing_directory("make", "stage", "rename", "unlink", "sync", "lock", "names")
 
 
 def killed(path, prefix, at):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -13,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+from killing import killing_directory
 
 import tfpersist as tfp
 from tfpersist.checkpoint import state_file, verified
@@ -24,7 +24,6 @@ from tfpersist.errors import (
     StorageError,
 )
 from tfpersist.storage import open_storage
-from tfpersist.storage.local import LocalDirectory
 from tfpersist.storage.staged import StagedStorage
 from tfpersist.store.pruning import prune
 from tfpersist.store.retention import (
@@ -379,26 +378,9 @@ def test_processes_save_and_prune_in_one_directory(tmp_path):
     assert not [name for name in file_names(tmp_path) if name.startswith(".tfpersist")]
 
 
-class KillingDirectory(LocalDirectory):
-    """Kills its process before its step number `at`."""
-
-    def __init__(self, location, at):
-        super().__init__(location)
-        object.__setattr__(self, "count", itertools.count())
-        object.__setattr__(self, "at", at)
-
-
-def _deadly(step):
-    def do(self, *arguments, **options):
-        if next(self.count) == self.at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return getattr(LocalDirectory, step)(self, *arguments, **options)
-
-    return do
-
-
-for _step in ("make", "stage", "rename", "unlink", "sync", "lock", "hold", "identity", "read"):
-    setattr(KillingDirectory, _step, _deadly(_step))
+KillingDirectory = killing_directory(
+    "make", "stage", "rename", "unlink", "sync", "lock", "hold", "identity", "read"
+)
 
 
 def test_killed_at_each_step_of_a_prune(tmp_path):
