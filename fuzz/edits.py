@@ -450,10 +450,11 @@ class Case:
     def run(self) -> Verdict:
         """Save, restore and compare."""
         keras.backend.clear_session()
-        k = keras
+        k: Any = keras
         if self.era == "keras2":
-            import tf_keras as k  # type: ignore[no-redef]
+            import tf_keras
 
+            k = tf_keras
             k.backend.clear_session()
         try:
             saved = Built(k, self.before, self.optimizers[0], self.scaled[0])

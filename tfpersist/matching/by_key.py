@@ -84,5 +84,4 @@ def _fates(
         for leaf in side.leaves
     ]
     theirs = attrs.evolve(side, leaves=leaves)
-    pairing = engine.pair(live, theirs, engine.fixed_leaves(live, theirs, fixed))
-    return engine.fates(live, theirs, pairing)
+    return engine.pair_tensors(live, theirs, fixed)

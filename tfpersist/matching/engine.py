@@ -338,3 +338,16 @@ def fixed_leaves(live: Side, saved: Side, fixed: Mapping[Hashable, Hashable]) ->
             if other in owner:
                 pairs.setdefault(leaf.number, set()).add(owner[other])
     return {number: others.pop() for number, others in pairs.items() if len(others) == 1}
+
+
+def pair_tensors(
+    live: Side, saved: Side, fixed: Mapping[Hashable, Hashable]
+) -> dict[Hashable, Fate]:
+    """Pair the leaves of both sides, and return what becomes of each tensor of the target.
+
+    Args:
+        live: the target.
+        saved: the checkpoint.
+        fixed: {tensor of the target: tensor of the checkpoint} as the user or equal names say it.
+    """
+    return fates(live, saved, pair(live, saved, fixed_leaves(live, saved, fixed)))

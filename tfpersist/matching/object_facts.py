@@ -12,7 +12,7 @@ import attrs
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching import facts, listed
 from tfpersist.matching.facts import Chain, Leaf, Member, Side
-from tfpersist.matching.object_graph import SAVE_COUNTER, ObjectGraph
+from tfpersist.matching.object_graph import SAVE_COUNTER, TRAINED, ObjectGraph
 
 _POSITION = re.compile(r"layer(_with_weights)?-\d+")
 
@@ -37,8 +37,6 @@ _DEEPEST = 64
 
 # `model.export` writes every variable twice, here and under `variables`.
 _COPIES = "_all_variables"
-# An optimizer lists the variables that it trains.
-_TRAINED = "_trainable_variables"
 
 
 @attrs.frozen
@@ -142,8 +140,8 @@ class _Reader:
                 continue
             node = queue.popleft()
             if node in self.names.optimizers:
-                if _TRAINED in self.graph.children[node]:
-                    later.append((node, _TRAINED, self.graph.children[node][_TRAINED]))
+                if TRAINED in self.graph.children[node]:
+                    later.append((node, TRAINED, self.graph.children[node][TRAINED]))
                 continue
             # What a person named leads to an object better than its place in a list of layers.
             edges = self.graph.children[node].items()
@@ -322,7 +320,7 @@ class _Reader:
     def _joined(self, node: int) -> str:
         place = self.edges[node]
         above = self.edges[place.parent]
-        if above.name != _TRAINED:
+        if above.name != TRAINED:
             return ""
         return listed.joined(self.graph, above.parent, place.name, self.graph.full_name)
 

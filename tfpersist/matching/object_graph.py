@@ -21,12 +21,9 @@ VALUE = ATTRIBUTES + "VARIABLE_VALUE"
 SAVE_COUNTER = "save_counter"
 
 # A Keras 3 optimizer has these two lists. Its slots of variable i are at i of its other lists.
-_TRAINED = "_trainable_variables"
+TRAINED = "_trainable_variables"
 _EVERYTHING = "_variables"
 _SHADOWS = "_model_variables_moving_average"
-
-# To try one child as the root of the other graph takes a walk over both.
-_MOST_ROOTS = 40
 
 
 @attrs.frozen
@@ -144,9 +141,9 @@ def match_from(
     return bound
 
 
-def is_optimizer(graph: ObjectGraph, node: int) -> bool:
-    """Return whether a node is a Keras 3 optimizer."""
-    return _TRAINED in graph.children[node] and _EVERYTHING in graph.children[node]
+def _has_lists(graph: ObjectGraph, node: int) -> bool:
+    """Return whether a node is a Keras 3 optimizer, which lists what it trains."""
+    return TRAINED in graph.children[node] and _EVERYTHING in graph.children[node]
 
 
 def names_of(message: Message) -> dict[str, str]:
@@ -185,7 +182,7 @@ def averages_in(saved: ObjectGraph, optimizer: int | None = None) -> dict[str, s
     """
     pairs = {}
     for node in range(len(saved.children)) if optimizer is None else [optimizer]:
-        trained, shadows = saved.item(node, _TRAINED) or {}, saved.item(node, _SHADOWS) or {}
+        trained, shadows = saved.item(node, TRAINED) or {}, saved.item(node, _SHADOWS) or {}
         for index in trained.keys() & shadows.keys():
             variable = saved.message.nodes[trained[index]].attributes
             shadow = saved.message.nodes[shadows[index]].attributes
@@ -201,9 +198,9 @@ def slots_of(graph: ObjectGraph) -> dict[int, str]:
         for (name, _), node in graph.slots(optimizer).items():
             names[node] = name
         for name, child in (
-            graph.children[optimizer].items() if is_optimizer(graph, optimizer) else ()
+            graph.children[optimizer].items() if _has_lists(graph, optimizer) else ()
         ):
-            if name not in (_TRAINED, _EVERYTHING):
+            if name not in (TRAINED, _EVERYTHING):
                 names.update(dict.fromkeys(graph.children[child].values(), name.strip("_")))
     return names
 

@@ -14,12 +14,11 @@ import attrs
 
 from tfpersist.matching import eras
 from tfpersist.matching.facts import is_index
-from tfpersist.matching.object_graph import ObjectGraph
+from tfpersist.matching.object_graph import TRAINED, ObjectGraph
 
 _LISTS_OF_ALL = frozenset(
     {"_variables", "_trainable_variables", "_trainable_variables_indices", "_index_dict"}
 )
-_TRAINED = "_trainable_variables"
 INNER = eras.INNER
 _COUNTER = re.compile(r"_\d+$")
 
@@ -140,7 +139,7 @@ def state_of(graph: ObjectGraph, node: int, variables: Variables, kind: str = ""
     for name, child in graph.children[node].items() if inner is not None else ():
         if graph.valued(child):
             states.setdefault((f"outer/{_scalar(name)}", -1), child)
-    trained = graph.item(core, _TRAINED) or {}
+    trained = graph.item(core, TRAINED) or {}
     order = tuple(trained.values()) or tuple(
         dict.fromkeys(variable for _, variable in states if variable >= 0)
     )
@@ -162,7 +161,7 @@ def _slots(
     """Yield slot, variable and state."""
     for (slot, variable), state in graph.slots(node).items():
         yield f"{kind}/{slot}", variable, state
-    trained = graph.item(node, _TRAINED)
+    trained = graph.item(node, TRAINED)
     for name, child in graph.children[node].items():
         if name in _LISTS_OF_ALL or not _is_list(graph, child):
             continue

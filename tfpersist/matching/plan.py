@@ -213,7 +213,7 @@ class Plan:
         kept += [Mismatch(one.key, one.entry, one.entry.wanted) for one in apart]
         return attrs.evolve(
             self,
-            assignments=tuple(one for one in self.assignments if one not in apart)
+            assignments=tuple(o for o in self.assignments if o.entry.layer not in layers)
             if apart
             else self.assignments,
             missing=() if tolerance.missing == "skip" else self.missing,

@@ -20,11 +20,6 @@ from tfpersist.matching.pair_objects import Objects
 _VARIABLE = "VARIABLE_VALUE"
 
 
-def _fates(live: Side, saved: Side, fixed: Mapping[Hashable, Hashable]) -> dict[Hashable, Fate]:
-    pairing = engine.pair(live, saved, engine.fixed_leaves(live, saved, fixed))
-    return engine.fates(live, saved, pairing)
-
-
 @attrs.frozen(eq=False, slots=False)
 class Saved:
     """What a checkpoint holds, for a target that is to be restored from it.
@@ -66,13 +61,13 @@ class Saved:
         Returns:
             What becomes of each tensor of the target.
         """
-        found = _fates(live, self.names(), fixed)
+        found = engine.pair_tensors(live, self.names(), fixed)
         if all(fate.reason for fate in found.values()):
             return found
         order = {key: at for at, key in enumerate(self.creation())}
         if not order:
             return found
-        return _fates(live, self.names(order), fixed)
+        return engine.pair_tensors(live, self.names(order), fixed)
 
     def names(self, order: Mapping[str, int] | None = None) -> Side:
         """Return the leaves that the keys describe, without slots of optimizers.

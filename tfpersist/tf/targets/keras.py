@@ -64,16 +64,17 @@ class KerasTarget(objects.ObjectTarget):
     def entries_for(self, saved: Saved) -> Sequence[Entry]:
         """Return what the objects save, and states that layers lack."""
         entries = super().entries_for(saved)
-        if saved.message is not None and not saved.objects.names.optimizers:
-            unused = self._unused_optimizers()
+        unused = self._unused_optimizers() if saved.message is not None else set()
+        if unused and not saved.objects.names.optimizers:
             entries = [attrs.evolve(e, spare=True) if id(e.ref) in unused else e for e in entries]
         return [*entries, *keras_layers.unfilled(self.live)]
 
     def _unused_optimizers(self) -> set[int]:
         """Return the identities of what optimizers hold that have trained nothing yet."""
         found: set[int] = set()
+        optimizers_known = keras_kinds.optimizers()
         for number, thing in enumerate(self.live.objects):
-            if isinstance(thing, keras_kinds.optimizers()) and not is_optimizer_built(thing):
+            if isinstance(thing, optimizers_known) and not is_optimizer_built(thing):
                 found |= {id(self.live.objects[node]) for node in self.live.graph.below(number)}
         return found
 
@@ -284,6 +285,8 @@ def _untracked_weights(live: LiveGraph) -> list[str]:
     """Return the paths of the weights of Keras layers that are not in the object graph."""
     import keras
 
+    if not any(isinstance(thing, keras.layers.Layer) for thing in live.objects):
+        return []
     reached = {id(live.objects[number]) for number in _below_layers(live)}
     inside: set[int] = set()
     untracked: dict[int, str] = {}
@@ -300,9 +303,10 @@ def _below_layers(live: LiveGraph) -> set[int]:
     """Return the objects that something else than an optimizer leads to."""
     reached = {0}
     waiting = [0]
+    optimizers_known = keras_kinds.optimizers()
     while waiting:
         number = waiting.pop()
-        if not isinstance(live.objects[number], keras_kinds.optimizers()):
+        if not isinstance(live.objects[number], optimizers_known):
             found = set(live.graph.children[number].values()) - reached
             reached |= found
             waiting += found

@@ -85,11 +85,12 @@ class ObjectTarget:
         """
         if saved.message is None:
             return self._entries_by_name(saved)
-        self.saved = saved.graph
         is_same = saved.message == self.live.graph.message and saved.layers == self.layers()
         if is_same and not saved.fixed:
+            self.saved = self.live.graph
             self.bound = {number: number for number in range(len(self.live.objects))}
             return [entry for _, _, entry in self._rows()]
+        self.saved = saved.graph
         pairing = self.pair(saved)
         self.require_variables(pairing)
         keys = self._saved_keys(saved.graph)
