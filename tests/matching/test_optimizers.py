@@ -62,7 +62,12 @@ def test_the_kind_is_told_by_names_and_lists(tree, kind):
 
 @pytest.mark.parametrize(
     ("slots", "kind"),
-    [(["m", "v"], "adam"), (["rms", "momentum"], "rmsprop"), (["momentum"], "sgd")],
+    [
+        (["m", "v"], ""),
+        (["m", "v", "vhat"], "adam"),
+        (["rms", "momentum"], "rmsprop"),
+        (["momentum"], "sgd"),
+    ],
 )
 def test_the_kind_of_a_legacy_optimizer_is_told_by_its_slots(slots, kind):
     tree = {"iter": Var("it", LINE), "decay": Var("d", LINE)}
@@ -73,6 +78,22 @@ def test_the_kind_of_a_legacy_optimizer_is_told_by_its_slots(slots, kind):
     )
     assert found.states[0].kind == kind
     assert {slot for slot, _ in found.states[0].states} >= {f"{kind}/{slot}" for slot in slots}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("Adam", "adam"), ("training/Adamax_1", "adamax"), ("mine", "")]
+)
+def test_the_scope_of_a_legacy_optimizer_tells_its_kind(name, kind):
+    tree = {"iter": Var(f"{name}/iter", LINE), "decay": Var(f"{name}/decay", LINE)}
+    made = objects(
+        {"a": Var("a"), "opt": tree, "m": Var("x"), "v": Var("y")},
+        slots=[("opt", "m", "a", "m"), ("opt", "v", "a", "v")],
+    )
+    assert made.states[0].kind == kind
+
+
+def test_names_of_two_kinds_tell_nothing():
+    assert state_in(lists("adam/iteration", mine=["sgd/m/a"]))[0] == ""
 
 
 def test_lists_that_all_optimizers_have_are_of_no_kind():

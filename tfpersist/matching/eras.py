@@ -119,12 +119,15 @@ SCALARS: Mapping[str, str] = {
     "momentum_cache": "u_product",
 }
 
-# The slots from which the kind of a legacy optimizer can be told.
-LEGACY_SLOTS: Mapping[str, str] = {
-    "vhat": "adam",
-    "rms": "rmsprop",
-    "mg": "rmsprop",
-    "accum_grad": "adadelta",
-    "accum_var": "adadelta",
-    "linear": "ftrl",
+# The kind of a legacy optimizer by the slots that it has. "m" and "v" are those of two kinds.
+LEGACY_SLOTS: Mapping[frozenset[str], str] = {
+    frozenset({"m", "v", "vhat"}): "adam",
+    frozenset({"rms"}): "rmsprop",
+    frozenset({"rms", "momentum"}): "rmsprop",
+    frozenset({"rms", "mg"}): "rmsprop",
+    frozenset({"rms", "momentum", "mg"}): "rmsprop",
+    frozenset({"momentum"}): "sgd",
+    frozenset({"accumulator"}): "adagrad",
+    frozenset({"accum_grad", "accum_var"}): "adadelta",
+    frozenset({"accumulator", "linear"}): "ftrl",
 }

@@ -131,11 +131,11 @@ class _Reader:
         if not self.graph.children:
             return
         self.edges[0] = _Edge(0, "", copied=False)
-        later: list[tuple[int, str, int]] = []
+        later: collections.deque[tuple[int, str, int]] = collections.deque()
         queue = collections.deque([0])
         while queue or later:
             if not queue:
-                parent, name, child = later.pop(0)
+                parent, name, child = later.popleft()
                 self._reach(parent, name, child, queue)
                 continue
             node = queue.popleft()

@@ -180,33 +180,33 @@ def _slots(
 
 
 def _kind(graph: ObjectGraph, node: int) -> str:
-    """Return the kind of a saved optimizer, which the names of its state tell."""
-    states = [child for child in graph.children[node].values() if graph.valued(child)]
+    """Return the kind of a saved optimizer, which the names of its state tell; empty if not.
+
+    Two slots "m" and "v" may be those of Adam and of Adamax, so they alone tell nothing.
+    """
+    edges = graph.children[node].items()
+    scalars = [graph.full_name(child) for _, child in edges if graph.valued(child)]
     lists = {
-        name: list(graph.children[child].values())
-        for name, child in graph.children[node].items()
+        name: [graph.full_name(one) for one in graph.children[child].values()]
+        for name, child in edges
         if name not in _LISTS_OF_ALL and _is_list(graph, child)
     }
     slots = graph.slots(node)
-    names = [graph.full_name(one) for one in (*states, *slots.values())]
-    names += [graph.full_name(one) for members in lists.values() for one in members]
-    for name in names:
-        first = _COUNTER.sub("", name.partition("/")[0].lower())
-        if first in eras.KINDS:
-            return eras.KINDS[first]
-    for slot, _ in slots:
-        if slot in eras.LEGACY_SLOTS:
-            return eras.LEGACY_SLOTS[slot]
-    known = {slot for slot, _ in slots}
-    if known:
-        return {"m": "adam", "momentum": "sgd", "accumulator": "adagrad"}.get(min(known), "")
-    words = {name.split("/")[0] for name in names if "/" in name}
-    if "_velocities" in lists and words & {"m", "v"}:
-        return "adam"
-    if "_velocities" in lists and words & {"velocity"}:
-        return "rmsprop"
-    fitting = [kind for kind, own in eras.LISTS.items() if lists and lists.keys() <= own.keys()]
-    return fitting[0] if len(fitting) == 1 else ""
+    kept = [graph.full_name(state) for state in slots.values()]
+    kept += [name for names in lists.values() for name in names]
+    # "training/Adam/iter" is of the scope right above it, "Adam/m/net/w" of the first.
+    scopes = {name.split("/")[-2] for name in scalars if "/" in name}
+    scopes |= {name.partition("/")[0] for name in kept}
+    words = {name.partition("/")[0] for name in kept if "/" in name}
+    named = {eras.KINDS.get(_COUNTER.sub("", scope.lower()), "") for scope in scopes} - {""}
+    by_slots = {eras.LEGACY_SLOTS.get(frozenset(slot for slot, _ in slots), "")} - {""}
+    by_lists = {kind for kind, own in eras.LISTS.items() if lists and lists.keys() <= own.keys()}
+    if "_velocities" in lists and words & {"m", "v", "velocity"}:
+        by_lists = {"rmsprop" if "velocity" in words else "adam"}
+    for kinds in (named, by_slots, by_lists):
+        if kinds:
+            return kinds.pop() if len(kinds) == 1 else ""
+    return ""
 
 
 def pair_states(
