@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tfpersist.formats.tensors import Slice, TensorSpec
 from tfpersist.matching.by_key import keyed
-from tfpersist.matching.plan import Entry
+from tfpersist.matching.entry import Entry
 from tfpersist.matching.saved import Saved
 from tfpersist.matching.selection import Selection
 

@@ -6,8 +6,8 @@ import pytest
 
 from tfpersist.errors import SelectionError
 from tfpersist.formats.tensors import Slice, TensorSpec
+from tfpersist.matching.entry import Entry
 from tfpersist.matching.entry_index import EntryIndex
-from tfpersist.matching.plan import Entry
 
 SPEC = TensorSpec("float32", (2,))
 

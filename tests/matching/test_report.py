@@ -9,7 +9,8 @@ import pytest
 from tfpersist.errors import RestoreError
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching.by_key import keyed
-from tfpersist.matching.plan import Assignment, Entry, Missing, Plan
+from tfpersist.matching.entry import Entry
+from tfpersist.matching.fit import Assignment, Fit, Missing
 from tfpersist.matching.report import RestoreReport, Row, Skipped
 from tfpersist.matching.saved import Saved
 from tfpersist.matching.selection import Selection
@@ -67,11 +68,11 @@ def test_what_was_restored():
     entries = [entry("w"), entry("b"), entry("w/Adam", slot="Adam")]
     saved = dict.fromkeys(("w", "w/avg", "b", "w/Adam", "w/Adam/x"), FLOAT)
     selection = Selection(averages="avg", renames={"b": "b"})
-    plan = selection.for_restore(
+    fit = selection.for_restore(
         saved, entries, lambda averages, chosen: {one.key: (f"{one.key}/avg",) for one in chosen}
     )
     skipped = [Skipped("run", "model.ckpt-6", "it is damaged")]
-    report = plan.report("run/model.ckpt-5", skipped=skipped, averages=True)
+    report = fit.report("run/model.ckpt-5", skipped=skipped, averages=True)
     assert report.averaged == ("w",)
     assert report.raw == ("b", "w/Adam")
     assert report.slots == {"w/Adam": "Adam"}
@@ -144,8 +145,8 @@ def test_renamed_variables_show_both_names():
 
 
 def test_rows_that_are_made_late_are_what_rows_are():
-    plan = Plan((Assignment("b", entry("b")),), (Missing("a", entry("a")),))
-    report, same = plan.report("run"), plan.report("run")
+    fit = Fit((Assignment("b", entry("b")),), (Missing("a", entry("a")),))
+    report, same = fit.report("run"), fit.report("run")
     assert report == same
     assert hash(report) == hash(same)
     assert report.rows == tuple(report.rows)

@@ -7,8 +7,8 @@ import pytest
 
 from tfpersist.errors import SelectionError
 from tfpersist.formats.tensors import Slice, TensorSpec
+from tfpersist.matching.entry import Entry
 from tfpersist.matching.object_graph import OBJECT_GRAPH_KEY
-from tfpersist.matching.plan import Entry
 from tfpersist.matching.selection import Selection
 
 
@@ -144,11 +144,11 @@ def test_parts_go_together():
     ] * 2
     with pytest.raises(SelectionError, match="only some parts"):
         Selection(only=["p/part_0"]).for_save(parts)
-    plan = Selection().for_restore(specs("p", spec=TensorSpec("float32", (5,))), parts)
-    assert plan.fits
-    assert len(plan.assignments) == 2
-    plan = Selection().for_restore(specs("p", spec=TensorSpec("float32", (4,))), parts)
-    assert [one.entry.wanted.shape for one in plan.mismatched] == [(5,), (5,)]
+    fit = Selection().for_restore(specs("p", spec=TensorSpec("float32", (5,))), parts)
+    assert fit.fits
+    assert len(fit.assignments) == 2
+    fit = Selection().for_restore(specs("p", spec=TensorSpec("float32", (4,))), parts)
+    assert [one.entry.wanted.shape for one in fit.mismatched] == [(5,), (5,)]
 
 
 def test_entries_that_are_not_default_have_to_be_named():
@@ -160,13 +160,13 @@ def test_entries_that_are_not_default_have_to_be_named():
 
 def test_a_plan_says_what_fits_and_what_does_not():
     saved = specs("conv1/kernel", "conv1/bais", "extra") | {"head": TensorSpec("float32", (3,))}
-    plan = Selection(only=["conv1/*", "head"]).for_restore(saved, ENTRIES)
-    assert [one.key for one in plan.assignments] == ["conv1/kernel"]
-    assert [(one.key, one.nearest[0]) for one in plan.missing] == [("conv1/bias", "conv1/bais")]
-    assert [str(one.found) for one in plan.mismatched] == ["float32[3]"]
-    assert plan.unexpected == ("conv1/bais", "extra")
-    assert plan.unselected == ("conv2/kernel", "conv2/bias")
-    assert not plan.fits
+    fit = Selection(only=["conv1/*", "head"]).for_restore(saved, ENTRIES)
+    assert [one.key for one in fit.assignments] == ["conv1/kernel"]
+    assert [(one.key, one.nearest[0]) for one in fit.missing] == [("conv1/bias", "conv1/bais")]
+    assert [str(one.found) for one in fit.mismatched] == ["float32[3]"]
+    assert fit.unexpected == ("conv1/bais", "extra")
+    assert fit.unselected == ("conv2/kernel", "conv2/bias")
+    assert not fit.fits
 
 
 def test_the_object_graph_of_a_checkpoint_is_not_unexpected():
@@ -188,13 +188,13 @@ def test_averages_are_taken_where_there_are_any():
 
     saved = specs("conv1/kernel", "conv1/kernel/avg", "conv1/bias", "head/avg")
     selection = Selection(only=["conv1/*", "head"], averages="avg")
-    plan = selection.for_restore(saved, ENTRIES, averages_of)
-    assert {one.key: one.averaged for one in plan.assignments} == {
+    fit = selection.for_restore(saved, ENTRIES, averages_of)
+    assert {one.key: one.averaged for one in fit.assignments} == {
         "conv1/kernel/avg": True,
         "conv1/bias": False,
         "head/avg": True,
     }
-    assert not plan.unexpected
+    assert not fit.unexpected
 
 
 @pytest.mark.parametrize("only", [[], {}])

@@ -6,7 +6,7 @@ import pytest
 
 from tfpersist.errors import SelectionError
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.matching.plan import Entry
+from tfpersist.matching.entry import Entry
 from tfpersist.matching.shadows import shadows_in
 
 SPEC = TensorSpec("float32", (2,))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.matching.plan import Entry, Missing
+from tfpersist.matching.entry import Entry
+from tfpersist.matching.fit import Missing
 from tfpersist.matching.suggestions import advice_on, suggested
 
 SPEC = TensorSpec("float32", (2,))

@@ -11,7 +11,7 @@ import tensorflow as tf
 import tfpersist as tfp
 from tfpersist.checkpoint.directory import Directory
 from tfpersist.errors import RestoreError, SelectionError
-from tfpersist.matching.plan import Tolerance
+from tfpersist.matching.fit import Tolerance
 from tfpersist.store.restore import load
 
 v1 = tf.compat.v1

@@ -7,8 +7,8 @@ from collections.abc import Hashable, Mapping, Sequence
 import attrs
 
 from tfpersist.matching import engine, name_facts
+from tfpersist.matching.entry import Entry
 from tfpersist.matching.facts import Side
-from tfpersist.matching.plan import Entry
 from tfpersist.matching.saved import Saved
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfpersist.errors import SelectionError, did_you_mean, value_text
-from tfpersist.matching.plan import Entry
+from tfpersist.matching.entry import Entry
 
 
 class EntryIndex:

@@ -45,7 +45,7 @@ def matched(
 
     Example:
         >>> from tfpersist.formats.tensors import TensorSpec
-        >>> from tfpersist.matching.plan import Entry
+        >>> from tfpersist.matching.entry import Entry
         >>> index = EntryIndex([Entry("b/7/w", "b/7/w", TensorSpec("float32", ()))])
         >>> pattern = re.compile("layer_([0-9]+)/w")
         >>> matched({pattern: r"b/\\g<1>/w"}, index, ["layer_7/w", "step"])

@@ -11,11 +11,12 @@ import attrs
 
 from tfpersist.errors import SelectionError, did_you_mean, nearest, value_text
 from tfpersist.formats.tensors import Slice, TensorSpec
+from tfpersist.matching.entry import Entry
 from tfpersist.matching.entry_index import EntryIndex
+from tfpersist.matching.fit import Assignment, Fit, Mismatch, Missing
 from tfpersist.matching.naming import completed, twice, whole
 from tfpersist.matching.object_graph import OBJECT_GRAPH_KEY
 from tfpersist.matching.patterns import matched, template
-from tfpersist.matching.plan import Assignment, Entry, Mismatch, Missing, Plan
 from tfpersist.matching.shadows import shadows_in
 from tfpersist.matching.suggestions import advice_on, suggested
 
@@ -91,8 +92,8 @@ class Selection:
         specs: Mapping[str, TensorSpec],
         entries: Sequence[Entry],
         averages_of: AveragesOf | None = None,
-    ) -> Plan:
-        """Return the plan of a restore: which tensor goes into which variable.
+    ) -> Fit:
+        """Return how a checkpoint fits: which tensor goes into which variable.
 
         Args:
             specs: the specs of the checkpoint's tensors, by key.
@@ -100,7 +101,7 @@ class Selection:
             averages_of: `Target.averages_of`; needed if `averages` is set.
 
         Returns:
-            The plan, which also lists what does not fit.
+            The fit, which also lists what does not fit.
 
         Raises:
             SelectionError: a choice matches nothing, or two variables have one key.
@@ -141,7 +142,7 @@ class Selection:
         known.add(OBJECT_GRAPH_KEY)
         unexpected = tuple(sorted(key for key in specs if key not in known))
         suggestion = suggested(missing, specs)
-        return Plan(
+        return Fit(
             tuple(assignments),
             tuple(_with_nearest(missing, unexpected, specs)),
             tuple(mismatched),

@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 from tfpersist.errors import SelectionError, did_you_mean
 from tfpersist.formats.tensors import TensorSpec
+from tfpersist.matching.entry import Entry
 from tfpersist.matching.naming import splits
 from tfpersist.matching.object_graph import ATTRIBUTES
-from tfpersist.matching.plan import Entry
 
 _MOST_SHOWN = 5
 

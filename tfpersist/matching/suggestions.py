@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from tfpersist.errors import printable
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching.facts import natural
-from tfpersist.matching.plan import Missing
+from tfpersist.matching.fit import Missing
 
 _MOST_SHOWN = 1
 
@@ -26,7 +26,7 @@ def suggested(missing: Sequence[Missing], specs: Mapping[str, TensorSpec]) -> di
         {key: name of a variable}. A variable whose name is not its own has a longer one.
 
     Example:
-        >>> from tfpersist.matching.plan import Entry
+        >>> from tfpersist.matching.entry import Entry
         >>> spec = TensorSpec("float32", (2,))
         >>> entry = Entry("w", "net/w", spec, proposal=("model/w", "same name"))
         >>> suggested([Missing("w", entry)], {"model/w": spec})
@@ -51,7 +51,7 @@ def advice_on(missing: Sequence[Missing], suggestion: Mapping[str, str]) -> str:
         suggestion: the proposals for them.
 
     Example:
-        >>> from tfpersist.matching.plan import Entry
+        >>> from tfpersist.matching.entry import Entry
         >>> spec = TensorSpec("float32", (2,))
         >>> entry = Entry("net/w", "net/w", spec, proposal=("w", "same name"))
         >>> advice_on([Missing("net/w", entry)], {"w": "net/w"})

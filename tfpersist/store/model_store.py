@@ -16,7 +16,7 @@ from tfpersist.checkpoint.directory import Directory
 from tfpersist.checkpoint.locate import Located
 from tfpersist.checkpoint.save_memory import SaveMemory
 from tfpersist.errors import ArgumentError, RetentionError, SaveError, value_text
-from tfpersist.matching.plan import OnMismatch, OnMissing, Tolerance
+from tfpersist.matching.fit import OnMismatch, OnMissing, Tolerance
 from tfpersist.matching.report import RestoreReport
 from tfpersist.matching.selection import Selection
 from tfpersist.safety import Policy, as_policy

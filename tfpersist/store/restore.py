@@ -26,8 +26,9 @@ from tfpersist.errors import (
     counted,
 )
 from tfpersist.gc_pause import gc_paused
+from tfpersist.matching.entry import Entry
+from tfpersist.matching.fit import Assignment, Fit, Tolerance
 from tfpersist.matching.overlap import overlaid
-from tfpersist.matching.plan import Assignment, Entry, Plan, Tolerance
 from tfpersist.matching.report import RestoreReport, Skipped
 from tfpersist.matching.saved import Saved
 from tfpersist.matching.selection import Selection
@@ -51,7 +52,7 @@ class Loaded:
 
     Args:
         checkpoint: the checkpoint.
-        plan: which tensor is assigned to which variable.
+        fit: which tensor is assigned to which variable, and what does not fit.
         values: the tensors that fit, compared with their checksums; empty if not all fit.
         skipped: newer checkpoints that were skipped because they are damaged.
         note: a possible problem of this checkpoint; empty if there is none.
@@ -60,7 +61,7 @@ class Loaded:
     """
 
     checkpoint: Checkpoint
-    plan: Plan
+    fit: Fit
     values: _Pairs = attrs.field(eq=False, repr=False)
     skipped: tuple[Skipped, ...] = ()
     note: str = ""
@@ -69,7 +70,7 @@ class Loaded:
 
     def report(self, *, carried_out: bool) -> RestoreReport:
         """Return the report of what is assigned, or would be."""
-        return self.plan.report(
+        return self.fit.report(
             self.checkpoint.prefix,
             carried_out=carried_out,
             skipped=self.skipped,
@@ -132,7 +133,7 @@ def restore_target(
         loaded = load(directory, source, adapted, tolerance)
         if not dry_run:
             loaded = quarantine_skipped(loaded, source)
-        report = loaded.report(carried_out=loaded.plan.fits and not dry_run)
+        report = loaded.report(carried_out=loaded.fit.fits and not dry_run)
         if dry_run:
             return report
         if not report.fits:
@@ -161,7 +162,7 @@ def restore_graph(target: Target, source: Source, without: Sequence[Skipped]) ->
     loaded = load(directory, source, target, partly=True, without=passed)
     loaded = quarantine_skipped(loaded, source)
     loaded = attrs.evolve(loaded, skipped=(*without, *loaded.skipped))
-    fits = not loaded.plan.mismatched and (loaded.plan.fits or bool(loaded.values))
+    fits = not loaded.fit.mismatched and (loaded.fit.fits or bool(loaded.values))
     report = loaded.report(carried_out=fits)
     if not fits:
         raise RestoreError(
@@ -200,7 +201,7 @@ def load(
         without: prefixes that are skipped.
 
     Returns:
-        The values to assign, and the plan.
+        The values to assign, and how they fit.
 
     Raises:
         CheckpointNotFoundError: there is no checkpoint.
@@ -258,12 +259,12 @@ def _load_one(
     with held(storage, files):
         contents, note = open_as_saved(storage, files)
         checkpoint = opened(Located(storage, files), contents)
-        plan = _plan(checkpoint, selection, target)
-        if not plan.fits and tolerance is not None:
-            plan = plan.tolerating(tolerance)
-        values, overlapping = _read(checkpoint, plan) if plan.fits or partly else ([], [])
+        fit = _fit(checkpoint, selection, target)
+        if not fit.fits and tolerance is not None:
+            fit = fit.tolerating(tolerance)
+        values, overlapping = _read(checkpoint, fit) if fit.fits or partly else ([], [])
     averages = selection.averages is not None
-    return Loaded(checkpoint, plan, values, (), note, overlapping, averages)
+    return Loaded(checkpoint, fit, values, (), note, overlapping, averages)
 
 
 def _without_index(storage: Storage, files: Files) -> CheckpointNotFoundError:
@@ -276,7 +277,7 @@ def _without_index(storage: Storage, files: Files) -> CheckpointNotFoundError:
     )
 
 
-def _plan(checkpoint: Checkpoint, selection: Selection, target: Target) -> Plan:
+def _fit(checkpoint: Checkpoint, selection: Selection, target: Target) -> Fit:
     specs = checkpoint.specs
     fixed = selection.fixed(target.entries(), specs) if selection.renames else {}
     entries = target.entries_for(
@@ -291,9 +292,9 @@ def _plan(checkpoint: Checkpoint, selection: Selection, target: Target) -> Plan:
     return selection.for_restore(specs, entries, target.averages_of)
 
 
-def _read(checkpoint: Checkpoint, plan: Plan) -> tuple[_Pairs, _Pairs]:
-    sliced = [one.key for one in plan.sliced]
-    keys = list(dict.fromkeys([one.key for one in plan.assignments] + sliced))
+def _read(checkpoint: Checkpoint, fit: Fit) -> tuple[_Pairs, _Pairs]:
+    sliced = [one.key for one in fit.sliced]
+    keys = list(dict.fromkeys([one.key for one in fit.assignments] + sliced))
     specs = list(map(checkpoint.specs.__getitem__, keys))
     # Many tensors have one spec in common.
     sizes = {id(spec): spec.nbytes or 0 for spec in {id(spec): spec for spec in specs}.values()}
@@ -305,9 +306,9 @@ def _read(checkpoint: Checkpoint, plan: Plan) -> tuple[_Pairs, _Pairs]:
     by_key = dict(zip(keys, arrays, strict=True))
     values = [
         (one.entry, by_key[one.key] if one.entry.part is None else _part(by_key, one))
-        for one in plan.assignments
+        for one in fit.assignments
     ]
-    return values, [(one.entry, by_key[one.key]) for one in plan.sliced]
+    return values, [(one.entry, by_key[one.key]) for one in fit.sliced]
 
 
 def _part(by_key: Mapping[str, _Array], one: Assignment) -> _Array:

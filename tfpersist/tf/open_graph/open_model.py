@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from tfpersist.errors import ArgumentError, NameNotFoundError, value_text
-from tfpersist.matching.plan import Entry
+from tfpersist.matching.entry import Entry
 from tfpersist.matching.report import RestoreReport
 from tfpersist.safety import Policy
 from tfpersist.tf.open_graph.graph_model import GraphModel, Opened

@@ -15,7 +15,7 @@ from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.dtypes import by_numpy
 from tfpersist.formats.tensors import TensorSpec, payload_of, spec_of
 from tfpersist.matching.by_key import keyed
-from tfpersist.matching.plan import Entry
+from tfpersist.matching.entry import Entry
 from tfpersist.matching.saved import Saved
 from tfpersist.tf.targets.modes import eagerly
 from tfpersist.tf.targets.target import Captured, Target

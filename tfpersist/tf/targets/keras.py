@@ -17,10 +17,10 @@ import numpy as np
 
 from tfpersist.errors import RestoreError, SelectionError, TargetError
 from tfpersist.matching import eras, object_graph, optimizers
+from tfpersist.matching.entry import Entry
 from tfpersist.matching.facts import is_automatic
 from tfpersist.matching.object_facts import Names
 from tfpersist.matching.pair_objects import ObjectPairing, Objects
-from tfpersist.matching.plan import Entry
 from tfpersist.matching.saved import Saved
 from tfpersist.tf.internals import replicas, trackables
 from tfpersist.tf.internals.keras import build_optimizer, is_optimizer_built

@@ -9,9 +9,9 @@ import attrs
 
 from tfpersist.matching import object_graph
 from tfpersist.matching.engine import Fate
+from tfpersist.matching.entry import Entry
 from tfpersist.matching.facts import is_role
 from tfpersist.matching.object_graph import VALUE
-from tfpersist.matching.plan import Entry
 from tfpersist.tf.internals import trackables
 from tfpersist.tf.internals.live import LiveGraph, Node, SaveableState
 

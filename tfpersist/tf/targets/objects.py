@@ -13,10 +13,10 @@ from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching import object_graph, optimizers
 from tfpersist.matching.engine import Fate
+from tfpersist.matching.entry import Entry
 from tfpersist.matching.object_facts import Names
 from tfpersist.matching.object_graph import ATTRIBUTES, ObjectGraph
 from tfpersist.matching.pair_objects import ObjectPairing, Objects, pair_objects
-from tfpersist.matching.plan import Entry
 from tfpersist.matching.saved import Saved
 from tfpersist.tf.internals import trackables
 from tfpersist.tf.internals.live import LiveGraph, SaveableState

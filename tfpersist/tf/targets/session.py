@@ -19,7 +19,7 @@ from tfpersist.errors import (
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of
 from tfpersist.matching.by_key import keyed
-from tfpersist.matching.plan import Entry
+from tfpersist.matching.entry import Entry
 from tfpersist.matching.saved import Saved
 from tfpersist.tf.internals.session import kept_callable
 from tfpersist.tf.run.execute import Executor

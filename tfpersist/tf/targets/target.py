@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from tfpersist.formats.bundle_writer import Item
-from tfpersist.matching.plan import Entry
+from tfpersist.matching.entry import Entry
 from tfpersist.matching.saved import Saved
 
 

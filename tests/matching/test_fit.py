@@ -1,4 +1,4 @@
-"""Plans: what fits, what is tolerated, and the report of it all."""
+"""Test what fits, what is tolerated, and the report of it all."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import weakref
 import pytest
 
 from tfpersist.errors import SelectionError
-from tfpersist.formats.tensors import Slice, TensorSpec
-from tfpersist.matching.plan import Assignment, Entry, Mismatch, Missing, Plan, Tolerance
+from tfpersist.formats.tensors import TensorSpec
+from tfpersist.matching.entry import Entry
+from tfpersist.matching.fit import Assignment, Fit, Mismatch, Missing, Tolerance
 from tfpersist.matching.report import Skipped
 
 SPEC = TensorSpec("float32", (2,))
@@ -19,14 +20,6 @@ FITS = Assignment("w", W)
 
 def misfit(shape, dtype="float32"):
     return Mismatch("b", B, TensorSpec(dtype, shape))
-
-
-def test_an_entry_under_another_key_takes_its_part_along():
-    part = Entry("v", "v/0", SPEC, part=Slice("v", (4,), (0,), (2,)))
-    moved = part.under("u")
-    assert (moved.key, moved.name, moved.part.full_name) == ("u", "v/0", "u")
-    assert moved.wanted == TensorSpec("float32", (4,))
-    assert part.under("v") is part
 
 
 @pytest.mark.parametrize(
@@ -40,30 +33,30 @@ def test_an_entry_under_another_key_takes_its_part_along():
 )
 def test_only_sizes_may_differ_in_a_slice(mismatch, overlaps):
     assert mismatch.overlaps is overlaps
-    plan = Plan((FITS,), mismatched=(mismatch,)).tolerating(Tolerance(mismatched="slice"))
-    assert plan.sliced == ((mismatch,) if overlaps else ())
-    assert plan.fits is overlaps
+    fit = Fit((FITS,), mismatched=(mismatch,)).tolerating(Tolerance(mismatched="slice"))
+    assert fit.sliced == ((mismatch,) if overlaps else ())
+    assert fit.fits is overlaps
 
 
 def test_what_is_skipped_is_kept():
     missing, mismatch = Missing("b", B), misfit((9, 9))
-    plan = Plan((FITS,), missing=(missing,), mismatched=(mismatch,))
-    assert plan.tolerating(Tolerance()) == plan
-    one = plan.tolerating(Tolerance(missing="skip"))
+    fit = Fit((FITS,), missing=(missing,), mismatched=(mismatch,))
+    assert fit.tolerating(Tolerance()) == fit
+    one = fit.tolerating(Tolerance(missing="skip"))
     assert (one.kept, one.missing, one.mismatched) == ((missing,), (), (mismatch,))
-    both = plan.tolerating(Tolerance(missing="skip", mismatched="skip"))
+    both = fit.tolerating(Tolerance(missing="skip", mismatched="skip"))
     assert (both.kept, both.fits) == ((missing, mismatch), True)
 
 
 def test_a_slice_alone_is_worth_a_restore():
-    plan = Plan((), mismatched=(misfit((9,)),))
-    assert plan.tolerating(Tolerance(mismatched="slice")).sliced == plan.mismatched
-    assert plan.tolerating(Tolerance(mismatched="skip")) is plan
+    fit = Fit((), mismatched=(misfit((9,)),))
+    assert fit.tolerating(Tolerance(mismatched="slice")).sliced == fit.mismatched
+    assert fit.tolerating(Tolerance(mismatched="skip")) is fit
 
 
-def test_a_plan_that_assigns_nothing_tolerates_nothing():
-    plan = Plan((), missing=(Missing("w", W),))
-    assert plan.tolerating(Tolerance(missing="skip")) is plan
+def test_a_fit_that_assigns_nothing_tolerates_nothing():
+    fit = Fit((), missing=(Missing("w", W),))
+    assert fit.tolerating(Tolerance(missing="skip")) is fit
 
 
 @pytest.mark.parametrize(
@@ -76,7 +69,7 @@ def test_a_tolerance_that_is_unknown(options):
 
 def test_a_report_has_a_row_of_every_kind_and_its_problems_first():
     slot = Entry("s", "s", SPEC, slot="Adam")
-    plan = Plan(
+    fit = Fit(
         (Assignment("w/avg", W, averaged=True), Assignment("s", slot)),
         missing=(Missing("m", B, ("n",)),),
         mismatched=(misfit((9,)),),
@@ -86,7 +79,7 @@ def test_a_report_has_a_row_of_every_kind_and_its_problems_first():
         sliced=(misfit((7,)),),
     )
     skipped = Skipped("run", "model.ckpt-6", "it is cut")
-    report = plan.report("run/model.ckpt-5", skipped=[skipped], averages=True, note="odd")
+    report = fit.report("run/model.ckpt-5", skipped=[skipped], averages=True, note="odd")
     assert [row.outcome for row in report.rows] == [
         *("missing", "mismatched", "kept", "sliced", "unexpected", "averaged", "restored")
     ]
@@ -95,7 +88,7 @@ def test_a_report_has_a_row_of_every_kind_and_its_problems_first():
     assert report.slots == {"w/avg/Adam": "Adam", "s": "Adam"}
     assert (report.skipped, report.unselected, report.note) == ((skipped,), ("left",), "odd")
     assert report.wanted_averages
-    dry = plan.report("run/model.ckpt-5", carried_out=False)
+    dry = fit.report("run/model.ckpt-5", carried_out=False)
     assert [row.outcome for row in dry.rows[-2:]] == ["fits", "fits"]
     assert not dry.carried_out
 
@@ -105,9 +98,9 @@ def test_a_report_keeps_no_variable_alive():
         pass
 
     variable = Variable()
-    plan = Plan((Assignment("w", Entry("w", "w", SPEC, variable)),))
-    report, watched = plan.report("run"), weakref.ref(variable)
-    del variable, plan
+    fit = Fit((Assignment("w", Entry("w", "w", SPEC, variable)),))
+    report, watched = fit.report("run"), weakref.ref(variable)
+    del variable, fit
     gc.collect()
     assert watched() is None
     assert report.restored == ("w",)

@@ -1,73 +1,20 @@
-"""Describe which tensor goes into which variable, and what does not fit. Pure."""
+"""Describe how a checkpoint fits a target: which tensor goes into which variable. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, get_args
 
 import attrs
 
 from tfpersist.errors import SelectionError
-from tfpersist.formats.tensors import Slice, TensorSpec
+from tfpersist.formats.tensors import TensorSpec
+from tfpersist.matching.entry import Entry
 from tfpersist.matching.naming import slot_of
 from tfpersist.matching.report import Outcome, RestoreReport, Row, Rows, Skipped
 
 OnMissing = Literal["error", "skip"]
 OnMismatch = Literal["error", "skip", "slice"]
-
-
-@attrs.frozen
-class Entry:
-    """One variable of a target, or one part of a partitioned variable.
-
-    Args:
-        key: its key in a checkpoint; parts of one variable share the key.
-        name: the user's name for it: a variable's name without ":0", or a path in a Keras model.
-        spec: its data type and declared shape; for a part, those of the part.
-        ref: the variable as the user holds it; compared by identity.
-        part: the part of the tensor under `key`; None for the whole.
-        handle: another object that the target needs to find the variable again. It is compared by
-            identity too, so it may be a second object that users hold for the same variable.
-        slot: the optimizer slot, such as "Adam" or "momentum"; None for any other variable.
-        default: whether it is selected without `only()`; local variables are not.
-        aliases: other names for it, such as other paths to the same variable.
-        layer: what it is restored together with; None for a variable that stands alone.
-        reason: by which evidence `key` is the key of its tensor; empty for a key of its own.
-        proposal: a key that would fit by weaker evidence, and by which; None if there is none.
-        alternatives: keys that fit equally, where the evidence does not decide.
-        conflict: what contradicts, where evidence does.
-        spare: whether it may stay as it is without a word of the user, since nothing has used it.
-    """
-
-    key: str
-    name: str
-    spec: TensorSpec
-    ref: object = attrs.field(eq=False, repr=False, default=None)
-    part: Slice | None = None
-    handle: object = attrs.field(eq=False, repr=False, default=None)
-    slot: str | None = None
-    default: bool = True
-    aliases: tuple[str, ...] = attrs.field(default=(), eq=False, repr=False)
-    layer: Hashable = attrs.field(default=None, eq=False, repr=False)
-    reason: str = attrs.field(default="", eq=False, repr=False)
-    proposal: tuple[str, str] | None = attrs.field(default=None, eq=False, repr=False)
-    alternatives: tuple[str, ...] = attrs.field(default=(), eq=False, repr=False)
-    conflict: str = attrs.field(default="", eq=False, repr=False)
-    spare: bool = attrs.field(default=False, eq=False, repr=False)
-
-    @property
-    def wanted(self) -> TensorSpec:
-        """The spec that the tensor under `key` must have: for a part, that of the whole."""
-        if self.part is None:
-            return self.spec
-        return TensorSpec(self.spec.dtype, self.part.full_shape)
-
-    def under(self, key: str) -> Entry:
-        """Return the same variable under another key."""
-        if key == self.key:
-            return self
-        part = self.part and attrs.evolve(self.part, full_name=key)
-        return attrs.evolve(self, key=key, part=part)
 
 
 @attrs.frozen
@@ -151,7 +98,7 @@ class Tolerance:
 
 
 @attrs.frozen
-class Plan:
+class Fit:
     """Which tensor a restore assigns to which variable, and what does not fit.
 
     Args:
@@ -182,8 +129,8 @@ class Plan:
         """Whether nothing is missing or mismatched, apart from what is kept or sliced."""
         return not (self.missing or self.mismatched)
 
-    def tolerating(self, tolerance: Tolerance) -> Plan:
-        """Return this plan with its misfits kept or sliced, as a tolerance says.
+    def tolerating(self, tolerance: Tolerance) -> Fit:
+        """Return this fit with its misfits kept or sliced, as a tolerance says.
 
         Args:
             tolerance: what to do about misfits. It has no effect if nothing would be assigned.
@@ -193,10 +140,10 @@ class Plan:
 
         Example:
             >>> w = Entry("w", "w", TensorSpec("float32", (5,)))
-            >>> plan = Plan((), mismatched=(Mismatch("w", w, TensorSpec("float32", (9,))),))
-            >>> plan.tolerating(Tolerance(mismatched="slice")).fits
+            >>> fit = Fit((), mismatched=(Mismatch("w", w, TensorSpec("float32", (9,))),))
+            >>> fit.tolerating(Tolerance(mismatched="slice")).fits
             True
-            >>> plan.tolerating(Tolerance(mismatched="skip")).fits
+            >>> fit.tolerating(Tolerance(mismatched="skip")).fits
             False
         """
         skips = tolerance.mismatched == "skip"
@@ -231,7 +178,7 @@ class Plan:
         averages: bool = False,
         note: str = "",
     ) -> RestoreReport:
-        """Return the report on this plan, problems first.
+        """Return the report on this fit, problems first.
 
         Args:
             checkpoint: where the values come from.
@@ -241,7 +188,7 @@ class Plan:
             note: what may be wrong with the checkpoint.
 
         Example:
-            >>> Plan((), unexpected=("w",)).report("run/model.ckpt-5").unexpected
+            >>> Fit((), unexpected=("w",)).report("run/model.ckpt-5").unexpected
             ('w',)
         """
         rows = [_problem_row("missing", one) for one in self.missing]
