@@ -12,6 +12,7 @@ from tfpersist.checkpoint.checkpoint import Checkpoint
 from tfpersist.errors import CorruptionError, StorageError
 from tfpersist.formats import schema
 from tfpersist.formats.graphdef import parse_saved_model, split
+from tfpersist.freezer.sources.bound_inputs import bound_sources
 from tfpersist.freezer.sources.checkpoint import origin_of
 from tfpersist.freezer.sources.choice import Choice
 from tfpersist.freezer.sources.read_text import read_text
@@ -65,7 +66,9 @@ def lower_saved_model(folder: str, choice: Choice) -> Lowered:
     lowered = Lowered(graph, {})
     if open_storage(f"{folder}/variables").names():
         checkpoint = Checkpoint(f"{folder}/variables/variables")
-        lowered = from_saver.lower(graph, meta, checkpoint.specs, checkpoint.payload)
+        specs = checkpoint.specs
+        bound = bound_sources(graph, meta, checkpoint.object_graph, specs)
+        lowered = from_saver.lower(graph, meta, specs, checkpoint.payload, bound)
         lowered = attrs.evolve(lowered, origin=origin_of(checkpoint, meta))
     return attrs.evolve(
         lowered,

@@ -45,11 +45,25 @@ class Source:
     part: Slice | None = None
 
 
+@attrs.frozen
+class Sources:
+    """The places of values in a checkpoint, by the names of nodes.
+
+    Args:
+        variables: the place of each variable's value.
+        tables: the places of the keys and of the values of each lookup table.
+    """
+
+    variables: Mapping[str, Source] = attrs.field(factory=dict)
+    tables: Mapping[str, tuple[Source, Source]] = attrs.field(factory=dict)
+
+
 def lower(
     graph: Graph,
     meta: Message,
     specs: Mapping[str, TensorSpec],
     payload: Callable[[str], Payload],
+    bound: Sources | None = None,
 ) -> Lowered:
     """Combine a graph with the values of its variables.
 
@@ -58,11 +72,13 @@ def lower(
         meta: the MetaGraphDef, for its saver and its collections.
         specs: data type and shape of each tensor of the checkpoint.
         payload: returns a tensor of the checkpoint by its name.
+        bound: sources that are known already, and go before those of the saver; None for none.
 
     Returns:
         The graph with its values. The problems name the variables that the checkpoint lacks.
     """
-    known = sources(graph, meta)
+    bound = bound or Sources()
+    known = {**sources(graph, meta), **bound.variables}
     values: dict[str, Payload] = {}
     problems: dict[str, str] = {}
     for node in graph.proto.node:
@@ -83,7 +99,8 @@ def lower(
         for node in graph.proto.node
         if is_table(node.op) and f"{node.name}-keys" in specs
     }
-    for name, pair in (default_pairs | table_sources(graph, meta)).items():
+    pairs = default_pairs | table_sources(graph, meta) | dict(bound.tables)
+    for name, pair in pairs.items():
         missing = [source.key for source in pair if source.key not in specs]
         if not missing:
             tables[name] = partial(_load_both, *(payload(source.key) for source in pair))
