@@ -32,13 +32,13 @@ GOLDENS = {
     "0.12.1": ("3.6", "1.16.6", "3.19.6", (), ("tensorflow1", "session_bundle")),
     "1.4.1": ("3.6", "1.16.6", "3.19.6", (), ("tensorflow1", "saved_model1", "published")),
     "1.12.3": ("3.6", "1.16.6", "3.19.6", (), ("bert",)),
-    "1.15.5": ("3.7", "1.18.5", "3.20.3", (), ("tensorflow1", "saved_model1")),
+    "1.15.5": ("3.7", "1.18.5", "3.20.3", (), ("tensorflow1", "saved_model1", "cells1")),
     "2.4.4": (
         "3.8",
         "1.19.5",
         "3.20.3",
         ("h5py==2.10.0", "dm-sonnet==2.0.2"),
-        ("keras2", "sonnet2"),
+        ("keras2", "sonnet2", "cells2"),
     ),
 }
 # What makes a release write the same bytes at every run.

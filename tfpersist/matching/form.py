@@ -1,0 +1,59 @@
+"""How the tensors of a layer are made from those of another form: one row of the tables. Pure data.
+
+A name is a path below the layer; its last part is a role, as in `eras.ROLES`. A size is text: "i+u"
+for the inputs and the units together, "4u" for four gates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+# A step, with sizes as text: its name and its arguments.
+StepText = tuple[Any, ...]
+
+
+@attrs.frozen
+class Way:
+    """How one tensor is made.
+
+    Args:
+        of: the names of the tensors that it is made of.
+        steps: what is done to them.
+    """
+
+    of: tuple[str, ...]
+    steps: tuple[StepText, ...] = ()
+
+
+@attrs.frozen
+class Form:
+    """How the tensors of one layer are made from those of another form.
+
+    Args:
+        title: what is done, for a report.
+        wanted: the tensors of the target, with their shapes.
+        given: the tensors of the checkpoint, with their shapes.
+        ways: how each tensor of the target is made; empty if it cannot be made.
+        source: the file that says so.
+        scopes: what the checkpoint calls the layer, if this form is only for such layers.
+        other_scopes: what the checkpoint calls layers of another form.
+        others: other ways that are possible too, if the user has changed a default.
+        without: tensors that a layer of this form does not have.
+        refused: why nothing can be made; empty if it can.
+        by_order: whether the order of layers may tell which is which, beside names.
+    """
+
+    title: str
+    wanted: Mapping[str, str]
+    given: Mapping[str, str]
+    ways: Mapping[str, Way] = attrs.field(factory=dict)
+    source: str = ""
+    scopes: frozenset[str] = frozenset()
+    other_scopes: frozenset[str] = frozenset()
+    others: Mapping[str, Way] = attrs.field(factory=dict)
+    without: frozenset[str] = frozenset()
+    refused: str = ""
+    by_order: bool = True
