@@ -57,6 +57,9 @@ if TYPE_CHECKING:
     from tfpersist.graph.runtimes.releases import Blocker, Portability
     from tfpersist.graph.structure.lowered import Origin
     from tfpersist.graph.structure.names import TensorRef
+    from tfpersist.matching import recipe_steps as recipe_steps
+    from tfpersist.matching.plan import Pair, Plan
+    from tfpersist.matching.recipe import Recipe
     from tfpersist.matching.report import RestoreReport, Row, Skipped
     from tfpersist.safety import Finding, Policy, ScanReport
     from tfpersist.store.background import PendingCheckpoint
@@ -96,15 +99,18 @@ __all__ = [
     "NameNotFoundError",
     "Origin",
     "OutputDifference",
+    "Pair",
     "Parity",
     "ParityError",
     "Payload",
     "PendingCheckpoint",
     "Pin",
+    "Plan",
     "Policy",
     "Portability",
     "Proof",
     "Pruning",
+    "Recipe",
     "RestoreError",
     "RestoreReport",
     "RetentionError",
@@ -150,14 +156,17 @@ _HOMES = {
     "ModelStore": "store.model_store",
     "Origin": "graph.structure.lowered",
     "OutputDifference": "graph.describe.parity",
+    "Pair": "matching.plan",
     "Parity": "graph.describe.parity",
     "Payload": "formats.tensors",
     "PendingCheckpoint": "store.background",
     "Pin": "checkpoint.pins",
+    "Plan": "matching.plan",
     "Policy": "safety",
     "Portability": "graph.runtimes.releases",
     "Proof": "graph.describe.signature",
     "Pruning": "store.retention",
+    "Recipe": "matching.recipe",
     "RestoreReport": "matching.report",
     "Row": "matching.report",
     "ScanReport": "safety",
@@ -172,14 +181,16 @@ _HOMES = {
     "Verification": "checkpoint.verify",
 }
 
+_MODULES = {"safety": "safety", "recipe_steps": "matching.recipe_steps"}
+
 # A type checker takes a module's __getattr__ for a promise that every name is there.
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         if name == "__version__":
             value = importlib.import_module("importlib.metadata").version(__name__)
-        elif name == "safety":
-            value = importlib.import_module(f"{__name__}.safety")
+        elif name in _MODULES:
+            value = importlib.import_module(f"{__name__}.{_MODULES[name]}")
         elif name in __all__:
             home = importlib.import_module(f"{__name__}.{_HOMES.get(name, 'errors')}")
             value = getattr(home, name)

@@ -97,7 +97,11 @@ def test_programs_get_the_same_facts():
         "found": "",
         "slot": "",
         "nearest": list(report.rows[0].nearest),
-        "reason": "",
+        "reason": "same name",
+        "proposal": "layer_0/kernel",
+        "alternatives": [],
+        "path": "",
+        "recipe": None,
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import attrs
 import keras
 import numpy as np
@@ -315,3 +317,111 @@ def test_leftovers_of_a_dead_process_are_deleted_first(tmp_path, dry_run):
     left.write_bytes(b"cut off")
     store.restore({"v": np.zeros(1, np.float32)}, dry_run=dry_run)
     assert left.exists() is dry_run
+
+
+def chain(*names):
+    x = inputs = keras.Input((3,))
+    for name in names:
+        x = keras.layers.Dense(3, name=name)(x)
+    model = keras.Model(inputs, x)
+    model.compile(keras.optimizers.Adam(), "mse")
+    return model
+
+
+@pytest.fixture
+def unnamed(tmp_path):
+    """Return a store with a trained model of two layers without names, and the model."""
+    model = chain(None, None)
+    model.fit(np.eye(3), np.ones((3, 3)), epochs=2, verbose=0)
+    store = tfp.ModelStore(tmp_path)
+    store.save(model)
+    return store, model
+
+
+def test_a_plan_decides_one_tensor_and_evidence_the_others(unnamed):
+    store, saved = unnamed
+    model = chain(None, None, None)
+    plan = store.restore(model, dry_run=True).plan
+    first, last = model.layers[1].kernel.path, model.layers[3].kernel.path
+    assert plan[first].key is None
+    assert len(plan[first].alternatives) == 2
+    plan = plan.take(first, "_operations/1/_kernel").take(last, "_operations/2/_kernel")
+    plan = plan.keep(*(weight.path for weight in model.layers[2].weights))
+    report = store.restore(model, plan=plan, missing="skip")
+    assert len(report.restored) == 14
+    for mine, theirs in ((1, 1), (3, 2)):
+        for one, other in zip(
+            model.layers[mine].weights, saved.layers[theirs].weights, strict=True
+        ):
+            np.testing.assert_array_equal(one, other)
+    assert int(model.optimizer.iterations) == 2
+    slots = {slot.path.split("/")[-1]: slot.numpy() for slot in model.optimizer.variables}
+    name = model.layers[3].kernel.path.replace("/", "_")
+    np.testing.assert_array_equal(slots[f"{name}_momentum"], saved.optimizer.variables[6])
+
+
+def test_a_plan_holds_in_a_process_with_other_automatic_names(unnamed):
+    store, saved = unnamed
+    text = store.restore(chain(None, None), dry_run=True).plan.to_json()
+    for _ in range(3):
+        chain(None)
+    model = chain(None, None)
+    report = store.restore(model, plan=tfp.Plan.from_json(text))
+    assert len(report.restored) == 14
+    for one, other in zip(model.weights, saved.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_plan_gives_one_tensor_to_two_variables_and_turns_another(tmp_path):
+    store = tfp.ModelStore(tmp_path)
+    store.save({"embedding": np.float32([[1, 2], [3, 4]]), "step": np.int64(3)})
+    tied = {"in": np.zeros((2, 2), np.float32), "out": np.zeros((2, 2), np.float32)}
+    turned = tfp.Recipe(("embedding",), (tfp.recipe_steps.Transpose((1, 0)),))
+    plan = tfp.Plan((tfp.Pair("in", "embedding"), tfp.Pair("out", recipe=turned)))
+    report = store.restore(tied, plan=plan)
+    np.testing.assert_array_equal(tied["in"], [[1, 2], [3, 4]])
+    np.testing.assert_array_equal(tied["out"], [[1, 3], [2, 4]])
+    assert report.unexpected == ("step",)
+    assert report.plan["out"].recipe == turned
+    rows = {row["variable"]: row for row in json.loads(report.to_json())["rows"]}
+    assert rows["out"]["recipe"]["from"] == ["embedding"]
+
+
+def test_a_plan_that_does_not_fit_assigns_nothing(tmp_path):
+    store = tfp.ModelStore(tmp_path)
+    store.save({"w": np.ones((2, 3), np.float32)})
+    model = {"w": np.zeros((2, 3), np.float32), "v": np.zeros((3, 2), np.float32)}
+    for pair in (tfp.Pair("v", "w"), tfp.Pair("v", "x")):
+        with pytest.raises(RestoreError):
+            store.restore(model, plan=tfp.Plan((pair,)))
+    turned = tfp.Recipe(("w",), (tfp.recipe_steps.Transpose((2, 1, 0)),))
+    with pytest.raises(SelectionError, match="step 1, transpose"):
+        store.restore(model, plan=tfp.Plan((tfp.Pair("v", recipe=turned),)))
+    assert not model["w"].any()
+    assert not model["v"].any()
+
+
+@pytest.mark.parametrize(
+    "step",
+    [lambda s: s.rename({"w": "v"}), lambda s: s.averages("avg"), lambda s: s.only({"w": "v"})],
+)
+def test_a_plan_and_another_step_that_says_keys(tmp_path, step):
+    store = tfp.ModelStore(tmp_path)
+    store.save({"w": np.ones(2)})
+    with pytest.raises(SelectionError, match="take"):
+        step(store).restore({"v": np.zeros(2)}, plan=tfp.Plan((tfp.Pair("v", "w"),)))
+
+
+def test_a_plan_for_some_variables(tmp_path):
+    store = tfp.ModelStore(tmp_path)
+    store.save({"w": np.ones(2)})
+    model = {"v": np.zeros(2), "u": np.zeros(2)}
+    plan = tfp.Plan((tfp.Pair("v", "w"), tfp.Pair("u", "w")))
+    report = store.only(["v"]).restore(model, plan=plan)
+    assert (report.restored, report.unselected) == (("v",), ("u",))
+    assert not model["u"].any()
+
+
+def test_a_plan_of_another_type(tmp_path):
+    with pytest.raises(tfp.ArgumentError, match=r"Plan\.from_json"):
+        tfp.ModelStore(tmp_path).restore({"v": np.zeros(2)}, plan={"v": "w"})

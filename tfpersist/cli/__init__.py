@@ -10,10 +10,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tfpersist.cli import diff, freeze, inspect, verify
+from tfpersist.cli import diff, freeze, inspect, plan, verify
 from tfpersist.errors import TFPersistError
 
-_VERBS = (inspect, verify, diff, freeze)
+_VERBS = (inspect, verify, diff, plan, freeze)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tfpersist",
-        description="Inspect, verify, compare and freeze checkpoints, without TensorFlow.",
+        description="Inspect, verify, compare, plan and freeze checkpoints.",
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     for verb in _VERBS:

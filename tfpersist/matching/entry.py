@@ -7,6 +7,7 @@ from collections.abc import Hashable
 import attrs
 
 from tfpersist.formats.tensors import Slice, TensorSpec
+from tfpersist.matching.recipe import Recipe
 
 
 @attrs.frozen
@@ -30,6 +31,10 @@ class Entry:
         alternatives: keys that fit equally, where the evidence does not decide.
         conflict: what contradicts, where evidence does.
         spare: whether it may stay as it is without a word of the user, since nothing has used it.
+        recipe: how its value, or the proposed one, is made from tensors of another form; None for
+            the tensor under the key as it is.
+        said: whether the user has said its key, so that others may have the same.
+        kept: whether the user has said that it stays as it is.
     """
 
     key: str
@@ -47,6 +52,9 @@ class Entry:
     alternatives: tuple[str, ...] = attrs.field(default=(), eq=False, repr=False)
     conflict: str = attrs.field(default="", eq=False, repr=False)
     spare: bool = attrs.field(default=False, eq=False, repr=False)
+    recipe: Recipe | None = attrs.field(default=None, eq=False, repr=False)
+    said: bool = attrs.field(default=False, eq=False, repr=False)
+    kept: bool = attrs.field(default=False, eq=False, repr=False)
 
     @property
     def wanted(self) -> TensorSpec:
@@ -54,6 +62,11 @@ class Entry:
         if self.part is None:
             return self.spec
         return TensorSpec(self.spec.dtype, self.part.full_shape)
+
+    @property
+    def path(self) -> str:
+        """The path that leads to the variable in an object graph; empty if there is none."""
+        return self.aliases[0] if self.aliases else ""
 
     def under(self, key: str) -> Entry:
         """Return the same variable under another key."""

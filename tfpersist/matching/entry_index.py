@@ -23,10 +23,17 @@ class EntryIndex:
         self.by_text: dict[str, list[int]] = {}
         self.by_identity: dict[int, list[int]] = {}
         for position, entry in enumerate(entries):
-            for text in dict.fromkeys((entry.name, entry.key, *entry.aliases)):
-                self.by_text.setdefault(text, []).append(position)
+            self.by_text.setdefault(entry.name, []).append(position)
             for identity in {id(entry.ref), id(entry.handle)} - {id(None)}:
                 self.by_identity.setdefault(identity, []).append(position)
+        # The name of one variable may be another name, or the key in a checkpoint, of another one.
+        for texts_of in (lambda entry: entry.aliases, lambda entry: (entry.key,)):
+            found: dict[str, list[int]] = {}
+            for position, entry in enumerate(entries):
+                for text in dict.fromkeys(texts_of(entry)):
+                    if text not in self.by_text:
+                        found.setdefault(text, []).append(position)
+            self.by_text.update(found)
 
     @property
     def names(self) -> list[str]:

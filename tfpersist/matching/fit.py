@@ -213,29 +213,52 @@ class Fit:
 
 
 def _problem_row(outcome: Outcome, one: Missing | Mismatch) -> Row:
-    entry, slot = one.entry, one.entry.slot or ""
-    if isinstance(one, Missing):
-        return Row(outcome, entry.name, one.key, str(entry.wanted), slot=slot, nearest=one.nearest)
-    return Row(outcome, entry.name, one.key, str(entry.wanted), str(one.found), slot)
+    entry = one.entry
+    row = Row(
+        outcome,
+        entry.name,
+        one.key,
+        str(entry.wanted),
+        slot=entry.slot or "",
+        reason=entry.reason,
+        path=entry.path,
+        recipe=entry.recipe,
+    )
+    if isinstance(one, Mismatch):
+        return attrs.evolve(row, found=str(one.found))
+    proposal, reason = entry.proposal or ("", entry.reason)
+    return attrs.evolve(
+        row,
+        nearest=one.nearest,
+        reason=reason,
+        proposal=proposal,
+        alternatives=entry.alternatives,
+    )
 
 
 def _fitting_rows(
     assignments: Sequence[Assignment], *, carried_out: bool
 ) -> Callable[[], Iterable[Row]]:
     """Return a function that makes the rows of what fits; it keeps no variable alive."""
-    names = [one.entry.name for one in assignments]
-    keys = [one.key for one in assignments]
-    wanted = [one.entry.wanted for one in assignments]
-    slots = [one.entry.slot or "" for one in assignments]
-    averaged = [one.averaged for one in assignments]
-    reasons = [one.entry.reason for one in assignments]
+    bare = [
+        (
+            one.averaged,
+            one.key,
+            one.entry.name,
+            one.entry.wanted,
+            one.entry.slot,
+            one.entry.reason,
+            one.entry.path,
+            one.entry.recipe,
+        )
+        for one in assignments
+    ]
 
     def rows() -> Iterable[Row]:
-        for is_average, name, key, spec, slot, reason in zip(
-            averaged, names, keys, wanted, slots, reasons, strict=True
-        ):
+        for is_average, key, name, spec, slot, reason, path, recipe in bare:
             done: Outcome = "averaged" if is_average else "restored"
             outcome: Outcome = done if carried_out else "fits"
-            yield Row(outcome, name, key, str(spec), slot=slot, reason=reason)
+            row = Row(outcome, name, key, str(spec), slot=slot or "", reason=reason, path=path)
+            yield row if recipe is None else attrs.evolve(row, recipe=recipe)
 
     return rows

@@ -69,8 +69,15 @@ class Recipe:
         Args:
             specs: the specs of the tensors of the checkpoint, by key.
 
+        Returns:
+            Its data type and shape.
+
         Raises:
             SelectionError: a tensor is missing, or a step does not fit.
+
+        Example:
+            >>> print(Recipe(("w",)).spec_of({"w": TensorSpec("float32", (2, 3))}))
+            float32[2,3]
         """
         for key in self.keys:
             if key not in specs:
@@ -150,6 +157,9 @@ class Recipe:
     def as_json(self) -> dict[str, Any]:
         """Return the recipe as dicts, lists, strings and numbers.
 
+        Returns:
+            Plain values, as JSON has them.
+
         Example:
             >>> from tfpersist.matching.recipe_steps import Concat
             >>> Recipe(("a", "b"), (Concat(0),)).as_json()
@@ -164,8 +174,15 @@ class Recipe:
         Args:
             value: dicts, lists, strings and numbers, as a JSON file holds them.
 
+        Returns:
+            The recipe.
+
         Raises:
             SelectionError: it is no recipe.
+
+        Example:
+            >>> print(Recipe.from_json({"from": ["w"], "steps": [{"do": "sum", "axis": 0}]}))
+            w: sum(axis=0)
         """
         if not isinstance(value, Mapping) or set(value) != {"from", "steps"}:
             raise _wrong("this is no recipe", "{'from': [...], 'steps': [...]}", _keys_in(value))

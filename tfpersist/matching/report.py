@@ -12,6 +12,8 @@ from typing import Any, Literal
 import attrs
 
 from tfpersist.errors import printable, printable_lines
+from tfpersist.matching.plan import Pair, Plan
+from tfpersist.matching.recipe import Recipe
 
 Outcome = Literal[
     "missing", "mismatched", "kept", "sliced", "unexpected", "fits", "averaged", "restored"
@@ -35,7 +37,12 @@ class Row:
         found: the tensor's data type and shape if they differ; empty for a missing tensor.
         slot: the optimizer slot; empty for a variable of the model itself.
         nearest: for a missing tensor, similar keys.
-        reason: by which evidence this is its tensor; empty if the keys are the same.
+        reason: by which evidence this is its tensor, or the proposed one; empty if the keys are the
+            same.
+        proposal: for a missing tensor, the key that would fit by weaker evidence.
+        alternatives: for a missing tensor, the keys that fit equally.
+        path: the attributes that lead to the variable, in an object graph.
+        recipe: how the value, or the proposed one, is made from tensors of another form.
 
     Example:
         >>> row = Row("missing", "net/w", "net/w", "float32[2,3]", nearest=("net/v",))
@@ -51,6 +58,10 @@ class Row:
     slot: str = ""
     nearest: tuple[str, ...] = ()
     reason: str = ""
+    proposal: str = ""
+    alternatives: tuple[str, ...] = ()
+    path: str = ""
+    recipe: Recipe | None = None
 
 
 class Rows(Sequence[Row]):
@@ -215,6 +226,15 @@ class RestoreReport:
         rows = self.rows.first if isinstance(self.rows, Rows) else self.rows
         return not any(row.outcome in _PROBLEMS for row in rows)
 
+    @property
+    def plan(self) -> Plan:
+        """What each variable gets, and why, as `ModelStore.restore(plan=...)` takes it.
+
+        It has the proposals too. `print(report.plan)` shows the reasons.
+        """
+        pairs = tuple(_pair_of(row) for row in self.rows if row.variable)
+        return Plan(pairs, self.checkpoint)
+
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain dicts, lists and strings.
 
@@ -310,7 +330,26 @@ class RestoreReport:
         return [tuple(map(printable, _cells_of(group))) for group in _folded(shown)]
 
 
+def _pair_of(row: Row) -> Pair:
+    """Return what a plan says about the variable of a row."""
+    if row.outcome == "kept":
+        return Pair(row.variable, keep=True, expected=row.expected, path=row.path)
+    key = row.proposal or None if row.outcome == "missing" else row.key
+    return Pair(
+        row.variable,
+        None if row.recipe else key,
+        row.recipe,
+        proposed=row.outcome == "missing" and bool(key or row.recipe),
+        reason=row.reason,
+        alternatives=row.alternatives,
+        expected=row.expected,
+        path=row.path,
+    )
+
+
 def _plain(_owner: object, _field: object, value: Any) -> Any:
+    if isinstance(value, Recipe):
+        return value.as_json()
     return list(value) if isinstance(value, tuple) else value
 
 

@@ -45,6 +45,11 @@ class Selection:
     renames: Mapping[Any, object] = attrs.field(factory=dict)
     averages: object = None
 
+    @property
+    def says_keys(self) -> bool:
+        """Whether it says which tensor a variable gets, and not only which variables are meant."""
+        return bool(self.renames) or self.averages is not None or isinstance(self.only, Mapping)
+
     def renamed(self, names: Mapping[Any, object]) -> Selection:
         """Return this selection with more renames.
 
@@ -104,7 +109,8 @@ class Selection:
             The fit, which also lists what does not fit.
 
         Raises:
-            SelectionError: a choice matches nothing, or two variables have one key.
+            SelectionError: a choice matches nothing, two variables have one key, or a recipe does
+                not fit the tensors.
 
         Example:
             >>> a = Entry("a", "a", TensorSpec("float32", (2,)))
@@ -124,14 +130,16 @@ class Selection:
             shadows = shadows_in(specs, self.averages, named, places)
         assignments: list[Assignment] = []
         missing: list[Missing] = []
-        spare: list[Missing] = []
+        kept: list[Missing] = []
         mismatched: list[Mismatch] = []
         for entry, plain in zip(chosen, keys, strict=True):
             shadow = shadows.get(plain)
             key = plain if shadow is None else shadow
-            spec = specs.get(key)
-            if spec is None:
-                (spare if entry.spare else missing).append(Missing(key, entry))
+            spec = entry.recipe.spec_of(specs) if entry.said and entry.recipe else specs.get(key)
+            if entry.kept or (spec is None and entry.spare):
+                kept.append(Missing(key, entry))
+            elif spec is None:
+                missing.append(Missing(key, entry))
             elif not entry.wanted.accepts(spec):
                 mismatched.append(Mismatch(key, entry, spec))
             else:
@@ -139,6 +147,7 @@ class Selection:
         unselected = [entry for at, entry in enumerate(entries) if at not in keyed]
         known = {*keys, *(entry.key for entry in unselected)}
         known |= {one.key for one in assignments} | {one.key for one in mismatched}
+        known |= {key for entry in chosen if entry.recipe for key in entry.recipe.keys}
         known.add(OBJECT_GRAPH_KEY)
         unexpected = tuple(sorted(key for key in specs if key not in known))
         suggestion = suggested(missing, specs)
@@ -150,7 +159,7 @@ class Selection:
             tuple(dict.fromkeys(entry.name for entry in unselected if entry.default)),
             advice_on(missing, suggestion),
             suggestion,
-            tuple(spare),
+            tuple(kept),
         )
 
     def fixed(self, entries: Sequence[Entry], specs: Mapping[str, TensorSpec]) -> dict[int, str]:
@@ -268,6 +277,8 @@ def _require_one_variable_per_key(entries: Sequence[Entry], chosen: Mapping[int,
     owners: dict[str, Entry] = {}
     for position, key in chosen.items():
         entry = entries[position]
+        if entry.said:
+            continue
         owner = owners.setdefault(key, entry)
         if owner is not entry and owner.key != entry.key:
             raise SelectionError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from types import TracebackType
+from types import NoneType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
@@ -17,6 +17,7 @@ from tfpersist.checkpoint.locate import Located
 from tfpersist.checkpoint.save_memory import SaveMemory
 from tfpersist.errors import ArgumentError, RetentionError, SaveError, value_text
 from tfpersist.matching.fit import OnMismatch, OnMissing, Tolerance
+from tfpersist.matching.plan import Plan
 from tfpersist.matching.report import RestoreReport
 from tfpersist.matching.selection import Selection
 from tfpersist.safety import Policy, as_policy
@@ -340,6 +341,7 @@ class ModelStore:
         *,
         missing: OnMissing = "error",
         mismatched: OnMismatch = "error",
+        plan: Plan | None = None,
         dry_run: bool = False,
     ) -> RestoreReport:
         """Restore a model from the newest intact checkpoint. You need not run an initializer first.
@@ -355,6 +357,9 @@ class ModelStore:
             mismatched: what to do if a tensor has another shape or data type: "error", "skip" to
                 keep the value, or "slice". With "slice" a variable of the same data type and rank
                 gets the elements that lie in both shapes, counted from the first element.
+            plan: which tensors variables get, as the `plan` of a report says it, or a changed one.
+                Its proposals are carried out. Evidence decides for what it does not decide, and
+                for variables that it does not name.
             dry_run: assign nothing, rename nothing, and return the report even if the checkpoint
                 does not fit. A Keras optimizer that is not built yet is still built.
 
@@ -368,8 +373,8 @@ class ModelStore:
                 table.
             CorruptionError: all checkpoints are damaged, or the one of `at` or `best` is.
             TargetError: the target cannot be restored.
-            SelectionError: `only`, `rename` or `averages` names a variable that does not exist, or
-                one key for two variables.
+            SelectionError: `only`, `rename`, `averages` or the plan names a variable that does not
+                exist, or one key for two variables.
 
         Example:
             >>> import numpy as np
@@ -384,8 +389,15 @@ class ModelStore:
             (('head',), array([3., 4., 5., 0., 0.], dtype=float32))
         """
         tolerance = Tolerance(missing, mismatched)
+        if not isinstance(plan, (Plan, NoneType)):
+            raise ArgumentError(
+                "plan= must be a plan",
+                expected="the plan of a report, or Plan.from_json(text)",
+                found=value_text(plan),
+            )
         self.wait()
-        return restore_target(target, self._source, tolerance, dry_run=dry_run)
+        source = attrs.evolve(self._source, plan=plan)
+        return restore_target(target, source, tolerance, dry_run=dry_run)
 
     def open_graph(
         self, scope: str | None = None, session: Any = None, *, policy: Policy | None = None
@@ -750,7 +762,7 @@ class ModelStore:
 
     @property
     def _source(self) -> Source:
-        return Source(self._opened, self._which, self._asked.selection, self._asked.durable)
+        return Source(self._opened, self._which, self._asked.selection, durable=self._asked.durable)
 
     @cached_property
     def _opened(self) -> Storage:

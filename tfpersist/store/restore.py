@@ -21,14 +21,17 @@ from tfpersist.errors import (
     CorruptionError,
     RestoreError,
     SaveError,
+    SelectionError,
     StorageError,
     TFPersistError,
     counted,
 )
 from tfpersist.gc_pause import gc_paused
+from tfpersist.matching.by_plan import as_said, keys_of
 from tfpersist.matching.entry import Entry
-from tfpersist.matching.fit import Assignment, Fit, Tolerance
+from tfpersist.matching.fit import Assignment, Fit, Mismatch, Tolerance
 from tfpersist.matching.overlap import overlaid
+from tfpersist.matching.plan import Plan
 from tfpersist.matching.report import RestoreReport, Skipped
 from tfpersist.matching.saved import Saved
 from tfpersist.matching.selection import Selection
@@ -110,12 +113,14 @@ class Source:
         storage: the directory.
         which: the choice of checkpoints.
         selection: the variables, and their keys.
+        plan: which tensor each variable gets; None to find it out.
         durable: wait until a quarantine would survive a power loss.
     """
 
     storage: Storage
     which: Which
     selection: Selection
+    plan: Plan | None = None
     durable: bool = True
 
 
@@ -219,7 +224,7 @@ def load(
     while (prefix := next(waiting, None)) is not None:
         files = directory.files(prefix)
         try:
-            loaded = _load_one(storage, files, source.selection, target, tolerance, partly=partly)
+            loaded = _load_one(files, source, target, tolerance, partly=partly)
         except (CorruptionError, CheckpointNotFoundError, StorageError) as error:
             look = directory.again()
             gone = prefix not in look.known
@@ -244,14 +249,14 @@ def load(
 
 
 def _load_one(
-    storage: Storage,
     files: Files,
-    selection: Selection,
+    source: Source,
     target: Target,
     tolerance: Tolerance | None,
     *,
     partly: bool,
 ) -> Loaded:
+    storage = source.storage
     if files.index in files.missing:
         raise _without_index(storage, files)
     if files.missing:
@@ -259,11 +264,11 @@ def _load_one(
     with held(storage, files):
         contents, note = open_as_saved(storage, files)
         checkpoint = opened(Located(storage, files), contents)
-        fit = _fit(checkpoint, selection, target)
+        fit = _fit(checkpoint, source, target)
         if not fit.fits and tolerance is not None:
             fit = fit.tolerating(tolerance)
         values, overlapping = _read(checkpoint, fit) if fit.fits or partly else ([], [])
-    averages = selection.averages is not None
+    averages = source.selection.averages is not None
     return Loaded(checkpoint, fit, values, (), note, overlapping, averages)
 
 
@@ -277,9 +282,19 @@ def _without_index(storage: Storage, files: Files) -> CheckpointNotFoundError:
     )
 
 
-def _fit(checkpoint: Checkpoint, selection: Selection, target: Target) -> Fit:
-    specs = checkpoint.specs
-    fixed = selection.fixed(target.entries(), specs) if selection.renames else {}
+def _fit(checkpoint: Checkpoint, source: Source, target: Target) -> Fit:
+    specs, selection, plan = checkpoint.specs, source.selection, source.plan
+    fixed: Mapping[int, str] = {}
+    if plan is not None and selection.says_keys:
+        raise SelectionError(
+            "the plan and another step both say which tensor a variable gets",
+            advice="Leave rename(), averages() and the dict of only() out, or change the plan with"
+            " take().",
+        )
+    if plan is not None:
+        fixed = keys_of(plan, target.entries(), specs)
+    elif selection.renames:
+        fixed = selection.fixed(target.entries(), specs)
     entries = target.entries_for(
         Saved(
             specs,
@@ -289,12 +304,14 @@ def _fit(checkpoint: Checkpoint, selection: Selection, target: Target) -> Fit:
             checkpoint.layers if checkpoint.object_graph is not None else {},
         )
     )
+    if plan is not None:
+        entries = as_said(plan, entries, specs)
     return selection.for_restore(specs, entries, target.averages_of)
 
 
 def _read(checkpoint: Checkpoint, fit: Fit) -> tuple[_Pairs, _Pairs]:
-    sliced = [one.key for one in fit.sliced]
-    keys = list(dict.fromkeys([one.key for one in fit.assignments] + sliced))
+    taken: list[Assignment | Mismatch] = [*fit.assignments, *fit.sliced]
+    keys = list(dict.fromkeys(key for one in taken for key in _keys(one)))
     specs = list(map(checkpoint.specs.__getitem__, keys))
     # Many tensors have one spec in common.
     sizes = {id(spec): spec.nbytes or 0 for spec in {id(spec): spec for spec in specs}.values()}
@@ -304,18 +321,26 @@ def _read(checkpoint: Checkpoint, fit: Fit) -> tuple[_Pairs, _Pairs]:
             arrays.append(array)
             done(array.nbytes)
     by_key = dict(zip(keys, arrays, strict=True))
-    values = [
-        (one.entry, by_key[one.key] if one.entry.part is None else _part(by_key, one))
-        for one in fit.assignments
-    ]
-    return values, [(one.entry, by_key[one.key]) for one in fit.sliced]
+    values = [(one.entry, _value(by_key, one)) for one in fit.assignments]
+    return values, [(one.entry, _made(by_key, one)) for one in fit.sliced]
 
 
-def _part(by_key: Mapping[str, _Array], one: Assignment) -> _Array:
+def _keys(one: Assignment | Mismatch) -> Sequence[str]:
+    recipe = one.entry.recipe
+    return (one.key,) if recipe is None else recipe.keys
+
+
+def _made(by_key: Mapping[str, _Array], one: Assignment | Mismatch) -> _Array:
+    recipe = one.entry.recipe
+    return by_key[one.key] if recipe is None else recipe.apply([by_key[k] for k in recipe.keys])
+
+
+def _value(by_key: Mapping[str, _Array], one: Assignment) -> _Array:
     part = one.entry.part
-    assert part is not None
+    if part is None:
+        return _made(by_key, one)
     ends = zip(part.start, part.length, strict=True)
-    return by_key[one.key][tuple(slice(start, start + length) for start, length in ends)]
+    return _made(by_key, one)[tuple(slice(start, start + length) for start, length in ends)]
 
 
 def quarantine_skipped(loaded: Loaded, source: Source) -> Loaded:
