@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from tfpersist.checkpoint.contents import Bundle, V1Files, open_contents
+from tfpersist.checkpoint.contents import Opened, open_contents
 from tfpersist.checkpoint.diff import Difference, compare
 from tfpersist.checkpoint.facts import read_meta, read_sidecar
 from tfpersist.checkpoint.files import readable
+from tfpersist.checkpoint.hdf5 import Hdf5
 from tfpersist.checkpoint.locate import Located, locate
 from tfpersist.checkpoint.pins import Pin, held, pin
 from tfpersist.checkpoint.sidecar import Increment, Sidecar
@@ -28,6 +29,7 @@ from tfpersist.errors import (
 )
 from tfpersist.formats import schema
 from tfpersist.formats.tensors import Payload, TensorSpec
+from tfpersist.matching.keras_file import KerasFile
 from tfpersist.matching.object_graph import OBJECT_GRAPH_KEY
 from tfpersist.storage import Storage
 
@@ -42,8 +44,8 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
 
     Args:
         path: a path or URL that names a checkpoint: a prefix, a directory (its newest checkpoint;
-            of a SavedModel, its variables), a file of the checkpoint, a `checkpoint` state file, or
-            a V1 file, shard or pattern. Or a `Located`.
+            of a SavedModel, its variables), a file of the checkpoint, a `checkpoint` state file, a
+            V1 file, shard or pattern, or an HDF5 file of Keras (`.h5`, `.keras`). Or a `Located`.
         storage: the directory that `path` is a name in; None to take it from `path`.
 
     Raises:
@@ -73,7 +75,7 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
         self._located = path if isinstance(path, Located) else locate(path, storage)
 
     @cached_property
-    def _contents(self) -> Bundle | V1Files:
+    def _contents(self) -> Opened:
         with held(self._located.storage, self._located.files):
             return open_contents(self._located.storage, self._located.files)
 
@@ -124,7 +126,12 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
 
     @cached_property
     def object_graph(self) -> schema.Message | None:
-        """The TrackableObjectGraph of an object-based checkpoint; None for a name-based one."""
+        """The TrackableObjectGraph of an object-based checkpoint; None for a name-based one.
+
+        For an HDF5 file of Keras it is made from what the file says about its layers.
+        """
+        if self.keras_file is not None:
+            return self.keras_file.message
         spec = self.specs.get(OBJECT_GRAPH_KEY)
         if spec is None or spec.dtype != "string" or spec.shape != ():
             return None
@@ -133,6 +140,11 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
             self[OBJECT_GRAPH_KEY].item(),
             file=f"{self.prefix}, tensor {OBJECT_GRAPH_KEY}",
         )
+
+    @property
+    def keras_file(self) -> KerasFile | None:
+        """What an HDF5 file of Keras says about its tensors; None for any other checkpoint."""
+        return self._contents.described if isinstance(self._contents, Hdf5) else None
 
     @cached_property
     def meta(self) -> schema.Message | None:
@@ -148,6 +160,8 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
     @property
     def layers(self) -> Mapping[int, str]:
         """The names of layers that lie in lists, by the number of the object; often empty."""
+        if self.keras_file is not None:
+            return MappingProxyType(self.keras_file.layers)
         return MappingProxyType({}) if self._sidecar is None else self._sidecar.layers
 
     @property
@@ -326,7 +340,7 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
         return f"<Checkpoint {self.prefix!r}: {count}, {size}>"
 
 
-def opened(located: Located, contents: Bundle | V1Files) -> Checkpoint:
+def opened(located: Located, contents: Opened) -> Checkpoint:
     """Return a checkpoint whose contents are open already."""
     checkpoint = Checkpoint(located)
     vars(checkpoint)["_contents"] = contents

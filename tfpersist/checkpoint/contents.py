@@ -1,4 +1,4 @@
-"""Open a checkpoint of the V1 or V2 format: the specs of its tensors, and their elements."""
+"""Open a checkpoint of any format: the specs of its tensors, and their elements."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import attrs
 import numpy as np
 
 from tfpersist.checkpoint.files import Files
+from tfpersist.checkpoint.hdf5 import Hdf5, is_hdf5, open_hdf5
 from tfpersist.errors import CorruptionError, StorageError
 from tfpersist.formats import bundle, bundle_tensors, crc32c, v1
 from tfpersist.formats.bundle_entry import BundleEntry
@@ -122,7 +123,10 @@ class V1Files:
         """Do nothing: reading returned a copy, and this object keeps none."""
 
 
-def open_contents(storage: Storage, files: Files) -> Bundle | V1Files:
+Opened = Bundle | V1Files | Hdf5
+
+
+def open_contents(storage: Storage, files: Files) -> Opened:
     """Open a checkpoint.
 
     Args:
@@ -140,6 +144,9 @@ def open_contents(storage: Storage, files: Files) -> Bundle | V1Files:
     if files.missing:
         raise missing(storage, files.missing[0])
     if files.index is None:
+        only = storage.read(files.shards[0]) if len(files.shards) == 1 else None
+        if only is not None and is_hdf5(only):
+            return open_hdf5(only, f"{storage.location}/{files.shards[0]}")
         parts = [v1.read_v1(storage.read(n), f"{storage.location}/{n}") for n in files.shards]
         return V1Files(parts[0] if len(parts) == 1 else v1.merge(parts))
     for _ in range(_TRIES):

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import attrs
 
-from tfpersist.checkpoint import state_file
+from tfpersist.checkpoint import hdf5, state_file
 from tfpersist.checkpoint.contents import missing
 from tfpersist.checkpoint.directory import Directory, is_table
 from tfpersist.checkpoint.files import (
@@ -130,6 +130,52 @@ def variables_of(look: Directory) -> Storage | None:
     return open_storage(f"{look.storage.location}/{_VARIABLES}")
 
 
+def file_at(location: str) -> Located | None:
+    """Return the HDF5 file of Keras that a location is; None for a directory or another file.
+
+    Args:
+        location: an absolute path, or a URL.
+    """
+    _, parent, name = _split(location)
+    if not name.endswith(hdf5.SUFFIXES) or open_storage(location).exists():
+        return None
+    beside = open_storage(parent)
+    return Located(beside, hdf5.files_of(name)) if _is_hdf5(beside, name) else None
+
+
+def only_file(look: Directory) -> Files | None:
+    """Return the only HDF5 file of Keras in a directory without checkpoints; None if none is there.
+
+    Args:
+        look: a look at the directory.
+
+    Raises:
+        CheckpointNotFoundError: there are several of them.
+    """
+    if look.known:
+        return None
+    storage = look.storage
+    names = sorted(name for name in look.names if name.endswith(hdf5.SUFFIXES))
+    found = [name for name in names if _is_hdf5(storage, name)]
+    if len(found) > 1:
+        shown = ", ".join(map(repr, found[:_SHOWN]))
+        raise CheckpointNotFoundError(
+            f"there are {len(found)} files of Keras here, and no checkpoint",
+            where=storage.location,
+            expected="one of them",
+            found=shown if len(found) <= _SHOWN else f"{shown} and {len(found) - _SHOWN} more",
+            advice=f"Name the file: {storage.location}/{found[0]}",
+        )
+    return hdf5.files_of(found[0]) if found else None
+
+
+def _is_hdf5(storage: Storage, name: str) -> bool:
+    try:
+        return hdf5.is_hdf5(storage.read(name))
+    except StorageError:
+        return False
+
+
 def _split(text: str) -> tuple[str, str, str]:
     """Return the absolute path, its parent and its last part; the last is empty for a root."""
     if is_url(text) and not text.startswith("file://"):
@@ -148,6 +194,9 @@ def _newest(storage: Storage) -> Located | None:
     look = Directory.look(storage)
     if look.complete:
         return Located(storage, look.files(look.complete[-1]))
+    only = only_file(look)
+    if only is not None:
+        return Located(storage, only)
     return _recorded(look, STATE_FILE) if STATE_FILE in names else None
 
 
@@ -168,6 +217,8 @@ def _named(storage: Storage, name: str, *, follow: bool = True) -> Located | Non
             return Located(storage, listing.v1_file(candidate))
         if candidate in listing.v1_sharded:
             return Located(storage, listing.v1_files(candidate))
+    if name in listing.names and _is_hdf5(storage, name):
+        return Located(storage, hdf5.files_of(name))
     is_state_file = follow and name in listing.names
     return _recorded(Directory.look(storage), name) if is_state_file else None
 

@@ -12,9 +12,10 @@ import attrs
 import numpy as np
 
 from tfpersist.checkpoint import sidecar
-from tfpersist.checkpoint.contents import Bundle, V1Files, open_contents
+from tfpersist.checkpoint.contents import Bundle, Opened, open_contents
 from tfpersist.checkpoint.facts import read_meta, read_sidecar
 from tfpersist.checkpoint.files import SIDECAR, Files, Listing, readable
+from tfpersist.checkpoint.hdf5 import Hdf5
 from tfpersist.checkpoint.locate import Located
 from tfpersist.checkpoint.pins import held, marker
 from tfpersist.checkpoint.sidecar import Sidecar
@@ -36,6 +37,7 @@ _NO_FACTS = (
     "; an incremental save may leave such bytes, but the .tfpersist.json that would say so is "
     "missing"
 )
+_UNCHECKED = "an HDF5 file has no checksums of its tensors: they can be read, and may be wrong"
 
 
 @attrs.frozen
@@ -177,9 +179,16 @@ def _examine_once(located: Located) -> Verification:
         contents = open_contents(storage, files)
     except CorruptionError as error:
         return Verification(located.path, 0, 0, (Flaw(error.file, str(error)),))
-    flaws, unchecked, notes, intact = [], [], [], 0
+    flaws: list[Flaw] = []
+    unchecked: list[str] = []
+    notes: list[str] = []
+    intact = 0
     tables = files.shards if files.index is None else (files.index,)
-    for name in tables:
+    if isinstance(contents, Hdf5):
+        notes.append(_UNCHECKED)
+        damage = contents.flaw()
+        flaws += [Flaw(located.path, damage)] if damage else []
+    for name in () if isinstance(contents, Hdf5) else tables:
         if not _is_footer_clean(storage.read(name)):
             flaws.append(Flaw(f"{storage.location}/{name}", "stray bytes in its footer"))
     total = sum(spec.nbytes or 0 for spec in contents.specs.values())
@@ -284,7 +293,7 @@ def _own_shards(contents: Bundle, facts: Sidecar | None) -> range:
     return range(first, count)
 
 
-def open_as_saved(storage: Storage, files: Files) -> tuple[Bundle | V1Files, str]:
+def open_as_saved(storage: Storage, files: Files) -> tuple[Opened, str]:
     """Open a checkpoint, and do what `refuse_misfits` does.
 
     Returns:

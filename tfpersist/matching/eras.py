@@ -61,6 +61,14 @@ LAYERS = frozenset(
 )
 # fmt: on
 
+# The attributes under which the layers of Keras hold their parts.
+PARTS = frozenset(
+    {
+        *("cell", "layer", "forward_layer", "backward_layer"),
+        *("query_dense", "key_dense", "value_dense", "output_dense"),
+    }
+)
+
 # Words that people count with, and scopes that always follow each other: those of BERT.
 COUNTING = (
     ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta"),

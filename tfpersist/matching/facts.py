@@ -135,8 +135,18 @@ def is_automatic(name: str, classes: Iterable[str] = ()) -> bool:
         >>> is_automatic("dense_3"), is_automatic("encoder"), is_automatic("block_2", {"block"})
         (True, False, True)
     """
-    stem = _COUNTER.sub("", name) if _COUNTER.fullmatch(name[name.rfind("_") :]) else name
+    stem = stem_of(name)
     return stem in LAYERS or stem in classes
+
+
+def stem_of(name: str) -> str:
+    """Return a name without the number that Keras adds to it.
+
+    Example:
+        >>> stem_of("dense_3"), stem_of("conv2d"), stem_of("layer2")
+        ('dense', 'conv2d', 'layer2')
+    """
+    return _COUNTER.sub("", name) if _COUNTER.fullmatch(name[name.rfind("_") :]) else name
 
 
 def is_index(label: str) -> bool:

@@ -11,6 +11,7 @@ import attrs
 
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching import facts, listed
+from tfpersist.matching.eras import PARTS
 from tfpersist.matching.facts import Chain, Leaf, Member, Side
 from tfpersist.matching.object_graph import SAVE_COUNTER, TRAINED, ObjectGraph
 
@@ -48,11 +49,15 @@ class Names:
             they are known. Others have names in the full names of their variables.
         classes: the names of the layers' classes, in snake case, from which Keras makes names.
         optimizers: the objects that are optimizers.
+        placed: layers that have a place in an order of layers, though an attribute holds them.
+        ordered: whether the order of the objects is known.
     """
 
     layers: Mapping[int, str] = attrs.field(factory=dict)
     classes: Collection[str] = ()
     optimizers: Collection[int] = ()
+    placed: Collection[int] = ()
+    ordered: bool = True
 
 
 @attrs.frozen
@@ -119,7 +124,7 @@ class _Reader:
         items: dict[Chain, dict[int, str]] = {}
         for variables in groups.values():
             leaves.append(self._leaf(len(leaves), variables, items))
-        return Side(leaves, objects=True, items=items)
+        return Side(leaves, self.names.ordered, objects=True, items=items)
 
     def _is_alone(self, node: int) -> bool:
         """Return whether a tensor is a leaf by itself: it has a name that is no role in a layer."""
@@ -285,7 +290,9 @@ class _Reader:
                 lists.append((chain, int(label)))
                 items.setdefault(chain, {})[int(label)] = name
                 plain = f"#{label}"
-            if tail is not None:
+            if step in self.names.placed and plain not in PARTS:
+                tail = []
+            elif tail is not None:
                 tail.append(plain)
             named.append(name or plain)
             held.append(plain)

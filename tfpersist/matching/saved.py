@@ -12,6 +12,7 @@ from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching import engine, name_facts, optimizers
 from tfpersist.matching.engine import Fate
 from tfpersist.matching.facts import Side
+from tfpersist.matching.keras_file import KerasFile
 from tfpersist.matching.naming import slot_of
 from tfpersist.matching.object_facts import Names
 from tfpersist.matching.object_graph import OBJECT_GRAPH_KEY, ObjectGraph
@@ -31,6 +32,7 @@ class Saved:
         creation: returns its keys in the order in which their variables were created, as far as
             the graph beside it tells; read only where the order decides.
         layers: the names of layers that lie in lists, by the number of the object.
+        file: what an HDF5 file of Keras says about its tensors; None for any other checkpoint.
     """
 
     specs: Mapping[str, TensorSpec]
@@ -38,6 +40,7 @@ class Saved:
     fixed: Mapping[int, str] = attrs.field(factory=dict)
     creation: Callable[[], Sequence[str]] = tuple
     layers: Mapping[int, str] = attrs.field(factory=dict)
+    file: KerasFile | None = None
 
     @cached_property
     def graph(self) -> ObjectGraph:
@@ -49,7 +52,11 @@ class Saved:
     def objects(self) -> Objects:
         """The objects; only for a checkpoint that has an object graph."""
         found = frozenset(optimizers.optimizers_in(self.graph))
-        return Objects(self.graph, self._spec_of, Names(self.layers, optimizers=found))
+        names = Names(self.layers, optimizers=found)
+        if self.file is None:
+            return Objects(self.graph, self._spec_of, names)
+        names = attrs.evolve(names, classes=self.file.classes, ordered=self.file.ordered)
+        return Objects(self.graph, self._spec_of, names, self.file.kinds)
 
     def pair_names(self, live: Side, fixed: Mapping[Hashable, Hashable]) -> dict[Hashable, Fate]:
         """Pair the leaves of a target with those that the keys describe.

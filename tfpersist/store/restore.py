@@ -13,7 +13,7 @@ from tfpersist.checkpoint.checkpoint import Checkpoint, opened
 from tfpersist.checkpoint.contents import missing
 from tfpersist.checkpoint.directory import Directory
 from tfpersist.checkpoint.files import Files
-from tfpersist.checkpoint.locate import Located, variables_of
+from tfpersist.checkpoint.locate import Located, file_at, only_file, variables_of
 from tfpersist.checkpoint.pins import held
 from tfpersist.checkpoint.verify import open_as_saved
 from tfpersist.errors import (
@@ -130,12 +130,18 @@ def restore_target(
     """Restore a target; see `ModelStore.restore`."""
     with gc_paused():
         adapted = adapt(target)
-        directory = _look(source.storage, recover=not dry_run)
-        variables = variables_of(directory)
-        if variables is not None:
-            source = attrs.evolve(source, storage=variables)
-            directory = _look(variables, recover=False)
-        loaded = load(directory, source, adapted, tolerance)
+        loaded = _load_file(source, adapted, tolerance)
+        if loaded is None:
+            directory = _look(source.storage, recover=not dry_run)
+            variables = variables_of(directory)
+            if variables is not None:
+                source = attrs.evolve(source, storage=variables)
+                directory = _look(variables, recover=False)
+            only = only_file(directory)
+            if only is None:
+                loaded = load(directory, source, adapted, tolerance)
+            else:
+                loaded = _load_one(source.storage, only, source.selection, adapted, tolerance)
         if not dry_run:
             loaded = quarantine_skipped(loaded, source)
         report = loaded.report(carried_out=loaded.fit.fits and not dry_run)
@@ -175,6 +181,14 @@ def restore_graph(target: Target, source: Source, without: Sequence[Skipped]) ->
         )
     target.assign(loaded.values)
     return report
+
+
+def _load_file(source: Source, target: Target, tolerance: Tolerance) -> Loaded | None:
+    """Load from the HDF5 file of Keras that the location is; return None for a directory."""
+    found = file_at(source.storage.location)
+    if found is None:
+        return None
+    return _load_one(found.storage, found.files, source.selection, target, tolerance)
 
 
 def _look(storage: Storage, *, recover: bool) -> Directory:
@@ -254,7 +268,7 @@ def _load_one(
     target: Target,
     tolerance: Tolerance | None,
     *,
-    partly: bool,
+    partly: bool = False,
 ) -> Loaded:
     storage = source.storage
     if files.index in files.missing:
@@ -302,6 +316,7 @@ def _fit(checkpoint: Checkpoint, source: Source, target: Target) -> Fit:
             fixed,
             lambda: checkpoint.order,
             checkpoint.layers if checkpoint.object_graph is not None else {},
+            checkpoint.keras_file,
         )
     )
     if plan is not None:

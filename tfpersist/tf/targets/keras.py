@@ -7,7 +7,6 @@ are reported, not skipped.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -19,6 +18,8 @@ from tfpersist.errors import RestoreError, SelectionError, TargetError
 from tfpersist.matching import eras, object_graph, optimizers
 from tfpersist.matching.entry import Entry
 from tfpersist.matching.facts import is_automatic
+from tfpersist.matching.keras_config import snake
+from tfpersist.matching.keras_file import KerasFile
 from tfpersist.matching.object_facts import Names
 from tfpersist.matching.pair_objects import ObjectPairing, Objects
 from tfpersist.matching.saved import Saved
@@ -116,8 +117,12 @@ class KerasTarget(objects.ObjectTarget):
         captured = super().capture_all()
         return captured and attrs.evolve(captured, layers=self.layers())
 
-    def described(self) -> Objects:
-        """Return the objects with the names of layers, and the optimizers with their kinds."""
+    def described(self, file: KerasFile | None = None) -> Objects:
+        """Return the objects with the names of layers, and the optimizers with their kinds.
+
+        Args:
+            file: what the HDF5 file of Keras says that they are compared with, if it is one.
+        """
         layers, known, kinds = keras_kinds.layers(), keras_kinds.optimizers(), {}
         names: dict[int, str] = {}
         classes: set[str] = set()
@@ -135,7 +140,8 @@ class KerasTarget(objects.ObjectTarget):
             for name, node in self.live.graph.children[number].items()
             if name in optimizers.INNER
         }
-        inside = Names(names, frozenset(classes), found - inner)
+        placed = frozenset(names) if file is not None and file.by_names else ()
+        inside = Names(names, frozenset(classes), found - inner, placed)
         core = {number: kinds.get(self._inner(number), "") for number in found - inner}
         numbers = {id(thing): number for number, thing in enumerate(self.live.objects)}
         trained = [
@@ -346,14 +352,3 @@ def _is_unbuilt(thing: object) -> bool:
     if isinstance(thing, keras_kinds.optimizers()):
         return not is_optimizer_built(thing)
     return isinstance(thing, keras_kinds.layers()) and not getattr(thing, "built", True)
-
-
-def snake(name: str) -> str:
-    """Return the name of a class as Keras makes names of layers from it.
-
-    Example:
-        >>> snake("LSTMCell"), snake("Conv2DTranspose"), snake("RMSprop")
-        ('lstm_cell', 'conv2d_transpose', 'rm_sprop')
-    """
-    text = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", name)
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", text).lower()

@@ -14,6 +14,7 @@ from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching import object_graph, optimizers
 from tfpersist.matching.engine import Fate
 from tfpersist.matching.entry import Entry
+from tfpersist.matching.keras_file import KerasFile
 from tfpersist.matching.object_facts import Names
 from tfpersist.matching.object_graph import ATTRIBUTES, ObjectGraph
 from tfpersist.matching.pair_objects import ObjectPairing, Objects, pair_objects
@@ -118,8 +119,12 @@ class ObjectTarget:
         """Return the names of layers that lie in lists, by the number of the object."""
         return {}
 
-    def described(self) -> Objects:
-        """Return the objects, and what is known of them beside their graph."""
+    def described(self, file: KerasFile | None = None) -> Objects:
+        """Return the objects, and what is known of them beside their graph.
+
+        Args:
+            file: what the HDF5 file of Keras says that they are compared with, if it is one.
+        """
         unused = {
             number
             for number, thing in enumerate(self.live.objects)
@@ -138,7 +143,7 @@ class ObjectTarget:
         return tuple(sorted({state.attribute for state in states}))
 
     def _pair_once(self, saved: Saved) -> ObjectPairing:
-        pairing = pair_objects(self.described(), saved.objects, self._fixed(saved))
+        pairing = pair_objects(self.described(saved.file), saved.objects, self._fixed(saved))
         self.bound = dict(pairing.bound)
         for mine, theirs in pairing.optimizers:
             self.bound.setdefault(mine.node, theirs.node)
