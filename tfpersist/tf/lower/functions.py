@@ -17,6 +17,7 @@ from tfpersist.graph.structure.lowered import Lowered, Origin
 from tfpersist.graph.structure.names import producer
 from tfpersist.tf.internals.functions import traces_of
 from tfpersist.tf.lower.captured_inputs import replace_captured_inputs
+from tfpersist.tf.lower.own_state import own_state
 from tfpersist.tf.lower.structures import names_of_arguments, names_of_results
 from tfpersist.tf.lower.values import as_array, node_name
 from tfpersist.tf.run.translate import translated
@@ -81,7 +82,7 @@ def lower_concrete_function(function: Any, output_names: Sequence[str] = ()) -> 
             keys of a dict.
 
     Returns:
-        Its graph, whose variables are VarHandleOps under the variables' names.
+        Its graph. The variables that it has captured are VarHandleOps under the variables' names.
 
     Raises:
         TargetError: a variable of the function does not exist any more.
@@ -90,6 +91,7 @@ def lower_concrete_function(function: Any, output_names: Sequence[str] = ()) -> 
 
     graph = split(memoryview(function.graph.as_graph_def(add_shapes=True).SerializeToString()))
     captured = replace_captured_inputs(function, graph)
+    own = own_state(graph)
     outputs = [tensor.name for tensor in function.outputs]
     new_names = {
         **captured.new_names,
@@ -104,13 +106,13 @@ def lower_concrete_function(function: Any, output_names: Sequence[str] = ()) -> 
     labels |= _labels(result_names, renamed_outputs)
     return Lowered(
         Graph(captured.proto, captured.payloads),
-        captured.variables,
+        {**own.variables, **captured.variables},
         inputs,
         renamed_outputs,
         objects=captured.objects,
         live=True,
         labels=labels,
-        tables=captured.tables,
+        tables={**own.tables, **captured.tables},
         origin=Origin(tensorflow=tf.__version__),
         run=partial(_call, function, inputs, renamed_outputs),
     )
