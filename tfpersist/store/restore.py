@@ -130,18 +130,11 @@ def restore_target(
     """Restore a target; see `ModelStore.restore`."""
     with gc_paused():
         adapted = adapt(target)
-        loaded = _load_file(source, adapted, tolerance)
-        if loaded is None:
-            directory = _look(source.storage, recover=not dry_run)
-            variables = variables_of(directory)
-            if variables is not None:
-                source = attrs.evolve(source, storage=variables)
-                directory = _look(variables, recover=False)
-            only = only_file(directory)
-            if only is None:
-                loaded = load(directory, source, adapted, tolerance)
-            else:
-                loaded = _load_one(source.storage, only, source.selection, adapted, tolerance)
+        source, file = _found(source, recover=not dry_run)
+        if file is None:
+            loaded = load(_look(source.storage, recover=False), source, adapted, tolerance)
+        else:
+            loaded = _load_one(file, source, adapted, tolerance)
         if not dry_run:
             loaded = quarantine_skipped(loaded, source)
         report = loaded.report(carried_out=loaded.fit.fits and not dry_run)
@@ -183,12 +176,21 @@ def restore_graph(target: Target, source: Source, without: Sequence[Skipped]) ->
     return report
 
 
-def _load_file(source: Source, target: Target, tolerance: Tolerance) -> Loaded | None:
-    """Load from the HDF5 file of Keras that the location is; return None for a directory."""
-    found = file_at(source.storage.location)
-    if found is None:
-        return None
-    return _load_one(found.storage, found.files, source.selection, target, tolerance)
+def _found(source: Source, *, recover: bool) -> tuple[Source, Files | None]:
+    """Find out what a location is: an HDF5 file of Keras, a SavedModel, or a directory.
+
+    Returns:
+        The source with the directory to read from; and the file to restore from, None for the
+        checkpoints of the directory.
+    """
+    located = file_at(source.storage.location)
+    if located is not None:
+        return attrs.evolve(source, storage=located.storage), located.files
+    directory = _look(source.storage, recover=recover)
+    variables = variables_of(directory)
+    if variables is not None:
+        return attrs.evolve(source, storage=variables), None
+    return source, only_file(directory)
 
 
 def _look(storage: Storage, *, recover: bool) -> Directory:
