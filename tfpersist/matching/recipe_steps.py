@@ -27,7 +27,7 @@ from tfpersist.formats.tensors import MOST_DIMENSIONS, Array, TensorSpec
 # Larger numbers cannot be sizes of anything; numpy itself has no larger ones.
 _MOST = 2**62
 _MOST_BLOCKS = 4096
-_FLOATS = ("float16", "bfloat16", "float32", "float64")
+FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
 def misfit(problem: str, expected: object, found: object) -> SelectionError:
@@ -110,7 +110,7 @@ def _block(spec: TensorSpec, axis: int, blocks: int) -> int:
 
 
 def _require_float(spec: TensorSpec) -> None:
-    _require(spec.dtype in _FLOATS, "this data type cannot be computed with", "a float type", spec)
+    _require(spec.dtype in FLOATS, "this data type cannot be computed with", "a float type", spec)
 
 
 @attrs.frozen
@@ -282,8 +282,8 @@ class Reshape:
 
 
 def _float(_owner: object, field: attrs.Attribute[Any], value: object) -> None:
-    fits = value in _FLOATS
-    _require(fits, f"{field.name}= is wrong", " or ".join(_FLOATS), value_text(value))
+    fits = value in FLOATS
+    _require(fits, f"{field.name}= is wrong", " or ".join(FLOATS), value_text(value))
 
 
 @attrs.frozen
