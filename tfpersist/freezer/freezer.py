@@ -237,7 +237,8 @@ class Freezer:
         """Choose the graph of a SavedModel to freeze, by its tags.
 
         Args:
-            tags: all tags of that graph, such as "serve", which is the default.
+            tags: all tags of that graph, such as "serve", which is the default; none for the graph
+                that has no tags.
 
         Returns:
             A changed copy.

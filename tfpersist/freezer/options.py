@@ -23,7 +23,7 @@ class Options:
         baked: fixed values, by the names of their tensors.
         target: the TensorFlow release, or other runtime, that must load the graph; None for any.
         signature: the signature of a SavedModel to freeze; None for the default one.
-        tags: the tags of the graph of a SavedModel; empty for the default ones.
+        tags: all tags of the graph of a SavedModel; None for the default ones.
         optimized: whether to remove what need not be computed.
         weights: the form of the large weights; None for float32.
         feeds: the feeds of the parity test, by the names of their tensors; None for no test.
@@ -38,7 +38,7 @@ class Options:
     baked: Mapping[str, Any] = attrs.field(factory=dict, eq=repr)
     target: Runtime | None = None
     signature: str | None = None
-    tags: tuple[str, ...] = ()
+    tags: tuple[str, ...] | None = None
     optimized: bool = False
     weights: Form | None = None
     feeds: Mapping[str, Any] | None = attrs.field(default=None, eq=repr)

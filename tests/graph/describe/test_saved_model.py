@@ -22,11 +22,12 @@ def with_graphs(*tags):
 @pytest.mark.parametrize(
     ("graphs", "tags", "expected"),
     [
-        (["train"], (), "train"),
+        (["train"], None, "train"),
         (["serve"], ("serve",), "serve"),
-        (["train", "serve"], (), "serve"),
+        (["train", "serve"], None, "serve"),
         (["serve", "serve,gpu"], ("gpu", "serve"), "serve,gpu"),
-        (["serve", "serve,gpu"], (), "serve"),
+        (["serve", "serve,gpu"], None, "serve"),
+        (["train", "", "serve"], (), ""),
     ],
 )
 def test_the_graph_with_the_tags_is_chosen(graphs, tags, expected):
@@ -39,9 +40,10 @@ def test_the_graph_with_the_tags_is_chosen(graphs, tags, expected):
     [
         (["serve,gpu"], ("serve",), "m: .*expected serve, got gpu,serve"),
         (["serve", "serve"], ("serve",), "got serve; serve"),
-        (["train", "eval"], (), "expected serve, got train; eval"),
-        ([], (), "got no graph"),
-        (["", "a"], (), "got no tags; a"),
+        (["train", "eval"], None, "expected serve, got train; eval"),
+        (["train"], (), "expected no tags, got train"),
+        ([], None, "got no graph"),
+        (["", "a"], None, "got no tags; a"),
     ],
 )
 def test_a_graph_that_is_not_clear_is_refused(graphs, tags, message):

@@ -18,14 +18,14 @@ class Choice:
     Args:
         checkpoint: the checkpoint with the values of a graph; None for a source that has its own.
         signature: the signature of a SavedModel; None for the default one.
-        tags: the tags of the graph of a SavedModel; empty for the default ones.
+        tags: all tags of the graph of a SavedModel; None for the default ones.
         shaped: names of the tensors whose shapes are needed from a session; None for all.
         policy: what the source may do; None for the default of its kind.
     """
 
     checkpoint: str | os.PathLike[str] | Checkpoint | None = None
     signature: str | None = None
-    tags: tuple[str, ...] = ()
+    tags: tuple[str, ...] | None = None
     shaped: tuple[str, ...] | None = None
     policy: Policy | None = None
 
@@ -35,7 +35,7 @@ class Choice:
         Raises:
             FreezeError: there is such a choice.
         """
-        if self.signature is not None or self.tags:
+        if self.signature is not None or self.tags is not None:
             raise FreezeError(
                 "signature() and tags() are for a SavedModel, and this source is not one",
                 expected="the directory of a SavedModel",

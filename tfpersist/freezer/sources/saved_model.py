@@ -15,6 +15,7 @@ from tfpersist.formats.graphdef import parse_saved_model, split
 from tfpersist.freezer.sources.bound_inputs import bound_sources
 from tfpersist.freezer.sources.checkpoint import origin_of
 from tfpersist.freezer.sources.choice import Choice
+from tfpersist.freezer.sources.main_op import main_op, with_main_op
 from tfpersist.freezer.sources.read_text import read_text
 from tfpersist.graph.constants import from_saver
 from tfpersist.graph.describe import saved_model
@@ -70,6 +71,7 @@ def lower_saved_model(folder: str, choice: Choice) -> Lowered:
         bound = bound_sources(graph, meta, checkpoint.object_graph, specs)
         lowered = from_saver.lower(graph, meta, specs, checkpoint.payload, bound)
         lowered = attrs.evolve(lowered, origin=origin_of(checkpoint, meta))
+    lowered = with_main_op(lowered, main_op(meta))
     return attrs.evolve(
         lowered,
         inputs=tuple(signature.inputs.values()),

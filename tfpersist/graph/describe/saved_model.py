@@ -15,12 +15,12 @@ _DEFAULT = "serving_default"
 _INIT = "__saved_model_init_op"
 
 
-def choose(saved_model: Message, tags: Collection[str], file: str) -> Message:
+def choose(saved_model: Message, tags: Collection[str] | None, file: str) -> Message:
     """Return one of the graphs of a SavedModel.
 
     Args:
         saved_model: the SavedModel.
-        tags: all tags of the graph; empty for the only graph, or the one with the tag "serve".
+        tags: all tags of the graph; None for the only graph, or the one with the tag "serve".
         file: the path or URL of the SavedModel, for the error.
 
     Returns:
@@ -33,22 +33,23 @@ def choose(saved_model: Message, tags: Collection[str], file: str) -> Message:
         >>> from tfpersist.formats import schema
         >>> model = schema.SavedModel()
         >>> model.meta_graphs.add().meta_info_def.tags.append("serve")
-        >>> list(choose(model, (), "m").meta_info_def.tags)
+        >>> list(choose(model, None, "m").meta_info_def.tags)
         ['serve']
     """
     graphs = list(saved_model.meta_graphs)
-    wanted = frozenset(tags)
-    if not wanted and len(graphs) != 1:
-        wanted = frozenset({"serve"})
-    matches = [m for m in graphs if not wanted or frozenset(m.meta_info_def.tags) == wanted]
+    if tags is None and len(graphs) == 1:
+        return graphs[0]
+    wanted = frozenset({"serve"} if tags is None else tags)
+    matches = [meta for meta in graphs if frozenset(meta.meta_info_def.tags) == wanted]
     if len(matches) != 1:
         tags_of_each = [",".join(sorted(m.meta_info_def.tags)) or "no tags" for m in graphs]
         raise FreezeError(
             "the SavedModel does not have one graph with these tags",
             where=file,
-            expected=", ".join(sorted(wanted)),
+            expected=", ".join(sorted(wanted)) or "no tags",
             found="; ".join(tags_of_each) or "no graph",
-            advice="Set the tags: Freezer(...).tags(...).",
+            advice="Set the tags: Freezer(...).tags(...). Freezer(...).tags() is the graph without"
+            " tags.",
         )
     return matches[0]
 
