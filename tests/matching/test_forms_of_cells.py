@@ -69,7 +69,9 @@ CELLS = [
     (LSTMS[2], lstm_of_keras, lstm_of_tensorflow),
     (GRUS[0], gru_of_tensorflow, gru_of_keras),
     (GRUS[2], gru_of_keras, gru_of_tensorflow),
-    (GRUS[3], gru_of_cudnn, gru_of_keras_after),
+    (GRUS[1], gru_of_tensorflow, gru_of_keras),
+    (GRUS[3], gru_of_keras, gru_of_tensorflow),
+    (GRUS[4], gru_of_cudnn, gru_of_keras_after),
 ]
 
 

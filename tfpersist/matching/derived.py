@@ -91,7 +91,7 @@ class _Search:
         self.names = {
             at: _labels(entry.name)
             for at, entry in enumerate(entries)
-            if entry.slot is None and entry.part is None and entry.default
+            if entry.slot is None and entry.part is None and entry.default and not entry.said
         }
         self.open = {at for at in self.names if not self._fits(entries[at])}
         self.found: dict[int, Derived] = {}
@@ -141,6 +141,9 @@ class _Search:
             for at, entry in enumerate(self.entries)
             if at in self.names and at not in self.open and self.names[at][:-1] not in scopes
         }
+        for entry in self.entries:
+            if entry.said:
+                used |= {entry.key, *(entry.recipe.keys if entry.recipe else ())}
         known = set(self.saved.specs) - {OBJECT_GRAPH_KEY}
         names = self._full_names
         return _groups(

@@ -55,15 +55,19 @@ class Mismatch:
         key: the tensor's key in the checkpoint.
         entry: the variable.
         found: the spec of the tensor; `entry.wanted` is the expected spec.
+        other_form: whether the tensor has another form, so that no part of it is taken.
     """
 
     key: str
     entry: Entry
     found: TensorSpec
+    other_form: bool = False
 
     @property
     def overlaps(self) -> bool:
         """Whether data type and rank are the same, so that only sizes differ."""
+        if self.other_form:
+            return False
         mine, theirs = self.entry.wanted, self.found
         if mine.shape is None or theirs.shape is None or mine.dtype != theirs.dtype:
             return False
@@ -225,7 +229,7 @@ def _problem_row(outcome: Outcome, one: Missing | Mismatch) -> Row:
         recipe=entry.recipe,
     )
     if isinstance(one, Mismatch):
-        return attrs.evolve(row, found=str(one.found))
+        return attrs.evolve(row, found=str(one.found), alternatives=entry.alternatives)
     proposal, reason = entry.proposal or ("", entry.reason)
     return attrs.evolve(
         row,

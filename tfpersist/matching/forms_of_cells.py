@@ -62,6 +62,19 @@ def _gru(gates: str, candidate: str, biases: tuple[str, str]) -> dict[str, Way]:
     }
 
 
+def _gru_back(wanted: dict[str, str], gates: str, candidate: str, biases: tuple[str, str]) -> Form:
+    kernels = ("kernel", "recurrent_kernel")
+    first, last = ("slice", 1, 0, "2u"), ("slice", 1, "2u", "3u")
+    ways = {
+        gates: Way(kernels, (("concat", 0), first, ("reorder", 1, (1, 0)))),
+        candidate: Way(kernels, (("concat", 0), last)),
+        biases[0]: Way(("bias",), (("slice", 0, 0, "2u"), ("reorder", 0, (1, 0)))),
+        biases[1]: Way(("bias",), (("slice", 0, "2u", "3u"),)),
+    }
+    title = "kernels joined and split, gates reordered"
+    return Form(title, wanted, _GRU, ways, f"{_RNN_CELL}, {_GRU_OPS}")
+
+
 _ONE = ("add_to_block", 0, 4, 1, 1.0)
 LSTMS = (
     Form(
@@ -138,7 +151,6 @@ _REFUSED_BEFORE = (
 _REFUSED_AFTER = (
     "the saved cell applies the reset gate after the product; build the layer with reset_after=True"
 )
-_GRU_BACK = ("kernel", "recurrent_kernel")
 GRUS = (
     Form(
         "kernels joined and split, gates reordered",
@@ -154,20 +166,8 @@ GRUS = (
         _gru("w_ru", "w_c", ("b_ru", "b_c")),
         _GRU_OPS,
     ),
-    Form(
-        "kernels joined and split, gates reordered",
-        _GRU_1,
-        _GRU,
-        {
-            "gates/kernel": Way(
-                _GRU_BACK, (("concat", 0), ("slice", 1, 0, "2u"), ("reorder", 1, (1, 0)))
-            ),
-            "gates/bias": Way(("bias",), (("slice", 0, 0, "2u"), ("reorder", 0, (1, 0)))),
-            "candidate/kernel": Way(_GRU_BACK, (("concat", 0), ("slice", 1, "2u", "3u"))),
-            "candidate/bias": Way(("bias",), (("slice", 0, "2u", "3u"),)),
-        },
-        _RNN_CELL,
-    ),
+    _gru_back(_GRU_1, "gates/kernel", "candidate/kernel", ("gates/bias", "candidate/bias")),
+    _gru_back(_GRU_BLOCK, "w_ru", "w_c", ("b_ru", "b_c")),
     Form(
         "kernels of the gates split, gates reordered",
         _GRU_AFTER,

@@ -335,11 +335,14 @@ def _pair_of(row: Row) -> Pair:
     if row.outcome == "kept":
         return Pair(row.variable, keep=True, expected=row.expected, path=row.path)
     key = row.proposal or None if row.outcome == "missing" else row.key
+    if row.outcome == "mismatched" and row.alternatives:
+        key = None
     return Pair(
         row.variable,
         None if row.recipe else key,
         row.recipe,
-        proposed=row.outcome == "missing" and bool(key or row.recipe),
+        proposed=bool(row.recipe or (key and row.outcome == "missing"))
+        and row.outcome in _PROBLEMS,
         reason=row.reason,
         alternatives=row.alternatives,
         expected=row.expected,

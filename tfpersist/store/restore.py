@@ -32,6 +32,7 @@ from tfpersist.matching.entry import Entry
 from tfpersist.matching.fit import Assignment, Fit, Mismatch, Tolerance
 from tfpersist.matching.overlap import overlaid
 from tfpersist.matching.plan import Plan
+from tfpersist.matching.proposed_recipes import with_recipes
 from tfpersist.matching.report import RestoreReport, Skipped
 from tfpersist.matching.saved import Saved
 from tfpersist.matching.selection import Selection
@@ -311,19 +312,18 @@ def _fit(checkpoint: Checkpoint, source: Source, target: Target) -> Fit:
         fixed = keys_of(plan, target.entries(), specs)
     elif selection.renames:
         fixed = selection.fixed(target.entries(), specs)
-    entries = target.entries_for(
-        Saved(
-            specs,
-            checkpoint.object_graph,
-            fixed,
-            lambda: checkpoint.order,
-            checkpoint.layers if checkpoint.object_graph is not None else {},
-            checkpoint.keras_file,
-        )
+    saved = Saved(
+        specs,
+        checkpoint.object_graph,
+        fixed,
+        lambda: checkpoint.order,
+        checkpoint.layers if checkpoint.object_graph is not None else {},
+        checkpoint.keras_file,
     )
+    entries = target.entries_for(saved)
     if plan is not None:
         entries = as_said(plan, entries, specs)
-    return selection.for_restore(specs, entries, target.averages_of)
+    return with_recipes(selection.for_restore(specs, entries, target.averages_of), saved)
 
 
 def _read(checkpoint: Checkpoint, fit: Fit) -> tuple[_Pairs, _Pairs]:

@@ -2,8 +2,8 @@
 
 Usage: python cells1.py FOLDER
 
-Each model is one network without anything else. Its checkpoint is cells/<name>.ckpt, without a
-graph. cells/cells.npz holds the input of all, as "x", and the outputs of each network under its
+Each model is one network without anything else. Its checkpoint is cells/<name>/model.ckpt, without
+a graph. cells/cells.npz holds the input of all, as "x", and the outputs of each network under its
 name: of all steps, [batch, time, units].
 
 CudnnLSTM and CudnnGRU need a GPU to run. They save what the compatible cells save, under the same
@@ -79,7 +79,8 @@ def compute(name):
             variable.load(value.astype(np.float32), session)
         expected = session.run(outputs, {x: INPUT})
         saver = tf.train.Saver()
-        prefix = os.path.join("cells", name + ".ckpt")
+        prefix = os.path.join("cells", name, "model.ckpt")
+        os.makedirs(os.path.dirname(prefix), exist_ok=True)
         saver.save(session, prefix, write_meta_graph=False, write_state=False)
         session.run(tf.global_variables_initializer())
         saver.restore(session, prefix)
