@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfpersist.errors import GraphError, UnsupportedError
-from tfpersist.formats import graphdef, schema
+from tfpersist.formats import graphdef, schema, wire
 from tfpersist.formats.graphdef import Graph, split
 from tfpersist.formats.graphdef_writer import join, size
 from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
@@ -58,13 +58,16 @@ class TestJoin:
 
     @pytest.mark.parametrize("length", range(66))
     def test_padding_of_every_length(self, length):
-        """A padding field takes four bytes at least."""
+        """Padding takes six bytes at least."""
         node = schema.NodeDef(name="n" * (length + 1))
         graphdef.with_payload(node, TensorSpec("float32", (300,)))
         payload = payload_of(np.full(300, 7, np.float32))
         data = joined(Graph(graph_def(node), {node.name: payload}))
         assert data.index(payload.load().tobytes()) % 64 == 0
         assert without_padding(data).node[0].name == node.name
+        # Some readers refuse a GraphDef with a field that is not TensorFlow's.
+        assert {field.number for field in wire.fields(memoryview(data), 0, len(data), "")} <= {1, 4}
+        assert joined(split(data)) == data
 
     def test_a_payload_is_released_when_it_is_written(self):
         events = []

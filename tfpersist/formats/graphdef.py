@@ -7,8 +7,9 @@
 
 `split` walks this one path by hand, so the bytes of a large Const are never copied: the skeleton
 holds the Const with an empty `tensor_content`, and a payload is a view of the bytes in the file.
-Fields 1 to 5 of GraphDef are TensorFlow's. `graphdef_writer` adds fields of number `PADDING_FIELD`,
-which readers skip like any unknown field.
+The writer adds no field to GraphDef, since some readers refuse that. It pads with
+further `versions` that hold nothing but the field `PADDING_FIELD`. Protobuf merges all of them into
+one, and skips the unknown field in it.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from tfpersist.formats import dtypes, schema, varint, wire
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import Payload, TensorSpec
 
+VERSIONS_FIELD = 4
 PADDING_FIELD = 18931
 ALIGNMENT = 64
 # A smaller constant stays in the skeleton.
@@ -89,7 +91,7 @@ def split(data: memoryview | bytes, file: str = "", *, larger_than: int = APART_
     payloads: dict[str, Payload] = {}
     copied = 0
     for field in _large(view, larger_than, file):
-        if field.number == PADDING_FIELD and field.wire_type == wire.BYTES:
+        if _is_padding(view, field, file):
             kept.append(view[copied : field.start])
             copied = field.end
         elif field.number == 1 and field.wire_type == wire.BYTES and field.size > larger_than:
@@ -252,6 +254,16 @@ def _mapped(content: memoryview, spec: TensorSpec) -> Payload:
         return flat.reshape(spec.shape)
 
     return Payload(spec, load)
+
+
+def _is_padding(view: memoryview, field: wire.Field, file: str) -> bool:
+    """Return whether a field holds only padding. Early files have it without `versions` around."""
+    if field.number == PADDING_FIELD:
+        return field.wire_type == wire.BYTES
+    if field.number != VERSIONS_FIELD or field.wire_type != wire.BYTES or not field.size:
+        return False
+    inner = wire.fields(view, field.body, field.end, file)
+    return all(one.number == PADDING_FIELD and one.wire_type == wire.BYTES for one in inner)
 
 
 def _large(view: memoryview, larger_than: int, file: str) -> Iterator[wire.Field]:

@@ -1,8 +1,10 @@
 """Write a skeleton and its payloads as one GraphDef.
 
-Every length is computed first, then the bytes are written in order. A padding field before a node
-moves its payload to a multiple of 64 bytes. So a program that maps the file can use the payload
-without a copy.
+Every length is computed first, then the bytes are written in order. Padding before a node moves its
+payload to a multiple of 64 bytes. So a program that maps the file can use the payload without a
+copy.
+
+    Padding = 4: VersionDef { 18931: zeros }
 """
 
 from __future__ import annotations
@@ -15,11 +17,22 @@ import numpy as np
 from tfpersist.errors import GraphError, UnsupportedError
 from tfpersist.formats import schema, varint, wire
 from tfpersist.formats.bundle_writer import Sink
-from tfpersist.formats.graphdef import ALIGNMENT, APART_FROM, LARGEST, PADDING_FIELD, Graph
+from tfpersist.formats.graphdef import (
+    ALIGNMENT,
+    APART_FROM,
+    LARGEST,
+    PADDING_FIELD,
+    VERSIONS_FIELD,
+    Graph,
+)
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import Payload
 
 _CHUNK = 1 << 20
+_VERSIONS_TAG = varint.encode(VERSIONS_FIELD << 3 | wire.BYTES)
+_PADDING_TAG = varint.encode(PADDING_FIELD << 3 | wire.BYTES)
+# Two tags, and two lengths of one byte.
+_LEAST_PADDING = len(_VERSIONS_TAG) + len(_PADDING_TAG) + 2
 
 
 def size(graph: Graph, *, large: bool = False) -> int:
@@ -117,15 +130,16 @@ def _header(node: Message, nbytes: int) -> bytes:
 
 
 def _padding(end: int) -> bytes:
-    """Encode a padding field that moves the position `end` to a multiple of `ALIGNMENT`."""
+    """Encode padding that moves the position `end` to a multiple of `ALIGNMENT`."""
     missing = -end % ALIGNMENT
     if not missing:
         return b""
-    tag = varint.encode(PADDING_FIELD << 3 | wire.BYTES)
-    if missing < len(tag) + 1:
+    if missing < _LEAST_PADDING:
         missing += ALIGNMENT
-    zeros = missing - len(tag) - 1
-    return tag + varint.encode(zeros) + bytes(zeros)
+    zeros = missing - _LEAST_PADDING
+    # Both lengths are below 128, so they take one byte each.
+    inner = _PADDING_TAG + varint.encode(zeros) + bytes(zeros)
+    return _VERSIONS_TAG + varint.encode(len(inner)) + inner
 
 
 def _total(graph: Graph, pieces: Any, large: bool) -> int:

@@ -1,4 +1,8 @@
-"""Fields of our own in a GraphDef, which other readers skip as unknown."""
+"""Fields of our own in the `versions` of a GraphDef, which other readers skip as unknown.
+
+Some readers refuse a GraphDef with a field that they do not know. None looks for unknown fields
+in the messages inside.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ def read_field(graph: Graph, number: int) -> bytes | None:
     """Return the first value of a field; None if the graph does not have it.
 
     Args:
-        graph: the graph.
+        graph: the graph. Early files of tfpersist have the field in the GraphDef itself.
         number: the number of the field.
 
     Example:
@@ -24,10 +28,11 @@ def read_field(graph: Graph, number: int) -> bytes | None:
         >>> read_field(graph, 18932), read_field(graph, 18933)
         (b'{}', None)
     """
-    fields: Any = UnknownFieldSet(graph.proto)
-    for field in fields:
-        if field.field_number == number and isinstance(field.data, bytes):
-            return field.data
+    for message in (graph.proto.versions, graph.proto):
+        fields: Any = UnknownFieldSet(message)
+        for field in fields:
+            if field.field_number == number and isinstance(field.data, bytes):
+                return field.data
     return None
 
 
@@ -40,4 +45,4 @@ def add_field(graph: Graph, number: int, data: bytes) -> None:
         data: its value.
     """
     tag = varint.encode(number << 3 | wire.BYTES)
-    graph.proto.MergeFromString(tag + varint.encode(len(data)) + data)
+    graph.proto.versions.MergeFromString(tag + varint.encode(len(data)) + data)

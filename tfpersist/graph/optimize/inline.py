@@ -90,6 +90,8 @@ def inline(graph: Graph, wanted: Collection[str] = ()) -> Graph:
     )
     proto = schema.GraphDef(node=nodes)
     proto.versions.CopyFrom(graph.proto.versions)
+    # What a frozen file says of itself does not hold for another graph.
+    proto.versions.DiscardUnknownFields()
     proto.version = graph.proto.version
     proto.library.CopyFrom(graph.proto.library)
     names = {node.name for node in proto.node}

@@ -34,6 +34,8 @@ def prune(graph: Graph, outputs: Iterable[str]) -> Graph:
     kept = needed(graph, outputs)
     pruned = schema.GraphDef(node=[node for name, node in graph.nodes.items() if name in kept])
     pruned.versions.CopyFrom(graph.proto.versions)
+    # What a frozen file says of itself does not hold for another graph.
+    pruned.versions.DiscardUnknownFields()
     pruned.version = graph.proto.version
     pruned.library.CopyFrom(graph.proto.library)
     functions.prune_library(pruned)
