@@ -353,5 +353,7 @@ def _parsed(data: memoryview, file: str, name: str) -> list[Message]:
 def _decoded(message: str, data: memoryview, file: str, text: bool) -> Message:
     if message == "GraphDef":
         return (graphdef.parse_text if text else graphdef.split)(data, file).proto
+    if message == "MetaGraphDef" and not text:
+        return graphdef.parse_meta(data, file)
     parse = schema.parse_text if text else schema.parse
     return parse(getattr(schema, message), data, file=file)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -35,6 +36,11 @@ ALIGNMENT = 64
 APART_FROM = 1024
 # No protobuf parser accepts a longer message.
 LARGEST = 2**31 - 1
+_META_TEXT = re.compile(
+    rb"\s*(?:#[^\n]*\n\s*)*"
+    rb"(?:meta_info_def|graph_def|saver_def|collection_def|signature_def|asset_file_def"
+    rb"|object_graph_def)\s*[:{<]"
+)
 _NODE = 1 << 3 | wire.BYTES
 
 
@@ -122,7 +128,9 @@ def parse_text(data: bytes | memoryview, file: str = "") -> Graph:
 
 
 def parse_meta(data: bytes | memoryview, file: str = "") -> Message:
-    """Decode a MetaGraphDef, such as a `.meta`.
+    """Decode a MetaGraphDef, such as a `.meta`, in binary or in text form.
+
+    As in TensorFlow, bytes that can be both are binary.
 
     Raises:
         CorruptionError: the bytes are not a MetaGraphDef.
@@ -131,7 +139,12 @@ def parse_meta(data: bytes | memoryview, file: str = "") -> Message:
         >>> len(parse_meta(b"").graph_def.node)
         0
     """
-    return schema.parse(schema.MetaGraphDef, data, file=file)
+    try:
+        return schema.parse(schema.MetaGraphDef, data, file=file)
+    except CorruptionError:
+        if _META_TEXT.match(bytes(data[:4096])) is None:
+            raise
+    return schema.parse_text(schema.MetaGraphDef, data, file=file)
 
 
 def parse_saved_model(data: bytes | memoryview, file: str = "") -> Message:

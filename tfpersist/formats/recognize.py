@@ -37,7 +37,11 @@ _SAVED_MODEL = FileKind(
     "a SavedModel", "Freeze its directory first with tfpersist.Freezer(directory)."
 )
 _STATE = FileKind("the state file of a directory of checkpoints", _CHECKPOINT)
-_META_TEXT = FileKind("a MetaGraphDef in text form", "Write it in binary form as a .meta first.")
+_META_TEXT = FileKind(
+    "a MetaGraphDef in text form",
+    "As the .meta beside a checkpoint, tfpersist.ModelStore(directory).open_graph() reads it, and"
+    " so does tfpersist.Freezer(path).",
+)
 _HEADS = {
     b"\x89HDF\r\n\x1a\n": FileKind("a Keras model or weights in HDF5", _KERAS),
     b"PK\x03\x04": FileKind("a Keras model or another zip file", _KERAS),

@@ -172,3 +172,138 @@ def halves_plus_two(model):
     operations = [op.name for op in model.graph.get_operations() if op.type == "Placeholder"]
     outputs = model.graph.get_operation_by_name("y").outputs[0].name
     return model.run(outputs, {operations[0]: [example.SerializeToString()]}).tolist() == [[5.0]]
+
+
+class TestTheMapOfTheSaver:
+    """The Saver of the graph says which tensor a variable gets, as for Saver.restore."""
+
+    def test_moving_averages(self, tmp_path):
+        with tf.Graph().as_default(), v1.Session() as session:
+            w = v1.get_variable("w", initializer=[1.0, 2.0])
+            average = tf.compat.v1.train.ExponentialMovingAverage(0.5)
+            update = average.apply([w])
+            tf.identity(w, name="y")
+            session.run(v1.global_variables_initializer())
+            session.run(w.assign([3.0, 4.0]))
+            session.run(update)
+            v1.train.Saver().save(session, str(tmp_path / "model.ckpt"))
+        with tf.Graph().as_default(), v1.Session() as session:
+            w = v1.get_variable("w", initializer=[1.0, 2.0])
+            average = tf.compat.v1.train.ExponentialMovingAverage(0.5)
+            average.apply([w])
+            tf.identity(w, name="y")
+            saver = v1.train.Saver(average.variables_to_restore())
+            saver.restore(session, str(tmp_path / "model.ckpt"))
+            want = session.run("y:0")
+            saver.export_meta_graph(str(tmp_path / "model.ckpt.meta"))
+        assert want.tolist() == [2.0, 3.0]
+        for scope in (None, "inner"):
+            with tfp.ModelStore(tmp_path).open_graph(scope) as model:
+                assert np.array_equal(model.run("y"), want)
+        assert np.array_equal(tfp.Freezer(tmp_path).outputs("y").freeze().run("y"), want)
+
+    @pytest.mark.parametrize("resource", [False, True])
+    def test_parts_under_other_keys(self, tmp_path, resource):
+        with tf.Graph().as_default(), v1.Session() as session:
+            with v1.variable_scope("net", use_resource=resource):
+                parts = v1.get_variable(
+                    "w",
+                    [6, 2],
+                    initializer=v1.random_normal_initializer(),
+                    partitioner=v1.fixed_size_partitioner(3),
+                )
+                other = v1.get_variable("other", initializer=[9.0, 9.0])
+            tf.add(parts.as_tensor(), other, name="y")
+            session.run(v1.global_variables_initializer())
+            saver = v1.train.Saver({"model/w": parts, "model/b": other})
+            saver.save(session, str(tmp_path / "model.ckpt"))
+            want = session.run("y:0")
+        with tfp.ModelStore(tmp_path).open_graph() as model:
+            assert np.array_equal(model.run("y"), want)
+            assert not model.report.missing
+        with tf.Graph().as_default(), v1.Session() as session:
+            model = tfp.ModelStore(tmp_path).open_graph("inner", session)
+            assert np.array_equal(model.run("y"), want)
+        assert np.array_equal(tfp.Freezer(tmp_path).outputs("y").freeze().run("y"), want)
+
+    def test_a_store_saves_no_map_that_it_does_not_follow(self, tmp_path):
+        with tf.Graph().as_default(), v1.Session() as session:
+            a = v1.get_variable("a", initializer=1.0)
+            b = v1.get_variable("b", initializer=2.0)
+            tf.identity(a, name="y")
+            v1.add_to_collection(v1.GraphKeys.SAVERS, v1.train.Saver({"a": b, "b": a}))
+            session.run(v1.global_variables_initializer())
+            tfp.ModelStore(tmp_path).save(session)
+        with tfp.ModelStore(tmp_path).open_graph() as model:
+            assert model.run("y") == 1.0
+        assert tfp.Freezer(tmp_path).outputs("y").freeze().run("y") == 1.0
+
+
+class TestInTheSessionOfTheUser:
+    def test_under_an_open_name_scope(self):
+        store = saved("memory://open/scoped", table=True)
+        with tf.Graph().as_default(), v1.Session() as session, tf.name_scope("outer"):
+            free = tf.constant(1.0, name="free")
+            with tf.control_dependencies([free]):
+                models = [store.open_graph("inner", session) for _ in range(2)]
+            assert [model.scope for model in models] == ["inner", "inner_1"]
+            for model in models:
+                assert model.run("add", {"x": [0.0]}) == [3.0]
+                assert not model.graph.get_operation_by_name(f"{model.scope}/x").control_inputs
+            assert tf.constant(2.0, name="mine").name == "outer/mine:0"
+
+    @pytest.mark.parametrize("scope", [None, "inner"])
+    def test_nothing_is_left_behind_where_the_checkpoint_does_not_fit(self, tmp_path, scope):
+        store = saved(tmp_path)
+        meta = (tmp_path / "model.ckpt-1.meta").read_bytes()
+        items = [
+            Item("v1", payload_of(np.zeros([7], np.float32))),
+            Item("v2", payload_of(np.zeros([1], np.float32))),
+        ]
+        write_checkpoint(store.latest().storage, "model.ckpt-2", items, meta=meta, step=2)
+        graph = tf.Graph()
+        with graph.as_default(), v1.Session() as session, tf.name_scope("outer"):
+            before = graph.as_graph_def().SerializeToString(deterministic=True)
+            with pytest.raises(RestoreError):
+                store.open_graph(scope, session)
+            assert graph.as_graph_def().SerializeToString(deterministic=True) == before
+            assert graph.get_all_collection_keys() == []
+            model = store.at(1).open_graph("inner", session)
+            assert model.scope == "inner"
+            assert model.run("add", {"x": [0.0]}) == [3.0]
+
+
+def test_a_text_meta_is_read_by_all(tmp_path):
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, [1], name="x")
+        v = v1.get_variable("v", initializer=[3.0])
+        tf.add(v, x, name="add")
+        session.run(v.initializer)
+        saver = v1.train.Saver()
+        path = saver.save(session, str(tmp_path / "model.ckpt"), 1)
+        saver.export_meta_graph(f"{path}.meta", as_text=True)
+    store = tfp.ModelStore(tmp_path)
+    assert store.verify().ok
+    assert tfp.Checkpoint(tmp_path).order == ("v",)
+    tfp.Policy(allow=["file read", "file write"]).check(tfp.safety.scan(tmp_path))
+    with store.open_graph() as model:
+        assert model.run("add", {"x": [0.0]}) == [3.0]
+    frozen = tfp.Freezer(tmp_path).outputs("add").freeze()
+    assert frozen.run("add", {"x": [0.0]}) == [3.0]
+
+
+def test_local_variables_that_are_listed_as_tensors(tmp_path):
+    """TensorFlow 1.1 listed them so, and some of them are no variables."""
+    graph = tf.Graph()
+    with graph.as_default(), v1.Session() as session:
+        v = v1.get_variable("v", initializer=[1.0, 2.0], use_resource=False)
+        total = v1.Variable([0.5, 0.5], name="total", collections=[], use_resource=False)
+        tf.add(v, total, name="y")
+        session.run(v.initializer)
+        v1.train.Saver([v]).save(session, str(tmp_path / "model.ckpt"), 1)
+    file = tmp_path / "model.ckpt-1.meta"
+    meta = tf.compat.v1.MetaGraphDef.FromString(file.read_bytes())
+    meta.collection_def["local_variables"].node_list.value.extend(["total:0", "y:0"])
+    file.write_bytes(meta.SerializeToString())
+    with tfp.ModelStore(tmp_path).open_graph() as model:
+        assert model.run("y").tolist() == [1.5, 2.5]

@@ -8,6 +8,7 @@ import weakref
 import pytest
 import tensorflow as tf
 
+from tfpersist.formats import schema
 from tfpersist.tf.targets import export_meta as exporting
 from tfpersist.tf.targets.export_meta import export_meta
 
@@ -110,3 +111,14 @@ def test_a_graph_that_holds_weights_is_not_remembered(monkeypatch):
     export_meta(graph)
     graph.get_tensor_by_name("fed:0").set_shape([None, 2])
     assert export_meta(graph) == theirs(graph)
+
+
+@pytest.mark.parametrize(("key", "kept"), [("v", True), ("my_key", False)])
+def test_a_saver_of_other_keys_than_those_that_are_saved_is_left_out(key, kept):
+    graph = build()
+    with graph.as_default():
+        saver = v1.train.Saver({key: graph.get_collection("variables")[0]})
+        v1.add_to_collection(v1.GraphKeys.SAVERS, saver)
+    meta = schema.MetaGraphDef.FromString(export_meta(graph, {"v": "v"}))
+    assert meta.HasField("saver_def") == kept
+    assert schema.MetaGraphDef.FromString(export_meta(graph)).HasField("saver_def")

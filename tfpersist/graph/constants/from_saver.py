@@ -109,6 +109,16 @@ def lower(
     return Lowered(graph, values, problems=problems, tables=tables)
 
 
+def all_sources(graph: Graph, meta: Message) -> Sources:
+    """Return where the saver of a graph finds the values of its variables and tables.
+
+    Args:
+        graph: the graph.
+        meta: its MetaGraphDef.
+    """
+    return Sources(sources(graph, meta), table_sources(graph, meta))
+
+
 def _load_both(keys: Payload, values: Payload) -> tuple[Array, Array]:
     return keys.load(), values.load()
 

@@ -9,7 +9,10 @@ from typing import Any
 import attrs
 
 from tfpersist.errors import CorruptionError, GraphError, TargetError
+from tfpersist.formats import graphdef
 from tfpersist.formats.graphdef import Graph
+from tfpersist.graph.constants import from_saver
+from tfpersist.graph.constants.from_saver import Sources
 from tfpersist.graph.structure import trusted_values
 from tfpersist.graph.structure.names import producer
 from tfpersist.safety import Policy, scan
@@ -21,19 +24,32 @@ _VERSION = re.compile(r"\d+(\.\d+)*")
 
 @attrs.frozen
 class Imported:
-    """A graph that came from a `.meta` file.
+    """A graph that came from a `.meta` file, in a tf.Graph of its own.
 
     Args:
         graph: the tf.Graph that holds it.
         scope: the name scope it is under; "" for none.
+        meta: the MetaGraphDef, repaired.
+        sources: the places of the values in a checkpoint, by the names of nodes in the `.meta`.
         notes: what was left out or changed.
-        other_operations: names of the operations that were in the graph before.
+        other_operations: names of the operations of the session's graph.
     """
 
     graph: Any
     scope: str
+    meta: Any
+    sources: Sources
     notes: tuple[str, ...] = ()
     other_operations: frozenset[str] = frozenset()
+
+    def add_to(self, graph: Any) -> None:
+        """Import the same graph into another tf.Graph.
+
+        Raises:
+            GraphError: TensorFlow cannot import it.
+        """
+        with translated(GraphError):
+            _import(self.meta, self.scope, graph)
 
 
 def import_meta(
@@ -52,10 +68,11 @@ def import_meta(
     that may not access files.
 
     Args:
-        encoded: the MetaGraphDef.
+        encoded: the MetaGraphDef, binary or text.
         scope: put everything under this name scope, with variables and tables of its own. If it is
             in use, a number is appended, and a note says so. "" for none.
-        session: import into the graph of this session; None for a new graph.
+        session: the session into whose graph it will be added, so that the names do not collide;
+            None for none. Nothing is added yet.
         file: where it comes from, for errors.
         policy: what the graph may do; a graph that could do more is refused. By default it may
             compute, keep state and draw random numbers.
@@ -73,10 +90,9 @@ def import_meta(
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
 
-    try:
-        meta = MetaGraphDef.FromString(encoded)
-    except DecodeError as error:
-        raise CorruptionError(f"this is not a MetaGraphDef: {error}", file=file) from error
+    parsed = graphdef.parse_meta(encoded, file)
+    sources = from_saver.all_sources(Graph(parsed.graph_def), parsed)
+    meta = MetaGraphDef.FromString(parsed.SerializeToString())
     if session is not None and session.graph.finalized:
         raise TargetError(
             "the session's graph is finalized, so nothing can be imported into it",
@@ -111,17 +127,17 @@ def import_meta(
             # A failed import would leave its name scope in the graph. So the import is tried in
             # another graph first.
             graph, ignored = _import_alone(meta, name)
-            if session is not None:
-                graph = _import(meta, name, session.graph)
     except DecodeError as error:
         raise CorruptionError(f"a collection cannot be read: {error}", file=file) from error
-    return Imported(graph, name, (*notes, *ignored), other_operations)
+    return Imported(graph, name, meta, sources, (*notes, *ignored), other_operations)
 
 
 def _import(meta: Any, scope: str, graph: Any) -> Any:
     from tensorflow.compat import v1
 
-    with graph.as_default():
+    # The name scope and the control dependencies that are open where a user opens a graph are not
+    # meant for it.
+    with graph.as_default(), graph.name_scope(None), graph.control_dependencies(None):
         v1.train.import_meta_graph(meta, import_scope=scope or None)
     return graph
 

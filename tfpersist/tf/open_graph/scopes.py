@@ -55,9 +55,11 @@ def unused_scope(scope: str, graph: Any, names: Collection[str]) -> str:
         return scope
     used = {outer for name in (*names, *_shared_names_of(graph)) for outer in _with_scopes(name)}
     number, name = 0, scope
-    while name in used or graph.unique_name(name, mark_as_used=False) != name:
-        number += 1
-        name = f"{scope}_{number}"
+    # Under a name scope that is open, no name would be unused as it is.
+    with graph.as_default(), graph.name_scope(None):
+        while name in used or graph.unique_name(name, mark_as_used=False) != name:
+            number += 1
+            name = f"{scope}_{number}"
     return name
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import weakref
+from collections.abc import Mapping
 from typing import Any
 
 from tfpersist.errors import SaveError
+from tfpersist.formats.graphdef import Graph
+from tfpersist.graph.constants import from_saver
 from tfpersist.tf.run.translate import translated
 
 # For each graph: the digest of its nodes, and the MetaGraphDef that was made from them.
@@ -15,7 +18,7 @@ _KNOWN: weakref.WeakKeyDictionary[Any, tuple[bytes, Any]] = weakref.WeakKeyDicti
 _REMEMBERED = 32 << 20
 
 
-def export_meta(graph: Any) -> bytes:
+def export_meta(graph: Any, keys: Mapping[str, str] | None = None) -> bytes:
     """Encode a graph with its collections, as Saver writes them into a `.meta` file.
 
     To list the shapes of all tensors takes most of the time. So they are listed once for a graph
@@ -25,9 +28,12 @@ def export_meta(graph: Any) -> bytes:
 
     Args:
         graph: a tf.Graph; nothing is added to it.
+        keys: the key of each variable in the checkpoint, by the name of its node; None for those
+            of the graph's last Saver.
 
     Returns:
-        The encoded MetaGraphDef, with the SaverDef of the graph's last Saver where it has one.
+        The encoded MetaGraphDef, with the SaverDef of the graph's last Saver where it has one that
+        would restore the same keys. TensorFlow could not restore the checkpoint by any other.
 
     Raises:
         SaveError: TensorFlow cannot encode it, for example because it is over 2 GB.
@@ -47,4 +53,13 @@ def export_meta(graph: Any) -> bytes:
         meta = v1.train.export_meta_graph(graph=graph, saver_def=saver_def, **parts)
     if not parts and len(nodes) <= _REMEMBERED:
         _KNOWN[graph] = digest, meta
+    if saver_def is not None and not _restores(meta, keys or {}):
+        meta = type(meta).FromString(meta.SerializeToString())
+        meta.ClearField("saver_def")
     return bytes(meta.SerializeToString(deterministic=True))
+
+
+def _restores(meta: Any, keys: Mapping[str, str]) -> bool:
+    """Return whether the Saver of a MetaGraphDef reads each variable under its key."""
+    sources = from_saver.sources(Graph(meta.graph_def), meta)
+    return all(source.key == keys.get(name, source.key) for name, source in sources.items())

@@ -80,7 +80,8 @@ class SessionTarget:
             Item(entry.key, payload_of(value, entry.spec.dtype), entry.part)
             for entry, value in zip(entries, self.read(entries), strict=True)
         ]
-        return Captured(items, export_meta(self.graph))
+        keys = {entry.name: entry.key for entry in entries}
+        return Captured(items, export_meta(self.graph, keys))
 
     def capture_all(self) -> None:
         """Return None: `capture` is the only way."""
