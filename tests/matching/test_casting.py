@@ -1,79 +1,64 @@
-"""Casts of variables, and what they lose."""
+"""Which tensors are cast for their variables."""
 
 from __future__ import annotations
 
-import hypothesis.strategies as st
-import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis.extra import numpy as arrays
 
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.matching import casting
-from tfpersist.matching.casting import Loss, cast_recipe, loss_of
-from tfpersist.matching.recipe_steps import Cast
+from tfpersist.matching.casting import as_cast, made_with_loss, with_casts
+from tfpersist.matching.entry import Entry
+from tfpersist.matching.fit import Fit, Mismatch
+from tfpersist.matching.recipe import Recipe
+from tfpersist.matching.recipe_steps import Cast, Slice
 
 
-def cast(values, found, wanted):
-    before = np.asarray(values, found)
-    return loss_of("w", before, Cast(wanted).apply(before))
+def fit_of(found, wanted, **entry):
+    one = Entry("w", "net/w", TensorSpec(*wanted), **entry)
+    return Fit((), mismatched=(Mismatch("w", one, TensorSpec(*found), averaged=True),))
 
 
-def test_a_wider_type_loses_nothing():
-    for narrow in (np.float16, ml_dtypes.bfloat16, np.float32):
-        loss = cast([0.1, np.nan, np.inf, -0.0], narrow, "float64")
-        assert loss.is_exact
-        assert str(loss).endswith(" to float64: no loss")
+@pytest.mark.parametrize("wanted", [("float32", (2,)), ("bfloat16", (None,)), ("float16", None)])
+def test_float_types_of_one_shape_are_cast(wanted):
+    fit = with_casts(fit_of(("float64", (2,)), wanted))
+    (one,) = fit.assignments
+    assert (fit.fits, one.averaged, one.key) == (True, True, "w")
+    assert one.entry.recipe == Recipe(("w",), (Cast(wanted[0]),))
 
 
-def test_errors_are_the_largest():
-    loss = cast([1.0, 1.0 + 2**-12, 1000.25], np.float32, "float16")
-    assert (loss.absolute, loss.relative) == (0.25, pytest.approx(0.25 / 1000.25))
-    assert (loss.overflows, loss.underflows, loss.is_exact) == (0, 0, False)
-
-
-def test_what_became_infinite_or_zero_is_counted():
-    loss = cast([1e6, -1e6, np.inf, np.nan, 1e-9, 0.0], np.float32, "float16")
-    assert (loss.overflows, loss.underflows) == (2, 1)
-    assert (loss.absolute, loss.relative) == (pytest.approx(1e-9), 1.0)
-    assert str(loss) == (
-        "w: float32 to float16: largest error 1e-09, relative 1; 2 elements became infinite; 1"
-        " element became 0"
-    )
-
-
-def test_bfloat16_keeps_the_range_of_float32():
-    loss = cast([1e30, 1.0 + 2**-9], np.float32, "bfloat16")
-    assert (loss.wanted, loss.overflows) == ("bfloat16", 0)
-    assert 0 < loss.relative <= 2**-8
-
-
-def test_a_tensor_without_elements_loses_nothing():
-    assert cast(np.zeros((0, 2)), np.float64, "float16").is_exact
-
-
-@given(
-    arrays.arrays(np.float64, st.integers(0, 12), elements=st.floats(width=64)), st.integers(1, 5)
+@pytest.mark.parametrize(
+    ("found", "wanted"),
+    [
+        (("float64", (2,)), ("float32", (3,))),
+        (("float32", (2,)), ("float32", (3,))),
+        (("int32", (2,)), ("float32", (2,))),
+        (("float32", (2,)), ("int32", (2,))),
+        (("string", ()), ("float32", ())),
+    ],
 )
-def test_parts_say_the_same_as_the_whole(values, size):
-    whole = cast(values, np.float64, "float32")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(casting, "_PART", size)
-        assert cast(values, np.float64, "float32") == whole
+def test_nothing_else_is(found, wanted):
+    fit = fit_of(found, wanted)
+    assert with_casts(fit) == fit
 
 
-def test_only_float_types_of_one_shape_are_cast():
-    def recipe(found, wanted):
-        return cast_recipe("w", TensorSpec(*found), TensorSpec(*wanted))
-
-    assert str(recipe(("float32", (2,)), ("bfloat16", (2,)))) == "w: cast(dtype=bfloat16)"
-    assert recipe(("float32", (2,)), ("float16", (None,))) is not None
-    assert recipe(("float32", (2,)), ("float16", (3,))) is None
-    assert recipe(("float32", (2,)), ("float32", (2,))) is None
-    assert recipe(("int32", (2,)), ("float32", (2,))) is None
-    assert recipe(("float32", (2,)), ("int32", (2,))) is None
+def test_what_a_recipe_makes_is_cast_after_it():
+    first = Recipe(("k",), (Slice(0, 1),))
+    fit = with_casts(fit_of(("float32", (2,)), ("float16", (2,)), recipe=first, said=True))
+    assert fit.assignments[0].entry.recipe == Recipe(("k",), (Slice(0, 1), Cast("float16")))
 
 
-def test_an_exact_cast_says_so():
-    assert str(Loss("w", "float16", "float32")) == "w: float16 to float32: no loss"
+def test_specs_are_cast_only_to_one_type():
+    specs = {"w": TensorSpec("float32", (2,)), "n": TensorSpec("int64", ())}
+    half, single = TensorSpec("float16", ()), TensorSpec("float32", ())
+    assert as_cast(specs, [half, specs["n"]]) == {**specs, "w": TensorSpec("float16", (2,))}
+    assert as_cast(specs, [half, single]) is specs
+    assert as_cast(specs, [specs["n"]]) is specs
+
+
+def test_a_loss_is_that_of_the_last_step():
+    tensor = np.float32([1e9, 0.5])
+    value, loss = made_with_loss("w", Recipe(("k",), (Slice(0, 0, 1), Cast("float16"))), [tensor])
+    assert (value.tolist(), loss.variable, loss.overflows) == ([np.inf], "w", 1)
+    value, loss = made_with_loss("w", Recipe(("k",), (Cast("float16"), Slice(0, 1))), [tensor])
+    assert (value.tolist(), loss) == ([0.5], None)
+    assert made_with_loss("w", Recipe(("k",)), [tensor])[1] is None

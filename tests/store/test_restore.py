@@ -264,7 +264,7 @@ def test_a_checkpoint_is_not_pruned_during_its_restore(tmp_path):
     assert result.checkpoint.step == 2
     assert pruned[0].dropped == ("model.ckpt-1",)
     assert [c.step for c in store.checkpoints()] == [2, 3]
-    assert [float(value) for _, array in result.values for value in array] == [2]
+    assert [float(value) for _, array in result.values.whole for value in array] == [2]
 
 
 def test_a_new_look_lists_only_the_checkpoints_that_it_skips(tmp_path):
@@ -306,7 +306,7 @@ def test_a_checkpoint_completed_after_the_look_does_not_count_as_damaged(tmp_pat
     target = Probe({"v": np.zeros(1, np.float32)}, lambda: None)
     result = load(look, store._source, target, Tolerance())
     assert result.skipped == ()
-    assert [float(value) for _, array in result.values for value in array] == [1]
+    assert [float(value) for _, array in result.values.whole for value in array] == [1]
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
@@ -425,3 +425,74 @@ def test_a_plan_for_some_variables(tmp_path):
 def test_a_plan_of_another_type(tmp_path):
     with pytest.raises(tfp.ArgumentError, match=r"Plan\.from_json"):
         tfp.ModelStore(tmp_path).restore({"v": np.zeros(2)}, plan={"v": "w"})
+
+
+def test_a_cast_is_opt_in_and_says_what_it_loses(tmp_path):
+    store = tfp.ModelStore(tmp_path)
+    store.save({"w": np.float64([0.1, 1e6]), "b": np.float32([0.5]), "n": np.int64(3)})
+    model = {"w": np.zeros(2, np.float16), "b": np.zeros(1, np.float16), "n": np.int64([0])[0:0]}
+    model["n"] = np.zeros((), np.int64)
+    with pytest.raises(tfp.RestoreError, match="2 mismatched"):
+        store.restore(model)
+    report = store.restore(model, cast=True)
+    assert model["w"].tolist() == [np.float16(0.1), np.inf]
+    assert (model["b"].tolist(), model["n"]) == ([0.5], 3)
+    losses = {loss.variable: loss for loss in report.losses}
+    assert losses.keys() == {"w", "b"}
+    assert (losses["w"].found, losses["w"].wanted, losses["w"].overflows) == (
+        "float64",
+        "float16",
+        1,
+    )
+    assert losses["b"].is_exact
+    assert "cast w: float64 to float16: largest error 2.44e-05" in str(report)
+    assert report.as_dict()["losses"][0]["overflows"] == 1
+
+
+def test_a_cast_is_planned_too(tmp_path):
+    store = tfp.ModelStore(tmp_path)
+    store.save({"w": np.float32([1, 2])})
+    model = {"w": np.zeros(2)}
+    plan = store.restore(model, cast=True, dry_run=True).plan
+    assert str(plan["w"]).startswith("w <- w: cast(dtype=float64)")
+    assert model["w"].tolist() == [0, 0]
+    store.restore(model, plan=plan)
+    assert model["w"].tolist() == [1, 2]
+
+
+def test_layers_without_names_are_cast(tmp_path):
+    def chain(dtype):
+        layers = [keras.layers.Dense(3, dtype=dtype), keras.layers.Dense(3, dtype=dtype)]
+        return keras.Sequential([keras.Input((3,), dtype=dtype), *layers])
+
+    saved, model = chain("float32"), chain("bfloat16")
+    tfp.ModelStore(tmp_path).save(saved)
+    report = tfp.ModelStore(tmp_path).restore(model, cast=True)
+    assert len(report.restored) == 4
+    for mine, theirs in zip(model.weights, saved.weights, strict=True):
+        np.testing.assert_array_equal(
+            np.asarray(mine.numpy(), np.float32), theirs.numpy().astype(mine.numpy().dtype)
+        )
+    assert all(0 <= loss.relative <= 2**-8 for loss in report.losses)
+
+
+def test_the_rows_of_an_embedding_follow_its_vocabulary(tmp_path):
+    def model_of(size):
+        embedding = keras.layers.Embedding(size, 2, name="words")
+        return keras.Sequential([keras.Input((1,)), embedding])
+
+    old, new = model_of(3), model_of(5)
+    store = tfp.ModelStore(tmp_path)
+    store.save(old)
+    table, kept = (model.layers[0].embeddings.numpy().copy() for model in (old, new))
+    rows = (["cat", "dog", "the"], ["the", "a", "cat", "fish"])
+    with pytest.raises(tfp.RestoreError):
+        store.restore(new)
+    report = store.restore(new, rows={new.layers[0].embeddings.path: rows})
+    assert report.remapped == (new.layers[0].embeddings.path,)
+    np.testing.assert_array_equal(
+        new.layers[0].embeddings.numpy(), [table[2], kept[1], table[0], kept[3], kept[4]]
+    )
+    assert "2 rows remapped" in str(report.rows)
+    store.restore(new, rows=[(new.layers[0].embeddings, {1: 4})])
+    np.testing.assert_array_equal(new.layers[0].embeddings.numpy()[4], table[1])

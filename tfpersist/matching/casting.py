@@ -1,124 +1,95 @@
-"""Measure what a variable loses when its tensor has another float type. Pure."""
+"""Cast tensors to the float types of their variables. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
-import numpy as np
 
-from tfpersist.errors import counted
 from tfpersist.formats.tensors import Array, TensorSpec
+from tfpersist.matching.fit import Assignment, Fit
+from tfpersist.matching.loss import Loss, loss_of
 from tfpersist.matching.recipe import Recipe
 from tfpersist.matching.recipe_steps import FLOATS, Cast
 
-# float64 needs up to four times the memory of the tensors, so a part at a time is compared.
-_PART = 1 << 20
 
+def as_cast(
+    specs: Mapping[str, TensorSpec], wanted: Iterable[TensorSpec]
+) -> Mapping[str, TensorSpec]:
+    """Return the specs of a checkpoint as they are after a cast.
 
-@attrs.frozen
-class Loss:
-    """What the cast of one tensor has lost.
-
-    Args:
-        variable: the variable's name.
-        found: the data type of the tensor.
-        wanted: the data type of the variable.
-        absolute: the largest difference of an element, without those that became infinite.
-        relative: the largest difference of an element, divided by it; without the same.
-        overflows: how many finite elements became infinite.
-        underflows: how many elements became 0.
-
-    Example:
-        >>> print(Loss("w", "float32", "float16", 1e-4, 2e-4, overflows=2))
-        w: float32 to float16: largest error 0.0001, relative 0.0002; 2 elements became infinite
-    """
-
-    variable: str
-    found: str
-    wanted: str
-    absolute: float = 0.0
-    relative: float = 0.0
-    overflows: int = 0
-    underflows: int = 0
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether each element kept its value."""
-        return not (self.absolute or self.overflows)
-
-    def __str__(self) -> str:
-        text = f"{self.variable}: {self.found} to {self.wanted}: "
-        if self.is_exact:
-            return text + "no loss"
-        text += f"largest error {self.absolute:.3g}, relative {self.relative:.3g}"
-        for count, became in ((self.overflows, "infinite"), (self.underflows, "0")):
-            if count:
-                text += f"; {counted(count, 'element')} became {became}"
-        return text
-
-
-def cast_recipe(key: str, found: TensorSpec, wanted: TensorSpec) -> Recipe | None:
-    """Return the recipe that casts a tensor for a variable; None if more than the type differs.
+    So variables are found by their shapes too. Only if the variables have one float type, it is
+    known before they are found.
 
     Args:
-        key: the key of the tensor.
-        found: the spec of the tensor.
-        wanted: the spec of the variable.
+        specs: the specs of the checkpoint's tensors, by key.
+        wanted: the specs of the variables.
 
     Example:
-        >>> print(cast_recipe("w", TensorSpec("float64", (2,)), TensorSpec("float32", (2,))))
-        w: cast(dtype=float32)
-        >>> cast_recipe("w", TensorSpec("int64", (2,)), TensorSpec("float32", (2,)))
+        >>> cast = as_cast({"w": TensorSpec("float32", (2,))}, [TensorSpec("float16", (2,))])
+        >>> print(cast["w"])
+        float16[2]
     """
+    types = {spec.dtype for spec in wanted} & set(FLOATS)
+    if len(types) != 1:
+        return specs
+    (dtype,) = types
+    return {
+        key: TensorSpec(dtype, spec.shape) if spec.dtype in FLOATS else spec
+        for key, spec in specs.items()
+    }
+
+
+def with_casts(fit: Fit) -> Fit:
+    """Return a fit in which tensors are cast whose float type alone does not fit.
+
+    Args:
+        fit: the fit.
+
+    Example:
+        >>> from tfpersist.matching.entry import Entry
+        >>> w, found = Entry("w", "w", TensorSpec("float16", ())), TensorSpec("float32", ())
+        >>> fit = with_casts(Fit((), mismatched=(Mismatch("w", w, found),)))
+        >>> print(fit.assignments[0].entry.recipe)
+        w: cast(dtype=float16)
+    """
+    cast = []
+    left = []
+    for one in fit.mismatched:
+        if _differs_in_type(one.found, one.entry.wanted):
+            before = one.entry.recipe or Recipe((one.key,))
+            recipe = attrs.evolve(before, steps=(*before.steps, Cast(one.entry.wanted.dtype)))
+            entry = attrs.evolve(one.entry, recipe=recipe)
+            cast.append(Assignment(one.key, entry, averaged=one.averaged))
+        else:
+            left.append(one)
+    return attrs.evolve(fit, assignments=(*fit.assignments, *cast), mismatched=tuple(left))
+
+
+def _differs_in_type(found: TensorSpec, wanted: TensorSpec) -> bool:
     types = {found.dtype, wanted.dtype}
     same_shape = wanted.accepts(TensorSpec(wanted.dtype, found.shape))
-    if not same_shape or len(types) == 1 or not types <= set(FLOATS):
-        return None
-    return Recipe((key,), (Cast(wanted.dtype),))
+    return same_shape and len(types) > 1 and types <= set(FLOATS)
 
 
-def loss_of(variable: str, before: Array, after: Array) -> Loss:
-    """Return what a cast has lost.
+def made_with_loss(
+    variable: str, recipe: Recipe, arrays: Sequence[Array]
+) -> tuple[Array, Loss | None]:
+    """Return what a recipe makes, and what its cast loses; None without a cast at its end.
 
     Args:
         variable: the variable's name.
-        before: the tensor.
-        after: the same elements in the type of the variable.
+        recipe: the recipe.
+        arrays: the tensors, in the order of its keys.
 
     Example:
-        >>> before = np.float64([1.0, 1e300, 1e-300])
-        >>> print(loss_of("w", before, Cast("float32").apply(before)))
-        w: float64 to float32: largest error 1e-300, relative 1; 1 element became infinite; 1 \
-element became 0
+        >>> import numpy as np
+        >>> made = made_with_loss("w", Recipe(("w",), (Cast("float16"),)), [np.float32([0.1])])
+        >>> made[0], made[1].overflows
+        (array([0.1], dtype=float16), 0)
     """
-    absolute = relative = 0.0
-    overflows = underflows = 0
-    for old, new in _parts(before, after):
-        finite = np.isfinite(old)
-        became_infinite = finite & np.isinf(new)
-        overflows += int(became_infinite.sum())
-        underflows += int(((old != 0) & (new == 0)).sum())
-        kept = finite & ~became_infinite
-        difference = np.abs(old[kept] - new[kept])
-        absolute = max(absolute, float(difference.max(initial=0.0)))
-        size = np.abs(old[kept])
-        # The difference of 0 is 0.
-        ratio = np.divide(difference, size, out=np.zeros_like(size), where=size > 0)
-        relative = max(relative, float(ratio.max(initial=0.0)))
-    return Loss(
-        variable,
-        before.dtype.name,
-        after.dtype.name,
-        absolute,
-        relative,
-        overflows,
-        underflows,
-    )
-
-
-def _parts(before: Array, after: Array) -> Iterator[tuple[Array, Array]]:
-    old, new = before.reshape(-1), after.reshape(-1)
-    for start in range(0, old.size, _PART):
-        part = slice(start, start + _PART)
-        yield old[part].astype(np.float64), new[part].astype(np.float64)
+    if not recipe.steps or not isinstance(recipe.steps[-1], Cast):
+        return recipe.apply(arrays), None
+    before = attrs.evolve(recipe, steps=recipe.steps[:-1]).apply(arrays)
+    after = recipe.steps[-1].apply(before)
+    return after, loss_of(variable, before, after)

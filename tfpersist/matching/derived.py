@@ -110,7 +110,7 @@ class _Search:
 
     def _fits(self, entry: Entry) -> bool:
         spec = self.saved.specs.get(entry.key)
-        return spec is not None and entry.wanted.accepts(spec)
+        return entry.recipe is not None or (spec is not None and entry.wanted.accepts(spec))
 
     def _spec(self, at: int) -> TensorSpec:
         return self.entries[at].wanted

@@ -11,6 +11,7 @@ from tfpersist.errors import SelectionError
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching.entry import Entry
 from tfpersist.matching.naming import slot_of
+from tfpersist.matching.remap import RowMap
 from tfpersist.matching.report import Outcome, RestoreReport, Row, Rows, Skipped
 
 OnMissing = Literal["error", "skip"]
@@ -56,12 +57,14 @@ class Mismatch:
         entry: the variable.
         found: the spec of the tensor; `entry.wanted` is the expected spec.
         other_form: whether the tensor has another form, so that no part of it is taken.
+        averaged: whether the tensor is a moving average of the variable.
     """
 
     key: str
     entry: Entry
     found: TensorSpec
     other_form: bool = False
+    averaged: bool = False
 
     @property
     def overlaps(self) -> bool:
@@ -72,6 +75,23 @@ class Mismatch:
         if mine.shape is None or theirs.shape is None or mine.dtype != theirs.dtype:
             return False
         return len(mine.shape) == len(theirs.shape)
+
+
+@attrs.frozen
+class Remapped:
+    """A tensor whose rows go into other rows of a variable.
+
+    Args:
+        key: the tensor's key in the checkpoint.
+        entry: the variable.
+        found: the spec of the tensor.
+        rows: which row becomes which.
+    """
+
+    key: str
+    entry: Entry
+    found: TensorSpec
+    rows: RowMap
 
 
 def _one_of(_owner: object, field: attrs.Attribute[str], value: object) -> None:
@@ -116,6 +136,7 @@ class Fit:
             order allow only one way to pair them.
         kept: missing or mismatched variables that stay as they are.
         sliced: mismatched tensors whose variables take the part that both shapes have.
+        remapped: tensors whose rows go into other rows of their variables.
     """
 
     assignments: tuple[Assignment, ...]
@@ -127,6 +148,7 @@ class Fit:
     suggestion: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     kept: tuple[Missing | Mismatch, ...] = ()
     sliced: tuple[Mismatch, ...] = ()
+    remapped: tuple[Remapped, ...] = ()
 
     @property
     def fits(self) -> bool:
@@ -156,7 +178,7 @@ class Fit:
             *(self.mismatched if skips else ()),
         ]
         sliced = [m for m in self.mismatched if tolerance.mismatched == "slice" and m.overlaps]
-        if not self.assignments and not sliced:
+        if not (self.assignments or sliced or self.remapped):
             return self
         # What belongs to a layer goes into it together or not at all.
         layers = {one.entry.layer for one in self.mismatched if skips} - {None}
@@ -199,6 +221,7 @@ class Fit:
         rows += [_problem_row("mismatched", one) for one in self.mismatched]
         rows += [_problem_row("kept", one) for one in self.kept]
         rows += [_problem_row("sliced", one) for one in self.sliced]
+        rows += map(_remapped_row, self.remapped)
         keys = {one.key for one in self.assignments} | set(self.unexpected)
         rows += [
             Row("unexpected", "", key, slot=slot_of(key, keys) or "") for key in self.unexpected
@@ -238,6 +261,11 @@ def _problem_row(outcome: Outcome, one: Missing | Mismatch) -> Row:
         proposal=proposal,
         alternatives=entry.alternatives,
     )
+
+
+def _remapped_row(one: Remapped) -> Row:
+    row = _problem_row("remapped", Mismatch(one.key, one.entry, one.found))
+    return attrs.evolve(row, reason=f"{one.rows}")
 
 
 def _fitting_rows(

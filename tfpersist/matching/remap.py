@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import attrs
 import numpy as np
 
-from tfpersist.errors import SelectionError, value_text
+from tfpersist.errors import SelectionError, counted, value_text
 from tfpersist.formats.tensors import Array, TensorSpec
 
 _EXPECTED = "{old row: new row}, or a pair of lists: the old words and the new words"
@@ -34,6 +34,9 @@ class RowMap:
     new: tuple[int, ...] = attrs.field(repr=False)
     old_size: int
     new_size: int
+
+    def __str__(self) -> str:
+        return f"{counted(len(self.new), 'row')} remapped"
 
     def check(self, wanted: TensorSpec, found: TensorSpec) -> None:
         """Raise an error unless tensor and variable have these rows, and equal ones.

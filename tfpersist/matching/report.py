@@ -12,15 +12,26 @@ from typing import Any, Literal
 import attrs
 
 from tfpersist.errors import printable, printable_lines
+from tfpersist.matching.loss import Loss
 from tfpersist.matching.plan import Pair, Plan
 from tfpersist.matching.recipe import Recipe
 
 Outcome = Literal[
-    "missing", "mismatched", "kept", "sliced", "unexpected", "fits", "averaged", "restored"
+    "missing",
+    "mismatched",
+    "kept",
+    "sliced",
+    "remapped",
+    "unexpected",
+    "fits",
+    "averaged",
+    "restored",
 ]
 
 _HEADINGS = ("", "variable", "in the checkpoint", "expected", "found", "")
 _PROBLEMS = ("missing", "mismatched")
+_IN_PART: tuple[Outcome, ...] = ("sliced", "remapped")
+_MOST_LOSSES = 5
 
 
 @attrs.frozen
@@ -30,7 +41,7 @@ class Row:
     Args:
         outcome: the result. "fits": it would be restored, but nothing was restored. "kept": it is
             missing or mismatched, as `expected` and `found` show, and stayed as it was. "sliced":
-            it took the part that both shapes have.
+            it took the part that both shapes have. "remapped": it took rows, as `reason` says.
         variable: the variable's name; empty for an unexpected tensor.
         key: the tensor's key in the checkpoint; for a missing tensor, the key that is missing.
         expected: the variable's data type and shape; empty for an unexpected tensor.
@@ -145,6 +156,7 @@ class RestoreReport:
         carried_out: whether values were assigned: not if something does not fit, and not in a dry
             run.
         note: what may be wrong with the checkpoint; else empty.
+        losses: what each cast has lost, or would lose.
 
     Example:
         >>> report = RestoreReport("run/model.ckpt-5", (Row("restored", "w", "w", "float32[2]"),))
@@ -164,12 +176,13 @@ class RestoreReport:
     suggestion: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     carried_out: bool = True
     note: str = ""
+    losses: tuple[Loss, ...] = ()
 
     @property
     def restored(self) -> tuple[str, ...]:
-        """Names of the variables that got a value, with those that got an average or a slice."""
+        """Names of the variables that got a value, an average, a slice or rows."""
         done: tuple[Outcome, ...] = ("restored", "averaged")
-        return self._names(*done, "sliced") if self.carried_out else self._names(*done)
+        return self._names(*done, *_IN_PART) if self.carried_out else self._names(*done)
 
     @property
     def averaged(self) -> tuple[str, ...]:
@@ -209,6 +222,11 @@ class RestoreReport:
     def sliced(self) -> tuple[str, ...]:
         """Names of the variables that take the part that both shapes have."""
         return self._names("sliced")
+
+    @property
+    def remapped(self) -> tuple[str, ...]:
+        """Names of the variables that take rows of a tensor into other rows."""
+        return self._names("remapped")
 
     @property
     def unexpected(self) -> tuple[str, ...]:
@@ -277,15 +295,15 @@ class RestoreReport:
         for outcome in ("missing", "mismatched"):
             if count := sum(row.outcome == outcome for row in self.rows):
                 counts.append(f"{count} {outcome}")
-        fitting = 0 if self.carried_out else len(self._names("fits", "sliced"))
+        fitting = 0 if self.carried_out else len(self._names("fits", *_IN_PART))
         count = fitting or len(self.restored)
         text = f"{count} variable{'' if count == 1 else 's'}"
         text += " that would fit" if fitting else " restored"
         if self.wanted_averages and not fitting:
             text += f" ({len(self.averaged)} averages, {len(self.raw)} raw)"
         counts.append(text)
-        if self.sliced:
-            counts.append(f"{len(self.sliced)} of them in part")
+        if in_part := len(self._names(*_IN_PART)):
+            counts.append(f"{in_part} of them in part")
         if self.kept:
             counts.append(f"{len(self.kept)} kept")
         if self.unexpected:
@@ -297,7 +315,7 @@ class RestoreReport:
     def __str__(self) -> str:
         lines = [self.headline()]
         lines += [f"  skipped {skipped}" for skipped in self.skipped]
-        lines += [f"  note: {self.note}"] if self.note else []
+        lines += [f"  {note}" for note in self._notes()]
         cells = self._cells()
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         for row in cells:
@@ -313,12 +331,21 @@ class RestoreReport:
             for row in self._cells()
         )
         head = "".join(f"<th>{name}</th>" for name in _HEADINGS)
-        texts = [*(f"skipped {skipped}" for skipped in self.skipped), *filter(None, [self.note])]
+        texts = [*(f"skipped {skipped}" for skipped in self.skipped), *self._notes()]
         notes = "".join(f"<p>{html.escape(text)}</p>" for text in texts)
         return (
             f"<p>{html.escape(self.headline())}</p>{notes}<table><tr>{head}</tr>{body}</table>"
             f"<p>{html.escape(self.advice)}</p>"
         )
+
+    def _notes(self) -> list[str]:
+        """Return the note, and the worst losses."""
+        worst = sorted(self.losses, key=lambda loss: (-loss.overflows, -loss.relative))
+        notes = [f"note: {self.note}"] if self.note else []
+        notes += [f"cast {loss}" for loss in worst[:_MOST_LOSSES]]
+        if len(worst) > _MOST_LOSSES:
+            notes.append(f"cast {len(worst) - _MOST_LOSSES} more, with no larger error")
+        return notes
 
     def _names(self, *outcomes: Outcome) -> tuple[str, ...]:
         return tuple(dict.fromkeys(row.variable for row in self.rows if row.outcome in outcomes))

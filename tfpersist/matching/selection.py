@@ -141,7 +141,7 @@ class Selection:
             elif spec is None:
                 missing.append(Missing(key, entry))
             elif not entry.wanted.accepts(spec):
-                mismatched.append(Mismatch(key, entry, spec))
+                mismatched.append(Mismatch(key, entry, spec, averaged=shadow is not None))
             else:
                 assignments.append(Assignment(key, entry, averaged=shadow is not None))
         unselected = [entry for at, entry in enumerate(entries) if at not in keyed]

@@ -342,6 +342,8 @@ class ModelStore:
         missing: OnMissing = "error",
         mismatched: OnMismatch = "error",
         plan: Plan | None = None,
+        cast: bool = False,
+        rows: Mapping[str, Any] | Sequence[tuple[Any, Any]] = (),
         dry_run: bool = False,
     ) -> RestoreReport:
         """Restore a model from the newest intact checkpoint. You need not run an initializer first.
@@ -360,12 +362,18 @@ class ModelStore:
             plan: which tensors variables get, as the `plan` of a report says it, or a changed one.
                 Its proposals are carried out. Evidence decides for what it does not decide, and
                 for variables that it does not name.
+            cast: give tensors the float type of their variables: float16, bfloat16, float32 and
+                float64. The report's `losses` say what each has lost.
+            rows: the variables whose rows are remapped, such as embeddings whose vocabulary has
+                changed: {name: rows}, or pairs of a variable and its rows. Rows are {old row: new
+                row}, or two lists: the old words and the new words. Other rows keep their values.
+                Slots of optimizers are variables too.
             dry_run: assign nothing, rename nothing, and return the report even if the checkpoint
                 does not fit. A Keras optimizer that is not built yet is still built.
 
         Returns:
-            The report: what was restored, kept or sliced, and which newer checkpoints were skipped
-            and renamed.
+            The report: what was restored, kept, sliced or remapped, and which newer checkpoints
+            were skipped and renamed.
 
         Raises:
             CheckpointNotFoundError: there is no checkpoint.
@@ -373,8 +381,8 @@ class ModelStore:
                 table.
             CorruptionError: all checkpoints are damaged, or the one of `at` or `best` is.
             TargetError: the target cannot be restored.
-            SelectionError: `only`, `rename`, `averages` or the plan names a variable that does not
-                exist, or one key for two variables.
+            SelectionError: `only`, `rename`, `averages`, `rows` or the plan names a variable that
+                does not exist, or one key for two variables; or the rows do not fit.
 
         Example:
             >>> import numpy as np
@@ -396,7 +404,7 @@ class ModelStore:
                 found=value_text(plan),
             )
         self.wait()
-        source = attrs.evolve(self._source, plan=plan)
+        source = attrs.evolve(self._source, plan=plan, cast=cast, rows=rows)
         return restore_target(target, source, tolerance, dry_run=dry_run)
 
     def open_graph(

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
 
 import attrs
-import numpy as np
 
 from tfpersist.checkpoint.checkpoint import Checkpoint, opened
 from tfpersist.checkpoint.contents import missing
@@ -28,26 +26,23 @@ from tfpersist.errors import (
 )
 from tfpersist.gc_pause import gc_paused
 from tfpersist.matching.by_plan import as_said, keys_of
-from tfpersist.matching.entry import Entry
-from tfpersist.matching.fit import Assignment, Fit, Mismatch, Tolerance
-from tfpersist.matching.overlap import overlaid
+from tfpersist.matching.casting import as_cast, with_casts
+from tfpersist.matching.fit import Fit, Tolerance
 from tfpersist.matching.plan import Plan
 from tfpersist.matching.proposed_recipes import with_recipes
+from tfpersist.matching.remapped import with_rows
 from tfpersist.matching.report import RestoreReport, Skipped
 from tfpersist.matching.saved import Saved
 from tfpersist.matching.selection import Selection
-from tfpersist.progress import progress
 from tfpersist.storage import Storage
 from tfpersist.store.quarantine import Outcome, ending_of, quarantine
+from tfpersist.store.values import Values, read_values
 from tfpersist.store.which import Which
 from tfpersist.tf.targets.adapt import adapt
 from tfpersist.tf.targets.target import Target
 
 # How often a restore looks again because its checkpoint was pruned or replaced meanwhile.
 _MOST_LOOKS = 100
-
-_Array = np.ndarray[Any, Any]
-_Pairs = Sequence[tuple[Entry, _Array]]
 
 
 @attrs.frozen
@@ -57,30 +52,29 @@ class Loaded:
     Args:
         checkpoint: the checkpoint.
         fit: which tensor is assigned to which variable, and what does not fit.
-        values: the tensors that fit, compared with their checksums; empty if not all fit.
+        values: the tensors that fit, compared with their checksums; none if not all fit.
         skipped: newer checkpoints that were skipped because they are damaged.
         note: a possible problem of this checkpoint; empty if there is none.
-        overlapping: the tensors of variables that are filled in part.
         averages: whether moving averages were requested.
     """
 
     checkpoint: Checkpoint
     fit: Fit
-    values: _Pairs = attrs.field(eq=False, repr=False)
+    values: Values = attrs.field(eq=False, repr=False)
     skipped: tuple[Skipped, ...] = ()
     note: str = ""
-    overlapping: _Pairs = attrs.field(default=(), eq=False, repr=False)
     averages: bool = False
 
     def report(self, *, carried_out: bool) -> RestoreReport:
         """Return the report of what is assigned, or would be."""
-        return self.fit.report(
+        report = self.fit.report(
             self.checkpoint.prefix,
             carried_out=carried_out,
             skipped=self.skipped,
             averages=self.averages,
             note=self.note,
         )
+        return attrs.evolve(report, losses=self.values.losses) if self.values.losses else report
 
     def assign(self, target: Target) -> None:
         """Assign all values, or none.
@@ -88,20 +82,20 @@ class Loaded:
         Raises:
             RestoreError: a variable that is filled in part has no value yet.
         """
-        values = list(self.values)
-        if self.overlapping:
-            entries = [entry for entry, _ in self.overlapping]
+        values = list(self.values.whole)
+        if self.values.partial:
+            entries = [entry for entry, _ in self.values.partial]
             try:
                 present = target.read(entries)
             except SaveError as error:
                 raise RestoreError(
-                    "a slice keeps the rest of its variable, which has no value; nothing was"
+                    "a variable that gets a part keeps the rest, which has no value; nothing was"
                     f" assigned: {error}",
                     where=self.checkpoint.prefix,
                 ) from error
             values += [
-                (entry, overlaid(value, tensor, entry.part))
-                for (entry, tensor), value in zip(self.overlapping, present, strict=True)
+                (entry, filled(value))
+                for (entry, filled), value in zip(self.values.partial, present, strict=True)
             ]
         target.assign(values)
 
@@ -115,6 +109,8 @@ class Source:
         which: the choice of checkpoints.
         selection: the variables, and their keys.
         plan: which tensor each variable gets; None to find it out.
+        cast: whether tensors of another float type are cast.
+        rows: the variables whose rows are remapped, and how.
         durable: wait until a quarantine would survive a power loss.
     """
 
@@ -122,6 +118,8 @@ class Source:
     which: Which
     selection: Selection
     plan: Plan | None = None
+    cast: bool = False
+    rows: object = ()
     durable: bool = True
 
 
@@ -167,13 +165,13 @@ def restore_graph(target: Target, source: Source, without: Sequence[Skipped]) ->
     loaded = load(directory, source, target, partly=True, without=passed)
     loaded = quarantine_skipped(loaded, source)
     loaded = attrs.evolve(loaded, skipped=(*without, *loaded.skipped))
-    fits = not loaded.fit.mismatched and (loaded.fit.fits or bool(loaded.values))
+    fits = not loaded.fit.mismatched and (loaded.fit.fits or bool(loaded.values.whole))
     report = loaded.report(carried_out=fits)
     if not fits:
         raise RestoreError(
             f"{report.checkpoint} does not fit its graph; nothing was assigned", report=report
         )
-    target.assign(loaded.values)
+    target.assign(loaded.values.whole)
     return report
 
 
@@ -284,9 +282,9 @@ def _load_one(
         fit = _fit(checkpoint, source, target)
         if not fit.fits and tolerance is not None:
             fit = fit.tolerating(tolerance)
-        values, overlapping = _read(checkpoint, fit) if fit.fits or partly else ([], [])
+        values = read_values(checkpoint, fit) if fit.fits or partly else Values()
     averages = source.selection.averages is not None
-    return Loaded(checkpoint, fit, values, (), note, overlapping, averages)
+    return Loaded(checkpoint, fit, values, (), note, averages)
 
 
 def _without_index(storage: Storage, files: Files) -> CheckpointNotFoundError:
@@ -312,8 +310,9 @@ def _fit(checkpoint: Checkpoint, source: Source, target: Target) -> Fit:
         fixed = keys_of(plan, target.entries(), specs)
     elif selection.renames:
         fixed = selection.fixed(target.entries(), specs)
+    wanted = (entry.wanted for entry in (target.entries() if source.cast else ()))
     saved = Saved(
-        specs,
+        as_cast(specs, wanted) if source.cast else specs,
         checkpoint.object_graph,
         fixed,
         lambda: checkpoint.order,
@@ -323,41 +322,10 @@ def _fit(checkpoint: Checkpoint, source: Source, target: Target) -> Fit:
     entries = target.entries_for(saved)
     if plan is not None:
         entries = as_said(plan, entries, specs)
-    return with_recipes(selection.for_restore(specs, entries, target.averages_of), saved)
-
-
-def _read(checkpoint: Checkpoint, fit: Fit) -> tuple[_Pairs, _Pairs]:
-    taken: list[Assignment | Mismatch] = [*fit.assignments, *fit.sliced]
-    keys = list(dict.fromkeys(key for one in taken for key in _keys(one)))
-    specs = list(map(checkpoint.specs.__getitem__, keys))
-    # Many tensors have one spec in common.
-    sizes = {id(spec): spec.nbytes or 0 for spec in {id(spec): spec for spec in specs}.values()}
-    arrays = []
-    with progress(f"Restoring {checkpoint.name}", sum(sizes[id(s)] for s in specs)) as done:
-        for array in checkpoint.load(keys):
-            arrays.append(array)
-            done(array.nbytes)
-    by_key = dict(zip(keys, arrays, strict=True))
-    values = [(one.entry, _value(by_key, one)) for one in fit.assignments]
-    return values, [(one.entry, _made(by_key, one)) for one in fit.sliced]
-
-
-def _keys(one: Assignment | Mismatch) -> Sequence[str]:
-    recipe = one.entry.recipe
-    return (one.key,) if recipe is None else recipe.keys
-
-
-def _made(by_key: Mapping[str, _Array], one: Assignment | Mismatch) -> _Array:
-    recipe = one.entry.recipe
-    return by_key[one.key] if recipe is None else recipe.apply([by_key[k] for k in recipe.keys])
-
-
-def _value(by_key: Mapping[str, _Array], one: Assignment) -> _Array:
-    part = one.entry.part
-    if part is None:
-        return _made(by_key, one)
-    ends = zip(part.start, part.length, strict=True)
-    return _made(by_key, one)[tuple(slice(start, start + length) for start, length in ends)]
+    fit = selection.for_restore(specs, entries, target.averages_of)
+    if source.cast:
+        fit = with_casts(fit)
+    return with_recipes(with_rows(fit, source.rows), saved)
 
 
 def quarantine_skipped(loaded: Loaded, source: Source) -> Loaded:
