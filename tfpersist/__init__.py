@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from tfpersist.graph.structure.lowered import Origin
     from tfpersist.graph.structure.names import TensorRef
     from tfpersist.matching import recipe_steps as recipe_steps
+    from tfpersist.matching.loss import Loss
     from tfpersist.matching.plan import Pair, Plan
     from tfpersist.matching.recipe import Recipe
     from tfpersist.matching.report import RestoreReport, Row, Skipped
@@ -95,6 +96,7 @@ __all__ = [
     "GraphModel",
     "Increment",
     "Keep",
+    "Loss",
     "ModelStore",
     "NameNotFoundError",
     "Origin",
@@ -153,6 +155,7 @@ _HOMES = {
     "GraphModel": "tf.open_graph.graph_model",
     "Increment": "checkpoint.sidecar",
     "Keep": "store.retention",
+    "Loss": "matching.loss",
     "ModelStore": "store.model_store",
     "Origin": "graph.structure.lowered",
     "OutputDifference": "graph.describe.parity",

@@ -48,6 +48,7 @@ def with_casts(fit: Fit) -> Fit:
 
     Example:
         >>> from tfpersist.matching.entry import Entry
+        >>> from tfpersist.matching.fit import Mismatch
         >>> w, found = Entry("w", "w", TensorSpec("float16", ())), TensorSpec("float32", ())
         >>> fit = with_casts(Fit((), mismatched=(Mismatch("w", w, found),)))
         >>> print(fit.assignments[0].entry.recipe)
