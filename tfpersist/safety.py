@@ -49,6 +49,7 @@ from tfpersist.formats import graphdef, recognize, schema
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
 from tfpersist.graph.structure.capabilities import CAPABILITIES, Capability, classify, inspect
+from tfpersist.graph.structure.reach import Reach, reach_of
 
 __all__ = ["CAPABILITIES", "Capability", "Finding", "Policy", "ScanReport", "classify", "scan"]
 
@@ -66,6 +67,8 @@ class Finding:
         op: the op, or a name that a node calls as if it were an op.
         nodes: the names of the nodes; "" if it is not a node that calls the op.
         function: name of the library function that contains the nodes; "" for the graph itself.
+        reachable: whether they can run. In a SavedModel, those that save it can not, unless a user
+            asks for them by name.
 
     Example:
         >>> print(Finding("file write", "SaveV2", ("save/SaveV2",), "f"))
@@ -76,6 +79,7 @@ class Finding:
     op: str
     nodes: tuple[str, ...]
     function: str = ""
+    reachable: bool = True
 
     @property
     def count(self) -> int:
@@ -88,7 +92,8 @@ class Finding:
             text += f" at node{'s' if self.count > 1 else ''} "
             text += ", ".join(map(repr, self.nodes[:_SHOWN]))
             text += f" and {self.count - _SHOWN:,} more" if self.count > _SHOWN else ""
-        return text + (f" in function {self.function!r}" if self.function else "")
+        text += f" in function {self.function!r}" if self.function else ""
+        return text + ("" if self.reachable else " (unreachable)")
 
 
 @attrs.frozen
@@ -96,7 +101,8 @@ class ScanReport:
     """The result of a scan: the capabilities of all nodes.
 
     Args:
-        findings: sorted by capability, the most dangerous first, then by op.
+        findings: the reachable ones first, sorted by capability, the most dangerous first, then by
+            op.
         file: the file of the graph; "" for a graph in memory.
         nodes: the number of nodes, including those of functions.
         functions: the number of functions.
@@ -114,8 +120,8 @@ class ScanReport:
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """All capabilities of the graph."""
-        return frozenset(finding.capability for finding in self.findings)
+        """All capabilities of the graph, without those that are not reachable."""
+        return frozenset(each.capability for each in self.findings if each.reachable)
 
     def __str__(self) -> str:
         size = f"{counted(self.nodes, 'node')}, {counted(self.functions, 'function')}"
@@ -241,7 +247,9 @@ class Policy:
         refused = tuple(
             finding
             for finding in report.findings
-            if finding.capability not in self.allowed and finding.op not in self.ops
+            if finding.reachable
+            and finding.capability not in self.allowed
+            and finding.op not in self.ops
         )
         if not refused:
             return
@@ -266,7 +274,8 @@ def scan(source: str | os.PathLike[str] | Graph | Message, file: str = "") -> Sc
     """Return what a graph could do, from every node of the graph and of all its functions.
 
     A scan covers functions that nothing calls, and functions that nodes name in their attributes:
-    an If whose branch is called WriteFile writes files.
+    an If whose branch is called WriteFile writes files. Of a SavedModel it tells what can run: what
+    its signatures, its objects and its loader lead to.
 
     Args:
         source: the path or URL of a `.pb`, `.pbtxt` or `.meta`, or of a SavedModel's directory or
@@ -290,20 +299,25 @@ def scan(source: str | os.PathLike[str] | Graph | Message, file: str = "") -> Sc
     """
     if isinstance(source, (str, os.PathLike)):
         file = os.fsdecode(os.fspath(source))
-    names: dict[tuple[Capability, str, str], list[str]] = {}
+    names: dict[tuple[Capability, str, str, bool], list[str]] = {}
     nodes = functions = 0
-    for graph in _graphs(source, file):
+    for graph, reach in _graphs(source, file):
         library = graph.library.function
         nodes += len(graph.node) + sum(len(function.node_def) for function in library)
         functions += len(library)
         for capability, op, function, node in inspect(graph):
-            names.setdefault((capability, op, function), []).append(node)
-    order = sorted(names, key=lambda key: (-CAPABILITIES.index(key[0]), key[1:]))
-    findings = (Finding(key[0], key[1], tuple(names[key]), key[2]) for key in order)
+            reachable = reach is None or reach.includes(function, node)
+            names.setdefault((capability, op, function, reachable), []).append(node)
+    order = sorted(names, key=lambda key: (not key[3], -CAPABILITIES.index(key[0]), key[1:]))
+    findings = (Finding(key[0], key[1], tuple(names[key]), *key[2:]) for key in order)
     return ScanReport(tuple(findings), file, nodes, functions)
 
 
-def _graphs(source: Any, file: str) -> list[Message]:
+# A graph, and what of it can run; None for all.
+_Scanned = tuple[Message, Reach | None]
+
+
+def _graphs(source: Any, file: str) -> list[_Scanned]:
     if isinstance(source, (str, os.PathLike)):
         try:
             data, name = graph_file.read(file, inside=_SAVED_MODELS)
@@ -314,7 +328,7 @@ def _graphs(source: Any, file: str) -> list[Message]:
             return [graph for meta in metas for graph in _graphs(meta, meta)]
         return _parsed(data, file, name)
     if isinstance(source, Graph):
-        return [source.proto]
+        return [(source.proto, None)]
     type_name = getattr(getattr(source, "DESCRIPTOR", None), "name", type(source).__name__)
     if type_name not in _GRAPHS_IN:
         raise TargetError(
@@ -323,14 +337,14 @@ def _graphs(source: Any, file: str) -> list[Message]:
     return _GRAPHS_IN[type_name](source)
 
 
-_GRAPHS_IN: dict[str, Callable[[Message], list[Message]]] = {
-    "GraphDef": lambda graph: [graph],
-    "MetaGraphDef": lambda meta: [meta.graph_def],
-    "SavedModel": lambda saved: [meta.graph_def for meta in saved.meta_graphs],
+_GRAPHS_IN: dict[str, Callable[[Message], list[_Scanned]]] = {
+    "GraphDef": lambda graph: [(graph, None)],
+    "MetaGraphDef": lambda meta: [(meta.graph_def, None)],
+    "SavedModel": lambda saved: [(meta.graph_def, reach_of(meta)) for meta in saved.meta_graphs],
 }
 
 
-def _parsed(data: memoryview, file: str, name: str) -> list[Message]:
+def _parsed(data: memoryview, file: str, name: str) -> list[_Scanned]:
     """Return the graphs in a file, parsed as its name says, else as the first message that fits."""
     text = name.endswith(".pbtxt") or recognize.is_text_graph(data)
     messages = ["GraphDef", "SavedModel", "MetaGraphDef"]
@@ -345,7 +359,7 @@ def _parsed(data: memoryview, file: str, name: str) -> list[Message]:
         except CorruptionError as error:
             damage = damage or error
             continue
-        if len(messages) == 1 or any(map(recognize.is_real_graph, graphs)):
+        if len(messages) == 1 or any(recognize.is_real_graph(graph) for graph, _ in graphs):
             return list(graphs)
     raise damage or CorruptionError("these bytes hold no graph", file=file)
 
