@@ -1,9 +1,9 @@
 """Make graph/runtimes/releases.txt: the ops of old releases, and the attrs they lack.
 
-In an environment of each old release, 1.15 and 2.4:
+In an environment of each old release, 1.4, 1.15 and 2.4:
     python tools/make_release_table.py list > ops-1.15.txt
 Then, in an environment with tfpersist:
-    python tools/make_release_table.py merge 1.15=ops-1.15.txt 2.4=ops-2.4.txt > releases.txt
+    python tools/make_release_table.py merge 1.4=ops-1.4.txt ... 2.4=ops-2.4.txt > releases.txt
 """
 
 import sys

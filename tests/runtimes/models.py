@@ -116,6 +116,27 @@ def padded() -> Model:
         return of_session(opened, "y", {"x": random(1, 256)})
 
 
+def defaults() -> Model:
+    """Ops whose attrs have their default values: each runtime has defaults of its own."""
+    with session() as opened:
+        y = v1.placeholder(tf.float32, [None, 8, 8, 4], name="x")
+        y = tf.raw_ops.LRN(input=y)
+        y, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=y,
+            scale=v1.get_variable("gamma", initializer=random(4, near=1, by=0.2)),
+            offset=v1.get_variable("beta", initializer=random(4, seed=1)),
+            mean=v1.get_variable("mean", initializer=random(4, seed=2)),
+            # So small that the epsilon counts.
+            variance=v1.get_variable("variance", initializer=np.float32([1e-4, 2e-4, 3e-4, 4e-4])),
+            is_training=False,
+        )
+        y = tf.raw_ops.LeakyRelu(features=y)
+        y = tf.strided_slice(y, [0, 1, 2, 0], [1, 7, 8, 4], [1, 1, 1, 1])
+        weight = v1.get_variable("kernel", initializer=random(144, 5, by=0.1))
+        tf.matmul(tf.reshape(y, [-1, 144]), weight, name="y")
+        return of_session(opened, "y", {"x": random(1, 8, 8, 4)})
+
+
 def keras() -> Model:
     """MobileNetV2 of Keras 3, small, with statistics as after training.
 
@@ -138,6 +159,7 @@ def keras() -> Model:
 MODELS: dict[str, Callable[[], Model]] = {
     "sum": the_sum,
     "cnn": cnn,
+    "defaults": defaults,
     "mlp": mlp,
     "padded": padded,
     "keras": keras,

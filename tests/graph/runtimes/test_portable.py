@@ -33,7 +33,7 @@ def test_devices_and_default_attrs_are_removed():
     clean(proto, shaped={"n"})
     w, m, n, c = proto.node
     assert not w.device + m.device
-    assert sorted(m.attr) == ["T", "_class", "transpose_a"]
+    assert sorted(m.attr) == ["T", "_class", "transpose_a", "transpose_b"]
     assert list(m.attr["_class"].list.s) == [b"loc:@w"]
     assert sorted(n.attr) == ["_output_shapes"]
     assert sorted(c.attr) == ["f"]

@@ -127,37 +127,3 @@ def test_a_function_hides_no_op_and_no_op_a_function():
     assert ops.definition("Add", {"Add": function}) is function.signature
     assert ops.definition("Add", {"f": function}).input_arg[0].name == "x"
     assert ops.definition("f", {}) is None
-
-
-def test_only_attrs_that_are_equal_to_their_defaults_are_stripped():
-    node = schema.NodeDef(name="m", op="MatMul")
-    node.attr["transpose_a"].b = False
-    node.attr["transpose_b"].b = True
-    node.attr["T"].type = 1
-    node.attr["own"].b = False
-    ops.strip_defaults(node)
-    assert sorted(node.attr) == ["T", "own", "transpose_b"]
-    odd = schema.NodeDef(name="o", op="MyOwnOp")
-    odd.attr["own"].b = False
-    ops.strip_defaults(odd)
-    assert "own" in odd.attr
-
-
-def test_tensorflow_imports_what_was_stripped(registered):
-    """Importing fills every default in again."""
-    import tensorflow as tf
-
-    with tf.Graph().as_default() as graph:
-        x = tf.constant([[1.0]], name="x")
-        tf.matmul(x, x, transpose_b=True, name="m")
-        tf.nn.leaky_relu(x, name="l")
-    proto = schema.GraphDef.FromString(graph.as_graph_def().SerializeToString())
-    before = {node.name: len(node.attr) for node in proto.node}
-    for node in proto.node:
-        ops.strip_defaults(node)
-    assert [n.name for n in proto.node if len(n.attr) < before[n.name]] == ["m", "l"]
-    with tf.Graph().as_default() as again:
-        stripped = tf.compat.v1.GraphDef.FromString(proto.SerializeToString())
-        tf.import_graph_def(stripped, name="")
-    for op in graph.get_operations():
-        assert again.get_operation_by_name(op.name).node_def.attr == op.node_def.attr

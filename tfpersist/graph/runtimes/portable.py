@@ -6,7 +6,8 @@ from collections.abc import Collection
 
 from tfpersist.formats import schema
 from tfpersist.formats.schema import Message
-from tfpersist.graph.structure import functions, ops
+from tfpersist.graph.runtimes.default_attrs import settle_defaults
+from tfpersist.graph.structure import functions
 
 # TensorFlow writes these for itself: for gradients, tracing and shapes that it infers again. Old
 # shapes that differ from what a newer release infers make the import of the graph fail.
@@ -35,8 +36,8 @@ _INTERNAL_FUNCTION_ATTRS = frozenset(
 def clean(graph: Message, shaped: Collection[str] = ()) -> None:
     """Remove what ties a GraphDef to where it was made.
 
-    This removes device placements, colocations with nodes that are not in the graph, attrs equal
-    to their defaults, and attrs that TensorFlow writes for itself.
+    This removes device placements, colocations with nodes that are not in the graph, and attrs that
+    TensorFlow writes for itself. `default_attrs` says what happens to attrs with default values.
 
     Args:
         graph: the GraphDef; it is changed in place.
@@ -77,4 +78,4 @@ def _clean_node(node: Message, names: Collection[str]) -> None:
         del node.attr["_class"]
         if groups:
             node.attr["_class"].list.s.extend(groups)
-    ops.strip_defaults(node)
+    settle_defaults(node)

@@ -40,6 +40,8 @@ DISPLAY_NAMES: Mapping[Runtime, str] = MappingProxyType(
 _LAST_DTYPE = 23
 _MOST_SHOWN = 8
 _TABLE_FILES = ("releases", "runtimes")
+# The releases in `releases.txt`, oldest first.
+_LISTED = ("1.4", "1.15", "2.4")
 
 
 @attrs.frozen
@@ -121,6 +123,24 @@ def known_ops(target: str) -> Mapping[str, frozenset[str]]:
         (True, True)
     """
     return _tables()[runtime_of(target)]
+
+
+@functools.cache
+def added_attrs(op: str) -> frozenset[str] | None:
+    """Return the attrs that an op got after it came: after the oldest release listed that has it.
+
+    Args:
+        op: the name of an op.
+
+    Returns:
+        Their names; None if no release listed has the op.
+
+    Example:
+        >>> sorted(added_attrs("MatMul")), added_attrs("NoSuchOp")
+        (['grad_a', 'grad_b'], None)
+    """
+    tables = _tables()
+    return next((tables[release][op] for release in _LISTED if op in tables[release]), None)
 
 
 def runtime_of(target: str) -> Runtime:

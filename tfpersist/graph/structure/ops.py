@@ -120,32 +120,14 @@ def output_types(node: Message, functions: Mapping[str, Message] | None = None) 
     return None if op is None else [number for _, number in ports(node, op.output_arg, op)]
 
 
-def strip_defaults(node: Message) -> None:
-    """Remove the attrs of a node that are equal to the defaults of its op.
-
-    An old release of TensorFlow refuses a node with an attr that it does not know, even if the
-    value is the default.
-
-    Args:
-        node: a NodeDef of the caller's own; it is changed.
+@functools.cache
+def defaults(op: str) -> Mapping[str, Message]:
+    """Return the default values of the attrs of one of TensorFlow's own ops.
 
     Example:
-        >>> node = schema.NodeDef(name="m", op="MatMul")
-        >>> node.attr["grad_a"].b = False
-        >>> node.attr["transpose_a"].b = True
-        >>> strip_defaults(node)
-        >>> sorted(node.attr)
-        ['transpose_a']
+        >>> defaults("MatMul")["transpose_a"].b
+        False
     """
-    defaults = _defaults(node.op)
-    if defaults:
-        for name in defaults.keys() & node.attr.keys():
-            if node.attr[name] == defaults[name]:
-                del node.attr[name]
-
-
-@functools.cache
-def _defaults(op: str) -> Mapping[str, Message]:
     op_def = table().get(op)
     attrs = op_def.attr if op_def is not None else ()
     return {attr.name: attr.default_value for attr in attrs if attr.HasField("default_value")}
