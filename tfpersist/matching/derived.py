@@ -26,6 +26,8 @@ _DEEPEST = 3
 # What the engine calls evidence by names.
 _BY_NAME = frozenset({"same name", "same attributes", "shared words"})
 
+_Specs = tuple[TensorSpec, ...]
+
 
 @attrs.frozen
 class Derived:
@@ -216,32 +218,32 @@ class _Search:
                 tuple(self._spec(_place(group.members[name])) for name in form.wanted)
                 for group in live
             }
-            own = frozenset(name for name in form.given if "/" not in name)
+            given: dict[_Specs, list[_Group]] = {}
             for group in self._saved_groups:
-                if group.own != own or not form.given.keys() <= group.members.keys():
-                    continue
-                label = _plain(group.scope[-1]) if group.scope else ""
-                if label in form.other_scopes or (form.scopes and label not in form.scopes):
-                    continue
-                if form.without & group.members.keys():
-                    continue
-                for specs in sorted(wanted, key=str):
-                    layer = self._layer(form, group, specs)
+                if self._has_form(group, form):
+                    specs = tuple(self.saved.specs[str(group.members[n])] for n in form.given)
+                    given.setdefault(specs, []).append(group)
+            for there, here, sizes in _fitting(form, given, wanted):
+                for group in given[there]:
+                    layer = self._layer(form, group, here, sizes)
                     if layer is not None:
                         yield layer
 
-    def _layer(self, form: Form, group: _Group, wanted: Sequence[TensorSpec]) -> _Layer | None:
-        given = [self.saved.specs[str(group.members[name])] for name in form.given]
-        if not all(map(_is_known, given)):
-            return None
-        sizes = solved(
-            [
-                *zip(form.wanted.values(), (spec.known_shape for spec in wanted), strict=True),
-                *zip(form.given.values(), (spec.known_shape for spec in given), strict=True),
-            ]
+    def _has_form(self, group: _Group, form: Form) -> bool:
+        """Return whether a layer of the checkpoint has the tensors of a form, by their names."""
+        label = _plain(group.scope[-1]) if group.scope else ""
+        return (
+            group.own == frozenset(name for name in form.given if "/" not in name)
+            and form.given.keys() <= group.members.keys()
+            and not form.without & group.members.keys()
+            and label not in form.other_scopes
+            and (not form.scopes or label in form.scopes)
+            and all(_is_known(self.saved.specs[str(group.members[n])]) for n in form.given)
         )
-        if sizes is None:
-            return None
+
+    def _layer(
+        self, form: Form, group: _Group, wanted: _Specs, sizes: Mapping[str, int]
+    ) -> _Layer | None:
         keys = {name: str(group.members[name]) for name in form.given}
         values = {}
         for name, spec in zip(form.wanted, wanted, strict=True):
@@ -293,6 +295,43 @@ class _Layer:
 
     def leaf(self, number: int) -> Leaf:
         return _leaf(number, self.scope, self.members)
+
+
+def _fitting(
+    form: Form, given: Iterable[_Specs], wanted: Iterable[_Specs]
+) -> Iterator[tuple[_Specs, _Specs, dict[str, int]]]:
+    """Yield which tensors of the checkpoint and of the target have shapes of one form."""
+    theirs = _solved(form.given, given)
+    mine = _solved(form.wanted, wanted)
+    if not mine or not theirs:
+        return
+    # Thousands of layers are not compared each with each, but only where the same letters mean the
+    # same on both sides.
+    common = sorted(set.intersection(*map(set, (*mine.values(), *theirs.values()))))
+    places: dict[tuple[int, ...], list[_Specs]] = {}
+    for here, sizes in mine.items():
+        places.setdefault(tuple(sizes[letter] for letter in common), []).append(here)
+    for there, sizes in theirs.items():
+        for here in places.get(tuple(sizes[letter] for letter in common), ()):
+            both = solved(
+                [
+                    *zip(form.wanted.values(), (one.known_shape for one in here), strict=True),
+                    *zip(form.given.values(), (one.known_shape for one in there), strict=True),
+                ]
+            )
+            if both is not None:
+                yield there, here, both
+
+
+def _solved(shapes: Mapping[str, str], all_specs: Iterable[_Specs]) -> dict[_Specs, dict[str, int]]:
+    """Return what the letters of one side mean for each choice of tensors that fits it."""
+    found = {}
+    for specs in sorted(all_specs, key=str):
+        known = [spec.known_shape for spec in specs]
+        sizes = solved(zip(shapes.values(), known, strict=True))
+        if sizes is not None:
+            found[specs] = sizes
+    return found
 
 
 def _leaf(number: int, scope: Chain, members: Mapping[str, Member]) -> Leaf:
