@@ -52,14 +52,10 @@ def onnx():
     def run(path, feeds, outputs):
         feeds = {tensor(name): value for name, value in feeds.items()}
         ends = [tensor(name) for name in outputs]
-        with tf.Graph().as_default():
-            definition = tf2onnx.tf_loader.tf_optimize(list(feeds), ends, read(tf, path))
-        with tf.Graph().as_default() as graph:
-            tf.import_graph_def(definition, name="")
-            converted = tf2onnx.tfonnx.process_tf_graph(
-                graph, opset=17, input_names=list(feeds), output_names=ends
-            )
-        model = converted.make_model("model").SerializeToString()
+        model, _ = tf2onnx.convert.from_graph_def(
+            read(tf, path), input_names=list(feeds), output_names=ends, opset=17
+        )
+        model = model.SerializeToString()
         session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
         return session.run(None, feeds)
 

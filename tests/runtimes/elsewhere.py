@@ -49,8 +49,8 @@ class Runtime:
 RUNTIMES = {
     "OpenCV": Runtime("opencv", "TFPERSIST_OPENCV", "cv2"),
     "OpenCV 4": Runtime("opencv", "TFPERSIST_OPENCV_4", "cv2", here=False),
-    "OpenVINO": Runtime("openvino", "TFPERSIST_OPENVINO", "openvino"),
-    "ONNX": Runtime("onnx", "TFPERSIST_ONNX", "tf2onnx, onnxruntime"),
+    "OpenVINO": Runtime("openvino", "TFPERSIST_OPENVINO", "openvino", target="openvino"),
+    "ONNX": Runtime("onnx", "TFPERSIST_ONNX", "tf2onnx, onnxruntime", target="onnx"),
     "TensorFlow 1.15": Runtime(
         "tensorflow", "TFPERSIST_TF_1_15", "tensorflow", here=False, target="1.15"
     ),

@@ -149,11 +149,33 @@ def keras() -> Model:
             weight.assign(random(*weight.shape, seed=number, by=0.1))
         elif weight.path.endswith(("moving_variance", "gamma")):
             weight.assign(random(*weight.shape, seed=number, near=1, by=0.1))
-    image = random(1, 64, 64, 3)
+    return of_keras(net, random(1, 64, 64, 3))
+
+
+def of_keras(net: tf.keras.Model, given: np.ndarray) -> Model:
     frozen = tfp.Freezer(net).freeze()
-    (given,), (output,) = frozen.inputs, frozen.outputs
-    feeds, expected = {given.operation: image}, np.asarray(net(image, training=False))
+    (name,), (output,) = frozen.inputs, frozen.outputs
+    feeds, expected = {name.operation: given}, np.asarray(net(given, training=False))
     return Model(tfp.Freezer(frozen), feeds, output.operation, expected)
+
+
+def lstm() -> Model:
+    """Two layers of LSTM cells of Keras 3, one of them in both directions."""
+    tf.keras.utils.set_random_seed(4)
+    layers = tf.keras.layers
+    both = layers.Bidirectional(layers.LSTM(4, return_sequences=True))
+    net = tf.keras.Sequential([layers.Input((7, 3)), both, layers.LSTM(5)])
+    return of_keras(net, random(1, 7, 3))
+
+
+def gru() -> Model:
+    """Two layers of GRU cells of Keras 3."""
+    tf.keras.utils.set_random_seed(5)
+    layers = tf.keras.layers
+    net = tf.keras.Sequential(
+        [layers.Input((7, 3)), layers.GRU(4, return_sequences=True), layers.GRU(5)]
+    )
+    return of_keras(net, random(1, 7, 3))
 
 
 MODELS: dict[str, Callable[[], Model]] = {
@@ -163,4 +185,6 @@ MODELS: dict[str, Callable[[], Model]] = {
     "mlp": mlp,
     "padded": padded,
     "keras": keras,
+    "lstm": lstm,
+    "gru": gru,
 }

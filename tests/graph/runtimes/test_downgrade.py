@@ -6,7 +6,7 @@ import tensorflow as tf
 from tfpersist.formats.graphdef import parse_text
 from tfpersist.freezer.freezer import Freezer
 from tfpersist.graph.runtimes import releases
-from tfpersist.graph.runtimes.downgrade import downgrade
+from tfpersist.graph.runtimes.downgrade import downgrade, without_lowering
 
 
 def freezer_of(output, *inputs):
@@ -99,3 +99,16 @@ def test_vectors_are_inserted_into_a_table_instead_of_imported():
     model = freezer.portable("1.15").freeze()
     assert "LookupTableInsertV2" in model.summary().operations
     assert model.run("y").tolist() == [[1, 2], [0, 0]]
+
+
+def test_loops_are_not_to_be_lowered():
+    graph = parse_text(b"""
+        node { name: "w" op: "While" attr { key: "_lower_using_switch_merge" value { b: true } } }
+        library { function { signature { name: "f" }
+          node_def { name: "i" op: "If"
+            attr { key: "_lower_using_switch_merge" value { b: true } }
+            attr { key: "then_branch" value { func { name: "g" } } } } } }""")
+    result = without_lowering(graph)
+    assert not result.nodes["w"].attr
+    assert list(result.functions["f"].node_def[0].attr) == ["then_branch"]
+    assert graph.nodes["w"].attr

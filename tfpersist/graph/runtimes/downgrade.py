@@ -48,6 +48,30 @@ def downgrade(graph: Graph, known_ops: Mapping[str, Container[str]]) -> Graph:
     return Graph(proto, graph.payloads)
 
 
+def without_lowering(graph: Graph) -> Graph:
+    """Return a graph whose loops and branches stay as the functions that they call.
+
+    tf2onnx runs TensorFlow's optimizer, which takes a loop with this attr apart into Switch and
+    Merge. What tf2onnx makes of those, ONNX Runtime refuses: "Invalid tensor data type 0".
+
+    Args:
+        graph: the graph; it is not changed.
+
+    Example:
+        >>> from tfpersist.formats.graphdef import parse_text
+        >>> graph = parse_text(b'''node { name: "w" op: "While"
+        ...     attr { key: "_lower_using_switch_merge" value { b: true } } }''')
+        >>> list(without_lowering(graph).nodes["w"].attr)
+        []
+    """
+    proto = schema.GraphDef()
+    proto.CopyFrom(graph.proto)
+    for body in (proto.node, *(function.node_def for function in proto.library.function)):
+        for node in body:
+            node.attr.pop("_lower_using_switch_merge", None)
+    return Graph(proto, graph.payloads)
+
+
 def _has_one_dtype(node: Message, nodes: Mapping[str, Message]) -> bool:
     del nodes
     return len({node.attr[name].type for name in ("Ta", "Tb", "Tout")}) == 1

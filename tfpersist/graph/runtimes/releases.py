@@ -22,7 +22,7 @@ from tfpersist.errors import FreezeError, printable
 from tfpersist.formats import dtypes
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
-from tfpersist.graph.runtimes.downgrade import downgrade
+from tfpersist.graph.runtimes.downgrade import downgrade, without_lowering
 from tfpersist.graph.structure.functions import all_nodes
 
 Release = Literal["1.15", "2.4"]
@@ -242,7 +242,7 @@ def convert(graph: Graph, target: Runtime) -> Graph:
     portability = _portability(downgraded, runtime_of(target))
     if not portability.ok:
         raise FreezeError(str(portability), advice="Freeze an output that does not need them.")
-    return downgraded
+    return without_lowering(downgraded) if target == "onnx" else downgraded
 
 
 def _newer_types(node: Message) -> tuple[str, ...]:
