@@ -147,23 +147,12 @@ class _Search:
             if entry.said:
                 used |= {entry.key, *(entry.recipe.keys if entry.recipe else ())}
         known = set(self.saved.specs) - {OBJECT_GRAPH_KEY}
-        names = self._full_names
+        names = self.saved.full_names
         return _groups(
             (key, _labels(names.get(key, key)))
             for key in self.saved.specs
             if key in known and key not in used and slot_of(key, known) is None
         )
-
-    @cached_property
-    def _full_names(self) -> dict[str, str]:
-        """Return the names of the variables of an object graph, by their keys."""
-        if self.saved.message is None:
-            return {}
-        return {
-            attribute.checkpoint_key: attribute.full_name or attribute.checkpoint_key
-            for node in self.saved.message.nodes
-            for attribute in node.attributes
-        }
 
     def _pair(self, live: Sequence[_Group], forms: Sequence[Form]) -> None:
         mine = [self._leaf(number, group, forms[0].wanted) for number, group in enumerate(live)]
@@ -186,7 +175,7 @@ class _Search:
 
     def _order(self) -> Sequence[str]:
         if self.saved.message is not None:
-            return list(self._full_names)
+            return list(self.saved.full_names)
         return self.saved.creation()
 
     def _judged(self, fate: engine.Fate) -> Derived | None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 
 from tfpersist.errors import counted, printable
 from tfpersist.matching.derived import Derived, derived
+from tfpersist.matching.entry import Entry
 from tfpersist.matching.fit import Assignment, Fit, Mismatch, Missing
+from tfpersist.matching.known_models import Known, known
 from tfpersist.matching.recipe import Recipe
 from tfpersist.matching.saved import Saved
-from tfpersist.matching.suggestions import suggested
+from tfpersist.matching.suggestions import advice_on, suggested
 
 
 def with_recipes(fit: Fit, saved: Saved) -> Fit:
@@ -42,16 +44,27 @@ def with_recipes(fit: Fit, saved: Saved) -> Fit:
         *fit.missing,
         *fit.mismatched,
     ]
-    found = derived([one.entry.under(one.key) for one in ones], saved)
-    if not found:
+    entries = [one.entry.under(one.key) for one in ones]
+    mapped = _mapped(ones, entries, saved)
+    for at, one in mapped.items():
+        # What a map says is no longer looked for.
+        entries[at] = attrs.evolve(entries[at].under(one.key), said=True)
+    found = derived(entries, saved)
+    if not (found or mapped):
         return fit
-    changed = [
-        _changed(one, found[at], saved) if at in found else one for at, one in enumerate(ones)
-    ]
+    changed: list[Assignment | Missing | Mismatch] = []
+    for at, each in enumerate(ones):
+        if at in mapped:
+            changed.append(_with_map(each, mapped[at], saved))
+        else:
+            changed.append(_changed(each, found[at], saved) if at in found else each)
     missing = tuple(one for one in changed if isinstance(one, Missing))
     known = {one.key for one in changed if not isinstance(one, Missing)}
     moved = {one.key for one in ones if not isinstance(one, Missing)} - known
     suggestion = suggested(missing, saved.specs)
+    left = [one for at, one in enumerate(ones) if at not in mapped and at not in found]
+    others = [one for one in left if isinstance(one, Missing)]
+    advice = advice_on(others, suggested(others, saved.specs))
     return attrs.evolve(
         fit,
         assignments=tuple(one for one in changed if isinstance(one, Assignment)),
@@ -59,8 +72,43 @@ def with_recipes(fit: Fit, saved: Saved) -> Fit:
         mismatched=tuple(one for one in changed if isinstance(one, Mismatch)),
         unexpected=tuple(sorted({*fit.unexpected, *moved})),
         suggestion=suggestion,
-        advice="\n".join(filter(None, [*_advice(list(found.values())), fit.advice])),
+        advice="\n".join(filter(None, [*_on_maps(mapped), *_advice(list(found.values())), advice])),
     )
+
+
+def _mapped(
+    ones: Sequence[Assignment | Missing | Mismatch], entries: Sequence[Entry], saved: Saved
+) -> dict[int, Known]:
+    """Return what maps say of the variables that are missing or mismatched."""
+    names = {key: saved.full_names.get(key, key) for key in saved.specs}
+    return {
+        at: one
+        for at, one in known(entries, names, saved.specs).items()
+        if not isinstance(ones[at], Assignment) and not entries[at].said
+    }
+
+
+def _with_map(
+    one: Assignment | Missing | Mismatch, mapped: Known, saved: Saved
+) -> Missing | Mismatch:
+    entry = attrs.evolve(
+        one.entry, reason=mapped.reason, alternatives=(), conflict="", proposal=None
+    )
+    if isinstance(one, Missing):
+        if mapped.recipe is None:
+            entry = attrs.evolve(entry, proposal=(mapped.key, mapped.reason))
+        return Missing(one.key, attrs.evolve(entry, recipe=mapped.recipe))
+    entry = attrs.evolve(entry, recipe=mapped.recipe or Recipe((mapped.key,)))
+    return Mismatch(one.key, entry, saved.specs[one.key], other_form=True)
+
+
+def _on_maps(mapped: Mapping[int, Known]) -> list[str]:
+    titles = sorted({one.reason.partition("; ")[0] for one in mapped.values()})
+    return [
+        f"This is {title}, and {counted(len(mapped), 'variable')} would be restored by its map."
+        " Look at the report's `plan`, and give it to restore(plan=...) if it is right."
+        for title in titles
+    ]
 
 
 def _changed(

@@ -91,6 +91,15 @@ class Saved:
             ((key, key, self.specs[key]) for key in keys), ordered=order is not None
         )
 
+    @cached_property
+    def full_names(self) -> dict[str, str]:
+        """The full names of the variables of the object graph, by their keys."""
+        return {
+            attribute.checkpoint_key: attribute.full_name or attribute.checkpoint_key
+            for node in (self.message.nodes if self.message is not None else ())
+            for attribute in node.attributes
+        }
+
     def key_of(self, node: int) -> str:
         """Return the key of the variable that an object is."""
         key: str = self.graph.message.nodes[node].attributes[0].checkpoint_key

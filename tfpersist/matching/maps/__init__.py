@@ -1,0 +1,1 @@
+"""Which variable of a known model is which one of its twin in another library, as data."""
