@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given
 
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching.derived import derived
@@ -243,6 +245,9 @@ def test_a_square_kernel_beside_transposed_ones_may_be_either():
         "body/kernel: transpose(axes=[1, 0])",
     ]
     assert "body/kernel" not in found({"body": live["body"]}, {"body": saved["body"]})
+    # A library that calls its kernels otherwise may keep them otherwise.
+    saved = {"head": {"weight": (3, 4)}, "body": {"kernel": (4, 4)}}
+    assert found(live, saved).keys() == {"head/kernel"}
 
 
 def test_an_order_alone_transposes_nothing():
@@ -253,3 +258,33 @@ def test_another_data_type_is_another_form():
     entries = [Entry(name, name, spec) for name, spec in specs_of({"lstm": LSTM}).items()]
     cell = {f"rnn/{name}": TensorSpec("float64", shape) for name, shape in CELL.items()}
     assert derived(entries, Saved(cell)) == {}
+
+
+NAMES = st.lists(
+    st.sampled_from(
+        ("a", "rnn", "lstm_cell", "gates", "candidate", "qkv", "query", "key", "value", "fw", "")
+    ),
+    max_size=3,
+)
+TENSORS = st.dictionaries(
+    st.builds(
+        lambda scopes, role: "/".join((*scopes, role)),
+        NAMES,
+        st.sampled_from(("kernel", "recurrent_kernel", "bias", "w_f_diag", "weights")),
+    ),
+    st.lists(st.sampled_from((1, 2, 3, 4, 6, 8, 12)), max_size=4).map(tuple),
+    max_size=8,
+)
+
+
+@given(TENSORS, TENSORS, st.booleans())
+def test_each_recipe_makes_what_is_wanted(live, saved, doubled):
+    """Of whatever tensors there are; kernels of cells are added so that some do fit."""
+    if doubled:
+        live, saved = {**live, **flat({"a": LSTM})}, {**saved, **flat({"a": CELL})}
+    entries = [Entry(name, name, TensorSpec("float32", shape)) for name, shape in live.items()]
+    specs = {key: TensorSpec("float32", shape) for key, shape in saved.items()}
+    for at, one in derived(entries, Saved(specs)).items():
+        for recipe in filter(None, (one.recipe, *one.alternatives)):
+            assert entries[at].wanted.accepts(recipe.spec_of(specs))
+        assert bool(one.recipe or one.alternatives) != bool(one.refused)

@@ -77,6 +77,13 @@ def test_a_pooler_may_be_absent_and_nothing_else():
             assert not found({k: v for k, v in LIVE.items() if k != name}, SAVED), name
 
 
+def test_there_need_not_be_as_many_layers_on_both_sides():
+    more = {k.replace("layer_0", "layer_1"): v for k, v in SAVED.items() if "layer_0" in k}
+    assert len(found(LIVE, {**SAVED, **more})) == len(LIVE)
+    deeper = {k.replace("layer_0", "layer_1"): v for k, v in LIVE.items() if "layer_0" in k}
+    assert found({**LIVE, **deeper}, SAVED).keys() == LIVE.keys()
+
+
 def test_of_two_models_nothing_tells_which_is_meant():
     assert not found(LIVE, {**under("a", SAVED), **under("b", SAVED)})
     assert not found({**under("a", LIVE), **under("b", LIVE)}, SAVED)

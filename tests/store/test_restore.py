@@ -496,3 +496,42 @@ def test_the_rows_of_an_embedding_follow_its_vocabulary(tmp_path):
     assert "2 rows remapped" in str(report.rows)
     store.restore(new, rows=[(new.layers[0].embeddings, {1: 4})])
     np.testing.assert_array_equal(new.layers[0].embeddings.numpy()[4], table[1])
+
+
+def test_a_session_takes_the_cell_of_a_keras_model(tmp_path):
+    model = keras.Sequential([keras.Input((None, 4)), keras.layers.LSTM(3)])
+    tfp.ModelStore(tmp_path).save(model)
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        kernel, bias = (
+            tf.compat.v1.get_variable(f"rnn/basic_lstm_cell/{name}", shape)
+            for name, shape in (("kernel", [7, 12]), ("bias", [12]))
+        )
+        store = tfp.ModelStore(tmp_path)
+        report = store.restore(session, plan=store.restore(session, dry_run=True).plan)
+        assert report.restored == ("rnn/basic_lstm_cell/kernel", "rnn/basic_lstm_cell/bias")
+        values = session.run([kernel, bias])
+    weights = [weight.numpy() for weight in model.weights]
+    gates = [np.split(value, 4, -1) for value in (*values, np.concatenate(weights[:2]), weights[2])]
+    for mine, theirs in (gates[0::2], gates[1::2]):
+        np.testing.assert_array_equal(mine[0], theirs[0])
+        np.testing.assert_array_equal(mine[1], theirs[2])
+        np.testing.assert_array_equal(mine[3], theirs[3])
+    # The cell adds 1.0 to the bias of its forget gate, and Keras initializes that bias with 1.0.
+    np.testing.assert_array_equal(gates[1][2], np.zeros(3))
+
+
+def test_a_planned_recipe_is_cast_too(tmp_path):
+    random = np.random.default_rng(0)
+    shapes = {"kernel": (7, 12), "bias": (12,)}
+    cell = {f"rnn/lstm_cell/{n}": random.normal(size=shape) for n, shape in shapes.items()}
+    store = tfp.ModelStore(tmp_path)
+    store.save(cell)
+    model = keras.Sequential([keras.Input((None, 4)), keras.layers.LSTM(3)])
+    plan = store.restore(model, cast=True, dry_run=True).plan
+    with pytest.raises(tfp.RestoreError, match="3 mismatched"):
+        store.restore(model, plan=plan)
+    report = store.restore(model, plan=plan, cast=True)
+    assert [loss.found for loss in report.losses] == ["float64"] * 3
+    np.testing.assert_array_equal(
+        model.weights[0].numpy()[:, :3], np.float32(cell["rnn/lstm_cell/kernel"][:4, :3])
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 import attrs
@@ -106,8 +106,12 @@ class _Search:
             live = self._wanted(wanted)
             if live:
                 self._pair(live, forms)
-        if any(one.reason.endswith(TRANSPOSED) for one in self.found.values()):
-            self._doubt_squares()
+        transposed = {
+            self._label(one.recipe.keys[0])
+            for one in self.found.values()
+            if one.recipe is not None and one.recipe.steps and one.reason.endswith(TRANSPOSED)
+        }
+        self._doubt_squares(transposed)
         return self.found
 
     def _fits(self, entry: Entry) -> bool:
@@ -251,14 +255,18 @@ class _Search:
             values[name] = Member(_Value(form, group.scope, name, recipe, others), spec)
         return _Layer(group.scope, values, tuple(keys.values()))
 
-    def _doubt_squares(self) -> None:
-        """Leave open what may be transposed as others are, where no shape tells."""
+    def _label(self, key: str) -> str:
+        return _labels(self.saved.full_names.get(key, key))[-1]
+
+    def _doubt_squares(self, transposed: Collection[str]) -> None:
+        """Leave open what may be transposed as others of its name are, where no shape tells."""
         for at, labels in self.names.items():
             entry = self.entries[at]
             shape = entry.wanted.shape
             if at in self.open or at in self.found or shape is None or len(shape) != 2:
                 continue
-            if shape[0] == shape[1] and facts.role_of(labels[-1]) == "kernel":
+            is_kernel = facts.role_of(labels[-1]) == "kernel"
+            if shape[0] == shape[1] and is_kernel and self._label(entry.key) in transposed:
                 ways = Recipe((entry.key,)), Recipe((entry.key,), (Transpose((1, 0)),))
                 self.found[at] = Derived(None, alternatives=ways)
 
