@@ -311,7 +311,7 @@ class TestAnywhere:
     def test_a_model_without_a_golden_pair(self):
         model = tf.function(lambda x: -x, input_signature=[tf.TensorSpec([], name="x")])
         frozen = Freezer(model).freeze()
-        with pytest.raises(ParityError, match=r"no golden pair.*parity\(feeds\)"):
+        with pytest.raises(ParityError, match=r"golden pair.*parity\(feeds\)"):
             frozen.verify()
         proven = Freezer(model).parity({"x": 1.0}).freeze()
         assert Freezer(proven).freeze().signature.proof is None

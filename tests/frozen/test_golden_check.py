@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from drafts import draft, negative, placeholder
 
+from tfpersist import graph_file
 from tfpersist.errors import (
     ArgumentError,
     CorruptionError,
@@ -50,6 +51,21 @@ class TestVerify:
         assert report.exact
         assert [difference.output for difference in report.differences] == ["y:0"]
 
+    def test_the_bytes_of_a_file_are_compared(self, tmp_path):
+        path = str(tmp_path / "net.pb")
+        graph_file.save(frozen(), path, durable=False)
+        report = golden_check.verify(graph_file.load(path), negate)
+        assert "as it was written" in str(report)
+        assert "no checksums" in str(golden_check.verify(frozen(), negate))
+
+    def test_checksums_are_enough(self, tmp_path):
+        path = str(tmp_path / "plain.pb")
+        graph_file.save(passes.cut_at_inputs(draft(NET, outputs=("y",))).graph, path, durable=False)
+        report = golden_check.verify(graph_file.load(path), negate)
+        assert (report.ok, report.differences) == (True, ())
+        with pytest.raises(ParityError, match="golden pair"):
+            golden_check.verify(graph_file.load(path), negate, {"x:0": X})
+
     def test_the_tolerance_is_that_of_the_first_test_unless_one_is_given(self):
         graph = frozen(tolerance=0.5)
         assert golden_check.verify(graph, off_by(0.1)).tolerance == 0.5
@@ -87,7 +103,7 @@ class TestVerify:
             golden_check.verify(frozen(digest="0" * 64), negate)
 
     def test_a_graph_without_a_pair(self):
-        with pytest.raises(ParityError, match=r"no golden pair.*parity\(feeds\)"):
+        with pytest.raises(ParityError, match=r"golden pair.*parity\(feeds\)"):
             golden_check.verify(draft(NET).graph, negate)
 
     def test_a_damaged_pair(self):

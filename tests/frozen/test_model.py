@@ -540,3 +540,32 @@ def opens_as_text(path, given):
             model.run("output")
         with pytest.raises(RunError, match="uninitialized"):
             model.run("output", {"input": given})
+
+
+def test_a_flipped_bit_in_the_weights_is_found_when_asked_for(path, tmp_path):
+    written = tmp_path / "written.pb"
+    tfp.FrozenModel.load(path).write(written)
+    data = bytearray(written.read_bytes())
+    data[data.index(WEIGHTS.tobytes()) + 700] ^= 4
+    damaged = tmp_path / "damaged.pb"
+    damaged.write_bytes(data)
+    with pytest.raises(CorruptionError, match=r"damaged\.pb"):
+        tfp.FrozenModel.load(damaged, verify=True)
+    with pytest.raises(CorruptionError, match="4,800 bytes"):
+        tfp.FrozenModel.load(damaged).verify()
+    assert tfp.FrozenModel.load(written, verify=True).verify().ok
+
+
+def test_a_flipped_bit_in_the_graph_is_found_at_once(path, tmp_path):
+    written = tmp_path / "written.pb"
+    tfp.FrozenModel.load(path).write(written)
+    data = bytearray(written.read_bytes())
+    data[data.index(b"Net/feed") + 7] ^= 1
+    written.write_bytes(data)
+    with pytest.raises(CorruptionError, match="not those that were written"):
+        tfp.FrozenModel.load(written)
+
+
+def test_a_file_of_another_program_has_nothing_to_verify(path):
+    with pytest.raises(UnsupportedError, match="no checksums"):
+        tfp.FrozenModel.load(path, verify=True)

@@ -25,11 +25,11 @@ import attrs
 import numpy as np
 
 from tfpersist.errors import CorruptionError
-from tfpersist.formats import dtypes, schema, varint, wire
+from tfpersist.formats import dtypes, graph_checksums, schema, varint, wire
+from tfpersist.formats.graph_checksums import VERSIONS_FIELD, Checksums
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import Payload, TensorSpec
 
-VERSIONS_FIELD = 4
 PADDING_FIELD = 18931
 ALIGNMENT = 64
 # A smaller constant stays in the skeleton.
@@ -52,6 +52,7 @@ class Graph:
         proto: the skeleton, a GraphDef that nobody changes. The `value` of each Const that
             `payloads` names has a dtype and a shape, and no elements.
         payloads: the elements of these Consts, by node name.
+        checksums: of the file that it was read from; None if the file has none.
 
     Example:
         >>> graph = parse_text(b'node { name: "x" op: "Placeholder" } node { name: "y" op: "Neg" }')
@@ -61,6 +62,7 @@ class Graph:
 
     proto: Message
     payloads: Mapping[str, Payload] = attrs.field(factory=dict)
+    checksums: Checksums | None = attrs.field(default=None, eq=False, repr=False)
 
     @functools.cached_property
     def nodes(self) -> Mapping[str, Message]:
@@ -85,7 +87,8 @@ def split(data: memoryview | bytes, file: str = "", *, larger_than: int = APART_
         The graph; its payloads are views of `data`.
 
     Raises:
-        CorruptionError: the bytes are not a GraphDef, or two of its nodes have one name.
+        CorruptionError: the bytes are not a GraphDef, two of its nodes have one name, or the
+            checksum of what is decoded is another one.
 
     Example:
         >>> graph = split(schema.GraphDef(node=[schema.NodeDef(name="a")]).SerializeToString())
@@ -96,8 +99,12 @@ def split(data: memoryview | bytes, file: str = "", *, larger_than: int = APART_
     kept: list[bytes | memoryview] = []
     payloads: dict[str, Payload] = {}
     copied = 0
+    checksums = None
     for field in _large(view, larger_than, file):
-        if _is_padding(view, field, file):
+        checksums = graph_checksums.decode(view, field, file)
+        if checksums is not None:
+            checksums.check_skeleton()
+        if checksums is not None or _is_padding(view, field, file):
             kept.append(view[copied : field.start])
             copied = field.end
         elif field.number == 1 and field.wire_type == wire.BYTES and field.size > larger_than:
@@ -107,7 +114,8 @@ def split(data: memoryview | bytes, file: str = "", *, larger_than: int = APART_
                 copied = field.end
                 payloads[constant.name] = constant.payload
     kept.append(view[copied:])
-    graph = Graph(schema.parse(schema.GraphDef, b"".join(kept), file=file), payloads)
+    proto = schema.parse(schema.GraphDef, b"".join(kept), file=file)
+    graph = Graph(proto, payloads, checksums)
     _refuse_duplicates(graph, file)
     return graph
 

@@ -2,7 +2,7 @@
 
 Every length is computed first, then the bytes are written in order. Padding before a node moves its
 payload to a multiple of 64 bytes. So a program that maps the file can use the payload without a
-copy.
+copy. The checksums of all that was written come last (`graph_checksums.py`).
 
     Padding = 4: VersionDef { 18931: zeros }
 """
@@ -12,17 +12,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import attrs
 import numpy as np
 
 from tfpersist.errors import GraphError, UnsupportedError
-from tfpersist.formats import schema, varint, wire
+from tfpersist.formats import crc32c, graph_checksums, schema, varint, wire
 from tfpersist.formats.bundle_writer import Sink
+from tfpersist.formats.graph_checksums import VERSIONS_FIELD
 from tfpersist.formats.graphdef import (
     ALIGNMENT,
     APART_FROM,
     LARGEST,
     PADDING_FIELD,
-    VERSIONS_FIELD,
     Graph,
 )
 from tfpersist.formats.schema import Message
@@ -47,7 +48,7 @@ def size(graph: Graph, *, large: bool = False) -> int:
 
     Example:
         >>> size(Graph(schema.GraphDef(node=[schema.NodeDef(name="a")])))
-        5
+        19
     """
     return _total(graph, _layout(graph), large)
 
@@ -68,6 +69,7 @@ def join(graph: Graph, sink: Sink, *, large: bool = False) -> None:
     """
     pieces = list(_layout(graph))
     sink.reserve(_total(graph, pieces, large))
+    checked = _Checked(sink)
     small: list[bytes] = []
     pending = 0
     for piece in pieces:
@@ -75,13 +77,36 @@ def join(graph: Graph, sink: Sink, *, large: bool = False) -> None:
             small.append(piece)
             pending += len(piece)
         if small and (pending > _CHUNK or not isinstance(piece, bytes)):
-            sink.write(b"".join(small))
+            checked.write(b"".join(small))
             small, pending = [], 0
         if not isinstance(piece, bytes):
-            sink.write(_elements(*piece))
+            checked.write_payload(_elements(*piece))
             piece[1].release()
     if small:
-        sink.write(b"".join(small))
+        checked.write(b"".join(small))
+    sink.write(graph_checksums.encode(checked.payloads, crc32c.masked(checked.crc)))
+
+
+@attrs.define(eq=False)
+class _Checked:
+    """A sink, and the checksums of what it was given."""
+
+    sink: Sink
+    size: int = 0
+    crc: int = 0
+    payloads: list[tuple[int, int, int]] = attrs.field(factory=list)
+
+    def write(self, data: bytes) -> None:
+        """Write what is not a payload."""
+        self.crc = crc32c.of(data, start=self.crc)
+        self.sink.write(data)
+        self.size += len(data)
+
+    def write_payload(self, data: memoryview) -> None:
+        """Write a payload."""
+        self.payloads.append((self.size, data.nbytes, crc32c.masked(crc32c.of(data))))
+        self.sink.write(data)
+        self.size += data.nbytes
 
 
 def _layout(graph: Graph) -> Iterator[bytes | tuple[str, Payload]]:
@@ -143,7 +168,11 @@ def _padding(end: int) -> bytes:
 
 
 def _total(graph: Graph, pieces: Any, large: bool) -> int:
-    total = sum(len(p) if isinstance(p, bytes) else p[1].spec.nbytes or 0 for p in pieces)
+    total = payloads = 0
+    for piece in pieces:
+        payloads += not isinstance(piece, bytes)
+        total += len(piece) if isinstance(piece, bytes) else piece[1].spec.nbytes or 0
+    total += graph_checksums.nbytes(payloads)
     if total > LARGEST and not large:
         largest = sorted(graph.payloads.items(), key=lambda item: -(item[1].spec.nbytes or 0))[:5]
         raise UnsupportedError(

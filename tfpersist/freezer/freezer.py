@@ -337,6 +337,7 @@ class Freezer:
             >>> model = tfp.Freezer(double).parity({"x": 2}).write("memory://models/parity.pb")
             >>> print(tfp.FrozenModel.load("memory://models/parity.pb").verify())
             Identity:0 is the same, bit by bit
+            every byte of the file is as it was written
         """
         named = arguments.values_of(feeds, "parity")
         return self._with(feeds=named, tolerance=arguments.tolerance(tolerance, "parity"))

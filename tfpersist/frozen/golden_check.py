@@ -1,12 +1,14 @@
-"""Test a frozen model against the golden pair in its file: run its feeds, compare the outputs."""
+"""Test a frozen model against its file: compare the bytes, run the golden pair."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import attrs
+
 from tfpersist import arguments
-from tfpersist.errors import FeedError, ParityError, did_you_mean
+from tfpersist.errors import FeedError, ParityError, UnsupportedError, did_you_mean
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.tensors import Array
 from tfpersist.graph.describe import golden, lookup, signature
@@ -14,6 +16,9 @@ from tfpersist.graph.describe.golden import Golden, GoldenTensor
 from tfpersist.graph.describe.parity import Parity, compare
 from tfpersist.graph.describe.signature import Proof, Signature
 from tfpersist.graph.structure.feeds import fit
+
+_INTACT = "every byte of the file is as it was written"
+_NO_CHECKSUMS = "the bytes were not compared: the file has no checksums"
 
 Run = Callable[[Sequence[str], Mapping[str, Array]], Sequence[Array]]
 
@@ -26,7 +31,7 @@ def verify(
     *,
     file: str = "",
 ) -> Parity:
-    """Run a frozen graph on the feeds of its golden pair, and compare the outputs.
+    """Compare the bytes of a frozen graph, run it on its golden feeds, and compare the outputs.
 
     Args:
         graph: the graph.
@@ -36,13 +41,19 @@ def verify(
         file: the file that the graph is from, for errors.
 
     Raises:
-        ParityError: there is no golden pair, or the outputs differ.
-        CorruptionError: the golden pair is damaged.
+        ParityError: there are neither checksums nor a golden pair, or the outputs differ.
+        CorruptionError: the bytes are not those that were written, or the golden pair is damaged.
         FeedError: the file does not hold the feeds, or these are others.
         ArgumentError: the tolerance is negative, not finite or not a number.
     """
     if tolerance is not None:
         tolerance = arguments.tolerance(tolerance, "verify")
+    note = _NO_CHECKSUMS
+    if graph.checksums is not None:
+        compare_bytes(graph, file)
+        note = _INTACT
+        if golden.attached(graph, file) is None and feeds is None:
+            return Parity((), tolerance or 0.0, note)
     pair, proof = _golden_pair(graph, file)
     arrays = _stored_feeds(pair) if feeds is None else _same_feeds(graph, feeds, pair)
     names = [output.name for output in pair.outputs]
@@ -57,7 +68,29 @@ def verify(
             expected=f"outputs within a tolerance of {report.tolerance:g}",
             report=report,
         )
-    return report
+    return attrs.evolve(report, note=note)
+
+
+def compare_bytes(graph: Graph, file: str) -> None:
+    """Compare every byte of the file of a graph with its checksum.
+
+    Args:
+        graph: the graph.
+        file: the file that the graph is from, for errors.
+
+    Raises:
+        CorruptionError: the bytes are not those that were written.
+        UnsupportedError: the file has no checksums.
+    """
+    if graph.checksums is None:
+        raise UnsupportedError(
+            "this file has no checksums to verify it with",
+            where=file or None,
+            expected="a file that tfpersist has written",
+            advice="Load it without verify=True; write() makes a file with checksums.",
+        )
+    graph.checksums.check_skeleton()
+    graph.checksums.check_payloads()
 
 
 def _golden_pair(graph: Graph, file: str) -> tuple[Golden, Proof]:
@@ -65,7 +98,9 @@ def _golden_pair(graph: Graph, file: str) -> tuple[Golden, Proof]:
     proof = (Signature.of(graph) or Signature()).proof
     if pair is None or proof is None or proof.digest != pair.digest:
         raise ParityError(
-            "this model has no golden pair to verify it with"
+            "this model has neither checksums nor a golden pair to verify it with"
+            if pair is None and graph.checksums is None
+            else "this model has no golden pair to verify it with"
             if pair is None or proof is None
             else "the golden pair is not the one that the signature names",
             where=file or None,

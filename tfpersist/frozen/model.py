@@ -78,8 +78,12 @@ class FrozenModel:
         *,
         policy: Policy | None = None,
         mapped: bool = True,
+        verify: bool = False,
     ) -> FrozenModel:
         """Read a frozen graph from a file.
+
+        All that describes the graph is compared with its checksum. The weights are not read before
+        they are used; `verify=True` compares them too.
 
         The file is mapped, not copied. It is safe to replace it by a rename while it is in use, as
         tfpersist and most programs do. It is not safe to write into it or to truncate it: that
@@ -91,6 +95,7 @@ class FrozenModel:
                 may compute, keep state and draw random numbers, but reach no file or network.
             mapped: False for the fastest calls of a model over 64 MB, at a slower start and several
                 times its size in memory.
+            verify: also read all weights, and compare them with their checksums.
 
         Returns:
             The model.
@@ -99,6 +104,7 @@ class FrozenModel:
             StorageError: there is no such file, or it cannot be read.
             CorruptionError: the file is damaged.
             UnsupportedError: the file is not a graph; the error says what it is and what reads it.
+                Or it is to be verified, and has no checksums.
 
         Example:
             >>> graph = graphdef.parse_text(b'node { name: "x" op: "NoOp" }')
@@ -107,7 +113,10 @@ class FrozenModel:
             <FrozenModel memory://frozen/load.pb: 1 node, nothing -> nothing>
         """
         text = text_of(path, "the path or URL of a .pb")
-        return cls(graph_file.load(text), text, policy or Policy.default(), mapped=mapped)
+        graph = graph_file.load(text)
+        if verify:
+            golden_check.compare_bytes(graph, text)
+        return cls(graph, text, policy or Policy.default(), mapped=mapped)
 
     @property
     def inputs(self) -> tuple[TensorRef, ...]:
@@ -431,7 +440,10 @@ class FrozenModel:
     def verify(
         self, feeds: Mapping[Any, Any] | None = None, *, tolerance: float | None = None
     ) -> Parity:
-        """Repeat the test of `Freezer.parity` here, on the feeds that are stored in the file.
+        """Compare every byte with its checksum, and repeat the test of `Freezer.parity`.
+
+        The test runs here, on the feeds that are stored in the file. A file of a model that was
+        frozen without `parity` has only checksums, and one of another program has none.
 
         Args:
             feeds: the feeds of that test, if they are too large to be in the file, which then holds
@@ -440,10 +452,13 @@ class FrozenModel:
                 processors and releases of TensorFlow compute in other orders: 1e-5 is common.
 
         Returns:
-            How each output differs; print it to read it. `exact` is True if no output differs.
+            How each output differs, and whether the bytes were compared; print it to read it.
+            `exact` is True if no output differs.
 
         Raises:
-            ParityError: an output differs by more, or the file has no golden pair.
+            CorruptionError: the bytes are not those that were written.
+            ParityError: an output differs by more, or the file has neither checksums nor a golden
+                pair.
             FeedError: the file does not hold the feeds, or these are others.
             ArgumentError: the tolerance is negative, not finite or not a number.
             UnsafeModelError, UnsupportedError, GraphError, RunError: as `run` does.

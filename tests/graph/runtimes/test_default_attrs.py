@@ -27,6 +27,7 @@ def node(op, **attrs):
         (node("MyOwnOp", own=False), ["own"]),
         (node("Identity"), []),
         (node("VariableV2"), []),
+        (node("Placeholder"), []),
     ],
 )
 def test_a_node_has_the_attrs_that_its_op_came_with(given, names):

@@ -67,6 +67,7 @@ class Parity:
     Args:
         differences: the difference of each output.
         tolerance: numbers may differ by `tolerance * (1 + |expected|)`.
+        note: what `FrozenModel.verify` says of the bytes of the file.
 
     Example:
         >>> print(Parity((OutputDifference("y:0"),), 0.0))
@@ -75,6 +76,7 @@ class Parity:
 
     differences: tuple[OutputDifference, ...]
     tolerance: float
+    note: str = ""
 
     @property
     def ok(self) -> bool:
@@ -87,7 +89,8 @@ class Parity:
         return all(difference.exact for difference in self.differences)
 
     def __str__(self) -> str:
-        return "\n".join(printable(str(difference)) for difference in self.differences)
+        lines = [*map(str, self.differences), *filter(None, [self.note])]
+        return "\n".join(map(printable, lines))
 
 
 def compare(expected: GoldenTensor, actual: Array, tolerance: float) -> OutputDifference:

@@ -16,7 +16,8 @@ from tfpersist.formats.schema import Message
 from tfpersist.graph.runtimes import releases
 from tfpersist.graph.structure import ops
 
-_NO_STRING = schema.AttrValue(s=b"")
+# Nobody takes an absent text or shape for another one.
+_ABSENT = (schema.AttrValue(s=b""), schema.AttrValue(shape={"unknown_rank": True}))
 
 
 def settle_defaults(node: Message) -> None:
@@ -37,8 +38,7 @@ def settle_defaults(node: Message) -> None:
     later = releases.added_attrs(node.op)
     for name, default in defaults.items():
         if later is not None and name not in later:
-            # Nobody takes an absent string for another one than the empty string.
-            if name not in node.attr and default != _NO_STRING:
+            if name not in node.attr and default not in _ABSENT:
                 node.attr[name].CopyFrom(default)
         elif name in node.attr and node.attr[name] == default:
             del node.attr[name]
