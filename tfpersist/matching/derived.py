@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
@@ -14,7 +15,7 @@ from tfpersist.matching.entry import Entry
 from tfpersist.matching.facts import Chain, Leaf, Member, Side
 from tfpersist.matching.form import Form
 from tfpersist.matching.form_sizes import recipe_of, solved
-from tfpersist.matching.forms import CELLS, DIRECTIONS, FORMS, LABELS, TRANSPOSED
+from tfpersist.matching.forms import CELLS, DIRECTIONS, FORMS, LABELS, LINEAR, TRANSPOSED
 from tfpersist.matching.naming import slot_of
 from tfpersist.matching.object_graph import OBJECT_GRAPH_KEY
 from tfpersist.matching.recipe import Recipe
@@ -23,6 +24,7 @@ from tfpersist.matching.saved import Saved
 
 # How many parts of a name a form may say.
 _DEEPEST = 3
+_ACRONYM, _WORD = re.compile(r"(.)([A-Z][a-z]+)"), re.compile(r"([a-z0-9])([A-Z])")
 # What the engine calls evidence by names.
 _BY_NAME = frozenset({"same name", "same attributes", "shared words"})
 
@@ -343,9 +345,13 @@ def _is_automatic(label: str) -> bool:
 
 
 def _plain(label: str) -> str:
-    """Return a label without the number that a framework has added."""
-    stem, _, number = label.rpartition("_")
-    return stem if stem and facts.is_index(number) else label
+    """Return a label in snake case, without the number that a framework has added.
+
+    TensorFlow 0.12 called the scopes of cells by their classes, such as BasicLSTMCell.
+    """
+    snake = _WORD.sub(r"\1_\2", _ACRONYM.sub(r"\1_\2", label)).lower()
+    numbered = facts.number_in(snake)
+    return numbered[0] if numbered and numbered[0] else snake
 
 
 def _plain_direction(label: str) -> str:
@@ -368,9 +374,11 @@ def _groups(names: Iterable[tuple[Hashable, Chain]]) -> list[_Group]:
     """Return the tensors below each scope. One tensor lies below several."""
     below: dict[Chain, dict[str, Hashable]] = {}
     for identity, labels in names:
-        role = facts.role_of(labels[-1])
-        for depth in range(1, min(_DEEPEST, len(labels)) + 1):
-            scope, inner = labels[: len(labels) - depth], labels[len(labels) - depth : -1]
+        linear = LINEAR.get(labels[-2:])
+        path = (*labels[:-2], linear) if linear else labels
+        role = facts.role_of(path[-1])
+        for depth in range(1, min(_DEEPEST, len(path)) + 1):
+            scope, inner = path[: len(path) - depth], path[len(path) - depth : -1]
             parts = [LABELS.get(label.strip("_").lower(), label) for label in inner]
             below.setdefault(scope, {}).setdefault("/".join((*parts, role)), identity)
     return [_Group(scope, members) for scope, members in below.items()]

@@ -14,6 +14,15 @@ LABELS: Mapping[str, str] = {
     **dict.fromkeys(("value", "v", "v_proj", "value_proj", "wv", "to_v", "v_lin"), "value"),
     **dict.fromkeys(("qkv", "c_attn", "in_proj", "qkv_proj", "to_qkv", "wqkv"), "qkv"),
     "query_key_value": "qkv",
+    # TensorFlow 0.12 writes them with a capital letter.
+    "gates": "gates",
+    "candidate": "candidate",
+}
+
+# The tensors of a product in a cell of TensorFlow 0.12, and their roles.
+LINEAR: Mapping[tuple[str, ...], str] = {
+    ("Linear", "Matrix"): "kernel",
+    ("Linear", "Bias"): "bias",
 }
 
 # Scopes that TensorFlow and Keras give to cells and to what runs them.
@@ -21,7 +30,7 @@ CELLS = frozenset(
     {
         *("basic_lstm_cell", "lstm_cell", "lstm_fused_cell", "lstm_block_cell"),
         *("cudnn_compatible_lstm_cell", "cudnn_compatible_gru_cell"),
-        *("gru_cell", "gru_block_cell", "gru_block_cell_v2", "cell", "rnn", "multi_rnn_cell"),
+        *("gru_cell", "gru_block_cell", "cell", "rnn", "multi_rnn_cell", "bi_rnn"),
         *("bidirectional_rnn", "stack_bidirectional_rnn", "cudnn_lstm", "cudnn_gru"),
         *("cu_dnnlstm", "cu_dnngru", "stacked_rnn_cells", "lstm", "gru", "bidirectional"),
     }
