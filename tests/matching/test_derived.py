@@ -250,6 +250,36 @@ def test_a_square_kernel_beside_transposed_ones_may_be_either():
     assert found(live, saved).keys() == {"head/kernel"}
 
 
+def test_a_square_kernel_alone_is_not_transposed():
+    live = {"head": {"kernel": (4, 4), "bias": (4,)}}
+    assert found(live, {"old/head": {"kernel": (4, 4), "bias": (4,)}}) == {}
+
+
+def test_what_is_proposed_as_it_is_is_no_longer_looked_for():
+    spec, other = TensorSpec("float32", (4, 3)), TensorSpec("float32", (3, 4))
+    specs = {"a/kernel": spec, "b/kernel": other}
+    entries = [
+        Entry("x/kernel", "x/kernel", spec, proposal=("a/kernel", "same order")),
+        Entry("b/kernel", "b/kernel", spec),
+    ]
+    (made,) = derived(entries, Saved(specs)).items()
+    assert (made[0], made[1].recipe.keys) == (1, ("b/kernel",))
+
+
+def test_a_square_kernel_that_is_proposed_may_be_transposed_too():
+    square = TensorSpec("float32", (4, 4))
+    specs = {
+        "b/kernel": TensorSpec("float32", (3, 4)),
+        "a/kernel": square,
+    }
+    entries = [
+        Entry("x/kernel", "x/kernel", square, proposal=("a/kernel", "same order")),
+        Entry("b/kernel", "b/kernel", TensorSpec("float32", (4, 3))),
+    ]
+    made = derived(entries, Saved(specs))[0]
+    assert [recipe.keys for recipe in made.alternatives] == [("a/kernel",), ("a/kernel",)]
+
+
 def test_an_order_alone_transposes_nothing():
     assert found({"x": {"kernel": (4, 3)}}, {"y": {"kernel": (3, 4)}}) == {}
 

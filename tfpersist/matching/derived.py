@@ -97,7 +97,11 @@ class _Search:
             for at, entry in enumerate(entries)
             if entry.slot is None and entry.part is None and entry.default and not entry.said
         }
-        self.open = {at for at in self.names if not self._fits(entries[at])}
+        self.keys = {
+            at: entry.proposal[0] if (entry := entries[at]).proposal else entry.key
+            for at in self.names
+        }
+        self.open = {at for at in self.names if not self._fits(at)}
         self.found: dict[int, Derived] = {}
 
     def result(self) -> dict[int, Derived]:
@@ -116,8 +120,9 @@ class _Search:
         self._doubt_squares(transposed)
         return self.found
 
-    def _fits(self, entry: Entry) -> bool:
-        spec = self.saved.specs.get(entry.key)
+    def _fits(self, at: int) -> bool:
+        """Return whether a variable has a tensor that fits as it is, or one is proposed."""
+        entry, spec = self.entries[at], self.saved.specs.get(self.keys[at])
         return entry.recipe is not None or (spec is not None and entry.wanted.accepts(spec))
 
     def _spec(self, at: int) -> TensorSpec:
@@ -145,9 +150,9 @@ class _Search:
         """Return the layers of the checkpoint of which no tensor has found its variable."""
         scopes = {self.names[at][:-1] for at in self.open}
         used = {
-            entry.key
-            for at, entry in enumerate(self.entries)
-            if at in self.names and at not in self.open and self.names[at][:-1] not in scopes
+            self.keys[at]
+            for at in self.names
+            if at not in self.open and self.names[at][:-1] not in scopes
         }
         for entry in self.entries:
             if entry.said:
@@ -263,13 +268,12 @@ class _Search:
     def _doubt_squares(self, transposed: Collection[str]) -> None:
         """Leave open what may be transposed as others of its name are, where no shape tells."""
         for at, labels in self.names.items():
-            entry = self.entries[at]
-            shape = entry.wanted.shape
+            key, shape = self.keys[at], self.entries[at].wanted.shape
             if at in self.open or at in self.found or shape is None or len(shape) != 2:
                 continue
             is_kernel = facts.role_of(labels[-1]) == "kernel"
-            if shape[0] == shape[1] and is_kernel and self._label(entry.key) in transposed:
-                ways = Recipe((entry.key,)), Recipe((entry.key,), (Transpose((1, 0)),))
+            if shape[0] == shape[1] and is_kernel and self._label(key) in transposed:
+                ways = Recipe((key,)), Recipe((key,), (Transpose((1, 0)),))
                 self.found[at] = Derived(None, alternatives=ways)
 
 
@@ -312,6 +316,9 @@ def _fitting(
         places.setdefault(tuple(sizes[letter] for letter in common), []).append(here)
     for there, sizes in theirs.items():
         for here in places.get(tuple(sizes[letter] for letter in common), ()):
+            if here == there and form.wanted.keys() == form.given.keys():
+                # A square kernel fits as it is, as far as shapes tell.
+                continue
             both = solved(
                 [
                     *zip(form.wanted.values(), (one.known_shape for one in here), strict=True),
