@@ -11,6 +11,7 @@ from tfpersist.formats.tensors import payload_of
 from tfpersist.freezer import passes
 from tfpersist.graph.describe.golden import pair
 from tfpersist.graph.describe.signature import Proof, Signature
+from tfpersist.graph.structure.names import Labels
 
 CHAIN = placeholder("x") + negative("mid", "x") + negative("y", "mid")
 
@@ -18,7 +19,7 @@ CHAIN = placeholder("x") + negative("mid", "x") + negative("y", "mid")
 def test_names_of_the_user_and_of_the_source_are_reserved():
     made = draft(
         CHAIN,
-        lowered={"inputs": ("x:0",), "outputs": ("y:0",), "labels": {"image": "x:0"}},
+        lowered={"inputs": ("x:0",), "outputs": ("y:0",), "labels": Labels({"image": "x:0"})},
         inputs=(("cut", "mid"),),
         baked={"image": 1.0, "mid:0": 2.0},
     )

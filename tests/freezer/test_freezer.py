@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import typing
+
 import drafts
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from tfpersist.errors import (
     FeedError,
     FreezeError,
     NameNotFoundError,
+    RunError,
     StorageError,
 )
 from tfpersist.formats.graphdef import parse_text
@@ -363,3 +366,157 @@ def test_a_tensor_inside_of_a_session_has_its_shape():
         assert [str(ref) for ref in model.inputs] == ["hidden:0 float32[?,3]"]
         with pytest.raises(FeedError, match=r"hidden:0.*float32\[\?,3\].*\[2,2\]"):
             freezer.bake({"hidden": np.zeros((2, 2), np.float32)}).freeze()
+
+
+class Step(tf.Module):
+    """A step of a recurrent network: `state` is an input and an output."""
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec((None, 3), name="x"),
+            tf.TensorSpec((None, 3), name="state"),
+        ]
+    )
+    def step(self, x, state):
+        state = tf.tanh(x + state)
+        return {"y": tf.reduce_sum(state, 1), "state": state, "x": x}
+
+
+class TestANameOfAnInputAndAnOutput:
+    FEEDS: typing.ClassVar = {
+        "x": np.ones((1, 3), np.float32),
+        "state": np.full((1, 3), 9.0, np.float32),
+    }
+
+    @pytest.fixture(params=["function", "saved", "frozen", "written"])
+    def model(self, request, tmp_path):
+        step = Step()
+        if request.param == "function":
+            return Freezer(step.step).freeze()
+        tf.saved_model.save(step, str(tmp_path / "s"), signatures=step.step)
+        if request.param == "saved":
+            return Freezer(tmp_path / "s").freeze()
+        if request.param == "written":
+            return Freezer(tmp_path / "s").optimize().write(tmp_path / "m.pb")
+        return Freezer(Freezer(tmp_path / "s").freeze()).freeze()
+
+    @pytest.fixture
+    def want(self):
+        return {name: value.numpy() for name, value in Step().step(**self.FEEDS).items()}
+
+    def test_run_bind_and_embed(self, model, want):
+        for name, value in want.items():
+            np.testing.assert_allclose(model.run(name, self.FEEDS), value, 1e-6)
+            bound = model.bind(["x", "state"], {"it": name})
+            np.testing.assert_allclose(bound(*self.FEEDS.values())["it"], value, 1e-6)
+        module = model.as_module(["state", "x"], ["state", "y"])
+        state, y = module(self.FEEDS["state"], self.FEEDS["x"])
+        np.testing.assert_allclose(state, want["state"], 1e-6)
+        np.testing.assert_allclose(y, want["y"], 1e-6)
+
+        @tf.function
+        def imported(x, state):
+            return model.import_into(inputs={"x": x, "state": state}, outputs=["state"])
+
+        [state] = imported(**self.FEEDS).values()
+        np.testing.assert_allclose(state, want["state"], 1e-6)
+        assert set(model.signature.inputs) == {"x", "state"}
+        assert set(model.signature.outputs) == {"x", "y", "state"}
+        assert "state" in model
+
+    def test_freeze_again_with_other_ends(self, model, want):
+        again = Freezer(model).outputs("state", "x").inputs("x", h="state").freeze()
+        feeds = {"x": self.FEEDS["x"], "h": self.FEEDS["state"]}
+        np.testing.assert_allclose(again.run("state", feeds), want["state"], 1e-6)
+        np.testing.assert_allclose(again.run("x", feeds), want["x"], 1e-6)
+        baked = Freezer(model).bake({"state": self.FEEDS["state"]}).freeze()
+        np.testing.assert_allclose(baked.run("state", {"x": self.FEEDS["x"]}), want["state"], 1e-6)
+        tested = Freezer(model).parity(self.FEEDS, 1e-5).freeze()
+        assert tested.verify().ok
+
+
+def spec(name):
+    return tf.TensorSpec((None, 3), name=name)
+
+
+class TestNamesOfInnerOperations:
+    def test_an_output_goes_before_an_operation(self):
+        @tf.function(input_signature=[spec("x")])
+        def function(x):
+            prob = tf.sigmoid(x, name="prob")
+            return {"prob": tf.round(prob * 100)}
+
+        x = np.float32([[0.3, 0.1, -2]])
+        want = function(tf.constant(x))["prob"]
+        for model in (
+            Freezer(function).freeze(),
+            Freezer(function).outputs("prob").freeze(),
+            Freezer(function).outputs("prob").parity({"x": x}, 0.0).freeze(),
+        ):
+            assert np.array_equal(model.run("prob", {"x": x}), want)
+            np.testing.assert_allclose(model.run("prob:0", {"x": x}), tf.sigmoid(x), 1e-6)
+            with pytest.raises(NameNotFoundError, match=r"'prob' may mean the output .*'prob:0'"):
+                model.run("prob", {"prob": x})
+
+    def test_an_input_goes_before_an_operation(self):
+        @tf.function(input_signature=[tf.TensorSpec((None, 3), name="in")])
+        def function(x):
+            return {"y": tf.identity(x * 2.0, name="x") + 1.0}
+
+        graph = Freezer(function).freeze()
+        assert {"in", "x"} <= set(graph.graph.nodes)
+        value = np.ones((1, 3), np.float32)
+        labelled = Freezer(graph.graph).outputs("y").freeze()
+        assert labelled.run("x", {"in": value}).tolist() == [[2.0] * 3]
+
+
+class TestInputsThatNothingUses:
+    @pytest.fixture(params=["function", "saved"])
+    def source(self, request, tmp_path):
+        root = tf.Module()
+
+        @tf.function(input_signature=[spec("unused"), spec("x")])
+        def function(unused, x):
+            return {"y": x * 2.0}
+
+        root.function = function
+        if request.param == "function":
+            return function
+        tf.saved_model.save(root, str(tmp_path), signatures=function)
+        return tmp_path
+
+    def test_they_may_be_fed(self, source):
+        x = np.ones((1, 3), np.float32)
+        for freezer in (Freezer(source), Freezer(source).optimize()):
+            model = freezer.freeze()
+            assert set(model.signature.inputs) == {"unused", "x"}
+            assert np.array_equal(model.run("y", {"x": x, "unused": x}), x * 2)
+            assert np.array_equal(model.run("y", {"x": x}), x * 2)
+            assert np.array_equal(model.bind(["unused", "x"])(x, x), x * 2)
+            assert np.array_equal(model.as_layer(["unused", "x"], "y")([x, x]), x * 2)
+            assert set(Freezer(model).freeze().signature.inputs) == {"unused", "x"}
+        model = Freezer(source).parity({"x": x, "unused": x}, 0.0).freeze()
+        assert model.verify().ok
+
+    def test_only_what_named_outputs_need_is_there(self, source):
+        assert set(Freezer(source).outputs("y").freeze().signature.inputs) == {"x"}
+
+
+class TestOperationsWithoutOutputs:
+    def test_a_group_is_run(self, tmp_path):
+        with tf.Graph().as_default(), v1.Session() as session:
+            x = v1.placeholder(tf.float32, [], name="x")
+            y = tf.multiply(x, 2.0, name="y")
+            check = tf.debugging.assert_positive(y, message="must be positive")
+            tf.group(y, check, name="checked")
+            tf.no_op(name="nothing")
+            model = Freezer(session).outputs("y", "checked", "nothing").freeze()
+            alone = Freezer(session).outputs("checked").write(tmp_path / "g.pb")
+        assert model.run(["y", "checked", "nothing"], {"x": 2.0}) == [4.0, None, None]
+        assert [ref.name for ref in model.outputs] == ["y:0"]
+        assert model.bind()(2.0) == 4.0
+        assert alone.run("checked", {"x": 2.0}) is None
+        assert alone.outputs == ()
+        for each in (model, alone):
+            with pytest.raises(RunError):
+                each.run("checked", {"x": -2.0})

@@ -9,6 +9,7 @@ from drafts import draft, negative, node, placeholder, variable
 
 from tfpersist.errors import FeedError, FreezeError, GraphError, NameNotFoundError
 from tfpersist.freezer import passes
+from tfpersist.graph.structure.names import Labels
 
 CHAIN = placeholder("x") + negative("mid", "x") + negative("y", "mid")
 SUM = node("y", "AddV2", "x", "read", T="type: DT_FLOAT")
@@ -36,12 +37,13 @@ def test_functions_that_call_themselves_are_refused():
 class TestBakeValues:
     def test_a_baked_tensor_is_not_an_input(self):
         text = placeholder("x") + placeholder("rate") + negative("y", "x")
-        source = {"inputs": ("x:0", "keep"), "outputs": ("y:0",), "labels": {"keep": "rate:0"}}
-        made = passes.bake_values(draft(text, lowered=source, baked={"rate": 2.0}))
+        labels = Labels({"keep": "rate:0"}, {"keep": "y:0"})
+        source = {"inputs": ("x:0", "rate:0"), "outputs": ("y:0",), "labels": labels}
+        made = passes.bake_values(draft(text, lowered=source, baked={"keep": 2.0}))
         assert made.lowered.inputs == ("x:0",)
         assert made.graph.nodes["rate"].op == "Const"
         assert {name: value.tolist() for name, value in made.baked.items()} == {"rate:0": 2.0}
-        assert made.source.inputs == ("x:0", "keep")
+        assert made.source.inputs == ("x:0", "rate:0")
 
     def test_a_name_that_is_not_there(self):
         with pytest.raises(NameNotFoundError, match="'x'"):
@@ -67,13 +69,13 @@ class TestCutAtInputs:
         with pytest.raises(FreezeError, match="other:0"):
             passes.cut_at_inputs(draft(text, **chosen))
         made = passes.cut_at_inputs(draft(text, **chosen), strict=False)
-        assert made.output_names == ["y:0"]
+        assert [ref.name for ref in made.outputs] == ["y:0"]
         source = {"inputs": ("x:0", "other:0"), "outputs": ("y:0",)}
-        assert passes.cut_at_inputs(draft(text, lowered=source)).output_names == ["y:0"]
+        assert passes.cut_at_inputs(draft(text, lowered=source)).outputs[0].name == "y:0"
 
     def test_outputs_may_be_cut_themselves(self):
         made = passes.cut_at_inputs(draft(CHAIN, outputs=("mid", "y"), inputs=(("deep", "mid"),)))
-        assert made.output_names == ["deep:0", "y:0"]
+        assert [ref.name for ref in made.outputs] == ["deep:0", "y:0"]
         assert [ref.name for ref in made.asked] == ["mid:0", "y:0"]
         assert made.renamed == {"mid:0": "deep:0"}
 
@@ -138,7 +140,7 @@ class TestOptimize:
     def test_tensors_that_may_be_fed_stay(self):
         assert "same" not in self.optimized()
         assert "same" in self.optimized(inputs=("same:0",))
-        assert "same" in self.optimized(labels={"hidden": "same:0"})
+        assert "same" in self.optimized(labels=Labels({"hidden": "same:0"}))
 
     def test_the_init_operation_stays(self):
         made = draft(LINEAR, {"w": [1, 2, 3]}, outputs=("y",), keep=("w",))
@@ -199,7 +201,7 @@ def test_values_that_set_up_state_stay_exact():
 
 
 def test_the_signature_names_what_the_source_named():
-    source = {"labels": {"image": "x:0", "label": "y:0"}}
+    source = {"labels": Labels({"image": "x:0"}, {"label": "y:0"})}
     made = passes.cut_at_inputs(draft(CHAIN, lowered=source, outputs=("label", "mid")))
     made = passes.describe(made)
     assert made.signature.inputs == {"image": "x:0"}

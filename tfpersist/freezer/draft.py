@@ -30,6 +30,8 @@ class Draft:
         baked: the fixed values, by the source's names of their tensors.
         asked: the tensors to compute, by their names before the graph is cut.
         outputs: the same tensors, by their names in the frozen graph.
+        operations: names of operations without outputs that the frozen graph has to run.
+        spare: names of the inputs of the source, which stay even if nothing uses them.
         renamed: the new names of the tensors where the graph is cut, by their old names.
         fills: names of the operations that fill tables.
         kept: names of the variables that stay variables.
@@ -43,6 +45,8 @@ class Draft:
     baked: Mapping[str, Array] = attrs.field(factory=dict)
     asked: tuple[TensorRef, ...] = ()
     outputs: tuple[TensorRef, ...] = ()
+    operations: tuple[str, ...] = ()
+    spare: tuple[str, ...] = ()
     renamed: Mapping[str, str] = attrs.field(factory=dict)
     fills: tuple[str, ...] = ()
     kept: frozenset[str] = frozenset()
@@ -60,21 +64,26 @@ class Draft:
         return self.lowered.graph
 
     @property
-    def output_names(self) -> list[str]:
-        """The names of the tensors to compute."""
-        return [ref.name for ref in self.outputs]
+    def wanted(self) -> list[str]:
+        """The names of the tensors to compute, the operations to run, and the inputs that stay."""
+        return [*(ref.name for ref in self.outputs), *self.operations, *self.spare]
 
     @property
     def roots(self) -> list[str]:
         """The names of the tensors and operations that the graph so far is for."""
-        return [*self.output_names, *self.fills]
+        return [*self.wanted, *self.fills]
 
     @property
     def reserved_names(self) -> set[str]:
         """The names that tensors must keep, because the user or the source names these tensors."""
-        outputs = self.options.outputs or self.lowered.outputs
-        named = (*self.lowered.inputs, *outputs, *self.options.input_tensors, *self.options.baked)
-        return {ends.tensor_name(name, self.lowered) for name in named}
+        lowered, options = self.lowered, self.options
+        fed = (*options.input_tensors, *options.baked)
+        return {
+            *lowered.inputs,
+            *(ends.input_name(name, lowered) for name in fed),
+            *(ends.output_name(name, lowered) for name in options.outputs),
+            *(() if options.outputs else lowered.outputs),
+        }
 
     @property
     def init(self) -> list[str]:

@@ -79,7 +79,9 @@ class Freezer:
 
         Args:
             names: "operation", "operation:index", TensorRefs or tf.Tensors, or lists of them. The
-                frozen graph has all that they need, and nothing else.
+                frozen graph has all that they need, and nothing else. The name of an operation
+                without outputs, such as a group, keeps the operation: `run` runs it. What the
+                source's signature calls an output goes before the name of an operation.
 
         Returns:
             A changed copy.
@@ -99,7 +101,8 @@ class Freezer:
 
         Args:
             names: "operation", "operation:index", TensorRefs or tf.Tensors, or lists of them;
-                placeholders too.
+                placeholders too. What the source's signature calls an input goes before the name of
+                an operation.
             named: the same; the name of the argument becomes the name of the placeholder.
 
         Returns:

@@ -15,6 +15,7 @@ from tfpersist.frozen import golden_check
 from tfpersist.frozen.model import FrozenModel
 from tfpersist.graph.describe import golden
 from tfpersist.graph.describe.signature import Proof
+from tfpersist.graph.structure import functions
 from tfpersist.graph.structure.kinds import VARIABLES
 from tfpersist.graph.structure.prune import prune
 from tfpersist.safety import Policy
@@ -80,7 +81,10 @@ def _run_graph(frozen: Draft, feeds: Mapping[str, Array], policy: Policy | None)
     baked = {draft.renamed.get(name, name): value for name, value in frozen.baked.items()}
     names = list(draft.source_outputs)
     try:
-        with FrozenModel(_with_variables(draft), policy=policy) as model:
+        graph = _with_variables(draft)
+        # A function that is alive in this process can have the same name and another definition.
+        functions.settle_names(graph.proto)
+        with FrozenModel(graph, policy=policy) as model:
             computed: Sequence[Array] = model.run(names, {**feeds, **baked})
             return computed
     except (FreezeError, GraphError, RunError) as error:
@@ -94,7 +98,7 @@ def _run_graph(frozen: Draft, feeds: Mapping[str, Array], policy: Policy | None)
 def _with_variables(draft: Draft) -> Graph:
     """Return the graph of a source, whose init operation assigns the variables their values."""
     if draft.init:
-        return prune(draft.graph, [*draft.output_names, *draft.init])
+        return prune(draft.graph, [*draft.wanted, *draft.init])
     draft = passes.fill_tables(draft)
     draft = draft.with_graph(prune(draft.graph, draft.roots))
     variables = {name for name, node in draft.graph.nodes.items() if node.op in VARIABLES}

@@ -16,7 +16,7 @@ from tfpersist.graph.optimize.weights import compress
 from tfpersist.graph.runtimes import portable, releases
 from tfpersist.graph.structure import nesting
 from tfpersist.graph.structure.feeds import fit
-from tfpersist.graph.structure.names import TensorRef, find_tensor
+from tfpersist.graph.structure.names import TensorRef, find_tensor, full_name
 from tfpersist.graph.structure.prune import needed, prune, trim
 
 
@@ -40,11 +40,11 @@ def bake_values(draft: Draft) -> Draft:
     lowered = draft.lowered
     values: dict[TensorRef, Array] = {}
     for name, value in draft.options.baked.items():
-        ref = find_tensor(lowered.graph, ends.tensor_name(name, lowered))
+        ref = find_tensor(lowered.graph, ends.input_name(name, lowered))
         spec = ref.spec or TensorSpec(np.asarray(value).dtype.name, None)
         values[ref] = fit(value, spec, ref.name)
     baked = {ref.name: value for ref, value in values.items()}
-    inputs = tuple(name for name in lowered.inputs if ends.tensor_name(name, lowered) not in baked)
+    inputs = tuple(name for name in lowered.inputs if full_name(name) not in baked)
     graph = bake(lowered.graph, values, draft.reserved_names)
     return attrs.evolve(
         draft, lowered=attrs.evolve(lowered, graph=graph, inputs=inputs), baked=baked
@@ -71,13 +71,15 @@ def cut_at_inputs(draft: Draft, *, strict: bool = True) -> Draft:
     inputs = options.inputs
     if not options.inputs and not options.outputs:
         inputs = tuple((name, name) for name in lowered.inputs)
-    asked = ends.find_outputs(lowered, options.outputs)
+    asked, operations = ends.find_outputs(lowered, options.outputs)
     cut = ends.cut_at_inputs(lowered, asked, inputs, strict=strict and bool(options.inputs))
     return attrs.evolve(
         draft,
         lowered=cut.lowered,
         asked=tuple(asked),
         outputs=tuple(cut.outputs),
+        operations=tuple(operations),
+        spare=() if options.inputs or options.outputs else cut.lowered.inputs,
         renamed=cut.renamed,
     )
 
@@ -89,7 +91,7 @@ def fill_tables(draft: Draft) -> Draft:
         FreezeError: the content of a table is not known.
         UnsafeModelError: it is in a file that the source must not read.
     """
-    lowered, fills = tables.fill_tables(draft.lowered, draft.output_names)
+    lowered, fills = tables.fill_tables(draft.lowered, draft.wanted)
     return attrs.evolve(draft, lowered=lowered, fills=tuple(fills))
 
 
@@ -148,8 +150,9 @@ def add_init_operation(draft: Draft) -> Draft:
 
 def optimize_graph(draft: Draft) -> Draft:
     """Remove what need not be computed."""
-    fed = {*draft.lowered.inputs, *draft.lowered.labels.values()}
-    return draft.with_graph(optimize(draft.graph, [*draft.output_names, *draft.init], fed))
+    labels = draft.lowered.labels
+    fed = {*draft.lowered.inputs, *labels.inputs.values(), *labels.outputs.values()}
+    return draft.with_graph(optimize(draft.graph, [*draft.wanted, *draft.init], fed))
 
 
 def clean_graph(draft: Draft) -> Draft:
@@ -178,5 +181,5 @@ def compress_weights(draft: Draft) -> Draft:
 
 def describe(draft: Draft) -> Draft:
     """Make the signature of the frozen graph."""
-    described = signature.describe(draft.lowered, draft.graph, draft.outputs)
+    described = signature.describe(draft.lowered, draft.graph, draft.outputs, draft.operations)
     return attrs.evolve(draft, signature=described)

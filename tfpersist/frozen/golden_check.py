@@ -151,11 +151,14 @@ def name_feeds(graph: Graph, feeds: Mapping[Any, Any], inputs: Mapping[str, str]
         FeedError: a tensor is fed twice.
     """
     frozen_names = {old: name for name, old in inputs.items()}
+    labels = signature.labels_of(graph).inputs
     named: dict[str, Any] = {}
     for name, value in feeds.items():
         text = str(getattr(name, "name", name))
         full = text if ":" in text else f"{text}:0"
-        ref = lookup.find(graph, text if full in inputs else frozen_names.get(full, text))
+        if text not in labels and full not in inputs:
+            text = frozen_names.get(full, text)
+        ref = lookup.find_input(graph, text)
         if ref.name in named:
             raise FeedError(
                 "this input is fed twice",

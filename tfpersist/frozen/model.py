@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, TypeAlias
 
 import attrs
@@ -166,23 +167,27 @@ class FrozenModel:
             run, those that TensorFlow infers.
 
         Raises:
-            NameNotFoundError: there is no such tensor; the nearest names are given.
+            NameNotFoundError: there is no such tensor, and the nearest names are given; or the name
+                is that of an input and of another output.
         """
         return self._refined(lookup.find(self.graph, name))
 
     def __contains__(self, name: object) -> bool:
-        """Return whether there is a tensor of that name."""
-        return lookup.contains(self.__getitem__, name)
+        """Return whether there is a tensor of that name, or an input or output."""
+        finders = (lookup.find_output, lookup.find_input)
+        return any(lookup.contains(partial(find, self.graph), name) for find in finders)
 
     def run(self, fetches: LabelledRefs, feeds: Mapping[Any, Any] | None = None) -> Any:
         """Compute tensors.
 
         Args:
             fetches: a tensor's name or TensorRef; a list of them; or a dict {any label: name}. A
-                name without an index means output 0. The name of an operation without outputs runs
-                the operation; its result is None.
-            feeds: {name or TensorRef: value}. Values are cast within their kind: float64 to
-                float32, int64 to int32, Python numbers, where they fit. Any tensor may be fed.
+                name is first that of an output of the signature, then that of an operation, whose
+                output 0 it means. The name of an operation without outputs runs the operation; its
+                result is None.
+            feeds: {name or TensorRef: value}. A name is first that of an input. Values are cast
+                within their kind: float64 to float32, int64 to int32, Python numbers, where they
+                fit. Any tensor may be fed.
 
         Returns:
             An array, a list or a dict of arrays, as `fetches` is. The caller may change them.
@@ -290,7 +295,10 @@ class FrozenModel:
             >>> float(twice(tf.constant(3.0)))
             -6.0
         """
-        names = [self[ref].name for ref in (self.outputs if outputs is None else outputs)]
+        listed = self.outputs if outputs is None else outputs
+        names = [lookup.find_output(self.graph, ref).name for ref in listed]
+        if isinstance(inputs, Mapping):
+            inputs = {lookup.find_input(self.graph, ref): value for ref, value in inputs.items()}
         self._check_policy()
         return composed.compose(self.graph, graph, inputs or {}, names, prefix)
 
@@ -553,9 +561,13 @@ class FrozenModel:
             )
         labels = list(outputs) if isinstance(outputs, Mapping) else None
         output_names = outputs.values() if isinstance(outputs, Mapping) else outputs
-        input_refs = [self[ref] for ref in _listed(self.inputs if inputs is None else inputs)]
+        input_refs = [
+            self._refined(lookup.find_input(self.graph, ref))
+            for ref in _listed(self.inputs if inputs is None else inputs)
+        ]
         output_refs = [
-            self[ref] for ref in _listed(self.outputs if output_names is None else output_names)
+            self._refined(lookup.find_output(self.graph, ref))
+            for ref in _listed(self.outputs if output_names is None else output_names)
         ]
         single = isinstance(outputs, (str, TensorRef))
         single = single or (outputs is None and len(output_refs) == 1)

@@ -16,6 +16,7 @@ from tfpersist.freezer.freezer import Freezer
 from tfpersist.freezer.options import Options
 from tfpersist.freezer.sources.graph import lower_graph
 from tfpersist.graph.describe.signature import Origin, Signature, sign
+from tfpersist.graph.structure.names import Labels
 
 CHAIN = placeholder("x") + negative("mid", "x") + negative("y", "mid")
 
@@ -31,7 +32,7 @@ def test_the_signature_of_a_frozen_graph_is_used():
     graph = signed(Signature({"image": "x:0"}, {"label": "y:0"}, origin=origin))
     lowered = lower_graph(graph)
     assert (lowered.inputs, lowered.outputs) == (("x:0",), ("y:0",))
-    assert lowered.labels == {"image": "x:0", "label": "y:0"}
+    assert lowered.labels == Labels({"image": "x:0"}, {"label": "y:0"})
     assert lowered.origin == origin
     again = pipeline.freeze(lowered, Options()).signature
     assert (again.inputs, again.outputs) == ({"image": "x:0"}, {"label": "y:0"})
@@ -46,7 +47,7 @@ def test_names_of_a_signature_that_are_gone_are_left_out():
 
 def test_a_graph_without_a_signature():
     lowered = lower_graph(draft(CHAIN).graph)
-    assert (lowered.inputs, lowered.outputs, lowered.labels) == ((), (), {})
+    assert (lowered.inputs, lowered.outputs, lowered.labels) == ((), (), Labels())
     assert (lowered.variables, lowered.kept) == ({}, frozenset())
 
 

@@ -22,6 +22,7 @@ from tfpersist.freezer.freezer import Freezer
 from tfpersist.freezer.sources.choice import Choice
 from tfpersist.freezer.sources.saved_model import folder_of, lower_saved_model
 from tfpersist.graph.describe import signature
+from tfpersist.graph.structure.names import Labels
 from tfpersist.safety import Policy
 from tfpersist.storage import open_storage
 
@@ -71,7 +72,7 @@ class TestLowered:
     def test_the_default_signature(self, tmp_path, name):
         lowered = lower_saved_model(write(tmp_path, saved_model(), name), Choice())
         assert (lowered.inputs, lowered.outputs) == (("x:0",), ("y:0",))
-        assert lowered.labels == {"image": "x:0", "label": "y:0"}
+        assert lowered.labels == Labels({"image": "x:0"}, {"label": "y:0"})
         assert lowered.signatures == ()
         assert lowered.variables == {}
 

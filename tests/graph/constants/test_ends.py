@@ -10,11 +10,12 @@ from tfpersist.formats.tensors import TensorSpec
 from tfpersist.graph.constants.ends import (
     cut_at_inputs,
     find_outputs,
+    input_name,
     kept_variables,
-    tensor_name,
+    output_name,
 )
 from tfpersist.graph.structure.lowered import Lowered, SourceSignature
-from tfpersist.graph.structure.names import find_tensor
+from tfpersist.graph.structure.names import Labels, find_tensor
 
 FLOAT = 'attr { key: "%s" value { type: DT_FLOAT } }'
 GRAPH = parse_text(
@@ -37,14 +38,26 @@ def source(**facts):
 
 class TestOutputs:
     def test_names_and_labels(self):
-        lowered = source(labels={"result": "y:0", "h": "side:0"})
-        assert [ref.name for ref in find_outputs(lowered, ["result", "side"])] == ["y:0", "side:0"]
-        # A name of the graph comes before a label.
-        assert tensor_name("h", lowered) == "h"
-        assert tensor_name("h:0", lowered) == "h:0"
+        lowered = source(labels=Labels({"in": "x:0"}, {"result": "y:0", "h": "side:0"}))
+        tensors, operations = find_outputs(lowered, ["result", "side"])
+        assert [ref.name for ref in tensors] == ["y:0", "side:0"]
+        assert operations == []
+        # What the source calls an output comes before the name of an operation.
+        assert output_name("h", lowered) == "side:0"
+        assert output_name("h:0", lowered) == "h:0"
+        assert output_name("in", lowered) == "x:0"
+        with pytest.raises(NameNotFoundError, match="the output 'side:0' or the operation 'h:0'"):
+            input_name("h", lowered)
 
     def test_the_outputs_of_the_source(self):
-        assert [ref.name for ref in find_outputs(source(outputs=("y:0",)), [])] == ["y:0"]
+        tensors, _ = find_outputs(source(outputs=("y:0",)), [])
+        assert [ref.name for ref in tensors] == ["y:0"]
+
+    def test_operations_without_outputs(self):
+        graph = parse_text(b'node { name: "x" op: "Const" } node { name: "all" op: "NoOp" }')
+        assert find_outputs(Lowered(graph, {}, outputs=("all",)), []) == ([], ["all"])
+        labels = Labels({}, {"train": "all"})
+        assert find_outputs(Lowered(graph, {}, labels=labels), ["train"]) == ([], ["all"])
 
     def test_signatures_to_choose_from(self):
         signatures = [
@@ -77,14 +90,16 @@ class TestInputs:
         assert found.renamed == {}
 
     def test_the_graph_begins_at_a_tensor(self):
-        found = self.cut(("features", "h"), labels={"hidden": "h:0"})
+        found = self.cut(("features", "h"), labels=Labels({"hidden": "h:0"}))
         assert found.renamed == {"h:0": "features:0"}
         assert found.lowered.inputs == ("features:0",)
-        assert found.lowered.labels == {"hidden": "features:0"}
+        assert found.lowered.labels == Labels({"hidden": "features:0"})
         assert found.lowered.graph.nodes["y"].input == ["features"]
 
     def test_a_label_of_the_signature(self):
-        assert self.cut(("in", "hidden"), labels={"hidden": "h:0"}).renamed == {"h:0": "in:0"}
+        assert self.cut(("in", "hidden"), labels=Labels({"hidden": "h:0"})).renamed == {
+            "h:0": "in:0"
+        }
 
     def test_an_input_that_is_an_output(self):
         found = self.cut(("in", "y"))

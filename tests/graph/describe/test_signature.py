@@ -13,12 +13,12 @@ from tfpersist.graph.describe.signature import (
     Signature,
     describe,
     inputs,
+    labels_of,
     outputs,
-    resolve,
     sign,
 )
 from tfpersist.graph.structure.lowered import Lowered, Origin
-from tfpersist.graph.structure.names import TensorRef
+from tfpersist.graph.structure.names import Labels, TensorRef
 
 FULL = Signature(
     {"Bild": "x:0"},
@@ -71,7 +71,7 @@ def test_a_tensor_without_a_label_has_the_name_of_its_operation():
         node { name: "tfpersist/init" op: "NoOp" }
         """
     )
-    lowered = Lowered(graph, {}, labels={"image": "x:0", "other": "gone:0"})
+    lowered = Lowered(graph, {}, labels=Labels({"image": "x:0", "other": "gone:0"}))
     found = describe(lowered, graph, [TensorRef("y", 0), TensorRef("split", 1)])
     assert found.inputs == {"image": "x:0", "z": "z:0"}
     assert found.outputs == {"y": "y:0", "split:1": "split:1"}
@@ -105,24 +105,32 @@ def test_outputs_are_in_the_requested_order_and_inputs_in_that_of_the_source():
 
 def test_a_label_equal_to_another_output_s_name_keeps_both():
     graph = parse_text(b'node { name: "a" op: "NoOp" } node { name: "b" op: "NoOp" }')
-    lowered = Lowered(graph, {}, labels={"a": "b:0"})
+    lowered = Lowered(graph, {}, labels=Labels({}, {"a": "b:0"}))
     found = describe(lowered, graph, [TensorRef("b"), TensorRef("a")])
     assert found.outputs == {"a": "b:0", "a:0": "a:0"}
 
 
-def test_a_name_of_the_graph_or_of_the_signature():
-    graph = parse_text(b'node { name: "x" } node { name: "y" } node { name: "both" }')
-    sign(graph, Signature({"image": "x:0", "both": "x:0", "twice": "x:0"}, {"twice": "y:0"}))
-    for name, expected in (
-        ("x", "x"),
-        ("x:7", "x:7"),
-        ("image", "x:0"),
-        ("both", "both"),
-        ("twice", "y:0"),
-        ("other", "other"),
-    ):
-        assert resolve(graph, name) == expected
-    assert resolve(Graph(graph.proto), 3) == 3
+def test_the_labels_of_a_graph_are_those_of_its_signature():
+    graph = parse_text(b'node { name: "x" } node { name: "y" }')
+    assert labels_of(graph) == Labels()
+    sign(graph, Signature({"both": "x:0"}, {"both": "y:0"}))
+    assert labels_of(graph) == Labels({"both": "x:0"}, {"both": "y:0"})
+
+
+def test_an_operation_is_run_and_not_listed_as_a_tensor():
+    graph = parse_text(
+        b"""
+        node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } } }
+        node { name: "all" op: "NoOp" }
+        """
+    )
+    lowered = Lowered(graph, {}, labels=Labels({}, {"train": "all"}))
+    sign(graph, describe(lowered, graph, [TensorRef("x")], ["all"]))
+    assert Signature.of(graph).outputs == {"x": "x:0", "train": "all"}
+    assert [ref.name for ref in outputs(graph)] == ["x:0"]
+    alone = parse_text(b'node { name: "y" op: "MyOwn" } node { name: "all" op: "NoOp" }')
+    sign(alone, describe(Lowered(alone, {}), alone, [], ["all"]))
+    assert outputs(alone) == ()
 
 
 def test_only_what_is_known_is_written():

@@ -7,9 +7,11 @@ from tfpersist.formats import schema
 from tfpersist.formats.graphdef import Graph, parse_text
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.graph.structure.names import (
+    Labels,
     TensorRef,
     find_tensor,
     full_name,
+    is_operation,
     parse_ref,
     producer,
 )
@@ -104,3 +106,56 @@ def test_a_reference_prints_as_its_name():
 )
 def test_producer_and_full_name_of_an_input(text, node, full):
     assert (producer(text), full_name(text)) == (node, full)
+
+
+class TestLabels:
+    LABELS = Labels({"state": "in:0", "x": "x:0", "mid": "x:0"}, {"state": "out:0", "y": "y:0"})
+    NODES = frozenset({"in", "out", "x", "y", "mid", "inner"})
+
+    @pytest.mark.parametrize(
+        ("text", "fed", "fetched"),
+        [
+            ("state", "in:0", "out:0"),
+            ("in:0", "in:0", "in:0"),
+            ("x", "x:0", "x"),
+            ("y", "y", "y:0"),
+            ("inner", "inner", "inner"),
+            ("inner:1", "inner:1", "inner:1"),
+            ("other", "other", "other"),
+            ("mid:0", "mid:0", "mid:0"),
+        ],
+    )
+    def test_each_side_has_names_of_its_own(self, text, fed, fetched):
+        assert full_name(self.LABELS.fed(text, self.NODES)) == full_name(fed)
+        assert full_name(self.LABELS.fetched(text, self.NODES)) == full_name(fetched)
+
+    def test_the_other_side_may_be_meant(self):
+        labels = Labels({"image": "x:0"}, {"digit": "y:0"})
+        assert labels.fetched("image", {"x", "y"}) == "x:0"
+        assert labels.fed("digit", {"x", "y"}) == "y:0"
+        assert [labels.found(text, {"x", "y"}) for text in ("image", "digit", "x")] == [
+            "x:0",
+            "y:0",
+            "x",
+        ]
+
+    def test_what_may_mean_two_tensors_is_an_error_that_lists_both(self):
+        assert self.LABELS.fed("mid", self.NODES) == "x:0"
+        with pytest.raises(
+            NameNotFoundError, match="'mid' may mean the input 'x:0' or the operation 'mid:0'"
+        ):
+            self.LABELS.fetched("mid", self.NODES)
+        with pytest.raises(
+            NameNotFoundError, match="'state' may mean the input 'in:0' or the output 'out:0'"
+        ):
+            self.LABELS.found("state", self.NODES)
+
+
+def test_an_operation_without_outputs():
+    graph = parse_text(b'node { name: "all" op: "NoOp" } node { name: "own" op: "MyOwn" }')
+    assert [is_operation(graph, text) for text in ("all", "all:0", "own", "gone")] == [
+        True,
+        False,
+        False,
+        False,
+    ]

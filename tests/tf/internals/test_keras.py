@@ -12,7 +12,9 @@ from tfpersist.tf.internals.keras import (
     build_optimizer,
     in_safe_mode,
     is_optimizer_built,
+    keeps_state,
     name_scopes_restored,
+    recorded_inputs,
 )
 
 
@@ -72,3 +74,24 @@ def test_a_name_scope_that_a_refused_name_leaves_open_is_closed():
                 tf.function(net)(tf.ones((1, 1)))
         assert keras.Variable(1.0, name="v").path == "mine/v"
     assert keras.Variable(1.0, name="v").path == "v"
+
+
+def test_a_subclassed_model_records_what_it_was_called_with():
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(3)
+
+        def call(self, inputs):
+            return self.dense(inputs["a"]) + inputs["b"][0]
+
+    net = Net()
+    assert recorded_inputs(net) is None
+    net({"a": np.ones((5, 4)), "b": [np.ones((5, 3))]})
+    [argument] = recorded_inputs(net)
+    assert argument == {
+        "a": tf.TensorSpec((None, 4), tf.float32),
+        "b": [tf.TensorSpec((None, 3), tf.float32)],
+    }
+    assert not keeps_state(network())
+    assert keeps_state(keras.Sequential([keras.layers.LSTM(2, stateful=True)]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tf_keras
 
 from tfpersist.errors import TargetError
 from tfpersist.freezer.freezer import Freezer
@@ -67,3 +68,73 @@ def test_a_model_that_does_not_tell_its_inputs():
 
     with pytest.raises(TargetError, match="get_concrete_function"):
         lower_live_model(Net())
+
+
+class TestModelsThatGetTheirInputsFromACall:
+    @staticmethod
+    def subclassed(module, call):
+        class Net(module.Model):
+            def __init__(self):
+                super().__init__()
+                self.dense = module.layers.Dense(3)
+
+        Net.call = call
+        return Net()
+
+    @pytest.mark.parametrize("module", [keras, tf_keras], ids=["keras", "tf_keras"])
+    def test_a_subclassed_model(self, module):
+        net = self.subclassed(module, lambda self, x: self.dense(x) * 2.0)
+        x = weights(5, 4)
+        want = np.asarray(net(x))
+        model = Freezer(net).freeze()
+        assert model.inputs[0].spec.shape == (None, 4)
+        for count in (2, 5):
+            found = model.run(model.outputs[0], {model.inputs[0]: x[:count]})
+            np.testing.assert_allclose(found, want[:count], 1e-5, 1e-6)
+
+    @pytest.mark.parametrize("module", [keras, tf_keras], ids=["keras", "tf_keras"])
+    def test_an_argument_of_several_tensors(self, module):
+        def call(self, inputs, training=None):
+            first, (second, third) = inputs["first"], inputs["others"]
+            return {"total": self.dense(first) + second, "third": third}
+
+        net = self.subclassed(module, call)
+        x, y, z = weights(5, 4), weights(5, 3), weights(5, 2)
+        net({"first": x, "others": [y, z]})
+        want = net({"first": x[:2], "others": [y[:2], z[:2]]})
+        model = Freezer(net).freeze()
+        feeds = {"first": x[:2], "others_0": y[:2], "others_1": z[:2]}
+        np.testing.assert_allclose(model.run("total", feeds), want["total"], 1e-5, 1e-6)
+        assert np.array_equal(model.run("third", feeds), z[:2])
+
+    def test_several_arguments(self):
+        def call(self, first, second):
+            return self.dense(first) + second
+
+        x, y = weights(5, 4), weights(5, 3)
+        old = self.subclassed(tf_keras, call)
+        want = np.asarray(old(x, y))
+        found = Freezer(old).freeze().bind()(x, y)
+        np.testing.assert_allclose(found, want, 1e-5, 1e-6)
+        new = self.subclassed(keras, call)
+        new(x, y)
+        # Keras 3 records the first argument only, and cannot export such a model itself.
+        with pytest.raises(TargetError, match="several arguments"):
+            Freezer(new).freeze()
+
+    @pytest.mark.parametrize("module", [keras, tf_keras], ids=["keras", "tf_keras"])
+    def test_a_sequential_without_an_input(self, module):
+        net = module.Sequential([module.layers.Dense(3), module.layers.BatchNormalization()])
+        x = weights(5, 4)
+        want = np.asarray(net(x))
+        model = Freezer(net).freeze()
+        found = model.run(model.outputs[0], {model.inputs[0]: x[:2]})
+        np.testing.assert_allclose(found, want[:2], 1e-5, 1e-6)
+
+    def test_a_layer_with_state_keeps_the_size_of_its_batch(self):
+        net = keras.Sequential(
+            [keras.Input(batch_shape=(2, 3, 4)), keras.layers.LSTM(3, stateful=True)]
+        )
+        lowered = lower_live_model(net)
+        shape = lowered.graph.nodes["input"].attr["shape"].shape
+        assert [dim.size for dim in shape.dim] == [2, 3, 4]

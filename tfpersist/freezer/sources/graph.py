@@ -17,7 +17,7 @@ from tfpersist.graph.constants import from_saver
 from tfpersist.graph.constants.initial_state import kept_values
 from tfpersist.graph.describe.signature import Signature
 from tfpersist.graph.structure.lowered import Lowered
-from tfpersist.graph.structure.names import find_tensor
+from tfpersist.graph.structure.names import Labels, find_tensor, is_operation
 from tfpersist.safety import Policy
 
 FILES = (".pb", ".pbtxt", ".pb.txt")
@@ -57,7 +57,7 @@ def _frozen(graph: Graph) -> Lowered:
         values,
         tuple(name for name in signature.inputs.values() if _has(graph, name)),
         tuple(name for name in signature.outputs.values() if _has(graph, name)),
-        labels={**signature.inputs, **signature.outputs},
+        labels=Labels(signature.inputs, signature.outputs),
         origin=signature.origin,
         kept=frozenset(values),
     )
@@ -73,6 +73,8 @@ def _with_values(graph: Graph, source: str | os.PathLike[str] | Checkpoint) -> L
 
 
 def _has(graph: Graph, name: str) -> bool:
+    if is_operation(graph, name):
+        return True
     try:
         find_tensor(graph, name)
     except NameNotFoundError:

@@ -20,6 +20,7 @@ from tfpersist.freezer.sources.read_text import read_text
 from tfpersist.graph.constants import from_saver
 from tfpersist.graph.describe import saved_model
 from tfpersist.graph.structure.lowered import Lowered
+from tfpersist.graph.structure.names import Labels
 from tfpersist.safety import Policy
 from tfpersist.storage import open_storage
 
@@ -76,7 +77,7 @@ def lower_saved_model(folder: str, choice: Choice) -> Lowered:
         lowered,
         inputs=tuple(signature.inputs.values()),
         outputs=tuple(signature.outputs.values()),
-        labels={**signature.inputs, **signature.outputs},
+        labels=Labels(signature.inputs, signature.outputs),
         signatures=() if signature.outputs else saved_model.signatures(meta),
         assets=_assets(folder, meta),
         read=partial(read_text, choice.policy or Policy.default(), f"{folder}/{_ASSETS}"),

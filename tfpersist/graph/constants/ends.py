@@ -14,7 +14,7 @@ from tfpersist.graph.constants.cut import cut
 from tfpersist.graph.describe.candidates import Candidates, candidates
 from tfpersist.graph.structure.kinds import VARIABLES
 from tfpersist.graph.structure.lowered import Lowered
-from tfpersist.graph.structure.names import TensorRef, find_tensor
+from tfpersist.graph.structure.names import Labels, TensorRef, find_tensor, is_operation
 from tfpersist.graph.structure.prune import needed
 
 _MOST_SHOWN = 12
@@ -41,30 +41,48 @@ def candidates_of(lowered: Lowered) -> Candidates:
     return candidates(lowered.graph, lowered.outputs or names)
 
 
-def tensor_name(name: str, lowered: Lowered) -> str:
-    """Return the name of a tensor.
+def input_name(name: str, lowered: Lowered) -> str:
+    """Return the name of a tensor that is to be an input, or has a fixed value.
 
     Args:
         name: the name, or what the source's signature calls the tensor.
         lowered: the source.
+
+    Raises:
+        NameNotFoundError: the name may mean two tensors, and neither is an input.
     """
-    is_in_graph = name.partition(":")[0] in lowered.graph.nodes
-    return name if is_in_graph else lowered.labels.get(name, name)
+    return lowered.labels.fed(name, lowered.graph.nodes)
 
 
-def find_outputs(lowered: Lowered, names: Sequence[str]) -> list[TensorRef]:
-    """Find the tensors to compute.
+def output_name(name: str, lowered: Lowered) -> str:
+    """Return the name of a tensor that is to be computed.
+
+    Args:
+        name: the name, or what the source's signature calls the tensor.
+        lowered: the source.
+
+    Raises:
+        NameNotFoundError: the name may mean two tensors, and neither is an output.
+    """
+    return lowered.labels.fetched(name, lowered.graph.nodes)
+
+
+def find_outputs(lowered: Lowered, names: Sequence[str]) -> tuple[list[TensorRef], list[str]]:
+    """Find the tensors to compute, and the operations without outputs to run.
 
     Args:
         lowered: the source.
-        names: names of the tensors; empty for the source's own outputs.
+        names: names of tensors and operations; empty for the source's own outputs.
+
+    Returns:
+        The tensors, and the names of the operations.
 
     Raises:
         NameNotFoundError: there is no such tensor.
         FreezeError: no names are given, and the source has no outputs of its own; the message shows
             its signatures, or likely outputs.
     """
-    names = names or lowered.outputs
+    names = [output_name(name, lowered) for name in names] or lowered.outputs
     if not names and lowered.signatures:
         first = lowered.signatures[0].name
         listed = "".join(f"\n  {signature}" for signature in lowered.signatures)
@@ -81,7 +99,9 @@ def find_outputs(lowered: Lowered, names: Sequence[str]) -> list[TensorRef]:
             advice="Name them: Freezer(...).outputs(...)"
             + (f". Likely ones are {', '.join(likely[:_MOST_SHOWN])}{more}" if likely else ""),
         )
-    return [find_tensor(lowered.graph, tensor_name(name, lowered)) for name in names]
+    operations = [name for name in names if is_operation(lowered.graph, name)]
+    tensors = [find_tensor(lowered.graph, name) for name in names if name not in operations]
+    return tensors, operations
 
 
 def cut_at_inputs(
@@ -101,7 +121,7 @@ def cut_at_inputs(
     """
     wanted: dict[str, TensorRef] = {}
     for label, name in inputs:
-        ref = find_tensor(lowered.graph, tensor_name(name, lowered))
+        ref = find_tensor(lowered.graph, input_name(name, lowered))
         wanted[ref.name if label == name else label] = ref
     if not wanted:
         return CutSource(lowered, outputs, {})
@@ -115,9 +135,15 @@ def cut_at_inputs(
             where=", ".join(unused),
             advice="Leave it out of inputs(), or choose an input that is nearer to the outputs.",
         )
-    labels = {label: renamed.get(name, name) for label, name in lowered.labels.items()}
+    labels = Labels(
+        _renamed(lowered.labels.inputs, renamed), _renamed(lowered.labels.outputs, renamed)
+    )
     lowered = attrs.evolve(lowered, graph=graph, labels=labels, inputs=tuple(renamed.values()))
     return CutSource(lowered, outputs, renamed)
+
+
+def _renamed(labels: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
+    return {label: names.get(name, name) for label, name in labels.items()}
 
 
 def kept_variables(

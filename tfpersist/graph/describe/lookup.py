@@ -9,8 +9,8 @@ from tfpersist.errors import ArgumentError, NameNotFoundError, value_text
 from tfpersist.formats import graphdef, schema
 from tfpersist.formats.graphdef import Graph
 from tfpersist.graph.describe import endpoints
-from tfpersist.graph.describe.signature import resolve
-from tfpersist.graph.structure.names import TensorRef
+from tfpersist.graph.describe.signature import labels_of
+from tfpersist.graph.structure.names import Labels, TensorRef
 
 
 class GraphDefMessage(Protocol):
@@ -72,9 +72,26 @@ def find(graph: Graph, name: Any) -> TensorRef:
         name: "operation:index", "operation" for index 0, a name of the signature, or a TensorRef.
 
     Raises:
-        NameNotFoundError: there is no such tensor; the nearest names are given.
+        NameNotFoundError: there is no such tensor, and the nearest names are given; or the name may
+            mean two tensors.
     """
-    text = resolve(graph, name.name if isinstance(name, TensorRef) else name)
+    return _found(graph, name, Labels.found)
+
+
+def find_input(graph: Graph, name: Any) -> TensorRef:
+    """Find a tensor that is fed: as `find`, but inputs of the signature go before other names."""
+    return _found(graph, name, Labels.fed)
+
+
+def find_output(graph: Graph, name: Any) -> TensorRef:
+    """Find a tensor that is computed: as `find`, but outputs of the signature go first."""
+    return _found(graph, name, Labels.fetched)
+
+
+def _found(graph: Graph, name: Any, meant: Callable[[Labels, str, Any], str]) -> TensorRef:
+    text = name.name if isinstance(name, TensorRef) else name
+    if isinstance(text, str):
+        text = meant(labels_of(graph), text, graph.nodes)
     return endpoints.find(graph, text)
 
 

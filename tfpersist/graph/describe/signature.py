@@ -16,7 +16,7 @@ from tfpersist.formats.graphdef import Graph
 from tfpersist.graph.describe import endpoints, own_fields
 from tfpersist.graph.structure.kinds import INIT
 from tfpersist.graph.structure.lowered import Lowered, Origin
-from tfpersist.graph.structure.names import TensorRef
+from tfpersist.graph.structure.names import Labels, TensorRef, is_operation
 
 FIELD = 18932
 
@@ -88,29 +88,42 @@ class Signature:
         return printable(f"{takes} -> {gives}")
 
 
-def describe(lowered: Lowered, graph: Graph, refs: Sequence[TensorRef]) -> Signature:
+def describe(
+    lowered: Lowered,
+    graph: Graph,
+    refs: Sequence[TensorRef],
+    operations: Sequence[str] = (),
+) -> Signature:
     """Return the signature of a frozen graph.
 
     Args:
         lowered: the source, for the names and the order of the inputs.
         graph: the frozen graph.
         refs: its outputs, in the order of the signature.
+        operations: names of the operations without outputs that it is to run.
     """
-    labels: dict[str, str] = {}
-    for label, name in sorted(lowered.labels.items()):
-        labels.setdefault(name, label)
-
-    def labelled(tensors: Sequence[TensorRef]) -> dict[str, str]:
-        by_label: dict[str, str] = {}
-        for name in dict.fromkeys(ref.name for ref in tensors):
-            label = labels.get(name, name.removesuffix(":0"))
-            by_label[name if label in by_label else label] = name
-        return by_label
-
     order = {name: position for position, name in enumerate(lowered.inputs)}
     fed = sorted(endpoints.inputs(graph), key=lambda ref: order.get(ref.name, len(order)))
     init = INIT if INIT in graph.nodes else None
-    return Signature(labelled(fed), labelled(refs), init, lowered.origin)
+    fetched = [*(ref.name for ref in refs), *operations]
+    return Signature(
+        _labelled([ref.name for ref in fed], lowered.labels.inputs),
+        _labelled(fetched, lowered.labels.outputs),
+        init,
+        lowered.origin,
+    )
+
+
+def _labelled(tensors: Sequence[str], labels: Mapping[str, str]) -> dict[str, str]:
+    """Return the names of tensors by their labels, or by the names of their operations."""
+    names: dict[str, str] = {}
+    for label, name in sorted(labels.items()):
+        names.setdefault(name, label)
+    by_label: dict[str, str] = {}
+    for name in dict.fromkeys(tensors):
+        label = names.get(name, name.removesuffix(":0"))
+        by_label[name if label in by_label else label] = name
+    return by_label
 
 
 def inputs(graph: Graph) -> tuple[TensorRef, ...]:
@@ -119,7 +132,8 @@ def inputs(graph: Graph) -> tuple[TensorRef, ...]:
     Args:
         graph: the graph.
     """
-    return _tensors(graph, (Signature.of(graph) or Signature()).inputs) or endpoints.inputs(graph)
+    signed = _tensors(graph, (Signature.of(graph) or Signature()).inputs)
+    return endpoints.inputs(graph) if signed is None else signed
 
 
 def outputs(graph: Graph) -> tuple[TensorRef, ...]:
@@ -128,15 +142,17 @@ def outputs(graph: Graph) -> tuple[TensorRef, ...]:
     Args:
         graph: the graph.
     """
-    return _tensors(graph, (Signature.of(graph) or Signature()).outputs) or endpoints.outputs(graph)
+    signed = _tensors(graph, (Signature.of(graph) or Signature()).outputs)
+    return endpoints.outputs(graph) if signed is None else signed
 
 
-def _tensors(graph: Graph, by_label: Mapping[str, str]) -> tuple[TensorRef, ...]:
-    """Return the tensors that a signature names; none if one of them is not in the graph."""
+def _tensors(graph: Graph, by_label: Mapping[str, str]) -> tuple[TensorRef, ...] | None:
+    """Return the tensors that a signature names; None if one of them is not in the graph."""
+    names = [name for name in by_label.values() if not is_operation(graph, name)]
     try:
-        return tuple(endpoints.find(graph, name) for name in by_label.values())
+        return tuple(endpoints.find(graph, name) for name in names) if by_label else None
     except NameNotFoundError:
-        return ()
+        return None
 
 
 def sign(graph: Graph, signature: Signature) -> None:
@@ -153,20 +169,14 @@ def sign(graph: Graph, signature: Signature) -> None:
     own_fields.add_field(graph, FIELD, text)
 
 
-def resolve(graph: Graph, text: str) -> str:
-    """Return the name of a tensor in the graph, given that name or its name in the signature.
+def labels_of(graph: Graph) -> Labels:
+    """Return what the signature of a graph calls its inputs and outputs.
 
     Args:
-        graph: the graph; its own names come first.
-        text: the name of a tensor, or its name in the signature.
-
-    Returns:
-        The name in the graph; `text` itself if the signature does not have it.
+        graph: the graph.
     """
-    if not isinstance(text, str) or text.partition(":")[0] in graph.nodes:
-        return text
     signature = Signature.of(graph) or Signature()
-    return signature.outputs.get(text) or signature.inputs.get(text) or text
+    return Labels(signature.inputs, signature.outputs)
 
 
 def _decoded(data: bytes) -> Signature | None:

@@ -9,6 +9,7 @@ import attrs
 from tfpersist.errors import printable
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.tensors import Array, Payload, TensorSpec
+from tfpersist.graph.structure.names import Labels
 
 
 @attrs.frozen
@@ -74,7 +75,7 @@ class Lowered:
         objects: the variable object by the name of its node, for a source whose variables may
             share a name.
         live: whether the values may change later, because the source is still in use.
-        labels: names of tensors, by their names in the signature of the source.
+        labels: what the signature of the source calls its inputs and outputs.
         tables: a function that returns keys and values of a lookup table, by the name of its node.
         assets: paths of files, by the name of the tensor that holds the path, or by the last part
             of the path.
@@ -96,7 +97,7 @@ class Lowered:
     problems: Mapping[str, str] = attrs.field(factory=dict)
     objects: Mapping[str, object] = attrs.field(factory=dict)
     live: bool = False
-    labels: Mapping[str, str] = attrs.field(factory=dict)
+    labels: Labels = attrs.field(factory=Labels)
     tables: Mapping[str, Callable[[], tuple[Array, Array]]] = attrs.field(factory=dict)
     assets: Mapping[str, str] = attrs.field(factory=dict)
     origin: Origin = attrs.field(factory=Origin)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
 
 import attrs
 
@@ -62,6 +63,102 @@ def full_name(text: str) -> str:
         ('add:0', 'split:1', '^init')
     """
     return text if ":" in text or text.startswith("^") else f"{text}:0"
+
+
+@attrs.frozen
+class Labels:
+    """What a model calls the ends of its graph: a name may stand for an input and for an output.
+
+    Args:
+        inputs: names of the tensors to feed, by what the model calls them.
+        outputs: names of the tensors to fetch, by what the model calls them.
+    """
+
+    inputs: Mapping[str, str] = attrs.field(factory=dict)
+    outputs: Mapping[str, str] = attrs.field(factory=dict)
+
+    def fed(self, text: str, nodes: Collection[str]) -> str:
+        """Return the name of the tensor that is meant where one is fed.
+
+        Args:
+            text: what the model calls the tensor, or the name of a tensor or operation.
+            nodes: the names of the operations of the graph.
+
+        Raises:
+            NameNotFoundError: the text may mean two tensors, and neither is an input.
+
+        Example:
+            >>> Labels({"state": "x:0"}, {"state": "y:0"}).fed("state", {"x", "y"})
+            'x:0'
+        """
+        return _meant(text, self.inputs, {"output": self.outputs}, nodes)
+
+    def fetched(self, text: str, nodes: Collection[str]) -> str:
+        """Return the name of the tensor that is meant where one is computed.
+
+        Args:
+            text: what the model calls the tensor, or the name of a tensor or operation.
+            nodes: the names of the operations of the graph.
+
+        Raises:
+            NameNotFoundError: the text may mean two tensors, and neither is an output.
+
+        Example:
+            >>> Labels({"state": "x:0"}, {"state": "y:0"}).fetched("state", {"x", "y"})
+            'y:0'
+        """
+        return _meant(text, self.outputs, {"input": self.inputs}, nodes)
+
+    def found(self, text: str, nodes: Collection[str]) -> str:
+        """Return the name of the tensor that is meant where it is neither fed nor fetched.
+
+        Names of the graph come first.
+
+        Args:
+            text: what the model calls the tensor, or the name of a tensor or operation.
+            nodes: the names of the operations of the graph.
+
+        Raises:
+            NameNotFoundError: the text is the name of an input and of another output.
+
+        Example:
+            >>> Labels({"state": "x:0"}, {"y": "y:0"}).found("state", {"x", "y"})
+            'x:0'
+        """
+        if text.partition(":")[0] in nodes:
+            return text
+        return _meant(text, {}, {"input": self.inputs, "output": self.outputs}, nodes)
+
+
+def _meant(
+    text: str,
+    own: Mapping[str, str],
+    others: Mapping[str, Mapping[str, str]],
+    nodes: Collection[str],
+) -> str:
+    """Return the name of the tensor that a text means.
+
+    Args:
+        text: the text.
+        own: the labels of the side on which it is used.
+        others: the labels of other sides, by the kind of end that they are for.
+        nodes: the names of the operations of the graph.
+    """
+    operation, colon, _ = text.partition(":")
+    if colon and operation in nodes:
+        return text
+    if text in own:
+        return own[text]
+    places = {f"the {kind}": labels[text] for kind, labels in others.items() if text in labels}
+    if operation in nodes:
+        places["the operation"] = text
+    if len({full_name(name) for name in places.values()}) > 1:
+        listed = [f"{place} {full_name(name)!r}" for place, name in places.items()]
+        raise NameNotFoundError(
+            f"{text!r} may mean {' or '.join(listed)}",
+            advice="Write the name of the tensor, with the colon and the number.",
+        )
+    return next(iter(places.values()), text)
 
 
 def parse_ref(text: str) -> TensorRef:
@@ -128,6 +225,23 @@ def find_tensor(graph: Graph, text: str) -> TensorRef:
             else "It can be run, but it has no outputs.",
         )
     return attrs.evolve(ref, spec=tensor_spec(node, ref.index, types))
+
+
+def is_operation(graph: Graph, text: str) -> bool:
+    """Return whether a name is that of an operation without outputs, such as a group.
+
+    Args:
+        graph: the graph.
+        text: the name.
+
+    Example:
+        >>> from tfpersist.formats.graphdef import parse_text
+        >>> graph = parse_text(b'node { name: "init" op: "NoOp" }')
+        >>> is_operation(graph, "init"), is_operation(graph, "init:0"), is_operation(graph, "x")
+        (True, False, False)
+    """
+    node = graph.nodes.get(text)
+    return node is not None and ops.output_types(node, graph.functions) == []
 
 
 def tensor_spec(node: Message, index: int, types: list[int] | None) -> TensorSpec | None:

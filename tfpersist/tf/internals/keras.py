@@ -1,9 +1,9 @@
-"""The private APIs of Keras and tf-keras: first epoch, safe mode, optimizers, name scopes."""
+"""The private APIs of Keras and tf-keras: epochs, safe mode, optimizers, name scopes, inputs."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -66,3 +66,38 @@ def name_scopes_restored() -> Iterator[None]:
         yield
     finally:
         scopes[:] = before
+
+
+def recorded_inputs(model: Any) -> tuple[Any, ...] | None:
+    """Return the arguments of a subclassed model as its own `export` records them.
+
+    Args:
+        model: a model of Keras 3 or tf-keras that has been called.
+
+    Returns:
+        For each argument a structure of tf.TensorSpecs, whose first dimension is free; None for a
+        model that has not been called.
+    """
+    import tensorflow as tf
+
+    if hasattr(model, "save_spec"):
+        recorded = model.save_spec()
+        return None if recorded is None else tuple(recorded[0])
+    shapes = getattr(model, "_build_shapes_dict", None)
+    if not shapes or not model._called:
+        return None
+
+    def spec(structure: Any, name: str | None) -> Any:
+        if isinstance(structure, Mapping):
+            return {key: spec(value, None) for key, value in structure.items()}
+        if all(isinstance(size, (int, type(None))) for size in structure):
+            # Keras records no data types; it exports all inputs in the type that it computes with.
+            return tf.TensorSpec((None, *structure[1:]), model.input_dtype, name)
+        return type(structure)(spec(value, None) for value in structure)
+
+    return tuple(spec(shape, name.removesuffix("_shape")) for name, shape in shapes.items())
+
+
+def keeps_state(model: Any) -> bool:
+    """Return whether a layer of a model keeps state between calls, so that its batch is fixed."""
+    return any(getattr(layer, "stateful", False) for layer in model._flatten_layers())

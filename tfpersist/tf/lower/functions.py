@@ -14,7 +14,7 @@ from tfpersist.formats.graphdef import Graph, split
 from tfpersist.formats.schema import Message
 from tfpersist.graph.structure.functions import unused
 from tfpersist.graph.structure.lowered import Lowered, Origin
-from tfpersist.graph.structure.names import producer
+from tfpersist.graph.structure.names import Labels, producer
 from tfpersist.tf.internals.functions import traces_of
 from tfpersist.tf.lower.captured_inputs import replace_captured_inputs
 from tfpersist.tf.lower.own_state import own_state
@@ -101,9 +101,10 @@ def lower_concrete_function(function: Any, output_names: Sequence[str] = ()) -> 
     arguments = function.inputs[: len(function.inputs) - len(function.captured_inputs)]
     inputs = tuple(tensor.name for tensor in arguments)
     renamed_outputs = tuple(_renamed(name, new_names) for name in outputs)
-    labels = _labels(_argument_names(function), inputs)
     result_names = output_names or names_of_results(function.structured_outputs)
-    labels |= _labels(result_names, renamed_outputs)
+    labels = Labels(
+        _labelled(_argument_names(function), inputs), _labelled(result_names, renamed_outputs)
+    )
     return Lowered(
         Graph(captured.proto, captured.payloads),
         {**own.variables, **captured.variables},
@@ -150,7 +151,7 @@ def _argument_names(function: Any) -> list[str]:
     return names_of_arguments(function.structured_input_signature, list(parameters))
 
 
-def _labels(names: Sequence[str], tensors: Sequence[str]) -> dict[str, str]:
+def _labelled(names: Sequence[str], tensors: Sequence[str]) -> dict[str, str]:
     """Return the tensors by their names; none where the lists are not of one length."""
     if len(names) != len(tensors):
         return {}

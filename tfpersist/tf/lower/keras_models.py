@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tfpersist.errors import TargetError
 from tfpersist.graph.structure.functions import unused
 from tfpersist.graph.structure.lowered import Lowered
-from tfpersist.tf.internals.keras import name_scopes_restored
+from tfpersist.tf.internals.keras import keeps_state, name_scopes_restored, recorded_inputs
 from tfpersist.tf.lower.functions import lower_concrete_function
 from tfpersist.tf.lower.values import node_name
 from tfpersist.tf.run.translate import translated
@@ -20,6 +21,9 @@ _UNNAMED = re.compile(r"keras_tensor(_\d+)?")
 
 def lower_keras_model(model: Any) -> Lowered:
     """Lower a Keras model as it runs in inference.
+
+    A subclassed model, and one that got its inputs from its first call, take a batch of any size,
+    as after their own `export`.
 
     Args:
         model: a keras.Model or tf_keras.Model.
@@ -34,18 +38,19 @@ def lower_keras_model(model: Any) -> Lowered:
 
     inputs = getattr(model, "inputs", None)
     if not inputs:
-        raise TargetError(
-            "the inputs of this model are not known",
-            advice="Pass tf.function(model).get_concrete_function(tf.TensorSpec(...)) instead.",
-        )
-    structure = getattr(model, "input", inputs[0] if len(inputs) == 1 else inputs)
-    tensors = tf.nest.flatten(structure)
-    specs = [
-        _spec(tensor, name) for tensor, name in zip(tensors, _input_names(tensors), strict=True)
-    ]
+        specs, call = _subclassed(model)
+    else:
+        structure = getattr(model, "input", inputs[0] if len(inputs) == 1 else inputs)
+        tensors = tf.nest.flatten(structure)
+        # A Sequential without an Input has the shape of its first batch.
+        free = hasattr(model, "add") and not keeps_state(model)
+        specs = [
+            _spec(tensor, name, free=free)
+            for tensor, name in zip(tensors, _input_names(tensors), strict=True)
+        ]
 
-    def call(*inputs: Any) -> Any:
-        return model(tf.nest.pack_sequence_as(structure, inputs), training=False)
+        def call(*inputs: Any) -> Any:
+            return model(tf.nest.pack_sequence_as(structure, inputs), training=False)
 
     traced = tf.function(call, input_signature=specs, autograph=False)
     with translated(TargetError), name_scopes_restored():
@@ -53,7 +58,27 @@ def lower_keras_model(model: Any) -> Lowered:
     return lower_concrete_function(concrete, _output_names(model, concrete.structured_outputs))
 
 
-def _spec(tensor: Any, name: str) -> Any:
+def _subclassed(model: Any) -> tuple[Sequence[Any], Callable[..., Any]]:
+    """Return the arguments of a subclassed model, and a function that takes them.
+
+    Raises:
+        TargetError: they are not known.
+    """
+    specs = recorded_inputs(model)
+    try:
+        inspect.signature(model.call).bind(*(specs or ()))
+    except TypeError:
+        specs = None
+    if specs is None:
+        raise TargetError(
+            "the inputs of this model are not known",
+            advice="Call the model once on a batch. If it takes several arguments, pass"
+            " tf.function(model).get_concrete_function(tf.TensorSpec(...), ...) instead.",
+        )
+    return specs, lambda *inputs: model(*inputs, training=False)
+
+
+def _spec(tensor: Any, name: str, *, free: bool) -> Any:
     import tensorflow as tf
 
     # A tf-keras input may be of any type of tensor; Keras 3 has dense and sparse ones.
@@ -62,7 +87,8 @@ def _spec(tensor: Any, name: str) -> Any:
         return spec
     if getattr(tensor, "sparse", False):
         return tf.SparseTensorSpec(tensor.shape, tensor.dtype)
-    return tf.TensorSpec(tensor.shape, tensor.dtype, name=name)
+    shape = (None, *tensor.shape[1:]) if free and tensor.shape else tensor.shape
+    return tf.TensorSpec(shape, tensor.dtype, name=name)
 
 
 def _input_names(tensors: Sequence[Any]) -> list[str]:

@@ -196,7 +196,7 @@ def open_model(
     if not owns_session:
         own_session.close()
     full_name = partial(_name_in_graph, session.graph, imported.scope)
-    executor = Executor(session.graph, session, full_name)
+    executor = Executor(session.graph, session, full_name, full_name)
     return GraphModel(
         session,
         imported.scope,

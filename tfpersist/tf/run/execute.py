@@ -60,12 +60,14 @@ class Executor:
     Args:
         graph: the tf.Graph; nothing is added to it.
         session: a tf.compat.v1.Session on it. Several threads may use it.
-        full_name: returns the name in the graph for the name that a user gives.
+        full_name: returns the name in the graph for the name that a user gives to fetch.
+        fed_name: the same for a name to feed.
     """
 
     graph: Any
     session: Any
     full_name: Callable[[str], str] = str
+    fed_name: Callable[[str], str] = str
     _needs: dict[Any, Needs] = attrs.field(factory=dict, init=False, repr=False)
 
     def tensor(self, ref: Any) -> Any:
@@ -240,7 +242,9 @@ class Executor:
         return array.view(stored) if stored.names else array
 
     def _find(self, ref: Any, *, to_feed: bool = False) -> Any:
-        name = self.full_name(ref) if isinstance(ref, str) else getattr(ref, "name", None)
+        name = getattr(ref, "name", None)
+        if isinstance(ref, str):
+            name = self.fed_name(ref) if to_feed else self.full_name(ref)
         if not isinstance(name, str):
             raise NameNotFoundError(
                 "this is not the name of a tensor",

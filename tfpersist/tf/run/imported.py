@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from tfpersist.errors import GraphError, UnsupportedError
 from tfpersist.formats import graphdef, graphdef_writer
 from tfpersist.formats.graphdef import Graph
-from tfpersist.graph.describe.signature import resolve
+from tfpersist.graph.describe.signature import labels_of
 from tfpersist.graph.optimize import lift
 from tfpersist.graph.optimize.lift import Lifted
 from tfpersist.graph.optimize.weights import expand
@@ -71,7 +71,9 @@ def import_graph(graph: Graph, *, mapped: bool = True) -> Executor:
     except BaseException:
         session.close()
         raise
-    return Executor(target, session, partial(resolve, graph))
+    labels = labels_of(graph)
+    fetched = partial(labels.fetched, nodes=graph.nodes)
+    return Executor(target, session, fetched, partial(labels.fed, nodes=graph.nodes))
 
 
 def import_into(target: Any, graph: Graph, **options: Any) -> Any:
