@@ -87,9 +87,9 @@ def test_the_parts_of_layers_of_keras(names, paths):
     assert sorted(found.values()) == sorted(f"/_operations/0/{path}" for path in paths)
 
 
-def test_a_layer_that_is_applied_at_each_time_holds_another_one():
-    found = paths_of(weights_of({"time_distributed_1": ["time_distributed_1/kernel:0"]}))
-    assert list(found.values()) == ["/_operations/0/layer/kernel"]
+def test_the_cell_of_a_convolutional_recurrent_layer_is_not_named():
+    found = paths_of(weights_of({"conv_lstm2d_1": ["conv_lstm2d_1/kernel:0"]}))
+    assert list(found.values()) == ["/_operations/0/cell/kernel"]
 
 
 def test_weights_that_are_listed_and_not_there_are_left_out():

@@ -99,10 +99,11 @@ class Hdf5:
     tree: Tree
     data: memoryview
 
-    @property
+    @cached_property
     def specs(self) -> Mapping[str, TensorSpec]:
         """Data type and shape of every tensor, sorted by name."""
-        return MappingProxyType(self.tree.specs)
+        numbers = dict.fromkeys(self.described.numbers, TensorSpec("float32", ()))
+        return MappingProxyType(dict(sorted({**numbers, **self.tree.specs}.items())))
 
     @cached_property
     def described(self) -> KerasFile:
@@ -111,6 +112,8 @@ class Hdf5:
 
     def read(self, key: str) -> _Array:
         """Return the elements of a tensor, which have no checksum."""
+        if key in self.described.numbers and key not in self.tree.specs:
+            return np.array(self.described.numbers[key], np.float32)
         with _damage(self.file, key):
             array: _Array = self.source[key][()]
             if self.tree.specs[key].dtype == "bfloat16":

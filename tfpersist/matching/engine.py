@@ -143,6 +143,10 @@ class _Rounds:
 
     def _structure(self) -> dict[int, int]:
         found: dict[int, int] = {}
+        if any(one.kinds for one in self.saved.leaves):
+            look = self._place(self.live.leaves, self.saved.leaves)
+            found = self._order(self._looks(_with_kinds(look)))
+            self._carry_out(found, "")
         # First what both sides hold under one name, such as two models in one checkpoint.
         for around in self._common_surroundings():
             sides = tuple(
@@ -162,9 +166,11 @@ class _Rounds:
         return [around for around in sides[0] if around in sides[1]]
 
     def _place(self, live: Sequence[Leaf], saved: Sequence[Leaf]) -> Callable[[Leaf], Hashable]:
-        same_size = sum(one.tail is not None for one in live) == sum(
-            one.tail is not None for one in saved
-        )
+        # A file may lead to some layers by attributes, and list others that have attributes here.
+        partners = {other: number for number, other in self.pairs.items()}
+        held_there = [self._is_held(one, self.pairs, self.saved) for one in live]
+        held_here = [self._is_held(one, partners, self.live) for one in saved]
+        same_size = held_there.count(False) == held_here.count(False)
 
         def look(leaf: Leaf) -> Hashable:
             if leaf.tail is None:
@@ -175,6 +181,11 @@ class _Rounds:
             return self._look(leaf), leaf.tail
 
         return look
+
+    def _is_held(self, leaf: Leaf, partners: Mapping[int, int], others: Side) -> bool:
+        """Return whether an attribute holds a leaf, or the one that it is paired with."""
+        other = partners.get(leaf.number)
+        return leaf.tail is None or (other is not None and others.leaves[other].tail is None)
 
     def _order(
         self,
@@ -256,6 +267,11 @@ def _unplaced(leaf: Leaf) -> Chain:
     return tuple(label for label in leaf.named if not label.startswith("#"))
 
 
+def _with_kinds(look: Callable[[Leaf], Hashable]) -> Callable[[Leaf], Hashable]:
+    """Return a look that tells the classes of layers apart too."""
+    return lambda leaf: None if (known := look(leaf)) is None else (known, leaf.kinds)
+
+
 def _has_position(leaf: Leaf) -> bool:
     """Return whether the chain of a leaf says a position in a list."""
     return any(label.startswith("#") for label in leaf.named)
@@ -304,6 +320,9 @@ def fates(live: Side, saved: Side, pairing: Pairing) -> dict[Hashable, Fate]:
         for role, member in leaf.members.items():
             fate = Fate()
             if number in pairing.pairs:
+                other = saved.leaves[pairing.pairs[number]]
+                alike = evidence.numbered(role, leaf, other)
+                fate = Fate(alternatives=tuple(other.members[label].id for label in alike))
                 for source in partners(role, pairing.pairs[number]):
                     fate = Fate(source, reason)
             elif number in pairing.proposals:

@@ -38,7 +38,28 @@ def partner(role: str, mine: Leaf, theirs: Leaf) -> str | None:
         return role
     if len(mine.members) == len(theirs.members) == 1:
         return next(iter(theirs.members))
-    return None
+    alike = numbered(role, mine, theirs)
+    return alike[0] if len(alike) == 1 else None
+
+
+def numbered(role: str, mine: Leaf, theirs: Leaf) -> list[str]:
+    """Return the tensors of a checkpoint's leaf that a tensor may be, if they are only numbered.
+
+    Args:
+        role: the role of a tensor of a target's leaf.
+        mine: the target's leaf.
+        theirs: the checkpoint's leaf.
+
+    Returns:
+        Those of the same data type and shape; nothing if there are more or less of them than in the
+        target's leaf, or if they have roles.
+    """
+    if not all(map(facts.is_index, theirs.members)):
+        return []
+    spec = mine.members[role].spec
+    alike = [label for label, member in theirs.members.items() if member.spec == spec]
+    wanted = sum(member.spec == spec for member in mine.members.values())
+    return alike if len(alike) == wanted else []
 
 
 def by_names(

@@ -58,6 +58,7 @@ class Leaf:
         path: all labels on its path, with those that Keras gives by itself.
         is_named: whether a person named the layer, by an attribute or by its name.
         joined: all names on its path, joined by "_", where only the state of an optimizer says it.
+        kinds: the classes of the layers on its path, where both sides may know them.
     """
 
     number: int
@@ -69,6 +70,7 @@ class Leaf:
     path: Chain = ()
     is_named: bool = True
     joined: str = ""
+    kinds: Chain = ()
 
     @property
     def around(self) -> Chain:

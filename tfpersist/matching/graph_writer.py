@@ -67,6 +67,11 @@ class GraphWriter:
             node.attributes.add(name="VARIABLE_VALUE", full_name=full_name, checkpoint_key=key)
         return number
 
+    def key_of(self, number: int) -> str:
+        """Return the key of a variable."""
+        key: str = self.message.nodes[number].attributes[0].checkpoint_key
+        return key
+
     def size(self, parent: int) -> int:
         """Return how many edges an object has."""
         return len(self._edges[parent])

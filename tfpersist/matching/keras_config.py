@@ -117,6 +117,45 @@ def optimizers_in(value: object) -> Iterator[str]:
         value = next((found.facts[name] for name in _WRAPPED if name in found.facts), None)
 
 
+# What the legacy optimizers of Keras 2 keep as variables, and no file of HDF5 as tensors.
+_LEGACY = ("decay", "beta_1", "beta_2", "momentum", "rho")
+_ONLY_NEW = "use_ema"
+
+
+def numbers_of(value: object) -> dict[str, float]:
+    """Return the numbers of an optimizer that are variables elsewhere, such as its learning rate.
+
+    Args:
+        value: the part of a configuration that describes it.
+
+    Example:
+        >>> numbers_of({"class_name": "SGD", "config": {"learning_rate": 0.5, "use_ema": False}})
+        {'learning_rate': 0.5}
+    """
+    facts = innermost(value)
+    names = ("learning_rate",) if _ONLY_NEW in facts else ("learning_rate", *_LEGACY)
+    return {
+        name: float(number)
+        for name in names
+        if isinstance(number := facts.get(name), (int, float)) and not isinstance(number, bool)
+    }
+
+
+def innermost(value: object) -> Mapping[str, Any]:
+    """Return the configuration of the optimizer that all others wrap.
+
+    Args:
+        value: the part of a configuration that describes the outermost one.
+    """
+    facts: Mapping[str, Any] = {}
+    for _ in range(_DEEPEST):
+        facts = layer_of(value).facts
+        value = next((facts[name] for name in _WRAPPED if name in facts), None)
+        if value is None:
+            break
+    return facts
+
+
 def snake(name: str) -> str:
     """Return the name of a class as Keras makes names of layers from it.
 

@@ -13,10 +13,21 @@ import attrs
 
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.matching import keras_config, keras_names
+from tfpersist.matching import (
+    keras_attributes,
+    keras_config,
+    keras_names,
+    keras_slots,
+    keras_training,
+)
+from tfpersist.matching.graph_writer import GraphWriter
+from tfpersist.matching.keras_attributes import SavedAttributes
+from tfpersist.matching.keras_slots import Slots
 
 _TRAINING = "training_config"
 _MODEL = "model_config"
+# The numbers of its configuration have keys that begin with this.
+_NUMBERS = "optimizer_config"
 
 
 @attrs.frozen
@@ -42,7 +53,10 @@ class KerasFile:
         message: its layers and tensors as a TrackableObjectGraph; None if it is no file of Keras.
         layers: the names of layers, by the number of the object.
         kinds: the kinds of optimizers, by the number of the object.
-        classes: the classes of its layers, in snake case, as far as it names them.
+        numbers: what the configuration says of the optimizer and no tensor does, by key.
+        guessed: optimizers whose variables have a likely order, which must be confirmed.
+        note: what the file does not say; empty if nothing is missing.
+        classes: the class of each layer that it names, in snake case, by the number of the object.
         ordered: whether the order of the layers is known.
         by_names: whether only names lead to the tensors of a layer, and not attributes.
     """
@@ -50,7 +64,10 @@ class KerasFile:
     message: Message
     layers: Mapping[int, str] = attrs.field(factory=dict)
     kinds: Mapping[int, str] = attrs.field(factory=dict)
-    classes: frozenset[str] = frozenset()
+    numbers: Mapping[str, float] = attrs.field(factory=dict)
+    guessed: frozenset[int] = frozenset()
+    note: str = ""
+    classes: Mapping[int, str] = attrs.field(factory=dict)
     ordered: bool = True
     by_names: bool = False
 
@@ -66,7 +83,8 @@ def described(tree: Tree, file: str) -> KerasFile:
         CorruptionError: its configuration is no JSON.
     """
     if keras_names.base_of(tree.texts) is None:
-        return KerasFile(None)
+        saved = keras_attributes.is_saved(tree.texts)
+        return _by_attributes(tree, file) if saved else KerasFile(None)
     model, training = (
         keras_config.parsed("".join(tree.texts[""].get(name, ())), file)
         for name in (_MODEL, _TRAINING)
@@ -75,5 +93,44 @@ def described(tree: Tree, file: str) -> KerasFile:
         tree.texts, frozenset(tree.specs), keras_config.layer_of(model)
     )
     optimizer = training.get("optimizer_config") if isinstance(training, dict) else None
-    kinds = found.optimizer(list(keras_config.optimizers_in(optimizer)))
-    return KerasFile(found.graph.message, found.layers, kinds, ordered=True, by_names=True)
+    state = found.optimizer(list(keras_config.optimizers_in(optimizer)))
+    kinds, numbers = _optimizer(found.graph, state, optimizer)
+    return KerasFile(
+        found.graph.message, found.layers, kinds, numbers, classes=found.classes, by_names=True
+    )
+
+
+def _by_attributes(tree: Tree, file: str) -> KerasFile:
+    """Return what a file of attributes says, with the configuration beside it."""
+    config = keras_config.parsed(tree.config, file)
+    compiled = config.get("compile_config") if isinstance(config, dict) else None
+    optimizer = compiled.get("optimizer") if isinstance(compiled, dict) else None
+    found = SavedAttributes(tree.specs, tree.texts, keras_config.layer_of(config))
+    state = keras_training.state_of(found, optimizer)
+    kinds, numbers = _optimizer(found.graph, state, optimizer)
+    return KerasFile(
+        found.graph.message,
+        found.layers,
+        kinds,
+        numbers,
+        frozenset(kinds if state is not None and state.guessed else ()),
+        "" if state is None else state.problem,
+        found.classes,
+        found.ordered,
+    )
+
+
+def _optimizer(
+    graph: GraphWriter, state: Slots | None, config: object
+) -> tuple[dict[int, str], dict[str, float]]:
+    """Write an optimizer; return its kind by its number, and the numbers of its configuration."""
+    if state is None:
+        return {}, {}
+    numbers: dict[str, float] = {}
+    if state.problem:
+        return keras_slots.written(graph, state), numbers
+    for name, number in keras_config.numbers_of(config).items():
+        key = f"{_NUMBERS}/{name}"
+        if state.add_number(name, key):
+            numbers[key] = number
+    return keras_slots.written(graph, state), numbers

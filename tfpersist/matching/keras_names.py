@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 
-from tfpersist.matching import facts, keras_slots
+from tfpersist.matching import facts
 from tfpersist.matching.graph_writer import GraphWriter
 from tfpersist.matching.keras_config import LayerConfig
 from tfpersist.matching.keras_slots import Slots
@@ -65,6 +65,7 @@ class NamedWeights:
         self.texts, self.keys = texts, keys
         self.graph = GraphWriter()
         self.layers: dict[int, str] = {}
+        self.classes: dict[int, str] = {}
         # The variables by their full names, in the order of the file.
         self.names: dict[str, list[int]] = {}
         self._base = base_of(texts) or ""
@@ -75,24 +76,21 @@ class NamedWeights:
         for name, key in self._weights(_OF_MODEL):
             self._variable(0, name, key)
 
-    def optimizer(self, kinds: Sequence[str]) -> dict[int, str]:
-        """Add the state of the optimizer, if the file has one.
+    def optimizer(self, classes: Sequence[str]) -> Slots | None:
+        """Return the state of the optimizer; None if the file has none.
 
         Args:
-            kinds: the classes of the optimizer and of those that it wraps.
-
-        Returns:
-            Its kind, by its number.
+            classes: the class of the optimizer and those of the ones that it wraps.
         """
         listed = _listed(self.texts.get(_OF_OPTIMIZER, {}), _WEIGHTS)
         if listed is None:
-            return {}
-        found = Slots(kinds)
+            return None
+        found = Slots(classes)
         for name in listed:
             key = f"{_OF_OPTIMIZER}/{name}"
             if key in self.keys:
                 found.add_named(name.removesuffix(":0"), key, self.names)
-        return keras_slots.written(self.graph, found)
+        return found
 
     def _weights(self, layer: str) -> list[tuple[str, str]]:
         """Return the weights of a layer: the name and the key of each."""
@@ -122,9 +120,11 @@ class NamedWeights:
         for name, key in weights:
             scopes = inner[name]
             groups.setdefault(scopes[0] if scopes else "", []).append((name, key))
-        holder = node
-        if config.kind == "time_distributed" or facts.stem_of(self.layers.get(node, "")) == _TIMES:
-            holder = self.graph.child(node, "layer")
+        name = self.layers.get(node, "")
+        kind = config.kind or (facts.stem_of(name) if facts.is_automatic(name) else "")
+        if kind:
+            self.classes[node] = kind
+        holder = self.graph.child(node, "cell") if "" in groups and kind in _CELLS else node
         for name, key in groups.pop("", ()):
             self._variable(holder, name, key)
         configs = {one.name: one for one in config.layers}
@@ -177,4 +177,5 @@ class NamedWeights:
         self.names.setdefault(name, []).append(number)
 
 
-_TIMES = "time_distributed"
+# Layers whose weights are those of a cell, of which Keras 2 says nothing.
+_CELLS = frozenset({"conv_lstm1d", "conv_lstm2d", "conv_lstm3d"})

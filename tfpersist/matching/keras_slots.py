@@ -67,6 +67,7 @@ class Slots:
 
     def __init__(self, classes: Sequence[str]) -> None:
         self.kind = kind_of(classes)
+        self.is_nadam = classes[-1:] == ["nadam"]
         self.wrapper = classes[0] if len(classes) > 1 else ""
         # The keys of single variables: those of the optimizer, and of the one around it.
         self.scalars: dict[str, str] = {}
@@ -74,6 +75,26 @@ class Slots:
         # The key of each tensor, by its slot and its variable.
         self.slots: dict[str, dict[int, str]] = {}
         self.trained: dict[int, None] = {}
+        # Whether the order of variables is only likely, so that another order must confirm it.
+        self.guessed = False
+        # Why it is not known what the tensors are; empty if it is known.
+        self.problem = ""
+
+    def add_number(self, name: str, key: str) -> bool:
+        """Add a number of the configuration, unless there is a tensor for it.
+
+        Args:
+            name: what the configuration calls it.
+            key: its key.
+
+        Returns:
+            Whether it was added.
+        """
+        edge = _SCALARS.get(name, name)
+        if edge in self.scalars:
+            return False
+        self.scalars[edge] = key
+        return True
 
     def add_named(self, name: str, key: str, variables: Mapping[str, Sequence[int]]) -> None:
         """Add a tensor by its name; it is left out if the name does not tell what it is.
@@ -84,6 +105,9 @@ class Slots:
             variables: the variables by their full names.
         """
         parts = name.split("/")
+        if self.is_nadam and facts.stem_of(parts[-1]) == "variable":
+            # Keras 3 gives it no name.
+            parts[-1] = "u_product"
         if len(parts) <= 2 and parts[-1] in _SCALARS:
             is_outer = self.wrapper and facts.stem_of(parts[0]) == self.wrapper
             (self.outer if is_outer else self.scalars)[_SCALARS[parts[-1]]] = key
@@ -139,12 +163,13 @@ def written(graph: GraphWriter, found: Slots) -> dict[int, str]:
     Returns:
         Its kind, by its number; empty if there is no state.
     """
-    if not found.scalars and not found.slots:
+    if not found.scalars and not found.slots and not found.problem:
         return {}
     outer = graph.child(0, "optimizer")
     core = graph.child(outer, "inner_optimizer") if found.wrapper else outer
     for node in {outer, core}:
-        graph.child(node, _EVERYTHING)
+        for name in (_EVERYTHING, *(("_iterations",) if found.problem else ())):
+            graph.child(node, name)
     for node, scalars in ((outer, found.outer), (core, found.scalars)):
         for name, key in scalars.items():
             graph.tensor(node, name, key, "")

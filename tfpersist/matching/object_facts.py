@@ -33,6 +33,9 @@ _SHADOWS = frozenset(
         "_trainable_variables",
     }
 )
+# The attribute under which a layer such as TimeDistributed holds another one.
+_WRAPPED = "layer"
+
 # A graph from a stranger may be one long chain. Of a longer path only the end counts.
 _DEEPEST = 64
 
@@ -49,14 +52,25 @@ class Names:
             they are known. Others have names in the full names of their variables.
         classes: the names of the layers' classes, in snake case, from which Keras makes names.
         optimizers: the objects that are optimizers.
+        places: for the items of lists and dicts, how Keras counts them in a file: their class, and
+            a number.
         placed: layers that have a place in an order of layers, though an attribute holds them.
+        whole: layers whose tensors belong together, whatever they are called.
+        kinds: the class of each layer, in snake case; empty where a checkpoint names no classes.
+        of_file: whether the objects are those of an HDF5 file of Keras, or are compared with them.
+        ranks: the place of variables in the order of all weights; empty for that of the graph.
         ordered: whether the order of the objects is known.
     """
 
     layers: Mapping[int, str] = attrs.field(factory=dict)
     classes: Collection[str] = ()
     optimizers: Collection[int] = ()
+    places: Mapping[int, tuple[str, int]] = attrs.field(factory=dict)
     placed: Collection[int] = ()
+    whole: Collection[int] = ()
+    kinds: Mapping[int, str] = attrs.field(factory=dict)
+    of_file: bool = False
+    ranks: Mapping[int, int] = attrs.field(factory=dict)
     ordered: bool = True
 
 
@@ -122,14 +136,19 @@ class _Reader:
                 groups.setdefault(node if is_alone else (owner,), []).append((label, node))
         leaves: list[Leaf] = []
         items: dict[Chain, dict[int, str]] = {}
-        for variables in groups.values():
+        ranks = self.names.ranks
+        ordered = sorted(
+            groups.values(), key=lambda one: min(ranks.get(node, len(ranks)) for _, node in one)
+        )
+        for variables in ordered if ranks else groups.values():
             leaves.append(self._leaf(len(leaves), variables, items))
         return Side(leaves, self.names.ordered, objects=True, items=items)
 
     def _is_alone(self, node: int) -> bool:
         """Return whether a tensor is a leaf by itself: it has a name that is no role in a layer."""
         edge = self.edges[node]
-        return not facts.is_role(edge.name) or not self._is_plain(node)
+        is_role = facts.is_role(edge.name) or edge.parent in self.names.whole
+        return not is_role or not self._is_plain(node)
 
     def _walk(self) -> None:
         """Find the shortest path to each object; that through a list of a SavedModel comes last."""
@@ -261,41 +280,6 @@ class _Reader:
             path.append(at)
             at = self.edges[at].parent
         path.reverse()
-        known = self._known_names(node, path)
-        named: list[str] = []
-        held: list[str] = []
-        lists: list[tuple[Chain, int]] = []
-        tail: list[str] | None = None
-        labels: list[str] = []
-        is_named = True
-        for step in path:
-            label = self.edges[step].name
-            name = known.get(step, "")
-            if label not in _CONTAINERS:
-                labels.append(name or label.strip("_"))
-            if facts.is_automatic(name, self.names.classes):
-                name = ""
-            if label in _CONTAINERS or label in _SHADOWS:
-                continue
-            if self._is_position(step):
-                tail = []
-                is_named = bool(name)
-                if name:
-                    named.append(name)
-                    held.append(name)
-                continue
-            plain = label.strip("_")
-            if facts.is_index(label):
-                chain = tuple(held)
-                lists.append((chain, int(label)))
-                items.setdefault(chain, {})[int(label)] = name
-                plain = f"#{label}"
-            if step in self.names.placed and plain not in PARTS:
-                tail = []
-            elif tail is not None:
-                tail.append(plain)
-            named.append(name or plain)
-            held.append(plain)
         if self.edges[self.edges[node].parent].name in _SHADOWS:
             scopes = [
                 scope
@@ -313,9 +297,59 @@ class _Reader:
                 is_named=bool(chain),
                 joined=self._joined(node),
             )
+        return attrs.evolve(
+            self._chains(path, self._known_names(node, path), items),
+            number=number,
+            members=members,
+            kinds=tuple(filter(None, map(self.names.kinds.get, path))),
+        )
+
+    def _chains(
+        self, path: list[int], known: Mapping[int, str], items: dict[Chain, dict[int, str]]
+    ) -> Leaf:
+        """Return a leaf without tensors, with the labels on the path to it."""
+        named: list[str] = []
+        held: list[str] = []
+        lists: list[tuple[Chain, int]] = []
+        tail: list[str] | None = None
+        labels: list[str] = []
+        is_named = True
+        for step in path:
+            label = self.edges[step].name
+            name = known.get(step, "")
+            if label not in _CONTAINERS:
+                labels.append(name or label.strip("_"))
+            if facts.is_automatic(name, self.names.classes):
+                name = ""
+            if label in _CONTAINERS or label in _SHADOWS:
+                continue
+            if label == _WRAPPED and self.names.of_file:
+                # Some files lead to what a layer wraps, and some do not mention it.
+                named += [name] if name else []
+                continue
+            if self._is_position(step):
+                tail = []
+                is_named = bool(name)
+                named += [name] if name else []
+                held += [name] if name else []
+                continue
+            plain = label.strip("_")
+            if facts.is_index(label) or step in self.names.places:
+                kind, place = self.names.places.get(step) or ("", int(label))
+                named += [kind] if kind else []
+                held += [kind] if kind else []
+                lists.append((tuple(held), place))
+                items.setdefault(tuple(held), {})[place] = name
+                plain = f"#{place}"
+            if step in self.names.placed and plain not in PARTS:
+                tail = []
+            elif tail is not None:
+                tail.append(plain)
+            named.append(name or plain)
+            held.append(plain)
         return Leaf(
-            number,
-            members,
+            0,
+            {},
             tuple(named),
             tuple(held),
             None if tail is None else tuple(tail),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from functools import cached_property
 
 import attrs
@@ -27,6 +27,7 @@ class Objects:
         names: the names of layers, and which objects are optimizers.
         kinds: the kind of each optimizer of a target, as in `eras.KINDS`.
         trained: what each model of a target trains, in its order.
+        guessed: optimizers whose variables have a likely order, which the target must confirm.
     """
 
     graph: ObjectGraph
@@ -34,6 +35,7 @@ class Objects:
     names: Names = attrs.field(factory=Names)
     kinds: Mapping[int, str] = attrs.field(factory=dict)
     trained: Sequence[Sequence[int]] = ()
+    guessed: Collection[int] = ()
 
     @cached_property
     def side(self) -> Side:
@@ -115,6 +117,9 @@ def pair_objects(
         node: _node(fate.proposal[0]) for node, fate in fates.items() if fate.proposal is not None
     }
     for my_state, their_state in pairs:
+        order = [bound.get(node) for node in my_state.trained]
+        if their_state.node in saved.guessed and order != list(their_state.trained):
+            continue
         for node, other in optimizers.pair_states(my_state, their_state, proposed).items():
             fates[node] = Fate(proposal=(other, _SLOT))
         for node, other in optimizers.pair_states(my_state, their_state, bound).items():

@@ -55,8 +55,16 @@ class Saved:
         names = Names(self.layers, optimizers=found)
         if self.file is None:
             return Objects(self.graph, self._spec_of, names)
-        names = attrs.evolve(names, classes=self.file.classes, ordered=self.file.ordered)
-        return Objects(self.graph, self._spec_of, names, self.file.kinds)
+        whole = () if self.file.by_names else range(len(self.graph.children))
+        names = attrs.evolve(
+            names,
+            classes=frozenset(self.file.classes.values()),
+            kinds=self.file.classes,
+            ordered=self.file.ordered,
+            whole=whole,
+            of_file=True,
+        )
+        return Objects(self.graph, self._spec_of, names, self.file.kinds, guessed=self.file.guessed)
 
     def pair_names(self, live: Side, fixed: Mapping[Hashable, Hashable]) -> dict[Hashable, Fate]:
         """Pair the leaves of a target with those that the keys describe.

@@ -280,6 +280,8 @@ def _load_one(
         contents, note = open_as_saved(storage, files)
         checkpoint = opened(Located(storage, files), contents)
         fit = _fit(checkpoint, source, target)
+        if not fit.fits and checkpoint.keras_file is not None:
+            note = checkpoint.keras_file.note
         if not fit.fits and tolerance is not None:
             fit = fit.tolerating(tolerance)
         values = read_values(checkpoint, fit) if fit.fits or partly else Values()

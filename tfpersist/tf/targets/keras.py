@@ -27,7 +27,7 @@ from tfpersist.tf.internals import replicas, trackables
 from tfpersist.tf.internals.keras import build_optimizer, is_optimizer_built
 from tfpersist.tf.internals.live import LiveGraph
 from tfpersist.tf.internals.object_graph import live_graph
-from tfpersist.tf.targets import keras_kinds, keras_layers, objects
+from tfpersist.tf.targets import keras_kinds, keras_layers, keras_lists, objects
 from tfpersist.tf.targets.target import Captured, Target
 
 # The lists that a Keras layer keeps by itself of what its attributes hold.
@@ -140,8 +140,9 @@ class KerasTarget(objects.ObjectTarget):
             for name, node in self.live.graph.children[number].items()
             if name in optimizers.INNER
         }
-        placed = frozenset(names) if file is not None and file.by_names else ()
-        inside = Names(names, frozenset(classes), found - inner, placed)
+        inside = Names(names, frozenset(classes), found - inner)
+        if file is not None and file.message is not None:
+            inside = keras_lists.as_in_file(self.live, inside, by_names=file.by_names)
         core = {number: kinds.get(self._inner(number), "") for number in found - inner}
         numbers = {id(thing): number for number, thing in enumerate(self.live.objects)}
         trained = [

@@ -1,0 +1,229 @@
+"""HDF5 files that Keras 3 and tf-keras write, into models of Keras 3 and of tf-keras.
+
+A restored model predicts what the saved one does. Where the file has the state of an optimizer,
+both go on in the same way.
+"""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tf_keras
+
+import tfpersist as tfp
+
+
+def dense(library, names=("stem", "body")):
+    layers = library.layers
+    x = inputs = layers.Input((4,))
+    for name in names:
+        x = layers.Dense(4, activation="tanh", name=name)(x)
+    return library.Model(inputs, layers.Dense(2, name="head")(x))
+
+
+def automatic(library):
+    return dense(library, (None, None))
+
+
+def nested(library):
+    layers = library.layers
+    inner = library.Sequential(
+        [layers.Input((4,)), layers.Dense(4, name="first"), layers.LayerNormalization()], name="net"
+    )
+    x = inputs = layers.Input((4,))
+    x = layers.BatchNormalization()(layers.Dense(4)(inner(x)))
+    return library.Model(inputs, layers.Dense(2)(x))
+
+
+def convolutional(library):
+    layers = library.layers
+    return library.Sequential(
+        [
+            layers.Input((4,)),
+            layers.Reshape((2, 2, 1)),
+            layers.Conv2D(3, 2, padding="same"),
+            layers.BatchNormalization(name="norm"),
+            layers.DepthwiseConv2D(2, padding="same"),
+            layers.SeparableConv2D(2, 1),
+            layers.Flatten(),
+            layers.Dense(2),
+        ]
+    )
+
+
+def recurrent(library):
+    layers = library.layers
+    x = inputs = layers.Input((4,))
+    x = layers.Reshape((2, 2))(x)
+    x = layers.Bidirectional(layers.LSTM(2, return_sequences=True), name="both")(x)
+    x = layers.GRU(3, return_sequences=True)(x)
+    x = layers.TimeDistributed(layers.Dense(3))(x)
+    return library.Model(inputs, layers.Dense(2)(layers.SimpleRNN(2)(x)))
+
+
+def attention(library):
+    layers = library.layers
+    x = inputs = layers.Input((4,))
+    x = layers.Reshape((2, 2))(x)
+    y = layers.MultiHeadAttention(2, 2)(x, x)
+    x = layers.LayerNormalization(name="norm")(layers.Add()([x, y]))
+    x = layers.MultiHeadAttention(2, 2, name="second")(x, x)
+    return library.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
+
+
+def subclassed(library):
+    class Net(library.Model):
+        def __init__(self):
+            super().__init__()
+            self.blocks = [library.layers.Dense(4), library.layers.Dense(4)]
+            self._norm = library.layers.LayerNormalization()
+            self.wide = library.layers.Dense(5)
+            self.head = library.layers.Dense(2)
+
+        def call(self, x):
+            for block in self.blocks:
+                x = block(x)
+            return self.head(self.wide(self._norm(x)))
+
+    return Net()
+
+
+LIBRARIES = {"keras": keras, "tf_keras": tf_keras}
+MODELS = [dense, automatic, nested, convolutional, recurrent, attention, subclassed]
+OPTIMIZERS = {
+    "adam": lambda library: library.optimizers.Adam(0.05),
+    "amsgrad": lambda library: library.optimizers.Adam(0.05, amsgrad=True),
+    "momentum": lambda library: library.optimizers.SGD(0.05, momentum=0.9),
+    "rmsprop": lambda library: library.optimizers.RMSprop(0.05, momentum=0.5),
+    "nadam": lambda library: library.optimizers.Nadam(0.05),
+    "ftrl": lambda library: library.optimizers.Ftrl(0.05),
+    "average": lambda library: library.optimizers.Adam(0.05, use_ema=True),
+}
+
+
+def batch(seed, count=6):
+    numbers = np.random.default_rng(seed)
+    return numbers.normal(size=(count, 4)).astype("f4"), numbers.normal(size=(count, 2)).astype(
+        "f4"
+    )
+
+
+def built(make, library, optimizer=None, steps=0):
+    model = make(library)
+    if optimizer is not None:
+        model.compile(optimizer, "mse", run_eagerly=True)
+    model(batch(0)[0])
+    for step in range(steps):
+        model.train_on_batch(*batch(step))
+    return model
+
+
+def assert_same(one, other, tolerance=1e-5):
+    x, _ = batch(99)
+    expected, found = (np.asarray(model(x, training=False)) for model in (one, other))
+    np.testing.assert_allclose(expected, found, atol=tolerance)
+
+
+def assert_goes_on(one, other, steps=3):
+    assert int(other.optimizer.iterations) == int(one.optimizer.iterations) > 0
+    for step in range(steps):
+        for model in (one, other):
+            model.train_on_batch(*batch(50 + step))
+    assert_same(one, other, 1e-4)
+
+
+def trained(make, library, optimizer):
+    return built(make, LIBRARIES[library], OPTIMIZERS[optimizer](LIBRARIES[library]), steps=3)
+
+
+def untrained(make, library, optimizer):
+    return built(make, LIBRARIES[library], OPTIMIZERS[optimizer](LIBRARIES[library]))
+
+
+def write(model, folder, ending):
+    """Save a model; return the path, or None if this Keras does not write such a file."""
+    path = str(folder / f"model.{ending}")
+    is_subclass = not hasattr(model, "_operations") and not hasattr(model, "_network_nodes")
+    if ending == "weights.h5" or (
+        ending == "weights-only.h5" and isinstance(model, tf_keras.Model)
+    ):
+        model.save_weights(path)
+    elif ending == "weights-only.h5" or (ending == "h5" and is_subclass):
+        return None
+    else:
+        model.save(path)
+    return path
+
+
+@pytest.mark.parametrize("reader", LIBRARIES)
+@pytest.mark.parametrize("writer", LIBRARIES)
+@pytest.mark.parametrize("ending", ["h5", "weights-only.h5", "keras", "weights.h5"])
+@pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)
+def test_weights(tmp_path, make, ending, writer, reader):
+    saved = built(make, LIBRARIES[writer])
+    path = write(saved, tmp_path, ending)
+    if path is None:
+        return
+    model = built(make, LIBRARIES[reader])
+    report = tfp.ModelStore(path).restore(model)
+    assert not report.kept
+    assert_same(saved, model)
+
+
+@pytest.mark.parametrize("ending", ["h5", "keras"])
+@pytest.mark.parametrize("writer", LIBRARIES)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_training_goes_on_in_keras_3(tmp_path, optimizer, writer, ending):
+    saved = trained(dense, writer, optimizer)
+    path = write(saved, tmp_path, ending)
+    model = untrained(dense, "keras", optimizer)
+    # Nadam of tf-keras keeps a product that it does not save.
+    lost = optimizer == "nadam" and writer == "tf_keras"
+    report = tfp.ModelStore(path).restore(model, missing="skip" if lost else "error")
+    assert len(report.kept) == lost
+    assert lost or assert_goes_on(saved, model) is None
+
+
+@pytest.mark.parametrize("ending", ["h5", "keras"])
+@pytest.mark.parametrize("optimizer", ["adam", "momentum", "rmsprop"])
+def test_training_goes_on_in_tf_keras(tmp_path, optimizer, ending):
+    saved = trained(dense, "keras", optimizer)
+    model = untrained(dense, "tf_keras", optimizer)
+    tfp.ModelStore(write(saved, tmp_path, ending)).restore(model)
+    assert_goes_on(saved, model)
+
+
+@pytest.mark.parametrize("make", [nested, recurrent, attention, subclassed])
+@pytest.mark.parametrize("ending", ["h5", "keras"])
+def test_training_of_other_models_goes_on(tmp_path, make, ending):
+    saved = trained(make, "keras", "momentum")
+    path = write(saved, tmp_path, ending)
+    if path is not None:
+        model = untrained(make, "keras", "momentum")
+        tfp.ModelStore(path).restore(model)
+        assert_goes_on(saved, model)
+
+
+@pytest.mark.parametrize("reader", LIBRARIES)
+def test_training_with_a_legacy_optimizer_goes_on(tmp_path, reader):
+    saved = built(dense, tf_keras, tf_keras.optimizers.legacy.Adam(0.05), steps=3)
+    path = write(saved, tmp_path, "h5")
+    optimizers = {"keras": keras.optimizers, "tf_keras": tf_keras.optimizers.legacy}[reader]
+    model = built(dense, LIBRARIES[reader], optimizers.Adam(0.5))
+    tfp.ModelStore(path).restore(model)
+    assert_goes_on(saved, model)
+
+
+@pytest.mark.parametrize("ending", ["h5", "keras"])
+def test_training_with_scaled_losses_goes_on(tmp_path, ending):
+    def scaled():
+        return keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.05), initial_scale=8.0)
+
+    saved = built(dense, keras, scaled(), steps=3)
+    path = write(saved, tmp_path, ending)
+    model, plain = built(dense, keras, scaled()), untrained(dense, "keras", "adam")
+    for one in (model, plain):
+        tfp.ModelStore(path).restore(one)
+    assert float(model.optimizer.dynamic_scale) == float(saved.optimizer.dynamic_scale)
+    assert_goes_on(saved, model)
