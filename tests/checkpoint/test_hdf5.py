@@ -83,6 +83,16 @@ def test_a_zip_file_notices_another_bit():
     assert opened.flaw() == "the checksum of model.weights.h5 does not match"
 
 
+def test_a_damaged_zip_file_does_not_verify(tmp_path):
+    data = bytearray(zipped(written(plain)))
+    path = tmp_path / "model.keras"
+    path.write_bytes(data)
+    assert str(tfp.Checkpoint(path).verify()).count("\n") == 0
+    data[data.index(np.arange(6, dtype=np.float32).tobytes()) + 8] ^= 1
+    path.write_bytes(data)
+    assert not tfp.Checkpoint(path).verify().ok
+
+
 @pytest.mark.parametrize(
     ("data", "match"),
     [
@@ -173,3 +183,42 @@ def test_a_checkpoint_is_such_a_file(tmp_path):
         result = checkpoint.verify()
         assert result.ok
         assert "no checksums" in str(result)
+
+
+def test_a_folder_with_several_such_files_needs_a_name(tmp_path):
+    for name in ("a.h5", "b.keras", "c.txt"):
+        (tmp_path / name).write_bytes(written(plain))
+    with pytest.raises(tfp.CheckpointNotFoundError, match="there are 2 files of Keras") as caught:
+        tfp.Checkpoint(tmp_path)
+    assert "'a.h5', 'b.keras'" in str(caught.value)
+
+
+def test_a_checkpoint_in_the_folder_is_meant_and_not_the_file(tmp_path):
+    (tmp_path / "a.h5").write_bytes(written(plain))
+    tfp.ModelStore(tmp_path).save({"v": np.float32(3)})
+    assert list(tfp.Checkpoint(tmp_path)) == ["v"]
+    value = {"v": np.zeros((), np.float32)}
+    tfp.ModelStore(tmp_path).restore(value)
+    assert value["v"] == 3
+
+
+def test_arrays_are_restored_by_the_paths_of_tensors(tmp_path):
+    (tmp_path / "model.h5").write_bytes(written(plain))
+    for location in (tmp_path, tmp_path / "model.h5"):
+        value = {"layer/step": np.zeros((), np.int64)}
+        tfp.ModelStore(location).restore(value)
+        assert value["layer/step"] == 7
+        store = tfp.ModelStore(location).rename({"layer/step": "mine"}).only(["mine"])
+        value = {"mine": np.zeros((), np.int64), "other": np.ones(1)}
+        assert store.restore(value, dry_run=True).fits
+        assert value["mine"] == 0
+
+
+def test_nothing_is_saved_into_such_a_file(tmp_path):
+    path = tmp_path / "model.h5"
+    path.write_bytes(written(plain))
+    store = tfp.ModelStore(path)
+    for action in (lambda: store.save({"v": np.float32(1)}), store.checkpoints, store.verify):
+        with pytest.raises(tfp.StorageError, match="this is a file of Keras"):
+            action()
+    assert path.read_bytes() == bytes(written(plain))

@@ -127,9 +127,14 @@ class Hdf5:
     def release(self, key: str) -> None:
         """Do nothing: reading returned a copy, and this object keeps none."""
 
+    @property
+    def is_zipped(self) -> bool:
+        """Whether it lies in a zip file, which has a checksum of all tensors together."""
+        return bytes(self.data[: len(_ZIP)]) == _ZIP
+
     def flaw(self) -> str:
         """Return what the checksum of a zip file finds; empty if it finds nothing."""
-        if bytes(self.data[: len(_ZIP)]) != _ZIP:
+        if not self.is_zipped:
             return ""
         with zipfile.ZipFile(ViewFile(self.data)) as archive:
             info = archive.getinfo(_WEIGHTS)

@@ -185,7 +185,7 @@ def _examine_once(located: Located) -> Verification:
     intact = 0
     tables = files.shards if files.index is None else (files.index,)
     if isinstance(contents, Hdf5):
-        notes.append(_UNCHECKED)
+        notes += [] if contents.is_zipped else [_UNCHECKED]
         damage = contents.flaw()
         flaws += [Flaw(located.path, damage)] if damage else []
     for name in () if isinstance(contents, Hdf5) else tables:

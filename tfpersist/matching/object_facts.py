@@ -287,16 +287,8 @@ class _Reader:
                 if not facts.is_automatic(scope, self.names.classes)
             ]
             chain = tuple(scopes)
-            return Leaf(
-                number,
-                members,
-                chain,
-                chain,
-                (),
-                path=chain,
-                is_named=bool(chain),
-                joined=self._joined(node),
-            )
+            leaf = Leaf(number, members, chain, chain, (), path=chain, is_named=bool(chain))
+            return attrs.evolve(leaf, joined=self._joined(node))
         return attrs.evolve(
             self._chains(path, self._known_names(node, path), items),
             number=number,

@@ -13,9 +13,9 @@ import attrs
 from tfpersist.arguments import count_of
 from tfpersist.checkpoint.checkpoint import Checkpoint
 from tfpersist.checkpoint.directory import Directory
-from tfpersist.checkpoint.locate import Located
+from tfpersist.checkpoint.locate import Located, file_at
 from tfpersist.checkpoint.save_memory import SaveMemory
-from tfpersist.errors import ArgumentError, RetentionError, SaveError, value_text
+from tfpersist.errors import ArgumentError, RetentionError, SaveError, StorageError, value_text
 from tfpersist.matching.fit import OnMismatch, OnMissing, Tolerance
 from tfpersist.matching.plan import Plan
 from tfpersist.matching.report import RestoreReport
@@ -770,11 +770,20 @@ class ModelStore:
 
     @property
     def _source(self) -> Source:
-        return Source(self._opened, self._which, self._asked.selection, durable=self._asked.durable)
+        storage = open_storage(self.location)
+        return Source(storage, self._which, self._asked.selection, durable=self._asked.durable)
 
     @cached_property
     def _opened(self) -> Storage:
-        return open_storage(self.location)
+        storage = open_storage(self.location)
+        if file_at(storage.location) is not None:
+            raise StorageError(
+                "this is a file of Keras: a model can be restored from it, and nothing else",
+                where=storage.location,
+                expected="a directory of checkpoints",
+                advice="Save into a directory; tfpersist.Checkpoint(path) reads the file",
+            )
+        return storage
 
     @cached_property
     def _worker(self) -> Worker:
