@@ -51,6 +51,13 @@ def test_plan_takes_a_step_and_an_attribute(runs, module, capsys):
     )
 
 
+def test_plan_with_recipes_leaves_nothing_open(tmp_path, module, capsys):
+    turned = {"net/weight": np.ones((3, 2), np.float32), "step": np.int64(1)}
+    tfp.ModelStore(tmp_path / "turned").save(turned)
+    assert cli.main(["plan", str(tmp_path / "turned"), f"{module}:arrays"]) == 0
+    assert "net/weight: transpose(axes=[1, 0])" in capsys.readouterr().out
+
+
 def test_plan_that_leaves_something_open(tmp_path, module, capsys):
     tfp.ModelStore(tmp_path / "two").save({"a": np.ones(2), "b": np.ones(2)})
     assert cli.main(["plan", str(tmp_path / "two"), f"{module}:arrays"]) == 1

@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
         store = store.at(options.step)
     plan = store.restore(_built(options.model), dry_run=True).plan
     print(plan.to_json() if options.json else plan)
-    return int(any(pair.key is None and not pair.keep for pair in plan))
+    return int(any(not (pair.key or pair.recipe or pair.keep) for pair in plan))
 
 
 def _built(text: str) -> Any:
