@@ -9,12 +9,13 @@ import attrs
 
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching.entry import Entry
+from tfpersist.matching.maps import mobilenet
 from tfpersist.matching.maps.bert import ALBERT, BERT
 from tfpersist.matching.maps.model_map import ModelMap
 from tfpersist.matching.recipe import Recipe
 from tfpersist.matching.recipe_steps import Reshape
 
-MAPS = (BERT, ALBERT)
+MAPS = (BERT, ALBERT, mobilenet.V1, mobilenet.V2)
 # A name from a file may have thousands of parts.
 _DEEPEST = 16
 
