@@ -6,6 +6,8 @@ both go on in the same way.
 
 from __future__ import annotations
 
+import pathlib
+
 import keras
 import numpy as np
 import pytest
@@ -89,6 +91,7 @@ def subclassed(library):
     return Net()
 
 
+GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden" / "2.4.4" / "hdf5"
 LIBRARIES = {"keras": keras, "tf_keras": tf_keras}
 MODELS = [dense, automatic, nested, convolutional, recurrent, attention, subclassed]
 OPTIMIZERS = {
@@ -227,3 +230,78 @@ def test_training_with_scaled_losses_goes_on(tmp_path, ending):
         tfp.ModelStore(path).restore(one)
     assert float(model.optimizer.dynamic_scale) == float(saved.optimizer.dynamic_scale)
     assert_goes_on(saved, model)
+
+
+# --- files of TensorFlow 2.4 ---------------------------------------------------------------------
+
+
+def golden_nested(library):
+    layers = library.layers
+    inner = library.Sequential(
+        [layers.Input((4,)), layers.Dense(4), layers.BatchNormalization(), layers.Dense(4)],
+        name="encoder",
+    )
+    x = inputs = layers.Input((4,))
+    x = layers.BatchNormalization()(layers.Dense(4)(inner(x)))
+    return library.Model(inputs, layers.Dense(2)(x))
+
+
+def golden_recurrent(library):
+    layers = library.layers
+    x = inputs = layers.Input((4,))
+    x = layers.Reshape((2, 2))(x)
+    x = layers.Bidirectional(layers.LSTM(2, return_sequences=True), name="both")(x)
+    x = layers.GRU(3, return_sequences=True)(x)
+    x = layers.TimeDistributed(layers.Dense(2), name="steps")(x)
+    return library.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
+
+
+def golden_subclassed(library):
+    class Subclassed(library.Model):
+        def __init__(self):
+            super().__init__()
+            self.blocks = [library.layers.Dense(4), library.layers.Dense(4)]
+            self.norm = library.layers.LayerNormalization()
+            self.head = library.layers.Dense(2)
+
+        def call(self, x):
+            for block in self.blocks:
+                x = block(x)
+            return self.head(self.norm(x))
+
+    return Subclassed()
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("named", dense),
+        ("named_weights", dense),
+        ("nested", golden_nested),
+        ("recurrent_weights", golden_recurrent),
+        ("subclassed_weights", golden_subclassed),
+    ],
+)
+def test_golden_weights(name, make, library):
+    values = np.load(GOLDEN / "values.npz")
+    model = built(make, LIBRARIES[library])
+    tfp.ModelStore(GOLDEN / f"{name}.h5").restore(model)
+    expected = values[f"{name.removesuffix('_weights')}_out"]
+    np.testing.assert_allclose(model(values["x"], training=False), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize(
+    ("name", "make", "optimizer"),
+    [("named", dense, "adam"), ("nested", golden_nested, "momentum")],
+)
+def test_golden_training_goes_on(name, make, optimizer, library):
+    values = np.load(GOLDEN / "values.npz")
+    model = untrained(make, library, optimizer)
+    tfp.ModelStore(GOLDEN / f"{name}.h5").restore(model)
+    assert int(model.optimizer.iterations) == 3
+    for _ in range(3):
+        model.train_on_batch(values["x"], values["y"])
+    found = model(values["x"], training=False)
+    np.testing.assert_allclose(found, values[f"{name}_next"], atol=1e-4)
