@@ -109,3 +109,70 @@ def test_what_has_no_other_form_stays_as_it_was():
     fit = fitted({"head": CELL}, {"tail": {"kernel": (2,)}})
     assert fit.advice == ""
     assert [one.entry.recipe for one in fit.missing] == [None, None]
+
+
+# The variables of a short BertBackbone and of Google's BERT, in the same order.
+TWIN = {
+    "token_embedding": {"embeddings": (9, 8)},
+    "position_embedding": {"embeddings": (5, 8)},
+    "segment_embedding": {"embeddings": (2, 8)},
+    "embeddings_layer_norm": {"gamma": (8,)},
+    "transformer_layer_0/self_attention_layer/query": {"kernel": (8, 2, 4)},
+    "transformer_layer_0/self_attention_layer/attention_output": {"bias": (8,)},
+    "transformer_layer_0/self_attention_layer_norm": {"beta": (8,)},
+    "transformer_layer_0/feedforward_intermediate_dense": {"bias": (12,)},
+    "transformer_layer_0/feedforward_output_dense": {"bias": (8,)},
+    "transformer_layer_0/feedforward_layer_norm": {"gamma": (8,)},
+}
+BERT = {
+    "bert/embeddings": {
+        "word_embeddings": (9, 8),
+        "position_embeddings": (5, 8),
+        "token_type_embeddings": (2, 8),
+    },
+    "bert/embeddings/LayerNorm": {"gamma": (8,)},
+    "bert/encoder/layer_0/attention/self/query": {"kernel": (8, 8)},
+    "bert/encoder/layer_0/attention/output/dense": {"bias": (8,)},
+    "bert/encoder/layer_0/attention/output/LayerNorm": {"beta": (8,)},
+    "bert/encoder/layer_0/intermediate/dense": {"bias": (12,)},
+    "bert/encoder/layer_0/output/dense": {"bias": (8,)},
+    "bert/encoder/layer_0/output/LayerNorm": {"gamma": (8,)},
+}
+
+
+def test_a_map_is_proposed_as_a_whole():
+    fit = fitted(TWIN, BERT)
+    assert fit.advice == (
+        "This is BERT of Google in BertBackbone, and 10 variables would be restored by its map."
+        " Look at the report's `plan`, and give it to restore(plan=...) if it is right."
+    )
+    assert len(fit.suggestion) == 9
+    plan = fit.report("run", carried_out=False).plan
+    sources = {pair.key or pair.recipe.keys[0]: pair.variable for pair in plan if pair.proposed}
+    assert sources == dict(zip(specs_of(BERT), specs_of(TWIN), strict=True))
+
+
+def test_a_map_goes_before_a_tensor_of_the_same_name_that_does_not_fit():
+    query = "transformer_layer_0/self_attention_layer/query"
+    fit = fitted(TWIN, {**BERT, query: {"kernel": (1, 1)}})
+    (one,) = fit.mismatched
+    assert (one.key, one.other_form) == (f"{query}/kernel", True)
+    assert one.entry.recipe.keys == ("bert/encoder/layer_0/attention/self/query/kernel",)
+    embeddings = {"embeddings": (1, 1)}
+    fit = fitted(TWIN, {**BERT, "token_embedding": embeddings})
+    assert str(fit.mismatched[0].entry.recipe) == "bert/embeddings/word_embeddings: as it is"
+
+
+def test_what_the_user_says_goes_before_a_map():
+    fit = fitted(TWIN, BERT, said={"token_embedding/embeddings"})
+    (one,) = [one for one in fit.missing if one.entry.said]
+    assert one.entry.proposal is None
+    assert "9 variables" in fit.advice
+
+
+def test_a_head_beside_a_map_is_looked_for_by_other_evidence():
+    live = {**TWIN, "head": {"kernel": (8, 3)}}
+    fit = fitted(live, {**BERT, "old/head": {"kernel": (3, 8)}})
+    (made,) = [one.entry for one in fit.missing if one.entry.name == "head/kernel"]
+    assert str(made.recipe) == "old/head/kernel: transpose(axes=[1, 0])"
+    assert [line[:11] for line in fit.advice.split("\n")] == ["This is BER", "The checkpo"]
