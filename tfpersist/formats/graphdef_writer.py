@@ -80,7 +80,12 @@ def join(graph: Graph, sink: Sink, *, large: bool = False) -> None:
             checked.write(b"".join(small))
             small, pending = [], 0
         if not isinstance(piece, bytes):
-            checked.write_payload(_elements(*piece))
+            elements = _elements(*piece)
+            # A reader takes no smaller payload apart, so the next writer would have fewer.
+            if elements.nbytes > APART_FROM:
+                checked.write_payload(elements)
+            else:
+                checked.write(elements)
             piece[1].release()
     if small:
         checked.write(b"".join(small))
@@ -96,11 +101,11 @@ class _Checked:
     crc: int = 0
     payloads: list[tuple[int, int, int]] = attrs.field(factory=list)
 
-    def write(self, data: bytes) -> None:
-        """Write what is not a payload."""
+    def write(self, data: bytes | memoryview) -> None:
+        """Write what is not a payload, or a small one."""
         self.crc = crc32c.of(data, start=self.crc)
         self.sink.write(data)
-        self.size += len(data)
+        self.size += memoryview(data).nbytes
 
     def write_payload(self, data: memoryview) -> None:
         """Write a payload."""
@@ -170,7 +175,7 @@ def _padding(end: int) -> bytes:
 def _total(graph: Graph, pieces: Any, large: bool) -> int:
     total = payloads = 0
     for piece in pieces:
-        payloads += not isinstance(piece, bytes)
+        payloads += not isinstance(piece, bytes) and (piece[1].spec.nbytes or 0) > APART_FROM
         total += len(piece) if isinstance(piece, bytes) else piece[1].spec.nbytes or 0
     total += graph_checksums.nbytes(payloads)
     if total > LARGEST and not large:

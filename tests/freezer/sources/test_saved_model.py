@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import shutil
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from drafts import draft, negative, placeholder
 
 import tfpersist as tfp
@@ -216,8 +218,6 @@ def test_a_saved_model_of_another_project(corpus):
 
 
 def test_signatures_are_listed_where_none_is_chosen(tmp_path):
-    import tensorflow as tf
-
     class Net(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([None, 2], name="x")])
         def double(self, x):
@@ -282,8 +282,6 @@ def test_the_signature_has_the_names_of_the_source(old_files, tmp_path):
 
 
 def test_the_key_of_a_variable_is_what_the_restore_function_says(tmp_path):
-    import tensorflow as tf
-
     class Net(tf.Module):
         def __init__(self):
             super().__init__(name="net")
@@ -303,3 +301,69 @@ def test_the_key_of_a_variable_is_what_the_restore_function_says(tmp_path):
     ]
     live = Freezer(net.twice).freeze()
     assert live.run(list(live.outputs), {"x:0": x})[0] == [20]
+
+
+class TestWhatThisTensorFlowCannotLoad:
+    """A SavedModel of any age freezes, runs, and becomes a layer without being loaded."""
+
+    @pytest.fixture
+    def values(self, golden):
+        with np.load(golden / "2.4.4/saved_models/golden.npz") as arrays:
+            return dict(arrays)
+
+    def test_a_v1_optimizer_with_slots(self, golden, values):
+        folder = golden / "2.4.4/saved_models/slots"
+        with pytest.raises(AttributeError, match="add_slot"):
+            tf.saved_model.load(str(folder))
+        model = Freezer(folder).freeze()
+        assert np.array_equal(model.run("y", {"x": values["x"]}), values["y"])
+        layer = model.as_layer("x", "y")
+        assert np.array_equal(layer(values["x"]), values["y"])
+
+    def test_slots_that_this_release_wrote_itself(self, tmp_path):
+        module = tf.Module()
+        module.scale = tf.Variable([1.0, 2.0])
+        module.optimizer = tf.compat.v1.train.AdamOptimizer(0.5)
+        module.optimizer.apply_gradients([(tf.constant([1.0, -1.0]), module.scale)])
+        spec = [tf.TensorSpec((None, 2), name="x")]
+        module.call = tf.function(lambda x: x * module.scale, spec)
+        tf.saved_model.save(module, str(tmp_path), signatures=module.call)
+        with pytest.raises(AttributeError, match="add_slot"):
+            tf.saved_model.load(str(tmp_path))
+        model = Freezer(tmp_path).freeze()
+        x = np.ones((3, 2), np.float32)
+        assert np.array_equal(model.run(model.outputs[0], {"x": x}), module.call(x))
+
+    def test_a_keras_model_of_several_inputs(self, golden, values):
+        folder = golden / "2.4.4/saved_models/inputs"
+        with pytest.raises(ValueError, match="not supported"):
+            keras.models.load_model(folder)
+        inputs = [values["first"], values["second"]]
+        with pytest.raises(TypeError):
+            keras.layers.TFSMLayer(str(folder), "serving_default")(inputs)
+        model = Freezer(folder).freeze()
+        feeds = {"first": values["first"], "second": values["second"]}
+        total, mean = model.run(["total", "mean"], feeds)
+        np.testing.assert_allclose(total, values["total"], 1e-6)
+        np.testing.assert_allclose(mean, values["mean"], 1e-6)
+        first, second = keras.Input((3,)), keras.Input((2,))
+        layer = model.as_layer(["first", "second"], ["total", "mean"])
+        net = keras.Model([first, second], layer([first, second]))
+        for found, wanted in zip(net(inputs), (total, mean), strict=True):
+            np.testing.assert_allclose(found, wanted, 1e-6)
+
+    def test_files_of_the_corpus(self, corpus):
+        """Signatures that feed a serialized Example need an op of no other kind."""
+        half = corpus / "tensorflow"
+        for name in ("saved_model_half_plus_two", "saved_model_half_plus_two_v2"):
+            model = Freezer(half / name / "00000123").outputs("y").freeze()
+            assert model.run("y", {"x": [[1.0], [2.0]]}).tolist() == [[2.5], [3.0]]
+            assert np.array_equal(model.as_layer("x", "y")(np.float32([[4.0]])), [[4.0]])
+        folder = corpus / "made-by-tf/2.4.4"
+        with np.load(folder / "golden.npz") as golden:
+            model = Freezer(folder / "keras_savedmodel").freeze()
+            found = model.bind()(golden["conv_in"])
+            np.testing.assert_allclose(found, golden["conv_out"], 1e-5, 1e-6)
+            [layer_input], [layer_output] = model.inputs, model.outputs
+            layer = model.as_layer(layer_input, layer_output)
+            np.testing.assert_allclose(layer(golden["conv_in"]), found, 1e-5, 1e-6)
