@@ -120,6 +120,21 @@ def test_a_direction_and_a_name_of_the_user_are_both_kept():
     assert made["tags/forward_tags/lstm_cell/kernel"] == "tags/fw/lstm_cell/kernel"
 
 
+def test_stacks_of_both_directions_go_by_directions_and_numbers():
+    live = {
+        f"bidirectional{number}/{way}_lstm{number}/lstm_cell": UPPER
+        for number in ("", "_1", "_2")
+        for way in ("forward", "backward")
+    }
+    scope = "stack_bidirectional_rnn/cell_{}/bidirectional_rnn/{}/cudnn_compatible_lstm_cell"
+    saved = {scope.format(at, way): UPPER_CELL for way in ("bw", "fw") for at in (2, 0, 1)}
+    made = sources(live, saved)
+    for at, number in enumerate(("", "_1", "_2")):
+        for way in ("forward", "backward"):
+            name = f"bidirectional{number}/{way}_lstm{number}/lstm_cell/kernel"
+            assert made[name] == f"{scope.format(at, f'{way[0]}w')}/kernel"
+
+
 def test_cells_that_look_alike_go_by_their_numbers():
     live = {"lstm/lstm_cell": UPPER, "lstm_1/lstm_cell": UPPER}
     scope = "rnn/multi_rnn_cell/cell_{}/lstm_cell"
