@@ -143,7 +143,12 @@ class _Search:
 
     @cached_property
     def _live_groups(self) -> list[_Group]:
-        return _groups(self.names.items())
+        near = {scope for at in self.open for scope in _scopes(self.names[at])}
+        return _groups(
+            (at, labels)
+            for at, labels in self.names.items()
+            if any(scope in near for scope in _scopes(labels))
+        )
 
     @cached_property
     def _saved_groups(self) -> list[_Group]:
@@ -375,6 +380,11 @@ def _plain_direction(label: str) -> str:
 
 def _labels(name: str) -> Chain:
     return tuple(name.removesuffix(":0").removesuffix("/.ATTRIBUTES/VARIABLE_VALUE").split("/"))
+
+
+def _scopes(labels: Chain) -> Iterator[Chain]:
+    """Yield the scopes that a form may say a tensor lies below."""
+    return (labels[:-depth] for depth in range(1, min(_DEEPEST, len(labels)) + 1))
 
 
 def _groups(names: Iterable[tuple[Hashable, Chain]]) -> list[_Group]:
