@@ -13,7 +13,7 @@ from tfpersist.matching.forms import FORMS, LABELS
 
 # Different numbers, of which none is the product of others, so that no two axes agree by chance.
 SIZES = {"i": 5, "u": 3, "p": 2, "d": 7, "n": 22, "h": 2, "k": 11, "o": 13, "a": 17, "b": 19}
-SIZES |= {"w": 3, "x": 5, "y": 23}
+SIZES |= {"w": 3, "x": 5, "y": 23, "z": 2}
 
 
 def specs_of(shapes):

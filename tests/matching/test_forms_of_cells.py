@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tfpersist.matching.form_sizes import recipe_of, size_of
-from tfpersist.matching.forms_of_cells import GRUS, LSTMS
+from tfpersist.matching.forms_of_cells import CONV_LSTMS, GRUS, LSTMS
 
 SIZES = {"i": 4, "u": 3}
 X, STATE, CARRY = np.random.default_rng(1).uniform(-1, 1, (3, 2, 4))
@@ -89,3 +89,11 @@ def test_both_cells_compute_the_same(form, theirs, mine):
         made.append(recipe.apply([tensors[key] for key in recipe.keys]))
     # Both compute in float64, and add in another order.
     np.testing.assert_allclose(mine(*made), theirs(*tensors.values()), rtol=0, atol=1e-14)
+
+
+def test_there_is_a_convolutional_form_for_each_rank():
+    ranks = [len(form.wanted["kernel"].split(",")) for form in CONV_LSTMS]
+    assert ranks == [3, 3, 4, 4, 5, 5]
+    for form in CONV_LSTMS:
+        axis = len(form.wanted["kernel"].split(",")) - 1
+        assert ("reorder", axis, (0, 2, 1, 3)) in form.ways["kernel"].steps

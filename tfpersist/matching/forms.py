@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tfpersist.matching.form import Form, StepText, Way
-from tfpersist.matching.forms_of_cells import GRUS, LSTMS
+from tfpersist.matching.forms_of_cells import CONV_LSTMS, GRUS, LSTMS
 
 # Labels that mean the same. The first is the one that forms use.
 LABELS: Mapping[str, str] = {
@@ -30,6 +30,7 @@ CELLS = frozenset(
     {
         *("basic_lstm_cell", "lstm_cell", "lstm_fused_cell", "lstm_block_cell"),
         *("cudnn_compatible_lstm_cell", "cudnn_compatible_gru_cell"),
+        *("conv_lstm_cell", "conv_1d_lstm_cell", "conv_2d_lstm_cell", "conv_3d_lstm_cell"),
         *("gru_cell", "gru_block_cell", "cell", "rnn", "multi_rnn_cell", "bi_rnn"),
         *("bidirectional_rnn", "stack_bidirectional_rnn", "cudnn_lstm", "cudnn_gru"),
         *("cu_dnnlstm", "cu_dnngru", "stacked_rnn_cells", "lstm", "gru", "bidirectional"),
@@ -133,4 +134,4 @@ _TURNED = (
 )
 
 # In this order: what needs several tensors comes before what a single shape tells.
-FORMS: tuple[Form, ...] = (*LSTMS, *GRUS, *_ATTENTION, *_RESHAPED, *_TURNED)
+FORMS: tuple[Form, ...] = (*LSTMS, *CONV_LSTMS, *GRUS, *_ATTENTION, *_RESHAPED, *_TURNED)

@@ -76,9 +76,11 @@ def _gru_back(wanted: dict[str, str], gates: str, candidate: str, biases: tuple[
 
 
 _ONE = ("add_to_block", 0, 4, 1, 1.0)
+_ADDED = "kernel split, gates reordered, forget_bias 1.0 added"
+_SUBTRACTED = "kernels joined, gates reordered, forget_bias 1.0 subtracted"
 LSTMS = (
     Form(
-        "kernel split, gates reordered, forget_bias 1.0 added",
+        _ADDED,
         _LSTM,
         _LSTM_1,
         _lstm((_GATES_OF_BIAS, _ONE)),
@@ -96,7 +98,7 @@ LSTMS = (
         scopes=_NO_FORGET_BIAS,
     ),
     Form(
-        "kernels joined, gates reordered, forget_bias 1.0 subtracted",
+        _SUBTRACTED,
         _LSTM_1,
         _LSTM,
         {
@@ -144,6 +146,36 @@ LSTMS = (
         _KERAS_H5,
     ),
 )
+
+
+def _convolutional(space: str) -> tuple[Form, Form]:
+    """Return the forms of an LSTM of convolutions, there and back.
+
+    Args:
+        space: the sizes of the kernel in space, such as "y,x".
+    """
+    rank = len(space.split(","))
+    gates = ("reorder", rank + 1, (0, 2, 1, 3))
+    keras = {"kernel": f"{space},i,4u", "recurrent_kernel": f"{space},u,4u", "bias": "4u"}
+    contrib = {"kernel": f"{space},i+u,4u", "bias": "4u"}
+    there = {
+        "kernel": Way(("kernel",), (("slice", rank, 0, "i"), gates)),
+        "recurrent_kernel": Way(("kernel",), (("slice", rank, "i", "i+u"), gates)),
+        "bias": Way(("bias",), (_GATES_OF_BIAS, _ONE)),
+    }
+    back = {
+        "kernel": Way(("kernel", "recurrent_kernel"), (("concat", rank), gates)),
+        "bias": Way(("bias",), (("add_to_block", 0, 4, 1, -1.0), _GATES_OF_BIAS)),
+    }
+    source = "tensorflow/contrib/rnn/python/ops/rnn_cell.py"
+    others = {"bias": Way(("bias",), (_GATES_OF_BIAS,))}
+    return (
+        Form(_ADDED, keras, contrib, there, source, others=others),
+        Form(_SUBTRACTED, contrib, keras, back, source, others=others),
+    )
+
+
+CONV_LSTMS = tuple(form for space in ("x", "y,x", "z,y,x") for form in _convolutional(space))
 _REFUSED_BEFORE = (
     "the saved cell applies the reset gate before the product; build the layer with"
     " reset_after=False"

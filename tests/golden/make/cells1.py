@@ -4,7 +4,7 @@ Usage: python cells1.py FOLDER
 
 Each model is one network without anything else. Its checkpoint is cells/<name>/model.ckpt, without
 a graph. cells/cells.npz holds the input of all, as "x", and the outputs of each network under its
-name: of all steps, [batch, time, units].
+name: of all steps, [batch, time, units], of "conv_lstm" [batch, time, 4, units].
 
 CudnnLSTM and CudnnGRU need a GPU to run. They save what the compatible cells save, under the same
 names: those of a MultiRNNCell.
@@ -49,7 +49,16 @@ def fused(x):
     return tf.transpose(outputs, [1, 0, 2])
 
 
+def convolutional(x):
+    """Take the input for rows of four pixels."""
+    cell = contrib.Conv1DLSTMCell(
+        input_shape=[INPUT.shape[2], 1], output_channels=2, kernel_shape=[3]
+    )
+    return tf.nn.dynamic_rnn(cell, x[..., None], dtype=tf.float32)[0]
+
+
 NETWORKS = {
+    "conv_lstm": convolutional,
     "basic_lstm": dynamic(lambda: rnn_cell.BasicLSTMCell(UNITS)),
     "lstm": scoped,
     "lstm_block": dynamic(lambda: contrib.LSTMBlockCell(UNITS)),
@@ -70,7 +79,7 @@ NETWORKS = {
 def compute(name):
     """Make a network, give its variables values, save them, and return the outputs."""
     with tf.Graph().as_default(), tf.Session() as session:
-        x = tf.placeholder(tf.float32, [None, None, INPUT.shape[2]])
+        x = tf.placeholder(tf.float32, INPUT.shape)
         outputs = NETWORKS[name](x)
         session.run(tf.global_variables_initializer())
         random = np.random.RandomState(2)
