@@ -239,6 +239,13 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def ops(session: nox.Session) -> None:
+    """Import nodes with random attrs, of every op that the default policy lets through."""
+    session.install(".")
+    session.run("python", "fuzz/ops.py", *(session.posargs or ["--seconds", "3600"]))
+
+
+@nox.session(default=False)
 def edits(session: nox.Session) -> None:
     """Edit random Keras models between a save and a restore. `-- --help` shows the options."""
     session.install(".", *group("test"))

@@ -7,6 +7,7 @@ import pytest
 from tfpersist import graph_file
 from tfpersist.errors import CorruptionError, StorageError, UnsupportedError
 from tfpersist.formats import graphdef, schema
+from tfpersist.safety import scan
 from tfpersist.storage import open_storage
 
 GRAPH = graphdef.parse_text(b'node { name: "a" op: "NoOp" }')
@@ -73,13 +74,30 @@ def test_a_file_in_a_saved_model_names_its_directory(tmp_path):
         graph_file.read(f"{tmp_path}/secund.pb", inside=inside)
 
 
-def test_metas_of_a_prefix_and_of_a_directory(tmp_path):
-    for name in ("m-2.meta", "m-1.meta", "m-1.index"):
+def test_graphs_of_a_prefix_and_of_a_directory(tmp_path):
+    names = ("m-2.meta", "m-1.meta", "m-1.index", "saved_model.pb", "graph.pbtxt", "fingerprint.pb")
+    for name in names:
         (tmp_path / name).write_bytes(b"")
-    assert graph_file.metas(f"{tmp_path}/m-1") == [f"{tmp_path}/m-1.meta"]
-    everything = [f"{tmp_path}/m-1.meta", f"{tmp_path}/m-2.meta"]
-    assert graph_file.metas(str(tmp_path)) == graph_file.metas(f"{tmp_path}/") == everything
-    assert graph_file.metas(f"{tmp_path}/absent") == []
+    assert graph_file.graphs(f"{tmp_path}/m-1") == [f"{tmp_path}/m-1.meta"]
+    everything = ["graph.pbtxt", "m-1.meta", "m-2.meta", "saved_model.pb"]
+    for path in (str(tmp_path), f"{tmp_path}/"):
+        assert graph_file.graphs(path) == [f"{tmp_path}/{name}" for name in everything]
+    assert graph_file.graphs(f"{tmp_path}/absent") == []
+    assert graph_file.graphs(f"{tmp_path}/saved_model.pb") == []
+
+
+def test_a_file_that_is_one_graph_as_text_and_another_in_binary(tmp_path):
+    """A group in binary form begins with a "#", and text has a comment there."""
+    inner = b"\x0a\x03\x12\x01w"
+    text = b'\nnode { name: "x" op: "NoOp" }\n'
+    data = b"#$" + inner.replace(b"\n", b"\x8a\x80\x00") + b"\x7a" + bytes([len(text)]) + text
+    assert [node.op for node in schema.GraphDef.FromString(data).node] == ["w"]
+    for name in ("m.pb", "m.pbtxt"):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(CorruptionError, match="another one as text"):
+            graph_file.load(str(tmp_path / name))
+        with pytest.raises(CorruptionError, match="another one as text"):
+            scan(tmp_path / name)
 
 
 def other_kinds(folder):

@@ -346,7 +346,7 @@ def test_tensorflow_does_what_the_scan_says(fresh, tmp_path):
     ).splitlines()
     assert out == [
         "['compute', 'file write']",
-        "['compute', 'file write']",
+        "['compute', 'file write', 'internal']",
         "['dumped', 'printed', 'written']",
     ]
 
@@ -387,3 +387,18 @@ def test_a_graph_that_reads_data(old_files):
     assert [each.op for each in bert.findings if each.capability == "unknown"] == [
         "MapAndBatchDatasetV2"
     ]
+
+
+def test_a_directory_is_scanned_as_a_whole(tmp_path):
+    import tensorflow as tf
+
+    path = b'node { name: "p" op: "Const" }'
+    write = path + b' node { name: "w" op: "WriteFile" input: "p" input: "p" }'
+    (tmp_path / "graph.pbtxt").write_bytes(write)
+    module = tf.Module()
+    module.f = tf.function(lambda x: x, input_signature=[tf.TensorSpec(())])
+    tf.saved_model.save(module, str(tmp_path), signatures=module.f)
+    report = scan(tmp_path)
+    assert "file write" in report.capabilities
+    (tmp_path / "graph.pbtxt").unlink()
+    assert "file write" not in scan(tmp_path).capabilities

@@ -14,6 +14,10 @@ from tfpersist.formats.graphdef import Graph
 from tfpersist.storage import is_url, open_storage
 from tfpersist.storage.base import is_possible
 
+_GRAPHS = (".pb", ".pbtxt", ".meta")
+# What TensorFlow and Keras write beside a SavedModel.
+_WITHOUT_GRAPH = frozenset({"fingerprint.pb", "keras_metadata.pb"})
+
 
 def place(path: str) -> tuple[str, str]:
     """Return the directory and the name of a file.
@@ -95,19 +99,24 @@ def read(path: str, *, inside: Iterable[str] = ()) -> tuple[memoryview, str]:
         raise
 
 
-def metas(path: str) -> list[str]:
-    """Return the paths of the `.meta` files of a prefix or a directory, sorted.
+def graphs(path: str) -> list[str]:
+    """Return the paths of all files with graphs that belong to a prefix or lie in a directory.
 
     Args:
-        path: the prefix of a checkpoint, or a directory; a path or a URL.
+        path: a path or a URL.
+
+    Returns:
+        The `.meta` of a prefix; the `.pb`, `.pbtxt` and `.meta` files in a directory, sorted, but
+        not those that TensorFlow writes beside a SavedModel and that hold no graph. Empty for
+        anything else, such as a file.
     """
     location, name = place(path)
     with suppress(StorageError):
         if name and f"{name}.meta" in open_storage(location).names():
             return [f"{path}.meta"]
     with suppress(StorageError):
-        names = sorted(open_storage(path).names())
-        return [f"{path.rstrip('/')}/{name}" for name in names if name.endswith(".meta")]
+        found = sorted(set(open_storage(path).names()) - _WITHOUT_GRAPH)
+        return [f"{path.rstrip('/')}/{one}" for one in found if one.endswith(_GRAPHS)]
     return []
 
 
@@ -188,10 +197,11 @@ def _parsed(data: memoryview, file: str, name: str) -> Graph:
     if not data:
         raise CorruptionError("the file is empty", file=file)
     file_format = recognize.by_magic(data, name)
+    is_text = file_format is None and recognize.is_text_graph(data, file)
     if file_format is None:
         damage: CorruptionError | None = None
         try:
-            if recognize.is_text_graph(data):
+            if is_text:
                 return graphdef.parse_text(data, file)
             graph = graphdef.split(data, file)
         except CorruptionError as error:
@@ -199,7 +209,7 @@ def _parsed(data: memoryview, file: str, name: str) -> Graph:
         else:
             if recognize.is_real_graph(graph.proto):
                 return graph
-        file_format = None if recognize.is_text_graph(data) else recognize.by_content(data)
+        file_format = None if is_text else recognize.by_content(data)
         if file_format is None:
             raise damage or CorruptionError("these bytes are not a GraphDef", file=file)
     raise UnsupportedError(

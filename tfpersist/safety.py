@@ -37,7 +37,6 @@ from tfpersist.errors import (
     ArgumentError,
     CorruptionError,
     NameNotFoundError,
-    StorageError,
     TargetError,
     UnsafeModelError,
     counted,
@@ -178,7 +177,7 @@ class Policy:
 
     Args:
         allow: capabilities beyond "compute", "state" and "random", which every model may have:
-            "file read", "file write", "network", "host python", "process", "unknown".
+            "file read", "file write", "network", "host python", "process", "internal", "unknown".
         ops: ops that are allowed whatever they can do, such as those of your own library.
 
     Raises:
@@ -278,9 +277,9 @@ def scan(source: str | os.PathLike[str] | Graph | Message, file: str = "") -> Sc
     its signatures, its objects and its loader lead to.
 
     Args:
-        source: the path or URL of a `.pb`, `.pbtxt` or `.meta`, or of a SavedModel's directory or
-            its saved_model.pb; the prefix of a checkpoint for its `.meta`, or a directory for all
-            its `.meta` files; or a Graph, GraphDef, MetaGraphDef or SavedModel.
+        source: the path or URL of a `.pb`, `.pbtxt` or `.meta`; the prefix of a checkpoint for its
+            `.meta`; a directory, such as that of a SavedModel, for all graphs in it; or a Graph,
+            GraphDef, MetaGraphDef or SavedModel.
         file: the name to show for a source in memory.
 
     Returns:
@@ -319,14 +318,15 @@ _Scanned = tuple[Message, Reach | None]
 
 def _graphs(source: Any, file: str) -> list[_Scanned]:
     if isinstance(source, (str, os.PathLike)):
-        try:
-            data, name = graph_file.read(file, inside=_SAVED_MODELS)
-        except StorageError:
-            metas = graph_file.metas(file)
-            if not metas:
-                raise
-            return [graph for meta in metas for graph in _graphs(meta, meta)]
-        return _parsed(data, file, name)
+        files = graph_file.graphs(file)
+        if not files:
+            data, name = graph_file.read(file)
+            return _parsed(data, file, name)
+        found = []
+        for path in files:
+            data, name = graph_file.read(path)
+            found += _parsed(data, path, name)
+        return found
     if isinstance(source, Graph):
         return [(source.proto, None)]
     type_name = getattr(getattr(source, "DESCRIPTOR", None), "name", type(source).__name__)
@@ -346,7 +346,7 @@ _GRAPHS_IN: dict[str, Callable[[Message], list[_Scanned]]] = {
 
 def _parsed(data: memoryview, file: str, name: str) -> list[_Scanned]:
     """Return the graphs in a file, parsed as its name says, else as the first message that fits."""
-    text = name.endswith(".pbtxt") or recognize.is_text_graph(data)
+    text = recognize.is_text_graph(data, file) or name.endswith(".pbtxt")
     messages = ["GraphDef", "SavedModel", "MetaGraphDef"]
     if name in _SAVED_MODELS:
         messages = ["SavedModel"]

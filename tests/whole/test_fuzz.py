@@ -38,3 +38,10 @@ def test_an_input_can_be_had_again():
     assert [line.split()[:4] for line in first.stdout.splitlines()] == [
         line.split()[:4] for line in second.stdout.splitlines()
     ]
+
+
+def test_some_nodes_with_random_attrs():
+    command = [sys.executable, str(RUN.with_name("ops.py")), "--inputs", "200"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "200 inputs, 0 failures"

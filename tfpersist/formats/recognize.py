@@ -7,7 +7,7 @@ import re
 import attrs
 
 from tfpersist.errors import CorruptionError
-from tfpersist.formats import graphdef, sstable
+from tfpersist.formats import graphdef, schema, sstable
 from tfpersist.formats.schema import Message
 
 _KERAS = "Load it with keras.models.load_model(), then freeze it with tfpersist.Freezer(model)."
@@ -57,15 +57,34 @@ _TEXTS = {
 }
 
 
-def is_text_graph(data: memoryview) -> bool:
-    """Return whether this is a GraphDef in text form; a binary GraphDef never looks like one.
+def is_text_graph(data: memoryview, file: str = "") -> bool:
+    """Return whether this is a GraphDef in text form.
+
+    Args:
+        data: the whole file.
+        file: its name, for the error.
+
+    Raises:
+        CorruptionError: it is a GraphDef in binary form too, and another one. Programs do not
+            agree on which of the two they read.
 
     Example:
         >>> is_text_graph(memoryview(b'node { name: "a" }')), is_text_graph(memoryview(b""))
         (True, False)
     """
     match = _TEXT.match(bytes(data[:4096]))
-    return match is not None and match[1] in _GRAPH_FIELDS
+    if match is None or match[1] not in _GRAPH_FIELDS:
+        return False
+    try:
+        schema.parse(schema.GraphDef, data, file=file)
+    except CorruptionError:
+        return True
+    raise CorruptionError(
+        "these bytes are one graph in binary form, and another one as text",
+        file=file,
+        expected="bytes that every program reads as the same graph",
+        advice="Do not run it: somebody has made it so that a check sees another graph",
+    )
 
 
 def is_real_graph(graph: Message) -> bool:

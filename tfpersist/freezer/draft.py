@@ -123,6 +123,8 @@ class Draft:
         """
         proto = schema.GraphDef()
         proto.CopyFrom(self.graph.proto)
+        # A graph that was frozen before brings its own, and maybe a golden pair that holds no more.
+        proto.versions.DiscardUnknownFields()
         graph = Graph(proto, self.graph.payloads)
         signature.sign(graph, self.signature)
         if pair is not None:

@@ -60,7 +60,9 @@ def test_each_op_is_in_the_table_once_and_no_family_is_empty():
     counts = collections.Counter(op for line in lines for op in line.split())
     assert [op for op, count in counts.items() if count > 1] == []
     headings = [line for line in text.splitlines() if line.startswith("[")]
-    assert len(headings) == len(set(headings)) == len(set(table().values()))
+    # What is internal is told by its name.
+    told = {frozenset(known - {"internal"} or {"compute"}) for known in table().values()}
+    assert len(headings) == len(set(headings)) == len(told)
     for block in text.split("\n\n")[1:]:
         assert block.splitlines()[-1][0] not in "#["
 
@@ -94,13 +96,21 @@ def test_ops_that_look_harmless_and_are_not():
     assert of_op("CalibrationStatisticsSaver") == {"file write"}
     assert of_op("DatasetFromGraph") == {"unknown"}
     assert of_op("XlaCallModule") == {"unknown"}
-    assert of_op("XlaCustomCallV2") == {"process"}
+    assert of_op("XlaCustomCallV2") == {"internal", "process"}
     assert of_op("WorkerHeartbeat") == {"network", "process"}
 
 
 def test_ops_that_look_dangerous_and_are_not():
-    for op in ("ShardedFilename", "DecodeImage", "Assert", "Print", "TPUReplicateMetadata"):
-        assert of_op(op) == {"compute"}
+    for op in ("ShardedFilename", "DecodeImage", "Assert", "Print", "DisableCopyOnRead"):
+        assert of_op(op) <= {"compute", "state"}
+
+
+def test_ops_of_the_inside_of_tensorflow():
+    for op in ("_FusedConv2D", "XlaDot", "TPUReplicateMetadata", "CopyHost", "DTensorAllReduce"):
+        assert "internal" in of_op(op)
+        assert "compute" not in of_op(op)
+    for op in ("Copy", "StopGradient", "DebugNumericSummaryV2", "DeepCopy", "Xlogy"):
+        assert ("internal" in of_op(op)) is (op in {"Copy", "DebugNumericSummaryV2"})
 
 
 def test_an_op_that_takes_a_path_or_an_address_is_not_called_harmless():
@@ -123,8 +133,8 @@ def test_an_op_that_takes_a_path_or_an_address_is_not_called_harmless():
         (node("PrintV2"), {"compute"}),
         (node("PrintV2", output_stream=b"stdout"), {"compute"}),
         (node("PrintV2", output_stream=b"log(warning)"), {"compute"}),
-        (node("DebugIdentityV3"), {"compute"}),
-        (node("DebugIdentityV2", debug_urls=[]), {"compute"}),
+        (node("DebugIdentityV3"), {"internal"}),
+        (node("DebugIdentityV2", debug_urls=[]), {"internal"}),
         (node("DecodeProtoV2"), {"compute"}),
         (node("EncodeProto", descriptor_source=b"bytes://\x0a\x00"), {"compute"}),
         (node("FixedUnigramCandidateSampler"), {"random"}),
@@ -141,9 +151,9 @@ def test_an_attr_that_makes_an_op_harmless(harmless, gain):
         (node("PrintV2", output_stream=b"STDOUT"), {"file write"}),
         (node("PrintV2", output_stream=[b"stdout"]), {"file write"}),
         (node("PrintV2", output_stream="where"), {"file write"}),
-        (node("DebugIdentity", debug_urls=[b"grpc://h:1"]), {"file write", "network"}),
-        (node("DebugNanCount", debug_urls="where"), {"file write", "network"}),
-        (node("DebugIdentityV2", debug_urls=[b"file:///tmp"]), {"file write"}),
+        (node("DebugIdentity", debug_urls=[b"grpc://h:1"]), {"file write", "internal", "network"}),
+        (node("DebugNanCount", debug_urls="where"), {"file write", "internal", "network"}),
+        (node("DebugIdentityV2", debug_urls=[b"file:///tmp"]), {"file write", "internal"}),
         (node("DecodeProtoV2", descriptor_source=b"/etc/passwd"), {"file read"}),
         (node("EncodeProto", descriptor_source=b""), {"file read"}),
         (node("FixedUnigramCandidateSampler", vocab_file=b"/etc/passwd"), {"file read", "random"}),

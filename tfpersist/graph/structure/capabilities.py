@@ -3,11 +3,16 @@
 `capabilities.txt` lists all capabilities of each op of TensorFlow 2.16 to 2.21. They are a set and
 not a level, because writing files is neither more nor less than opening connections. An op that is
 not listed is unknown. File ops reach every file system of TensorFlow: a path may be gs://...
+
+Ops of TensorFlow's own inside are a capability by themselves. TensorFlow puts them into graphs that
+it rewrites: for XLA, TPUs, distributed tensors, its debugger and its optimizer. Their kernels trust
+what they are given. Some of them end the process for attrs that TensorFlow itself never writes.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib import resources
 from typing import Literal, get_args
@@ -25,6 +30,7 @@ Capability = Literal[
     "network",
     "host python",
     "process",
+    "internal",
     "unknown",
 ]
 
@@ -32,7 +38,13 @@ CAPABILITIES: tuple[Capability, ...] = get_args(Capability)
 
 _UNKNOWN: frozenset[Capability] = frozenset({"unknown"})
 _COMPUTE: frozenset[Capability] = frozenset({"compute"})
+_INSIDE: frozenset[Capability] = frozenset({"internal"})
 _RANDOM: frozenset[Capability] = frozenset({"random"})
+_INTERNAL = re.compile(
+    r"_|.*Xla|.*T(PU|pu)|.*SparseCore|DTensor|.*Debug|(Copy|CopyHost|MlirPassthroughOp)$"
+    # A gradient whose shape function ends the process for inputs of unknown rank.
+    r"|FakeQuantWithMinMaxVarsPerChannelGradient$"
+)
 _CONSOLE = (b"stdout", b"stderr", b"log(info)", b"log(warning)", b"log(error)")
 
 
@@ -41,8 +53,8 @@ def table() -> Mapping[str, frozenset[Capability]]:
     """Return the most that each op of TensorFlow can do, by its name.
 
     Example:
-        >>> sorted(table()["MergeV2Checkpoints"])
-        ['file read', 'file write']
+        >>> sorted(table()["MergeV2Checkpoints"]), sorted(table()["XlaCustomCall"])
+        (['file read', 'file write'], ['internal', 'process'])
     """
     text = resources.files(__package__).joinpath("capabilities.txt").read_text("utf-8")
     by_name: dict[str, Capability] = {capability: capability for capability in CAPABILITIES}
@@ -53,6 +65,9 @@ def table() -> Mapping[str, frozenset[Capability]]:
             current = frozenset(by_name[name] for name in line.strip("[]").split(", "))
         elif not line.startswith("#"):
             capabilities.update(dict.fromkeys(line.split(), current))
+    for op, known in capabilities.items():
+        if known != _UNKNOWN and _INTERNAL.match(op):
+            capabilities[op] = (known - _COMPUTE) | _INSIDE
     return capabilities
 
 
@@ -153,7 +168,7 @@ def _is_empty_list(value: Message) -> bool:
     return value.WhichOneof("value") == "list" and not value.list.s
 
 
-_NO_URLS = ("debug_urls", _is_empty_list, _COMPUTE)
+_NO_URLS = ("debug_urls", _is_empty_list, _INSIDE)
 # The protobuf kernels try to open the descriptor source as a file first. TensorFlow has no file
 # system for bytes://, so such a source is never a file.
 _BUILT_IN = (
