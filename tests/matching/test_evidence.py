@@ -178,6 +178,12 @@ def test_joined_names_that_keras_gives_pair_nothing():
     assert evidence.by_joined([item("up/lstm_cell", "up")], [joined(0, "up_lstm_cell")]) == {0: 0}
 
 
+def test_the_numbers_of_automatic_names_do_not_count_in_joined_names():
+    live = [item("user/dense", "#0"), attrs.evolve(item("layer_2/dense_1", "#1"), number=1)]
+    saved = [joined(0, "layer_2_dense"), joined(1, "user_dense_1"), joined(2, "layer_3_dense")]
+    assert evidence.by_joined(live, saved) == {0: 1, 1: 0}
+
+
 def test_positions_count_as_words_only_if_both_sides_have_the_same_numbers():
     attributes = [leaf(at, f"block{at + 1}") for at in range(3)]
     items = [leaf(at, "blocks", f"#{at}") for at in range(3)]

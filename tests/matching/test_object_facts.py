@@ -39,6 +39,19 @@ def test_keras_3_leaves_out_what_is_inside_of_a_layer():
     ]
 
 
+def test_a_layer_that_calls_its_parts_gives_them_its_name():
+    def attention(name):
+        return {"_query_dense": dense(f"{name}/query"), "_key_dense": dense(f"{name}/key")}
+
+    found = leaves({"stage": layers(attention("one"), attention("two"))})
+    assert [leaf.named for leaf in found] == [
+        ("stage", "one", "query"),
+        ("stage", "one", "key"),
+        ("stage", "two", "query"),
+        ("stage", "two", "key"),
+    ]
+
+
 def test_a_name_that_an_attribute_has_is_that_of_the_attribute():
     def part(name):
         return {"up": {"inner": dense(f"{name}/up")}}

@@ -52,6 +52,16 @@ def test_new_style_lists_are_read_by_full_names():
         (lists("adam_w_3/iteration", _momentums=["x"], _velocities=["y"]), "adam"),
         (lists(_accumulators=["accumulator/a"], _linears=["linear/a"]), "ftrl"),
         (lists(_accumulated_grads=["accumulated_grad/a"]), "adadelta"),
+        (lists(_accumulators=["accumulator/a"]), "adagrad"),
+        (
+            lists(
+                _accumulators=["accumulator/a"],
+                _linears=["linear/a"],
+                _model_variables_moving_average=["average/a"],
+            ),
+            "ftrl",
+        ),
+        (lists(momentums=["m/a"]), ""),
         (lists(_m=["m/a"], _u=["u/a"]), "adamax"),
         (lists(mine=["one/a"]), ""),
     ],

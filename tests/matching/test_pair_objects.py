@@ -145,6 +145,46 @@ def test_a_place_in_a_list_that_a_name_contradicts_is_no_evidence(names):
     assert not proposed(saved, live)
 
 
+def test_a_list_inside_of_another_layer_is_another_list():
+    saved = objects({"parts": {"0": dense("a"), "1": dense("b"), "2": dense("c")}})
+    live = objects({"stage": {"parts": {"0": dense("x")}}})
+    assert not paired(saved, live)
+
+
+def test_a_position_in_a_list_is_none_of_a_layer_whose_name_is_elsewhere():
+    def parts(*names):
+        return {str(at): dense(name) for at, name in enumerate(names)}
+
+    def side(tree, **names):
+        return objects(tree, names=names)
+
+    saved = side({"parts": parts("a", "b")}, **{"parts/0": "a", "parts/1": "b"})
+    live = side(
+        {"stage": {"parts": parts("b", "x")}, "a": dense("a")},
+        **{"stage/parts/0": "b", "stage/parts/1": "x"},
+    )
+    assert paired(saved, live) == {
+        "a/_kernel": "parts/0/_kernel",
+        "a/bias": "parts/0/bias",
+        "stage/parts/0/_kernel": "parts/1/_kernel",
+        "stage/parts/0/bias": "parts/1/bias",
+    }
+
+
+def test_an_order_of_training_says_nothing_of_layers_with_other_tensors():
+    def net(norm, *more):
+        middle = {"gamma": Var(f"{norm}/gamma", LINE), "beta": Var(f"{norm}/beta", LINE)}
+        middle |= {label: Var(f"{norm}/{label}", LINE) for label in more}
+        order = [f"{norm}/gamma", f"{norm}/beta", "head/_kernel", "head/bias"]
+        state = {"_iterations": Var("it", LINE), "_variables": {}}
+        state["_trainable_variables"] = {str(at): path for at, path in enumerate(order)}
+        return objects({norm: middle, "head": dense("head"), "optimizer": state}, trained=[order])
+
+    saved, live = net("one", "moving_mean", "moving_variance"), net("two")
+    assert {path.split("/")[0] for path in paired(saved, live)} == {"head", "optimizer"}
+    assert len(paired(net("one"), live)) == 5
+
+
 def test_a_list_under_another_attribute_is_proposed():
     names = [f"layer_{at}" for at in range(12)]
     saved, live = saved_blocks(12), blocks(*names, held="stages")

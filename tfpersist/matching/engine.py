@@ -72,7 +72,10 @@ class _Rounds:
         mine = {one.named for one in live.leaves if one.named}
         theirs = {one.named for one in saved.leaves if one.named}
         self.known = mine & theirs
-        self.unplaced = tuple(set(map(_unplaced, side.leaves)) for side in (live, saved))
+        self.labels = [
+            {label for leaf in side.leaves if leaf.lists for label in _unplaced(leaf)}
+            for side in (live, saved)
+        ]
 
     def result(self) -> Pairing:
         self._carry_out(self._names(), "same name")
@@ -129,10 +132,14 @@ class _Rounds:
         mine, theirs = self.live.leaves[number], self.saved.leaves[other]
         if not mine.lists or not theirs.lists:
             return False
+        if positions.resized(self.live, self.saved, mine, theirs):
+            return True
         here, there = _unplaced(mine), _unplaced(theirs)
         if here == there or not here or not there:
             return False
-        return here in self.unplaced[1] or there in self.unplaced[0]
+        return not self.labels[1].isdisjoint({*here} - {*there}) or not self.labels[0].isdisjoint(
+            {*there} - {*here}
+        )
 
     def _names_in_lists(self) -> dict[int, int]:
         """Return what has names in lists of lists, whose positions do not count then."""

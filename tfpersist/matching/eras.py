@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 # The role of a tensor in a layer, as Keras 3 calls it, by the names of all eras: "weights" and
 # "biases" of TF-Slim, "w" and "b" of Sonnet and of code by hand, "depthwise_kernel" of Keras 2.
@@ -107,6 +107,13 @@ LISTS: Mapping[str, Mapping[str, str]] = {
     "adadelta": {"_accumulated_grads": "accum_grad", "_accumulated_delta_vars": "accum_var"},
     "ftrl": {"_accumulators": "accumulator", "_linears": "linear"},
     "lion": {"_momentums": "m", "momentums": "m"},
+}
+
+# Those of them that depend on how the optimizer was made. Lion has one of its two.
+OPTIONAL_LISTS: Mapping[str, Set[str]] = {
+    "adam": {"_velocity_hats"},
+    "rmsprop": {"_momentums", "_average_gradients"},
+    "lion": {"_momentums", "momentums"},
 }
 
 # All these lists.

@@ -92,6 +92,8 @@ def by_names(
 def by_joined(live: Sequence[Leaf], saved: Sequence[Leaf]) -> Pairs:
     """Pair leaves whose names are joined on one side, as those of Keras 3's slots are.
 
+    The numbers of automatic names do not count, as in "block_dense_1".
+
     Args:
         live: leaves of the target.
         saved: leaves of the checkpoint.
@@ -100,12 +102,19 @@ def by_joined(live: Sequence[Leaf], saved: Sequence[Leaf]) -> Pairs:
     for one in saved:
         if one.joined:
             by_text.setdefault(one.joined, []).append(one)
+            by_text.setdefault(facts.without_counters(one.joined), []).append(one)
     return _unique(
         (one.number, other.number, fits(one, other))
         for one in (live if by_text else ())
         for at in range(len(one.path))
-        if not any(map(_counts_only, one.path[at:]))
-        for other in by_text.get("_".join(one.path[at:]), ())
+        if not _counts_only(one.path[at])
+        for other in by_text.get(_joined(one.path[at:]), ())
+    )
+
+
+def _joined(path: Chain) -> str:
+    return "_".join(
+        facts.without_counters(label) if facts.is_automatic(label) else label for label in path
     )
 
 

@@ -19,6 +19,9 @@ from tfpersist.matching.eras import COUNTING, LAYERS, ROLES
 _NUMBERED = re.compile(r"(.*?)[_-]?([0-9]{1,9})", re.DOTALL)
 _INDEX = re.compile(r"[0-9]{1,9}")
 _COUNTER = re.compile(r"_[0-9]+")
+_COUNTED = re.compile(
+    rf"(?<![^_])({'|'.join(sorted(LAYERS, key=len, reverse=True))})_[0-9]+(?![^_])"
+)
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 
 Chain = tuple[str, ...]
@@ -59,6 +62,7 @@ class Leaf:
         is_named: whether a person named the layer, by an attribute or by its name.
         joined: all names on its path, joined by "_", where only the state of an optimizer says it.
         kinds: the classes of the layers on its path, where both sides may know them.
+        listed: whether only a list of variables holds it, which may not have all of its tensors.
     """
 
     number: int
@@ -71,6 +75,7 @@ class Leaf:
     is_named: bool = True
     joined: str = ""
     kinds: Chain = ()
+    listed: bool = False
 
     @property
     def around(self) -> Chain:
@@ -149,6 +154,16 @@ def stem_of(name: str) -> str:
         ('dense', 'conv2d', 'layer2')
     """
     return _COUNTER.sub("", name) if _COUNTER.fullmatch(name[name.rfind("_") :]) else name
+
+
+def without_counters(joined: str) -> str:
+    """Return joined names without the numbers of the automatic names in them.
+
+    Example:
+        >>> without_counters("layer_2_dense_1"), without_counters("user_lstm_3_lstm_cell_1")
+        ('layer_2_dense', 'user_lstm_lstm_cell')
+    """
+    return _COUNTED.sub(r"\1", joined)
 
 
 def is_index(label: str) -> bool:

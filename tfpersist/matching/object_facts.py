@@ -288,7 +288,7 @@ class _Reader:
             ]
             chain = tuple(scopes)
             leaf = Leaf(number, members, chain, chain, (), path=chain, is_named=bool(chain))
-            return attrs.evolve(leaf, joined=self._joined(node))
+            return attrs.evolve(leaf, joined=self._joined(node), listed=True)
         return attrs.evolve(
             self._chains(path, self._known_names(node, path), items),
             number=number,
@@ -369,17 +369,17 @@ class _Reader:
         scopes = self._scopes(node)
         layers = [step for step in path if step != node and not self._is_container(step)]
         known: dict[int, str] = {}
-        if len(scopes) >= len(layers):
+        places = [at for at, step in enumerate(layers) if self._is_position(step)]
+        below = layers[places[-1] :] if places else []
+        if len(scopes) < len(below):
+            # A model calls a layer in its list under no other name, and what is inside of the
+            # layer may have none.
+            known = dict(zip(below, scopes, strict=False))
+        elif below or len(scopes) >= len(layers):
             known = dict(zip(reversed(layers), reversed(scopes), strict=False))
-            scopes = []
-        # Keras 3 leaves out what is inside of a layer. So a name is that of the last layer in a
-        # list of layers, or that of an attribute.
-        for step in reversed(layers):
-            if not scopes:
-                break
-            label = self.edges[step].name
-            if self._is_position(step) or label == scopes[-1]:
-                known[step] = scopes.pop()
+        else:
+            labels = {step: self.edges[step].name for step in layers}
+            known = {step: label for step, label in labels.items() if label in scopes}
         known.update((step, name) for step in path if (name := self.names.layers.get(step)))
         return known
 

@@ -200,7 +200,14 @@ def _kind(graph: ObjectGraph, node: int) -> str:
     words = {name.partition("/")[0] for name in kept if "/" in name}
     named = {eras.KINDS.get(_COUNTER.sub("", scope.lower()), "") for scope in scopes} - {""}
     by_slots = {eras.LEGACY_SLOTS.get(frozenset(slot for slot, _ in slots), "")} - {""}
-    by_lists = {kind for kind, own in eras.LISTS.items() if lists and lists.keys() <= own.keys()}
+    own = lists.keys() - eras.COMMON_LISTS.keys()
+    by_lists = {kind for kind, known in eras.LISTS.items() if own and own <= known.keys()}
+    if len(by_lists) > 1:
+        by_lists = {
+            kind
+            for kind in by_lists
+            if eras.LISTS[kind].keys() - eras.OPTIONAL_LISTS.get(kind, set()) <= own
+        }
     if "_velocities" in lists and words & {"m", "v", "velocity"}:
         by_lists = {"rmsprop" if "velocity" in words else "adam"}
     for kinds in (named, by_slots, by_lists):

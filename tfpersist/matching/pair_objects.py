@@ -10,7 +10,7 @@ import attrs
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching import engine, object_facts, optimizers
 from tfpersist.matching.engine import Fate
-from tfpersist.matching.facts import Side, is_index, role_of
+from tfpersist.matching.facts import Leaf, Side, is_index, role_of
 from tfpersist.matching.object_facts import Names
 from tfpersist.matching.object_graph import SAVE_COUNTER, ObjectGraph, match_from
 from tfpersist.matching.optimizers import OptimizerState
@@ -41,6 +41,11 @@ class Objects:
     def side(self) -> Side:
         """The leaves, without what optimizers keep."""
         return object_facts.side_of(self.graph, self.spec_of, self.names)
+
+    @cached_property
+    def leaf_of(self) -> Mapping[Hashable, Leaf]:
+        """The leaf that each object with a tensor is of."""
+        return {member.id: leaf for leaf in self.side.leaves for member in leaf.members.values()}
 
     @cached_property
     def states(self) -> list[OptimizerState]:
@@ -165,7 +170,8 @@ def _by_training(
 ) -> dict[int, int]:
     """Pair variables by the order in which an optimizer trains them, if other evidence agrees.
 
-    If one variable does not fit, layers came or went, and the order says nothing.
+    If one variable does not fit, or its layer has other tensors, layers came or went, and the order
+    says nothing.
     """
     (live, trained), (saved, trained_there) = mine, theirs
     if len(trained) != len(trained_there):
@@ -184,7 +190,12 @@ def _are_alike(mine: tuple[Objects, int], theirs: tuple[Objects, int]) -> bool:
         role_of(side.graph.full_name(node).rpartition("/")[2]) for side, node in (mine, theirs)
     ]
     specs = [side.spec_of(node) for side, node in (mine, theirs)]
-    return roles[0] == roles[1] and specs[0] == specs[1]
+    if roles[0] != roles[1] or specs[0] != specs[1]:
+        return False
+    leaves = [side.leaf_of.get(node) for side, node in (mine, theirs)]
+    if leaves[0] is None or leaves[1] is None or leaves[1].listed:
+        return True
+    return leaves[0].signature == leaves[1].signature
 
 
 def _node(identity: object) -> int:

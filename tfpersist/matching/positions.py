@@ -12,7 +12,8 @@ def disputed(live: Side, saved: Side) -> Callable[[Leaf], bool]:
     """Return a function that says whether a name contradicts the positions of a target's leaf.
 
     A name contradicts if the names of a list count otherwise than the positions do. With lists of
-    different lengths only names that count from zero agree with them.
+    different lengths only names that count from zero agree with them. One name with a number, among
+    others without, counts nothing.
     """
     lengths = {chain: len(names) for chain, names in saved.items.items()}
 
@@ -21,7 +22,8 @@ def disputed(live: Side, saved: Side) -> Callable[[Leaf], bool]:
         counts = {at: facts.number_in(name) if name else None for at, name in names.items()}
         shifts = {count[1] - at for at, count in counts.items() if count is not None}
         stems = {count[0] for count in counts.values() if count is not None}
-        if len(stems) != 1:
+        numbered = [count for count in counts.values() if count is not None]
+        if len(stems) != 1 or len(numbered) < min(2, len(names)):
             return False
         # One shift for all is an order; with another length, only zero tells the positions.
         same_length = lengths.get(chain, len(names)) == len(names)
@@ -49,3 +51,11 @@ def displaced(live: Side, saved: Side) -> Callable[[Leaf], bool]:
         for chain, names in live.items.items()
     }
     return lambda leaf: any(known.get(chain, False) for chain, _ in leaf.lists)
+
+
+def resized(live: Side, saved: Side, mine: Leaf, theirs: Leaf) -> bool:
+    """Return whether two leaves lie in lists of different lengths, in which places say nothing."""
+    return any(
+        len(live.items[here]) != len(saved.items[there]) and not _count_from_zero(live.items[here])
+        for (here, _), (there, _) in zip(reversed(mine.lists), reversed(theirs.lists), strict=False)
+    )
