@@ -40,6 +40,10 @@ class TFPersistError(Exception):
         advice: what the user should do next: one sentence.
     """
 
+    # AutoGraph raises an error of its own in the place of one without this attribute, where a
+    # tf.function is traced.
+    ag_pass_through = True
+
     def __init__(
         self,
         problem: str,

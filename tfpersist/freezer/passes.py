@@ -135,7 +135,7 @@ def refuse_unfreezable_nodes(draft: Draft) -> Draft:
     Raises:
         FreezeError: there is such a node; the error names it.
     """
-    refusals.refuse(draft.graph, draft.kept)
+    refusals.refuse(draft.graph, draft.kept, draft.lowered.inputs)
     return draft
 
 

@@ -72,3 +72,22 @@ def test_edges_that_no_tensorflow_would_write_do_not_matter():
     graph, renamed = cut(parse_text(text), {"a:0": find_tensor(parse_text(text), "a")})
     assert renamed == {"a:0": "a_0:0"}
     assert list(graph.nodes["b"].input) == ["a:b", "a:", ":"]
+
+
+@pytest.mark.parametrize(
+    ("default", "op"), [("Const", "PlaceholderWithDefault"), ("IteratorGetNext", "Placeholder")]
+)
+def test_a_default_that_a_pipeline_gives_is_left_out(default, op):
+    graph = parse_text(
+        f"""
+        node {{ name: "it" op: "{"IteratorV2" if default != "Const" else "NoOp"}" }}
+        node {{ name: "next" op: "{default}" input: "{"it" if default != "Const" else "^it"}" }}
+        node {{ name: "img" op: "PlaceholderWithDefault" input: "next"
+          attr {{ key: "dtype" value {{ type: DT_FLOAT }} }} }}
+        node {{ name: "y" op: "Neg" input: "img" }}
+        """.encode()
+    )
+    found, renamed = cut(graph, {"img": find_tensor(graph, "img")})
+    assert renamed == {"img:0": "img:0"}
+    assert found.nodes["img"].op == op
+    assert found.nodes["y"].input == ["img"]

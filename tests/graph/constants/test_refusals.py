@@ -83,3 +83,10 @@ def test_a_placeholder_of_a_resource():
         refuse(graph_of("Placeholder", attrs=resource), ())
     number = 'attr { key: "dtype" value { type: DT_FLOAT } }'
     assert not is_refused(graph_of("Placeholder", attrs=number))
+
+
+def test_a_data_set_of_the_live_model_is_refused_unless_it_is_fed():
+    graph = graph_of("Placeholder", attrs='attr { key: "dtype" value { type: DT_VARIANT } }')
+    with pytest.raises(FreezeError, match=r"^node n \(Placeholder\): .* a data set, an Optional"):
+        refuse(graph, ())
+    refuse(graph, (), ("n:0",))

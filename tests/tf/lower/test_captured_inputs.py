@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfpersist.errors import FreezeError
 from tfpersist.formats.graphdef import split
+from tfpersist.freezer.freezer import Freezer
 from tfpersist.tf.lower.captured_inputs import replace_captured_inputs
 
 
@@ -73,3 +75,32 @@ def test_a_table_that_is_only_counted_has_as_many_keys():
     (contents,) = captured.tables.values()
     keys, _ = contents()
     assert keys.tolist() == [0, 1, 2]
+
+
+class TestWhatNoFileCanHold:
+    @pytest.mark.parametrize("kind", ["data set", "optional", "list"])
+    def test_it_is_refused(self, kind):
+        data = tf.data.Dataset.range(5)
+        optional = tf.experimental.Optional.from_value(tf.constant(3, tf.int64))
+        tensors = tf.raw_ops.TensorListFromTensor(
+            tensor=tf.ones([3], tf.int64), element_shape=tf.constant([], tf.int32)
+        )
+
+        @tf.function(input_signature=[tf.TensorSpec((), tf.int64, name="k")])
+        def function(k):
+            if kind == "data set":
+                return data.reduce(k, lambda total, one: total + one)
+            if kind == "optional":
+                return optional.get_value() * k
+            return tf.raw_ops.TensorListLength(input_handle=tensors) + tf.cast(k, tf.int32)
+
+        with pytest.raises(FreezeError, match="a data set, an Optional or a list of tensors"):
+            Freezer(function).freeze()
+
+    def test_a_data_set_that_the_function_makes_is_frozen(self):
+        @tf.function(input_signature=[tf.TensorSpec((), tf.int64, name="k")])
+        def function(k):
+            return tf.data.Dataset.range(5).reduce(k, lambda total, one: total + one * k)
+
+        model = Freezer(function).freeze()
+        assert model.run(model.outputs[0], {"k": 2}) == function(tf.constant(2, tf.int64))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfpersist.errors import GraphError, RunError, SaveError
+from tfpersist.errors import FeedError, GraphError, RunError, SaveError
+from tfpersist.freezer.freezer import Freezer
 from tfpersist.tf.run.translate import translated
 
 v1 = tf.compat.v1
@@ -48,6 +49,11 @@ def test_a_variable_without_a_value_comes_with_advice():
             "Exception encountered when calling Dense.call().\n\n\x1b[1mBad input\x1b[0m\n\nMore",
             *(None, "Bad input"),
         ),
+        (
+            "Graph execution error:\n\nDetected at node a defined at (most recent call last):\n"
+            "<stack traces unavailable>\nassertion failed: [x]\n\t [[{{node a}}]]",
+            *("a", "assertion failed: [x]"),
+        ),
         ("", None, "no reason given"),
         ("x" * 600, None, "x" * 500),
     ],
@@ -66,3 +72,54 @@ def test_errors_of_python_are_translated_too(error):
 def test_other_errors_pass(error):
     with pytest.raises(type(error)), translated():
         raise error
+
+
+def loop(x):
+    for _ in tf.range(3):
+        x = tf.reshape(x, [2, 2])[0]
+    return x
+
+
+def branch(x):
+    if tf.reduce_sum(x) > 0:
+        x = tf.gather(x, [7])
+    return x
+
+
+def assertion(x):
+    tf.debugging.assert_less(x, 0.0, message="too large")
+    return x
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (loop, "requested shape has 4"),
+        (branch, r"indices\[0\] = 7 is not in"),
+        (assertion, "too large"),
+    ],
+)
+def test_the_reason_of_a_failure_in_a_function_is_kept(body, reason):
+    function = tf.function(body, [tf.TensorSpec((None,), name="x")])
+    model = Freezer(function).freeze()
+    for call in (lambda x: model.run(model.outputs[0], {"x": x}), model.bind()):
+        with pytest.raises(RunError, match=reason):
+            call([1.0, 2.0, 3.0])
+
+
+def test_an_error_in_a_traced_function_arrives_as_it_is():
+    model = Freezer(tf.function(lambda x: x * 2.0, [tf.TensorSpec((2,), name="x")])).freeze()
+    module = model.as_module()
+
+    @tf.function
+    def inner(value):
+        return module(value)
+
+    @tf.function
+    def outer(value):
+        if tf.reduce_sum(value) > 0:
+            value = inner(value)
+        return value
+
+    with pytest.raises(FeedError, match="wrong shape"):
+        outer(tf.ones([3]))

@@ -8,9 +8,11 @@ from tfpersist.errors import FreezeError
 from tfpersist.formats import dtypes, schema
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
+from tfpersist.graph.constants.refusals import is_live
 from tfpersist.graph.structure import functions
 from tfpersist.graph.structure.kinds import PLACEHOLDERS
 from tfpersist.graph.structure.names import TensorRef, full_name
+from tfpersist.graph.structure.prune import needed
 
 
 def cut(graph: Graph, refs: Mapping[str, TensorRef]) -> tuple[Graph, dict[str, str]]:
@@ -52,7 +54,8 @@ def cut(graph: Graph, refs: Mapping[str, TensorRef]) -> tuple[Graph, dict[str, s
     other_outputs_read = {name for name, _, index in inputs if index.strip("0")}
     for wanted_name, ref in refs.items():
         node = graph.nodes[ref.operation]
-        if node.op in PLACEHOLDERS and wanted_name in (ref.name, ref.operation):
+        is_placeholder = node.op in PLACEHOLDERS and not _has_live_default(graph, node)
+        if is_placeholder and wanted_name in (ref.name, ref.operation):
             renamed[ref.name] = ref.name
             continue
         is_only_output = ref.index == 0 and ref.operation not in other_outputs_read
@@ -86,6 +89,13 @@ def cut(graph: Graph, refs: Mapping[str, TensorRef]) -> tuple[Graph, dict[str, s
     proto.node.extend(nodes)
     payloads = {name: p for name, p in graph.payloads.items() if name not in in_place}
     return Graph(proto, payloads), renamed
+
+
+def _has_live_default(graph: Graph, node: Message) -> bool:
+    """Return whether the default value of a placeholder comes from an iterator or the like."""
+    if node.op != "PlaceholderWithDefault":
+        return False
+    return any(is_live(graph.nodes[name].op) for name in needed(graph, node.input[:1]))
 
 
 def _renamed(text: str, renamed: Mapping[str, str]) -> str:

@@ -11,9 +11,10 @@ from tfpersist.formats import dtypes
 from tfpersist.formats.graphdef import Graph
 from tfpersist.graph.constants.tables import FEED_THE_RESULT
 from tfpersist.graph.structure.functions import all_nodes
-from tfpersist.graph.structure.kinds import is_table
+from tfpersist.graph.structure.kinds import VARIABLES, is_table
 
 _RESOURCE = dtypes.BY_NAME["resource"].number
+_VARIANT = dtypes.BY_NAME["variant"].number
 # (pattern of ops, problem, advice)
 _KINDS = (
     (
@@ -49,12 +50,13 @@ _REFUSED = tuple((re.compile(pattern), problem, advice) for pattern, problem, ad
 _ALLOWED = frozenset({"TemporaryVariable", "OneShotIterator"})
 
 
-def refuse(graph: Graph, kept: Collection[str]) -> None:
+def refuse(graph: Graph, kept: Collection[str], inputs: Collection[str] = ()) -> None:
     """Raise for the first node that would not work in another process.
 
     Args:
         graph: the frozen graph. Its tables outside of functions are filled.
         kept: names of the variables that stay variables.
+        inputs: names of the tensors that are fed.
 
     Raises:
         FreezeError: there is such a node; the message names it, its op and what to do.
@@ -72,10 +74,32 @@ def refuse(graph: Graph, kept: Collection[str]) -> None:
                 where=where,
                 advice="Freeze an output that does not depend on it.",
             )
+        is_fed = op != "Placeholder" or f"{node.name}:0" in inputs or function is not None
+        if not is_fed and node.attr["dtype"].type == _VARIANT:
+            raise FreezeError(
+                "this node stands for a data set, an Optional or a list of tensors of the live"
+                " model, which no file can hold",
+                where=where,
+                advice="Make it inside of the function, or freeze an output that does not depend on"
+                " it.",
+            )
         refusal = _refusal(op)
         if refusal is not None:
             problem, advice = refusal
             raise FreezeError(problem, where=where, advice=advice)
+
+
+def is_live(op: str) -> bool:
+    """Return whether an op gives what a program has put there, such as an iterator or a queue.
+
+    Args:
+        op: the name of the op.
+
+    Example:
+        >>> is_live("IteratorV2"), is_live("VarHandleOp"), is_live("Add")
+        (True, False, False)
+    """
+    return op not in VARIABLES and not is_table(op) and _refusal(op) is not None
 
 
 @functools.cache

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 
 from tfpersist.errors import RunError, TFPersistError
 
+_WITHOUT_REASON = re.compile(
+    r"Graph execution error:$|Detected at node|<stack traces unavailable>$"
+)
 _BOLD = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -40,6 +43,8 @@ def _summary(message: str) -> tuple[str | None, str]:
     reason = re.split(r"Node: '[^'\n]*'\n", reason)[-1]
     plain = _BOLD.sub("", reason)
     lines = [line.strip() for line in plain.splitlines() if line.strip()]
+    # What fails in a function, such as a loop, a branch or an assertion, has such lines first.
+    lines = [line for line in lines if not _WITHOUT_REASON.match(line)]
     if len(lines) > 1 and lines[0].startswith("Exception encountered when calling"):
         # Keras writes first where the error was, then in bold what went wrong.
         del lines[0]
