@@ -85,6 +85,16 @@ def test_another_forget_bias_is_an_alternative():
     assert made["lstm/kernel"].alternatives == ()
 
 
+def test_a_forget_bias_that_the_graph_tells_is_no_guess():
+    saved = {"rnn/lstm_cell": CELL}
+    made = found({"lstm": LSTM}, saved, forget_biases=lambda: {"rnn/lstm_cell/bias": 0.25})
+    assert "value=0.25" in str(made["lstm/bias"].recipe)
+    assert made["lstm/bias"].alternatives == ()
+    assert made["lstm/bias"].reason.endswith("forget_bias 0.25 added, as the graph says")
+    made = found({"lstm": LSTM}, saved, forget_biases=lambda: {"another/bias": 0.25})
+    assert "value=1.0" in str(made["lstm/bias"].recipe)
+
+
 def test_a_cell_of_cudnn_has_no_forget_bias():
     made = found({"lstm": LSTM}, {"rnn/cudnn_compatible_lstm_cell": CELL})
     assert "add_to_block" not in str(made["lstm/bias"].recipe)

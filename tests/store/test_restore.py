@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tf_keras.src.layers.rnn import legacy_cells
 
 import tfpersist as tfp
 from tfpersist.checkpoint.directory import Directory
@@ -535,3 +536,18 @@ def test_a_planned_recipe_is_cast_too(tmp_path):
     np.testing.assert_array_equal(
         model.weights[0].numpy()[:, :3], np.float32(cell["rnn/lstm_cell/kernel"][:4, :3])
     )
+
+
+def test_the_graph_beside_a_checkpoint_tells_the_forget_bias(tmp_path):
+    v1, x = tf.compat.v1, np.random.default_rng(0).normal(size=(2, 5, 4)).astype(np.float32)
+    with tf.Graph().as_default(), v1.Session() as session:
+        cell = legacy_cells.BasicLSTMCell(3, forget_bias=-2.0)
+        outputs, _ = v1.nn.static_rnn(cell, tf.unstack(tf.constant(x), axis=1), dtype=tf.float32)
+        session.run(v1.global_variables_initializer())
+        expected = session.run(outputs[-1])
+        v1.train.Saver().save(session, str(tmp_path / "model.ckpt"))
+    model = keras.Sequential([keras.Input((5, 4)), keras.layers.LSTM(3)])
+    store = tfp.ModelStore(tmp_path)
+    store.restore(model, plan=store.restore(model, dry_run=True).plan)
+    # In float32, and added in another order.
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(model(x)), expected, rtol=0, atol=1e-6)

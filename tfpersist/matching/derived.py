@@ -250,6 +250,9 @@ class _Search:
         self, form: Form, group: _Group, wanted: _Specs, sizes: Mapping[str, int]
     ) -> _Layer | None:
         keys = {name: str(group.members[name]) for name in form.given}
+        known = self._forget_biases.get(keys["bias"]) if form.others and form.adds else None
+        if known is not None:
+            form = form.with_forget_bias(known)
         values = {}
         for name, spec in zip(form.wanted, wanted, strict=True):
             recipe: Recipe | None = None
@@ -266,6 +269,10 @@ class _Search:
                     return None
             values[name] = Member(_Value(form, group.scope, name, recipe, others), spec)
         return _Layer(group.scope, values, tuple(keys.values()))
+
+    @cached_property
+    def _forget_biases(self) -> Mapping[str, float]:
+        return self.saved.forget_biases()
 
     def _label(self, key: str) -> str:
         return _labels(self.saved.full_names.get(key, key))[-1]

@@ -1,4 +1,4 @@
-"""How the tensors of a layer are made from those of another form: one row of the tables. Pure data.
+"""How the tensors of a layer are made from those of another form: one row of the tables. Pure.
 
 A name is a path below the layer; its last part is a role, as in `eras.ROLES`. A size is text: "i+u"
 for the inputs and the units together, "4u" for four gates.
@@ -44,6 +44,7 @@ class Form:
         without: tensors that a layer of this form does not have.
         refused: why nothing can be made; empty if it can.
         by_order: whether the order of layers may tell which is which, beside names.
+        adds: whether the way of the bias adds the forget bias of a cell, in its last step.
     """
 
     title: str
@@ -57,3 +58,29 @@ class Form:
     without: frozenset[str] = frozenset()
     refused: str = ""
     by_order: bool = True
+    adds: bool = False
+
+    def with_forget_bias(self, value: float) -> Form:
+        """Return the same form for a cell whose forget bias is known.
+
+        Args:
+            value: the number that the cell adds to the bias of its forget gate.
+
+        Returns:
+            A changed copy, without other ways.
+
+        Example:
+            >>> way = Way(("bias",), (("add_to_block", 0, 4, 1, 1.0),))
+            >>> form = Form("forget_bias 1.0 added", {}, {}, {"bias": way}, adds=True)
+            >>> known = form.with_forget_bias(0.5)
+            >>> known.title, known.ways["bias"].steps
+            ('forget_bias 0.5 added, as the graph says', (('add_to_block', 0, 4, 1, 0.5),))
+        """
+        way = self.ways["bias"]
+        steps = (*way.steps[:-1], (*way.steps[-1][:-1], value))
+        return attrs.evolve(
+            self,
+            title=f"{self.title.replace('1.0', str(value))}, as the graph says",
+            ways={**self.ways, "bias": attrs.evolve(way, steps=steps if value else steps[:-1])},
+            others={},
+        )

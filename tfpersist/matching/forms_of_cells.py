@@ -88,6 +88,7 @@ LSTMS = (
         other_scopes=_NO_FORGET_BIAS,
         others={"bias": Way(("bias",), (_GATES_OF_BIAS,))},
         without=frozenset({"projection/kernel"}),
+        adds=True,
     ),
     Form(
         "kernel split, gates reordered",
@@ -170,7 +171,7 @@ def _convolutional(space: str) -> tuple[Form, Form]:
     source = "tensorflow/contrib/rnn/python/ops/rnn_cell.py"
     others = {"bias": Way(("bias",), (_GATES_OF_BIAS,))}
     return (
-        Form(_ADDED, keras, contrib, there, source, others=others),
+        Form(_ADDED, keras, contrib, there, source, others=others, adds=True),
         Form(_SUBTRACTED, contrib, keras, back, source, others=others),
     )
 

@@ -33,6 +33,8 @@ class Saved:
             the graph beside it tells; read only where the order decides.
         layers: the names of layers that lie in lists, by the number of the object.
         file: what an HDF5 file of Keras says about its tensors; None for any other checkpoint.
+        forget_biases: returns what LSTM cells add to the bias of the forget gate when they run, by
+            the keys of their biases, as far as the graph beside it tells.
     """
 
     specs: Mapping[str, TensorSpec]
@@ -41,6 +43,7 @@ class Saved:
     creation: Callable[[], Sequence[str]] = tuple
     layers: Mapping[int, str] = attrs.field(factory=dict)
     file: KerasFile | None = None
+    forget_biases: Callable[[], Mapping[str, float]] = dict
 
     @cached_property
     def graph(self) -> ObjectGraph:

@@ -25,6 +25,7 @@ from tfpersist.errors import (
     counted,
 )
 from tfpersist.gc_pause import gc_paused
+from tfpersist.graph.describe.forget_bias import forget_biases
 from tfpersist.matching.by_plan import as_said, keys_of
 from tfpersist.matching.casting import as_cast, with_casts
 from tfpersist.matching.fit import Fit, Tolerance
@@ -320,6 +321,7 @@ def _fit(checkpoint: Checkpoint, source: Source, target: Target) -> Fit:
         lambda: checkpoint.order,
         checkpoint.layers if checkpoint.object_graph is not None else {},
         checkpoint.keras_file,
+        lambda: forget_biases(meta.graph_def) if (meta := checkpoint.meta) is not None else {},
     )
     entries = target.entries_for(saved)
     if plan is not None:
