@@ -28,6 +28,10 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+# Names beyond these are not compared with one that does not exist.
+_MOST_CANDIDATES = 20_000
+_LONGEST = 200
+
 
 class TFPersistError(Exception):
     """Base of all errors of tfpersist.
@@ -293,15 +297,27 @@ def nearest(name: str, names: Iterable[str], most: int = 5) -> list[str]:
         >>> nearest("kernel", ["dense/kernel", "dense/bias"])
         ['dense/kernel']
     """
-    candidates = list(names)
+    candidates = list(names)[:_MOST_CANDIDATES]
     tail = name.rsplit("/", 1)[-1]
     same_tail = [other for other in candidates if tail and other.rsplit("/", 1)[-1] == tail]
-    similar = difflib.get_close_matches(name, candidates[:20_000], n=most, cutoff=0.5)
+    wanted = _ends(name)
+    by_ends = {_ends(other): other for other in reversed(candidates)}
+    similar = difflib.get_close_matches(wanted, by_ends, n=most, cutoff=0.5)
+    matcher = difflib.SequenceMatcher(None, "", wanted)
+
+    def likeness(other: str) -> float:
+        matcher.set_seq1(_ends(other))
+        return matcher.ratio()
+
     ordered = dict.fromkeys(
-        sorted(same_tail, key=lambda other: -difflib.SequenceMatcher(None, name, other).ratio())
-        + similar
+        [*sorted(same_tail, key=likeness, reverse=True), *(by_ends[other] for other in similar)]
     )
     return list(ordered)[:most]
+
+
+def _ends(name: str) -> str:
+    """Return a name, or the two ends of a long one: comparing takes the square of the length."""
+    return name if len(name) <= _LONGEST else name[: _LONGEST // 2] + name[-_LONGEST // 2 :]
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
