@@ -39,12 +39,14 @@ from tfpersist.errors import (
     NameNotFoundError,
     TargetError,
     UnsafeModelError,
+    UnsupportedError,
     counted,
     did_you_mean,
     printable,
     value_text,
 )
 from tfpersist.formats import graphdef, recognize, schema
+from tfpersist.formats.foreign import foreign
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
 from tfpersist.graph.structure.capabilities import CAPABILITIES, Capability, classify, inspect
@@ -289,6 +291,7 @@ def scan(source: str | os.PathLike[str] | Graph | Message, file: str = "") -> Sc
     Raises:
         StorageError: there is no such file, or it cannot be read.
         CorruptionError: it is damaged, or not a graph.
+        UnsupportedError: it is a file of another kind; the error says of which, and what reads it.
         TargetError: the source is something else.
 
     Example:
@@ -346,6 +349,15 @@ _GRAPHS_IN: dict[str, Callable[[Message], list[_Scanned]]] = {
 
 def _parsed(data: memoryview, file: str, name: str) -> list[_Scanned]:
     """Return the graphs in a file, parsed as its name says, else as the first message that fits."""
+    other = foreign(data)
+    if other is not None:
+        raise UnsupportedError(
+            "this is not a graph of TensorFlow",
+            where=file,
+            expected="a graph, a MetaGraphDef or a SavedModel",
+            found=other.name,
+            advice=other.advice,
+        )
     text = recognize.is_text_graph(data, file) or name.endswith(".pbtxt")
     messages = ["GraphDef", "SavedModel", "MetaGraphDef"]
     if name in _SAVED_MODELS:

@@ -21,6 +21,7 @@ from tfpersist.checkpoint.files import Files
 from tfpersist.checkpoint.views import ViewFile
 from tfpersist.errors import CorruptionError, TFPersistError, UnsupportedError
 from tfpersist.formats import dtypes
+from tfpersist.formats.foreign import foreign
 from tfpersist.formats.tensors import MOST_DIMENSIONS, TensorSpec
 from tfpersist.matching import keras_file
 from tfpersist.matching.keras_file import KerasFile, Tree
@@ -181,11 +182,15 @@ def _unzipped(data: memoryview, file: str) -> tuple[memoryview, str]:
     with _damage(file), zipfile.ZipFile(ViewFile(data)) as archive:
         members = {info.filename: info for info in archive.infolist()}
         if _WEIGHTS not in members:
+            listed = ", ".join(sorted(members)[:5]) or "an empty zip file"
+            other = foreign(data)
+            is_numpy = other is not None and all(name.endswith(".npy") for name in members)
             raise UnsupportedError(
                 "this zip file is no model of Keras with weights in HDF5",
                 where=file,
                 expected=f"a member {_WEIGHTS}",
-                found=", ".join(sorted(members)[:5]) or "an empty zip file",
+                found=other.name if is_numpy and other else listed,
+                advice=other.advice if is_numpy and other else None,
             )
         config = ""
         if _CONFIG in members:

@@ -300,10 +300,9 @@ def _other_file(path: str, storage: Storage, name: str) -> CheckpointNotFoundErr
     if name.endswith((".pb", ".pbtxt")):
         file_format = "a file that may be a graph"
         advice = "Load a graph with tfpersist.FrozenModel.load(path)."
-    else:
-        with suppress(StorageError):
-            known = recognize.by_magic(storage.read(name), name)
-            file_format, advice = (known.name, known.advice) if known else (file_format, advice)
+    with suppress(StorageError):
+        known = recognize.by_magic(storage.read(name), name)
+        file_format, advice = (known.name, known.advice) if known else (file_format, advice)
     return CheckpointNotFoundError(
         "this file does not belong to a checkpoint",
         where=path,

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 
-import attrs
-
 from tfpersist.errors import CorruptionError
 from tfpersist.formats import graphdef, schema, sstable
+from tfpersist.formats.foreign import FileKind, foreign
 from tfpersist.formats.schema import Message
 
-_KERAS = "Load it with keras.models.load_model(), then freeze it with tfpersist.Freezer(model)."
 _CHECKPOINT = (
     "Read it with tfpersist.Checkpoint(path); with its .meta beside it, freeze it with "
     "tfpersist.Freezer(path)."
@@ -18,19 +16,6 @@ _CHECKPOINT = (
 _TEXT = re.compile(rb"\s*(?:#[^\n]*\n\s*)*([a-z_]{4,40})\s*[:{<]")
 _GRAPH_FIELDS = (b"node", b"library", b"version", b"versions")
 _OPERATION = re.compile(r"[A-Za-z_>][A-Za-z0-9_>/.\-]*")
-
-
-@attrs.frozen
-class FileKind:
-    """A kind of file.
-
-    Args:
-        name: such as "a Keras model (HDF5)".
-        advice: what reads it.
-    """
-
-    name: str
-    advice: str
 
 
 _SAVED_MODEL = FileKind(
@@ -42,11 +27,6 @@ _META_TEXT = FileKind(
     "As the .meta beside a checkpoint, tfpersist.ModelStore(directory).open_graph() reads it, and"
     " so does tfpersist.Freezer(path).",
 )
-_HEADS = {
-    b"\x89HDF\r\n\x1a\n": FileKind("a Keras model or weights in HDF5", _KERAS),
-    b"PK\x03\x04": FileKind("a Keras model or another zip file", _KERAS),
-    b"\x1f\x8b": FileKind("a gzip file", "Unpack it first."),
-}
 _TEXTS = {
     b"model_checkpoint_path": _STATE,
     b"all_model_checkpoint_paths": _STATE,
@@ -108,13 +88,10 @@ def by_magic(data: memoryview, name: str) -> FileKind | None:
         >>> by_magic(memoryview(b"PK\x03\x04"), "model.keras").name
         'a Keras model or another zip file'
     """
-    head = bytes(data[:64])
-    text = _TEXT.match(head)
-    for magic, file_kind in _HEADS.items():
-        if head.startswith(magic):
-            return file_kind
-    if head[4:8] == b"TFL3":
-        return FileKind("a TensorFlow Lite model", "Run it with TensorFlow Lite's interpreter.")
+    file_kind = foreign(data)
+    if file_kind is not None:
+        return file_kind
+    text = _TEXT.match(bytes(data[:64]))
     if bytes(data[-len(sstable.MAGIC) :]) == sstable.MAGIC:
         return FileKind("a checkpoint or the index of one", _CHECKPOINT)
     if re.search(r"\.data-\d{5,}-of-\d{5,}$", name):

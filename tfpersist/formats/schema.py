@@ -14,6 +14,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from tfpersist.errors import CorruptionError
+from tfpersist.formats.foreign import foreign
 
 # Message classes are made at run time, so a type checker does not know their fields.
 Message = Any
@@ -79,10 +80,13 @@ def parse(message: Message, data: bytes | memoryview, *, file: str, offset: int 
     try:
         return message.FromString(bytes(data))
     except (DecodeError, RuntimeError) as error:
+        other = foreign(memoryview(data))
         raise CorruptionError(
             f"these {len(data)} bytes are not a {message.DESCRIPTOR.name}: {error}",
             file=file,
             offset=offset,
+            found=other.name if other else None,
+            advice=other.advice if other else None,
         ) from error
 
 

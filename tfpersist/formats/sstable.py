@@ -21,6 +21,7 @@ import cramjam
 
 from tfpersist.errors import CorruptionError
 from tfpersist.formats import crc32c, varint
+from tfpersist.formats.foreign import foreign
 
 MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
 FOOTER_SIZE = 48
@@ -110,12 +111,15 @@ def read_table(data: memoryview, file: str, *, copied: bool = False) -> list[Rec
 def _footer(data: memoryview, file: str) -> tuple[tuple[int, int], tuple[int, int]]:
     start = len(data) - FOOTER_SIZE
     if start < 0 or data[-len(MAGIC) :] != MAGIC:
+        other = foreign(data)
+        end = f"{len(data)} bytes that end in {bytes(data[-len(MAGIC) :]).hex()!r}"
         raise CorruptionError(
             "this is not an SSTable, or its end is missing",
             file=file,
             offset=max(start, 0) + FOOTER_SIZE - len(MAGIC) if start >= 0 else 0,
             expected=f"at least {FOOTER_SIZE} bytes that end in {MAGIC.hex()}",
-            found=f"{len(data)} bytes that end in {bytes(data[-len(MAGIC) :]).hex()!r}",
+            found=other.name if other else end,
+            advice=other.advice if other else None,
         )
     footer = data[start : start + FOOTER_SIZE - len(MAGIC)]
     meta_offset, meta_size, at = _handle(footer, 0, len(footer), file, start)

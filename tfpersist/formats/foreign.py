@@ -1,0 +1,68 @@
+"""Name files that have nothing to do with the formats that this package reads."""
+
+from __future__ import annotations
+
+import re
+
+import attrs
+
+
+@attrs.frozen
+class FileKind:
+    """A kind of file.
+
+    Args:
+        name: such as "a Keras model (HDF5)".
+        advice: what reads it.
+    """
+
+    name: str
+    advice: str
+
+
+_KERAS = "Load it with keras.models.load_model(), then freeze it with tfpersist.Freezer(model)."
+_NUMPY = "Read it with numpy.load() (np.load), and pass the arrays in a dict."
+_WEB_PAGE = FileKind(
+    "a web page (HTML)", "A server has sent it in place of the file. Download the file itself."
+)
+_ONNX = FileKind("an ONNX model", "Run it with ONNX Runtime.")
+_HEADS = {
+    b"\x89HDF\r\n\x1a\n": FileKind("a Keras model or weights in HDF5", _KERAS),
+    b"PK\x03\x04": FileKind("a Keras model or another zip file", _KERAS),
+    b"\x93NUMPY": FileKind("a NumPy array", _NUMPY),
+    b"\x1f\x8b": FileKind("a gzip file", "Unpack it first."),
+    b"version https://git-lfs.github.com/spec/": FileKind(
+        "a pointer of Git LFS in place of the file", "Fetch the file with: git lfs pull."
+    ),
+}
+# The first bytes of a zip file: its fixed part, with the length of the first name at 26, and then
+# that name.
+_ZIP_NAME = 30
+_HTML = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?<(?:!doctype html|html)\b", re.IGNORECASE)
+# An ONNX model begins with the version of its format, a SavedModel with 1.
+_ONNX_HEAD = re.compile(rb"\x08[\x03-\x1f][\x12\x1a\x22\x3a\x42]")
+
+
+def foreign(data: memoryview) -> FileKind | None:
+    """Return the kind of a file that TensorFlow's formats have nothing to do with; None if unknown.
+
+    Args:
+        data: the whole file.
+
+    Example:
+        >>> foreign(memoryview(b"<!DOCTYPE html><html>Not found</html>")).name
+        'a web page (HTML)'
+    """
+    head = bytes(data[:512])
+    if head.startswith(b"PK\x03\x04"):
+        first_name = head[_ZIP_NAME : _ZIP_NAME + int.from_bytes(head[26:28], "little")]
+        if first_name.endswith(b".npy"):
+            return FileKind("a NumPy file of arrays (npz)", _NUMPY)
+    for magic, file_kind in _HEADS.items():
+        if head.startswith(magic):
+            return file_kind
+    if head[4:8] == b"TFL3":
+        return FileKind("a TensorFlow Lite model", "Run it with TensorFlow Lite's interpreter.")
+    if _ONNX_HEAD.match(head):
+        return _ONNX
+    return _WEB_PAGE if _HTML.match(head) else None
