@@ -53,6 +53,17 @@ def test_variables_of_any_kind(tmp_path, kind):
     assert model.run("words").tolist() == want["words"].numpy().tolist()
 
 
+def test_an_input_has_its_name_in_the_signature(tmp_path):
+    def build():
+        x = v1.placeholder(tf.float32, [None], name="deep/x")
+        return {"image": x}, {"label": x * v1.get_variable("v", initializer=3.0)}
+
+    signature = loaded_signature(tmp_path / "s", build)
+    model = tfp.Freezer(signature).freeze()
+    assert list(model.signature.inputs) == ["image"]
+    assert model.run("label", {"image": [2.0]}).tolist() == [6.0]
+
+
 def test_two_loaded_models_do_not_share_variables(tmp_path):
     signatures = [
         loaded_signature(

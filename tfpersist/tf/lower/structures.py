@@ -37,23 +37,29 @@ def names_of_arguments(signature: Any, arguments: Sequence[str]) -> list[str]:
 
     Returns:
         A name for each of its `inputs`: inside of an argument, the key of a dict as in
-        `names_of_results`, after the argument's name where several have that key. "" for an
-        argument that is a tensor.
+        `names_of_results`, after the argument's name where several have that key. For an argument
+        that is a tensor, its name if it is passed by name, else "".
 
     Example:
         >>> import tensorflow as tf
         >>> spec = tf.TensorSpec(())
-        >>> names_of_arguments(((spec, {"k": spec}), {"more": {"m": spec}}), ["x", "d"])
-        ['', 'k', 'm']
+        >>> names_of_arguments(((spec, {"k": spec}), {"more": {"m": spec}, "n": spec}), ["x", "d"])
+        ['', 'k', 'm', 'n']
     """
     positional, named = signature or ((), {})
     paths: list[_Path] = []
     for position, argument in enumerate(positional):
         start = arguments[position] if position < len(arguments) else position
         paths += [(start, *path) for path in _tensor_paths(argument)]
+    by_position = len(paths)
     for name in sorted(named):
         paths += [(name, *path) for path in _tensor_paths(named[name])]
-    return _long_where_ambiguous(paths, _short([path[1:] for path in paths]))
+    short = _short([path[1:] for path in paths])
+    names = [
+        str(path[0]) if number >= by_position and len(path) == 1 else name
+        for number, (path, name) in enumerate(zip(paths, short, strict=True))
+    ]
+    return _long_where_ambiguous(paths, names)
 
 
 def _tensor_paths(argument: Any) -> list[_Path]:
