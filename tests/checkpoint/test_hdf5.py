@@ -169,6 +169,24 @@ def test_names_that_steer_a_terminal_are_escaped_in_errors():
     assert "\x1b" not in str(caught.value)
 
 
+def test_a_name_that_is_no_text_is_damage():
+    data = bytearray(written(lambda file: file.update({"x234567": 1.0})))
+    data[data.index(b"x234567")] = 0xFF
+    with pytest.raises(CorruptionError):
+        open_hdf5(memoryview(data), "f")
+
+
+def test_a_heap_without_an_end_is_damage():
+    def fill(file):
+        file.attrs["names"] = ["one", "two"]
+
+    data = bytearray(written(fill))
+    heap = data.index(b"GCOL")
+    data[heap + 16 + 8 : heap + 16 + 16] = b"\xff" * 8
+    with pytest.raises(CorruptionError, match="a wrong size"):
+        open_hdf5(memoryview(data), "f")
+
+
 def test_only_the_first_bytes_count():
     assert is_hdf5(written(plain))
     assert not is_hdf5(memoryview(b""))

@@ -305,3 +305,114 @@ def test_golden_training_goes_on(name, make, optimizer, library):
         model.train_on_batch(values["x"], values["y"])
     found = model(values["x"], training=False)
     np.testing.assert_allclose(found, values[f"{name}_next"], atol=1e-4)
+
+
+# --- layers of one's own, edits, and what is refused ---------------------------------------------
+
+
+def custom(library, shapes, name="mine"):
+    class Mine(library.layers.Layer):
+        def build(self, _shape):
+            for at, shape in enumerate(shapes):
+                weight = self.add_weight(name=f"p{at}", shape=shape, initializer="random_normal")
+                setattr(self, f"part_{at}", weight)
+
+        def call(self, x):
+            return x
+
+    layers = library.layers
+    x = inputs = layers.Input((4,))
+    x = Mine(name=name)(layers.Dense(4, name="stem")(x))
+    return library.Model(inputs, layers.Dense(2, name="head")(x))
+
+
+def parts_of(model):
+    return [np.asarray(part) for part in model.layers[2].weights]
+
+
+@pytest.mark.parametrize("ending", ["weights.h5", "keras"])
+@pytest.mark.parametrize("name", ["special", None])
+def test_shapes_tell_the_tensors_of_a_layer_of_ones_own(tmp_path, ending, name):
+    saved, model = (built(lambda k: custom(k, [(4, 3), (3,)], name), keras) for _ in range(2))
+    tfp.ModelStore(write(saved, tmp_path, ending)).restore(model)
+    for one, other in zip(parts_of(saved), parts_of(model), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_tensors_of_one_shape_are_not_told_apart(tmp_path):
+    saved, model = (
+        built(lambda k: custom(k, [(3, 3), (3, 3)], "special"), keras) for _ in range(2)
+    )
+    path = write(saved, tmp_path, "weights.h5")
+    before = parts_of(model)
+    with pytest.raises(tfp.RestoreError, match="nothing tells which") as caught:
+        tfp.ModelStore(path).restore(model)
+    assert "layers/mine/vars/0 or layers/mine/vars/1" in str(caught.value)
+    keys = {f"layers/mine/vars/{at}": part for at, part in enumerate(model.layers[2].weights)}
+    tfp.ModelStore(path).rename(keys).restore(model)
+    for one, other, old in zip(parts_of(saved), parts_of(model), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert not np.array_equal(one, old)
+
+
+@pytest.mark.parametrize("ending", ["h5", "keras", "weights.h5"])
+def test_names_decide_over_places(tmp_path, ending):
+    saved = built(dense, keras)
+    model = built(lambda k: dense(k, ("new", "body", "stem")), keras)
+    before = np.asarray(model.get_layer("new").kernel)
+    store = tfp.ModelStore(write(saved, tmp_path, ending))
+    report = store.restore(model, missing="skip")
+    assert report.kept == ("new/kernel", "new/bias")
+    np.testing.assert_array_equal(model.get_layer("new").kernel, before)
+    for name in ("stem", "body", "head"):
+        np.testing.assert_array_equal(model.get_layer(name).kernel, saved.get_layer(name).kernel)
+
+
+def test_the_order_of_attributes_is_not_guessed(tmp_path):
+    """A file numbers the slots of two layers of one shape in an order that it does not say."""
+
+    def net(first, second):
+        class Net(keras.Model):
+            def __init__(self):
+                super().__init__()
+                for name in (first, second):
+                    setattr(self, name, keras.layers.Dense(4, name=f"{name}_layer"))
+
+            def call(self, x):
+                return self.a(self.b(x))[:, :2]
+
+        return Net()
+
+    saved = built(lambda _: net("a", "b"), keras, keras.optimizers.Adagrad(0.05), steps=2)
+    model = built(lambda _: net("b", "a"), keras, keras.optimizers.Adagrad(0.05))
+    store = tfp.ModelStore(write(saved, tmp_path, "weights.h5"))
+    with pytest.raises(tfp.RestoreError, match="does not say which variables"):
+        store.restore(model)
+    report = store.restore(model, missing="skip")
+    assert int(model.optimizer.iterations) == 0
+    assert "optimizer" in " ".join(report.kept) or "adagrad" in " ".join(report.kept)
+    np.testing.assert_array_equal(model.a.kernel, saved.a.kernel)
+
+
+def test_automatic_names_tell_an_order_that_the_target_confirms(tmp_path):
+    def net(*names):
+        class Net(keras.Model):
+            def __init__(self):
+                super().__init__()
+                for name in names:
+                    setattr(self, name, keras.layers.Dense(4))
+
+            def call(self, x):
+                return self.a(self.b(x))[:, :2]
+
+        return Net()
+
+    optimizer = keras.optimizers.Adagrad
+    saved = built(lambda _: net("b", "a"), keras, optimizer(0.05), steps=2)
+    store = tfp.ModelStore(write(saved, tmp_path, "weights.h5"))
+    model = built(lambda _: net("b", "a"), keras, optimizer(0.05))
+    store.restore(model)
+    assert_goes_on(saved, model)
+    swapped = built(lambda _: net("a", "b"), keras, optimizer(0.05))
+    with pytest.raises(tfp.RestoreError):
+        store.restore(swapped)

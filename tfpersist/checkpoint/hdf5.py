@@ -22,6 +22,7 @@ from tfpersist.checkpoint.views import ViewFile
 from tfpersist.errors import CorruptionError, TFPersistError, UnsupportedError
 from tfpersist.formats import dtypes
 from tfpersist.formats.foreign import foreign
+from tfpersist.formats.hdf5_heap import check_heaps
 from tfpersist.formats.tensors import MOST_DIMENSIONS, TensorSpec
 from tfpersist.matching import keras_file
 from tfpersist.matching.keras_file import KerasFile, Tree
@@ -159,6 +160,7 @@ def open_hdf5(data: memoryview, file: str) -> Hdf5:
     weights, config = data, ""
     if bytes(data[: len(_ZIP)]) == _ZIP:
         weights, config = _unzipped(data, file)
+    check_heaps(weights, file)
     with _damage(file):
         source = h5py.File(ViewFile(weights), "r")
         tree = _Walk(source, file, len(weights)).tree(config)
@@ -258,7 +260,7 @@ class _Walk:
 
         self.texts[path] = self._texts(group, path)
         for name in group:
-            inside = f"{path}/{name}".lstrip("/")
+            inside = _text(f"{path}/{name}".lstrip("/"))
             self.count += 1
             if self.count > _MOST_OBJECTS or depth > _DEEPEST:
                 raise CorruptionError(
@@ -313,6 +315,11 @@ class _Walk:
                 continue
             value = np.asarray(thing.attrs[name])
             found[name] = tuple(
-                one.decode() if isinstance(one, bytes) else str(one) for one in value.ravel()
+                one.decode() if isinstance(one, bytes) else _text(str(one)) for one in value.ravel()
             )
         return found
+
+
+def _text(name: str) -> str:
+    """Return a text of a file; h5py gives bytes that are no text as half characters."""
+    return name.encode().decode()

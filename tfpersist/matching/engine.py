@@ -7,6 +7,7 @@ are alternatives.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import attrs
@@ -151,8 +152,8 @@ class _Rounds:
     def _structure(self) -> dict[int, int]:
         found: dict[int, int] = {}
         if any(one.kinds for one in self.saved.leaves):
-            look = self._place(self.live.leaves, self.saved.leaves)
-            found = self._order(self._looks(_with_kinds(look)))
+            look = self._with_kinds(self._place(self.live.leaves, self.saved.leaves))
+            found = self._order(self._looks(look))
             self._carry_out(found, "")
         # First what both sides hold under one name, such as two models in one checkpoint.
         for around in self._common_surroundings():
@@ -188,6 +189,18 @@ class _Rounds:
             return self._look(leaf), leaf.tail
 
         return look
+
+    def _with_kinds(self, look: Callable[[Leaf], Hashable]) -> Callable[[Leaf], Hashable]:
+        """Return a look that tells the classes of layers, and not the roles of their tensors."""
+
+        def with_kinds(leaf: Leaf) -> Hashable:
+            if look(leaf) is None or not leaf.kinds:
+                return None
+            specs = Counter(member.spec for member in leaf.members.values())
+            named = leaf.named if leaf.is_named and leaf.named in self.known else None
+            return leaf.kinds, leaf.tail, frozenset(specs.items()), named
+
+        return with_kinds
 
     def _is_held(self, leaf: Leaf, partners: Mapping[int, int], others: Side) -> bool:
         """Return whether an attribute holds a leaf, or the one that it is paired with."""
@@ -272,11 +285,6 @@ def _unplaced(leaf: Leaf) -> Chain:
     if not leaf.is_named or not leaf.named or leaf.named[-1].startswith("#"):
         return ()
     return tuple(label for label in leaf.named if not label.startswith("#"))
-
-
-def _with_kinds(look: Callable[[Leaf], Hashable]) -> Callable[[Leaf], Hashable]:
-    """Return a look that tells the classes of layers apart too."""
-    return lambda leaf: None if (known := look(leaf)) is None else (known, leaf.kinds)
 
 
 def _has_position(leaf: Leaf) -> bool:

@@ -99,6 +99,10 @@ def _fill(
         for extra in (0, 1) if end and not shapes[-1] else (0,):
             slots = shapes[start : end - extra]
             ways += [(has_rate, extra, layout, order) for order in search.orders(layout, slots)]
+    found.guessed = search.guessed or len(ways) > 1
+    if len(ways) > 1:
+        # Where all variables may be trained, that is likely; the target must have the same order.
+        ways = [way for way in ways if len(way[3]) == search.size]
     if len(ways) != 1 or found.kind not in _RUNS:
         found.scalars.clear()
         found.problem = (
@@ -107,7 +111,6 @@ def _fill(
             else "the file does not say which variables its optimizer/vars are kept for"
         )
         return
-    found.guessed = search.guessed
     (has_rate, extra, layout, order) = ways[0]
     if has_rate:
         found.scalars["_learning_rate"] = keys[1]

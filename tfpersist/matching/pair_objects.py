@@ -123,7 +123,8 @@ def pair_objects(
     }
     for my_state, their_state in pairs:
         order = [bound.get(node) for node in my_state.trained]
-        if their_state.node in saved.guessed and order != list(their_state.trained):
+        is_guess = their_state.node in saved.guessed and their_state.slots
+        if is_guess and order != list(their_state.trained):
             continue
         for node, other in optimizers.pair_states(my_state, their_state, proposed).items():
             fates[node] = Fate(proposal=(other, _SLOT))
