@@ -184,7 +184,7 @@ class _Rounds:
             if leaf.tail is None:
                 return None
             # Where layers came or went, only layers without a name of their own keep places.
-            if leaf.is_named and not same_size:
+            if leaf.is_named and not leaf.by_attribute and not same_size:
                 return None
             return self._look(leaf), leaf.tail
 

@@ -63,6 +63,7 @@ class Leaf:
         joined: all names on its path, joined by "_", where only the state of an optimizer says it.
         kinds: the classes of the layers on its path, where both sides may know them.
         listed: whether only a list of variables holds it, which may not have all of its tensors.
+        by_attribute: whether only an attribute names it, of which a file may say nothing.
     """
 
     number: int
@@ -76,6 +77,7 @@ class Leaf:
     joined: str = ""
     kinds: Chain = ()
     listed: bool = False
+    by_attribute: bool = False
 
     @property
     def around(self) -> Chain:

@@ -181,9 +181,8 @@ class SavedAttributes:
         name = self.name_of(path) or inner.name
         if not kind and facts.is_automatic(name):
             kind = facts.stem_of(name)
-        if kind:
-            self.classes[child] = kind
-        elif plain in PARTS:
+        self.classes[child] = kind
+        if not kind and plain in PARTS:
             kind = keras_roles.WRAPPED
         if plain not in PARTS and not self._is_automatic(name, kind):
             self.layers[child] = name

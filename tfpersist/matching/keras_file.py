@@ -56,7 +56,8 @@ class KerasFile:
         numbers: what the configuration says of the optimizer and no tensor does, by key.
         guessed: optimizers whose variables have a likely order, which must be confirmed.
         note: what the file does not say; empty if nothing is missing.
-        classes: the class of each layer that it names, in snake case, by the number of the object.
+        classes: the class of each layer, in snake case, by the number of the object; empty if the
+            file does not say it.
         ordered: whether the order of the layers is known.
         by_names: whether only names lead to the tensors of a layer, and not attributes.
     """

@@ -122,7 +122,7 @@ class NamedWeights:
             groups.setdefault(scopes[0] if scopes else "", []).append((name, key))
         name = self.layers.get(node, "")
         kind = config.kind or (facts.stem_of(name) if facts.is_automatic(name) else "")
-        if kind:
+        if node:
             self.classes[node] = kind
         holder = self.graph.child(node, "cell") if "" in groups and kind in _CELLS else node
         for name, key in groups.pop("", ()):

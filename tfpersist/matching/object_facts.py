@@ -56,7 +56,7 @@ class Names:
             a number.
         placed: layers that have a place in an order of layers, though an attribute holds them.
         whole: layers whose tensors belong together, whatever they are called.
-        kinds: the class of each layer, in snake case; empty where a checkpoint names no classes.
+        kinds: the class of each layer, in snake case; empty for one whose class is not known.
         of_file: whether the objects are those of an HDF5 file of Keras, or are compared with them.
         ranks: the place of variables in the order of all weights; empty for that of the graph.
         ordered: whether the order of the objects is known.
@@ -293,8 +293,14 @@ class _Reader:
             self._chains(path, self._known_names(node, path), items),
             number=number,
             members=members,
-            kinds=tuple(filter(None, map(self.names.kinds.get, path))),
+            kinds=self._kinds(path),
         )
+
+    def _kinds(self, path: list[int]) -> Chain:
+        """Return the classes of the layers on a path; nothing if one of them is not known."""
+        steps = [step for step in path if self.edges[step].name not in _CONTAINERS]
+        kinds = [self.names.kinds[step] for step in steps if step in self.names.kinds]
+        return tuple(kinds) if all(kinds) else ()
 
     def _chains(
         self, path: list[int], known: Mapping[int, str], items: dict[Chain, dict[int, str]]
@@ -305,7 +311,7 @@ class _Reader:
         lists: list[tuple[Chain, int]] = []
         tail: list[str] | None = None
         labels: list[str] = []
-        is_named = True
+        is_named, by_attribute = True, False
         for step in path:
             label = self.edges[step].name
             name = known.get(step, "")
@@ -321,7 +327,7 @@ class _Reader:
                 continue
             if self._is_position(step):
                 tail = []
-                is_named = bool(name)
+                is_named, by_attribute = bool(name), False
                 named += [name] if name else []
                 held += [name] if name else []
                 continue
@@ -335,6 +341,7 @@ class _Reader:
                 plain = f"#{place}"
             if step in self.names.placed and plain not in PARTS:
                 tail = []
+                by_attribute = not name
             elif tail is not None:
                 tail.append(plain)
             named.append(name or plain)
@@ -348,6 +355,7 @@ class _Reader:
             tuple(lists),
             tuple(labels),
             is_named,
+            by_attribute=by_attribute,
         )
 
     def _joined(self, node: int) -> str:

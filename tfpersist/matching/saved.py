@@ -61,7 +61,7 @@ class Saved:
         whole = () if self.file.by_names else range(len(self.graph.children))
         names = attrs.evolve(
             names,
-            classes=frozenset(self.file.classes.values()),
+            classes=frozenset(filter(None, self.file.classes.values())),
             kinds=self.file.classes,
             ordered=self.file.ordered,
             whole=whole,
