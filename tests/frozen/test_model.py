@@ -569,3 +569,19 @@ def test_a_flipped_bit_in_the_graph_is_found_at_once(path, tmp_path):
 def test_a_file_of_another_program_has_nothing_to_verify(path):
     with pytest.raises(UnsupportedError, match="no checksums"):
         tfp.FrozenModel.load(path, verify=True)
+
+
+@pytest.mark.parametrize("form", [None, "float16", "int8"])
+def test_the_graph_can_be_given_to_tensorflow(form):
+    import tensorflow as tf
+
+    weights = tf.Variable(np.random.default_rng(0).random((64, 64), np.float32))
+    function = tf.function(lambda x: x @ weights, [tf.TensorSpec((None, 64), name="x")])
+    freezer = tfp.Freezer(function)
+    model = (freezer if form is None else freezer.weights(form)).freeze()
+    x = np.ones((2, 64), np.float32)
+    with tf.Graph().as_default() as graph, tf.compat.v1.Session() as session:
+        tf.graph_util.import_graph_def(model.as_graph_def(), name="")
+        found = session.run(model.outputs[0].name, {"x:0": x})
+        assert graph.get_operation_by_name("x").type == "Placeholder"
+    np.testing.assert_allclose(found, model.run(model.outputs[0], {"x": x}), 1e-6)

@@ -19,6 +19,7 @@ from tfpersist.graph.describe import lookup, signature, summary
 from tfpersist.graph.describe.parity import Parity
 from tfpersist.graph.describe.signature import Signature
 from tfpersist.graph.describe.summary import Summary
+from tfpersist.graph.optimize.weights import expand
 from tfpersist.graph.structure.names import TensorRef
 from tfpersist.safety import Policy
 from tfpersist.storage import text_of
@@ -28,6 +29,7 @@ from tfpersist.tf.run import bound
 from tfpersist.tf.run.bound import Bound
 from tfpersist.tf.run.engine import Engine
 from tfpersist.tf.run.execute import Executor, spec_of_tensor
+from tfpersist.tf.run.imported import definition_of
 
 # A tensor, and one or several of them. The keys of a dict are labels of the user's own.
 Ref: TypeAlias = str | TensorRef
@@ -250,6 +252,28 @@ class FrozenModel:
             labels=ends.labels,
             pickled=lambda: (_bound, arguments),
         )
+
+    def as_graph_def(self) -> Any:
+        """Return the graph as a GraphDef of TensorFlow's own class, with its weights as constants.
+
+        Returns:
+            A tf.compat.v1.GraphDef of the caller's own, for code that takes one. `import_into`
+            needs less memory.
+
+        Raises:
+            UnsupportedError: the graph is larger than 2 GB.
+            GraphError: this TensorFlow cannot read it.
+
+        Example:
+            >>> import tensorflow as tf, tfpersist as tfp
+            >>> double = tf.function(lambda x: x + x, input_signature=[tf.TensorSpec((), name="x")])
+            >>> model = tfp.Freezer(double).freeze()
+            >>> with tf.Graph().as_default() as graph:
+            ...     tf.graph_util.import_graph_def(model.as_graph_def(), name="")
+            >>> graph.get_tensor_by_name("x:0").dtype
+            tf.float32
+        """
+        return definition_of(expand(self.graph))
 
     @unconverted
     def import_into(

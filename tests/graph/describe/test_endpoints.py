@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import tensorflow as tf
 
 from tfpersist.errors import NameNotFoundError
 from tfpersist.formats.graphdef import Graph, parse_text
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.graph.describe import endpoints
+from tfpersist.graph.describe.lookup import as_graph
 
 FLOAT = 'attr { key: "dtype" value { type: DT_FLOAT } }'
 T = 'attr { key: "T" value { type: DT_FLOAT } }'
@@ -178,3 +180,21 @@ def test_an_init_operation_uses_its_control_inputs():
     init = group.replace("group", "tfpersist/init")
     assert [ref.name for ref in endpoints.outputs(graph(X, fill, group))] == ["fill:0"]
     assert endpoints.outputs(graph(X, fill, init)) == ()
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_a_loop_that_is_there_for_one_variable_gives_no_others(used):
+    """TensorFlow's own freezer leaves an Exit for each variable of a lowered loop."""
+    with tf.Graph().as_default() as graph:
+        tf.compat.v1.disable_control_flow_v2()
+        try:
+            x = tf.compat.v1.placeholder(tf.float32, [2], name="x")
+            _, total = tf.compat.v1.while_loop(
+                lambda count, total: count < 3, lambda count, total: (count + 1, total + x), [0, x]
+            )
+        finally:
+            tf.compat.v1.enable_control_flow_v2()
+        if used:
+            tf.identity(total * 2.0, name="y")
+    found = [ref.name for ref in endpoints.outputs(as_graph(graph.as_graph_def()))]
+    assert found == (["y:0"] if used else ["while/Exit:0", "while/Exit_1:0"])

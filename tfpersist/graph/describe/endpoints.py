@@ -26,6 +26,8 @@ _NO_RESULT = frozenset(
         "LoopCond",
     }
 )
+_LOOP_ENDS = frozenset({"Exit", "RefExit"})
+_STEPS_TO_ENTER = 3
 _NO_VALUE = frozenset({"resource", "variant"})
 # Nodes that TensorFlow leaves when it turns functional loops and branches into plain nodes.
 _LEFTOVER = re.compile(r"(.*/)?(unused_control_flow_input(_\d+)?|loop_body_control/_\d+)")
@@ -83,6 +85,7 @@ def unused_tensors(
     }
     computed: list[TensorRef] = []
     reads: list[TensorRef] = []
+    used |= _counters(graph, used)
     for node in graph.proto.node:
         if node.name in used or node.op in _NO_RESULT or node.op.endswith("Summary"):
             continue
@@ -98,6 +101,33 @@ def unused_tensors(
             if node.op in ("Merge", "RefMerge"):  # The second output is the number of the branch.
                 break
     return computed, reads
+
+
+def _counters(graph: Graph, used: Collection[str]) -> set[str]:
+    """Return the ends of loops that give nothing but loop variables, such as a counter.
+
+    A loop of TensorFlow 1 has an Exit for each of its variables. If one of them is used, the loop
+    is there for that one, and the others that nothing uses are no results.
+
+    Args:
+        graph: the graph.
+        used: names of the nodes whose outputs are used.
+    """
+    frames = {
+        node.name: _frame(graph, node)
+        for node in graph.proto.node
+        if node.op in _LOOP_ENDS and node.input
+    }
+    needed = {frame for name, frame in frames.items() if name in used and frame}
+    return {name for name, frame in frames.items() if frame in needed}
+
+
+def _frame(graph: Graph, end: Message) -> bytes:
+    """Return the name of the frame of a loop, given its Exit: from Switch and Merge to Enter."""
+    node: Message | None = end
+    for _ in range(_STEPS_TO_ENTER):
+        node = _source(graph, node) if node is not None else None
+    return node.attr["frame_name"].s if node is not None and "frame_name" in node.attr else b""
 
 
 def find(graph: Graph, text: str) -> TensorRef:

@@ -94,10 +94,9 @@ def import_into(target: Any, graph: Graph, **options: Any) -> Any:
     import tensorflow as tf
 
     graph = expand(graph)
-    if sum(payload.spec.nbytes or 0 for payload in graph.payloads.values()) > _NEAR_LARGEST:
-        graphdef_writer.size(graph)
+    _refuse_large(graph)
     trusted_values.refuse_invalid(graph)
-    definition = _definition(graph)
+    definition = definition_of(graph)
     if target.building_function:
         functions.register(definition.library)
     try:
@@ -129,9 +128,24 @@ def _initialize(session: Any, lifted: Lifted) -> None:
         session.run(assignments, views)
 
 
-def _definition(graph: Graph) -> Any:
+def _refuse_large(graph: Graph) -> None:
+    if sum(payload.spec.nbytes or 0 for payload in graph.payloads.values()) > _NEAR_LARGEST:
+        graphdef_writer.size(graph)
+
+
+def definition_of(graph: Graph) -> Any:
+    """Return a graph as a GraphDef of TensorFlow's own class, without device placements.
+
+    Args:
+        graph: the graph.
+
+    Raises:
+        UnsupportedError: it is larger than 2 GB.
+        GraphError: this TensorFlow cannot read it.
+    """
     import tensorflow as tf
 
+    _refuse_large(graph)
     try:
         definition = tf.compat.v1.GraphDef.FromString(graph.proto.SerializeToString())
     except DecodeError as error:
