@@ -434,6 +434,23 @@ class TestANameOfAnInputAndAnOutput:
         tested = Freezer(model).parity(self.FEEDS, 1e-5).freeze()
         assert tested.verify().ok
 
+    @pytest.mark.parametrize("kind", ["function", "saved"])
+    def test_a_source_itself_has_both(self, kind, want, tmp_path):
+        step = Step()
+        source = step.step
+        if kind == "saved":
+            source = tmp_path
+            tf.saved_model.save(step, str(tmp_path), signatures=step.step)
+        baked = Freezer(source).bake({"x": self.FEEDS["x"]}).freeze()
+        feeds = {"state": self.FEEDS["state"]}
+        np.testing.assert_allclose(baked.run("state", feeds), want["state"], 1e-6)
+        np.testing.assert_allclose(baked.run("x"), want["x"], 1e-6)
+        renamed = Freezer(source).outputs("x", "state").inputs("state", given="x").freeze()
+        feeds["given"] = self.FEEDS["x"]
+        for name in ("x", "state"):
+            np.testing.assert_allclose(renamed.run(name, feeds), want[name], 1e-6)
+        Freezer(source).parity(self.FEEDS, 1e-5).freeze().verify()
+
 
 def spec(name):
     return tf.TensorSpec((None, 3), name=name)

@@ -152,10 +152,14 @@ def _argument_names(function: Any) -> list[str]:
 
 
 def _labelled(names: Sequence[str], tensors: Sequence[str]) -> dict[str, str]:
-    """Return the tensors by their names; none where the lists are not of one length."""
+    """Return the tensors by their names, or by those of their operations where they have none."""
     if len(names) != len(tensors):
-        return {}
-    return {name: tensor for name, tensor in zip(names, tensors, strict=True) if name}
+        names = [""] * len(tensors)
+    labels = {name: tensor for name, tensor in zip(names, tensors, strict=True) if name}
+    for name, tensor in zip(names, tensors, strict=True):
+        if not name:
+            labels.setdefault(producer(tensor), tensor)
+    return labels
 
 
 def _call(
