@@ -444,7 +444,7 @@ class TestANameOfAnInputAndAnOutput:
         baked = Freezer(source).bake({"x": self.FEEDS["x"]}).freeze()
         feeds = {"state": self.FEEDS["state"]}
         np.testing.assert_allclose(baked.run("state", feeds), want["state"], 1e-6)
-        np.testing.assert_allclose(baked.run("x"), want["x"], 1e-6)
+        np.testing.assert_allclose(baked.run("x", feeds), want["x"], 1e-6)
         renamed = Freezer(source).outputs("x", "state").inputs("state", given="x").freeze()
         feeds["given"] = self.FEEDS["x"]
         for name in ("x", "state"):
