@@ -27,7 +27,7 @@ def heap(*objects, size=128):
     ids=["free space", "full", "cut off", "only its name", "empty"],
 )
 def test_what_has_an_end_is_left_to_the_library(data):
-    check_heaps(data, "f")
+    assert check_heaps(data, "f") is None
 
 
 @pytest.mark.parametrize("size", [0, 1 << 20, (1 << 64) - 1])
