@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import io
+import json
 import os
 import pathlib
+import zipfile
 from collections.abc import Callable, Iterator
 
 import attrs
@@ -15,6 +17,7 @@ from mutation import Mutation, any_of, spoil_bytes, spoil_message, spoil_table
 import tfpersist as tfp
 from tfpersist import safety
 from tfpersist.checkpoint import sidecar
+from tfpersist.checkpoint.hdf5 import open_hdf5
 from tfpersist.errors import FreezeError
 from tfpersist.formats import (
     bundle,
@@ -462,6 +465,43 @@ def read_directory(data: bytes) -> object:
     return str(checkpoint.diff(checkpoint))
 
 
+def keras_files() -> Iterator[bytes]:
+    """Yield small files as Keras 2 and Keras 3 lay them out."""
+    import h5py
+
+    training = {"optimizer_config": {"class_name": "Adam", "config": {"learning_rate": 0.5}}}
+    named, numbered = io.BytesIO(), io.BytesIO()
+    with h5py.File(named, "w") as file:
+        file.attrs["training_config"] = json.dumps(training)
+        group = file.create_group("model_weights")
+        group.attrs["layer_names"] = ["dense"]
+        group.create_group("dense").attrs["weight_names"] = ["dense/kernel:0"]
+        group["dense/dense/kernel:0"] = np.ones((2, 2), np.float32)
+        state = file.create_group("optimizer_weights")
+        state.attrs["weight_names"] = ["iteration:0", "Adam/m/dense/kernel:0"]
+        state["iteration:0"] = np.int64(3)
+        state["Adam/m/dense/kernel:0"] = np.zeros((2, 2), np.float32)
+    with h5py.File(numbered, "w") as file:
+        for layer in ("layers/dense", "layers/conv2d", "blocks/dense", "optimizer"):
+            file[f"{layer}/vars/0"] = np.int64(3) if layer == "optimizer" else np.ones((2, 2))
+            file[f"{layer}/vars"].attrs["name"] = layer[-4:]
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", json.dumps({"class_name": "Net", "config": {}}))
+        archive.writestr("model.weights.h5", numbered.getvalue())
+    yield from (named.getvalue(), numbered.getvalue(), zipped.getvalue())
+
+
+def read_keras_file(data: bytes) -> object:
+    """Open an HDF5 file of Keras, with all that it says, and read its tensors."""
+    opened = open_hdf5(memoryview(data), "fuzz")
+    arrays = list(opened.read_many(opened.specs))
+    if opened.described.message is not None:
+        saved = Saved(opened.specs, opened.described.message, file=opened.described)
+        pair_objects(saved.objects, saved.objects)
+    return len(arrays), opened.flaw()
+
+
 def _joined(index: bytes, shard: bytes) -> bytes:
     return index + shard + len(index).to_bytes(4, "little")
 
@@ -487,6 +527,7 @@ def targets() -> list[Target]:
         Target("bundle", (pair,), spoil_bundle, read_bundle),
         Target("checkpoint", (pair,), spoil_bundle, read_directory),
         Target("v1", (written_v1(), *found("*_v1.ckpt*[0-9t]")), tables, read_v1),
+        Target("hdf5", tuple(keras_files()), spoil_bytes, read_keras_file),
         Target("object_graph", (trackables(),), messages, read_trackables),
         Target("state", (STATE,), texts, read_state),
         Target("sidecar", (facts, moves), texts, read_facts),
