@@ -167,7 +167,7 @@ def written(graph: GraphWriter, found: Slots) -> dict[int, str]:
         return {}
     outer = graph.child(0, "optimizer")
     core = graph.child(outer, "inner_optimizer") if found.wrapper else outer
-    for node in {outer, core}:
+    for node in dict.fromkeys((outer, core)):
         for name in (_EVERYTHING, *(("_iterations",) if found.problem else ())):
             graph.child(node, name)
     for node, scalars in ((outer, found.outer), (core, found.scalars)):
