@@ -216,6 +216,19 @@ def test_a_dry_run_renames_nothing(tmp_path):
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_a_checkpoint_that_is_skipped_is_logged(tmp_path, caplog):
+    store = tfp.ModelStore(tmp_path)
+    store.save(SAVED, step=1)
+    store.save(SAVED, step=2)
+    data = tmp_path / "model.ckpt-2.data-00000-of-00001"
+    data.write_bytes(b"\xff" + data.read_bytes()[1:])
+    with caplog.at_level("WARNING", logger="tfpersist"):
+        report = store.restore(Arrays({"body": [2], "head": [2, 3]}).target)
+    [record] = caplog.records
+    assert record.name == "tfpersist"
+    assert str(report.skipped[0]) in record.getMessage()
+
+
 @pytest.mark.parametrize("options", [{"missing": "slice"}, {"mismatched": "ignore"}])
 def test_unknown_arguments_of_a_restore_are_refused(store, options):
     with pytest.raises(SelectionError, match=r"has an unknown value; expected 'error' or 'skip'"):

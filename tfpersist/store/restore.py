@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 
@@ -41,6 +42,8 @@ from tfpersist.store.values import Values, read_values
 from tfpersist.store.which import Which
 from tfpersist.tf.targets.adapt import adapt
 from tfpersist.tf.targets.target import Target
+
+_LOG = logging.getLogger("tfpersist")
 
 # How often a restore looks again because its checkpoint was pruned or replaced meanwhile.
 _MOST_LOOKS = 100
@@ -333,7 +336,7 @@ def _fit(checkpoint: Checkpoint, source: Source, target: Target) -> Fit:
 
 
 def quarantine_skipped(loaded: Loaded, source: Source) -> Loaded:
-    """Quarantine the checkpoints that were skipped, and record the outcome of each."""
+    """Quarantine the checkpoints that were skipped; record and log the outcome of each."""
     if not loaded.skipped:
         return loaded
     done = []
@@ -343,5 +346,7 @@ def quarantine_skipped(loaded: Loaded, source: Source) -> Loaded:
         except TFPersistError as error:
             outcome = Outcome(reason=str(error))
         quarantined = bool(outcome.ending)
-        done.append(attrs.evolve(damaged, outcome=str(outcome), quarantined=quarantined))
+        skipped = attrs.evolve(damaged, outcome=str(outcome), quarantined=quarantined)
+        _LOG.warning("a damaged checkpoint is skipped: %s", skipped)
+        done.append(skipped)
     return attrs.evolve(loaded, skipped=tuple(done))
