@@ -81,7 +81,8 @@ class Freezer:
             names: "operation", "operation:index", TensorRefs or tf.Tensors, or lists of them. The
                 frozen graph has all that they need, and nothing else. The name of an operation
                 without outputs, such as a group, keeps the operation: `run` runs it. What the
-                source's signature calls an output goes before the name of an operation.
+                source's signature calls an output goes before the name of an operation. Of a Keras
+                model also layers, their names, and what they give, such as `layer.output`.
 
         Returns:
             A changed copy.

@@ -14,6 +14,7 @@ from tfpersist.tf.internals.keras import (
     is_optimizer_built,
     keeps_state,
     name_scopes_restored,
+    outputs_of_layers,
     recorded_inputs,
 )
 
@@ -95,3 +96,11 @@ def test_a_subclassed_model_records_what_it_was_called_with():
     }
     assert not keeps_state(network())
     assert keeps_state(keras.Sequential([keras.layers.LSTM(2, stateful=True)]))
+
+
+def test_the_outputs_of_layers_that_are_called_once():
+    given = keras.Input((3,), name="given")
+    once, twice = keras.layers.Dense(3, name="once"), keras.layers.Dense(3, name="twice")
+    hidden = once(given)
+    model = keras.Model(given, twice(twice(hidden)))
+    assert outputs_of_layers(model) == {"given": [given], "once": [hidden]}

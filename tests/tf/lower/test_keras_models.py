@@ -138,3 +138,23 @@ class TestModelsThatGetTheirInputsFromACall:
         lowered = lower_live_model(net)
         shape = lowered.graph.nodes["input"].attr["shape"].shape
         assert [dim.size for dim in shape.dim] == [2, 3, 4]
+
+
+@pytest.mark.parametrize("module", [keras, tf_keras], ids=["keras", "tf_keras"])
+@pytest.mark.parametrize("how", ["layer", "output", "name"])
+@pytest.mark.parametrize("sequential", [False, True])
+def test_the_output_of_a_layer(module, how, sequential):
+    given = module.Input((4,), name="x")
+    hidden = module.layers.Dense(3, activation="relu", name="hidden")
+    end = module.layers.Dense(2, name="end")
+    if sequential:
+        net = module.Sequential([given, hidden, end])
+    else:
+        net = module.Model(given, end(hidden(given)))
+    chosen = {"layer": hidden, "output": hidden.output, "name": "hidden"}[how]
+    x = weights(5, 4)
+    model = Freezer(net).outputs(chosen, "end").freeze()
+    found = model.run(list(model.outputs), {"x": x})
+    np.testing.assert_allclose(found[0], np.asarray(hidden(x)), 1e-5, 1e-6)
+    np.testing.assert_allclose(found[1], np.asarray(net(x)), 1e-5, 1e-6)
+    assert [node.op for node in model.graph.proto.node].count("MatMul") == 2

@@ -101,3 +101,18 @@ def recorded_inputs(model: Any) -> tuple[Any, ...] | None:
 def keeps_state(model: Any) -> bool:
     """Return whether a layer of a model keeps state between calls, so that its batch is fixed."""
     return any(getattr(layer, "stateful", False) for layer in model._flatten_layers())
+
+
+def outputs_of_layers(model: Any) -> dict[str, list[Any]]:
+    """Return the outputs of the layers of a model that are called once, by their names.
+
+    Args:
+        model: a functional or sequential model of Keras 3 or tf-keras.
+    """
+    import tensorflow as tf
+
+    return {
+        layer.name: tf.nest.flatten(layer.output)
+        for layer in model.layers
+        if len(getattr(layer, "_inbound_nodes", ())) == 1
+    }

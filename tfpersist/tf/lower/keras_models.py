@@ -10,16 +10,22 @@ from typing import Any
 from tfpersist.errors import TargetError
 from tfpersist.graph.structure.functions import unused
 from tfpersist.graph.structure.lowered import Lowered
-from tfpersist.tf.internals.keras import keeps_state, name_scopes_restored, recorded_inputs
+from tfpersist.tf.internals.keras import (
+    keeps_state,
+    name_scopes_restored,
+    outputs_of_layers,
+    recorded_inputs,
+)
 from tfpersist.tf.lower.functions import lower_concrete_function
 from tfpersist.tf.lower.values import node_name
 from tfpersist.tf.run.translate import translated
+from tfpersist.tf.targets import keras_kinds
 
 # Keras numbers unnamed tensors over the life of a process.
 _UNNAMED = re.compile(r"keras_tensor(_\d+)?")
 
 
-def lower_keras_model(model: Any) -> Lowered:
+def lower_keras_model(model: Any, named: Sequence[str] = ()) -> Lowered:
     """Lower a Keras model as it runs in inference.
 
     A subclassed model, and one that got its inputs from its first call, take a batch of any size,
@@ -27,6 +33,7 @@ def lower_keras_model(model: Any) -> Lowered:
 
     Args:
         model: a keras.Model or tf_keras.Model.
+        named: names of layers and of their outputs that are outputs, too.
 
     Returns:
         Its graph, variables, inputs and outputs.
@@ -37,6 +44,7 @@ def lower_keras_model(model: Any) -> Lowered:
     import tensorflow as tf
 
     inputs = getattr(model, "inputs", None)
+    inner: dict[str, Any] = {}
     if not inputs:
         specs, call = _subclassed(model)
     else:
@@ -49,13 +57,47 @@ def lower_keras_model(model: Any) -> Lowered:
             for tensor, name in zip(tensors, _input_names(tensors), strict=True)
         ]
 
+        inner = _inner_tensors(model, named)
+        called = _with_outputs(model, structure, inner) if inner else model
+
         def call(*inputs: Any) -> Any:
-            return model(tf.nest.pack_sequence_as(structure, inputs), training=False)
+            return called(tf.nest.pack_sequence_as(structure, inputs), training=False)
 
     traced = tf.function(call, input_signature=specs, autograph=False)
     with translated(TargetError), name_scopes_restored():
         concrete = traced.get_concrete_function()
-    return lower_concrete_function(concrete, _output_names(model, concrete.structured_outputs))
+    if not inner:
+        return lower_concrete_function(concrete, _output_names(model, concrete.structured_outputs))
+    outputs = _outputs(model)
+    own = _output_names(model, outputs)
+    own = own or [f"output_{number}" for number in range(len(tf.nest.flatten(outputs)))]
+    return lower_concrete_function(concrete, [*own, *inner])
+
+
+def _inner_tensors(model: Any, named: Sequence[str]) -> dict[str, Any]:
+    """Return the tensors of a model that names of layers, or of their outputs, stand for."""
+    if not named:
+        return {}
+    outputs = outputs_of_layers(model)
+    tensors = {tensor.name: tensor for each in outputs.values() for tensor in each}
+    tensors |= {name: each[0] for name, each in outputs.items() if len(each) == 1}
+    own = {*_output_names(model, _outputs(model)), *(getattr(model, "input_names", None) or ())}
+    wanted = (name.removesuffix(":0") if name not in tensors else name for name in named)
+    return {name: tensors[name] for name in wanted if name in tensors and name not in own}
+
+
+def _with_outputs(model: Any, structure: Any, inner: Mapping[str, Any]) -> Any:
+    """Return a model of the same layers that also gives some inner tensors."""
+    import tensorflow as tf
+
+    [kind] = [kind for kind in keras_kinds.models() if isinstance(model, kind)][:1]
+    return kind(structure, [*tf.nest.flatten(_outputs(model)), *inner.values()])
+
+
+def _outputs(model: Any) -> Any:
+    """Return the structure of the outputs of a model; a Sequential has a list of them only."""
+    structure = getattr(model, "output", None)
+    return model.outputs if structure is None else structure
 
 
 def _subclassed(model: Any) -> tuple[Sequence[Any], Callable[..., Any]]:

@@ -21,7 +21,9 @@ def lower_live_model(source: Any, shaped: Sequence[str] | None = None) -> Lowere
         source: a session, a Keras model, a tf.function or a ConcreteFunction. A tf.function
             without an input_signature is lowered for the arguments that it has been called with,
             if those have one signature.
-        shaped: for a session: names of the tensors whose shapes are needed; None for all.
+        shaped: names of the tensors that are needed: of those of a session the shapes are listed,
+            and the inner tensors of a Keras model become outputs. None for all of a session, and
+            for none of a model.
 
     Returns:
         Its graph, variables, inputs and outputs.
@@ -40,7 +42,7 @@ def lower_live_model(source: Any, shaped: Sequence[str] | None = None) -> Lowere
     if isinstance(source, tf.types.experimental.GenericFunction):
         return lower_function(source)
     if isinstance(source, keras_kinds.models()):
-        return lower_keras_model(source)
+        return lower_keras_model(source, shaped or ())
     raise TargetError(
         f"{value_text(source)} cannot be frozen",
         advice="Pass a session, a Keras model, a tf.function with an input_signature, the result of"
