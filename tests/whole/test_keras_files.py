@@ -216,12 +216,18 @@ def test_training_of_other_models_goes_on(tmp_path, make, ending):
     assert_goes_on(saved, model)
 
 
-@pytest.mark.parametrize("reader", LIBRARIES)
-def test_training_with_a_legacy_optimizer_goes_on(tmp_path, reader):
-    saved = built(dense, tf_keras, tf_keras.optimizers.legacy.Adam(0.05), steps=3)
+LEGACY = ["Adam", "Adagrad", "Adadelta", "Ftrl", "Adamax"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "reader"),
+    [("SGD", "keras"), *((kind, reader) for kind in LEGACY for reader in LIBRARIES)],
+)
+def test_training_with_a_legacy_optimizer_goes_on(tmp_path, kind, reader):
+    saved = built(dense, tf_keras, getattr(tf_keras.optimizers.legacy, kind)(0.05), steps=3)
     path = write(saved, tmp_path, "h5")
     optimizers = {"keras": keras.optimizers, "tf_keras": tf_keras.optimizers.legacy}[reader]
-    model = built(dense, LIBRARIES[reader], optimizers.Adam(0.5))
+    model = built(dense, LIBRARIES[reader], getattr(optimizers, kind)(0.5))
     tfp.ModelStore(path).restore(model)
     assert_goes_on(saved, model)
 

@@ -118,7 +118,10 @@ def optimizers_in(value: object) -> Iterator[str]:
 
 
 # What the legacy optimizers of Keras 2 keep as variables, and no file of HDF5 as tensors.
-_LEGACY = ("decay", "beta_1", "beta_2", "momentum", "rho")
+_LEGACY = (
+    *("decay", "beta_1", "beta_2", "momentum", "rho", "beta", "learning_rate_power"),
+    *("l1_regularization_strength", "l2_regularization_strength"),
+)
 _ONLY_NEW = "use_ema"
 
 

@@ -27,7 +27,7 @@ from tfpersist.matching.keras_slots import Slots
 _TRAINING = "training_config"
 _MODEL = "model_config"
 # The numbers of its configuration have keys that begin with this.
-_NUMBERS = "optimizer_config"
+NUMBERS = "optimizer_config/"
 
 
 @attrs.frozen
@@ -131,7 +131,7 @@ def _optimizer(
     if state.problem:
         return keras_slots.written(graph, state), numbers
     for name, number in keras_config.numbers_of(config).items():
-        key = f"{_NUMBERS}/{name}"
+        key = f"{NUMBERS}{name}"
         if state.add_number(name, key):
             numbers[key] = number
     return keras_slots.written(graph, state), numbers

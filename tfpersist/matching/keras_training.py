@@ -109,7 +109,7 @@ def _fill(
             "the file does not say which optimizer its optimizer/vars are of"
             if found.kind not in _RUNS
             else "the file does not say which variables its optimizer/vars are kept for"
-        )
+        ) + ': restore with missing="skip" to begin with a new optimizer, or save a .keras file'
         return
     (has_rate, extra, layout, order) = ways[0]
     if has_rate:

@@ -81,6 +81,12 @@ class ObjectGraph:
         name: str = attributes[0].full_name if attributes else ""
         return name
 
+    def key_of(self, node: int) -> str:
+        """Return the key of the variable that a node is; empty for any other object."""
+        attributes = self.message.nodes[node].attributes
+        key: str = attributes[0].checkpoint_key if attributes else ""
+        return key
+
     def valued(self, node: int) -> bool:
         """Return whether a node owns tensors itself."""
         return bool(self.message.nodes[node].attributes)

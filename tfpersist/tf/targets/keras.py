@@ -19,7 +19,7 @@ from tfpersist.matching import eras, object_graph, optimizers
 from tfpersist.matching.entry import Entry
 from tfpersist.matching.facts import is_automatic
 from tfpersist.matching.keras_config import snake
-from tfpersist.matching.keras_file import KerasFile
+from tfpersist.matching.keras_file import NUMBERS, KerasFile
 from tfpersist.matching.object_facts import Names
 from tfpersist.matching.pair_objects import ObjectPairing, Objects
 from tfpersist.matching.saved import Saved
@@ -185,7 +185,11 @@ class KerasTarget(objects.ObjectTarget):
                 continue
             state = optimizers_there.get(mine)
             if state is not None:
-                tensors = sum(node not in used for node in state.states.values())
+                # Numbers of a configuration are there for optimizers that keep them as variables.
+                tensors = sum(
+                    node not in used and not self.saved.key_of(node).startswith(NUMBERS)
+                    for node in state.states.values()
+                )
             elif mine in edges and not isinstance(thing, keras_kinds.optimizers()):
                 tensors = sum(
                     len(self.saved.message.nodes[node].attributes)
