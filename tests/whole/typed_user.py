@@ -44,6 +44,8 @@ tfp.ModelStore("runs", False)  # wrong
 
 narrow: tfp.ModelStore = store.only(["v1", "conv1/*"]).rename({"a": "b"}).averages("ema")
 chosen: tfp.ModelStore = store.at(3).best("accuracy", "min").background(in_flight=2)
+store.at([])  # wrong
+store.at("newest")  # wrong
 store.best("accuracy", "most")  # wrong
 store.background("x")  # wrong
 checkpoint: tfp.Checkpoint = store.save({"v": np.zeros(3)}, step=1, metrics={"accuracy": 0.5})

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from types import NoneType, TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, SupportsInt
 
 import attrs
 
@@ -214,7 +214,7 @@ class ModelStore:
 
     # --- which checkpoint --------------------------------------------------------------------
 
-    def at(self, step: Any) -> ModelStore:
+    def at(self, step: SupportsInt) -> ModelStore:
         """Restore the checkpoint of one step, and no other.
 
         Args:
