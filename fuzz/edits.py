@@ -789,7 +789,24 @@ class Case:
             both = some | after[look]
             if some and after[look] and ("renamed" in both or {"inserted", "removed"} <= both):
                 return False
-        return not self._hides_edits()
+        if not self._hides_edits():
+            return not self._lacks_edited()
+        return False
+
+    def _lacks_edited(self) -> bool:
+        """Return whether the file lacks a layer that looks like one that went or was renamed."""
+        kinds = {path[-1].identity: path[-1].look() for path in self.source.item.paths()}
+        lost = {
+            kinds[one[0]]
+            for one in self.source.shapes
+            if one not in self.source.held and isinstance(one[0], int)
+        }
+        edits = [self.live.changed, self.source.changed]
+        return any(
+            one.get(look, set()) & {"removed", "renamed", "inserted"}
+            for one in edits
+            for look in lost
+        )
 
     def is_tracked(self) -> bool:
         """Return whether the file has each layer where its model holds it."""

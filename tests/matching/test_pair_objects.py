@@ -171,6 +171,56 @@ def test_a_position_in_a_list_is_none_of_a_layer_whose_name_is_elsewhere():
     }
 
 
+def test_a_list_in_which_layers_of_another_kind_have_a_place_has_shifted():
+    norm = {"gamma": Var("n/gamma", LINE), "beta": Var("n/beta", LINE)}
+    saved = objects({"parts": {"0": dense("n"), "1": dense("n"), "2": dict(norm)}})
+    shifted = objects({"parts": {"0": dense("n"), "1": dict(norm), "2": dict(norm)}})
+    resized = objects({"parts": {"0": dense("n"), "1": dense("n", 7), "2": dict(norm)}})
+    assert not paired(saved, shifted)
+    assert len(paired(saved, resized)) == 6
+
+
+def test_an_order_of_training_says_nothing_of_layers_that_look_like_frozen_ones():
+    def net(*trained):
+        order = [f"{label}/{part}" for label in trained for part in ("_kernel", "bias")]
+        state = {"_iterations": Var("it", LINE), "_variables": {}}
+        state["_trainable_variables"] = {str(at): path for at, path in enumerate(order)}
+        tree = {"end": dense("end", 3), "a": dense("x"), "b": dense("x"), "optimizer": state}
+        return tree, order
+
+    def side(prefix, *trained):
+        tree, order = net(*trained)
+        renamed = {prefix.get(label, label): one for label, one in tree.items()}
+        paths = [
+            "/".join([prefix.get(p.split("/")[0], p.split("/")[0]), p.split("/")[1]]) for p in order
+        ]
+        renamed["optimizer"]["_trainable_variables"] = {str(n): p for n, p in enumerate(paths)}
+        return objects(renamed, trained=[paths])
+
+    other = {"a": "c", "b": "d"}
+    assert len(paired(side({}, "end", "a", "b"), side(other, "end", "a", "b"))) == 7
+    assert len(paired(side({}, "end", "a"), side(other, "end", "a"))) == 3
+
+
+def test_states_of_equal_names_say_nothing_if_some_are_not_trained():
+    def side(*names):
+        lists = {
+            "_momentums": {str(at): Var(f"Adam/m/{name}") for at, name in enumerate(names)},
+            "_velocities": {str(at): Var(f"Adam/v/{name}") for at, name in enumerate(names)},
+        }
+        state = {"_iterations": Var("it", LINE), "_variables": {}, **lists}
+        return objects({"a": Var("w"), "b": Var("w"), "c": Var("u"), "optimizer": state})
+
+    live = objects(
+        {"a": Var("w"), "b": Var("w"), "c": Var("u"), "optimizer": adam("abc")},
+        kinds={"optimizer": "adam"},
+    )
+    assert "optimizer/_momentums/1" in paired(side("w", "w", "u"), live)
+    some = paired(side("w", "u"), live)
+    assert "optimizer/_momentums/2" in some
+    assert "optimizer/_momentums/0" not in some
+
+
 def test_an_order_of_training_says_nothing_of_layers_with_other_tensors():
     def net(norm, *more):
         middle = {"gamma": Var(f"{norm}/gamma", LINE), "beta": Var(f"{norm}/beta", LINE)}

@@ -8,6 +8,7 @@ variable that it was kept for.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import attrs
@@ -43,18 +44,20 @@ class Variables:
         for node, name in names.items():
             self._by_name.setdefault(name, []).append(node)
 
-    def owner(self, name: str, occurrence: int) -> int | None:
+    def owner(self, name: str, occurrence: int, total: int) -> int | None:
         """Return the variable that a state is kept for; None if its name does not tell.
 
         Args:
             name: the full name of the state, such as "Adam/m/net/w".
             occurrence: how many states before it in its list have the same name.
+            total: how many states in its list have this name. If there are more variables of this
+                name, some are not trained, and nothing tells which.
         """
         parts = name.split("/")[-_DEEPEST:]
         for at in range(1, len(parts)):
             nodes = self._by_name.get("/".join(parts[at:]))
             if nodes:
-                return nodes[occurrence] if occurrence < len(nodes) else None
+                return nodes[occurrence] if total == len(nodes) else None
         return None
 
 
@@ -167,14 +170,15 @@ def _slots(
             continue
         common = eras.COMMON_LISTS.get(name)
         slot = common or f"{kind}/{eras.LISTS.get(kind, {}).get(name, name.strip('_'))}"
-        seen: dict[str, int] = {}
+        seen = Counter[str]()
+        totals = Counter(map(graph.full_name, graph.children[child].values()))
         for index, state in graph.children[child].items():
             if trained:
                 owner = trained.get(index)
             else:
                 full_name = graph.full_name(state)
-                owner = variables.owner(full_name, seen.get(full_name, 0))
-                seen[full_name] = seen.get(full_name, 0) + 1
+                owner = variables.owner(full_name, seen[full_name], totals[full_name])
+                seen[full_name] += 1
             if owner is not None and graph.valued(state):
                 yield slot, owner, state
 

@@ -172,7 +172,7 @@ def _by_training(
     """Pair variables by the order in which an optimizer trains them, if other evidence agrees.
 
     If one variable does not fit, or its layer has other tensors, layers came or went, and the order
-    says nothing.
+    says nothing. Nor does it of a layer that looks like one that is not trained.
     """
     (live, trained), (saved, trained_there) = mine, theirs
     if len(trained) != len(trained_there):
@@ -183,7 +183,26 @@ def _by_training(
         return {}
     if any(not _are_alike((live, node), (saved, other)) for node, other in pairs.items()):
         return {}
-    return {node: other for node, other in pairs.items() if node in fates and node not in known}
+    used = {fate.source for fate in fates.values() if fate.reason}
+    frozen = _looks_without(live, {*trained, *known}) | _looks_without(
+        saved, {*trained_there, *used}
+    )
+    return {
+        node: other
+        for node, other in pairs.items()
+        if node in fates
+        and node not in known
+        and not ((leaf := live.leaf_of.get(node)) and leaf.signature in frozen)
+    }
+
+
+def _looks_without(side: Objects, nodes: Collection[Hashable]) -> set[Hashable]:
+    """Return what the leaves look like that have none of these objects."""
+    return {
+        leaf.signature
+        for leaf in side.side.leaves
+        if not any(member.id in nodes for member in leaf.members.values())
+    }
 
 
 def _are_alike(mine: tuple[Objects, int], theirs: tuple[Objects, int]) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 
+from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching import facts
 from tfpersist.matching.facts import Chain, Leaf, Side
 
@@ -42,15 +43,40 @@ def _count_from_zero(names: Mapping[int, str]) -> bool:
 def displaced(live: Side, saved: Side) -> Callable[[Leaf], bool]:
     """Return a function that says whether a target's leaf may have another position than before.
 
-    A position in a list says something if both lists are equally long, or if the names of all items
-    count from zero as the positions do.
+    A position in a list says something if both lists are equally long and each place has the same
+    kind of layer, or if the names of all items count from zero as the positions do.
     """
     lengths = {chain: len(names) for chain, names in saved.items.items()}
+    shifted = _shifted(live, saved)
     known = {
-        chain: lengths.get(chain, len(names)) != len(names) and not _count_from_zero(names)
+        chain: (chain in shifted or lengths.get(chain, len(names)) != len(names))
+        and not _count_from_zero(names)
         for chain, names in live.items.items()
     }
     return lambda leaf: any(known.get(chain, False) for chain, _ in leaf.lists)
+
+
+def _shifted(live: Side, saved: Side) -> set[Chain]:
+    """Return the lists in which a place has layers with other tensors than on the other side."""
+    mine, theirs = _by_place(live), _by_place(saved)
+    return {
+        place[0]
+        for place, parts in mine.items()
+        if place in theirs and parts.isdisjoint(theirs[place])
+    }
+
+
+def _by_place(side: Side) -> dict[tuple[Chain, int], set[Hashable]]:
+    """Return what the layers in each place of each list are, without their sizes."""
+    found: dict[tuple[Chain, int], set[Hashable]] = {}
+    for leaf in side.leaves:
+        roles = frozenset(
+            (role, len(member.spec.shape or ()) if isinstance(member.spec, TensorSpec) else -1)
+            for role, member in leaf.members.items()
+        )
+        for chain, at in leaf.lists:
+            found.setdefault((chain, at), set()).add((leaf.held[len(chain) + 1 :], roles))
+    return found
 
 
 def resized(live: Side, saved: Side, mine: Leaf, theirs: Leaf) -> bool:
