@@ -818,8 +818,6 @@ class Case:
 
     def shows_name(self, identity: int) -> bool:
         """Return whether the file says the name of a layer."""
-        if self.source.writer == "tfpersist":
-            return True
         names = {path[-1].identity: path[-1].name for path in self.source.item.paths()}
         return names[identity] in self.source.paths[identity]
 
@@ -833,7 +831,8 @@ class Case:
             if label in there and there[label] != tuple(one.shape)
         }
         return any(
-            one.identity in changed and not (one.name and one.name == names[one.identity])
+            one.identity in changed
+            and not (one.name and one.name == names[one.identity] and self.shows_name(one.identity))
             for one in self.live.item.walk()
         )
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.matching import evidence
+from tfpersist.matching import evidence, facts
 from tfpersist.matching.facts import Leaf, Member, Side
 
 
@@ -89,7 +89,16 @@ def test_what_is_alone_separates_too():
 def test_pairs_that_cross_leave_only_what_is_alone():
     live, saved = leaves(*"abcde"), leaves(*"vwxyz")
     mine, theirs = {2: 0, 3: 0, 4: "alone"}, {2: 0, 3: 0, 4: "alone"}
+    assert evidence.by_order(live, saved, {0: 1, 1: 0}, (mine, theirs)) == {}
+    other = {"kernel": facts.Member("k", ("x",)), "bias": facts.Member("b", ("x",))}
+    live[4], saved[4] = (attrs.evolve(one, members=other) for one in (live[4], saved[4]))
     assert evidence.by_order(live, saved, {0: 1, 1: 0}, (mine, theirs)) == {4: 4}
+
+
+def test_words_that_count_apart_share_nothing():
+    looks = ({0: "x"}, {0: "x"})
+    assert evidence.by_words([leaf(0, "norm_c")], [leaf(0, "norm_a")], looks) == {}
+    assert evidence.by_words([leaf(0, "up_query")], [leaf(0, "down_query")], looks) == {0: 0}
 
 
 @given(st.lists(st.sampled_from("AB"), max_size=8), st.lists(st.sampled_from("AB"), max_size=8))

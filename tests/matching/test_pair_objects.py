@@ -171,6 +171,13 @@ def test_a_position_in_a_list_is_none_of_a_layer_whose_name_is_elsewhere():
     }
 
 
+def test_where_layers_moved_a_new_one_is_not_taken_for_one_that_went():
+    saved = objects(chain("stem", "norm_a", "mid", "norm_b"))
+    live = live_chain("stem", "norm_b", "mid", "norm_c")
+    assert kernels(paired(saved, live)) == {1: 1, 2: 4, 3: 3}
+    assert not proposed(saved, live)
+
+
 def test_a_list_in_which_layers_of_another_kind_have_a_place_has_shifted():
     norm = {"gamma": Var("n/gamma", LINE), "beta": Var("n/beta", LINE)}
     saved = objects({"parts": {"0": dense("n"), "1": dense("n"), "2": dict(norm)}})

@@ -86,7 +86,7 @@ class _Rounds:
         self._carry_out(evidence.by_root(self.live, self.saved, self.pairs), "same attributes")
         self._carry_out(self._structure(), "same place in the same structure")
         self._propose(evidence.by_words(*self._free(), self._looks()), "shared words")
-        self._propose(self._order(self._looks()), "same order")
+        self._propose(self._order(self._without_gone(self._looks())), "same order")
         return Pairing(
             self.pairs,
             self.proposals,
@@ -225,6 +225,18 @@ class _Rounds:
             if (other := anchors.get(one.number)) is not None and other in inside
         }
         return evidence.by_order(mine, theirs, anchors, looks)
+
+    def _without_gone(self, looks: evidence.Looks) -> evidence.Looks:
+        """Leave out layers with names where some of several that look alike came or went."""
+        counts = [Counter(side.values()) for side in looks]
+        mine = {
+            number: look
+            for number, look in looks[0].items()
+            if not self.live.leaves[number].is_named
+            or counts[0][look] == counts[1][look]
+            or min(counts[0][look], counts[1][look]) == 1
+        }
+        return mine, looks[1]
 
     def _look(self, leaf: Leaf) -> Hashable:
         """Return what a leaf has in common with those that it may be paired with by order."""

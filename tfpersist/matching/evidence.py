@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 
 from tfpersist.matching import facts
+from tfpersist.matching.eras import COUNTING
 from tfpersist.matching.facts import Chain, Leaf, Side
 
 Pairs = dict[int, int]
@@ -221,7 +222,11 @@ def by_order(
         Further pairs.
     """
     if not _in_order(anchors, live, saved):
-        return _alone(live, saved, looks)
+        # Layers have moved. Only a layer that no other looks like is still the same.
+        counts = [Counter(one.signature for one in side) for side in (live, saved)]
+        lonely = {one.number for one in live if all(n[one.signature] == 1 for n in counts)}
+        pairs = _alone(live, saved, looks)
+        return {number: other for number, other in pairs.items() if number in lonely}
     pairs: Pairs = {}
     waiting = [(live, saved)]
     while waiting:
@@ -363,7 +368,7 @@ def _in_all(sides: Sequence[Sequence[str]]) -> set[str]:
 
 
 def _shared(mine: Sequence[str], theirs: Sequence[str], common: Collection[str]) -> float:
-    """Return how much two lists of words share; below zero where numbers contradict."""
+    """Return how much two lists of words share; below zero where they count apart."""
     score = 0.0
     left = Counter(word for word in theirs if word not in common)
     for word in mine:
@@ -380,7 +385,16 @@ def _shared(mine: Sequence[str], theirs: Sequence[str], common: Collection[str])
     numbers = [next((w for w in words if w.isdecimal()), None) for words in (mine, theirs)]
     if None not in numbers and numbers[0] != numbers[1]:
         return -1.0
-    return score
+    return -1.0 if _count_apart(mine, theirs) else score
+
+
+def _count_apart(mine: Sequence[str], theirs: Sequence[str]) -> bool:
+    """Return whether two lists of words count differently, as "norm_a" and "norm_c" do."""
+    for series in COUNTING:
+        here, there = {*mine}.intersection(series), {*theirs}.intersection(series)
+        if here and there and here.isdisjoint(there):
+            return True
+    return False
 
 
 def _abbreviates(one: str, other: str) -> bool:

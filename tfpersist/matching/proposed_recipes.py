@@ -61,10 +61,10 @@ def with_recipes(fit: Fit, saved: Saved) -> Fit:
     missing = tuple(one for one in changed if isinstance(one, Missing))
     known = {one.key for one in changed if not isinstance(one, Missing)}
     moved = {one.key for one in ones if not isinstance(one, Missing)} - known
-    suggestion = suggested(missing, saved.specs)
+    suggestion = suggested(missing, saved.specs, [one.entry for one in ones])
     left = [one for at, one in enumerate(ones) if at not in mapped and at not in found]
     others = [one for one in left if isinstance(one, Missing)]
-    advice = advice_on(others, suggested(others, saved.specs))
+    advice = advice_on(others, suggested(others, saved.specs, [one.entry for one in ones]))
     return attrs.evolve(
         fit,
         assignments=tuple(one for one in changed if isinstance(one, Assignment)),

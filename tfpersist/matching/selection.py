@@ -150,7 +150,7 @@ class Selection:
         known |= {key for entry in chosen if entry.recipe for key in entry.recipe.keys}
         known.add(OBJECT_GRAPH_KEY)
         unexpected = tuple(sorted(key for key in specs if key not in known))
-        suggestion = suggested(missing, specs)
+        suggestion = suggested(missing, specs, entries)
         return Fit(
             tuple(assignments),
             tuple(_with_nearest(missing, unexpected, specs)),

@@ -7,13 +7,16 @@ from collections.abc import Mapping, Sequence
 
 from tfpersist.errors import printable
 from tfpersist.formats.tensors import TensorSpec
+from tfpersist.matching.entry import Entry
 from tfpersist.matching.facts import natural
 from tfpersist.matching.fit import Missing
 
 _MOST_SHOWN = 1
 
 
-def suggested(missing: Sequence[Missing], specs: Mapping[str, TensorSpec]) -> dict[str, str]:
+def suggested(
+    missing: Sequence[Missing], specs: Mapping[str, TensorSpec], entries: Sequence[Entry] = ()
+) -> dict[str, str]:
     """Return the proposals for missing variables as the argument of `rename`.
 
     Slots of optimizers are left out: they follow their variables.
@@ -21,18 +24,18 @@ def suggested(missing: Sequence[Missing], specs: Mapping[str, TensorSpec]) -> di
     Args:
         missing: the variables.
         specs: the specs of the checkpoint's tensors, by key.
+        entries: all variables, if others have a name too that a missing one has.
 
     Returns:
         {key: name of a variable}. A variable whose name is not its own has a longer one.
 
     Example:
-        >>> from tfpersist.matching.entry import Entry
         >>> spec = TensorSpec("float32", (2,))
         >>> entry = Entry("w", "net/w", spec, proposal=("model/w", "same name"))
         >>> suggested([Missing("w", entry)], {"model/w": spec})
         {'model/w': 'net/w'}
     """
-    names = Counter(one.entry.name for one in missing)
+    names = Counter(entry.name for entry in entries or [one.entry for one in missing])
     pairs = {}
     for one in missing:
         entry = one.entry
@@ -51,7 +54,6 @@ def advice_on(missing: Sequence[Missing], suggestion: Mapping[str, str]) -> str:
         suggestion: the proposals for them.
 
     Example:
-        >>> from tfpersist.matching.entry import Entry
         >>> spec = TensorSpec("float32", (2,))
         >>> entry = Entry("net/w", "net/w", spec, proposal=("w", "same name"))
         >>> advice_on([Missing("net/w", entry)], {"w": "net/w"})
