@@ -98,6 +98,7 @@ def test_pairs_that_cross_leave_only_what_is_alone():
 def test_words_that_count_apart_share_nothing():
     looks = ({0: "x"}, {0: "x"})
     assert evidence.by_words([leaf(0, "norm_c")], [leaf(0, "norm_a")], looks) == {}
+    assert evidence.by_words([leaf(0, "block_1")], [leaf(0, "lstm_1")], looks) == {}
     assert evidence.by_words([leaf(0, "up_query")], [leaf(0, "down_query")], looks) == {0: 0}
 
 

@@ -20,6 +20,8 @@ def test_equal_names_count_the_layers_of_a_scope():
 def test_layers_with_other_tensors_begin_with_their_kernel():
     assert layers_of("n/kernel", "n/gamma", "n/beta", "n/kernel") == [0, 1, 1, 2]
     assert layers_of("n/kernel", "n/bias", "n/kernel") == [0, 0, 1]
+    separable = ["n/depthwise_kernel", "n/pointwise_kernel", "n/bias"]
+    assert layers_of("n/kernel", "n/bias", *separable) == [0, 0, 1, 1, 1]
 
 
 def test_scopes_are_apart():

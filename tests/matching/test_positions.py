@@ -38,6 +38,7 @@ def side(*names):
         (["l_0", "new"], ["", "", ""], False, True),
         (["l_0", "new", "l_1"], ["", ""], True, True),
         (["", ""], ["", ""], False, False),
+        (["l_1", "l_0"], ["l_1", "l_0"], False, False),
     ],
 )
 def test_a_position_counts_unless_names_or_lengths_say_otherwise(mine, theirs, disputed, displaced):

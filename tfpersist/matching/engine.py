@@ -227,16 +227,14 @@ class _Rounds:
         return evidence.by_order(mine, theirs, anchors, looks)
 
     def _without_gone(self, looks: evidence.Looks) -> evidence.Looks:
-        """Leave out layers with names where some of several that look alike came or went."""
+        """Leave out what looks alike where some of several came or went."""
         counts = [Counter(side.values()) for side in looks]
-        mine = {
-            number: look
-            for number, look in looks[0].items()
-            if not self.live.leaves[number].is_named
-            or counts[0][look] == counts[1][look]
-            or min(counts[0][look], counts[1][look]) == 1
+        kept = {
+            look
+            for look, count in counts[0].items()
+            if count == counts[1][look] or min(count, counts[1][look]) == 1
         }
-        return mine, looks[1]
+        return {number: look for number, look in looks[0].items() if look in kept}, looks[1]
 
     def _look(self, leaf: Leaf) -> Hashable:
         """Return what a leaf has in common with those that it may be paired with by order."""

@@ -225,8 +225,8 @@ def by_order(
         # Layers have moved. Only a layer that no other looks like is still the same.
         counts = [Counter(one.signature for one in side) for side in (live, saved)]
         lonely = {one.number for one in live if all(n[one.signature] == 1 for n in counts)}
-        pairs = _alone(live, saved, looks)
-        return {number: other for number, other in pairs.items() if number in lonely}
+        found = _alone(live, saved, looks)
+        return {number: other for number, other in found.items() if number in lonely}
     pairs: Pairs = {}
     waiting = [(live, saved)]
     while waiting:
@@ -327,14 +327,14 @@ def by_words(live: Sequence[Leaf], saved: Sequence[Leaf], looks: Looks) -> Pairs
 
 
 def _best_words(live: Sequence[Leaf], saved: Sequence[Leaf]) -> Pairs:
-    words = {id(one): facts.words_of(one.named) for one in (*live, *saved)}
+    words = {id(one): _words(one.named) for one in (*live, *saved)}
     numbers = [
         {word for one in side for word in words[id(one)] if word.isdecimal()}
         for side in (live, saved)
     ]
     if numbers[0] != numbers[1]:
         # A position in a list is a number only if the other side has all these numbers too.
-        words = {id(one): facts.words_of(_without_positions(one.named)) for one in (*live, *saved)}
+        words = {id(one): _words(_without_positions(one.named)) for one in (*live, *saved)}
     # A word that all leaves of a side have tells nothing.
     common = _in_all([words[id(one)] for one in live]) | _in_all([words[id(one)] for one in saved])
     scores: dict[tuple[int, int], float] = {}
@@ -355,6 +355,11 @@ def _best_words(live: Sequence[Leaf], saved: Sequence[Leaf]) -> Pairs:
             for pair, score in scores.items()
             if pair[0] not in found and pair[1] not in used
         }
+
+
+def _words(labels: Iterable[str]) -> list[str]:
+    # The number of an automatic name, as in "forward_lstm_1", is no number that a person gave.
+    return facts.words_of(map(facts.without_counters, labels))
 
 
 def _without_positions(chain: Chain) -> Iterator[str]:

@@ -10,7 +10,7 @@ from tfpersist.matching.facts import role_of
 from tfpersist.matching.object_graph import ObjectGraph
 
 # The tensor with which a layer begins where it has it.
-_FIRST = frozenset({"kernel", "gamma", "embeddings"})
+_FIRST = frozenset({"kernel", "depthwise_kernel", "gamma", "embeddings"})
 
 
 def runs(variables: Sequence[tuple[int, str]]) -> dict[int, int]:

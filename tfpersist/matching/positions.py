@@ -14,12 +14,14 @@ def disputed(live: Side, saved: Side) -> Callable[[Leaf], bool]:
 
     A name contradicts if the names of a list count otherwise than the positions do. With lists of
     different lengths only names that count from zero agree with them. One name with a number, among
-    others without, counts nothing.
+    others without, counts nothing. Where the checkpoint has names too, they decide.
     """
     lengths = {chain: len(names) for chain, names in saved.items.items()}
 
     def contradicts(chain: Chain) -> bool:
         names = live.items.get(chain, {})
+        if any(_counterpart(chain, saved).values()):
+            return False
         counts = {at: facts.number_in(name) if name else None for at, name in names.items()}
         shifts = {count[1] - at for at, count in counts.items() if count is not None}
         stems = {count[0] for count in counts.values() if count is not None}
@@ -32,6 +34,18 @@ def disputed(live: Side, saved: Side) -> Callable[[Leaf], bool]:
 
     known = {chain: contradicts(chain) for chain in live.items}
     return lambda leaf: any(known.get(chain, False) for chain, _ in leaf.lists)
+
+
+def _counterpart(chain: Chain, saved: Side) -> Mapping[int, str]:
+    """Return the items of the list of a checkpoint that a list of a target is."""
+    if chain in saved.items:
+        return saved.items[chain]
+    ends = [
+        names
+        for other, names in saved.items.items()
+        if other[-len(chain) :] == chain or chain[-len(other) :] == other
+    ]
+    return ends[0] if len(ends) == 1 else {}
 
 
 def _count_from_zero(names: Mapping[int, str]) -> bool:
