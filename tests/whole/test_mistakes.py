@@ -100,9 +100,9 @@ MISTAKES = {
         r"got a file that may be a graph.*FrozenModel\.load",
     ),
     "checkpoint HDF5": (
-        lambda g: tfp.Checkpoint(g.path("weights.h5")),
-        tfp.CheckpointNotFoundError,
-        r"got a Keras model or weights in HDF5.*keras\.models",
+        lambda g: tfp.Checkpoint(g.path("weights.h5")).specs,
+        tfp.CorruptionError,
+        "cannot be read as HDF5",
     ),
     "load None": (lambda g: tfp.FrozenModel.load(None), ArgumentError, rf"{NO_PATH} None"),
     "load empty": (lambda g: tfp.FrozenModel.load(""), ArgumentError, r"is empty; expected .*\.pb"),

@@ -22,7 +22,7 @@ CALLED = ("Checkpoint", "Freezer", "FrozenModel", "Keep", "ModelStore", "Policy"
 # What `tfpersist.safety.scan` and a save in the background return.
 RETURNED = ("PendingCheckpoint", "ScanReport")
 # Attributes of public types that are for the package itself.
-INTERNAL = {"Checkpoint.storage"}
+INTERNAL = {"Checkpoint.storage", "Checkpoint.keras_file", "Graph.checksums"}
 
 
 def test_all_is_sorted():

@@ -276,7 +276,9 @@ class ModelStore:
         """
         directory = self._look()
         prefixes = self._which.complete(directory)
-        return [Checkpoint(Located(self._opened, directory.files(prefix))) for prefix in prefixes]
+        return [
+            Checkpoint(Located(self._directory, directory.files(prefix))) for prefix in prefixes
+        ]
 
     def latest(self) -> Checkpoint | None:
         """Find the newest checkpoint that has all its files, of those that `checkpoints` lists.
@@ -290,7 +292,7 @@ class ModelStore:
         """
         directory = self._look()
         for prefix in self._which.complete(directory)[-1:]:
-            return Checkpoint(Located(self._opened, directory.files(prefix)))
+            return Checkpoint(Located(self._directory, directory.files(prefix)))
         return None
 
     # --- saving and restoring ----------------------------------------------------------------
@@ -324,7 +326,7 @@ class ModelStore:
             ('memory://doc/save/model.ckpt-5', 0.25)
         """
         destination = Destination(
-            self._opened,
+            self._directory,
             self.name,
             self._asked.selection,
             keep=self._asked.keep,
@@ -522,7 +524,7 @@ class ModelStore:
         if rules is None:
             raise RetentionError(
                 "no rules say which checkpoints to keep",
-                where=self._opened.location,
+                where=self._directory.location,
                 advice="Pass keep=Keep(last=5) to prune() or to the store.",
             )
         return pruning.prune(
@@ -762,7 +764,7 @@ class ModelStore:
 
     def _look(self) -> Directory:
         self.wait()
-        return Directory.look(self._opened)
+        return Directory.look(self._directory)
 
     @property
     def _which(self) -> Which:
@@ -770,21 +772,25 @@ class ModelStore:
 
     @property
     def _source(self) -> Source:
-        storage = open_storage(self.location)
-        return Source(storage, self._which, self._asked.selection, durable=self._asked.durable)
+        return Source(self._opened, self._which, self._asked.selection, durable=self._asked.durable)
 
     @cached_property
     def _opened(self) -> Storage:
-        storage = open_storage(self.location)
-        if file_at(storage.location) is not None:
+        return open_storage(self.location)
+
+    @cached_property
+    def _directory(self) -> Storage:
+        """What `_opened` returns, if it is a directory."""
+        location = self._opened.location
+        if file_at(location) is not None:
             raise StorageError(
                 "this is a file of Keras: a model can be restored from it, and nothing else",
-                where=storage.location,
+                where=location,
                 expected="a directory of checkpoints",
                 advice="Save into a directory; tfpersist.Checkpoint(path) reads the file",
             )
-        return storage
+        return self._opened
 
     @cached_property
     def _worker(self) -> Worker:
-        return worker_at(self._opened.location)
+        return worker_at(self._directory.location)

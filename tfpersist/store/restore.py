@@ -133,11 +133,11 @@ def restore_target(
     """Restore a target; see `ModelStore.restore`."""
     with gc_paused():
         adapted = adapt(target)
-        source, file = _found(source, recover=not dry_run)
-        if file is None:
-            loaded = load(_look(source.storage, recover=False), source, adapted, tolerance)
+        source, found = _found(source, recover=not dry_run)
+        if isinstance(found, Directory):
+            loaded = load(found, source, adapted, tolerance)
         else:
-            loaded = _load_one(file, source, adapted, tolerance)
+            loaded = _load_one(found, source, adapted, tolerance)
         if not dry_run:
             loaded = quarantine_skipped(loaded, source)
         report = loaded.report(carried_out=loaded.fit.fits and not dry_run)
@@ -179,12 +179,12 @@ def restore_graph(target: Target, source: Source, without: Sequence[Skipped]) ->
     return report
 
 
-def _found(source: Source, *, recover: bool) -> tuple[Source, Files | None]:
+def _found(source: Source, *, recover: bool) -> tuple[Source, Directory | Files]:
     """Find out what a location is: an HDF5 file of Keras, a SavedModel, or a directory.
 
     Returns:
-        The source with the directory to read from; and the file to restore from, None for the
-        checkpoints of the directory.
+        The source with the directory to read from; and a look at that directory, or the file in it
+        to restore from.
     """
     located = file_at(source.storage.location)
     if located is not None:
@@ -192,8 +192,8 @@ def _found(source: Source, *, recover: bool) -> tuple[Source, Files | None]:
     directory = _look(source.storage, recover=recover)
     variables = variables_of(directory)
     if variables is not None:
-        return attrs.evolve(source, storage=variables), None
-    return source, only_file(directory)
+        return attrs.evolve(source, storage=variables), _look(variables, recover=False)
+    return source, only_file(directory) or directory
 
 
 def _look(storage: Storage, *, recover: bool) -> Directory:
