@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 
 import pytest
 
@@ -159,3 +161,13 @@ def test_rows_that_are_made_late_are_what_rows_are():
     assert not report.fits
     assert repr(report.rows[0]) in repr(report)
     assert [row["outcome"] for row in report.as_dict()["rows"]] == ["missing", "restored"]
+
+
+def test_a_report_can_be_pickled_and_copied():
+    fit = Fit((Assignment("b", entry("b")),), (Missing("a", entry("a")),))
+    report = fit.report("run", carried_out=False)
+    for again in (pickle.loads(pickle.dumps(report)), copy.deepcopy(report)):
+        assert again == report
+        assert str(again) == str(report)
+    error = RestoreError("it does not fit", report=report)
+    assert pickle.loads(pickle.dumps(error)).report.missing == ("a",)

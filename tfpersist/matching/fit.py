@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal, get_args
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, get_args
 
 import attrs
 
@@ -228,7 +228,7 @@ class Fit:
         ]
         return RestoreReport(
             checkpoint,
-            Rows(tuple(rows), _fitting_rows(self.assignments, carried_out=carried_out)),
+            Rows(tuple(rows), _FittingRows.of(self.assignments, carried_out=carried_out)),
             tuple(skipped),
             self.unselected,
             averages,
@@ -268,29 +268,35 @@ def _remapped_row(one: Remapped) -> Row:
     return attrs.evolve(row, reason=f"{one.rows}")
 
 
-def _fitting_rows(
-    assignments: Sequence[Assignment], *, carried_out: bool
-) -> Callable[[], Iterable[Row]]:
-    """Return a function that makes the rows of what fits; it keeps no variable alive."""
-    bare = [
-        (
-            one.averaged,
-            one.key,
-            one.entry.name,
-            one.entry.wanted,
-            one.entry.slot,
-            one.entry.reason,
-            one.entry.path,
-            one.entry.recipe,
-        )
-        for one in assignments
-    ]
+@attrs.frozen
+class _FittingRows:
+    """Makes the rows of what fits. It keeps no variable alive, and can be pickled."""
 
-    def rows() -> Iterable[Row]:
-        for is_average, key, name, spec, slot, reason, path, recipe in bare:
+    bare: Sequence[tuple[Any, ...]]
+    carried_out: bool
+
+    @classmethod
+    def of(cls, assignments: Sequence[Assignment], *, carried_out: bool) -> _FittingRows:
+        """Return the rows of assignments."""
+        bare = [
+            (
+                one.averaged,
+                one.key,
+                one.entry.name,
+                one.entry.wanted,
+                one.entry.slot,
+                one.entry.reason,
+                one.entry.path,
+                one.entry.recipe,
+            )
+            for one in assignments
+        ]
+        return cls(bare, carried_out)
+
+    def __call__(self) -> Iterable[Row]:
+        """Yield the rows."""
+        for is_average, key, name, spec, slot, reason, path, recipe in self.bare:
             done: Outcome = "averaged" if is_average else "restored"
-            outcome: Outcome = done if carried_out else "fits"
+            outcome: Outcome = done if self.carried_out else "fits"
             row = Row(outcome, name, key, str(spec), slot=slot or "", reason=reason, path=path)
             yield row if recipe is None else attrs.evolve(row, recipe=recipe)
-
-    return rows
