@@ -52,6 +52,16 @@ def test_a_layer_that_calls_its_parts_gives_them_its_name():
     ]
 
 
+def test_the_number_in_the_name_of_a_direction_is_no_name():
+    def both(name):
+        return {"forward_layer": dense(f"up/forward_{name}"), "other": dense("up/x")}
+
+    one, *_ = leaves(layers(both("lstm_2")))
+    assert one.named == ("up", "forward_lstm")
+    one, *_ = leaves(layers(both("user_2")))
+    assert one.named == ("up", "forward_user_2")
+
+
 def test_a_name_that_an_attribute_has_is_that_of_the_attribute():
     def part(name):
         return {"up": {"inner": dense(f"{name}/up")}}

@@ -158,6 +158,18 @@ def stem_of(name: str) -> str:
     return _COUNTER.sub("", name) if _COUNTER.fullmatch(name[name.rfind("_") :]) else name
 
 
+def without_count(name: str) -> str:
+    """Return the name of a layer without the number in what Bidirectional adds its word to.
+
+    Example:
+        >>> without_count("forward_lstm_2"), without_count("forward_user_2"), without_count("lstm_2")
+        ('forward_lstm', 'forward_user_2', 'lstm_2')
+    """
+    word, _, rest = name.partition("_")
+    is_direction = word in ("forward", "backward") and is_automatic(rest)
+    return f"{word}_{stem_of(rest)}" if is_direction else name
+
+
 def without_counters(joined: str) -> str:
     """Return joined names without the numbers of the automatic names in them.
 

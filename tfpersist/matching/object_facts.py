@@ -282,7 +282,7 @@ class _Reader:
         path.reverse()
         if self.edges[self.edges[node].parent].name in _SHADOWS:
             scopes = [
-                scope
+                facts.without_count(scope)
                 for scope in self._scopes(node)
                 if not facts.is_automatic(scope, self.names.classes)
             ]
@@ -314,7 +314,7 @@ class _Reader:
         is_named, by_attribute = True, False
         for step in path:
             label = self.edges[step].name
-            name = known.get(step, "")
+            name = facts.without_count(known.get(step, ""))
             if label not in _CONTAINERS:
                 labels.append(name or label.strip("_"))
             if facts.is_automatic(name, self.names.classes):
