@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from tfpersist.errors import (
     value_text,
 )
 from tfpersist.formats import schema
+from tfpersist.formats.read_only import ReadOnly
 from tfpersist.formats.tensors import Payload, TensorSpec
 from tfpersist.matching.keras_file import KerasFile
 from tfpersist.matching.object_graph import OBJECT_GRAPH_KEY
@@ -117,7 +117,7 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
     @property
     def metrics(self) -> Mapping[str, float]:
         """The metrics that were passed to `save`, by name; empty if there were none."""
-        return MappingProxyType({}) if self._sidecar is None else self._sidecar.metrics
+        return ReadOnly({}) if self._sidecar is None else self._sidecar.metrics
 
     @property
     def specs(self) -> Mapping[str, TensorSpec]:
@@ -161,8 +161,8 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
     def layers(self) -> Mapping[int, str]:
         """The names of layers that lie in lists, by the number of the object; often empty."""
         if self.keras_file is not None:
-            return MappingProxyType(self.keras_file.layers)
-        return MappingProxyType({}) if self._sidecar is None else self._sidecar.layers
+            return ReadOnly(self.keras_file.layers)
+        return ReadOnly({}) if self._sidecar is None else self._sidecar.layers
 
     @property
     def order(self) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Iterator, Mapping
-from types import MappingProxyType
 from typing import Any, Protocol
 
 import attrs
@@ -15,6 +14,7 @@ from tfpersist.checkpoint.hdf5 import Hdf5, is_hdf5, open_hdf5
 from tfpersist.errors import CorruptionError, StorageError
 from tfpersist.formats import bundle, bundle_tensors, crc32c, v1
 from tfpersist.formats.bundle_entry import BundleEntry
+from tfpersist.formats.read_only import ReadOnly
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.storage import Storage
 
@@ -65,7 +65,7 @@ class Bundle:
 
     @property
     def specs(self) -> Mapping[str, TensorSpec]:
-        return MappingProxyType(self._specs)
+        return ReadOnly(self._specs)
 
     def read(self, key: str) -> np.ndarray[Any, Any]:
         array = bundle_tensors.read_tensor(

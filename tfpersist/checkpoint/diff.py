@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -11,6 +10,7 @@ import ml_dtypes  # noqa: F401  (lets numpy convert bfloat16 and its kin)
 import numpy as np
 
 from tfpersist.errors import counted, printable
+from tfpersist.formats.read_only import ReadOnly
 from tfpersist.formats.tensors import TensorSpec, spec_of
 
 _SHOWN = 20
@@ -102,8 +102,8 @@ def compare(
     return Difference(
         tuple(sorted(other.keys() - one.keys())),
         tuple(sorted(one.keys() - other.keys())),
-        MappingProxyType(mismatched),
-        MappingProxyType(changed),
+        ReadOnly(mismatched),
+        ReadOnly(changed),
         same,
     )
 

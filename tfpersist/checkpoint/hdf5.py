@@ -11,7 +11,6 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
-from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -23,6 +22,7 @@ from tfpersist.errors import CorruptionError, TFPersistError, UnsupportedError
 from tfpersist.formats import dtypes
 from tfpersist.formats.foreign import foreign
 from tfpersist.formats.hdf5_heap import check_heaps
+from tfpersist.formats.read_only import ReadOnly
 from tfpersist.formats.tensors import MOST_DIMENSIONS, TensorSpec
 from tfpersist.matching import keras_file
 from tfpersist.matching.keras_file import KerasFile, Tree
@@ -105,7 +105,7 @@ class Hdf5:
     def specs(self) -> Mapping[str, TensorSpec]:
         """Data type and shape of every tensor, sorted by name."""
         numbers = dict.fromkeys(self.described.numbers, TensorSpec("float32", ()))
-        return MappingProxyType(dict(sorted({**numbers, **self.tree.specs}.items())))
+        return ReadOnly(dict(sorted({**numbers, **self.tree.specs}.items())))
 
     @cached_property
     def described(self) -> KerasFile:

@@ -10,7 +10,6 @@ import functools
 import json
 import math
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -20,6 +19,7 @@ from tfpersist.errors import (
     value_text,
 )
 from tfpersist.formats import crc32c
+from tfpersist.formats.read_only import ReadOnly
 
 # All names but "crc32c". If that one is damaged, it is a name that is not in this set.
 _NAMES = frozenset(
@@ -72,13 +72,13 @@ class Sidecar:
 
     created: float
     step: int | None = None
-    metrics: Mapping[str, float] = MappingProxyType({})
+    metrics: Mapping[str, float] = ReadOnly({})
     index_crc32c: int | None = None
     sizes: tuple[int, ...] = ()
     increment: Increment | None = None
     meta_crc32c: int | None = None
     order: float = attrs.field(default=attrs.Factory(lambda self: self.created, takes_self=True))
-    layers: Mapping[int, str] = MappingProxyType({})
+    layers: Mapping[int, str] = ReadOnly({})
 
     def encode(self) -> bytes:
         """Return the bytes of the file."""
@@ -125,8 +125,8 @@ def decode(data: bytes | memoryview) -> Sidecar | None:
         return None
     if not math.isfinite(created) or not math.isfinite(order):
         return None
-    frozen = MappingProxyType(metrics)
-    named = MappingProxyType(layers)
+    frozen = ReadOnly(metrics)
+    named = ReadOnly(layers)
     return Sidecar(created, step, frozen, crcs[0], sizes, increment, crcs[1], order, named)
 
 
@@ -174,7 +174,7 @@ def as_floats(metrics: Mapping[str, float] | None) -> Mapping[str, float]:
                 expected="a number, or a value that float() accepts",
                 found=repr(value),
             ) from error
-    return MappingProxyType(values)
+    return ReadOnly(values)
 
 
 @functools.cache

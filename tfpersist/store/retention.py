@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
-from types import MappingProxyType
 from typing import Any, Literal, Protocol, SupportsIndex, TypeAlias
 
 import attrs
@@ -24,6 +23,7 @@ from tfpersist.errors import (
     did_you_mean,
     printable,
 )
+from tfpersist.formats.read_only import ReadOnly
 
 Mode = Literal["max", "min"]
 
@@ -49,7 +49,7 @@ class Candidate:
     name: str
     created: float
     step: int | None = None
-    metrics: Mapping[str, float] = MappingProxyType({})
+    metrics: Mapping[str, float] = ReadOnly({})
     damaged: bool = False
 
 
