@@ -162,8 +162,8 @@ def without_count(name: str) -> str:
     """Return the name of a layer without the number in what Bidirectional adds its word to.
 
     Example:
-        >>> without_count("forward_lstm_2"), without_count("forward_user_2"), without_count("lstm_2")
-        ('forward_lstm', 'forward_user_2', 'lstm_2')
+        >>> without_count("forward_lstm_2"), without_count("forward_user_2")
+        ('forward_lstm', 'forward_user_2')
     """
     word, _, rest = name.partition("_")
     is_direction = word in ("forward", "backward") and is_automatic(rest)
