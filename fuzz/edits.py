@@ -670,6 +670,7 @@ class Member:
     shapes: dict[Any, Any] = attrs.field(factory=dict)
     looks: dict[int, Any] = attrs.field(factory=dict)
     paths: dict[int, list[str]] = attrs.field(factory=dict)
+    full: dict[int, list[str]] = attrs.field(factory=dict)
     held: set[Any] = attrs.field(factory=set)
 
     def build(self, rng: random.Random) -> str:
@@ -690,6 +691,11 @@ class Member:
             self.values.fill(variables)
             self.paths = {
                 identity: getattr(layer.weights[0], "path", layer.weights[0].name).split("/")
+                for identity, layer in self.built.layers.items()
+            }
+            # TensorFlow's own names of variables are those that stand in a file.
+            self.full = {
+                identity: getattr(layer.weights[0], "value", layer.weights[0]).name.split("/")
                 for identity, layer in self.built.layers.items()
             }
             self._save()
@@ -818,6 +824,8 @@ class Case:
 
     def shows_name(self, identity: int) -> bool:
         """Return whether the file says the name of a layer."""
+        if self.source.writer == "tfpersist":
+            return True
         names = {path[-1].identity: path[-1].name for path in self.source.item.paths()}
         return names[identity] in self.source.paths[identity]
 
@@ -832,7 +840,7 @@ class Case:
         }
         return any(
             one.identity in changed
-            and not (one.name and one.name == names[one.identity] and self.shows_name(one.identity))
+            and not (one.name and one.name == names[one.identity] in self.source.full[one.identity])
             for one in self.live.item.walk()
         )
 

@@ -178,6 +178,14 @@ def test_where_layers_moved_a_new_one_is_not_taken_for_one_that_went():
     assert not proposed(saved, live)
 
 
+def test_a_list_of_variables_gives_no_layer_with_a_name_one_without():
+    tensors = ["dense_1/kernel", "dense_1/bias", "a/kernel", "a/bias"]
+    variables = [Var(name, SQUARE if name.endswith("kernel") else LINE) for name in tensors]
+    saved = objects({"variables": {str(at): one for at, one in enumerate(variables)}})
+    assert len(paired(saved, live_chain("x", "a"))) == 2
+    assert len(paired(saved, live_chain("dense_4", "a"))) == 4
+
+
 def test_a_list_in_which_layers_of_another_kind_have_a_place_has_shifted():
     norm = {"gamma": Var("n/gamma", LINE), "beta": Var("n/beta", LINE)}
     saved = objects({"parts": {"0": dense("n"), "1": dense("n"), "2": dict(norm)}})

@@ -179,6 +179,8 @@ class _Rounds:
         held_there = [self._is_held(one, self.pairs, self.saved) for one in live]
         held_here = [self._is_held(one, partners, self.live) for one in saved]
         same_size = held_there.count(False) == held_here.count(False)
+        # A list of variables has no structure: a name is all that it says of a layer.
+        is_listed = any(one.listed for one in saved)
 
         def look(leaf: Leaf) -> Hashable:
             if leaf.tail is None:
@@ -186,7 +188,7 @@ class _Rounds:
             # Where layers came or went, only layers without a name of their own keep places.
             if leaf.is_named and not leaf.by_attribute and not same_size:
                 return None
-            return self._look(leaf), leaf.tail
+            return self._look(leaf), leaf.tail, is_listed and leaf.is_named
 
         return look
 
