@@ -695,8 +695,9 @@ class Member:
             }
             # TensorFlow's own names of variables are those that stand in a file.
             self.full = {
-                identity: getattr(layer.weights[0], "value", layer.weights[0]).name.split("/")
+                identity: (first if self.era == "keras2" else first.value).name.split("/")
                 for identity, layer in self.built.layers.items()
+                for first in layer.weights[:1]
             }
             self._save()
             self.held = self._labels_in_file()
