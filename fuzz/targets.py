@@ -34,9 +34,9 @@ from tfpersist.formats import (
 )
 from tfpersist.formats.tensors import Slice, TensorSpec, payload_of
 from tfpersist.graph.structure import trusted_values
-from tfpersist.matching import object_graph
-from tfpersist.matching.pair_objects import Objects, pair_objects
-from tfpersist.matching.saved import Saved
+from tfpersist.matching.pairing.pair_objects import Objects, pair_objects
+from tfpersist.matching.pairing.saved import Saved
+from tfpersist.matching.sides import object_graph
 from tfpersist.storage import journal, open_storage
 
 HERE = pathlib.Path(__file__).resolve().parent

@@ -57,11 +57,11 @@ if TYPE_CHECKING:
     from tfpersist.graph.runtimes.releases import Blocker, Portability
     from tfpersist.graph.structure.lowered import Origin
     from tfpersist.graph.structure.names import TensorRef
-    from tfpersist.matching import recipe_steps as recipe_steps
-    from tfpersist.matching.loss import Loss
-    from tfpersist.matching.plan import Pair, Plan
-    from tfpersist.matching.recipe import Recipe
-    from tfpersist.matching.report import RestoreReport, Row, Skipped
+    from tfpersist.matching.plans.loss import Loss
+    from tfpersist.matching.plans.plan import Pair, Plan
+    from tfpersist.matching.plans.report import RestoreReport, Row, Skipped
+    from tfpersist.matching.recipes import recipe_steps as recipe_steps
+    from tfpersist.matching.recipes.recipe import Recipe
     from tfpersist.safety import Finding, Policy, ScanReport
     from tfpersist.store.background import PendingCheckpoint
     from tfpersist.store.last_save import SignalSave
@@ -155,27 +155,27 @@ _HOMES = {
     "GraphModel": "tf.open_graph.graph_model",
     "Increment": "checkpoint.sidecar",
     "Keep": "store.retention",
-    "Loss": "matching.loss",
+    "Loss": "matching.plans.loss",
     "ModelStore": "store.model_store",
     "Origin": "graph.structure.lowered",
     "OutputDifference": "graph.describe.parity",
-    "Pair": "matching.plan",
+    "Pair": "matching.plans.plan",
     "Parity": "graph.describe.parity",
     "Payload": "formats.tensors",
     "PendingCheckpoint": "store.background",
     "Pin": "checkpoint.pins",
-    "Plan": "matching.plan",
+    "Plan": "matching.plans.plan",
     "Policy": "safety",
     "Portability": "graph.runtimes.releases",
     "Proof": "graph.describe.signature",
     "Pruning": "store.retention",
-    "Recipe": "matching.recipe",
-    "RestoreReport": "matching.report",
-    "Row": "matching.report",
+    "Recipe": "matching.recipes.recipe",
+    "RestoreReport": "matching.plans.report",
+    "Row": "matching.plans.report",
     "ScanReport": "safety",
     "SignalSave": "store.last_save",
     "Signature": "graph.describe.signature",
-    "Skipped": "matching.report",
+    "Skipped": "matching.plans.report",
     "Summary": "graph.describe.summary",
     "Survey": "store.survey",
     "TensorRef": "graph.structure.names",
@@ -184,7 +184,7 @@ _HOMES = {
     "Verification": "checkpoint.verify",
 }
 
-_MODULES = {"safety": "safety", "recipe_steps": "matching.recipe_steps"}
+_MODULES = {"safety": "safety", "recipe_steps": "matching.recipes.recipe_steps"}
 
 # A type checker takes a module's __getattr__ for a promise that every name is there.
 if not TYPE_CHECKING:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tfpersist.formats import schema
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.matching import optimizers
-from tfpersist.matching.object_facts import Names
-from tfpersist.matching.object_graph import ObjectGraph
-from tfpersist.matching.pair_objects import Objects, pair_objects
+from tfpersist.matching.pairing import optimizers
+from tfpersist.matching.pairing.pair_objects import Objects, pair_objects
+from tfpersist.matching.sides.object_facts import Names
+from tfpersist.matching.sides.object_graph import ObjectGraph
 
 SQUARE, LINE = TensorSpec("float32", (4, 4)), TensorSpec("float32", (4,))
 

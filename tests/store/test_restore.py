@@ -14,7 +14,7 @@ from tf_keras.src.layers.rnn import legacy_cells
 import tfpersist as tfp
 from tfpersist.checkpoint.directory import Directory
 from tfpersist.errors import RestoreError, SelectionError
-from tfpersist.matching.fit import Tolerance
+from tfpersist.matching.plans.fit import Tolerance
 from tfpersist.store.restore import load
 
 v1 = tf.compat.v1

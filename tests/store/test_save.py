@@ -9,7 +9,7 @@ import numpy as np
 
 from tfpersist.checkpoint.checkpoint import Checkpoint
 from tfpersist.formats import bundle
-from tfpersist.matching.object_graph import OBJECT_GRAPH_KEY, VALUE
+from tfpersist.matching.sides.object_graph import OBJECT_GRAPH_KEY, VALUE
 from tfpersist.store.model_store import ModelStore
 
 

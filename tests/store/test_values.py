@@ -6,11 +6,11 @@ import numpy as np
 
 import tfpersist as tfp
 from tfpersist.formats.tensors import Slice, TensorSpec
-from tfpersist.matching.entry import Entry
-from tfpersist.matching.fit import Assignment, Fit, Mismatch, Missing, Remapped
-from tfpersist.matching.recipe import Recipe
-from tfpersist.matching.recipe_steps import Cast, Concat
-from tfpersist.matching.remap import row_map
+from tfpersist.matching.plans.entry import Entry
+from tfpersist.matching.plans.fit import Assignment, Fit, Mismatch, Missing, Remapped
+from tfpersist.matching.plans.remap import row_map
+from tfpersist.matching.recipes.recipe import Recipe
+from tfpersist.matching.recipes.recipe_steps import Cast, Concat
 from tfpersist.store.values import Values, read_values
 
 SPEC = TensorSpec("float32", (4,))

@@ -29,8 +29,8 @@ from tfpersist.errors import (
 from tfpersist.formats import schema
 from tfpersist.formats.read_only import ReadOnly
 from tfpersist.formats.tensors import Payload, TensorSpec
-from tfpersist.matching.keras_file import KerasFile
-from tfpersist.matching.object_graph import OBJECT_GRAPH_KEY
+from tfpersist.matching.keras_files.keras_file import KerasFile
+from tfpersist.matching.sides.object_graph import OBJECT_GRAPH_KEY
 from tfpersist.storage import Storage
 
 

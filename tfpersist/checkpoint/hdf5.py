@@ -24,8 +24,8 @@ from tfpersist.formats.foreign import foreign
 from tfpersist.formats.hdf5_heap import check_heaps
 from tfpersist.formats.read_only import ReadOnly
 from tfpersist.formats.tensors import MOST_DIMENSIONS, TensorSpec
-from tfpersist.matching import keras_file
-from tfpersist.matching.keras_file import KerasFile, Tree
+from tfpersist.matching.keras_files import keras_file
+from tfpersist.matching.keras_files.keras_file import KerasFile, Tree
 
 SUFFIXES = (".h5", ".hdf5", ".keras")
 _HDF5 = b"\x89HDF\r\n\x1a\n"

@@ -16,10 +16,10 @@ from tfpersist.checkpoint.directory import Directory
 from tfpersist.checkpoint.locate import Located, file_at
 from tfpersist.checkpoint.save_memory import SaveMemory
 from tfpersist.errors import ArgumentError, RetentionError, SaveError, StorageError, value_text
-from tfpersist.matching.fit import OnMismatch, OnMissing, Tolerance
-from tfpersist.matching.plan import Plan
-from tfpersist.matching.report import RestoreReport
-from tfpersist.matching.selection import Selection
+from tfpersist.matching.choices.selection import Selection
+from tfpersist.matching.plans.fit import OnMismatch, OnMissing, Tolerance
+from tfpersist.matching.plans.plan import Plan
+from tfpersist.matching.plans.report import RestoreReport
 from tfpersist.safety import Policy, as_policy
 from tfpersist.storage import Storage, absolute, open_storage
 from tfpersist.store import last_save, pruning

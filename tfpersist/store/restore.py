@@ -27,15 +27,15 @@ from tfpersist.errors import (
 )
 from tfpersist.gc_pause import gc_paused
 from tfpersist.graph.describe.forget_bias import forget_biases
-from tfpersist.matching.by_plan import as_said, keys_of
-from tfpersist.matching.casting import as_cast, with_casts
-from tfpersist.matching.fit import Fit, Tolerance
-from tfpersist.matching.plan import Plan
-from tfpersist.matching.proposed_recipes import with_recipes
-from tfpersist.matching.remapped import with_rows
-from tfpersist.matching.report import RestoreReport, Skipped
-from tfpersist.matching.saved import Saved
-from tfpersist.matching.selection import Selection
+from tfpersist.matching.choices.by_plan import as_said, keys_of
+from tfpersist.matching.choices.casting import as_cast, with_casts
+from tfpersist.matching.choices.remapped import with_rows
+from tfpersist.matching.choices.selection import Selection
+from tfpersist.matching.forms.proposed_recipes import with_recipes
+from tfpersist.matching.pairing.saved import Saved
+from tfpersist.matching.plans.fit import Fit, Tolerance
+from tfpersist.matching.plans.plan import Plan
+from tfpersist.matching.plans.report import RestoreReport, Skipped
 from tfpersist.storage import Storage
 from tfpersist.store.quarantine import Outcome, ending_of, quarantine
 from tfpersist.store.values import Values, read_values

@@ -18,8 +18,8 @@ from tfpersist.errors import TargetError
 from tfpersist.formats.bundle_writer import Item, Items
 from tfpersist.formats.tensors import payload_of
 from tfpersist.gc_pause import gc_paused
-from tfpersist.matching.object_graph import OBJECT_GRAPH_KEY
-from tfpersist.matching.selection import Selection
+from tfpersist.matching.choices.selection import Selection
+from tfpersist.matching.sides.object_graph import OBJECT_GRAPH_KEY
 from tfpersist.storage import Storage
 from tfpersist.store import pruning
 from tfpersist.store.background import PendingCheckpoint, worker_at

@@ -9,7 +9,7 @@ from tfpersist.checkpoint.facts import read_meta
 from tfpersist.checkpoint.files import META
 from tfpersist.errors import CheckpointNotFoundError, CorruptionError, StorageError
 from tfpersist.formats import graphdef
-from tfpersist.matching.report import Skipped
+from tfpersist.matching.plans.report import Skipped
 from tfpersist.store.which import Which
 
 

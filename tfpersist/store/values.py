@@ -9,11 +9,11 @@ import attrs
 
 from tfpersist.checkpoint.checkpoint import Checkpoint
 from tfpersist.formats.tensors import Array
-from tfpersist.matching.casting import made_with_loss
-from tfpersist.matching.entry import Entry
-from tfpersist.matching.fit import Assignment, Fit, Mismatch, Remapped
-from tfpersist.matching.loss import Loss
-from tfpersist.matching.overlap import overlaid
+from tfpersist.matching.choices.casting import made_with_loss
+from tfpersist.matching.plans.entry import Entry
+from tfpersist.matching.plans.fit import Assignment, Fit, Mismatch, Remapped
+from tfpersist.matching.plans.loss import Loss
+from tfpersist.matching.plans.overlap import overlaid
 from tfpersist.progress import progress
 
 

@@ -74,7 +74,7 @@ def test_a_module_is_saved_byte_for_byte_as_by_tensorflow_and_restored_into_ever
     fresh(
         TWO_DEVICES
         + """
-from tfpersist.matching.object_graph import OBJECT_GRAPH_KEY
+from tfpersist.matching.sides.object_graph import OBJECT_GRAPH_KEY
 from tfpersist.checkpoint.writer import write_checkpoint
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of

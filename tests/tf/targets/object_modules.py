@@ -8,7 +8,7 @@ import tensorflow as tf
 from tfpersist.checkpoint.writer import write_checkpoint
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of
-from tfpersist.matching.object_graph import OBJECT_GRAPH_KEY
+from tfpersist.matching.sides.object_graph import OBJECT_GRAPH_KEY
 from tfpersist.storage import open_storage
 from tfpersist.tf.targets.adapt import adapt
 

@@ -1,7 +1,7 @@
 import keras
 import pytest
 
-from tfpersist.matching.object_facts import Names
+from tfpersist.matching.sides.object_facts import Names
 from tfpersist.tf.targets.keras import KerasTarget
 from tfpersist.tf.targets.keras_lists import as_in_file
 

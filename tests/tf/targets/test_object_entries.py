@@ -9,7 +9,7 @@ import tensorflow as tf
 from object_modules import VALUE, Note, module
 
 import tfpersist as tfp
-from tfpersist.matching.object_graph import OBJECT_GRAPH_KEY
+from tfpersist.matching.sides.object_graph import OBJECT_GRAPH_KEY
 from tfpersist.tf.internals.object_graph import live_graph
 from tfpersist.tf.targets.object_entries import identity, is_variable, rows_of
 

@@ -17,7 +17,7 @@ from tfpersist.errors import (
     TargetError,
 )
 from tfpersist.formats import dtypes
-from tfpersist.matching.object_graph import OBJECT_GRAPH_KEY
+from tfpersist.matching.sides.object_graph import OBJECT_GRAPH_KEY
 
 v1 = tf.compat.v1
 

@@ -12,7 +12,7 @@ from tfpersist.errors import (
     SelectionError,
     UnsupportedError,
 )
-from tfpersist.matching.object_graph import OBJECT_GRAPH_KEY
+from tfpersist.matching.sides.object_graph import OBJECT_GRAPH_KEY
 
 
 def test_an_iterator_in_a_checkpoint_prevents_no_other_restore(tmp_path):

@@ -15,7 +15,7 @@ from tfpersist.graph.constants.from_saver import Source, Sources
 from tfpersist.graph.structure.calls import call_of
 from tfpersist.graph.structure.kinds import VARIABLES, is_table
 from tfpersist.graph.structure.names import producer
-from tfpersist.matching.object_graph import ObjectGraph, match_from
+from tfpersist.matching.sides.object_graph import ObjectGraph, match_from
 
 _VALUE = "VARIABLE_VALUE"
 

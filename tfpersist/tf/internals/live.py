@@ -17,8 +17,8 @@ import attrs
 
 from tfpersist.formats import schema
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.matching import object_graph
-from tfpersist.matching.object_graph import ObjectGraph
+from tfpersist.matching.sides import object_graph
+from tfpersist.matching.sides.object_graph import ObjectGraph
 
 # A program saves few models in turn.
 _MOST_OUTLINES = 8

@@ -7,7 +7,7 @@ from typing import Any
 
 from tfpersist.errors import TargetError, UnsupportedError
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.matching.object_graph import ATTRIBUTES
+from tfpersist.matching.sides.object_graph import ATTRIBUTES
 from tfpersist.tf.internals import replicas
 from tfpersist.tf.internals.live import SaveableState
 

@@ -14,7 +14,7 @@ from tfpersist.formats.graphdef import split
 from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
 from tfpersist.graph.structure.lowered import Lowered, Origin
 from tfpersist.graph.structure.names import producer
-from tfpersist.matching.entry import Entry
+from tfpersist.matching.plans.entry import Entry
 from tfpersist.tf.lower.values import as_array, uninitialized
 from tfpersist.tf.targets import graph_state
 from tfpersist.tf.targets.session import SessionTarget

@@ -14,7 +14,7 @@ from tfpersist.graph.describe import lookup
 from tfpersist.graph.describe.candidates import candidates
 from tfpersist.graph.describe.summary import Summary, summarize
 from tfpersist.graph.structure.names import TensorRef
-from tfpersist.matching.report import RestoreReport
+from tfpersist.matching.plans.report import RestoreReport
 from tfpersist.tf.run.execute import Executor, spec_of_tensor
 from tfpersist.tf.run.translate import translated
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from tfpersist.errors import ArgumentError, NameNotFoundError, value_text
 from tfpersist.graph.constants.from_saver import Sources
-from tfpersist.matching.entry import Entry
-from tfpersist.matching.report import RestoreReport
+from tfpersist.matching.plans.entry import Entry
+from tfpersist.matching.plans.report import RestoreReport
 from tfpersist.safety import Policy
 from tfpersist.tf.open_graph.graph_model import GraphModel, Opened
 from tfpersist.tf.open_graph.import_meta import Imported, import_meta

@@ -14,9 +14,9 @@ from tfpersist.errors import SelectionError, TargetError, value_text
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.dtypes import by_numpy
 from tfpersist.formats.tensors import TensorSpec, payload_of, spec_of
-from tfpersist.matching.by_key import keyed
-from tfpersist.matching.entry import Entry
-from tfpersist.matching.saved import Saved
+from tfpersist.matching.pairing.by_key import keyed
+from tfpersist.matching.pairing.saved import Saved
+from tfpersist.matching.plans.entry import Entry
 from tfpersist.tf.targets.modes import eagerly
 from tfpersist.tf.targets.target import Captured, Target
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfpersist.errors import SaveError, counted
-from tfpersist.matching.entry import Entry
+from tfpersist.matching.plans.entry import Entry
 from tfpersist.tf.internals import eager, replicas
 from tfpersist.tf.run.aligned import ALIGNMENT, LEAST_ALIGNMENT
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from tfpersist.errors import TargetError
 from tfpersist.formats.tensors import Slice, TensorSpec
-from tfpersist.matching.entry import Entry
-from tfpersist.matching.naming import slot_of
+from tfpersist.matching.plans.entry import Entry
+from tfpersist.matching.sides.naming import slot_of
 
 VARIABLE_OPS = frozenset({"VarHandleOp", "VariableV2", "Variable", "TemporaryVariable"})
 _ASSIGN_OPS = frozenset({"Assign", "AssignVariableOp"})

@@ -15,14 +15,15 @@ import attrs
 import numpy as np
 
 from tfpersist.errors import RestoreError, SelectionError, TargetError
-from tfpersist.matching import eras, object_graph, optimizers
-from tfpersist.matching.entry import Entry
-from tfpersist.matching.facts import is_automatic
-from tfpersist.matching.keras_config import snake
-from tfpersist.matching.keras_file import NUMBERS, KerasFile
-from tfpersist.matching.object_facts import Names
-from tfpersist.matching.pair_objects import ObjectPairing, Objects
-from tfpersist.matching.saved import Saved
+from tfpersist.matching.keras_files.config import snake
+from tfpersist.matching.keras_files.keras_file import NUMBERS, KerasFile
+from tfpersist.matching.pairing import optimizers
+from tfpersist.matching.pairing.pair_objects import ObjectPairing, Objects
+from tfpersist.matching.pairing.saved import Saved
+from tfpersist.matching.plans.entry import Entry
+from tfpersist.matching.sides import eras, object_graph
+from tfpersist.matching.sides.facts import is_automatic
+from tfpersist.matching.sides.object_facts import Names
 from tfpersist.tf.internals import replicas, trackables
 from tfpersist.tf.internals.keras import build_optimizer, is_optimizer_built
 from tfpersist.tf.internals.live import LiveGraph

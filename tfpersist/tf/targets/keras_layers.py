@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.matching.entry import Entry
+from tfpersist.matching.plans.entry import Entry
 from tfpersist.tf.internals.live import LiveGraph
 from tfpersist.tf.targets.modes import eagerly
 

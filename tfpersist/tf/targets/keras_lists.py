@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 
 import attrs
 
-from tfpersist.matching.keras_config import snake
-from tfpersist.matching.object_facts import Names
+from tfpersist.matching.keras_files.config import snake
+from tfpersist.matching.sides.object_facts import Names
 from tfpersist.tf.internals.live import LiveGraph
 from tfpersist.tf.targets import keras_kinds
 

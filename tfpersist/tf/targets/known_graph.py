@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from tfpersist.matching.entry import Entry
+from tfpersist.matching.plans.entry import Entry
 from tfpersist.tf.targets import graph_state
 from tfpersist.tf.targets.graph_state import Write
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import attrs
 
-from tfpersist.matching import object_graph
-from tfpersist.matching.engine import Fate
-from tfpersist.matching.entry import Entry
-from tfpersist.matching.facts import is_role
-from tfpersist.matching.object_graph import VALUE
+from tfpersist.matching.pairing.engine import Fate
+from tfpersist.matching.plans.entry import Entry
+from tfpersist.matching.sides import object_graph
+from tfpersist.matching.sides.facts import is_role
+from tfpersist.matching.sides.object_graph import VALUE
 from tfpersist.tf.internals import trackables
 from tfpersist.tf.internals.live import LiveGraph, Node, SaveableState
 

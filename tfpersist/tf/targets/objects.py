@@ -11,14 +11,15 @@ import numpy as np
 from tfpersist.errors import RestoreError, SelectionError, TargetError, value_text
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.matching import object_graph, optimizers
-from tfpersist.matching.engine import Fate
-from tfpersist.matching.entry import Entry
-from tfpersist.matching.keras_file import KerasFile
-from tfpersist.matching.object_facts import Names
-from tfpersist.matching.object_graph import ATTRIBUTES, ObjectGraph
-from tfpersist.matching.pair_objects import ObjectPairing, Objects, pair_objects
-from tfpersist.matching.saved import Saved
+from tfpersist.matching.keras_files.keras_file import KerasFile
+from tfpersist.matching.pairing import optimizers
+from tfpersist.matching.pairing.engine import Fate
+from tfpersist.matching.pairing.pair_objects import ObjectPairing, Objects, pair_objects
+from tfpersist.matching.pairing.saved import Saved
+from tfpersist.matching.plans.entry import Entry
+from tfpersist.matching.sides import object_graph
+from tfpersist.matching.sides.object_facts import Names
+from tfpersist.matching.sides.object_graph import ATTRIBUTES, ObjectGraph
 from tfpersist.tf.internals import trackables
 from tfpersist.tf.internals.live import LiveGraph, SaveableState
 from tfpersist.tf.internals.object_graph import live_graph

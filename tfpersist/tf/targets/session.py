@@ -18,9 +18,9 @@ from tfpersist.errors import (
 )
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of
-from tfpersist.matching.by_key import keyed
-from tfpersist.matching.entry import Entry
-from tfpersist.matching.saved import Saved
+from tfpersist.matching.pairing.by_key import keyed
+from tfpersist.matching.pairing.saved import Saved
+from tfpersist.matching.plans.entry import Entry
 from tfpersist.tf.internals.session import kept_callable
 from tfpersist.tf.run.execute import Executor
 from tfpersist.tf.run.translate import translated

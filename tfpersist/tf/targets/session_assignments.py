@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from tfpersist.errors import SelectionError, TargetError
-from tfpersist.matching.entry import Entry
+from tfpersist.matching.plans.entry import Entry
 from tfpersist.tf.internals.session import kept_callable
 from tfpersist.tf.run.aligned import LEAST_ALIGNMENT, address_of, aligned_copy
 from tfpersist.tf.targets import graph_state

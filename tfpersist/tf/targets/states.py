@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfpersist.errors import RestoreError, UnsupportedError
-from tfpersist.matching.entry import Entry
+from tfpersist.matching.plans.entry import Entry
 from tfpersist.tf.internals import eager, trackables
 
 

@@ -9,8 +9,8 @@ import attrs
 import numpy as np
 
 from tfpersist.formats.bundle_writer import Item
-from tfpersist.matching.entry import Entry
-from tfpersist.matching.saved import Saved
+from tfpersist.matching.pairing.saved import Saved
+from tfpersist.matching.plans.entry import Entry
 
 
 @attrs.frozen

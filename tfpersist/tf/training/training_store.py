@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from tfpersist.checkpoint.checkpoint import Checkpoint
-from tfpersist.matching.report import RestoreReport
+from tfpersist.matching.plans.report import RestoreReport
 
 
 class TrainingStore(Protocol):

@@ -1,0 +1,106 @@
+"""The rounds of evidence together, and what they say about each tensor."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from trees import dense, objects, paired
+
+from tfpersist.formats.tensors import TensorSpec
+from tfpersist.matching.pairing import engine
+from tfpersist.matching.sides.name_facts import side_of
+
+SPEC = TensorSpec("float32", (2,))
+
+
+def side(*names, ordered=True):
+    return side_of([(name, name, SPEC) for name in names], ordered=ordered)
+
+
+def fates(live, saved):
+    return engine.fates(live, saved, engine.pair(live, saved))
+
+
+def test_a_name_is_carried_out_and_an_order_is_proposed():
+    live = side("a/kernel", "x/kernel", "y/kernel")
+    found = fates(live, side("a/w", "p/w", "q/w"))
+    assert (found["a/kernel"].source, found["a/kernel"].reason) == ("a/w", "same name")
+    assert found["x/kernel"].proposal == ("p/w", "same order")
+    assert found["y/kernel"].proposal == ("q/w", "same order")
+
+
+def test_without_an_order_there_are_alternatives():
+    found = fates(side("x/kernel", "y/kernel"), side("p/w", "q/w", ordered=False))
+    assert found["x/kernel"].alternatives == found["y/kernel"].alternatives == ("p/w", "q/w")
+    assert found["x/kernel"].proposal is None
+
+
+def test_a_tensor_that_the_layer_lacks_has_no_source():
+    found = fates(side("a/kernel", "a/bias"), side("a/w"))
+    assert found["a/kernel"].source == "a/w"
+    assert found["a/bias"] == engine.Fate()
+
+
+def test_what_the_user_says_goes_before_and_separates():
+    live, saved = side("x/kernel", "y/kernel", "z/kernel"), side("p/w", "q/w", "r/w")
+    fixed = engine.fixed_leaves(live, saved, {"y/kernel": "r/w"})
+    assert fixed == {1: 2}
+    pairing = engine.pair(live, saved, fixed)
+    assert pairing.pairs[1] == 2
+    assert 2 not in pairing.proposals
+
+
+def test_a_tensor_that_the_checkpoint_lacks_fixes_nothing():
+    assert engine.fixed_leaves(side("x/kernel"), side("p/w"), {"x/kernel": "nowhere"}) == {}
+
+
+def test_no_more_alternatives_are_listed_than_somebody_reads():
+    found = fates(side("x/kernel"), side(*(f"{label}/w" for label in "pqrstuvw"), ordered=False))
+    assert len(found["x/kernel"].alternatives) == 5
+
+
+def test_nothing_depends_on_the_seed_of_hashes():
+    program = (
+        "from tfpersist.matching.pairing import engine\n"
+        "from tfpersist.matching.sides.name_facts import side_of\n"
+        "from tfpersist.formats.tensors import TensorSpec\n"
+        "def side(names): return side_of([(n, n, TensorSpec('float32', (2,))) for n in names],"
+        " ordered=False)\n"
+        "live = side(f'{a}{b}/kernel' for a in 'abc' for b in range(4))\n"
+        "saved = side(f'{a}_{b}/w' for a in 'xbc' for b in range(5))\n"
+        "print(engine.fates(live, saved, engine.pair(live, saved)))\n"
+    )
+    texts = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("0", "1", "2")
+    }
+    assert len(texts) == 1
+    assert "shared words" in texts.pop()
+
+
+def test_in_lists_of_lists_names_decide_over_positions():
+    def stages(*rows):
+        tree = {
+            str(at): {str(place): dense(name) for place, name in enumerate(row)}
+            for at, row in enumerate(rows)
+        }
+        names = {
+            f"stages/{at}/{place}": name
+            for at, row in enumerate(rows)
+            for place, name in enumerate(row)
+        }
+        return objects({"stages": tree}, names=names)
+
+    found = paired(stages(("a", "b"), ("c",)), stages(("c", "a"), ("b",)))
+    assert found["stages/0/0/_kernel"] == "stages/1/0/_kernel"
+    assert found["stages/0/1/_kernel"] == "stages/0/0/_kernel"
+    assert found["stages/1/0/_kernel"] == "stages/0/1/_kernel"
+    found = paired(stages(("a", "b"), ("c",)), stages(("a",), ("b",)))
+    assert found["stages/1/0/_kernel"] == "stages/0/1/_kernel"

@@ -1,0 +1,476 @@
+"""Pairs of saved and living objects, on small graphs written by hand."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from trees import LINE, SQUARE, Var, dense, layers, objects, paired, proposed
+
+from tfpersist.matching.pairing.pair_objects import pair_objects
+
+
+def chain(*names, width=4):
+    return layers(*(dense(name, width) for name in names))
+
+
+def live_chain(*names, width=4):
+    return objects(
+        layers(*(dense(name, width) for name in names)),
+        names={f"_operations/{at}": name for at, name in enumerate(names, 1)},
+    )
+
+
+def kernels(pairs):
+    """{number of the live layer: number of the saved one}."""
+    return {
+        int(mine.split("/")[-2]): int(theirs.split("/")[-2])
+        for mine, theirs in pairs.items()
+        if mine.endswith("kernel")
+    }
+
+
+def test_names_that_people_gave_decide_over_places():
+    saved = objects(chain("a", "b", "c"))
+    assert kernels(paired(saved, live_chain("b", "a", "c"))) == {1: 2, 2: 1, 3: 3}
+    assert kernels(paired(saved, live_chain("new", "a", "b", "c"))) == {2: 1, 3: 2, 4: 3}
+    assert kernels(paired(saved, live_chain("c"))) == {1: 3}
+
+
+def test_one_layer_renamed_keeps_its_place():
+    assert kernels(paired(objects(chain("a", "b", "c")), live_chain("a", "x", "c"))) == {
+        1: 1,
+        2: 2,
+        3: 3,
+    }
+
+
+def test_a_layer_that_moved_is_not_taken_for_another():
+    saved = objects(chain("a", "b", "c"))
+    live = live_chain("a", "c", "x")
+    assert kernels(paired(saved, live)) == {1: 1, 2: 3}
+    assert not proposed(saved, live)
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 5), (7, 0)])
+def test_automatic_numbers_mean_nothing(before, after):
+    saved = objects(chain(*(f"dense_{before + at}" for at in range(3))))
+    live = live_chain(*(f"dense_{after + at}" for at in range(3)))
+    assert kernels(paired(saved, live)) == {1: 1, 2: 2, 3: 3}
+
+
+def test_layers_without_names_that_came_or_went_leave_a_choice():
+    saved = objects(layers(dense("dense"), dense("dense_1"), dense("dense_2", 3)))
+    live = objects(
+        layers(dense("dense"), dense("dense_1"), dense("dense_2"), dense("dense_3", 3)),
+        names={f"_operations/{at}": f"dense_{at}" for at in range(1, 5)},
+    )
+    pairing = pair_objects(live, saved)
+    assert kernels(paired(saved, live)) == {4: 3}
+    assert not proposed(saved, live)
+    open_ones = [fate for fate in pairing.fates.values() if not fate.reason]
+    assert len(open_ones) == 6
+    assert all(len(fate.alternatives) == 2 for fate in open_ones)
+
+
+def test_a_model_in_a_model_is_found_at_any_depth():
+    inner = chain("a", "b")
+    nested = objects(
+        layers(inner, dense("head", 3)),
+        names={
+            "_operations/1": "encoder",
+            "_operations/1/_operations/1": "a",
+            "_operations/1/_operations/2": "b",
+            "_operations/2": "head",
+        },
+    )
+    flat = objects(layers(dense("a"), dense("b"), dense("head", 3)))
+    assert paired(flat, nested)["_operations/1/_operations/2/_kernel"] == "_operations/2/_kernel"
+    assert len(paired(flat, nested)) == 6
+
+
+def test_two_that_have_one_name_leave_a_choice():
+    saved = objects(layers(chain("a"), chain("a"), dense("head", 3)))
+    live = objects(
+        layers(chain("a"), dense("head", 3)),
+        names={"_operations/1": "key", "_operations/1/_operations/1": "a", "_operations/2": "head"},
+    )
+    assert set(paired(saved, live)) == {"_operations/2/_kernel", "_operations/2/bias"}
+
+
+def block(name):
+    return {"up": dense(name), "down": dense(name)}
+
+
+def blocks(*names, held="blocks"):
+    return objects(
+        {held: {str(at): block("net") for at in range(len(names))}},
+        names={
+            path: name
+            for at, block_name in enumerate(names)
+            for path, name in (
+                (f"{held}/{at}", block_name),
+                (f"{held}/{at}/up", "up"),
+                (f"{held}/{at}/down", "down"),
+            )
+        },
+    )
+
+
+def saved_blocks(count):
+    return objects({"blocks": {str(at): block("net") for at in range(count)}})
+
+
+def test_a_place_in_a_list_counts_where_the_names_count_the_same():
+    names = [f"layer_{at}" for at in range(4)]
+    assert len(paired(saved_blocks(4), blocks(*names))) == 16
+    assert len(paired(saved_blocks(6), blocks(*names))) == 16
+    assert len(paired(saved_blocks(4), blocks("stem", "body", "tail", "end"))) == 16
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["layer_2", "layer_0", "layer_3", "layer_1"],
+        ["layer_0", "layer_2", "layer_4"],
+        ["layer_0", "layer_1", "adapter", "layer_2", "layer_3"],
+        ["stem", "body", "end"],
+    ],
+)
+def test_a_place_in_a_list_that_a_name_contradicts_is_no_evidence(names):
+    saved, live = saved_blocks(4), blocks(*names)
+    assert not paired(saved, live)
+    assert not proposed(saved, live)
+
+
+def test_a_list_inside_of_another_layer_is_another_list():
+    saved = objects({"parts": {"0": dense("a"), "1": dense("b"), "2": dense("c")}})
+    live = objects({"stage": {"parts": {"0": dense("x")}}})
+    assert not paired(saved, live)
+
+
+def test_a_position_in_a_list_is_none_of_a_layer_whose_name_is_elsewhere():
+    def parts(*names):
+        return {str(at): dense(name) for at, name in enumerate(names)}
+
+    def side(tree, **names):
+        return objects(tree, names=names)
+
+    saved = side({"parts": parts("a", "b")}, **{"parts/0": "a", "parts/1": "b"})
+    live = side(
+        {"stage": {"parts": parts("b", "x")}, "a": dense("a")},
+        **{"stage/parts/0": "b", "stage/parts/1": "x"},
+    )
+    assert paired(saved, live) == {
+        "a/_kernel": "parts/0/_kernel",
+        "a/bias": "parts/0/bias",
+        "stage/parts/0/_kernel": "parts/1/_kernel",
+        "stage/parts/0/bias": "parts/1/bias",
+    }
+
+
+def test_where_layers_moved_a_new_one_is_not_taken_for_one_that_went():
+    saved = objects(chain("stem", "norm_a", "mid", "norm_b"))
+    live = live_chain("stem", "norm_b", "mid", "norm_c")
+    assert kernels(paired(saved, live)) == {1: 1, 2: 4, 3: 3}
+    assert not proposed(saved, live)
+
+
+def test_a_list_of_variables_gives_no_layer_with_a_name_one_without():
+    tensors = ["dense_1/kernel", "dense_1/bias", "a/kernel", "a/bias"]
+    variables = [Var(name, SQUARE if name.endswith("kernel") else LINE) for name in tensors]
+    saved = objects({"variables": {str(at): one for at, one in enumerate(variables)}})
+    assert len(paired(saved, live_chain("x", "a"))) == 2
+    assert len(paired(saved, live_chain("dense_4", "a"))) == 4
+
+
+def test_a_list_in_which_layers_of_another_kind_have_a_place_has_shifted():
+    norm = {"gamma": Var("n/gamma", LINE), "beta": Var("n/beta", LINE)}
+    saved = objects({"parts": {"0": dense("n"), "1": dense("n"), "2": dict(norm)}})
+    shifted = objects({"parts": {"0": dense("n"), "1": dict(norm), "2": dict(norm)}})
+    resized = objects({"parts": {"0": dense("n"), "1": dense("n", 7), "2": dict(norm)}})
+    assert not paired(saved, shifted)
+    assert len(paired(saved, resized)) == 6
+
+
+def test_an_order_of_training_says_nothing_of_layers_that_look_like_frozen_ones():
+    def net(*trained):
+        order = [f"{label}/{part}" for label in trained for part in ("_kernel", "bias")]
+        state = {"_iterations": Var("it", LINE), "_variables": {}}
+        state["_trainable_variables"] = {str(at): path for at, path in enumerate(order)}
+        tree = {"end": dense("end", 3), "a": dense("x"), "b": dense("x"), "optimizer": state}
+        return tree, order
+
+    def side(prefix, *trained):
+        tree, order = net(*trained)
+        renamed = {prefix.get(label, label): one for label, one in tree.items()}
+        paths = [
+            "/".join([prefix.get(p.split("/")[0], p.split("/")[0]), p.split("/")[1]]) for p in order
+        ]
+        renamed["optimizer"]["_trainable_variables"] = {str(n): p for n, p in enumerate(paths)}
+        return objects(renamed, trained=[paths])
+
+    other = {"a": "c", "b": "d"}
+    assert len(paired(side({}, "end", "a", "b"), side(other, "end", "a", "b"))) == 7
+    assert len(paired(side({}, "end", "a"), side(other, "end", "a"))) == 3
+
+
+def test_states_of_equal_names_say_nothing_if_some_are_not_trained():
+    def side(*names):
+        lists = {
+            "_momentums": {str(at): Var(f"Adam/m/{name}") for at, name in enumerate(names)},
+            "_velocities": {str(at): Var(f"Adam/v/{name}") for at, name in enumerate(names)},
+        }
+        state = {"_iterations": Var("it", LINE), "_variables": {}, **lists}
+        return objects({"a": Var("w"), "b": Var("w"), "c": Var("u"), "optimizer": state})
+
+    live = objects(
+        {"a": Var("w"), "b": Var("w"), "c": Var("u"), "optimizer": adam("abc")},
+        kinds={"optimizer": "adam"},
+    )
+    assert "optimizer/_momentums/1" in paired(side("w", "w", "u"), live)
+    some = paired(side("w", "u"), live)
+    assert "optimizer/_momentums/2" in some
+    assert "optimizer/_momentums/0" not in some
+
+
+def test_an_order_of_training_says_nothing_of_layers_with_other_tensors():
+    def net(norm, *more):
+        middle = {"gamma": Var(f"{norm}/gamma", LINE), "beta": Var(f"{norm}/beta", LINE)}
+        middle |= {label: Var(f"{norm}/{label}", LINE) for label in more}
+        order = [f"{norm}/gamma", f"{norm}/beta", "head/_kernel", "head/bias"]
+        state = {"_iterations": Var("it", LINE), "_variables": {}}
+        state["_trainable_variables"] = {str(at): path for at, path in enumerate(order)}
+        return objects({norm: middle, "head": dense("head"), "optimizer": state}, trained=[order])
+
+    saved, live = net("one", "moving_mean", "moving_variance"), net("two")
+    assert {path.split("/")[0] for path in paired(saved, live)} == {"head", "optimizer"}
+    assert len(paired(net("one"), live)) == 5
+
+
+def test_a_list_under_another_attribute_is_proposed():
+    names = [f"layer_{at}" for at in range(12)]
+    saved, live = saved_blocks(12), blocks(*names, held="stages")
+    assert not paired(saved, live)
+    found = proposed(saved, live)
+    assert len(found) == 48
+    assert all(mine.replace("stages", "blocks") == theirs for mine, theirs in found.items())
+
+
+def test_a_name_and_an_attribute_that_contradict_are_a_conflict():
+    saved = objects({"a": dense("left"), "b": dense("right")}, names={"a": "left", "b": "right"})
+    live = objects({"a": dense("right"), "b": dense("left")}, names={"a": "right", "b": "left"})
+    pairing = pair_objects(live, saved)
+    assert not pairing.bound
+    assert all(fate.conflict is not None for fate in pairing.fates.values())
+
+
+def test_two_models_in_one_checkpoint_are_told_apart_by_their_attributes():
+    saved = objects({"generator": chain("dense"), "critic": chain("dense_1", "dense_2")})
+    live = objects(
+        {"critic": chain("dense_8", "dense_9")},
+        names={f"critic/_operations/{at}": f"dense_{7 + at}" for at in (1, 2)},
+    )
+    assert paired(saved, live)["critic/_operations/2/_kernel"] == "critic/_operations/2/_kernel"
+    assert len(paired(saved, live)) == 4
+
+
+def test_a_root_is_found_below_the_other_root():
+    inner, outer = objects({"w": Var(), "a": Var()}), objects({"net": {"w": Var(), "a": Var()}})
+    assert paired(outer, inner) == {"w": "net/w", "a": "net/a"}
+    assert paired(inner, outer) == {"net/w": "w", "net/a": "a"}
+
+
+def test_two_models_are_not_mixed_whatever_their_order():
+    saved = objects({"generator": chain("dense"), "critic": chain("dense_1", "dense_2")})
+    live = objects({"critic": chain("dense", "dense_1"), "generator": chain("dense_2")})
+    pairs = paired(saved, live)
+    assert all(mine == theirs for mine, theirs in pairs.items())
+    assert len(pairs) == 6
+
+
+def test_an_attribute_is_not_taken_for_the_name_of_another_layer():
+    saved = objects({"a": dense("b"), "b": dense("a")}, names={"a": "b", "b": "a"})
+    live = objects({"a": {"_kernel": Var("x"), "bias": Var("y", LINE)}})
+    assert paired(saved, live) == {"a/_kernel": "a/_kernel", "a/bias": "a/bias"}
+
+
+def test_models_with_layers_of_the_same_names_keep_their_order():
+    inner = chain("one", "two")
+    tree = layers(inner, chain("one", "two"), dense("head", 3))
+    names = {
+        f"_operations/{at}/_operations/{number}": name
+        for at in (1, 2)
+        for number, name in ((1, "one"), (2, "two"))
+    }
+    live = objects(tree, names=names | {"_operations/3": "top"})
+    pairs = paired(objects(tree), live)
+    assert all(mine == theirs for mine, theirs in pairs.items())
+    assert len(pairs) == 10
+
+
+def test_a_renamed_layer_among_new_ones_is_only_proposed():
+    saved = objects(layers(dense("a"), dense("b"), dense("c", 3)))
+    tree = layers(dense("x"), dense("a"), dense("y"), dense("c", 3))
+    live = objects(tree, names={f"_operations/{at}": n for at, n in enumerate("xayc", 1)})
+    assert "_operations/3/_kernel" not in paired(saved, live)
+    assert proposed(saved, live)["_operations/3/_kernel"] == "_operations/2/_kernel"
+    assert "_operations/1/_kernel" not in proposed(saved, live)
+
+
+def test_one_saved_variable_goes_to_all_its_heirs():
+    saved = objects({"a": Var(), "b": "a"})
+    assert paired(saved, objects({"a": Var(), "b": Var()})) == {"a": "a", "b": "a"}
+
+
+def adam(trained, *, new_style=False, inner=None):
+    """An optimizer with its state in lists; `trained` are the paths of what it trains."""
+    names = [path.replace("/", "_") for path in trained]
+    full = "Adam/m/{}" if new_style else "adam/{}_momentum"
+    state = {
+        "_iterations": Var("iteration" if new_style else "adam/iteration", LINE),
+        "_learning_rate": Var("adam/learning_rate", LINE),
+        "_variables": {},
+        "_momentums": {
+            str(at): Var(full.format(path if new_style else name))
+            for at, (path, name) in enumerate(zip(trained, names, strict=True))
+        },
+        "_velocities": {},
+    }
+    if not new_style:
+        state["_trainable_variables"] = {str(at): path for at, path in enumerate(trained)}
+    return {inner: state, "_iterations": Var("outer/iteration", LINE)} if inner else state
+
+
+def named(*labels, **more):
+    return {label: Var(label) for label in labels} | more
+
+
+@pytest.mark.parametrize("new_style", [False, True])
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_slots_follow_their_variables_and_not_the_list(order, new_style):
+    saved = objects(named("a", "b", optimizer=adam("ab", new_style=new_style)))
+    live = objects(named("a", "b", optimizer=adam(order)), kinds={"optimizer": "adam"})
+    pairs = paired(saved, live)
+    for at, label in enumerate(order):
+        assert pairs[f"optimizer/_momentums/{at}"] == f"optimizer/_momentums/{'ab'.index(label)}"
+    assert pairs["optimizer/_learning_rate"] == "optimizer/_learning_rate"
+
+
+def test_slots_of_another_kind_are_not_the_same():
+    saved = objects(named("a", optimizer=adam("a")))
+    live = objects(named("a", optimizer=adam("a")), kinds={"optimizer": "rmsprop"})
+    pairs = paired(saved, live)
+    assert "optimizer/_momentums/0" not in pairs
+    assert "optimizer/_iterations" in pairs
+
+
+@pytest.mark.parametrize("saved_inside", [True, False])
+def test_a_scaled_loss_is_looked_through(saved_inside):
+    plain, wrapped = adam("a"), adam("a", inner="inner_optimizer")
+    saved = objects(named("a", optimizer=wrapped if saved_inside else plain))
+    live = objects(named("a", optimizer=plain if saved_inside else wrapped))
+    one, other = "optimizer/inner_optimizer/", "optimizer/"
+    there, here = (one, other) if saved_inside else (other, one)
+    pairs = paired(saved, live)
+    assert pairs[f"{here}_momentums/0"] == f"{there}_momentums/0"
+    assert pairs[f"{here}_learning_rate"] == f"{there}_learning_rate"
+    assert "optimizer/_iterations" not in pairs or saved_inside
+
+
+def test_what_the_outer_of_two_optimizers_holds_is_its_own():
+    saved, live = (objects(named("a", optimizer=adam("a", inner="inner_optimizer"))) for _ in "ab")
+    pairs = paired(saved, live)
+    assert all(mine == theirs for mine, theirs in pairs.items())
+    assert "optimizer/_iterations" in pairs
+
+
+def test_legacy_slots_go_into_lists():
+    tree = named(
+        "a", "b", optimizer={"iter": Var("Adam/iter", LINE), "decay": Var("Adam/decay", LINE)}
+    )
+    tree |= {"m_of_b": Var(), "m_of_a": Var()}
+    slots = [("optimizer", "m", "b", "m_of_b"), ("optimizer", "m", "a", "m_of_a")]
+    saved = objects(tree, slots=slots)
+    live = objects(named("a", "b", optimizer=adam("ab")), kinds={"optimizer": "adam"})
+    pairs = paired(saved, live)
+    assert pairs["optimizer/_momentums/0"] == "m_of_a"
+    assert pairs["optimizer/_momentums/1"] == "m_of_b"
+    assert pairs["optimizer/_iterations"] == "optimizer/iter"
+
+
+def test_what_the_user_says_is_not_undone():
+    saved, live = objects(named("a", "b")), objects(named("a", "b"))
+    mine = live.graph.children[0]
+    theirs = saved.graph.children[0]
+    pairing = pair_objects(live, saved, {mine["a"]: theirs["b"]})
+    assert pairing.bound[mine["a"]] == theirs["b"]
+    assert pairing.fates[mine["a"]].reason == "as you said"
+    assert pairing.bound.get(mine["b"]) != theirs["b"]
+
+
+@given(
+    st.lists(st.sampled_from(["up", "down", "left", "right", "in", "out"]), unique=True),
+    st.randoms(),
+)
+def test_any_order_of_named_layers_is_found(names, rng):
+    shuffled = list(names)
+    rng.shuffle(shuffled)
+    pairs = kernels(paired(objects(chain(*names)), live_chain(*shuffled)))
+    assert pairs == {at: names.index(name) + 1 for at, name in enumerate(shuffled, 1)}
+
+
+@given(st.integers(0, 2**32))
+def test_edits_of_named_models_are_never_wrong(seed):
+    """Insert, remove, move, nest named layers: each is paired with its own or with none."""
+    rng = random.Random(seed)
+    names = [f"n{chr(97 + at)}" for at in range(rng.randint(1, 8))]
+    edited = [name for name in names if rng.random() < 0.8]
+    edited += [f"x{chr(97 + at)}" for at in range(rng.randint(0, 3))]
+    rng.shuffle(edited)
+    pairs = kernels(paired(objects(chain(*names)), live_chain(*edited)))
+    for mine, theirs in pairs.items():
+        name = edited[mine - 1]
+        if name in names:
+            assert names[theirs - 1] == name
+    for at, name in enumerate(edited, 1):
+        assert name not in names or at in pairs
+
+
+def test_shapes_of_other_sizes_are_kept_apart():
+    saved = objects({"a": {"w": Var(spec=SQUARE)}, "b": {"w": Var(spec=LINE)}})
+    live = objects({"x": {"w": Var(spec=LINE)}, "y": {"w": Var(spec=SQUARE)}})
+    assert proposed(saved, live) == {"x/w": "b/w", "y/w": "a/w"}
+
+
+# --- graphs from strangers ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("label", ["9" * 5000, "4294967295", "٣", "-1"])
+def test_a_position_that_nobody_has_allocates_nothing(label):
+    saved = objects({"blocks": {label: dense("n/a"), "0": dense("n/b")}})
+    assert len(paired(saved, objects({"blocks": {"0": dense("n/b")}}))) in (0, 2)
+
+
+def test_a_chain_as_long_as_the_graph_takes_no_room():
+    tree = here = {}
+    for _ in range(900):
+        here["w"], here["a"] = Var("x"), {}
+        here = here["a"]
+    saved = objects(tree)
+    assert max(len(leaf.path) for leaf in saved.side.leaves) <= 64
+    assert pair_objects(objects({"w": Var("x")}), saved).fates
+
+
+def test_equal_names_in_a_long_list_take_linear_time():
+    def listed(count):
+        return objects({"variables": {str(at): Var("a/kernel", LINE) for at in range(count)}})
+
+    assert len(listed(2000).side.leaves) == 2000
+
+
+def test_of_very_many_optimizers_only_some_are_read():
+    saved = objects({f"o{at}": {"_iterations": Var(), "_variables": {}} for at in range(100)})
+    assert len(saved.states) == 64

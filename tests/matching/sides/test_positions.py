@@ -1,0 +1,46 @@
+"""Tests of matching.positions."""
+
+from __future__ import annotations
+
+import pytest
+
+from tfpersist.formats.tensors import TensorSpec
+from tfpersist.matching.sides import positions
+from tfpersist.matching.sides.facts import Leaf, Member, Side
+
+BLOCKS = ("blocks",)
+ONE = Leaf(
+    0,
+    {"kernel": Member("k", TensorSpec("float32", ()))},
+    (*BLOCKS, "#0"),
+    (*BLOCKS, "#0"),
+    lists=((BLOCKS, 0),),
+)
+
+
+def side(*names):
+    return Side([], items={BLOCKS: dict(enumerate(names))})
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "disputed", "displaced"),
+    [
+        (["a", "b"], ["", ""], False, False),
+        (["a", "b"], ["", "", ""], False, True),
+        (["", ""], ["", "", ""], False, True),
+        (["a", "b_1", ""], ["", ""], False, True),
+        (["l_1"], ["", ""], True, True),
+        (["l_0", "l_1"], ["", "", ""], False, False),
+        (["l_1", "l_2"], ["", "", ""], True, True),
+        (["l_1", "l_2"], ["", ""], False, False),
+        (["l_1", "l_0"], ["", ""], True, False),
+        (["l_0", "l_2"], ["", ""], True, False),
+        (["l_0", "new"], ["", "", ""], False, True),
+        (["l_0", "new", "l_1"], ["", ""], True, True),
+        (["", ""], ["", ""], False, False),
+        (["l_1", "l_0"], ["l_1", "l_0"], False, False),
+    ],
+)
+def test_a_position_counts_unless_names_or_lengths_say_otherwise(mine, theirs, disputed, displaced):
+    assert positions.disputed(side(*mine), side(*theirs))(ONE) is disputed
+    assert positions.displaced(side(*mine), side(*theirs))(ONE) is displaced

@@ -1,0 +1,1 @@
+"""What the HDF5 files of Keras say of their tensors."""

@@ -1,0 +1,1 @@
+"""Which tensor goes into which variable: entries, fits, plans and reports."""

@@ -1,0 +1,1 @@
+"""How a value is made from tensors of another form."""

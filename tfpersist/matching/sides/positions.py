@@ -1,0 +1,101 @@
+"""Decide whether the positions in lists of layers are evidence. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+
+from tfpersist.formats.tensors import TensorSpec
+from tfpersist.matching.sides import facts
+from tfpersist.matching.sides.facts import Chain, Leaf, Side
+
+
+def disputed(live: Side, saved: Side) -> Callable[[Leaf], bool]:
+    """Return a function that says whether a name contradicts the positions of a target's leaf.
+
+    A name contradicts if the names of a list count otherwise than the positions do. With lists of
+    different lengths only names that count from zero agree with them. One name with a number, among
+    others without, counts nothing. Where the checkpoint has names too, they decide.
+    """
+    lengths = {chain: len(names) for chain, names in saved.items.items()}
+
+    def contradicts(chain: Chain) -> bool:
+        names = live.items.get(chain, {})
+        if any(_counterpart(chain, saved).values()):
+            return False
+        counts = {at: facts.number_in(name) if name else None for at, name in names.items()}
+        shifts = {count[1] - at for at, count in counts.items() if count is not None}
+        stems = {count[0] for count in counts.values() if count is not None}
+        numbered = [count for count in counts.values() if count is not None]
+        if len(stems) != 1 or len(numbered) < min(2, len(names)):
+            return False
+        # One shift for all is an order; with another length, only zero tells the positions.
+        same_length = lengths.get(chain, len(names)) == len(names)
+        return len(shifts) > 1 or not (same_length or _count_from_zero(names))
+
+    known = {chain: contradicts(chain) for chain in live.items}
+    return lambda leaf: any(known.get(chain, False) for chain, _ in leaf.lists)
+
+
+def _counterpart(chain: Chain, saved: Side) -> Mapping[int, str]:
+    """Return the items of the list of a checkpoint that a list of a target is."""
+    if chain in saved.items:
+        return saved.items[chain]
+    ends = [
+        names
+        for other, names in saved.items.items()
+        if other[-len(chain) :] == chain or chain[-len(other) :] == other
+    ]
+    return ends[0] if len(ends) == 1 else {}
+
+
+def _count_from_zero(names: Mapping[int, str]) -> bool:
+    counts = {at: facts.number_in(name) for at, name in names.items()}
+    stems = {count[0] for count in counts.values() if count is not None}
+    return len(stems) == 1 and all(count and count[1] == at for at, count in counts.items())
+
+
+def displaced(live: Side, saved: Side) -> Callable[[Leaf], bool]:
+    """Return a function that says whether a target's leaf may have another position than before.
+
+    A position in a list says something if both lists are equally long and each place has the same
+    kind of layer, or if the names of all items count from zero as the positions do.
+    """
+    lengths = {chain: len(names) for chain, names in saved.items.items()}
+    shifted = _shifted(live, saved)
+    known = {
+        chain: (chain in shifted or lengths.get(chain, len(names)) != len(names))
+        and not _count_from_zero(names)
+        for chain, names in live.items.items()
+    }
+    return lambda leaf: any(known.get(chain, False) for chain, _ in leaf.lists)
+
+
+def _shifted(live: Side, saved: Side) -> set[Chain]:
+    """Return the lists in which a place has layers with other tensors than on the other side."""
+    mine, theirs = _by_place(live), _by_place(saved)
+    return {
+        place[0]
+        for place, parts in mine.items()
+        if place in theirs and parts.isdisjoint(theirs[place])
+    }
+
+
+def _by_place(side: Side) -> dict[tuple[Chain, int], set[Hashable]]:
+    """Return what the layers in each place of each list are, without their sizes."""
+    found: dict[tuple[Chain, int], set[Hashable]] = {}
+    for leaf in side.leaves:
+        roles = frozenset(
+            (role, len(member.spec.shape or ()) if isinstance(member.spec, TensorSpec) else -1)
+            for role, member in leaf.members.items()
+        )
+        for chain, at in leaf.lists:
+            found.setdefault((chain, at), set()).add((leaf.held[len(chain) + 1 :], roles))
+    return found
+
+
+def resized(live: Side, saved: Side, mine: Leaf, theirs: Leaf) -> bool:
+    """Return whether two leaves lie in lists of different lengths, in which places say nothing."""
+    return any(
+        len(live.items[here]) != len(saved.items[there]) and not _count_from_zero(live.items[here])
+        for (here, _), (there, _) in zip(reversed(mine.lists), reversed(theirs.lists), strict=False)
+    )
