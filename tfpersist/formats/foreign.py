@@ -20,7 +20,10 @@ class FileKind:
     advice: str
 
 
-_KERAS = "Load it with keras.models.load_model(), then freeze it with tfpersist.Freezer(model)."
+_KERAS = (
+    "Restore a model from it with tfpersist.ModelStore(path).restore(model). To freeze it, load it"
+    " with keras.models.load_model(), and pass the model to tfpersist.Freezer."
+)
 _NUMPY = "Read it with numpy.load() (np.load), and pass the arrays in a dict."
 _WEB_PAGE = FileKind(
     "a web page (HTML)", "A server has sent it in place of the file. Download the file itself."
