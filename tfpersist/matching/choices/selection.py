@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -250,8 +251,13 @@ class Selection:
 def _with_nearest(
     missing: Sequence[Missing], unexpected: Sequence[str], specs: Mapping[str, TensorSpec]
 ) -> Iterator[Missing]:
+    patterns = [re.sub(r"\d+", "#", one.key) for one in missing]
+    counts = Counter(patterns)
+    # A report shows those that are alike as one row, without similar keys.
+    order = sorted(range(len(missing)), key=lambda at: counts[patterns[at]])
+    compared = set(order[:_MOST_COMPARED])
     for at, one in enumerate(missing):
-        if at >= _MOST_COMPARED:
+        if at not in compared:
             yield one
             continue
         similar = nearest(one.key, unexpected, 3) or nearest(one.key, specs, 3)

@@ -222,6 +222,10 @@ def by_order(
         Further pairs.
     """
     if not _in_order(anchors, live, saved):
+        # A file may list the parts of one layer, such as the projections of an attention, by their
+        # names.
+        live, saved = _with_sorted_parts(live), _with_sorted_parts(saved)
+    if not _in_order(anchors, live, saved):
         # Layers have moved. Only a layer that no other looks like is still the same.
         counts = [Counter(one.signature for one in side) for side in (live, saved)]
         lonely = {one.number for one in live if all(n[one.signature] == 1 for n in counts)}
@@ -248,6 +252,20 @@ def by_order(
         else:
             pairs |= _zipped(some, others, looks)
     return pairs
+
+
+def _with_sorted_parts(side: Sequence[Leaf]) -> Sequence[Leaf]:
+    """Return leaves in which the parts of one layer are in the order of their names."""
+
+    def layer(one: Leaf) -> tuple[object, ...]:
+        # A leaf without a tail is a layer of its own.
+        return one.path[: len(one.path) - len(one.tail)] if one.tail else (one.number,)
+
+    return [
+        one
+        for _, parts in itertools.groupby(side, layer)
+        for one in sorted(parts, key=lambda part: part.tail or ())
+    ]
 
 
 def _in_order(pairs: Mapping[int, int], live: Sequence[Leaf], saved: Sequence[Leaf]) -> bool:
