@@ -6,20 +6,12 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from leaves import leaf, leaves, looks
 
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching.pairing import evidence
 from tfpersist.matching.sides import facts
 from tfpersist.matching.sides.facts import Leaf, Member, Side
-
-
-def leaf(number, *labels, shape=(2,), **facts):
-    member = Member((number, labels), TensorSpec("float32", shape))
-    return Leaf(number, {"kernel": member}, labels, labels, path=labels, **facts)
-
-
-def leaves(*chains, **facts):
-    return [leaf(number, *chain.split("/"), **facts) for number, chain in enumerate(chains)]
 
 
 def by_names(live, saved):
@@ -59,10 +51,6 @@ def test_an_empty_chain_pairs_nothing():
     assert by_names([leaf(0)], [leaf(0)]) == {}
 
 
-def looks(live, saved):
-    return {one.number: 0 for one in live}, {one.number: 0 for one in saved}
-
-
 def test_equally_many_are_paired_in_order():
     live, saved = leaves("a", "b", "c"), leaves("x", "y", "z")
     assert evidence.by_order(live, saved, {}, looks(live, saved)) == {0: 0, 1: 1, 2: 2}
@@ -96,13 +84,6 @@ def test_pairs_that_cross_leave_only_what_is_alone():
     assert evidence.by_order(live, saved, {0: 1, 1: 0}, (mine, theirs)) == {4: 4}
 
 
-def test_words_that_count_apart_share_nothing():
-    looks = ({0: "x"}, {0: "x"})
-    assert evidence.by_words([leaf(0, "norm_c")], [leaf(0, "norm_a")], looks) == {}
-    assert evidence.by_words([leaf(0, "block_1")], [leaf(0, "lstm_1")], looks) == {}
-    assert evidence.by_words([leaf(0, "up_query")], [leaf(0, "down_query")], looks) == {0: 0}
-
-
 @given(st.lists(st.sampled_from("AB"), max_size=8), st.lists(st.sampled_from("AB"), max_size=8))
 def test_pairs_in_order_never_cross_and_always_look_alike(one, other):
     live = [leaf(number, look) for number, look in enumerate(one)]
@@ -113,26 +94,6 @@ def test_pairs_in_order_never_cross_and_always_look_alike(one, other):
     for look in "AB":
         ordered = [theirs for mine, theirs in sorted(found.items()) if one[mine] == look]
         assert ordered == sorted(ordered)
-
-
-def test_words_need_a_best_on_both_sides():
-    live, saved = leaves("l0_q", "l0_k"), leaves("l0/key", "l0/query", "l0/value")
-    assert evidence.by_words(live, saved, looks(live, saved)) == {0: 1, 1: 0}
-    live, saved = leaves("left", "right"), leaves("user", "item")
-    assert evidence.by_words(live, saved, looks(live, saved)) == {}
-
-
-def test_two_that_share_as_many_words_are_no_best():
-    live, saved = leaves("x_norm", "y_head"), leaves("a/norm", "b/norm", "c/head")
-    assert evidence.by_words(live, saved, looks(live, saved)) == {1: 2}
-    live, saved = leaves("x_norm", "y_norm", "z_head"), leaves("a/norm", "c/head")
-    assert evidence.by_words(live, saved, looks(live, saved)) == {2: 1}
-
-
-def test_numbers_that_differ_contradict():
-    live, saved = leaves("block0/norm"), leaves("layer_1/norm", "layer_0/norm")
-    assert evidence.by_words(live, saved, looks(live, saved)) == {0: 1}
-    assert evidence.by_words(live, saved[:1], looks(live, saved[:1])) == {}
 
 
 def test_names_that_count_give_an_order():
@@ -195,10 +156,16 @@ def test_the_numbers_of_automatic_names_do_not_count_in_joined_names():
     assert evidence.by_joined(live, saved) == {0: 1, 1: 0}
 
 
-def test_positions_count_as_words_only_if_both_sides_have_the_same_numbers():
-    attributes = [leaf(at, f"block{at + 1}") for at in range(3)]
-    items = [leaf(at, "blocks", f"#{at}") for at in range(3)]
-    looks = ({0: "x", 1: "x", 2: "x"}, {0: "x", 1: "x", 2: "x"})
-    assert evidence.by_words(attributes, items, looks) == {}
-    attributes = [leaf(at, f"block{at}") for at in (2, 0, 1)]
-    assert evidence.by_words(attributes, items, looks) == {0: 0, 1: 1, 2: 2}
+def test_a_file_may_list_the_parts_of_a_layer_by_their_names():
+    def parts(*paths):
+        return [
+            leaf(at, *path.split("/"), tail=(path.split("/")[-1],)) for at, path in enumerate(paths)
+        ]
+
+    live = parts("one/query", "one/key", "two/query", "two/key")
+    saved = parts("one/key", "one/query", "two/key", "two/query")
+    looks = tuple({one.number: one.tail for one in side[:2]} for side in (live, saved))
+    assert evidence.by_order(live, saved, {2: 3, 3: 2}, looks) == {0: 1, 1: 0}
+    moved = parts("two/key", "two/query", "one/key", "one/query")
+    looks = looks[0], {one.number: one.tail for one in moved[2:]}
+    assert evidence.by_order(live, moved, {0: 3, 3: 0}, looks) == {}

@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import attrs
 
-from tfpersist.matching.pairing import evidence
+from tfpersist.matching.pairing import evidence, words
 from tfpersist.matching.sides import positions
 from tfpersist.matching.sides.facts import Chain, Leaf, Side
 
@@ -86,7 +86,7 @@ class _Rounds:
         self._carry_out(self._attributes(), "same attributes")
         self._carry_out(evidence.by_root(self.live, self.saved, self.pairs), "same attributes")
         self._carry_out(self._structure(), "same place in the same structure")
-        self._propose(evidence.by_words(*self._free(), self._looks()), "shared words")
+        self._propose(words.by_words(*self._free(), self._looks()), "shared words")
         self._propose(self._order(self._without_gone(self._looks())), "same order")
         return Pairing(
             self.pairs,
