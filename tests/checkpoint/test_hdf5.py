@@ -121,13 +121,20 @@ def test_every_cut_is_an_error_of_our_own_or_harms_no_tensor():
             open_hdf5(data[:size], "f").read("layer/kernel")
 
 
+def virtual():
+    """Return a tensor whose elements are in another file."""
+    layout = h5py.VirtualLayout((4,), "f4")
+    layout[:] = h5py.VirtualSource("other.h5", "x", (4,))
+    return layout
+
+
 @pytest.mark.parametrize(
     "fill",
     [
         lambda file: file.update({"x": h5py.ExternalLink("other.h5", "/x")}),
         lambda file: file.update({"x": h5py.SoftLink("/y")}),
         lambda file: file.create_dataset("x", (4,), "f4", external=[("/etc/hostname", 0, 16)]),
-        lambda file: file.create_virtual_dataset("x", h5py.VirtualLayout((4,), "f4")),
+        lambda file: file.create_virtual_dataset("x", virtual()),
         lambda file: file.create_dataset("x", data=h5py.Empty("f4")),
     ],
     ids=["external link", "soft link", "external storage", "virtual", "empty"],
