@@ -42,8 +42,8 @@ _INSIDE: frozenset[Capability] = frozenset({"internal"})
 _RANDOM: frozenset[Capability] = frozenset({"random"})
 _INTERNAL = re.compile(
     r"_|.*Xla|.*T(PU|pu)|.*SparseCore|DTensor|.*Debug|(Copy|CopyHost|MlirPassthroughOp)$"
-    # A gradient whose shape function ends the process for inputs of unknown rank.
-    r"|FakeQuantWithMinMaxVarsPerChannelGradient$"
+    # Their shape functions end the process for some attrs and shapes.
+    r"|(FakeQuantWithMinMaxVarsPerChannelGradient|BoostedTrees(AggregateStats|Predict))$"
 )
 _CONSOLE = (b"stdout", b"stderr", b"log(info)", b"log(warning)", b"log(error)")
 
