@@ -150,13 +150,19 @@ def test_what_leads_out_of_the_file_is_refused(fill):
     ids=["contiguous", "chunks", "compressed"],
 )
 def test_what_is_declared_and_not_there_is_not_allocated(options):
-    fill = lambda file: file.create_dataset("x", (1 << 40,), "f4", **options)  # noqa: E731
+
+    def fill(file):
+        file.create_dataset("x", (1 << 40,), "f4", **options)
+
     with pytest.raises(CorruptionError, match="larger than it can be"):
         open_hdf5(written(fill), "f")
 
 
 def test_a_compressed_tensor_of_zeros_is_read():
-    fill = lambda file: file.create_dataset("x", data=np.zeros(5000), compression="gzip")  # noqa: E731
+
+    def fill(file):
+        file.create_dataset("x", data=np.zeros(5000), compression="gzip")
+
     assert not open_hdf5(written(fill), "f").read("x").any()
 
 
@@ -170,7 +176,10 @@ def test_a_group_in_itself_has_an_end():
 
 
 def test_names_that_steer_a_terminal_are_escaped_in_errors():
-    fill = lambda file: file.update({"x\x1b[2J": h5py.SoftLink("/y")})  # noqa: E731
+
+    def fill(file):
+        file.update({"x\x1b[2J": h5py.SoftLink("/y")})
+
     with pytest.raises(UnsupportedError) as caught:
         open_hdf5(written(fill), "f")
     assert "\x1b" not in str(caught.value)
