@@ -262,8 +262,9 @@ class Freezer:
 
         Constants are folded. Identities, arithmetic that changes nothing, needless control edges
         and branches that are never taken are removed: the outputs stay the same bit by bit. Batch
-        normalization behind a Conv2D, DepthwiseConv2dNative or MatMul is folded into its weights,
-        which changes outputs by rounding: 1e-5 of the largest, if the layer is well conditioned.
+        normalization behind a convolution, a transposed convolution or a MatMul is folded into its
+        weights, and elsewhere into one product and one sum, which changes outputs by rounding: 1e-5
+        of the largest, if the layer is well conditioned.
         Inputs and outputs keep their names; a tensor between them keeps its name only if it keeps
         its value. Bodies of loops and of undecided branches stay as they are.
 

@@ -48,6 +48,15 @@ def depthwise(x, times):
     return tf.nn.depthwise_conv2d(x, values(3, 3, x.shape[-1], times), (1, 2, 2, 1), "VALID")
 
 
+def transposed_conv(x, out):
+    shape = (tf.shape(x)[0], 18, 18, out)
+    return tf.nn.conv2d_transpose(x, values(3, 3, out, x.shape[-1]), shape, 2)
+
+
+def volumes(x):
+    return tf.reshape(x, (-1, 3, 3, 9, 6))
+
+
 BUILDS = {
     "fused": lambda x: fused(conv(x, 5), 5).y,
     "fused 1": lambda x: fused(conv(x, 5), 5, op=tf.raw_ops.FusedBatchNorm).y,
@@ -64,6 +73,19 @@ BUILDS = {
     "matmul": lambda x: keras_form(tf.reshape(x, (-1, 6)) @ values(6, 5) + values(5), 5),
     "transposed": lambda x: keras_form(
         tf.matmul(tf.reshape(x, (-1, 6)), values(5, 6), transpose_b=True), 5
+    ),
+    "transposed convolution": lambda x: fused(transposed_conv(x, 5), 5).y,
+    "transposed convolution, keras": lambda x: keras_form(transposed_conv(x, 5) + values(5), 5),
+    "volumes": lambda x: keras_form(
+        tf.nn.conv3d(volumes(x), values(2, 2, 2, 6, 5), [1] * 5, "SAME"), 5
+    ),
+    "volumes, fused": lambda x: (
+        fused(
+            tf.nn.conv3d(volumes(x), values(2, 2, 2, 6, 5), [1] * 5, "SAME"), 5, data_format="NDHWC"
+        ).y
+    ),
+    "volumes, transposed": lambda x: keras_form(
+        tf.nn.conv3d_transpose(volumes(x), values(2, 2, 2, 5, 6), (2, 6, 6, 18, 5), 2), 5
     ),
     "two in a row": lambda x: fused(conv(tf.nn.relu(fused(conv(x, 4), 4).y), 5), 5).y,
     "large kernel": lambda x: fused(conv(conv(x, 40), 30), 30).y,

@@ -98,6 +98,24 @@ class TestIdentities:
         )
         assert simplify.bypass_identities(graph, ["y"]).nodes["y"].input == ["v/read"]
 
+    def test_each_output_of_one_with_several_inputs(self, optimized):
+        with tf.Graph().as_default() as graph:
+            x = v1.placeholder(tf.float32, (2,), name="x")
+            one, two = tf.identity_n([x * 2.0, tf.nn.softmax(x)])
+            again, _ = tf.identity_n([two, one])
+            tf.subtract(one, again, name="y")
+        result = optimized(graph, ["y:0"], {"x:0": [1.0, 3.0]})
+        assert ops_of(result) == ["Const", "Mul", "Placeholder", "Softmax", "Sub"]
+
+    def test_one_with_several_inputs_that_waits_stays(self, optimized):
+        with tf.Graph().as_default() as graph:
+            x = v1.placeholder(tf.float32, (2,), name="x")
+            double = x * 2.0
+            with tf.control_dependencies([v1.assert_positive(x)]):
+                both = tf.identity_n([x, double])
+            tf.add(*both, name="y")
+        assert "IdentityN" in ops_of(optimized(graph, ["y:0"], {"x:0": [1.0, 3.0]}))
+
 
 class TestFolding:
     def test_large_and_small_constants(self, optimized):

@@ -1,7 +1,8 @@
 """Fold batch normalization into the convolution or matrix product before it.
 
-After Conv2D, DepthwiseConv2dNative and MatMul with constant kernels, a chain of nodes that only
-scale and shift each channel by constants is one scale and one shift:
+After Conv2D, Conv3D, DepthwiseConv2dNative, a transposed convolution and MatMul with constant
+kernels, a chain of nodes that only scale and shift each channel by constants is one scale and one
+shift:
 
     ((x * kernel) + b) * s + t  =  x * (kernel * s) + (b * s + t)
 
@@ -22,12 +23,23 @@ from tfpersist.formats.graphdef import Graph, with_payload
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import Array, Payload, TensorSpec
 from tfpersist.graph.optimize import fold, simplify
+from tfpersist.graph.optimize.rsqrt import rsqrt
 from tfpersist.graph.structure import ops
 from tfpersist.graph.structure.functions import unused
 from tfpersist.graph.structure.names import producer
 
 # The rank of the output of each op that can take a scale into its kernel.
-_RANKS = {"Conv2D": 4, "DepthwiseConv2dNative": 4, "MatMul": 2}
+_RANKS = {
+    "Conv2D": 4,
+    "Conv2DBackpropInput": 4,
+    "Conv3D": 5,
+    "Conv3DBackpropInputV2": 5,
+    "DepthwiseConv2dNative": 4,
+    "MatMul": 2,
+}
+# Transposed convolutions read the shape of their output, the kernel, then the images. The last two
+# dimensions of the kernel are the channels of the output and of the input.
+_BACKPROP = frozenset({"Conv2DBackpropInput", "Conv3DBackpropInputV2"})
 _FUSED_BATCH_NORMS = frozenset({"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"})
 _FLOATS = frozenset({"float32", "float64"})
 _MOST_STEPS = 12
@@ -143,7 +155,7 @@ class _Search:
 
     def _kernel(self, node: Message) -> Message | None:
         """Return the kernel of a node; None where it cannot take a scale."""
-        if node.op not in _RANKS or len(node.input) != 2:
+        if node.op not in _RANKS or len(node.input) != (3 if node.op in _BACKPROP else 2):
             return None
         kernel = self.graph.nodes.get(producer(node.input[1]))
         if kernel is None or kernel.op != "Const" or kernel.input or kernel.name in self.keep:
@@ -179,9 +191,9 @@ class _Search:
             return None
         position = inputs.index(before)
         if node.op == "BiasAdd":
-            if position != 0 or _data_format(node) != _data_format(start):
+            if position != 0 or _is_channels_first(node) != _is_channels_first(start):
                 return None
-        elif _data_format(start) != "NHWC":
+        elif _is_channels_first(start):
             # Other ops than BiasAdd apply a vector to the last dimension, which is no channel here.
             return None
         numbers = self._by_channel(inputs[1 - position], channels, _RANKS[start.op])
@@ -205,7 +217,9 @@ class _Search:
         epsilon = ops.attr(node, "epsilon", ops.definition(node.op))
         if len(inputs) != 5 or inputs[0] != before or is_training is None or is_training.b:
             return None
-        if _RANKS[start.op] != 4 or _data_format(node) != _data_format(start) or epsilon is None:
+        if _RANKS[start.op] < 4 or epsilon is None:
+            return None
+        if _is_channels_first(node) != _is_channels_first(start):
             return None
         readers = self.readers.get(node.name, ())
         read = [text for r in readers for text in r.input if producer(text) == node.name]
@@ -233,10 +247,7 @@ class _Search:
         values = [value for value in operands if value is not None]
         if len(values) < len(operands):
             return None
-        if node.op == "Rsqrt" and values[0].dtype.kind == "f":
-            with np.errstate(all="ignore"):
-                return np.asarray(1.0 / np.sqrt(values[0].astype(np.float64)), values[0].dtype)
-        return fold.evaluate(node, values)
+        return rsqrt(values[0]) if node.op == "Rsqrt" else fold.evaluate(node, values)
 
 
 def _arithmetic_step(op: str, position: int, numbers: Array) -> _Step | None:
@@ -259,6 +270,8 @@ def _channels(start: Message, kernel: Message) -> int:
     extents = [dim.size for dim in kernel.attr["value"].tensor.tensor_shape.dim]
     if start.op == "DepthwiseConv2dNative":
         return int(extents[-1] * extents[-2])
+    if start.op in _BACKPROP:
+        return int(extents[-2])
     return int(extents[0] if _is_transposed(start) else extents[-1])
 
 
@@ -266,9 +279,9 @@ def _is_transposed(start: Message) -> bool:
     return start.op == "MatMul" and "transpose_b" in start.attr and start.attr["transpose_b"].b
 
 
-def _data_format(node: Message) -> str:
+def _is_channels_first(node: Message) -> bool:
     data_format = ops.attr(node, "data_format", ops.definition(node.op))
-    return data_format.s.decode(errors="replace") if data_format is not None else "NHWC"
+    return data_format is not None and data_format.s.startswith(b"NC")
 
 
 def _rewrite(
@@ -284,14 +297,14 @@ def _rewrite(
     shift = _add_node(graph.proto, f"{chain.nodes[-1]}/shift", used_names)
     dtype = dtypes.BY_NAME[payload.spec.dtype].numpy
     simplify.store_constant(shift, np.asarray(chain.shift, dtype), payloads)
-    start.input[:] = [start.input[0], kernel.name]
+    start.input[1] = kernel.name
     start.name = unused(f"{start.name}/normalized", used_names)
     used_names.add(start.name)
     end.op = "BiasAdd"
     end.ClearField("attr")
     end.attr["T"].type = number
-    if _data_format(start) != "NHWC":
-        end.attr["data_format"].s = _data_format(start).encode()
+    if _is_channels_first(start):
+        end.attr["data_format"].s = b"NCHW"
     end.input[:] = [start.name, shift.name]
 
 
@@ -311,7 +324,7 @@ def _scaled_kernel(chain: _Chain, payloads: Mapping[str, Payload]) -> Payload:
     factor = chain.scale.astype(dtypes.BY_NAME[spec.dtype].numpy)
     if chain.start.op == "DepthwiseConv2dNative":
         factor = factor.reshape([dim.size for dim in dims[-2:]])
-    elif _is_transposed(chain.start):
+    elif chain.start.op in _BACKPROP or _is_transposed(chain.start):
         factor = factor[:, None]
 
     def load() -> Array:

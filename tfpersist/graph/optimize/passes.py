@@ -9,6 +9,7 @@ from tfpersist.graph.optimize import simplify
 from tfpersist.graph.optimize.batch_norm import fold_batch_norm
 from tfpersist.graph.optimize.dead_branches import remove_dead_branches
 from tfpersist.graph.optimize.inline import inline
+from tfpersist.graph.optimize.rsqrt import fold_rsqrt
 from tfpersist.graph.structure.kinds import CONTROL_FLOW
 from tfpersist.graph.structure.names import producer
 from tfpersist.graph.structure.prune import prune
@@ -21,8 +22,8 @@ def optimize(graph: Graph, wanted: Iterable[str], fed: Iterable[str] = ()) -> Gr
 
     Bit by bit the same: constants are folded; Identity nodes, arithmetic without effect, branches
     that never run and needless control inputs go. The same up to rounding: batch normalization is
-    folded into the convolution or product before it. The result has only ops that the graph had,
-    and BiasAdd. A second run changes nothing.
+    folded into the convolution or product before it, and where there is none, into one product and
+    one sum. The result has only ops that the graph had, and BiasAdd. A second run changes nothing.
 
     Args:
         graph: the graph; it is not changed.
@@ -59,6 +60,7 @@ def optimize(graph: Graph, wanted: Iterable[str], fed: Iterable[str] = ()) -> Gr
         graph = simplify.fold_constants(graph, keep)
         graph = prune(graph, outputs)
         graph = fold_batch_norm(graph, keep)
+        graph = fold_rsqrt(graph, keep)
         graph = prune(graph, outputs)
         if graph.proto.SerializeToString(deterministic=True) == before:
             break

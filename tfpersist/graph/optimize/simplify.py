@@ -21,7 +21,7 @@ from tfpersist.graph.optimize import fold
 from tfpersist.graph.structure import ops
 from tfpersist.graph.structure.effects import Effects
 from tfpersist.graph.structure.kinds import CONTROL_FLOW
-from tfpersist.graph.structure.names import producer
+from tfpersist.graph.structure.names import full_name, producer
 from tfpersist.graph.structure.order import ordered
 
 _IDENTITIES = frozenset({"Identity", "Snapshot", "StopGradient", "PreventGradient"})
@@ -82,25 +82,31 @@ def bypass_identities(graph: Graph, keep: Collection[str]) -> Graph:
     control_sources = {
         text[1:] for node in graph.proto.node for text in node.input if text[:1] == "^"
     }
+    # The input of each output that only passes it on, by the output's full name.
     bypassed: dict[str, str] = {}
     for name in ordered(graph.nodes):
         node = graph.nodes[name]
-        if node.op not in _IDENTITIES or len(node.input) != 1:
+        is_identity = node.op == "IdentityN" or (node.op in _IDENTITIES and len(node.input) == 1)
+        if not is_identity or name in keep or name in control_sources:
             continue
-        if name in keep or name in control_sources:
+        if not all(_can_be_read_later(text, graph) for text in node.input):
             continue
-        source = graph.nodes.get(producer(node.input[0]))
-        if source is None or source.op in CONTROL_FLOW or _outputs_reference(source):
-            continue
-        bypassed[name] = bypassed.get(source.name, node.input[0])
+        for index, text in enumerate(node.input):
+            bypassed[f"{name}:{index}"] = bypassed.get(full_name(text), text)
     if not bypassed:
         return graph
     proto = _copy(graph)
     for node in proto.node:
-        reads_one = any(first_output_source(text) in bypassed for text in node.input)
-        if reads_one and node.op not in CONTROL_FLOW:
-            node.input[:] = [bypassed.get(first_output_source(text), text) for text in node.input]
+        inputs = [bypassed.get(full_name(text), text) for text in node.input]
+        if inputs != list(node.input) and node.op not in CONTROL_FLOW:
+            node.input[:] = inputs
     return Graph(proto, graph.payloads)
+
+
+def _can_be_read_later(text: str, graph: Graph) -> bool:
+    """Return whether an input has one value only, and no reader that must wait for another one."""
+    source = None if text.startswith("^") else graph.nodes.get(producer(text))
+    return source is not None and source.op not in CONTROL_FLOW and not _outputs_reference(source)
 
 
 def fold_constants(graph: Graph, keep: Collection[str] = ()) -> Graph:
