@@ -12,7 +12,6 @@ what they are given. Some of them end the process for attrs that TensorFlow itse
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib import resources
 from typing import Literal, get_args
@@ -40,11 +39,6 @@ _UNKNOWN: frozenset[Capability] = frozenset({"unknown"})
 _COMPUTE: frozenset[Capability] = frozenset({"compute"})
 _INSIDE: frozenset[Capability] = frozenset({"internal"})
 _RANDOM: frozenset[Capability] = frozenset({"random"})
-_INTERNAL = re.compile(
-    r"_|.*Xla|.*T(PU|pu)|.*SparseCore|DTensor|.*Debug|(Copy|CopyHost|MlirPassthroughOp)$"
-    # Their shape functions end the process for some attrs and shapes.
-    r"|(FakeQuantWithMinMaxVarsPerChannelGradient|BoostedTrees(AggregateStats|Predict))$"
-)
 _CONSOLE = (b"stdout", b"stderr", b"log(info)", b"log(warning)", b"log(error)")
 
 
@@ -65,9 +59,6 @@ def table() -> Mapping[str, frozenset[Capability]]:
             current = frozenset(by_name[name] for name in line.strip("[]").split(", "))
         elif not line.startswith("#"):
             capabilities.update(dict.fromkeys(line.split(), current))
-    for op, known in capabilities.items():
-        if known != _UNKNOWN and _INTERNAL.match(op):
-            capabilities[op] = (known - _COMPUTE) | _INSIDE
     return capabilities
 
 
