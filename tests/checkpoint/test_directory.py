@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+import threading
 import time
 
 import attrs
@@ -256,6 +257,39 @@ def test_two_that_save_at_once_are_both_named(tmp_path, storage):
     record = Directory.look(storage).record
     assert {"m-6", "m-7"} < set(record.dates)
     assert record.says.latest == "m-7"
+
+
+class Contended:
+    """A storage where another thread saves a checkpoint before each publication if it can."""
+
+    def __init__(self, tmp_path):
+        self.path, self.storage, self.others = tmp_path, open_storage(tmp_path), []
+
+    def __getattr__(self, name):
+        return getattr(self.storage, name)
+
+    def publish(self, **options):
+        number = len(self.others)
+        other = threading.Thread(target=lambda: self.save(f"other-{number}"))
+        self.others.append(other)
+        other.start()
+        other.join(0.2)
+        return self.storage.publish(**options)
+
+    def save(self, name):
+        save(open_storage(self.path), name)
+
+
+def test_a_save_ends_beside_others_that_are_always_faster(tmp_path, storage):
+    contended = Contended(tmp_path)
+    noted = Directory.look(contended).note()
+    for other in contended.others:
+        other.join()
+    assert {"m-3", "m-5", "other-0"} <= set(noted.record.dates)
+    names = {"m-3", "m-1", "m-20", "m-4", "m-5"} | {
+        f"other-{n}" for n in range(len(contended.others))
+    }
+    assert set(Directory.look(storage).record.dates) == names
 
 
 def test_a_state_file_replaced_right_after_a_save_is_noticed(tmp_path, storage):

@@ -57,6 +57,19 @@ class StorageContract:
         storage.recover()
         assert storage.names() == frozenset()
 
+    def test_others_wait_while_one_is_alone(self, storage):
+        put(storage, a=b"1")
+        other = threading.Thread(target=lambda: put(self.reopen(storage), a=b"3"))
+        with storage.alone():
+            other.start()
+            other.join(0.05)
+            with storage.alone():
+                put(storage, a=b"2")
+            assert other.is_alive()
+            assert contents(storage) == {"a": b"2"}
+        other.join()
+        assert contents(storage) == {"a": b"3"}
+
     def test_published_files_can_be_read(self, storage):
         put(storage, a=b"1", b=b"", c=bytes(range(256)) * 9)
         assert contents(storage) == {"a": b"1", "b": b"", "c": bytes(range(256)) * 9}

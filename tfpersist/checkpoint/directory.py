@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from functools import cached_property
 from types import MappingProxyType
 
@@ -27,6 +28,8 @@ _TABLE_MAGIC = bytes.fromhex("57fb808b247547db")
 _LOOKS: dict[str, Directory] = {}
 # How often the state file is written again because others save at the same time.
 _TRIES = 20
+# After so many the others wait, where the system has locks. Else they could win every time.
+_TRIES_BESIDE_OTHERS = 3
 
 
 @attrs.frozen
@@ -250,11 +253,18 @@ class Directory:
             StorageError: it could not be written; nothing was changed.
         """
         look, without = self, {*unnamed, *removed}
-        for _ in range(_TRIES):
-            record = look.record.naming(look._dates(without))
-            with look.storage.publish(
-                durable=durable, only_if=look._is_current, since=look.version
-            ) as publication:
+        for tried in range(_TRIES):
+            with ExitStack() as stack:
+                if tried >= _TRIES_BESIDE_OTHERS:
+                    stack.enter_context(look.storage.alone())
+                if tried:
+                    look = look.again()
+                record = look.record.naming(look._dates(without))
+                publication = stack.enter_context(
+                    look.storage.publish(
+                        durable=durable, only_if=look._is_current, since=look.version
+                    )
+                )
                 if record.content is None:
                     publication.discard(STATE_FILE)
                 else:
@@ -266,7 +276,6 @@ class Directory:
                         publication.discard(name, held=hold)
             if publication.committed:
                 break
-            look = look.again()
         else:
             raise StorageError(
                 f"other processes have changed the state file {_TRIES} times before this one could",

@@ -163,6 +163,13 @@ class Storage(Protocol):
             StorageError: they could not be written; nothing is left behind.
         """
 
+    def alone(self) -> AbstractContextManager[None]:
+        """Let other writers wait until the `with` block ends, where the system has locks.
+
+        Raises:
+            StorageError: the directory could not be locked.
+        """
+
     def remove(self, names: Iterable[str]) -> None:
         """Remove files in this order; absent files are skipped."""
 

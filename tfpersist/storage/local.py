@@ -9,6 +9,7 @@ import mmap
 import os
 import stat
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -46,6 +47,16 @@ def _range_writer() -> Callable[[int, int, int, int], int] | None:
 
 
 _BEGIN_TO_WRITE = _range_writer()
+
+
+class _Locked(threading.local):
+    """The directories that this thread has locked; to lock one twice would wait for itself."""
+
+    def __init__(self) -> None:
+        self.locations: set[str] = set()
+
+
+_LOCKED = _Locked()
 
 
 def open_local(path: str) -> StagedStorage:
@@ -270,6 +281,9 @@ class LocalDirectory:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
+        if self.location in _LOCKED.locations:
+            yield
+            return
         try:
             descriptor = os.open(self.location, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -278,8 +292,10 @@ class LocalDirectory:
         locked = False
         try:
             locked = _flock(descriptor, fcntl.LOCK_EX)
+            _LOCKED.locations.add(self.location)
             yield
         finally:
+            _LOCKED.locations.discard(self.location)
             # A process that was forked meanwhile shares the lock: to close the file is not enough.
             with suppress(OSError):
                 if locked:

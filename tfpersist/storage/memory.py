@@ -27,7 +27,7 @@ class _File:
 
 # Files by directory, then by name. They exist until they are removed or the process ends.
 _DIRECTORIES: dict[str, dict[str, _File]] = {}
-_LOCK = threading.Lock()
+_LOCK = threading.RLock()
 # How often the names in each directory were changed.
 _VERSIONS: dict[str, int] = {}
 
@@ -113,6 +113,11 @@ class MemoryStorage:
             known = since is not None and _VERSIONS.get(self.name, 0) == since
             changed = _changed(self.name)
             publication.version = changed if known else None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        with _LOCK:
+            yield
 
     def remove(self, names: Iterable[str]) -> None:
         with _LOCK:

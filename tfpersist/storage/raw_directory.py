@@ -142,4 +142,7 @@ class RawDirectory(Protocol):
         """Wait until all renames and removals are on the disk."""
 
     def lock(self) -> AbstractContextManager[None]:
-        """Lock the directory against other writers; the lock ends with its process."""
+        """Lock the directory against other writers; the lock ends with its process.
+
+        A thread that has the lock may lock the directory again.
+        """

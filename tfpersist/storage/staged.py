@@ -25,7 +25,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TypeVar
 
 import attrs
@@ -157,6 +157,13 @@ class StagedStorage:
         names = self.directory.names()
         self._has_leftovers = any(name.startswith(journal.PREFIX) for name in names)
         return names
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            with base.translated(self.location, "lock this directory"):
+                stack.enter_context(self.directory.lock())
+            yield
 
     def remove(self, names: Iterable[str]) -> None:
         with base.translated(self.location, "remove files"), self.directory.lock():
