@@ -37,7 +37,7 @@ GOLDENS = {
         "1.18.5",
         "3.20.3",
         (),
-        ("tensorflow1", "saved_model1", "cells1", "transformers1", "mobilenets1"),
+        ("tensorflow1", "saved_model1", "cells1", "transformers1", "mobilenets1", "iterators1"),
     ),
     "2.4.4": (
         "3.8",

@@ -35,6 +35,19 @@ def save(location, prefix="model.ckpt-7", arrays=ARRAYS, **options):
     return Checkpoint(prefix, storage=open_storage(location))
 
 
+def test_variants_are_copied_renamed_and_compared(golden, tmp_path):
+    old = Checkpoint(golden / "1.15.5" / "iterator" / "model")
+    state = old["IteratorV2:0-state"]
+    assert (str(old.specs["IteratorV2:0-state"]), state.shape) == ("variant[]", ())
+    new = tfpersist.ModelStore(tmp_path).rename({"data": "IteratorV2:0-state"}).save({**old})
+    assert (str(new.specs["data"]), new["data"].item()) == ("variant[]", state.item())
+    change = type(state.item())(state.item().replace(b"Shuffle", b"shuffle"))
+    other = {"v": old["v"], "IteratorV2:0-state": np.array(change, object).reshape(())}
+    assert old.diff(dict(old)).changed == {}
+    assert old.diff(other).changed == {"IteratorV2:0-state": None}
+    assert old.diff({**old, "IteratorV2:0-state": np.array(b"text", object)}).mismatched
+
+
 @pytest.fixture(params=["local", "memory", "remote"])
 def location(request, tmp_path):
     if request.param == "memory":

@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 
@@ -66,6 +68,18 @@ def test_a_v1_checkpoint(golden, tmp_path):
     for at in range(0, len(intact) - 8, 37):
         path.write_bytes(intact[:at] + bytes([intact[at] ^ 4]) + intact[at + 1 :])
         assert not Checkpoint(path).verify().ok, at
+
+
+def test_every_damage_of_a_position_in_a_data_set(golden, tmp_path):
+    shutil.copytree(golden / "1.15.5" / "iterator", tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "model.data-00000-of-00001"
+    intact = path.read_bytes()
+    result = Checkpoint(tmp_path / "model").verify()
+    assert (result.ok, result.tensors, result.unchecked) == (True, 2, ())
+    for at in range(0, len(intact), 7):
+        path.write_bytes(intact[:at] + bytes([intact[at] ^ 4]) + intact[at + 1 :])
+        flaws = Checkpoint(tmp_path / "model").verify().flaws
+        assert [flaw.where for flaw in flaws] == ["IteratorV2:0-state" if at < 1058 else "v"]
 
 
 def test_tensors_that_cannot_be_checked_are_listed():

@@ -37,7 +37,7 @@ from tfpersist.checkpoint.earlier import EarlierCheckpoint
 from tfpersist.checkpoint.save_memory import SaveMemory, SharedMemory
 from tfpersist.formats import crc32c
 from tfpersist.formats.bundle_index_writer import Places, TensorList
-from tfpersist.formats.bundle_writer import SMALL, Encoded, Items, encode_strings, load, load_many
+from tfpersist.formats.bundle_writer import SMALL, Encoded, Items, encode_elements, load, load_many
 from tfpersist.formats.byte_columns import Numbers
 from tfpersist.formats.tensors import Array, Slice
 
@@ -193,7 +193,7 @@ class _Search:
 
     def compare_strings(self, number: int) -> None:
         """Compare a string tensor."""
-        content, crc = self.encoded[number] = encode_strings(self.items, number)
+        content, crc = self.encoded[number] = encode_elements(self.items, number)
         self.same[number] = self.crc_is(number, crc) and content == bytes(self.stored(number))
 
     def compare_all_small(self, numbers: Numbers, ends: Numbers) -> None:

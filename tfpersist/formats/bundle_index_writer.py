@@ -16,7 +16,7 @@ import attrs
 import numpy as np
 
 from tfpersist.errors import SaveError
-from tfpersist.formats import bundle, bundle_entry, schema, slices
+from tfpersist.formats import bundle, bundle_entry, dtypes, schema, slices
 from tfpersist.formats.byte_columns import Choices, Numbers
 from tfpersist.formats.sstable_writer import Keys, Table, encode_columns
 from tfpersist.formats.tensors import Slice, TensorSpec
@@ -77,7 +77,8 @@ class TensorList:
         names: the name of each tensor; for a part of a partitioned variable, that of the whole.
         specs: the data type and the shape of each tensor.
         parts: the slice that each tensor is; None for a whole tensor.
-        sizes: the number of bytes of each tensor; -1 for strings, whose size the elements decide.
+        sizes: the number of bytes of each tensor; -1 for strings and variants, whose
+            elements decide the size.
     """
 
     names: Sequence[str]
@@ -151,7 +152,7 @@ def tensor_list(
 
 
 def _size(name: str, spec: TensorSpec) -> int:
-    if spec.dtype == "string" and spec.elements is not None:
+    if spec.dtype in dtypes.OF_BYTES and spec.elements is not None:
         return -1
     if spec.nbytes is None:
         raise SaveError(

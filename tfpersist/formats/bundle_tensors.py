@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfpersist.errors import CorruptionError, NameNotFoundError, UnsupportedError, did_you_mean
-from tfpersist.formats import bundle, crc32c, dtypes, slices, string_tensor
+from tfpersist.formats import bundle, crc32c, dtypes, slices, string_tensor, variant_tensor
 from tfpersist.formats.bundle import BundleIndex
 from tfpersist.formats.bundle_entry import BundleEntry
 
@@ -30,11 +30,12 @@ def read_tensor(
         index: the index of the checkpoint.
         key: name of the tensor.
         shard: returns a data file and its name, by its number.
-        verify: whether to compare the checksum; that of a string tensor is always compared.
+        verify: whether to compare the checksum; those of strings and variants are always
+            compared.
 
     Returns:
-        A read-only view of the shard; a new array for strings, for a partitioned variable and
-        for the other byte order.
+        A read-only view of the shard; a new array for strings, for variants, for a partitioned
+        variable and for the other byte order.
 
     Raises:
         NameNotFoundError: there is no such tensor.
@@ -169,19 +170,22 @@ def _shard_of(entry: BundleEntry, shard: Shard, index: BundleIndex) -> tuple[mem
 def _read(
     index: BundleIndex, entry: BundleEntry, shard: Shard, verify: bool
 ) -> np.ndarray[Any, Any]:
-    dtype = _numpy_dtype(entry, index.file)
     data, file = _shard_of(entry, shard, index)
     start = entry.offset if entry.size else 0
     shape = entry.spec.known_shape
-    strings = None
-    if dtype.kind == "O":
+    of_bytes = None
+    if entry.spec.dtype in dtypes.OF_BYTES:
+        is_variant = entry.spec.dtype == "variant"
+        decode = variant_tensor.decode if is_variant else string_tensor.decode
         raw = data[start : start + entry.size]
-        strings, crc = string_tensor.decode(
+        of_bytes, crc = decode(
             raw, math.prod(shape), big_endian=index.big_endian, file=file, offset=start
         )
-    elif verify:
-        crc = crc32c.of(np.frombuffer(data, np.uint8, entry.size, start))
-    if (verify or strings is not None) and crc32c.masked(crc) != entry.crc32c:
+    else:
+        dtype = _numpy_dtype(entry, index.file)
+        if verify:
+            crc = crc32c.of(np.frombuffer(data, np.uint8, entry.size, start))
+    if (verify or of_bytes is not None) and crc32c.masked(crc) != entry.crc32c:
         raise CorruptionError(
             f"the checksum of tensor {entry.key!r} does not match its bytes",
             file=file,
@@ -190,8 +194,8 @@ def _read(
             found=f"{crc32c.masked(crc):#010x}",
         )
     try:
-        if strings is not None:
-            array = strings.reshape(shape)
+        if of_bytes is not None:
+            array = of_bytes.reshape(shape)
         else:
             array = np.ndarray(shape, dtype, data, start)
     except ValueError as error:
@@ -200,7 +204,7 @@ def _read(
             where=index.file,
             advice="Read it with TensorFlow itself.",
         ) from error
-    if index.big_endian and strings is None:
+    if index.big_endian and of_bytes is None:
         array = _swapped(array)
     array.flags.writeable = False
     return array

@@ -19,7 +19,7 @@ import attrs
 import numpy as np
 
 from tfpersist.errors import SaveError, UnsupportedError
-from tfpersist.formats import crc32c, dtypes, string_tensor
+from tfpersist.formats import crc32c, dtypes, string_tensor, variant_tensor
 from tfpersist.formats.bundle_index_writer import Places, tensor_list
 from tfpersist.formats.bundle_layout import MOST_SHARDS, lay_out
 from tfpersist.formats.byte_columns import Numbers
@@ -197,7 +197,7 @@ def write_shards(
 
     Args:
         items: the tensors.
-        sizes: the number of bytes of each tensor; below 0 for a string tensor.
+        sizes: the number of bytes of each tensor; below 0 for strings and variants.
         open_shards: see `write_bundle`.
         numbers: the numbers of the tensors to write, in the order of their bytes; None for all.
         encoded: tensors whose bytes are known already, by their number.
@@ -220,7 +220,7 @@ def write_shards(
     for place in np.flatnonzero(sizes < 0).tolist():
         number = numbers[place]
         if number not in encoded:
-            encoded[number] = encode_strings(items, number)
+            encoded[number] = encode_elements(items, number)
         sizes[place] = len(encoded[number][0])
     layout = lay_out(sizes, alignment, shard_size=shard_size, apart=apart, most_shards=most_shards)
     sinks = open_shards(len(layout.ends))
@@ -408,26 +408,31 @@ def _fitted(array: Array, spec: TensorSpec, name: str) -> Array:
     """
     wanted = dtypes.BY_NAME[spec.dtype].numpy
     native = array.dtype.newbyteorder("=") if array.dtype.kind in "iufc" else array.dtype
-    strings = spec.dtype == "string" and array.dtype.kind in "SUO"
-    if array.shape != spec.shape or not (strings or native == wanted):
+    if spec.dtype == "variant":
+        of_bytes = array.dtype.kind == "O"
+    else:
+        of_bytes = spec.dtype == "string" and array.dtype.kind in "SUO"
+    if array.shape != spec.shape or not (of_bytes or native == wanted):
         raise SaveError(
             "the elements of a tensor do not fit its spec",
             where=f"tensor {name!r}",
             expected=spec,
             found=f"{array.dtype} of shape {list(array.shape)}",
         )
-    return array if strings else array.astype(wanted, copy=False)
+    return array if of_bytes else array.astype(wanted, copy=False)
 
 
-def encode_strings(items: Items, number: int) -> Encoded:
-    """Return the bytes of a string tensor, and their plain checksum.
+def encode_elements(items: Items, number: int) -> Encoded:
+    """Return the bytes of a tensor of strings or variants, and their plain checksum.
 
     Raises:
-        SaveError: an element is not a string.
+        SaveError: an element is of another type.
     """
+    is_variant = items.specs[number].dtype == "variant"
+    encode = variant_tensor.encode if is_variant else string_tensor.encode
     try:
-        return string_tensor.encode(load(items, number))
+        return encode(load(items, number))
     except UnsupportedError as error:
         raise SaveError(
-            error.problem, where=f"tensor {items.names[number]!r}", expected="bytes or str"
+            error.problem, where=f"tensor {items.names[number]!r}", expected=error.expected
         ) from error

@@ -1,8 +1,8 @@
 """List the data types that TensorFlow can store, with their numpy types.
 
 The numbers are those of `DataType` in schema.proto. numpy has no quantized types, so these are read
-as the integers that are stored. A string element is `bytes` in an object array. Values of `variant`
-and `resource` have no meaning outside of TensorFlow.
+as the integers that are stored. A string element is `bytes` in an object array, and so is a variant
+(`variant_tensor`). Values of `resource` have no meaning outside of TensorFlow.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from tfpersist.formats import schema
 
 # A ref type's number is its value type's plus this (tensorflow/core/framework/types.proto).
 REF_OFFSET = 100
+
+# The types whose elements are bytes of any length, in an array of objects.
+OF_BYTES = frozenset({"string", "variant"})
 
 _NAMES = {"half": "float16", "float": "float32", "double": "float64"}
 _STORED_AS = {
@@ -40,7 +43,8 @@ class DType:
     Args:
         name: TensorFlow's name, such as "float32".
         number: its value in the DataType enum.
-        numpy: the numpy type of its elements; None if numpy has none.
+        numpy: the numpy type of its elements; None if numpy has none, and for variants, which
+            nothing but a checkpoint can hold.
     """
 
     name: str

@@ -11,6 +11,7 @@ import numpy as np
 
 from tfpersist.errors import UnsupportedError
 from tfpersist.formats import dtypes
+from tfpersist.formats.variant_tensor import Variant
 
 # TensorFlow has no tensors of a higher rank.
 MOST_DIMENSIONS = 254
@@ -147,6 +148,8 @@ def spec_of(array: Array) -> TensorSpec:
         >>> print(spec_of(np.zeros((2, 3), np.int64)))
         int64[2,3]
     """
+    if array.dtype.kind == "O" and array.size and isinstance(array.item(0), Variant):
+        return TensorSpec("variant", array.shape)
     return TensorSpec(dtypes.by_numpy(array.dtype).name, array.shape)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tfpersist.formats import variant_tensor
 from tfpersist.tf.internals import replicas
 
 # The number of variables that one function assigns. Longer functions take more time to set up than
@@ -31,6 +32,10 @@ def has_context() -> bool:
 
 def view(tensor: Any) -> np.ndarray[Any, Any]:
     """Return the elements of an eager tensor, read-only, without a copy where that is possible."""
+    if tensor.dtype.name == "variant":
+        import tensorflow as tf
+
+        return variant_tensor.from_proto(tf.io.serialize_tensor(tensor).numpy())
     array = tensor._numpy_internal() if hasattr(tensor, "_numpy_internal") else tensor.numpy()
     if tensor.dtype.name == "string":
         strings = np.empty(tensor.shape.as_list(), object)

@@ -31,6 +31,13 @@ def is_variable(thing: object) -> bool:
     return isinstance(thing, tf.Variable) or bool(resource_variable_ops.is_resource_variable(thing))
 
 
+def is_iterator(thing: object) -> bool:
+    """Return whether an object is an iterator of tf.data, whose state is its position."""
+    import tensorflow as tf
+
+    return isinstance(thing, tf.data.Iterator)
+
+
 def has_no_children(thing: Any) -> bool:
     """Return whether an object is a variable whose type defines no children of its own."""
     from tensorflow.python.trackable import base
@@ -137,7 +144,7 @@ def states_of(thing: Any, path: str) -> tuple[SaveableState, ...]:
         return (_state("VARIABLE_VALUE", path, spec_of(thing)),)
     if isinstance(thing, tf.train.experimental.PythonState):
         return (_state("py_state", path, TensorSpec("string", ())),)
-    if isinstance(thing, tf.data.Iterator):
+    if is_iterator(thing):
         key, spec = f"{path}{ATTRIBUTES}ITERATOR", TensorSpec("variant", None)
         return (SaveableState("_STATE", "ITERATOR", f"{key}_STATE", key, spec),)
     saver = registration.get_registered_saver_name(thing)

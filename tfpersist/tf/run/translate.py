@@ -11,6 +11,8 @@ from tfpersist.errors import RunError, TFPersistError
 _WITHOUT_REASON = re.compile(
     r"Graph execution error:$|Detected at node|<stack traces unavailable>$"
 )
+# What eager mode writes before and after the reason.
+_AROUND = re.compile(r"^\{\{function_node [^}]*\}\}\s*|\s*\[Op:\w+\](?: name:.*)?$")
 _BOLD = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -40,6 +42,7 @@ def _summary(message: str) -> tuple[str | None, str]:
     """Return the node and the reason in a message of TensorFlow, without its stack traces."""
     node = re.search(r"\{\{node ([^}]+)\}\}", message)
     reason = re.split(r"\n+Original stack trace|\s*\[\[\{\{", message, maxsplit=1)[0]
+    reason = _AROUND.sub("", reason)
     reason = re.split(r"Node: '[^'\n]*'\n", reason)[-1]
     plain = _BOLD.sub("", reason)
     lines = [line.strip() for line in plain.splitlines() if line.strip()]

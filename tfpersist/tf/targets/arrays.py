@@ -204,6 +204,8 @@ def _read(value: Any) -> np.ndarray[Any, Any]:
 
         variable = trackables.variable_in(value)
         array = np.asarray(eagerly(lambda: eager.view(replicas.read(variable))))
+    if spec_of(array).dtype == "variant":
+        return array
     if by_numpy(array.dtype).name == "string":
         return _bytes(array)
     plain = array.view(array.dtype[0]) if array.dtype.names else array

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfpersist.errors import SaveError, counted
+from tfpersist.formats import variant_tensor
 from tfpersist.matching.plans.entry import Entry
 from tfpersist.tf.internals import eager, replicas
 from tfpersist.tf.run.aligned import ALIGNMENT, LEAST_ALIGNMENT
@@ -154,6 +155,8 @@ def tensor(dtype: str, value: np.ndarray[Any, Any]) -> Any:
         return tf.bitcast(tf.constant(value), tf.dtypes.as_dtype(dtype))
     if dtype == "string":
         return tf.constant(value.reshape(-1).tolist(), tf.string, shape=value.shape)
+    if dtype == "variant":
+        return tf.io.parse_tensor(variant_tensor.to_proto(value), tf.variant)
     return tf.constant(value, tf.dtypes.as_dtype(dtype))
 
 

@@ -226,7 +226,7 @@ class ObjectTarget:
     def assign(self, values: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> None:
         """Assign to variables and other objects; all values are converted before the first one."""
         variables = [(entry, value) for entry, value in values if is_variable(entry)]
-        others: dict[int, tuple[Any, dict[str, Any]]] = {}
+        others: dict[int, tuple[str, Any, dict[str, Any]]] = {}
         for entry, value in values:
             if not is_variable(entry):
                 state: Any = entry.handle
@@ -235,8 +235,9 @@ class ObjectTarget:
                     if state.local == "py_state"
                     else eager.tensor(entry.spec.dtype, value)
                 )
-                others.setdefault(id(entry.ref), (entry.ref, {}))[1][state.local] = tensor
-        for thing, tensors in others.values():
+                known = others.setdefault(id(entry.ref), (entry.name, entry.ref, {}))
+                known[2][state.local] = tensor
+        for _, thing, tensors in others.values():
             self._require_whole_state(thing, tensors)
         if _are_symbolic([entry for entry, _ in variables]):
             session = _default_session()
@@ -365,17 +366,19 @@ def _read(entries: Sequence[Entry]) -> list[np.ndarray[Any, Any]]:
     values = eager.read(variables)
     if len(variables) == len(entries):
         return values
-    remaining = iter(values)
-    return [next(remaining) if is_variable(entry) else states.export(entry) for entry in entries]
+    return _merged(entries, values)
 
 
 def _read_in_session(entries: Sequence[Entry]) -> list[np.ndarray[Any, Any]]:
     variables = [entry for entry in entries if is_variable(entry)]
     captured = _default_session().capture(variables).items
-    loaded = {
-        id(entry.ref): item.payload.load() for entry, item in zip(variables, captured, strict=True)
-    }
-    return [
-        loaded[id(entry.ref)] if id(entry.ref) in loaded else states.export(entry)
-        for entry in entries
-    ]
+    return _merged(entries, [item.payload.load() for item in captured])
+
+
+def _merged(
+    entries: Sequence[Entry], values: Sequence[np.ndarray[Any, Any]]
+) -> list[np.ndarray[Any, Any]]:
+    """Return the values of variables and of other objects in the order of their entries."""
+    of_variables = iter(values)
+    of_others = states.export([entry for entry in entries if not is_variable(entry)])
+    return [next(of_variables if is_variable(entry) else of_others) for entry in entries]

@@ -1,36 +1,54 @@
-"""Export and assign the state of objects that are not variables: tables, Python state."""
+"""Export and assign the state of objects that are no variables: tables, iterators, Python state."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from tfpersist.errors import RestoreError, UnsupportedError
+from tfpersist.errors import RestoreError, SaveError
 from tfpersist.matching.plans.entry import Entry
 from tfpersist.tf.internals import eager, trackables
+from tfpersist.tf.run.translate import translated
+
+_LEAVE_OUT = "Leave it out with only()"
 
 
-def export(entry: Entry) -> np.ndarray[Any, Any]:
-    """Return one tensor of the state of an object.
+def export(entries: Sequence[Entry]) -> Iterator[np.ndarray[Any, Any]]:
+    """Yield one tensor of the state of an object for each entry; each object is asked once.
 
     Args:
-        entry: the object in `ref`, its state in `handle`.
+        entries: the object in `ref`, its state in `handle`.
 
     Raises:
-        UnsupportedError: the state cannot leave TensorFlow.
+        SaveError: the state of an object cannot be exported.
     """
-    if entry.spec.dtype == "variant":
-        raise UnsupportedError(
-            "the state of a tf.data iterator cannot be saved outside of TensorFlow",
-            where=entry.name,
-            advice="Save a tf.train.Checkpoint without it, or leave it out with only().",
-        )
+    exported: dict[int, Mapping[str, np.ndarray[Any, Any]]] = {}
+    for entry in entries:
+        if id(entry.ref) not in exported:
+            exported[id(entry.ref)] = _export_one(entry)
+        state: Any = entry.handle
+        yield exported[id(entry.ref)][state.local]
+
+
+def _export_one(entry: Entry) -> Mapping[str, np.ndarray[Any, Any]]:
     state: Any = entry.handle
     if state.local == "py_state":
-        return _string_scalar(trackables.serialized(entry.ref))
-    return eager.view(trackables.export(entry.ref)[state.local])
+        return {"py_state": _string_scalar(trackables.serialized(entry.ref))}
+    try:
+        with translated(SaveError):
+            tensors = trackables.export(entry.ref)
+            return {local: eager.view(tensor) for local, tensor in tensors.items()}
+    except SaveError as error:
+        if not trackables.is_iterator(entry.ref):
+            raise
+        raise SaveError(
+            f"TensorFlow cannot save the position of this tf.data iterator: {error.problem}",
+            where=entry.name,
+            advice="Leave it out with only(), or build its dataset without random ops, generators"
+            " and Python functions inside of map().",
+        ) from error
 
 
 def _string_scalar(value: bytes) -> np.ndarray[Any, Any]:
@@ -39,29 +57,64 @@ def _string_scalar(value: bytes) -> np.ndarray[Any, Any]:
     return array
 
 
-def assign(states: Iterable[tuple[Any, Mapping[str, Any]]]) -> None:
+# The path of an object, the object, and its state by the object's own names.
+State = tuple[str, Any, Mapping[str, Any]]
+
+
+def assign(states: Collection[State]) -> None:
     """Assign states to objects.
 
     Args:
-        states: each object, and its state by the object's own names.
+        states: the objects and their states.
 
     Raises:
-        RestoreError: an object refuses its state; objects of Python state have their old states
-            again, and no other object has been changed.
+        RestoreError: an object refuses its state; objects of Python state and iterators have their
+            old states again, and no other object has been changed.
     """
-    python = [(thing, tensors["py_state"]) for thing, tensors in states if "py_state" in tensors]
-    # Code of the user may refuse, so it runs first, and all of it is undone together.
-    before = [(thing, trackables.serialized(thing)) for thing, _ in python]
-    for position, (thing, value) in enumerate(python):
-        try:
-            thing.deserialize(value)
-        except Exception as error:
-            for earlier, state in before[:position]:
-                earlier.deserialize(state)
-            raise RestoreError(
-                f"a {type(thing).__name__} refuses its state: {error}",
-                advice="Leave it out with only(), or make its deserialize() accept this state.",
-            ) from error
-    for thing, tensors in states:
-        if "py_state" not in tensors:
+    # These may refuse, so they come first, and all of them are undone together.
+    python = [state for state in states if "py_state" in state[2]]
+    iterators = [state for state in states if trackables.is_iterator(state[1])]
+    undo: list[Callable[[], object]] = []
+    try:
+        for path, thing, tensors in python:
+            _assign_python(path, thing, tensors["py_state"], undo)
+        for path, thing, tensors in iterators:
+            _assign_iterator(path, thing, tensors, undo)
+    except RestoreError:
+        for work in reversed(undo):
+            work()
+        raise
+    first = {id(thing) for _, thing, _ in (*python, *iterators)}
+    for _, thing, tensors in states:
+        if id(thing) not in first:
             trackables.restore_states(thing, tensors)
+
+
+def _assign_python(path: str, thing: Any, value: bytes, undo: list[Callable[[], object]]) -> None:
+    before = trackables.serialized(thing)
+    try:
+        thing.deserialize(value)
+    except Exception as error:
+        raise RestoreError(
+            f"a {type(thing).__name__} refuses its state: {error}",
+            where=path,
+            advice=f"{_LEAVE_OUT}, or make its deserialize() accept this state.",
+        ) from error
+    undo.append(lambda: thing.deserialize(before))
+
+
+def _assign_iterator(
+    path: str, thing: Any, tensors: Mapping[str, Any], undo: list[Callable[[], object]]
+) -> None:
+    try:
+        with translated(RestoreError):
+            before = trackables.export(thing)
+            # TensorFlow changes an iterator that refuses a position too.
+            undo.append(lambda: trackables.restore_states(thing, before))
+            trackables.restore_states(thing, tensors)
+    except RestoreError as error:
+        raise RestoreError(
+            f"a tf.data iterator refuses its position: {error.problem}",
+            where=path,
+            advice=f"{_LEAVE_OUT}, or build its dataset as it was built for the save.",
+        ) from error
