@@ -359,15 +359,15 @@ def test_the_rubbish_of_the_living_is_left_alone(tmp_path):
 def test_a_file_that_is_swept_before_it_is_locked_is_created_again(tmp_path, monkeypatch):
     """Another process takes it for a leftover: it exists, and nobody has locked it yet."""
     directory, name = LocalDirectory(str(tmp_path)), journal.staged_name("0" * 16, 0)
-    lock = local._flock
+    lock = local.flock
 
     def swept_first(descriptor, operation):
-        monkeypatch.setattr(local, "_flock", lock)
+        monkeypatch.setattr(local, "flock", lock)
         directory.sweep(name)
         assert os.listdir(tmp_path) == []
         return lock(descriptor, operation)
 
-    monkeypatch.setattr(local, "_flock", swept_first)
+    monkeypatch.setattr(local, "flock", swept_first)
     before = open_descriptors()
     file = directory.stage(name)
     file.write(memoryview(b"new"))

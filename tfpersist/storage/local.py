@@ -9,15 +9,15 @@ import mmap
 import os
 import stat
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, suppress
 
 import attrs
 import numpy as np
 
 from tfpersist.storage.base import Stamp
+from tfpersist.storage.file_locks import NO_LOCKS, flock, locked_directory
 from tfpersist.storage.raw_directory import RawHold
 from tfpersist.storage.staged import StagedStorage
 
@@ -25,7 +25,6 @@ from tfpersist.storage.staged import StagedStorage
 _CHUNK = 1 << 20
 # A file of up to this size is read in less time than it is mapped.
 _SMALL = 4096
-_NO_LOCKS = {errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 _NO_RESERVE = {errno.EINVAL, errno.ENODEV, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
@@ -47,16 +46,6 @@ def _range_writer() -> Callable[[int, int, int, int], int] | None:
 
 
 _BEGIN_TO_WRITE = _range_writer()
-
-
-class _Locked(threading.local):
-    """The directories that this thread has locked; to lock one twice would wait for itself."""
-
-    def __init__(self) -> None:
-        self.locations: set[str] = set()
-
-
-_LOCKED = _Locked()
 
 
 def open_local(path: str) -> StagedStorage:
@@ -197,7 +186,7 @@ class LocalDirectory:
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             descriptor = os.open(self.path(name), flags, 0o666)
             try:
-                _flock(descriptor, fcntl.LOCK_EX)
+                flock(descriptor, fcntl.LOCK_EX)
                 # Another process may have swept the file between the two calls above.
                 if os.fstat(descriptor).st_nlink:
                     return LocalFile(descriptor)
@@ -219,7 +208,7 @@ class LocalDirectory:
                 os.close(descriptor)
                 return None
             except OSError as error:
-                if error.errno not in _NO_LOCKS:
+                if error.errno not in NO_LOCKS:
                     os.close(descriptor)
                     raise
                 identity = _identity(os.fstat(descriptor))
@@ -259,7 +248,7 @@ class LocalDirectory:
     def sweep(self, name: str) -> None:
         descriptor = os.open(self.path(name), os.O_RDWR | os.O_CLOEXEC)
         try:
-            if _flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            if flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
                 self.unlink(name)
         finally:
             os.close(descriptor)
@@ -279,29 +268,8 @@ class LocalDirectory:
     def sync(self) -> None:
         _sync_directory(self.location)
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        if self.location in _LOCKED.locations:
-            yield
-            return
-        try:
-            descriptor = os.open(self.location, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            yield
-            return
-        locked = False
-        try:
-            locked = _flock(descriptor, fcntl.LOCK_EX)
-            _LOCKED.locations.add(self.location)
-            yield
-        finally:
-            _LOCKED.locations.discard(self.location)
-            # A process that was forked meanwhile shares the lock: to close the file is not enough.
-            with suppress(OSError):
-                if locked:
-                    fcntl.flock(descriptor, fcntl.LOCK_UN)
-            with suppress(OSError):
-                os.close(descriptor)
+    def lock(self) -> AbstractContextManager[None]:
+        return locked_directory(self.location)
 
 
 @attrs.define(eq=False)
@@ -418,19 +386,6 @@ def _map(descriptor: int, size: int) -> mmap.mmap:
     if sys.version_info >= (3, 13):
         return mmap.mmap(descriptor, size, access=mmap.ACCESS_READ, trackfd=False)
     return mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
-
-
-def _flock(descriptor: int, operation: int) -> bool:
-    """Lock a file; return False if it is locked already or the system has no locks."""
-    try:
-        fcntl.flock(descriptor, operation)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
-        return False
-    return True
 
 
 def _sync_directory(path: str) -> None:
