@@ -52,6 +52,26 @@ def train(store, steps, resource=True, fail_at=None, **options):
         return ran
 
 
+def test_the_position_of_an_iterator_is_restored(store):
+    def run(steps):
+        with tf.Graph().as_default():
+            data = v1.data.make_initializable_iterator(tf.data.Dataset.range(99).shuffle(9, seed=1))
+            saveable = tf.data.experimental.make_saveable_from_iterator(data)
+            v1.add_to_collection(v1.GraphKeys.SAVEABLE_OBJECTS, saveable)
+            v1.add_to_collection(v1.GraphKeys.TABLE_INITIALIZERS, data.initializer)
+            element, operation = data.get_next(), build()
+            hooks = [store.hook(every_steps=2), v1.train.StopAtStepHook(last_step=steps)]
+            seen = []
+            with v1.train.MonitoredTrainingSession(hooks=hooks) as session:
+                while not session.should_stop():
+                    seen.append(int(session.run([element, operation])[0]))
+            return seen
+
+    first = run(4)
+    seen = first + run(8)
+    assert len(set(seen)) == 8
+
+
 def test_steps_are_counted_and_the_last_is_saved(store, resource):
     assert train(store, 7, resource, every_steps=3) == 7
     found = store.checkpoints()

@@ -45,7 +45,7 @@ def lower_session(target: SessionTarget, shaped: Sequence[str] | None = None) ->
         shapes = graph.nodes[name].attr["_output_shapes"].list.shape
         for output in target.graph.get_operation_by_name(name).outputs:
             shapes.add().ParseFromString(output.shape.as_proto().SerializeToString())
-    entries = [e for e in graph_state.entries_of(target.graph) if not graph_state.is_table(e)]
+    entries = [e for e in graph_state.entries_of(target.graph) if graph_state.is_variable(e)]
     reads: dict[tuple[str, str], Any] = {}
     for entry in entries:
         read = graph_state.read_of(entry)

@@ -1,6 +1,6 @@
 """Find the variables and tables of a graph, the tensors that read them, the ops that write them.
 
-Nothing is added to the graph.
+Nothing is added to the graph, except for saveable objects of other types (`saveables`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from tfpersist.errors import TargetError
 from tfpersist.formats.tensors import Slice, TensorSpec
 from tfpersist.matching.plans.entry import Entry
 from tfpersist.matching.sides.naming import slot_of
+from tfpersist.tf.internals import saveables
 
 VARIABLE_OPS = frozenset({"VarHandleOp", "VariableV2", "Variable", "TemporaryVariable"})
 _ASSIGN_OPS = frozenset({"Assign", "AssignVariableOp"})
@@ -103,6 +104,8 @@ def _refuse_replicas(member: Any) -> None:
 def read_of(entry: Entry) -> Any | None:
     """Return a tensor with the value of a variable; None if no operation reads the variable."""
     handle: Any = entry.handle
+    if saveables.is_saveable(entry):
+        return saveables.fetched(entry)
     if not hasattr(handle, "outputs"):
         return handle
     if handle.type != "VarHandleOp":
@@ -128,6 +131,9 @@ def is_initialized_of(entry: Entry) -> Any | None:
 def writes_of(entry: Entry) -> list[Write]:
     """Return the operations that assign the variable, those without side effects first."""
     handle: Any = entry.handle
+    if saveables.is_saveable(entry):
+        op, feeds = saveables.restored(entry)
+        return [Write(op, tuple(feeds))]
     if not hasattr(handle, "outputs"):
         table = handle.op.inputs[0]
         return [
@@ -147,6 +153,11 @@ def writes_of(entry: Entry) -> list[Write]:
 def is_resource(entry: Entry) -> bool:
     """Return whether an entry is a resource variable."""
     return getattr(entry.handle, "type", None) == "VarHandleOp"
+
+
+def is_variable(entry: Entry) -> bool:
+    """Return whether an entry is a variable: no table and no saveable object."""
+    return hasattr(entry.handle, "outputs")
 
 
 def is_table(entry: Entry) -> bool:
@@ -191,10 +202,13 @@ def _tables(graph: Any) -> Iterator[Entry]:
     for saveable in graph.get_collection(v1.GraphKeys.SAVEABLE_OBJECTS):
         # In a collection from a `.meta` file the members are the operations of tables.
         imported.add(id(saveable))
-        for spec in getattr(saveable, "specs", ()):
-            if spec.tensor.op.type in EXPORT_OPS:
-                exported.add(id(spec.tensor.op.inputs[0].op))
-            yield _tensor_entry(spec.name, spec.name, spec.tensor, saveable.op)
+        for entry in saveables.entries_of(saveable) if hasattr(saveable, "specs") else ():
+            tensor: Any = entry.handle
+            if tensor.op.type in EXPORT_OPS:
+                exported.add(id(tensor.op.inputs[0].op))
+                yield attrs.evolve(entry, ref=saveable.op)
+            else:
+                yield entry
     operations = graph.get_operations()
     for save in (op for op in operations if op.type == "SaveV2"):
         for key, tensor in zip(_strings(save.inputs[1]), tuple(save.inputs)[3:], strict=False):

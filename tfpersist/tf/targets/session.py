@@ -16,18 +16,20 @@ from tfpersist.errors import (
     counted,
     value_text,
 )
+from tfpersist.formats import variant_tensor
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of
 from tfpersist.matching.pairing.by_key import keyed
 from tfpersist.matching.pairing.saved import Saved
 from tfpersist.matching.plans.entry import Entry
+from tfpersist.tf.internals import saveables
 from tfpersist.tf.internals.session import kept_callable
 from tfpersist.tf.run.execute import Executor
 from tfpersist.tf.run.translate import translated
 from tfpersist.tf.targets import graph_state
 from tfpersist.tf.targets.export_meta import export_meta
 from tfpersist.tf.targets.known_graph import known_graph
-from tfpersist.tf.targets.session_assignments import assignment_runs
+from tfpersist.tf.targets.session_assignments import AssignmentRun, assignment_runs
 from tfpersist.tf.targets.target import Captured, Target
 
 # The session of a debugger wraps another session, and so may the context of a hook.
@@ -88,6 +90,10 @@ class SessionTarget:
 
     def read(self, entries: Sequence[Entry]) -> Sequence[np.ndarray[Any, Any]]:
         """Return all values, fetched at once from tensors that the graph has."""
+        positions = {id(e): self._position(e) for e in entries if saveables.is_position(e)}
+        if positions:
+            others = iter(self.read([entry for entry in entries if id(entry) not in positions]))
+            return [positions[id(e)] if id(e) in positions else next(others) for e in entries]
         tensors = [graph_state.read_of(entry) for entry in entries]
         unread = [e.name for e, tensor in zip(entries, tensors, strict=True) if tensor is None]
         if unread:
@@ -99,16 +105,68 @@ class SessionTarget:
         values = self._fetch(entries, tensors)
         return [_array(value, entry) for entry, value in zip(entries, values, strict=True)]
 
+    def _position(self, entry: Entry) -> np.ndarray[Any, Any]:
+        """Return the position of an iterator.
+
+        Raises:
+            SaveError: TensorFlow cannot save it.
+        """
+        fetched = saveables.fetched(entry)
+        try:
+            encoded = self.value_of(fetched)
+        except TargetError as error:
+            raise SaveError(
+                f"TensorFlow cannot save the position of this iterator: {error.problem}",
+                where=entry.name,
+                advice="Run its initializer first, or leave it out with only(). A dataset with"
+                " random ops, generators or Python functions has no position.",
+            ) from error
+        return variant_tensor.from_proto(encoded)
+
     def assign(self, values: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> None:
         """Feed the values to assignments that the graph has; no initializer has to run before."""
-        runs = assignment_runs(values, known_graph(self.session).writes_of)
+        moves = [pair for pair in values if saveables.moves_iterator(pair[0])]
+        runs = self._runs([pair for pair in values if not saveables.moves_iterator(pair[0])])
+        # These may refuse, so they come first.
+        if moves:
+            self._move_iterators(moves)
+        with translated(RestoreError):
+            self._carry_out(runs)
 
-        def assign(session: Any) -> None:
+    def _runs(self, values: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> list[AssignmentRun]:
+        return assignment_runs(values, known_graph(self.session).writes_of)
+
+    def _carry_out(self, runs: Sequence[AssignmentRun]) -> None:
+        def carry_out(session: Any) -> None:
             for run in runs:
                 run.carry_out(session)
 
-        with translated(RestoreError):
-            self._in_raw_session(assign)
+        self._in_raw_session(carry_out)
+
+    def _move_iterators(self, values: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> None:
+        """Assign positions to iterators, to all or to none."""
+        entries = [entry for entry, _ in values]
+        names = ", ".join(entry.name for entry in entries)
+        try:
+            before = self.read(entries)
+        except SaveError as error:
+            raise RestoreError(
+                "an iterator has no position yet that a restore could replace; nothing was"
+                f" assigned: {error.problem}",
+                where=names,
+                advice="Run its initializer before the restore, or leave it out with only().",
+            ) from error
+        try:
+            with translated(RestoreError):
+                self._carry_out(self._runs(values))
+        except RestoreError as error:
+            # TensorFlow changes an iterator that refuses a position too.
+            self._carry_out(self._runs(list(zip(entries, before, strict=True))))
+            raise RestoreError(
+                f"an iterator refuses its position: {error.problem}",
+                where=names,
+                advice="Leave it out with only(), or build its dataset as it was for the save.",
+            ) from error
 
     def averages_of(
         self, averages: object, entries: Sequence[Entry]

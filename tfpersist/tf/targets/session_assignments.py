@@ -9,7 +9,9 @@ import attrs
 import numpy as np
 
 from tfpersist.errors import SelectionError, TargetError
+from tfpersist.formats import variant_tensor
 from tfpersist.matching.plans.entry import Entry
+from tfpersist.tf.internals import saveables
 from tfpersist.tf.internals.session import kept_callable
 from tfpersist.tf.run.aligned import LEAST_ALIGNMENT, address_of, aligned_copy
 from tfpersist.tf.targets import graph_state
@@ -83,12 +85,17 @@ def assignment_runs(
     """
     assignments: list[_Assignment] = []
     tables: dict[int, list[_Value]] = {}
+    objects: dict[int, list[_Value]] = {}
     for entry, value in values:
         if graph_state.is_table(entry):
             exported: Any = entry.handle
             tables.setdefault(id(exported.op), []).append((entry, value))
+        elif saveables.is_saveable(entry):
+            objects.setdefault(id(entry.ref), []).append((entry, value))
         else:
             assignments.append(_assignment(entry, writes_of(entry), (value,)))
+    for pairs in objects.values():
+        assignments.append(_of_saveable(pairs, writes_of))
     for pairs in tables.values():
         ordered = sorted(pairs, key=_output_index)
         if len(ordered) < 2:
@@ -99,6 +106,25 @@ def assignment_runs(
         table, writes = ordered[0][0], writes_of(ordered[0][0])
         assignments.append(_assignment(table, writes, tuple(value for _, value in ordered)))
     return _in_runs(assignments)
+
+
+def _of_saveable(pairs: Sequence[_Value], writes_of: WritesOf) -> _Assignment:
+    """Return the assignment of all tensors of a saveable object."""
+    saveable: Any = pairs[0][0].ref
+    given = {entry.name: (entry, value) for entry, value in pairs}
+    lacking = [spec.name for spec in saveable.specs if spec.name not in given]
+    if lacking:
+        raise SelectionError(
+            f"{pairs[0][0].name!r} is restored together with {lacking[0]!r}, which is not selected",
+            advice="Select the saveable object, or all of its names.",
+        )
+    feeds = []
+    for entry, value in (given[spec.name] for spec in saveable.specs):
+        if saveables.is_position(entry):
+            feeds.append(np.array(variant_tensor.to_proto(value), object))
+        else:
+            feeds.append(_to_feed(value, entry))
+    return _Assignment(writes_of(pairs[0][0]), tuple(feeds))
 
 
 def _output_index(pair: _Value) -> int:

@@ -1,6 +1,7 @@
 """Save into a store while a tf.compat.v1.train.MonitoredTrainingSession runs, and resume.
 
-The hook reads the graph's global step and adds no operation to the graph.
+The hook reads the graph's global step. It adds no operation to the graph, except those that
+saveable objects need (`saveables`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 from tfpersist.arguments import seconds
 from tfpersist.errors import SaveError, TargetError
+from tfpersist.tf.internals import saveables
 from tfpersist.tf.training.training_store import TrainingStore
 
 _SECONDS = 600.0
@@ -81,6 +83,7 @@ def _hook_class() -> type[Any]:
             self.last_time = 0.0
 
         def begin(self) -> None:
+            saveables.prepare(v1.get_default_graph())
             self.global_step = v1.train.get_global_step()
             if self.global_step is None:
                 raise TargetError(
