@@ -8,14 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 import attrs
 
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.matching.forms.maps import mobilenet
+from tfpersist.matching.forms.maps import inception, mobilenet, resnet
 from tfpersist.matching.forms.maps.bert import ALBERT, BERT
-from tfpersist.matching.forms.maps.model_map import ModelMap
+from tfpersist.matching.forms.maps.model_map import ModelMap, Series
 from tfpersist.matching.plans.entry import Entry
 from tfpersist.matching.recipes.recipe import Recipe
-from tfpersist.matching.recipes.recipe_steps import Reshape
+from tfpersist.matching.recipes.recipe_steps import Pad, Reshape, Slice
 
-MAPS = (BERT, ALBERT, mobilenet.V1, mobilenet.V2)
+MAPS = (
+    *(BERT, ALBERT, mobilenet.V1, mobilenet.V2),
+    *(resnet.V1, resnet.V2, inception.V3, inception.RESNET_V2),
+)
 # A name from a file may have thousands of parts.
 _DEEPEST = 16
 
@@ -27,12 +30,30 @@ class Known:
     Args:
         key: the key of the tensor.
         recipe: how the value is made of it; None if it is the tensor as it is.
-        reason: which map says so.
+        reason: which map says so; or why nothing is made, if `refused`.
+        caveat: what differs between both models though their tensors are the same.
+        refused: whether the models are no twins.
     """
 
     key: str
     recipe: Recipe | None
     reason: str
+    caveat: str = ""
+    refused: bool = False
+
+
+@attrs.frozen
+class _Source:
+    """A tensor of the checkpoint, by which rule it is the source of a variable, and how."""
+
+    key: str
+    rule: int
+    zeros: bool = False
+
+
+# {name in the target: what it is}, by scope.
+_Saved = dict[str, dict[str, _Source]]
+_Live = dict[str, dict[str, int]]
 
 
 def known(
@@ -51,41 +72,157 @@ def known(
     """
     for model_map in MAPS:
         if any(model_map.anchor in name for name in names.values()):
-            found = _mapped(model_map, entries, names)
+            found = _mapped(model_map, entries, names, specs)
             if found:
-                return dict(_fitting(model_map, found, entries, specs))
+                return found
     return {}
 
 
 def _mapped(
-    model_map: ModelMap, entries: Sequence[Entry], names: Mapping[str, str]
-) -> dict[int, str]:
-    """Return {place of a variable: key}; empty if it is another model, or one of several."""
+    model_map: ModelMap,
+    entries: Sequence[Entry],
+    names: Mapping[str, str],
+    specs: Mapping[str, TensorSpec],
+) -> dict[int, Known]:
+    """Return what a map says; nothing if it is another model, or one of several."""
+    saved = _saved(model_map, names)
+    live = _live(model_map, entries, {name for pairs in saved.values() for name in pairs})
+    needed = set(range(len(model_map.rules)))
+    found = []
+    for mine in live.values():
+        for theirs in saved.values():
+            pairs = {mine[name]: theirs[name] for name in mine if name in theirs}
+            if needed <= {one.rule for one in pairs.values()}:
+                numbered = _numbered(model_map, mine, theirs, entries, specs)
+                if numbered is not None:
+                    found.append((pairs | numbered, _refusal(model_map, mine, theirs)))
+    if len(found) != 1:
+        return {}
+    pairs, refusal = found[0]
+    if refusal:
+        return {at: Known(one.key, None, refusal, refused=True) for at, one in pairs.items()}
+    return dict(_fitting(model_map, pairs, entries, specs))
+
+
+def _saved(model_map: ModelMap, names: Mapping[str, str]) -> _Saved:
+    """Return what each tensor of the checkpoint is called in the target, by its scope."""
+    tables = (model_map.rules, model_map.optional, model_map.zeros)
     rules = [
-        (re.compile(pattern), template)
-        for pattern, template in (*model_map.rules.items(), *model_map.optional.items())
+        (re.compile(pattern), template, table is model_map.zeros)
+        for table in tables
+        for pattern, template in table.items()
     ]
-    saved: dict[str, dict[str, tuple[str, int]]] = {}
+    exact = {
+        f"{scope}/{theirs}": _nth(series, at, mine)
+        for series in model_map.series
+        for at, scope in enumerate(series.scopes)
+        for theirs, mine in series.tensors.items()
+    }
+    saved: _Saved = {}
     for key, name in names.items():
         for scope, rest in _ends(name):
-            for number, (pattern, template) in enumerate(rules):
+            if rest in exact:
+                saved.setdefault(scope, {})[exact[rest]] = _Source(key, len(rules))
+            for number, (pattern, template, zeros) in enumerate(rules):
                 match = pattern.fullmatch(rest)
                 if match:
-                    saved.setdefault(scope, {})[match.expand(template)] = key, number
-    live: dict[str, dict[str, int]] = {}
-    wanted = {name for pairs in saved.values() for name in pairs}
+                    source = _Source(key, number, zeros)
+                    saved.setdefault(scope, {})[match.expand(template)] = source
+    return saved
+
+
+def _live(model_map: ModelMap, entries: Sequence[Entry], wanted: set[str]) -> _Live:
+    """Return the places of the variables that may be those of the map, by scope and name."""
+    patterns = [
+        rf"{series.layer}(?:_[0-9]+)?/(?:{'|'.join(series.tensors.values())})"
+        for series in model_map.series
+    ]
+    further = list(map(re.compile, (*patterns, *model_map.stages)))
+    live: _Live = {}
     for at, entry in enumerate(entries):
         for scope, rest in _ends(entry.name):
-            if rest in wanted:
+            if rest in wanted or any(one.fullmatch(rest) for one in further):
                 live.setdefault(scope, {})[rest] = at
-    needed = set(range(len(model_map.rules)))
-    found = [
-        {mine[name]: theirs[name][0] for name in mine if name in theirs}
-        for mine in live.values()
-        for theirs in saved.values()
-        if needed <= {theirs[name][1] for name in mine if name in theirs}
-    ]
+    return live
+
+
+def _nth(series: Series, at: int, tensor: str) -> str:
+    """Return a name for a tensor of a numbered layer that no variable has."""
+    return f"{series.layer}#{at}/{tensor}"
+
+
+def _numbered(
+    model_map: ModelMap,
+    mine: Mapping[str, int],
+    theirs: Mapping[str, _Source],
+    entries: Sequence[Entry],
+    specs: Mapping[str, TensorSpec],
+) -> dict[int, _Source] | None:
+    """Return the pairs of all layers that only have numbers; None if the models are others."""
+    pairs: dict[int, _Source] = {}
+    lengths = set()
+    for series in model_map.series:
+        found = _in_order(series, mine, theirs, entries, specs)
+        pairs |= found
+        lengths.add(len(found) // len(series.tensors))
+    return pairs if len(lengths) < 2 and 0 not in lengths else None
+
+
+def _in_order(
+    series: Series,
+    mine: Mapping[str, int],
+    theirs: Mapping[str, _Source],
+    entries: Sequence[Entry],
+    specs: Mapping[str, TensorSpec],
+) -> dict[int, _Source]:
+    """Return the pairs of one kind of layers, if only one first number fits."""
+    layer = re.compile(rf"{series.layer}(?:_([0-9]+))?/.*")
+    numbers = sorted({int(m[1] or 0) for m in map(layer.fullmatch, mine) if m})
+    found = []
+    for start in numbers:
+        length = min(_run(numbers, start), len(series.scopes))
+        # A model that ends early has the first layers of the other, and no other such layers.
+        if length < len(series.scopes) and not series.least <= length == len(numbers):
+            continue
+        pairs = {}
+        for at in range(length):
+            label = f"{series.layer}_{start + at}" if start + at else series.layer
+            for tensor in series.tensors.values():
+                place, source = mine.get(f"{label}/{tensor}"), theirs.get(_nth(series, at, tensor))
+                if place is None or source is None:
+                    break
+                if not entries[place].wanted.accepts(specs[source.key]):
+                    break
+                pairs[place] = source
+        if len(pairs) == length * len(series.tensors):
+            found.append(pairs)
     return found[0] if len(found) == 1 else {}
+
+
+def _run(numbers: Sequence[int], start: int) -> int:
+    """Return how many numbers follow each other from one on."""
+    known, stop = set(numbers), start
+    while stop in known:
+        stop += 1
+    return stop - start
+
+
+def _refusal(model_map: ModelMap, mine: Mapping[str, int], theirs: Mapping[str, _Source]) -> str:
+    """Return why the models are no twins though their names are; empty if they are."""
+    counts = [(_blocks(stage, mine), _blocks(stage, theirs)) for stage in model_map.stages]
+    for at, (here, there) in enumerate(counts):
+        goes_on = any(later for later, _ in counts[at + 1 :])
+        if here > there or (here < there and goes_on):
+            return (
+                f"{model_map.title}: the model has {here} blocks where the checkpoint has {there}"
+                f" (stage {at + 1})"
+            )
+    return ""
+
+
+def _blocks(stage: str, names: Mapping[str, object]) -> int:
+    matches = filter(None, (re.fullmatch(stage, name) for name in names))
+    return max((int(match[1]) for match in matches), default=0)
 
 
 def _ends(name: str) -> Iterator[tuple[str, str]]:
@@ -97,16 +234,21 @@ def _ends(name: str) -> Iterator[tuple[str, str]]:
 
 def _fitting(
     model_map: ModelMap,
-    found: Mapping[int, str],
+    pairs: Mapping[int, _Source],
     entries: Sequence[Entry],
     specs: Mapping[str, TensorSpec],
 ) -> Iterator[tuple[int, Known]]:
-    for at, key in found.items():
-        wanted, spec = entries[at].wanted, specs[key]
-        if wanted.accepts(spec):
-            yield at, Known(key, None, model_map.title)
-            continue
+    title, caveat = model_map.title, model_map.caveat
+    for at, source in pairs.items():
+        key, wanted, spec = source.key, entries[at].wanted, specs[source.key]
         size = wanted.elements
-        if size is not None and size == spec.elements and wanted.dtype == spec.dtype:
+        if source.zeros:
+            if wanted.accepts(spec) and size is not None:
+                steps = (Slice(0, 0, 0), Pad(0, 0, size))
+                reason = f"{title}; zeros, as it has none"
+                yield at, Known(key, Recipe((key,), steps), reason, caveat)
+        elif wanted.accepts(spec):
+            yield at, Known(key, None, title, caveat)
+        elif size is not None and size == spec.elements and wanted.dtype == spec.dtype:
             recipe = Recipe((key,), (Reshape(wanted.known_shape),))
-            yield at, Known(key, recipe, f"{model_map.title}; reshaped")
+            yield at, Known(key, recipe, f"{title}; reshaped", caveat)

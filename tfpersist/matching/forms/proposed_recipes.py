@@ -95,20 +95,26 @@ def _with_map(
         one.entry, reason=mapped.reason, alternatives=(), conflict="", proposal=None
     )
     if isinstance(one, Missing):
-        if mapped.recipe is None:
+        if mapped.recipe is None and not mapped.refused:
             entry = attrs.evolve(entry, proposal=(mapped.key, mapped.reason))
         return Missing(one.key, attrs.evolve(entry, recipe=mapped.recipe))
-    entry = attrs.evolve(entry, recipe=mapped.recipe or Recipe((mapped.key,)))
+    recipe = None if mapped.refused else mapped.recipe or Recipe((mapped.key,))
+    entry = attrs.evolve(entry, recipe=recipe)
     return Mismatch(one.key, entry, saved.specs[one.key], other_form=True)
 
 
 def _on_maps(mapped: Mapping[int, Known]) -> list[str]:
-    titles = sorted({one.reason.partition("; ")[0] for one in mapped.values()})
-    return [
-        f"This is {title}, and {counted(len(mapped), 'variable')} would be restored by its map."
-        " Look at the report's `plan`, and give it to restore(plan=...) if it is right."
-        for title in titles
-    ]
+    if not mapped:
+        return []
+    one = next(iter(mapped.values()))
+    title, number = one.reason.partition("; ")[0], counted(len(mapped), "variable")
+    if one.refused:
+        return [f"Not made: {title}."]
+    advice = (
+        f"This is {title}, and {number} would be restored by its map. Look at the report's `plan`,"
+        " and give it to restore(plan=...) if it is right."
+    )
+    return [f"{advice} {one.caveat}." if one.caveat else advice]
 
 
 def _changed(

@@ -34,9 +34,13 @@ V2 = ModelMap(
         f"{_FIRST}/{_NORM}": r"expanded_conv_\1_BN/\2",
         f"{_BLOCK}/(?:depthwise_)?weights": r"block_\1_\2/kernel",
         f"{_BLOCK}/{_NORM}": r"block_\1_\2_BN/\3",
+    },
+    {
+        # DeepLab ends before it.
         "Conv_1/weights": "Conv_1/kernel",
         f"Conv_1/{_NORM}": r"Conv_1_bn/\1",
+        f"{_LOGITS}/weights": "predictions/kernel",
+        f"{_LOGITS}/biases": "predictions/bias",
     },
-    {f"{_LOGITS}/weights": "predictions/kernel", f"{_LOGITS}/biases": "predictions/bias"},
     "slim/nets/mobilenet/mobilenet_v2.py, keras/src/applications/mobilenet_v2.py",
 )

@@ -6,6 +6,24 @@ import attrs
 
 
 @attrs.frozen
+class Series:
+    """Layers without names, which Keras numbers in the order in which it makes them.
+
+    Args:
+        layer: the name of the first, such as "conv2d"; the next ones are "conv2d_1" and so on,
+            or begin at another number.
+        scopes: the scopes of the same layers in the checkpoint, in that order.
+        tensors: {end of a name in the checkpoint: end of the name in the target}.
+        least: how many of the first layers a model that ends early has at least.
+    """
+
+    layer: str
+    scopes: tuple[str, ...]
+    tensors: dict[str, str] = attrs.field(hash=False)
+    least: int = 1
+
+
+@attrs.frozen
 class ModelMap:
     """Which variable of a model in a checkpoint is which variable of its twin.
 
@@ -19,6 +37,12 @@ class ModelMap:
             a pair, it is another model.
         optional: further rules that need not find one.
         source: the files that say so.
+        zeros: {pattern of the name of a tensor: name in the target} of variables that the model in
+            the checkpoint does without, such as biases. They get zeros, as many as the tensor has.
+        stages: patterns of names in the target, each with the number of a block as its group. As
+            long as a later stage follows, both models must have as many blocks in a stage.
+        series: layers without names.
+        caveat: what differs between the twins though their tensors are the same, for a report.
     """
 
     title: str
@@ -26,3 +50,7 @@ class ModelMap:
     rules: dict[str, str] = attrs.field(hash=False)
     optional: dict[str, str] = attrs.field(hash=False, factory=dict)
     source: str = ""
+    zeros: dict[str, str] = attrs.field(hash=False, factory=dict)
+    stages: tuple[str, ...] = ()
+    series: tuple[Series, ...] = ()
+    caveat: str = ""
