@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from trees import dense, objects, paired
+from trees import dense, layers, objects, paired
 
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching.pairing import engine
@@ -104,3 +104,19 @@ def test_in_lists_of_lists_names_decide_over_positions():
     assert found["stages/1/0/_kernel"] == "stages/0/1/_kernel"
     found = paired(stages(("a", "b"), ("c",)), stages(("a",), ("b",)))
     assert found["stages/1/0/_kernel"] == "stages/0/1/_kernel"
+
+
+def test_models_in_the_blocks_of_a_list_go_with_their_blocks():
+    def blocks(count):
+        tree = {
+            str(at): {"norm": dense(f"dense_{2 * at}"), "ff": layers(dense(f"dense_{2 * at + 1}"))}
+            for at in range(count)
+        }
+        return objects({"blocks": tree})
+
+    inside = "blocks/{}/ff/_operations/1/_kernel"
+    found = paired(blocks(3), blocks(3))
+    assert [found[inside.format(at)] for at in range(3)] == [inside.format(at) for at in range(3)]
+    # A block came or went, and nothing tells which.
+    for live, saved in ((4, 3), (2, 3)):
+        assert paired(blocks(live), blocks(saved)) == {}

@@ -165,7 +165,11 @@ class _Rounds:
             found |= self._order(self._looks(self._place(*sides)), *sides)
         self._carry_out(found, "")
         rest = self._order(self._looks(self._place(self.live.leaves, self.saved.leaves)))
-        return found | rest
+        return {
+            number: other
+            for number, other in (found | rest).items()
+            if self._is_placed(self.live.leaves[number])
+        }
 
     def _common_surroundings(self) -> list[Chain]:
         sides = [
