@@ -192,11 +192,13 @@ def goldens(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def runtimes(session: nox.Session) -> None:
-    """Run frozen files in OpenCV, OpenVINO, ONNX Runtime, and TensorFlow 1.15 and 2.4."""
+    """Run frozen files in OpenCV, OpenVINO, ONNX Runtime, and TensorFlow 1.4 to 2.4."""
     this = f"{sys.version_info.major}.{sys.version_info.minor}"
     variables = {
         "TFPERSIST_OPENCV_4": beside(session, "opencv-4", this, *group("opencv4")),
-        # The protobuf that TensorFlow 1.15 asks for has no upper bound, and 4 is too new for it.
+        # The protobuf that these releases ask for has no upper bound, and 4 is too new for them.
+        "TFPERSIST_TF_1_4": beside(session, "tf-1.4", "3.6", "tensorflow==1.4.1", "protobuf<4"),
+        "TFPERSIST_TF_1_12": beside(session, "tf-1.12", "3.6", "tensorflow==1.12.3", "protobuf<4"),
         "TFPERSIST_TF_1_15": beside(session, "tf-1.15", "3.7", "tensorflow==1.15.5", "protobuf<4"),
         "TFPERSIST_TF_2_4": beside(session, "tf-2.4", "3.8", "tensorflow==2.4.4", "protobuf<4"),
     }

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from tfpersist.graph.describe.parity import OutputDifference, Parity
     from tfpersist.graph.describe.signature import Proof, Signature
     from tfpersist.graph.describe.summary import Constant, Summary
-    from tfpersist.graph.runtimes.releases import Blocker, Portability
+    from tfpersist.graph.runtimes.portability import Blocker, Portability
     from tfpersist.graph.structure.lowered import Origin
     from tfpersist.graph.structure.names import TensorRef
     from tfpersist.matching.plans.loss import Loss
@@ -140,7 +140,7 @@ __all__ = [
 # The module of each public name that is not an error.
 _HOMES = {
     "Best": "store.retention",
-    "Blocker": "graph.runtimes.releases",
+    "Blocker": "graph.runtimes.portability",
     "Bound": "tf.run.bound",
     "Candidate": "store.retention",
     "Candidates": "graph.describe.candidates",
@@ -166,7 +166,7 @@ _HOMES = {
     "Pin": "checkpoint.pins",
     "Plan": "matching.plans.plan",
     "Policy": "safety",
-    "Portability": "graph.runtimes.releases",
+    "Portability": "graph.runtimes.portability",
     "Proof": "graph.describe.signature",
     "Pruning": "store.retention",
     "Recipe": "matching.recipes.recipe",

@@ -68,7 +68,7 @@ def tensorflow():
     def run(path, feeds, outputs):
         with tf.Graph().as_default() as graph:
             tf.import_graph_def(read(tf, path), name="")
-        with tf.compat.v1.Session(graph=graph) as session:
+        with v1(tf).Session(graph=graph) as session:
             if "tfpersist/init" in [op.name for op in graph.get_operations()]:
                 session.run("tfpersist/init")
             values = {tensor(name): value for name, value in feeds.items()}
@@ -79,7 +79,11 @@ def tensorflow():
 
 def read(tf, path):
     with open(path, "rb") as file:
-        return tf.compat.v1.GraphDef.FromString(file.read())
+        return v1(tf).GraphDef.FromString(file.read())
+
+
+def v1(tf):
+    return getattr(tf.compat, "v1", tf)
 
 
 def tensor(name):

@@ -51,12 +51,11 @@ RUNTIMES = {
     "OpenCV 4": Runtime("opencv", "TFPERSIST_OPENCV_4", "cv2", here=False),
     "OpenVINO": Runtime("openvino", "TFPERSIST_OPENVINO", "openvino", target="openvino"),
     "ONNX": Runtime("onnx", "TFPERSIST_ONNX", "tf2onnx, onnxruntime", target="onnx"),
-    "TensorFlow 1.15": Runtime(
-        "tensorflow", "TFPERSIST_TF_1_15", "tensorflow", here=False, target="1.15"
-    ),
-    "TensorFlow 2.4": Runtime(
-        "tensorflow", "TFPERSIST_TF_2_4", "tensorflow", here=False, target="2.4"
-    ),
+} | {
+    f"TensorFlow {release}": Runtime(
+        "tensorflow", f"TFPERSIST_TF_{release.replace('.', '_')}", "tensorflow", False, release
+    )
+    for release in ("1.4", "1.12", "1.15", "2.4")
 }
 
 

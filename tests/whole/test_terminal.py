@@ -12,7 +12,7 @@ from tfpersist.errors import printable_lines
 from tfpersist.graph.describe.candidates import Candidates
 from tfpersist.graph.describe.parity import OutputDifference, Parity
 from tfpersist.graph.describe.signature import Signature
-from tfpersist.graph.runtimes.releases import Blocker, Portability
+from tfpersist.graph.runtimes.portability import Blocker, Portability
 from tfpersist.graph.structure.names import TensorRef
 from tfpersist.store.retention import Candidate, Pruning, Verdict
 from tfpersist.store.survey import Survey

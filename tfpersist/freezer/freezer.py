@@ -21,8 +21,9 @@ from tfpersist.gc_pause import gc_paused
 from tfpersist.graph.constants import ends
 from tfpersist.graph.describe.candidates import Candidates
 from tfpersist.graph.optimize.weights import FORMS, Form
-from tfpersist.graph.runtimes import releases
-from tfpersist.graph.runtimes.releases import Portability, Runtime
+from tfpersist.graph.runtimes import op_lists, portability
+from tfpersist.graph.runtimes.op_lists import Runtime
+from tfpersist.graph.runtimes.portability import Portability
 from tfpersist.graph.structure.lowered import Lowered
 from tfpersist.safety import Policy, as_policy
 from tfpersist.storage import text_of
@@ -160,7 +161,7 @@ class Freezer:
         older equal.
 
         Args:
-            target: "1.15", "2.4", "openvino" or "onnx", as in `check`.
+            target: "1.4" to "1.15", "2.4", "openvino" or "onnx", as in `check`.
 
         Returns:
             A changed copy.
@@ -173,7 +174,7 @@ class Freezer:
             >>> tfp.Freezer("runs/mnist").portable("1.15")
             Freezer('runs/mnist', target='1.15')
         """
-        return self._with(target=releases.runtime_of(target))
+        return self._with(target=op_lists.runtime_of(target))
 
     def only_variables(self, *names: object) -> Freezer:
         """Make constants of these variables only; all others stay variables.
@@ -351,10 +352,10 @@ class Freezer:
         """Find the nodes that an older TensorFlow, or another runtime, cannot load.
 
         Args:
-            target: "1.15" or "2.4" for that release of TensorFlow; its patches, such as "1.15.5",
-                have the same ops. "openvino" for OpenVINO, "onnx" for tf2onnx: their lists say for
-                which ops there is a converter, and a converter may still refuse some forms and data
-                types.
+            target: "1.4" to "1.15" or "2.4" for that release of TensorFlow; its patches, such as
+                "1.15.5", have the same ops. "openvino" for OpenVINO, "onnx" for tf2onnx: their
+                lists say for which ops there is a converter, and a converter may still refuse some
+                forms and data types.
 
         Returns:
             The nodes that it cannot load; `ok` is True if there are none.
@@ -369,7 +370,7 @@ class Freezer:
             TensorFlow 1.15 knows every op and attr
         """
         frozen = pipeline.freeze(self._lowered(), attrs.evolve(self._options, target=None))
-        return releases.check(frozen.graph, target)
+        return portability.check(frozen.graph, target)
 
     def candidates(self) -> Candidates:
         """List the tensors of the source that look like outputs, the likeliest first.

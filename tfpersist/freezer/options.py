@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from tfpersist.graph.optimize.weights import Form
-from tfpersist.graph.runtimes.releases import Runtime
+from tfpersist.graph.runtimes.op_lists import Runtime
 
 
 @attrs.frozen

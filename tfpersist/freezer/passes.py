@@ -13,8 +13,8 @@ from tfpersist.graph.optimize.bake import bake
 from tfpersist.graph.optimize.inline import inline
 from tfpersist.graph.optimize.passes import optimize
 from tfpersist.graph.optimize.weights import compress
-from tfpersist.graph.runtimes import portable, releases
-from tfpersist.graph.structure import nesting
+from tfpersist.graph.runtimes import portability, portable
+from tfpersist.graph.structure import functions, nesting
 from tfpersist.graph.structure.feeds import fit
 from tfpersist.graph.structure.names import TensorRef, find_tensor, full_name
 from tfpersist.graph.structure.prune import needed, prune, trim
@@ -168,7 +168,16 @@ def convert_to_target(draft: Draft) -> Draft:
         FreezeError: an op has no older equal.
     """
     target = draft.options.target
-    return draft if target is None else draft.with_graph(releases.convert(draft.graph, target))
+    return draft if target is None else draft.with_graph(portability.convert(draft.graph, target))
+
+
+def settle_function_names(draft: Draft) -> Draft:
+    """Name functions by what they compute: the same in every process, and two models never clash.
+
+    The names have digests, so this is done when the functions are as they will be.
+    """
+    functions.settle_names(draft.graph.proto)
+    return draft
 
 
 def compress_weights(draft: Draft) -> Draft:

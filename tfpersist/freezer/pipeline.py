@@ -51,6 +51,7 @@ PASSES = (
     Pass("optimize", passes.optimize_graph, lambda options: options.optimized),
     Pass("clean", passes.clean_graph),
     Pass("convert to the target", passes.convert_to_target, lambda o: o.target is not None),
+    Pass("settle the names of functions", passes.settle_function_names),
     Pass("compress weights", passes.compress_weights, lambda o: o.weights is not None),
     Pass("describe", passes.describe),
 )

@@ -1,12 +1,11 @@
 """Older releases: newer ops become older ops that compute the same."""
 
-import pytest
 import tensorflow as tf
 
 from tfpersist.formats.graphdef import parse_text
 from tfpersist.freezer.freezer import Freezer
-from tfpersist.graph.runtimes import releases
 from tfpersist.graph.runtimes.downgrade import downgrade, without_lowering
+from tfpersist.graph.runtimes.op_lists import known_ops
 
 
 def freezer_of(output, *inputs):
@@ -30,7 +29,7 @@ def test_newer_ops_become_older_ones():
         """
     )
     before = graph.proto.SerializeToString(deterministic=True)
-    nodes = downgrade(graph, releases.known_ops("1.15")).nodes
+    nodes = downgrade(graph, known_ops("1.15")).nodes
     assert (nodes["mm"].op, sorted(nodes["mm"].attr)) == ("BatchMatMulV2", ["T", "adj_y"])
     assert nodes["wide"].op == "BatchMatMulV3"
     assert sorted(nodes["bn"].attr) == ["is_training"]
@@ -67,25 +66,6 @@ def test_diagonals_become_older_ops_where_alignment_has_no_effect():
     assert not Freezer(fed).check("1.15").ok
 
 
-CONST = """node { name: "%s" op: "Const" attr { key: "value" value { tensor {
-  dtype: DT_FLOAT tensor_shape { %s } } } } } """
-
-
-@pytest.mark.parametrize(
-    ("dims", "known", "op"),
-    [
-        ("dim { size: 2 } dim { size: 3 }", {"LookupTableInsertV2": ()}, "LookupTableInsertV2"),
-        ("dim { size: 2 }", {"LookupTableInsertV2": ()}, "LookupTableImportV2"),
-        ("dim { size: 2 } dim { size: 3 }", {}, "LookupTableImportV2"),
-    ],
-)
-def test_only_vectors_are_inserted(dims, known, op):
-    text = CONST % ("keys", "dim { size: 2 }") + CONST % ("values", dims)
-    text += """node { name: "fill" op: "LookupTableImportV2"
-        input: "table" input: "keys" input: "values" }"""
-    assert downgrade(parse_text(text.encode()), known).nodes["fill"].op == op
-
-
 def test_vectors_are_inserted_into_a_table_instead_of_imported():
     graph = tf.Graph()
     with graph.as_default():
@@ -112,3 +92,18 @@ def test_loops_are_not_to_be_lowered():
     assert not result.nodes["w"].attr
     assert list(result.functions["f"].node_def[0].attr) == ["then_branch"]
     assert graph.nodes["w"].attr
+
+
+def test_a_model_and_its_form_for_another_runtime_run_in_one_process():
+    """Their functions differ, so they have names that differ."""
+
+    def add_one(x):
+        return tf.nn.leaky_relu(x) + 1.0
+
+    freezer = freezer_of(
+        lambda x: tf.while_loop(lambda x: tf.reduce_sum(x) < 9.0, add_one, [x])[0],
+        ([2], tf.float32),
+    )
+    models = [freezer.freeze(), freezer.portable("1.8").freeze()]
+    assert [model.run("Identity", {"x": [1, 2]}).tolist() for model in models] == [[4, 5]] * 2
+    assert len({name for model in models for name in model.graph.functions}) == 4

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from tfpersist.formats import schema
 from tfpersist.formats.schema import Message
-from tfpersist.graph.runtimes import releases
+from tfpersist.graph.runtimes import op_lists
 from tfpersist.graph.structure import ops
 
 # Nobody takes an absent text or shape for another one.
@@ -35,7 +35,7 @@ def settle_defaults(node: Message) -> None:
         ['transpose_a', 'transpose_b']
     """
     defaults = ops.defaults(node.op)
-    later = releases.added_attrs(node.op)
+    later = op_lists.added_attrs(node.op)
     for name, default in defaults.items():
         if later is not None and name not in later:
             if name not in node.attr and default not in _ABSENT:

@@ -7,7 +7,6 @@ from collections.abc import Collection
 from tfpersist.formats import schema
 from tfpersist.formats.schema import Message
 from tfpersist.graph.runtimes.default_attrs import settle_defaults
-from tfpersist.graph.structure import functions
 
 # TensorFlow writes these for itself: for gradients, tracing and shapes that it infers again. Old
 # shapes that differ from what a newer release infers make the import of the graph fail.
@@ -61,7 +60,6 @@ def clean(graph: Message, shaped: Collection[str] = ()) -> None:
         for argument in function.arg_attr.values():
             for name in ("_output_shapes", "_user_specified_name"):
                 argument.attr.pop(name, None)
-    functions.settle_names(graph)
 
 
 def _clean_node(node: Message, names: Collection[str]) -> None:

@@ -1,0 +1,165 @@
+"""Check whether an older TensorFlow, or another runtime, can load a graph, and make it so."""
+
+from __future__ import annotations
+
+import attrs
+
+from tfpersist.errors import FreezeError, printable
+from tfpersist.formats import dtypes
+from tfpersist.formats.graphdef import Graph
+from tfpersist.formats.schema import Message
+from tfpersist.graph.runtimes.downgrade import downgrade, without_lowering
+from tfpersist.graph.runtimes.op_lists import (
+    DISPLAY_NAMES,
+    RELEASES,
+    KnownOp,
+    Runtime,
+    known_ops,
+    runtime_of,
+)
+from tfpersist.graph.structure.functions import all_nodes
+
+# The number of uint64, the last data type that these releases have; TensorFlow 1.4 has no unsigned
+# types of more than two bytes yet. The numbers of reference types are these plus an offset.
+_LAST_DTYPE = 23
+_LAST_DTYPE_OF = {"1.4": 21}
+_MOST_SHOWN = 8
+
+
+@attrs.frozen
+class Blocker:
+    """One node that a TensorFlow release, or another runtime, cannot load.
+
+    Args:
+        node: name of the node.
+        op: op of the node.
+        function: name of the function that contains the node; None for the main graph.
+        attrs: the attrs that the op does not have yet in this release; empty where the op itself is
+            unknown.
+        types: the data types that the release does not have, or has no kernel for.
+        reason: what else keeps the node from being loaded.
+
+    Example:
+        >>> print(Blocker("mm", "BatchMatMulV3", None))
+        node mm (BatchMatMulV3)
+    """
+
+    node: str
+    op: str
+    function: str | None
+    attrs: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    reason: str = ""
+
+    def __str__(self) -> str:
+        inside = f" in function {self.function}" if self.function else ""
+        newer = [f"attr {name!r}" for name in self.attrs]
+        newer += [f"data type {name}" for name in self.types]
+        lacking = f" uses {' and '.join(newer)}, which this release lacks" if newer else ""
+        reason = f" {self.reason}" if self.reason else ""
+        return printable(f"node {self.node} ({self.op}){inside}{lacking}{reason}")
+
+
+@attrs.frozen
+class Portability:
+    """The nodes of a graph that a TensorFlow release, or another runtime, cannot load.
+
+    Args:
+        target: a release, "openvino" or "onnx".
+        blockers: the nodes that it cannot load.
+
+    Example:
+        >>> print(Portability("1.15", (Blocker("mm", "BatchMatMulV3", None),)))
+        TensorFlow 1.15 cannot load 1 node: node mm (BatchMatMulV3)
+    """
+
+    target: Runtime
+    blockers: tuple[Blocker, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """True if the runtime knows every op; for a release, every attr and data type too."""
+        return not self.blockers
+
+    def __str__(self) -> str:
+        name = DISPLAY_NAMES[self.target]
+        if self.ok:
+            return f"{name} knows every op{' and attr' if self.target in RELEASES else ''}"
+        shown = "; ".join(map(str, self.blockers[:_MOST_SHOWN]))
+        hidden = len(self.blockers) - _MOST_SHOWN
+        count = f"{len(self.blockers)} node" + ("" if len(self.blockers) == 1 else "s")
+        return f"{name} cannot load {count}: {shown}" + (f"; and {hidden} more" * (hidden > 0))
+
+
+def check(graph: Graph, target: Runtime) -> Portability:
+    """Find the nodes that a release or runtime cannot load, after newer ops are replaced.
+
+    Args:
+        graph: the graph, without attrs that are equal to their defaults.
+        target: the release or runtime.
+
+    Raises:
+        FreezeError: tfpersist has no op list for this release or runtime.
+    """
+    return _portability(downgrade(graph, known_ops(target)), runtime_of(target))
+
+
+def _portability(graph: Graph, target: Runtime) -> Portability:
+    found = (
+        _blocker(node, function, target)
+        for node, function in all_nodes(graph.proto)
+        if node.op not in graph.functions
+    )
+    return Portability(target, tuple(blocker for blocker in found if blocker is not None))
+
+
+def _blocker(node: Message, function: str | None, target: Runtime) -> Blocker | None:
+    known = known_ops(target).get(node.op)
+    if known is None:
+        return Blocker(node.name, node.op, function)
+    newer_attrs = tuple(sorted(known.missing & node.attr.keys()))
+    newer_types = _newer_types(node, known, target) if target in RELEASES else ()
+    inputs = sum(not text.startswith("^") for text in node.input)
+    reason = ""
+    if known.inputs is not None and inputs != known.inputs:
+        reason = f"has {inputs} inputs, and {known.inputs} in this release"
+    if not newer_attrs and not newer_types and not reason:
+        return None
+    return Blocker(node.name, node.op, function, newer_attrs, newer_types, reason)
+
+
+def convert(graph: Graph, target: Runtime) -> Graph:
+    """Return a graph that a release or runtime can load.
+
+    Args:
+        graph: the graph, without attrs that are equal to their defaults.
+        target: the release or runtime.
+
+    Raises:
+        FreezeError: some nodes have no older equal; the message lists them.
+    """
+    downgraded = downgrade(graph, known_ops(target))
+    portability = _portability(downgraded, runtime_of(target))
+    if not portability.ok:
+        raise FreezeError(str(portability), advice="Freeze an output that does not need them.")
+    return without_lowering(downgraded) if target == "onnx" else downgraded
+
+
+def _newer_types(node: Message, known: KnownOp, target: Runtime) -> tuple[str, ...]:
+    """Return the names of the data types of a node that a release does not have, or not for it."""
+    last = _LAST_DTYPE_OF.get(target, _LAST_DTYPE)
+    numbers: set[int] = set()
+    for value in node.attr.values():
+        numbers |= {value.type, value.tensor.dtype, *value.list.type}
+        numbers |= {tensor.dtype for tensor in value.list.tensor}
+    newer = {number % dtypes.REF_OFFSET for number in numbers}
+    newer = {number for number in newer if number > last}
+    for names, refused in known.types.items():
+        types = tuple(node.attr[name].type for name in names if name in node.attr)
+        newer |= set(types) if types in refused else set()
+    return tuple(_dtype_name(number) for number in sorted(newer))
+
+
+def _dtype_name(number: int) -> str:
+    dtype = dtypes.by_number(number)
+    return str(number) if dtype is None else dtype.name
