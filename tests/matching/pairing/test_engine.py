@@ -120,3 +120,13 @@ def test_models_in_the_blocks_of_a_list_go_with_their_blocks():
     # A block came or went, and nothing tells which.
     for live, saved in ((4, 3), (2, 3)):
         assert paired(blocks(live), blocks(saved)) == {}
+
+
+def test_words_of_given_names_go_before_places():
+    def stack(*names):
+        return objects(layers(*map(dense, names)))
+
+    found = paired(stack("q", "k", "v"), stack("query", "key", "value"))
+    assert found["_operations/2/_kernel"] == "_operations/2/_kernel"
+    found = paired(stack("stem_old", "mid_old", "top_old"), stack("top", "mid", "stem"))
+    assert found == {}

@@ -34,6 +34,13 @@ def test_numbers_that_differ_contradict():
     assert words.by_words(live, saved[:1], looks(live, saved[:1])) == {}
 
 
+def test_numbers_from_zero_and_from_one_are_not_compared():
+    live, saved = leaves("block1", "block2", "block3"), leaves("layer_0", "layer_1", "layer_2")
+    assert words.by_words(live, saved, looks(live, saved)) == {}
+    live, saved = leaves("block1", "block2", "block3"), leaves("layer_2", "layer_1", "layer_3")
+    assert words.by_words(live, saved, looks(live, saved)) == {0: 1, 1: 0, 2: 2}
+
+
 def test_positions_count_as_words_only_if_both_sides_have_the_same_numbers():
     attributes = [leaf(at, f"block{at + 1}") for at in range(3)]
     items = [leaf(at, "blocks", f"#{at}") for at in range(3)]

@@ -165,10 +165,23 @@ class _Rounds:
             found |= self._order(self._looks(self._place(*sides)), *sides)
         self._carry_out(found, "")
         rest = self._order(self._looks(self._place(self.live.leaves, self.saved.leaves)))
-        return {
+        placed = {
             number: other
             for number, other in (found | rest).items()
             if self._is_placed(self.live.leaves[number])
+        }
+        return self._without_contradicted(placed)
+
+    def _without_contradicted(self, pairs: Mapping[int, int]) -> dict[int, int]:
+        """Leave out what looks alike where the words of given names contradict the places."""
+        live = [leaf for leaf in self.live.leaves if leaf.is_named and leaf.number in pairs]
+        others = set(pairs.values())
+        saved = [leaf for leaf in self.saved.leaves if leaf.is_named and leaf.number in others]
+        looks = self._looks()
+        by_words = words.by_words(live, saved, looks)
+        moved = {looks[0][number] for number, other in by_words.items() if pairs[number] != other}
+        return {
+            number: other for number, other in pairs.items() if looks[0].get(number) not in moved
         }
 
     def _common_surroundings(self) -> list[Chain]:

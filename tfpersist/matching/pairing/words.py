@@ -38,12 +38,14 @@ def _best_words(live: Sequence[Leaf], saved: Sequence[Leaf]) -> Pairs:
     if numbers[0] != numbers[1]:
         # A position in a list is a number only if the other side has all these numbers too.
         words = {id(one): _words(_without_positions(one.named)) for one in (*live, *saved)}
+    # Blocks that count from zero on one side and from one on the other share no number.
+    by_number = min(numbers[0], key=int, default="") == min(numbers[1], key=int, default="")
     # A word that all leaves of a side have tells nothing.
     common = _in_all([words[id(one)] for one in live]) | _in_all([words[id(one)] for one in saved])
     scores: dict[tuple[int, int], float] = {}
     for one in live:
         for other in saved:
-            score = _shared(words[id(one)], words[id(other)], common)
+            score = _shared(words[id(one)], words[id(other)], common, by_number=by_number)
             if score > 0:
                 scores[one.number, other.number] = score
     pairs: Pairs = {}
@@ -75,9 +77,19 @@ def _in_all(sides: Sequence[Sequence[str]]) -> set[str]:
     return set.intersection(*map(set, sides))
 
 
-def _shared(mine: Sequence[str], theirs: Sequence[str], common: Collection[str]) -> float:
-    """Return how much two lists of words share; below zero where they count apart."""
+def _shared(
+    mine: Sequence[str], theirs: Sequence[str], common: Collection[str], *, by_number: bool
+) -> float:
+    """Return how much two lists of words share; below zero where they count apart.
+
+    Args:
+        mine: the words of one leaf.
+        theirs: those of the other.
+        common: words that tell nothing.
+        by_number: numbers count although nothing else is shared.
+    """
     score = 0.0
+    counts = by_number
     left = Counter(word for word in theirs if word not in common)
     for word in mine:
         if word in common:
@@ -85,11 +97,15 @@ def _shared(mine: Sequence[str], theirs: Sequence[str], common: Collection[str])
         if left[word]:
             left[word] -= 1
             score += 2.0
+            counts |= not word.isdecimal()
         else:
             longer = next((w for w in left if left[w] and _abbreviates(word, w)), None)
             if longer is not None:
                 left[longer] -= 1
                 score += 1.0
+                counts = True
+    if not counts:
+        return 0.0
     numbers = [next((w for w in words if w.isdecimal()), None) for words in (mine, theirs)]
     if None not in numbers and numbers[0] != numbers[1]:
         return -1.0
