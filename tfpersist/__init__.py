@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tfpersist import safety as safety
+    from tfpersist.calls.bound import Bound
     from tfpersist.checkpoint.checkpoint import Checkpoint
     from tfpersist.checkpoint.diff import Difference
     from tfpersist.checkpoint.pins import Pin
@@ -69,7 +70,6 @@ if TYPE_CHECKING:
     from tfpersist.store.retention import Best, Candidate, Keep, Pruning, Verdict
     from tfpersist.store.survey import Survey
     from tfpersist.tf.open_graph.graph_model import GraphModel
-    from tfpersist.tf.run.bound import Bound
 
     __version__: str
 
@@ -141,7 +141,7 @@ __all__ = [
 _HOMES = {
     "Best": "store.retention",
     "Blocker": "graph.runtimes.portability",
-    "Bound": "tf.run.bound",
+    "Bound": "calls.bound",
     "Candidate": "store.retention",
     "Candidates": "graph.describe.candidates",
     "Checkpoint": "checkpoint.checkpoint",

@@ -16,6 +16,8 @@ import tfpersist
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+# Pages whose examples need an extra package; tests/runtimes runs them too.
+NEEDS = {"serve-without-tensorflow.md": ["openvino"]}
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 MARKDOWN = sybil.Sybil(parsers=[PythonCodeBlockParser(doctest_optionflags=OPTIONS)])
 MODULES = [
@@ -26,6 +28,8 @@ MODULES = [
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_document(path, tmp_path, monkeypatch):
+    for package in NEEDS.get(path.name, ()):
+        pytest.importorskip(package, reason=f"the examples need {package}")
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"(?:```|code-block: )python$", path.read_text("utf-8"), re.MULTILINE)
     examples = list(MARKDOWN.parse(path))

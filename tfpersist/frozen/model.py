@@ -10,11 +10,14 @@ from typing import Any, TypeAlias
 import attrs
 
 from tfpersist import graph_file, safety
+from tfpersist.calls.bound import Bound
+from tfpersist.calls.executor import Executor
 from tfpersist.checkpoint.checkpoint import Checkpoint
 from tfpersist.errors import ArgumentError, FeedError, value_text
 from tfpersist.formats import graphdef
 from tfpersist.formats.graphdef import Graph
 from tfpersist.frozen import golden_check, unfreeze
+from tfpersist.frozen.engine import Engine, EngineName, engine_name
 from tfpersist.graph.describe import lookup, signature, summary
 from tfpersist.graph.describe.parity import Parity
 from tfpersist.graph.describe.signature import Signature
@@ -25,10 +28,6 @@ from tfpersist.safety import Policy
 from tfpersist.storage import text_of
 from tfpersist.tf.embed import composed, keras_layer, modules
 from tfpersist.tf.internals.functions import unconverted
-from tfpersist.tf.run import bound
-from tfpersist.tf.run.bound import Bound
-from tfpersist.tf.run.engine import Engine
-from tfpersist.tf.run.execute import Executor, spec_of_tensor
 from tfpersist.tf.run.imported import definition_of
 
 # A tensor, and one or several of them. The keys of a dict are labels of the user's own.
@@ -41,9 +40,9 @@ LabelledRefs: TypeAlias = Refs | Mapping[Any, Ref]
 class FrozenModel:
     """A graph that holds its weights as constants.
 
-    Loading and describing a model needs no TensorFlow; running and embedding it does. A model may
-    be run from several threads, copied, pickled, and used in a `with` statement, which releases its
-    session.
+    Loading and describing a model needs no TensorFlow; embedding it does, and running it unless
+    another engine runs it. A model may be run from several threads, copied, pickled, and used in a
+    `with` statement, which releases its engine.
 
     Args:
         graph: a GraphDef.
@@ -52,6 +51,7 @@ class FrozenModel:
         mapped: True leaves constants of 64 MB and more together where they are, in the mapped file
             or in memory: the model loads at once and takes little memory. False copies them into
             TensorFlow, which can then optimize them: slower to load, faster to call.
+        engine: what runs the model: "tensorflow" or "openvino".
 
     Example:
         >>> from tfpersist.formats.graphdef import parse_text
@@ -69,7 +69,12 @@ class FrozenModel:
     file: str = ""
     policy: Policy | None = attrs.field(default=None, converter=safety.as_policy)
     mapped: bool = attrs.field(default=True, kw_only=True)
-    _engine: Engine = attrs.field(factory=Engine, init=False)
+    engine: EngineName = attrs.field(default="tensorflow", kw_only=True, converter=engine_name)
+    _engine: Engine = attrs.field(init=False)
+
+    @_engine.default
+    def _new_engine(self) -> Engine:
+        return Engine(self.engine)
 
     # Names are looked up, as in a dict. Without this line, iter() would look up 0, 1, 2 and so on.
     __iter__ = None
@@ -82,6 +87,7 @@ class FrozenModel:
         policy: Policy | None = None,
         mapped: bool = True,
         verify: bool = False,
+        engine: EngineName = "tensorflow",
     ) -> FrozenModel:
         """Read a frozen graph from a file.
 
@@ -99,6 +105,9 @@ class FrozenModel:
             mapped: False for the fastest calls of a model over 64 MB, at a slower start and several
                 times its size in memory.
             verify: also read all weights, and compare them with their checksums.
+            engine: what runs the model. "openvino" needs `pip install tfpersist[openvino]` and does
+                not import TensorFlow: it starts sooner and takes less memory. What it cannot
+                compute is refused when the model first runs.
 
         Returns:
             The model.
@@ -119,7 +128,7 @@ class FrozenModel:
         graph = graph_file.load(text)
         if verify:
             golden_check.compare_bytes(graph, text)
-        return cls(graph, text, policy or Policy.default(), mapped=mapped)
+        return cls(graph, text, policy or Policy.default(), mapped=mapped, engine=engine)
 
     @property
     def inputs(self) -> tuple[TensorRef, ...]:
@@ -166,7 +175,7 @@ class FrozenModel:
 
         Returns:
             The reference. Its data type and shape are those that the file gives; after the first
-            run, those that TensorFlow infers.
+            run, those that the engine infers.
 
         Raises:
             NameNotFoundError: there is no such tensor, and the nearest names are given; or the name
@@ -199,9 +208,10 @@ class FrozenModel:
             NameNotFoundError: a fetch or a feed names nothing in the graph.
             FeedError: a feed is missing, or of another kind or shape than the tensor.
             UnsafeModelError: the graph could do more than its policy allows; nothing was imported.
-            UnsupportedError: this TensorFlow lacks an op of the graph.
-            GraphError: TensorFlow refuses the graph.
-            RunError: TensorFlow failed, or the model is closed.
+            UnsupportedError: this TensorFlow lacks an op of the graph, or the engine cannot compute
+                what the fetches need; the nodes are named.
+            GraphError: the engine refuses the graph.
+            RunError: the engine failed, or the model is closed.
 
         Example:
             >>> model = FrozenModel(graphdef.parse_text(b'''
@@ -228,7 +238,7 @@ class FrozenModel:
             NameNotFoundError: one of the names is not in the graph.
             FeedError: the outputs need other inputs as well, or the inputs are not names.
             RunError: an output has no value, or the model is closed.
-            UnsafeModelError, GraphError: as `run` does.
+            UnsafeModelError, UnsupportedError, GraphError: as `run` does.
 
         Example:
             >>> model = FrozenModel(graphdef.parse_text(b'''
@@ -244,8 +254,7 @@ class FrozenModel:
         if ends.labels is not None:
             output_names = dict(zip(ends.labels, names, strict=True))
         arguments = (self, [ref.name for ref in ends.inputs], output_names)
-        return bound.bind(
-            self._executor(),
+        return self._executor().bind(
             ends.inputs,
             ends.outputs,
             single=ends.single,
@@ -524,10 +533,10 @@ class FrozenModel:
         """
         text = text_of(path, "the path or URL of a .pb")
         graph_file.save(self.graph, text, durable=durable)
-        return FrozenModel(self.graph, text, self.policy, mapped=self.mapped)
+        return self._of_file(text)
 
     def close(self) -> None:
-        """Release the session and its memory; a later run raises RunError.
+        """Release the engine and its memory; a later run raises RunError.
 
         Example:
             >>> (model := FrozenModel(graphdef.parse_text(b'node { name: "x" }'))).close()
@@ -544,12 +553,13 @@ class FrozenModel:
         self.close()
 
     def __copy__(self, memo: object = None) -> FrozenModel:
-        return FrozenModel(self.graph, self.file, self.policy, mapped=self.mapped)
+        return self._of_file(self.file)
 
     __deepcopy__ = __copy__
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickled, (graph_file.encoded(self.graph), self.file, self.policy, self.mapped)
+        data = graph_file.encoded(self.graph)
+        return _unpickled, (data, self.file, self.policy, self.mapped, self.engine)
 
     def __repr__(self) -> str:
         inputs, outputs = map(summary.shortened, (self.inputs, self.outputs))
@@ -560,6 +570,9 @@ class FrozenModel:
     def _repr_html_(self) -> str:
         return self.summary().html()
 
+    def _of_file(self, file: str) -> FrozenModel:
+        return FrozenModel(self.graph, file, self.policy, mapped=self.mapped, engine=self.engine)
+
     def _executor(self) -> Executor:
         return self._engine.start(self.graph, self.file, self.policy, mapped=self.mapped)
 
@@ -568,11 +581,11 @@ class FrozenModel:
             self.policy.check(safety.scan(self.graph, self.file))
 
     def _refined(self, ref: TensorRef) -> TensorRef:
-        """Return a reference with the shape that TensorFlow infers, once the graph has run."""
+        """Return a reference with the shape that the engine infers, once the graph has run."""
         executor = self._engine.executor
         if executor is None or (ref.spec is not None and ref.spec.elements is not None):
             return ref
-        return attrs.evolve(ref, spec=spec_of_tensor(executor.tensor(ref.name)))
+        return attrs.evolve(ref, spec=executor.spec(ref))
 
     def _ends(self, inputs: Refs | None, outputs: LabelledRefs | None) -> _Ends:
         """Find the tensors that `bind`, `as_module` and `as_layer` are asked for."""
@@ -631,5 +644,7 @@ def _bound(model: FrozenModel, inputs: list[str], outputs: Any) -> Bound:
     return model.bind(inputs, outputs)
 
 
-def _unpickled(data: bytes, file: str, policy: Policy | None, mapped: bool) -> FrozenModel:
-    return FrozenModel(graphdef.split(data, file), file, policy, mapped=mapped)
+def _unpickled(
+    data: bytes, file: str, policy: Policy | None, mapped: bool, engine: EngineName
+) -> FrozenModel:
+    return FrozenModel(graphdef.split(data, file), file, policy, mapped=mapped, engine=engine)

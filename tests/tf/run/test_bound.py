@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import sys
 import threading
 
 import numpy as np
@@ -13,8 +12,7 @@ import tensorflow as tf
 import tfpersist as tfp
 from tfpersist.errors import FeedError, NameNotFoundError, RunError
 from tfpersist.formats import graphdef
-from tfpersist.tf.internals import session
-from tfpersist.tf.run import bound
+from tfpersist.tf.run import bound as bound_in_tensorflow
 
 v1 = tf.compat.v1
 
@@ -106,7 +104,7 @@ def model():
 def both(request, monkeypatch):
     """Both ways to call: TensorFlow's fastest, and what is left where a TensorFlow has it not."""
     if request.param == "public":
-        monkeypatch.setattr(session, "direct_callable", lambda *_: None)
+        monkeypatch.setattr(bound_in_tensorflow, "direct_callable", lambda *_: None)
     return request.param
 
 
@@ -262,38 +260,6 @@ def test_a_feed_that_an_op_writes_into_is_copied(both, inside):
         assert loaded.run("y", {"x": batch})[0].min() > 0
         assert loaded.bind("x", "y")(batch)[0].min() > 0
         assert not batch.any()
-
-
-def test_a_constant_is_copied_for_each_of_several_threads():
-    """One thread runs to its end before each line of another."""
-    lines = iter(range(1, 40))
-    reached = True
-    while reached:
-        stop, reached = next(lines), False
-        constant = np.ones(4)
-        output = bound._Output(True)
-        output.own(constant.view())
-        passed = 0
-
-        def each_line(frame, event, _, stop=stop, output=output, constant=constant):
-            nonlocal passed, reached
-            if frame.f_code is not bound._Output.own.__code__:
-                return None
-            passed += event == "line"
-            if event == "line" and passed == stop:
-                reached = True
-                thread = threading.Thread(target=lambda: output.own(constant.view()))
-                thread.start()
-                thread.join()
-            return each_line
-
-        before = sys.gettrace()
-        sys.settrace(each_line)
-        try:
-            output.own(constant.view())
-        finally:
-            sys.settrace(before)
-        assert not np.may_share_memory(output.own(constant.view()), constant)
 
 
 def test_threads_call_one_function(model, both):

@@ -40,7 +40,7 @@ def module_of(
     """
     import tensorflow as tf
 
-    forks.begin()
+    forks.threads.begin()
     signature = specs_of(inputs)
     names = [ref.name for ref in outputs]
     with tf.init_scope(), translated():

@@ -96,7 +96,7 @@ def part_of(graph: Graph, inputs: Sequence[TensorRef], outputs: Sequence[TensorR
     """
     import tensorflow as tf
 
-    forks.begin()
+    forks.threads.begin()
     names = [ref.name for ref in outputs]
     with tf.init_scope(), translated():
         owned = create_state(graph, names)

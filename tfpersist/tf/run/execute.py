@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tfpersist.calls import requests
 from tfpersist.errors import (
     FeedError,
     NameNotFoundError,
@@ -43,13 +44,8 @@ class Needs:
     def refuse_missing(self) -> None:
         """Raise a FeedError if a placeholder is missing."""
         if self.missing:
-            raise FeedError(
-                "the fetches need this placeholder, and it is not fed"
-                if len(self.missing) == 1
-                else "the fetches need all these placeholders, and they are not fed",
-                where=", ".join(tensor.name for tensor in self.missing),
-                expected=", ".join(str(spec_of_tensor(tensor)) for tensor in self.missing),
-                advice=f"Pass feeds={{{self.missing[0].name!r}: ...}}.",
+            raise requests.missing_feeds(
+                [(tensor.name, str(spec_of_tensor(tensor))) for tensor in self.missing]
             )
 
 
@@ -109,20 +105,11 @@ class Executor:
             FeedError: a feed is missing, or does not fit.
             RunError: TensorFlow failed.
         """
-        feeds = {} if feeds is None else feeds
-        if not isinstance(feeds, Mapping):
-            raise FeedError(
-                "the feeds must be a dict",
-                expected="{tensor name: value}",
-                found=value_text(feeds),
-                advice="Pass each value under the name of its tensor, as in {'x:0': ...}.",
-            )
-        if isinstance(fetches, Mapping):
-            fetched = [self.fetchable(ref) for ref in fetches.values()]
-            return dict(zip(fetches, self._compute(fetched, feeds), strict=True))
-        if isinstance(fetches, (list, tuple)):
-            return self._compute([self.fetchable(ref) for ref in fetches], feeds)
-        return self._compute([self.fetchable(fetches)], feeds)[0]
+        given = requests.feeds_of(feeds)
+        return requests.structured(
+            fetches,
+            lambda refs: self._compute([self.fetchable(ref) for ref in refs], given),
+        )
 
     def close(self) -> None:
         """Release the session; a later run raises RunError."""
@@ -133,13 +120,7 @@ class Executor:
         arrays: dict[str, np.ndarray[Any, Any]] = {}
         for ref, value in feeds.items():
             tensor = self.feedable(ref)
-            if tensor.name in fed:
-                raise FeedError(
-                    "this tensor is fed twice",
-                    where=tensor.name,
-                    found=f"it again as {ref!r}",
-                    advice="Pass each tensor under one name.",
-                )
+            requests.refuse_fed_twice(tensor.name, ref, fed)
             fed[tensor.name] = tensor
             arrays[tensor.name] = self.fit(value, tensor)
         needs = self.needs(fetched, fed)

@@ -8,8 +8,8 @@ import pytest
 
 from tfpersist.errors import RunError, UnsafeModelError
 from tfpersist.formats.graphdef import parse_text
+from tfpersist.frozen.engine import Engine
 from tfpersist.safety import Policy
-from tfpersist.tf.run.engine import Engine
 
 GRAPH = parse_text(
     b"""

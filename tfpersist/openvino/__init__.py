@@ -1,0 +1,1 @@
+"""Run a frozen model in OpenVINO, without TensorFlow."""
