@@ -86,9 +86,8 @@ def read_index(data: memoryview, file: str) -> BundleIndex:
             found=records[0][0] if records else "an empty table",
         )
     _, value, at = records[0]
-    header = schema.parse(schema.BundleHeaderProto, value, file=file, offset=at)
-    _check_header(header, file, at)
-    decoder = bundle_entry.Decoder(file, header.num_shards)
+    num_shards, is_big_endian = _HEADERS.get(value) or _header(value, file, at)
+    decoder = bundle_entry.Decoder(file, num_shards)
     entries: dict[bytes, BundleEntry] = {}
     part_keys: dict[bytes, tuple[bytes, int]] = {}
     partitioned: list[BundleEntry] = []
@@ -104,15 +103,22 @@ def read_index(data: memoryview, file: str) -> BundleIndex:
         parts[canonical] = _pop_part(entries, stored, file, at)
     _check_parts(partitioned, parts, file)
     return BundleIndex(
-        header.num_shards,
-        header.endianness == schema.BundleHeaderProto.BIG,
+        num_shards,
+        is_big_endian,
         MappingProxyType({entry.key: entry for entry in entries.values()}),
         MappingProxyType(parts),
         file,
     )
 
 
-def _check_header(header: schema.Message, file: str, at: int) -> None:
+# What `_header` returned for the few headers that most checkpoints have.
+_HEADERS: dict[bytes, tuple[int, bool]] = {}
+_MOST_HEADERS, _LONGEST_HEADER = 64, 64
+
+
+def _header(value: bytes, file: str, at: int) -> tuple[int, bool]:
+    """Decode a header; return the number of data files, and whether they are big-endian."""
+    header = schema.parse(schema.BundleHeaderProto, value, file=file, offset=at)
     if header.num_shards < 0 or header.endianness not in (0, 1):
         raise CorruptionError(
             "the header of the index is damaged",
@@ -129,6 +135,10 @@ def _check_header(header: schema.Message, file: str, at: int) -> None:
             found=header.version.min_consumer,
             advice="Update tfpersist, or save the model again with an earlier TensorFlow.",
         )
+    decoded = header.num_shards, header.endianness == schema.BundleHeaderProto.BIG
+    if len(_HEADERS) < _MOST_HEADERS and len(value) <= _LONGEST_HEADER:
+        _HEADERS[value] = decoded
+    return decoded
 
 
 def _pop_part(entries: dict[bytes, BundleEntry], stored: bytes, file: str, at: int) -> BundleEntry:

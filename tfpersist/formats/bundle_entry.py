@@ -6,6 +6,7 @@ decoded by hand, which is faster; the protobuf parser decodes all others.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -84,7 +85,7 @@ class Decoder:
             head = raw[:position]
             known = self._heads.get(head)
             if known is None:
-                known = self._head(head, at)
+                known = self._head(head)
             spec, rest = known
             shard = offset = shift = 0
             if raw[position] == _SHARD and raw[position + 1] < min(self.num_shards, 0x80):
@@ -107,15 +108,14 @@ class Decoder:
             pass
         return self._unusual(key, raw, at)
 
-    def _head(self, head: bytes, at: int) -> tuple[TensorSpec, bytes | None]:
+    def _head(self, head: bytes) -> tuple[TensorSpec, bytes | None]:
         """Return the spec that an entry begins with, and the bytes between offset and checksum.
 
         These bytes are None if the protobuf parser has to decode the entry.
         """
         if head[0] != _DTYPE or head[2] != _SHAPE or head[1] | head[3] >= 0x80:
             return _NO_SPEC, None
-        proto = schema.parse(schema.BundleEntryProto, head, file=self.file, offset=at)
-        spec, nbytes = self._spec(proto, at)
+        spec, nbytes = _usual_head(head)
         rest = encode_place(0, nbytes or 0, 1)[:-4]
         # The size of a string tensor does not follow from its spec.
         known = spec, rest if nbytes is not None and self.num_shards > 0 else None
@@ -125,7 +125,7 @@ class Decoder:
 
     def _unusual(self, key: bytes, raw: bytes, at: int) -> tuple[BundleEntry, list[bytes]]:
         proto = schema.parse(schema.BundleEntryProto, raw, file=self.file, offset=at)
-        known = self._spec(proto, at)
+        known = _spec(proto, self.file, at)
         numbers = (proto.shard_id, proto.offset, proto.size, proto.crc32c)
         if not proto.slices:
             return self._checked(key, known, numbers, at), _NO_PARTS
@@ -139,36 +139,6 @@ class Decoder:
         return BundleEntry(name, known[0], *numbers, parts), [
             slices.part_key(key, part) for part in extents
         ]
-
-    def _spec(self, proto: schema.Message, at: int) -> tuple[TensorSpec, int | None]:
-        """Return the spec of an entry, and the number of bytes that follows from the spec."""
-        dtype = dtypes.by_number(proto.dtype)
-        shape = tuple(dimension.size for dimension in proto.shape.dim)
-        if dtype is None or proto.dtype > dtypes.REF_OFFSET:
-            raise CorruptionError(
-                "an entry has an unknown data type",
-                file=self.file,
-                offset=at,
-                expected="a number of TensorFlow's DataType",
-                found=proto.dtype,
-            )
-        # Also without the dimensions of size 0, which hide how large the others are.
-        largest = math.prod(filter(None, shape)) * max(dtype.size, 1)
-        if (
-            proto.shape.unknown_rank
-            or len(shape) > MOST_DIMENSIONS
-            or min(shape, default=0) < 0
-            or largest >= _MOST_BYTES
-        ):
-            raise CorruptionError(
-                "an entry has an impossible shape",
-                file=self.file,
-                offset=at,
-                expected=f"at most {MOST_DIMENSIONS} known sizes, fewer than 2**63 bytes",
-                found=list(shape),
-            )
-        spec = TensorSpec(dtype.name, shape)
-        return spec, spec.nbytes
 
     def _checked(
         self,
@@ -196,6 +166,44 @@ class Decoder:
                 found=f"{size} bytes at {offset}",
             )
         return BundleEntry(text(key), spec, shard, offset, size, crc)
+
+
+# The entries of one model begin alike in each of its checkpoints.
+@functools.lru_cache(maxsize=1 << 12)
+def _usual_head(head: bytes) -> tuple[TensorSpec, int | None]:
+    """Return what `_spec` does for the beginning of an entry; an error has no place."""
+    return _spec(schema.parse(schema.BundleEntryProto, head, file="", offset=0), "", 0)
+
+
+def _spec(proto: schema.Message, file: str, at: int) -> tuple[TensorSpec, int | None]:
+    """Return the spec of an entry, and the number of bytes that follows from the spec."""
+    dtype = dtypes.by_number(proto.dtype)
+    shape = tuple(dimension.size for dimension in proto.shape.dim)
+    if dtype is None or proto.dtype > dtypes.REF_OFFSET:
+        raise CorruptionError(
+            "an entry has an unknown data type",
+            file=file,
+            offset=at,
+            expected="a number of TensorFlow's DataType",
+            found=proto.dtype,
+        )
+    # Also without the dimensions of size 0, which hide how large the others are.
+    largest = math.prod(filter(None, shape)) * max(dtype.size, 1)
+    if (
+        proto.shape.unknown_rank
+        or len(shape) > MOST_DIMENSIONS
+        or min(shape, default=0) < 0
+        or largest >= _MOST_BYTES
+    ):
+        raise CorruptionError(
+            "an entry has an impossible shape",
+            file=file,
+            offset=at,
+            expected=f"at most {MOST_DIMENSIONS} known sizes, fewer than 2**63 bytes",
+            found=list(shape),
+        )
+    spec = TensorSpec(dtype.name, shape)
+    return spec, spec.nbytes
 
 
 def text(key: bytes) -> str:

@@ -20,6 +20,8 @@ _CHUNK = 1 << 20
 _DELTA = 0xA282EAD8
 _ALL = 0xFFFFFFFF
 
+# A copy of so few bytes costs less than an array over them.
+_SMALL = 1 << 12
 # From this size on, other threads run meanwhile. For less, the switch costs more than it saves.
 _LARGE = 1 << 18
 
@@ -110,6 +112,9 @@ def of(*buffers: bytes | bytearray | memoryview | np.ndarray[Any, Any], start: i
     for buffer in buffers:
         if type(buffer) is bytes:
             crc = google_crc32c.extend(crc, buffer)
+            continue
+        if type(buffer) is memoryview and buffer.nbytes <= _SMALL:
+            crc = google_crc32c.extend(crc, bytes(buffer))
             continue
         if isinstance(buffer, np.ndarray):
             if buffer.nbytes < _LARGE and buffer.flags.c_contiguous:

@@ -35,6 +35,8 @@ def suggested(
         >>> suggested([Missing("w", entry)], {"model/w": spec})
         {'model/w': 'net/w'}
     """
+    if not missing:
+        return {}
     names = Counter(entry.name for entry in entries or [one.entry for one in missing])
     pairs = {}
     for one in missing:
