@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import attrs
@@ -28,7 +29,7 @@ from tfpersist.tf.run.execute import Executor
 from tfpersist.tf.run.translate import translated
 from tfpersist.tf.targets import graph_state
 from tfpersist.tf.targets.export_meta import export_meta
-from tfpersist.tf.targets.known_graph import known_graph
+from tfpersist.tf.targets.known_graph import KnownGraph, known_graph
 from tfpersist.tf.targets.session_assignments import AssignmentRun, assignment_runs
 from tfpersist.tf.targets.target import Captured, Target
 
@@ -52,7 +53,7 @@ def adapt_session(target: object) -> Target | None:
     return None
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class SessionTarget:
     """The variables of a session's graph, under the names that a Saver gives them.
 
@@ -68,9 +69,13 @@ class SessionTarget:
         """The graph of the session."""
         return self.session.graph
 
+    @cached_property
+    def _known(self) -> KnownGraph:
+        return known_graph(self.session)
+
     def entries(self) -> Sequence[Entry]:
         """Return the variables and tables."""
-        return list(known_graph(self.session).entries)
+        return list(self._known.entries)
 
     def entries_for(self, saved: Saved) -> Sequence[Entry]:
         """Return the variables and tables, under the keys that their names have."""
@@ -134,7 +139,7 @@ class SessionTarget:
             self._carry_out(runs)
 
     def _runs(self, values: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> list[AssignmentRun]:
-        return assignment_runs(values, known_graph(self.session).writes_of)
+        return assignment_runs(values, self._known.writes_of)
 
     def _carry_out(self, runs: Sequence[AssignmentRun]) -> None:
         def carry_out(session: Any) -> None:
