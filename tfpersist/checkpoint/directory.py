@@ -94,7 +94,7 @@ class Directory:
             and known.version == version
             and known.record.is_what_is_in(storage)
         ):
-            return known._in(storage)
+            return known if known.storage is storage else known._in(storage)
         record = state_file.read(storage)
         names = storage.names()
         # Leftovers of a dead process will be deleted, which changes the version.
@@ -316,8 +316,11 @@ class Directory:
                 dates.pop(prefix, None)
                 if prefix not in without:
                     added.append(prefix)
-            wanted = set(self.complete).difference(without)
-            if dates.keys() <= wanted and len(dates) + len(added) == len(wanted):
+            # Names are compared without a copy of them where all checkpoints are complete.
+            is_whole = len(self.complete) == len(self._ages)
+            wanted = self._ages.keys() if is_whole else set(self.complete)
+            unnamed = sum(prefix in wanted for prefix in without)
+            if dates.keys() <= wanted and len(dates) + len(added) == len(wanted) - unnamed:
                 for prefix in reversed(added):
                     dates[prefix] = self.created(prefix)
                 return dates

@@ -136,9 +136,9 @@ def file_at(location: str) -> Located | None:
     Args:
         location: an absolute path, or a URL.
     """
-    _, parent, name = _split(location)
-    if not name.endswith(hdf5.SUFFIXES) or open_storage(location).exists():
+    if not location.rstrip("/").endswith(hdf5.SUFFIXES) or open_storage(location).exists():
         return None
+    _, parent, name = _split(location)
     beside = open_storage(parent)
     return Located(beside, hdf5.files_of(name)) if _is_hdf5(beside, name) else None
 
