@@ -1,3 +1,4 @@
+import attrs
 import numpy as np
 import pytest
 
@@ -67,6 +68,35 @@ def test_one_that_is_replaced_all_the_time(tmp_path):
     files = write(storage)
     with pytest.raises(StorageError, match="replaced 20 times while it was being opened"):
         open_contents(ChangingIndex(storage), files)
+
+
+def test_one_that_is_replaced_after_it_is_held_is_opened_by_its_name(tmp_path):
+    storage = open_storage(tmp_path)
+    files = write(storage, 1.0)
+    hold = storage.hold(files.index)
+    write(storage, 2.0)
+    assert open_contents(storage, files, hold).read("v").tolist() == [2.0, 2.0, 2.0]
+    hold.release()
+
+
+def test_one_whose_index_is_written_in_place_is_opened_again(tmp_path):
+    storage = open_storage(tmp_path)
+    files = write(storage, 1.0)
+    old = (tmp_path / files.index).read_bytes()
+    write(storage, 2.0)
+    new = (tmp_path / files.index).read_bytes()
+    (tmp_path / files.index).write_bytes(old)
+    hold = storage.hold(files.index)
+
+    def in_place(name):
+        data = hold.read(name)
+        if name != files.index:
+            (tmp_path / files.index).write_bytes(new)
+        return data
+
+    contents = open_contents(storage, files, attrs.evolve(hold, read=in_place))
+    assert contents.read("v").tolist() == [2.0, 2.0, 2.0]
+    hold.release()
 
 
 def test_a_tensor_is_compared_with_its_checksum_at_the_first_read_alone(tmp_path):

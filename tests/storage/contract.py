@@ -194,6 +194,21 @@ class StorageContract:
         hold.release()
         assert contents(storage) == {"a": b"one", "b": b"two", "c": b"3"}
 
+    def test_a_hold_reads_its_file_and_those_beside_it(self, storage):
+        put(storage, a=b"1" * 9999, b=b"2")
+        hold = storage.hold("a")
+        assert bytes(hold.read("a")) == b"1" * 9999
+        assert (bytes(hold.read("b")), hold.read("b").readonly) == (b"2", True)
+        put(self.reopen(storage), a=b"one", b=b"two")
+        if hold.effective:
+            assert bytes(hold.read("a")) == b"1" * 9999
+            assert not hold.current()
+        assert bytes(hold.read("b")) == b"two"
+        with pytest.raises(StorageError, match="cannot read 'c'") as caught:
+            hold.read("c")
+        assert caught.value.errno == errno.ENOENT
+        hold.release()
+
     def test_many_hold_a_file_or_one_alone(self, storage):
         put(storage, a=b"1")
         one, two = storage.hold("a"), self.reopen(storage).hold("a")

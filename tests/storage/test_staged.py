@@ -1,5 +1,6 @@
 """Power losses, simulated: whatever no sync has covered vanishes in any combination."""
 
+import contextlib
 import itertools
 import random
 
@@ -46,6 +47,55 @@ def test_a_power_loss_while_something_is_replaced():
             break
     assert crashes > 1000
     assert {b"old", b"new"} == set(seen)
+
+
+class Watched(Disk):
+    """A disk on which a reader acts between two steps of a writer."""
+
+    watcher = None
+
+    def step(self, *changes):
+        super().step(*changes)
+        if self.watcher is not None:
+            self.watcher(self.steps)
+
+
+@pytest.mark.parametrize("dies_at", [None, 9, 10, 11])
+def test_what_is_read_through_a_hold_belongs_together(dies_at):
+    """Whenever a reader holds, reads and asks, while another writer replaces all, or dies."""
+
+    def read(moments):
+        disk = Watched()
+        write(StagedStorage(disk), {**OLD, "other": b"1"})
+        disk.steps, disk.fail_at = 0, -1 if dies_at is None else dies_at
+        reader, seen = StagedStorage(disk), {}
+        actions = [
+            lambda: seen.update(hold=reader.hold("p.index")),
+            lambda: seen.update({"p.data": bytes(seen["hold"].read("p.data"))}),
+            lambda: seen.update({"p.index": bytes(seen["hold"].read("p.index"))}),
+            lambda: seen.update(belongs=seen["hold"].current()),
+        ]
+
+        def act(step):
+            while actions and moments[4 - len(actions)] <= step:
+                actions.pop(0)()
+
+        disk.watcher = act
+        with contextlib.suppress(PowerLoss):
+            write(StagedStorage(disk), NEW)
+        last, disk.watcher = disk.steps, None
+        act(1 << 30)
+        return last, seen
+
+    last, _ = read((1, 1, 1, 1))
+    seen = []
+    for moments in itertools.combinations_with_replacement(range(1, last + 2), 4):
+        _, found = read(moments)
+        both = {name: found[name] for name in ("p.data", "p.index")}
+        if found["belongs"]:
+            assert both in [{name: files[name] for name in both} for files in (OLD, NEW)], moments
+        seen.append((found["belongs"], both["p.index"]))
+    assert {(True, b"old"), (True, b"new"), (False, b"old")} >= set(seen) > {(True, b"old")}
 
 
 def test_a_power_loss_while_something_is_removed():

@@ -76,8 +76,8 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
 
     @cached_property
     def _contents(self) -> Opened:
-        with held(self._located.storage, self._located.files):
-            return open_contents(self._located.storage, self._located.files)
+        with held(self._located.storage, self._located.files) as hold:
+            return open_contents(self._located.storage, self._located.files, hold)
 
     @cached_property
     def _sidecar(self) -> Sidecar | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import attrs
@@ -16,7 +16,7 @@ from tfpersist.formats import bundle, bundle_tensors, crc32c, v1
 from tfpersist.formats.bundle_entry import BundleEntry
 from tfpersist.formats.read_only import ReadOnly
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.storage import Storage
+from tfpersist.storage import Hold, Storage
 
 # How often to try again if the checkpoint is replaced while it is being opened.
 _TRIES = 20
@@ -126,12 +126,13 @@ class V1Files:
 Opened = Bundle | V1Files | Hdf5
 
 
-def open_contents(storage: Storage, files: Files) -> Opened:
+def open_contents(storage: Storage, files: Files, hold: Hold | None = None) -> Opened:
     """Open a checkpoint.
 
     Args:
         storage: where it is.
         files: its files.
+        hold: the hold on its index, if the caller has one; then fewer files are opened.
 
     Returns:
         The contents. If the storage maps files, the contents stay the same even if the checkpoint
@@ -150,18 +151,21 @@ def open_contents(storage: Storage, files: Files) -> Opened:
         parts = [v1.read_v1(storage.read(n), f"{storage.location}/{n}") for n in files.shards]
         return V1Files(parts[0] if len(parts) == 1 else v1.merge(parts))
     for _ in range(_TRIES):
-        encoded = bytes(storage.read(files.index))
+        read = storage.read if hold is None else hold.read
+        encoded = bytes(read(files.index))
         index = bundle.read_index(memoryview(encoded), f"{storage.location}/{files.index}")
         try:
-            opened = _open_shards(storage, files.prefix, index, crc32c.of(encoded))
+            opened = _open_shards(storage, files.prefix, index, crc32c.of(encoded), read)
             problem = None
         except CorruptionError as error:
             problem = error
         # Index and shards belong together if the index was the same before and after.
-        if bytes(storage.read(files.index)) == encoded:
+        if (hold is None or hold.current()) and bytes(read(files.index)) == encoded:
             if problem is not None:
                 raise problem
             return opened
+        # The held index is that of a checkpoint that was replaced.
+        hold = None
     raise StorageError(
         f"the checkpoint was replaced {_TRIES} times while it was being opened",
         where=f"{storage.location}/{files.prefix}",
@@ -179,7 +183,11 @@ def missing(storage: Storage, name: str) -> CorruptionError:
 
 
 def _open_shards(
-    storage: Storage, prefix: str, index: bundle.BundleIndex, index_crc32c: int
+    storage: Storage,
+    prefix: str,
+    index: bundle.BundleIndex,
+    index_crc32c: int,
+    read: Callable[[str], memoryview],
 ) -> Bundle:
     names: list[str] = []
     sizes: dict[int, int] = {}
@@ -188,7 +196,7 @@ def _open_shards(
         names.append(bundle.shard_name(prefix, number, max(index.num_shards, 1)))
         try:
             if storage.maps:
-                shards[number] = storage.read(names[number])
+                shards[number] = read(names[number])
                 sizes[number] = len(shards[number])
             else:
                 sizes[number] = storage.size(names[number])

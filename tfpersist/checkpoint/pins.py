@@ -71,8 +71,11 @@ def marker(files: Files) -> str:
 
 
 @contextmanager
-def held(storage: Storage, files: Files) -> Iterator[None]:
+def held(storage: Storage, files: Files) -> Iterator[Hold | None]:
     """Keep a checkpoint from being removed while it is read, if the storage has locks.
+
+    Returns:
+        The hold on its marker; None if another process removes the checkpoint now.
 
     Raises:
         CheckpointNotFoundError: it was removed before, or meanwhile if the storage has no locks.
@@ -81,7 +84,7 @@ def held(storage: Storage, files: Files) -> Iterator[None]:
     try:
         # None if another process removes the checkpoint now. There is no use in waiting for it.
         hold = storage.hold(marker(files))
-        yield
+        yield hold
     except StorageError as error:
         if error.errno != errno.ENOENT or marker(files) in storage.names():
             raise

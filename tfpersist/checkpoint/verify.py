@@ -28,7 +28,7 @@ from tfpersist.errors import (
 )
 from tfpersist.formats import crc32c, graphdef, sstable
 from tfpersist.progress import progress
-from tfpersist.storage import Storage
+from tfpersist.storage import Hold, Storage
 
 _SHOWN = 20
 _CHUNK = 1 << 20
@@ -293,8 +293,13 @@ def _own_shards(contents: Bundle, facts: Sidecar | None) -> range:
     return range(first, count)
 
 
-def open_as_saved(storage: Storage, files: Files) -> tuple[Opened, str]:
+def open_as_saved(storage: Storage, files: Files, hold: Hold | None = None) -> tuple[Opened, str]:
     """Open a checkpoint, and do what `refuse_misfits` does.
+
+    Args:
+        storage: the directory.
+        files: the files of the checkpoint.
+        hold: the hold on its index, if the caller has one.
 
     Returns:
         Its contents, and a note on what may be a problem; empty if there is none.
@@ -304,7 +309,7 @@ def open_as_saved(storage: Storage, files: Files) -> tuple[Opened, str]:
             checkpoint.
         StorageError: a file cannot be read.
     """
-    contents, facts = _opened_by_sidecar(storage, files)
+    contents, facts = _opened_by_sidecar(storage, files, hold)
     if contents is None:
         note = refuse_misfits(storage, files)
         return open_contents(storage, files), note
@@ -312,14 +317,14 @@ def open_as_saved(storage: Storage, files: Files) -> tuple[Opened, str]:
 
 
 def _opened_by_sidecar(
-    storage: Storage, files: Files
+    storage: Storage, files: Files, hold: Hold | None
 ) -> tuple[Bundle, Sidecar] | tuple[None, None]:
     """Open a checkpoint and read each file once; None if its sidecar does not confirm all of it."""
     if files.sidecar is None or not storage.maps:
         return None, None
     try:
-        facts = sidecar.decode(storage.read(files.sidecar))
-        contents = open_contents(storage, files)
+        facts = sidecar.decode((storage if hold is None else hold).read(files.sidecar))
+        contents = open_contents(storage, files, hold)
     except (CorruptionError, StorageError):
         # It is opened again, and the error tells more then.
         return None, None

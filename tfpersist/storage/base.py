@@ -53,6 +53,15 @@ class Hold(Protocol):
     def current(self) -> bool:
         """Return whether the file still has its name."""
 
+    def read(self, name: str) -> memoryview:
+        """Return all bytes of a file, read-only.
+
+        Args:
+            name: the held file, even if another file has taken its name; or another file of the
+                directory. The other files are looked up as they were called when the hold was
+                taken: what was read belongs together if `current` is true afterwards.
+        """
+
     def release(self) -> None:
         """Release the lock; doing so twice does no harm."""
 

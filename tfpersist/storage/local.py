@@ -23,8 +23,9 @@ from tfpersist.storage.staged import StagedStorage
 
 # Bytes are written in pieces of this size, so that an interrupt is handled between two of them.
 _CHUNK = 1 << 20
-# A file of up to this size is read in less time than it is mapped.
-_SMALL = 4096
+# A file of up to this size is read in less time than it is mapped and unmapped.
+_SMALL = 1 << 17 if hasattr(os, "preadv") else 0
+_ALIGNMENT = 64
 _NO_RESERVE = {errno.EINVAL, errno.ENODEV, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
@@ -88,10 +89,10 @@ class LocalDirectory:
             path = os.path.dirname(path)
             if path in missing:
                 break
-        os.makedirs(self.location, exist_ok=True)
-        if durable:
-            for created in missing:
-                _sync_directory(os.path.dirname(created))
+        if missing:
+            os.makedirs(self.location, exist_ok=True)
+        for created in missing if durable else ():
+            _sync_directory(os.path.dirname(created))
 
     def names(self) -> set[str]:
         try:
@@ -112,12 +113,7 @@ class LocalDirectory:
     def read(self, name: str) -> memoryview:
         descriptor = os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise IsADirectoryError(errno.EISDIR, "this is not a plain file")
-            if status.st_size <= _SMALL:
-                return memoryview(os.read(descriptor, status.st_size))
-            return memoryview(_map(descriptor, status.st_size))
+            return _content(descriptor)
         finally:
             os.close(descriptor)
 
@@ -151,26 +147,10 @@ class LocalDirectory:
         return stamps
 
     def mark(self, name: str) -> object | None:
-        try:
-            status = os.stat(self.path(name))
-        except OSError:
-            return None
-        # A write sets both times to the same tick of the clock.
-        if status.st_mtime_ns != status.st_ctime_ns:
-            return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-        return None
+        return _mark(self.path(name))
 
     def version(self) -> object | None:
-        try:
-            status = os.stat(self.location)
-        except OSError:
-            # Nothing is known of the names of a directory that cannot be looked at.
-            return None
-        # A change of the names sets both times to the same tick of the clock, so where they differ,
-        # no change comes that leaves them as they are.
-        if status.st_mtime_ns != status.st_ctime_ns:
-            return status.st_ino, status.st_mtime_ns, status.st_ctime_ns
-        return None
+        return _mark(self.location)
 
     def seal(self) -> object | None:
         now = time.time_ns()
@@ -211,8 +191,7 @@ class LocalDirectory:
                 if error.errno not in NO_LOCKS:
                     os.close(descriptor)
                     raise
-                identity = _identity(os.fstat(descriptor))
-                return LocalHold(descriptor, name, identity, effective=False)
+                return LocalHold(descriptor, name, _identity(os.fstat(descriptor)), effective=False)
             # The file may have been replaced or removed between the open and the lock.
             with suppress(FileNotFoundError):
                 if self.identity(name) == held.identity:
@@ -337,6 +316,9 @@ class LocalHold:
     identity: tuple[int, int]
     effective: bool = True
 
+    def read(self) -> memoryview:
+        return _content(self.descriptor)
+
     def release(self) -> None:
         if self.descriptor >= 0:
             # A process that was forked meanwhile shares the lock: to close the file is not enough.
@@ -378,8 +360,39 @@ class LinkedFile:
         """Do nothing: the hold closes the file."""
 
 
+def _mark(path: str) -> tuple[int, ...] | None:
+    """Return what differs after each write to a file, or each change of names in a directory."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        # Nothing is known of what cannot be looked at.
+        return None
+    # A change sets both times to the same tick of the clock, so where they differ, no change comes
+    # that leaves them as they are.
+    if status.st_mtime_ns != status.st_ctime_ns:
+        return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    return None
+
+
 def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
+
+
+def _content(descriptor: int) -> memoryview:
+    """Return the bytes of an open file, read or mapped."""
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "this is not a plain file")
+    size = status.st_size
+    if size > _SMALL:
+        return memoryview(_map(descriptor, size))
+    # Tensors are used where they are if they start at such addresses, as those of a map do.
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -memory.__array_interface__["data"][0] % _ALIGNMENT
+    data, at = memory.data[start : start + size], 0
+    while at < size and (count := os.preadv(descriptor, [data[at:]], at)):
+        at += count
+    return data[:at].toreadonly()
 
 
 def _map(descriptor: int, size: int) -> mmap.mmap:

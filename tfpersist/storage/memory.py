@@ -187,6 +187,11 @@ class _Hold:
     def current(self) -> bool:
         return _DIRECTORIES.get(self.storage.name, {}).get(self.name) is self.file
 
+    def read(self, name: str) -> memoryview:
+        if name != self.name:
+            return self.storage.read(name)
+        return memoryview(self.file.data).toreadonly()
+
     def release(self) -> None:
         with _LOCK:
             if self.is_held:

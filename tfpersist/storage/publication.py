@@ -30,10 +30,12 @@ class StagedHold:
     Args:
         raw: the lock.
         identity: returns what distinguishes the file that has the name now.
+        read: reads this file, or another one by the journal of the moment of the lock.
     """
 
     raw: RawHold
     identity: Callable[[], object]
+    read: Callable[[str], memoryview]
 
     @property
     def effective(self) -> bool:

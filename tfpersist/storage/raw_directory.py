@@ -49,6 +49,9 @@ class RawHold(Protocol):
     def effective(self) -> bool:
         """True if other processes see the lock."""
 
+    def read(self) -> memoryview:
+        """Return all bytes of the locked file, read-only, even if another file has its name."""
+
     def release(self) -> None:
         """Release the lock; doing so twice does no harm."""
 

@@ -151,7 +151,7 @@ class RemoteDirectory:
     def hold(self, name: str, *, alone: bool) -> RemoteHold:
         """Raise if there is no such file. Nothing is locked; see `lock`."""
         self.size(name)
-        return RemoteHold(name)
+        return RemoteHold(name, self)
 
     def identity(self, name: str) -> str:
         """Return the name: not all of these systems can distinguish a file from its successor."""
@@ -202,7 +202,11 @@ class RemoteHold:
     """A hold without a lock, of which other processes do not know."""
 
     identity: str
+    directory: RemoteDirectory
     effective: bool = attrs.field(default=False, init=False)
+
+    def read(self) -> memoryview:
+        return self.directory.read(self.identity)
 
     def release(self) -> None:
         """Do nothing: nothing is locked."""

@@ -38,7 +38,7 @@ from tfpersist.storage.publication import (
     finish_pending,
     pending_in,
 )
-from tfpersist.storage.raw_directory import RawDirectory
+from tfpersist.storage.raw_directory import RawDirectory, RawHold
 
 _T = TypeVar("_T")
 
@@ -105,11 +105,25 @@ class StagedStorage:
         return {**stamps, **moved}
 
     def mark(self, name: str) -> object | None:
-        return self._resolved(name, "look at", self.directory.mark)
+        # A file that a journal is about to replace has a mark of its own, and so has the next one.
+        return self.directory.mark(base.plain(name, self.location))
 
     def hold(self, name: str, *, alone: bool = False) -> base.Hold | None:
-        lock = self._resolved(name, "hold", lambda path: self.directory.hold(path, alone=alone))
-        return None if lock is None else StagedHold(lock, lambda: self.identity(name))
+        with base.translated(self.location, f"hold {name!r}"):
+            pending = pending_in(self.directory)
+
+        def lock(path: str) -> RawHold | None:
+            return self.directory.hold(path, alone=alone)
+
+        raw = self._resolved(name, "hold", lock, pending)
+        if raw is None:
+            return None
+
+        def read(other: str) -> memoryview:
+            step = (lambda path: raw.read()) if other == name else self.directory.read
+            return self._resolved(other, "read", step, pending)
+
+        return StagedHold(raw, lambda: self.identity(name), read)
 
     def version(self) -> object | None:
         try:
@@ -209,11 +223,18 @@ class StagedStorage:
                         with suppress(OSError):
                             self.directory.sweep(name)
 
-    def _resolved(self, name: str, doing: str, step: Callable[[str], _T]) -> _T:
+    def _resolved(
+        self,
+        name: str,
+        doing: str,
+        step: Callable[[str], _T],
+        pending: journal.Journal | None = None,
+    ) -> _T:
         base.plain(name, self.location)
         # This is called for each read, and a context manager would take as long as a system call.
         try:
-            pending = pending_in(self.directory)
+            if pending is None:
+                pending = pending_in(self.directory)
             if name in pending.moves:
                 with suppress(FileNotFoundError):
                     return step(pending.moves[name])

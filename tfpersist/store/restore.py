@@ -280,8 +280,8 @@ def _load_one(
         raise _without_index(storage, files)
     if files.missing:
         raise missing(storage, files.missing[0])
-    with held(storage, files):
-        contents, note = open_as_saved(storage, files)
+    with held(storage, files) as hold:
+        contents, note = open_as_saved(storage, files, hold)
         checkpoint = opened(Located(storage, files), contents)
         fit = _fit(checkpoint, source, target)
         if not fit.fits and checkpoint.keras_file is not None:
