@@ -32,6 +32,7 @@ from tfpersist.matching.choices.casting import as_cast, with_casts
 from tfpersist.matching.choices.remapped import with_rows
 from tfpersist.matching.choices.selection import Selection
 from tfpersist.matching.forms.proposed_recipes import with_recipes
+from tfpersist.matching.forms.slots import with_slots
 from tfpersist.matching.pairing.saved import Saved
 from tfpersist.matching.plans.fit import Fit, Tolerance
 from tfpersist.matching.plans.plan import Plan
@@ -332,7 +333,7 @@ def _fit(checkpoint: Checkpoint, source: Source, target: Target) -> Fit:
     fit = selection.for_restore(specs, entries, target.averages_of)
     if source.cast:
         fit = with_casts(fit)
-    return with_recipes(with_rows(fit, source.rows), saved)
+    return with_slots(with_recipes(with_rows(fit, source.rows), saved), saved)
 
 
 def quarantine_skipped(loaded: Loaded, source: Source) -> Loaded:

@@ -13,6 +13,12 @@ from tfpersist.matching.sides.facts import natural
 
 _MOST_SHOWN = 1
 
+# Advice for a restore that lacks nothing else.
+ONLY_SLOTS = (
+    "Only slots of an optimizer are missing: initialize them, and restore the other variables with"
+    " .only([...])."
+)
+
 
 def suggested(
     missing: Sequence[Missing], specs: Mapping[str, TensorSpec], entries: Sequence[Entry] = ()
@@ -64,10 +70,7 @@ def advice_on(missing: Sequence[Missing], suggestion: Mapping[str, str]) -> str:
     if not missing:
         return ""
     if all(one.entry.slot for one in missing):
-        return (
-            "Only slots of an optimizer are missing: initialize them, and restore the other"
-            " variables with .only([...])."
-        )
+        return ONLY_SLOTS
     parts = [_on_proposals(missing, suggestion), _on_alternatives(missing), _on_conflicts(missing)]
     return "\n".join(filter(None, parts))
 

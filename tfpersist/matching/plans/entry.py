@@ -35,6 +35,8 @@ class Entry:
             the tensor under the key as it is.
         said: whether the user has said its key, so that others may have the same.
         kept: whether the user has said that it stays as it is.
+        kept_for: for a state of an optimizer: the slot, such as "adam/m", and the identity of its
+            variable, which is 0 for a state of the optimizer itself.
     """
 
     key: str
@@ -55,6 +57,7 @@ class Entry:
     recipe: Recipe | None = attrs.field(default=None, eq=False, repr=False)
     said: bool = attrs.field(default=False, eq=False, repr=False)
     kept: bool = attrs.field(default=False, eq=False, repr=False)
+    kept_for: tuple[str, int] | None = attrs.field(default=None, eq=False, repr=False)
 
     @property
     def wanted(self) -> TensorSpec:

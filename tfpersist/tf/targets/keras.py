@@ -21,14 +21,20 @@ from tfpersist.matching.pairing import optimizers
 from tfpersist.matching.pairing.pair_objects import ObjectPairing, Objects
 from tfpersist.matching.pairing.saved import Saved
 from tfpersist.matching.plans.entry import Entry
-from tfpersist.matching.sides import eras, object_graph
+from tfpersist.matching.sides import object_graph
 from tfpersist.matching.sides.facts import is_automatic
 from tfpersist.matching.sides.object_facts import Names
 from tfpersist.tf.internals import replicas, trackables
 from tfpersist.tf.internals.keras import build_optimizer, is_optimizer_built
 from tfpersist.tf.internals.live import LiveGraph
 from tfpersist.tf.internals.object_graph import live_graph
-from tfpersist.tf.targets import keras_kinds, keras_layers, keras_lists, objects
+from tfpersist.tf.targets import (
+    keras_kinds,
+    keras_layers,
+    keras_lists,
+    keras_optimizers,
+    objects,
+)
 from tfpersist.tf.targets.target import Captured, Target
 
 # The lists that a Keras layer keeps by itself of what its attributes hold.
@@ -65,20 +71,18 @@ class KerasTarget(objects.ObjectTarget):
 
     def entries_for(self, saved: Saved) -> Sequence[Entry]:
         """Return what the objects save, and states that layers lack."""
+        if saved.message is None and keras_optimizers.build_by_names(
+            self.live, saved.specs, self._trained_with
+        ):
+            self.live = self.walk()
         entries = super().entries_for(saved)
-        unused = self._unused_optimizers() if saved.message is not None else set()
-        if unused and not saved.objects.names.optimizers:
+        unused = keras_optimizers.unused(self.live)
+        if unused and (saved.message is None or not saved.objects.names.optimizers):
             entries = [attrs.evolve(e, spare=True) if id(e.ref) in unused else e for e in entries]
+        if any(entry.key not in saved.specs for entry in entries):
+            states = self.described().states
+            entries = keras_optimizers.with_owners(entries, self.live.objects, states)
         return [*entries, *keras_layers.unfilled(self.live)]
-
-    def _unused_optimizers(self) -> set[int]:
-        """Return the identities of what optimizers hold that have trained nothing yet."""
-        found: set[int] = set()
-        optimizers_known = keras_kinds.optimizers()
-        for number, thing in enumerate(self.live.objects):
-            if isinstance(thing, optimizers_known) and not is_optimizer_built(thing):
-                found |= {id(self.live.objects[node]) for node in self.live.graph.below(number)}
-        return found
 
     def assign(self, values: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> None:
         """Assign the values, and make layers recompute what they derive from them."""
@@ -133,7 +137,7 @@ class KerasTarget(objects.ObjectTarget):
                 if number:
                     names[number] = thing.name
             elif isinstance(thing, known):
-                kinds[number] = eras.KINDS.get(snake(type(thing).__name__), type(thing).__name__)
+                kinds[number] = keras_optimizers.kind_of(thing)
         found = frozenset({*kinds, *super().described().names.optimizers})
         inner = {
             node

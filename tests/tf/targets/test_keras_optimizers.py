@@ -1,0 +1,105 @@
+"""Optimizers of Keras models: their state follows the variables, in whatever form these are."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tf_keras
+
+import tfpersist as tfp
+
+X = np.sin(np.arange(32)).reshape(8, 4).astype(np.float32)
+Y = np.cos(np.arange(8)).reshape(8, 1).astype(np.float32)
+
+
+def fused(library):
+    inputs = library.layers.Input((4,))
+    x = library.layers.Dense(6, name="qkv")(inputs)
+    return library.Model(inputs, library.layers.Dense(1, name="head")(x))
+
+
+def split():
+    inputs = keras.Input((4,))
+    parts = [keras.layers.Dense(2, name=name)(inputs) for name in ("query", "key", "value")]
+    x = keras.layers.Concatenate()(parts)
+    return keras.Model(inputs, keras.layers.Dense(1, name="head")(x))
+
+
+def compiled(model, library=keras, **options):
+    model.compile(library.optimizers.Adam(0.05), "mse", **options)
+    return model
+
+
+@pytest.mark.parametrize("library", [tf_keras, keras])
+def test_the_state_of_a_kernel_that_is_split_is_split(library, tmp_path):
+    old = compiled(fused(library), library)
+    old.fit(X, Y, epochs=3, verbose=0)
+    store = tfp.ModelStore(tmp_path)
+    store.save(old)
+    new = compiled(split())
+    plan = store.restore(new, dry_run=True).plan
+    report = store.restore(new, plan=plan)
+    assert len(report.restored) == len(new.weights) + len(new.optimizer.variables)
+    for model in (old, new):
+        for _ in range(2):
+            model.train_on_batch(X, Y)
+    np.testing.assert_array_equal(np.asarray(new(X)), np.asarray(old(X)))
+
+
+def test_of_a_split_kernel_no_state_is_carried_out_without_a_plan(tmp_path):
+    old = compiled(fused(keras))
+    old.fit(X, Y, verbose=0)
+    store = tfp.ModelStore(tmp_path)
+    store.save(old)
+    report = store.restore(compiled(split()), missing="skip")
+    assert not any("query" in name for name in report.restored)
+    assert "12 states of the optimizer would follow" in report.advice
+    assert "Only slots" not in report.advice
+
+
+@pytest.fixture
+def names(tmp_path):
+    """Return a checkpoint of names, as TensorFlow 1 writes them, with the slots of Adam."""
+    arrays = {"head/kernel": np.ones((4, 1), np.float32), "head/bias": np.ones(1, np.float32)}
+    slots = {
+        f"{key}/{slot}": value + number
+        for key, value in arrays.items()
+        for number, slot in enumerate(("Adam", "Adam_1"), 1)
+    }
+    store = tfp.ModelStore(tmp_path)
+    store.save({**arrays, **slots, "global_step": np.int64(7)})
+    return store
+
+
+def head():
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, name="head")])
+
+
+def test_an_optimizer_is_built_for_the_slots_of_names(names):
+    model = compiled(head())
+    report = names.restore(model)
+    assert report.kept == (f"{model.optimizer.name}/learning_rate",)
+    first, second = (np.asarray(model.optimizer.variables[at]) for at in (2, 3))
+    assert (int(model.optimizer.iterations), first[0, 0], second[0, 0]) == (7, 2, 3)
+
+
+def test_an_optimizer_of_another_kind_stays_as_it_is(names):
+    model = head()
+    model.compile(keras.optimizers.Adagrad(0.1), "mse")
+    report = names.restore(model)
+    assert not model.optimizer.built
+    assert len(report.restored) == 2
+    kept = [row for row in report.rows if row.outcome == "kept"]
+    assert [row.reason for row in kept] == [
+        "the checkpoint has no such state of this optimizer"
+    ] * 2
+
+
+def test_a_used_optimizer_of_another_kind_is_missing_its_state(names):
+    model = head()
+    model.compile(keras.optimizers.Adagrad(0.1), "mse")
+    model.optimizer.build(model.trainable_variables)
+    with pytest.raises(tfp.RestoreError) as caught:
+        names.restore(model)
+    assert len(caught.value.report.missing) == 4
