@@ -197,3 +197,11 @@ def test_an_attribute_with_unknown_bytes_is_not_a_payload():
     assert not graph.payloads
     assert "value" not in graph.proto.node[0].attr
     assert without_padding(joined(graph)) == without_padding(data)
+
+
+def test_a_constant_that_waits_for_very_many_nodes_stays_in_the_skeleton():
+    waiting = const("w", np.ones((40, 10), np.float32))
+    waiting.input.extend(["^x"] * 1000)
+    graph = split(graph_def(waiting).SerializeToString())
+    assert not graph.payloads
+    assert len(graph.nodes["w"].attr["value"].tensor.tensor_content) == 1600

@@ -34,6 +34,13 @@ def test_functions_that_call_themselves_are_refused():
     assert passes.refuse_endless_calls(made) is made
 
 
+def test_nodes_that_need_each_other_are_refused():
+    text = placeholder("x") + node("a", "AddV2", "x", "y") + node("y", "Neg", "a")
+    made = draft(text, outputs=("y",))
+    with pytest.raises(GraphError, match="a -> y -> a"):
+        run(made, passes.cut_at_inputs, passes.prune_to_outputs)
+
+
 class TestBakeValues:
     def test_a_baked_tensor_is_not_an_input(self):
         text = placeholder("x") + placeholder("rate") + negative("y", "x")

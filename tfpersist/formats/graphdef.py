@@ -42,6 +42,10 @@ _META_TEXT = re.compile(
     rb"|object_graph_def)\s*[:{<]"
 )
 _NODE = 1 << 3 | wire.BYTES
+# The number of the field with a node's op.
+_OP = 2
+# A node of more fields, which are inputs or attrs, stays in the skeleton.
+_MOST_FIELDS = 1000
 
 
 @attrs.frozen(slots=False)
@@ -200,18 +204,16 @@ class _LargeConst:
     payload: Payload
 
 
-def _large_const(  # noqa: PLR0911
+def _large_const(
     view: memoryview, node: wire.Field, file: str, larger_than: int
 ) -> _LargeConst | None:
     """Return the content of a Const apart; None if the node does not have the usual form."""
-    fields = list(wire.fields(view, node.body, node.end, file))
+    fields = _fields_of_const(view, node, file)
     name = _only(fields, 1)
     operation = _only(fields, 2)
     entries = [field for field in fields if field.number == 5]
     keys = [_key(view, field, file) for field in entries]
     if name is None or operation is None or None in keys or keys.count(b"value") != 1:
-        return None
-    if bytes(view[operation.body : operation.end]) != b"Const":
         return None
     path = [node, entries[keys.index(b"value")]]
     inner: list[wire.Field] = []
@@ -240,6 +242,19 @@ def _large_const(  # noqa: PLR0911
         inside = bytes(before) + inside + bytes(after)
         inside = varint.encode(outer.number << 3 | wire.BYTES) + varint.encode(len(inside)) + inside
     return _LargeConst(label, inside, _mapped(view[content.body : content.end], spec))
+
+
+def _fields_of_const(view: memoryview, node: wire.Field, file: str) -> list[wire.Field]:
+    """Return the fields of a node; none as soon as it is no Const, or has more than any Const."""
+    fields: list[wire.Field] = []
+    for field in wire.fields(view, node.body, node.end, file):
+        is_op = field.number == _OP and field.wire_type == wire.BYTES
+        if len(fields) == _MOST_FIELDS or (
+            is_op and bytes(view[field.body : field.end]) != b"Const"
+        ):
+            return []
+        fields.append(field)
+    return fields
 
 
 def _only(fields: list[wire.Field], number: int) -> wire.Field | None:

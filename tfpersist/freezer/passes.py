@@ -17,6 +17,7 @@ from tfpersist.graph.runtimes import portability, portable
 from tfpersist.graph.structure import functions, nesting
 from tfpersist.graph.structure.feeds import fit
 from tfpersist.graph.structure.names import TensorRef, find_tensor, full_name
+from tfpersist.graph.structure.order import refuse_cycles
 from tfpersist.graph.structure.prune import needed, prune, trim
 
 
@@ -100,9 +101,10 @@ def prune_to_outputs(draft: Draft) -> Draft:
 
     Raises:
         NameNotFoundError: there is no such variable.
-        GraphError: the input of a node is not in the graph.
+        GraphError: the input of a node is not in the graph, or nodes need each other.
     """
     pruned = prune(draft.graph, draft.roots)
+    refuse_cycles(pruned.nodes)
     # A variable that the user names may be one that the outputs do not need.
     stay = ends.kept_variables(draft.lowered, pruned, draft.options.keep, draft.options.only)
     return attrs.evolve(draft.with_graph(pruned), kept=stay)

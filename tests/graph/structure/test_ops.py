@@ -102,6 +102,15 @@ def test_a_number_of_ports_out_of_range_is_refused(number):
         input_types(several("AddN", N=number, T=1))
 
 
+def test_too_many_types_of_ports_are_refused():
+    node = schema.NodeDef(name="n", op="IdentityN")
+    node.attr["T"].list.type.extend([1] * (ops.MOST_PORTS + 1))
+    with pytest.raises(
+        GraphError, match=r"node n \(IdentityN\): attr 'T' .*1,048,576, got 1048577"
+    ):
+        ops.output_types(node)
+
+
 def test_a_number_of_ports_that_is_missing_is_refused():
     with pytest.raises(GraphError, match="attr 'N'"):
         input_types(several("AddN", T=1))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tfpersist.errors import GraphError
 from tfpersist.formats import schema
 from tfpersist.graph.structure.names import producer
-from tfpersist.graph.structure.order import ordered
+from tfpersist.graph.structure.order import ordered, refuse_cycles
 
 
 def nodes(**inputs):
@@ -59,3 +63,32 @@ def test_a_long_chain_needs_no_recursion():
     chain = {f"n{n}": schema.NodeDef(input=[f"n{n + 1}"]) for n in range(20_000)}
     chain["n20000"] = schema.NodeDef()
     assert next(ordered(chain)) == "n20000"
+
+
+@pytest.mark.parametrize(
+    ("edges", "way"),
+    [
+        ({"a": ["b"], "b": ["c:1"], "c": ["x", "^a"], "x": []}, "c -> b -> a -> c"),
+        ({"a": ["a"]}, "a -> a"),
+        ({"x": [], "a": ["x", "b"], "b": ["x", "a"]}, "b -> a -> b"),
+    ],
+)
+def test_a_cycle_is_refused_with_the_way_around(edges, way):
+    with pytest.raises(GraphError) as caught:
+        refuse_cycles(nodes(**edges))
+    names = str(caught.value.found).split(" -> ")
+    assert len(names) == way.count("->") + 1
+    assert names[0] == names[-1]
+    for source, reader in itertools.pairwise(names):
+        assert source in [producer(text) for text in edges[reader]]
+
+
+def test_a_long_cycle_is_shown_in_short():
+    with pytest.raises(GraphError, match=r"n1 -> n2 -> n3 -> n4 -> \.\.\. -> n4999 -> n0 -> n1\."):
+        refuse_cycles(nodes(**{f"n{n}": [f"n{(n - 1) % 5000}"] for n in range(5000)}))
+
+
+def test_a_loop_of_tensorflow_1_is_no_cycle():
+    loop = nodes(enter=[], merge=["enter", "next"], next=["merge"])
+    loop["next"].op = "NextIteration"
+    refuse_cycles(loop)

@@ -88,6 +88,7 @@ class _Walk:
         dead: names of nodes that never run.
         dead_tensors: tensors that never have a value, though their nodes run.
         used_names: all names of nodes.
+        second_outputs: all tensors that some node reads and that are the second output of another.
     """
 
     graph: Graph
@@ -97,10 +98,14 @@ class _Walk:
     dead: set[str] = attrs.field(factory=set)
     dead_tensors: set[str] = attrs.field(factory=set)
     used_names: set[str] = attrs.field(init=False)
+    second_outputs: set[str] = attrs.field(init=False)
     identities: IdentityFinder = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.used_names = set(self.graph.nodes)
+        self.second_outputs = {
+            text for node in self.graph.proto.node for text in node.input if text.endswith(":1")
+        }
         self.identities = IdentityFinder(self.graph, self.known, self.renamed)
 
     def visit(self, node: Message) -> None:
@@ -153,7 +158,7 @@ class _Walk:
         if any(map(self._is_loop_back, data)) or is_dead.count(False) != 1 or len(data) < 2:
             return
         live = is_dead.index(False)
-        if any(f"{node.name}:1" in other.input for other in self.graph.nodes.values()):
+        if f"{node.name}:1" in self.second_outputs:
             name = unused(f"{node.name}/value_index", self.used_names)
             self.used_names.add(name)
             value_index = self.graph.proto.node.add(name=name)

@@ -38,6 +38,8 @@ def fold_rsqrt(graph: Graph, keep: Collection[str]) -> Graph:
         >>> simplify.load_constant(fold_rsqrt(graph, ()).nodes["y"], {})
         array(0.5, dtype=float32)
     """
+    if not any(node.op == "Rsqrt" for node in graph.proto.node):
+        return graph
     proto = schema.GraphDef()
     proto.CopyFrom(graph.proto)
     payloads = dict(graph.payloads)

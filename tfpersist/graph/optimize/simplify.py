@@ -45,6 +45,8 @@ def drop_control_inputs(graph: Graph) -> Graph:
         >>> drop_control_inputs(graph).nodes["y"].input
         ['x']
     """
+    if not any(node.input and node.input[-1][:1] == "^" for node in graph.proto.node):
+        return graph
     has_no_effect: dict[str, bool] = {}
     effects = Effects(graph.functions)
     for name in ordered(graph.nodes):
@@ -79,6 +81,8 @@ def bypass_identities(graph: Graph, keep: Collection[str]) -> Graph:
         >>> bypass_identities(graph, ["y"]).nodes["y"].input
         ['x']
     """
+    if not any(_is_identity(node) for node in graph.proto.node):
+        return graph
     control_sources = {
         text[1:] for node in graph.proto.node for text in node.input if text[:1] == "^"
     }
@@ -86,8 +90,7 @@ def bypass_identities(graph: Graph, keep: Collection[str]) -> Graph:
     bypassed: dict[str, str] = {}
     for name in ordered(graph.nodes):
         node = graph.nodes[name]
-        is_identity = node.op == "IdentityN" or (node.op in _IDENTITIES and len(node.input) == 1)
-        if not is_identity or name in keep or name in control_sources:
+        if not _is_identity(node) or name in keep or name in control_sources:
             continue
         if not all(_can_be_read_later(text, graph) for text in node.input):
             continue
@@ -101,6 +104,10 @@ def bypass_identities(graph: Graph, keep: Collection[str]) -> Graph:
         if inputs != list(node.input) and node.op not in CONTROL_FLOW:
             node.input[:] = inputs
     return Graph(proto, graph.payloads)
+
+
+def _is_identity(node: Message) -> bool:
+    return node.op == "IdentityN" or (node.op in _IDENTITIES and len(node.input) == 1)
 
 
 def _can_be_read_later(text: str, graph: Graph) -> bool:

@@ -73,31 +73,36 @@ def ports(node: Message, args: Message, op: Message) -> Iterator[tuple[str, int]
         op: the OpDef of the node.
 
     Raises:
-        GraphError: an attr that says how many there are is missing or out of range.
+        GraphError: an attr that tells how many there are is missing or out of range.
     """
     for arg in args:
         ref = dtypes.REF_OFFSET if arg.is_ref else 0
         if arg.type_list_attr:
             value = attr(node, arg.type_list_attr, op)
-            for number in value.list.type if value is not None else ():
-                yield arg.name, number
+            numbers = value.list.type if value is not None else ()
+            _refuse_count(node, arg.type_list_attr, len(numbers))
+            yield from ((arg.name, number) for number in numbers)
             continue
         count = 1
         if arg.number_attr:
             value = attr(node, arg.number_attr, op)
             count = value.i if value is not None else -1
-        if not 0 <= count <= MOST_PORTS:
-            raise GraphError(
-                f"attr {arg.number_attr!r} is not a valid number of tensors",
-                where=f"node {node.name} ({node.op})",
-                expected=f"0 to {MOST_PORTS:,}",
-                found=count,
-            )
+            _refuse_count(node, arg.number_attr, count)
         number = arg.type
         if arg.type_attr:
             value = attr(node, arg.type_attr, op)
             number = value.type if value is not None else 0
         yield from ((arg.name, number + ref) for _ in range(count))
+
+
+def _refuse_count(node: Message, attr_name: str, count: int) -> None:
+    if not 0 <= count <= MOST_PORTS:
+        raise GraphError(
+            f"attr {attr_name!r} is not a valid number of tensors",
+            where=f"node {node.name} ({node.op})",
+            expected=f"0 to {MOST_PORTS:,}",
+            found=count,
+        )
 
 
 def output_types(node: Message, functions: Mapping[str, Message] | None = None) -> list[int] | None:
