@@ -79,7 +79,8 @@ def _objects_if_unchanged(outline: live.Outline, view: Any, *, is_dict: bool) ->
     for number in others:
         thing, (path, states) = things[number], outline.states[number]
         edges = outline.edges.get(number, ())
-        children = view.list_children(thing) if number < outline.reached else ()
+        reached = number < outline.reached
+        children = trackables.children_of(view, thing, path) if reached else []
         same = len(children) == len(edges) and all(
             name == known_name and child is things[place]
             for (name, child), (known_name, place) in zip(children, edges, strict=True)
@@ -155,13 +156,13 @@ def _walk(
             edges.setdefault(number, []).append((name, numbers[id(child)]))
 
     for number, thing in enumerate(objects):  # the list grows in the loop
-        follow(number, view.list_children(thing))
+        follow(number, trackables.children_of(view, thing, paths[number]))
     if more is None:
         return objects, paths, numbers, edges
     reached = len(objects)
     for number, thing in enumerate(objects):
         if number >= reached:
-            follow(number, view.list_children(thing))
+            follow(number, trackables.children_of(view, thing, paths[number]))
         names = {name for name, _ in edges.get(number, ())}
         follow(number, [(name, child) for name, child in more(thing) if name not in names])
     return objects, paths, numbers, edges

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import enum
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +19,67 @@ def is_trackable(thing: object) -> bool:
     from tensorflow.python.trackable import base
 
     return isinstance(thing, base.Trackable)
+
+
+def is_trackable_class(kind: type[Any]) -> bool:
+    """Return whether TensorFlow takes the objects of a class into an object graph."""
+    from tensorflow.python.trackable import base
+
+    return issubclass(kind, base.Trackable)
+
+
+def children_of(view: Any, thing: Any, path: str) -> list[tuple[str, Any]]:
+    """Return the children of an object with their names, as TensorFlow lists them for a save.
+
+    TensorFlow refuses a dict with keys that are no texts, and lists and dicts that were changed
+    after they were assigned, since it could not restore them while they are being made. Here they
+    have the children that they hold now.
+
+    Args:
+        view: TensorFlow's view of the graph.
+        thing: the object.
+        path: its path, for the error.
+
+    Raises:
+        TargetError: two keys have one name, or a key has no name that stays the same.
+    """
+    if not isinstance(thing, (dict, list)):
+        listed: list[tuple[str, Any]] = view.list_children(thing)
+        return listed
+    try:
+        return list(view.list_children(thing))
+    except ValueError:
+        pairs = list(thing.items() if isinstance(thing, dict) else enumerate(thing))
+    children: dict[str, Any] = {}
+    for key, value in pairs:
+        child = value if is_trackable(value) else container(value)
+        if child is None:
+            continue
+        name = _key_name(key)
+        if name is None or name in children:
+            raise TargetError(
+                f"a dict has the key {key!r}, under which nothing can be saved",
+                where=path,
+                expected="keys that are texts or numbers, and no two of the same text",
+                found=f"a {type(key).__name__}" if name is None else f"another key {name!r}",
+                advice="Give the dict other keys.",
+            )
+        children[name] = child
+    return list(children.items())
+
+
+def _key_name(key: Any) -> str | None:
+    """Return the name of a child under a key of a dict; None if the next process has another."""
+    if isinstance(key, str):
+        return key
+    if isinstance(key, enum.Enum):
+        return str(key)
+    if key is None or isinstance(key, (bool, int, float, bytes)):
+        return str(key)
+    if isinstance(key, tuple):
+        names = [_key_name(part) for part in key]
+        return None if None in names else f"({', '.join(map(str, names))})"
+    return None
 
 
 def is_variable(thing: object) -> bool:
@@ -110,7 +173,7 @@ def container(thing: object) -> Any | None:
     """
     from tensorflow.python.trackable import data_structures
 
-    if isinstance(thing, (dict, list, tuple)):
+    if isinstance(thing, (dict, list, tuple, collections.deque)):
         return data_structures.wrap_or_unwrap(_plain(thing))
     return None
 
@@ -119,7 +182,7 @@ def _plain(thing: object) -> object:
     """Return lists and dicts of any type, and those in them, as TensorFlow knows them."""
     if isinstance(thing, dict):
         return {key: _plain(value) for key, value in thing.items()}
-    if isinstance(thing, (list, tuple)):
+    if isinstance(thing, (list, tuple, collections.deque)):
         return [_plain(value) for value in thing]
     return thing
 

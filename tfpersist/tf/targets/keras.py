@@ -27,8 +27,8 @@ from tfpersist.matching.sides.object_facts import Names
 from tfpersist.tf.internals import replicas, trackables
 from tfpersist.tf.internals.keras import build_optimizer, is_optimizer_built
 from tfpersist.tf.internals.live import LiveGraph
-from tfpersist.tf.internals.object_graph import live_graph
 from tfpersist.tf.targets import (
+    containers,
     keras_kinds,
     keras_layers,
     keras_lists,
@@ -36,9 +36,6 @@ from tfpersist.tf.targets import (
     objects,
 )
 from tfpersist.tf.targets.target import Captured, Target
-
-# The lists that a Keras layer keeps by itself of what its attributes hold.
-_OWN_LISTS = frozenset({"_layers", "_operations", "_metrics"})
 
 
 def adapt_keras(target: object) -> Target | None:
@@ -53,13 +50,8 @@ class KerasTarget(objects.ObjectTarget):
     """An object graph that may contain Keras objects."""
 
     def walk(self) -> LiveGraph:
-        """Walk the objects, with the layers in lists and dicts that TensorFlow does not track."""
-        live = live_graph(self.root)
-        if not _untracked_weights(live):
-            return live
-        live = live_graph(self.root, _containers)
-        if _untracked_weights(live):
-            live = live_graph(self.root, _all_containers)
+        """Walk the objects; refuse weights that no attribute leads to."""
+        live = super().walk()
         weights = _untracked_weights(live)
         if weights:
             some = ", ".join(weights[:5])
@@ -303,7 +295,7 @@ def _untracked_weights(live: LiveGraph) -> list[str]:
 
     if not any(isinstance(thing, keras.layers.Layer) for thing in live.objects):
         return []
-    reached = {id(live.objects[number]) for number in _below_layers(live)}
+    reached = containers.reached_by_attributes(live)
     inside: set[int] = set()
     untracked: dict[int, str] = {}
     for number, thing in enumerate(live.objects):
@@ -313,49 +305,6 @@ def _untracked_weights(live: LiveGraph) -> list[str]:
                 if id(weight) not in reached:
                     untracked[id(weight)] = weight.path
     return list(untracked.values())
-
-
-def _below_layers(live: LiveGraph) -> set[int]:
-    """Return the objects that something else than an optimizer leads to."""
-    reached = {0}
-    waiting = [0]
-    optimizers_known = keras_kinds.optimizers()
-    while waiting:
-        number = waiting.pop()
-        if not isinstance(live.objects[number], optimizers_known):
-            found = set(live.graph.children[number].values()) - reached
-            reached |= found
-            waiting += found
-    return reached
-
-
-def _containers(thing: object) -> Iterator[tuple[str, Any]]:
-    """Yield the lists and dicts among the attributes of a layer, as TensorFlow tracks them."""
-    return ((name, one) for name, one in _all_containers(thing) if not name.startswith("_"))
-
-
-def _all_containers(thing: object) -> Iterator[tuple[str, Any]]:
-    """Yield the same, with those in private attributes that hold layers."""
-    import keras
-
-    if isinstance(thing, keras.layers.Layer):
-        for name, value in vars(thing).items():
-            is_private = name.startswith("_")
-            if is_private and (name in _OWN_LISTS or not _holds_layers(value)):
-                continue
-            wrapped = trackables.container(value)
-            if wrapped is not None:
-                yield name, wrapped
-
-
-def _holds_layers(value: object) -> bool:
-    """Return whether a list or dict, or one in it, holds layers."""
-    if isinstance(value, dict):
-        # TensorFlow tracks no dict with other keys. Keras has some of its own.
-        return all(isinstance(key, str) for key in value) and _holds_layers([*value.values()])
-    if not isinstance(value, (list, tuple)):
-        return False
-    return any(isinstance(one, keras_kinds.layers()) or _holds_layers(one) for one in value)
 
 
 def _is_unbuilt(thing: object) -> bool:

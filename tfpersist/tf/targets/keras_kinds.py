@@ -16,6 +16,13 @@ def layers() -> tuple[type[Any], ...]:
     return tuple(package.layers.Layer for package in _packages())
 
 
+def untracking() -> tuple[type[Any], ...]:
+    """Return the classes of objects that hold lists and dicts which TensorFlow does not track."""
+    import tensorflow as tf
+
+    return tf.Module, *(package.layers.Layer for package in _packages("keras"))
+
+
 def optimizers(*names: str) -> tuple[type[Any], ...]:
     """Return the classes of optimizers, with the legacy ones of tf-keras.
 

@@ -24,7 +24,7 @@ from tfpersist.tf.internals import trackables
 from tfpersist.tf.internals.live import LiveGraph, SaveableState
 from tfpersist.tf.internals.object_graph import live_graph
 from tfpersist.tf.internals.slots import create_slots
-from tfpersist.tf.targets import eager, states
+from tfpersist.tf.targets import containers, eager, states
 from tfpersist.tf.targets.capture_all import capture_live_graph, payload_of_variable
 from tfpersist.tf.targets.object_entries import (
     Row,
@@ -71,8 +71,13 @@ class ObjectTarget:
         self.live = self.walk()
 
     def walk(self) -> LiveGraph:
-        """Walk the objects as they are now."""
-        return live_graph(self.root)
+        """Walk the objects as they are now, with those in lists that TensorFlow does not track."""
+        live = live_graph(self.root)
+        lacking = containers.lacking(live)
+        if not lacking:
+            return live
+        fuller = live_graph(self.root, containers.untracked)
+        return fuller if containers.hold_state(lacking, fuller) else live
 
     def entries(self) -> Sequence[Entry]:
         """Return what the objects save."""
