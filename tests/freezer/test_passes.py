@@ -37,7 +37,7 @@ def test_functions_that_call_themselves_are_refused():
 def test_nodes_that_need_each_other_are_refused():
     text = placeholder("x") + node("a", "AddV2", "x", "y") + node("y", "Neg", "a")
     made = draft(text, outputs=("y",))
-    with pytest.raises(GraphError, match="a -> y -> a"):
+    with pytest.raises(GraphError, match="y -> a -> y"):
         run(made, passes.cut_at_inputs, passes.prune_to_outputs)
 
 
