@@ -74,6 +74,7 @@ GROUPS = {
         "open_graph": {"targets", "run", "internals"},
         "lower": {"targets", "run", "internals"},
         "embed": {"run", "internals"},
+        "onnx": {"run", "internals"},
         "training": {"internals"},
     },
 }

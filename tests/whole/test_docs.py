@@ -17,7 +17,7 @@ import tfpersist
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 # Pages whose examples need an extra package; tests/runtimes runs them too.
-NEEDS = {"serve-without-tensorflow.md": ["openvino"]}
+NEEDS = {"serve-without-tensorflow.md": ["openvino", "tf2onnx", "onnxruntime"]}
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 MARKDOWN = sybil.Sybil(parsers=[PythonCodeBlockParser(doctest_optionflags=OPTIONS)])
 MODULES = [

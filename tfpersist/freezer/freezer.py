@@ -10,8 +10,9 @@ import attrs
 
 from tfpersist import arguments, graph_file
 from tfpersist.checkpoint.checkpoint import Checkpoint
+from tfpersist.errors import ArgumentError
 from tfpersist.formats.graphdef import Graph
-from tfpersist.freezer import parity, pipeline
+from tfpersist.freezer import onnx_file, parity, pipeline
 from tfpersist.freezer.draft import Draft
 from tfpersist.freezer.options import Options
 from tfpersist.freezer.sources.choice import Choice
@@ -419,21 +420,28 @@ class Freezer:
     ) -> FrozenModel:
         """Freeze into a file, one variable at a time.
 
+        A name such as "model.onnx" asks for an ONNX file, which tf2onnx makes of the frozen model:
+        `pip install tfpersist[onnx]`. It is the model of `portable("onnx")`, and its inputs and
+        outputs have the names of the signature. ONNX Runtime must be able to load it, and `parity`
+        compares what it computes, too.
+
         Args:
-            path: the `.pb` to write, a path or a URL. The file appears whole or not at all.
+            path: the `.pb` or `.onnx` to write, a path or a URL. The file appears whole or not at
+                all.
             durable: wait until the file would survive a power loss.
             large: allow a file of more than 2 GB. FrozenModel loads such a file; TensorFlow and
                 other programs that use protobuf cannot.
 
         Returns:
-            The model, loaded from that file; it may do what the model of `freeze` may do.
+            The model, loaded from that file; it may do what the model of `freeze` may do. Of an
+            `.onnx`, the model that was converted.
 
         Raises:
             NameNotFoundError: an output or a variable of that name is not in the graph.
-            FreezeError: no outputs are set, or a node cannot be frozen.
+            FreezeError: no outputs are set, or a node cannot be frozen, or not for that file.
             UnsafeModelError: a table is filled from a file that the policy does not allow to read.
             UnsupportedError: the file would be larger than 2 GB, and `large` is False; the largest
-                weights are named, and nothing is written.
+                weights are named, and nothing is written. Or there is no ONNX file of this model.
             StorageError: the file cannot be written; nothing is left behind.
 
         Example:
@@ -445,6 +453,8 @@ class Freezer:
         """
         with gc_paused():
             text = text_of(path, "the path or URL of a .pb")
+            if text.endswith(".onnx"):
+                return self._write_onnx(text, durable=durable)
             graph = self._frozen(snapshot=self._options.feeds is not None)
             graph_file.save(graph, text, durable=durable, large=large)
             return FrozenModel.load(path, policy=self._policy() or Policy.trusted())
@@ -472,6 +482,20 @@ class Freezer:
         shaped = named if options.outputs else None
         choice = Choice(self.checkpoint, options.signature, options.tags, shaped, self.policy)
         return lower(self.source, choice)
+
+    def _write_onnx(self, path: str, *, durable: bool) -> FrozenModel:
+        target = self._options.target
+        if target not in (None, "onnx"):
+            raise ArgumentError(
+                f"an .onnx file is written with portable('onnx'), not portable({target!r})",
+                where=path,
+                advice="Leave portable() out.",
+            )
+        freezer = self._with(target="onnx")
+        frozen = pipeline.freeze(freezer._lowered(), freezer._options)
+        frozen = frozen.snapshot() if frozen.source.live else frozen
+        graph = onnx_file.write(frozen, self._policy(), path, durable=durable)
+        return FrozenModel(graph, policy=self._policy())
 
     def _frozen(self, *, snapshot: bool) -> Graph:
         """Return the signed graph; with `snapshot`, with the values that a live source has now."""

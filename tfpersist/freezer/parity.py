@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import attrs
 
@@ -20,13 +21,19 @@ from tfpersist.graph.structure.kinds import VARIABLES
 from tfpersist.graph.structure.prune import prune
 from tfpersist.safety import Policy
 
+Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
-def prove(frozen: Draft, policy: Policy | None) -> Graph:
+
+def prove(
+    frozen: Draft, policy: Policy | None, others: Mapping[str, Run] = MappingProxyType({})
+) -> Graph:
     """Run a frozen graph and its source on the same feeds.
 
     Args:
         frozen: the frozen graph; its options have the feeds and the tolerance.
         policy: what both may do; None for everything.
+        others: what else must give the outputs of the source, by its name: functions that compute
+            outputs from feeds, both by the names of their tensors in the frozen graph.
 
     Returns:
         The frozen graph, signed, with the golden pair.
@@ -43,13 +50,15 @@ def prove(frozen: Draft, policy: Policy | None) -> Graph:
     pair = golden.pair(feeds, expected)
     # Everything that the source computes is compared, even if only a part goes into the file.
     whole = [attrs.evolve(out, values=expected[out.name], stride=1) for out in pair.outputs]
-    report = golden_check.compare_all(whole, computed, frozen.options.tolerance)
-    if not report.ok:
-        raise ParityError(
-            "the outputs of the frozen model differ from those of its source",
-            expected=f"outputs within a tolerance of {report.tolerance:g}",
-            report=report,
-        )
+    runs = {"the frozen model": computed} | {name: run(feeds) for name, run in others.items()}
+    for name, results in runs.items():
+        report = golden_check.compare_all(whole, results, frozen.options.tolerance)
+        if not report.ok:
+            raise ParityError(
+                f"the outputs of {name} differ from those of its source",
+                expected=f"outputs within a tolerance of {report.tolerance:g}",
+                report=report,
+            )
     proof = Proof(pair.digest, frozen.options.tolerance)
     return attrs.evolve(frozen, signature=attrs.evolve(frozen.signature, proof=proof)).signed(pair)
 

@@ -15,8 +15,8 @@ from tfpersist.errors import RunError, UnsupportedError
 from tfpersist.formats import dtypes
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.tensors import Array, TensorSpec
+from tfpersist.graph.runtimes.part import Part, without_weights
 from tfpersist.openvino import differences
-from tfpersist.openvino.cut import Part
 from tfpersist.storage.temporary import path_of
 
 # Some processors would compute in bfloat16.
@@ -104,7 +104,9 @@ def compile_part(
     """
     import openvino
 
-    model = _read(part)
+    graph, weights = without_weights(part)
+    differences.refuse(graph)
+    model = _read(graph)
     parameters = {_name(parameter): parameter for parameter in model.get_parameters()}
     results = {_name(result): result for result in model.get_results()}
     lost = [name for name in part.fetches if name not in results]
@@ -115,7 +117,7 @@ def compile_part(
             [(name, part.graph.nodes[name].op) for name in sources],
         )
     arrays = []
-    for name, payload in part.weights.items():
+    for name, payload in weights.items():
         if name in parameters:
             array = payload.load()
             if payload.spec.dtype in differences.WIDE_INTEGERS and not differences.is_int32(array):
@@ -131,22 +133,22 @@ def compile_part(
     try:
         compiled = core.compile_model(ordered, "CPU", _OPTIONS)
     except RuntimeError as error:
-        raise unread(error, part.graph) from error
+        raise unread(error, graph) from error
     positions = tuple(part.feeds.index(name) for name in names)
     return Compiled(compiled, positions, tuple(fed), tuple(fetched), tuple(arrays))
 
 
-def _read(part: Part) -> Any:
-    """Return the openvino.Model of a part whose weights are placeholders."""
+def _read(graph: Graph) -> Any:
+    """Return the openvino.Model of a graph without large constants."""
     from openvino.frontend import FrontEndManager
 
     frontend = FrontEndManager().load_by_framework("tf")
-    with path_of(part.graph.proto.SerializeToString(), ".pb") as path:
+    with path_of(graph.proto.SerializeToString(), ".pb") as path:
         try:
             return frontend.convert(frontend.load(path))
         # The failures of a frontend have no base class but this.
         except Exception as error:
-            raise unread(error, part.graph) from error
+            raise unread(error, graph) from error
 
 
 def unread(error: Exception, graph: Graph) -> UnsupportedError:

@@ -22,12 +22,12 @@ from tfpersist.graph.describe import lookup
 from tfpersist.graph.optimize.weights import expand
 from tfpersist.graph.runtimes.downgrade import downgrade
 from tfpersist.graph.runtimes.op_lists import known_ops
+from tfpersist.graph.runtimes.part import Part, cut, known_value
 from tfpersist.graph.structure import feeds as feeding
 from tfpersist.graph.structure import names, trusted_values
 from tfpersist.graph.structure.names import TensorRef
-from tfpersist.openvino import compiled, cut, differences
+from tfpersist.openvino import compiled, differences
 from tfpersist.openvino.compiled import Compiled
-from tfpersist.openvino.cut import Part
 
 _threads = Threads("OpenVINO")
 # Each part has weights of its own in OpenVINO.
@@ -155,7 +155,7 @@ class PartExecutor:
         known: dict[str, Array] = {}
         refs: dict[str, TensorRef] = {}
         for ref in fetched:
-            value = cut.known_value(self.graph, ref, specs)
+            value = known_value(self.graph, ref, specs)
             if value is not None:
                 known[ref.name] = value
             elif ref.name not in specs:
@@ -163,7 +163,7 @@ class PartExecutor:
         wanted = list(refs.values())
         fixed = self._part(specs, wanted) if wanted and _is_ranked(specs) else None
         if fixed is None:
-            _refuse_missing(cut.cut(self.graph, specs, wanted))
+            _refuse_missing(cut(self.graph, specs, wanted))
 
         def compute(*values: Array) -> list[Array]:
             self._refuse_closed()
@@ -192,9 +192,8 @@ class PartExecutor:
         with self._lock:
             self._refuse_closed()
             if key not in self._parts:
-                part = cut.cut(self.graph, specs, refs)
+                part = cut(self.graph, specs, refs)
                 _refuse_missing(part)
-                differences.refuse(part.graph)
                 if len(self._parts) >= _MOST_PARTS:
                     self._parts.pop(next(iter(self._parts)))
                 fed, fetched = list(specs.values()), [ref.spec for ref in refs]

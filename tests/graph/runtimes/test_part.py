@@ -1,4 +1,4 @@
-"""A part has what the fetches need, ends of its own, and no large constants."""
+"""A part has what the fetches need, and ends of its own."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from tfpersist.errors import GraphError
 from tfpersist.formats import schema
 from tfpersist.formats.graphdef import Graph, parse_text, with_payload
 from tfpersist.formats.tensors import TensorSpec, payload_of, spec_of
+from tfpersist.graph.runtimes.part import SMALLEST_WEIGHT, cut, known_value, without_weights
 from tfpersist.graph.structure.names import find_tensor
-from tfpersist.openvino.cut import SMALLEST_WEIGHT, cut, known_value
 
 GRAPH = parse_text(
     b"""
@@ -98,11 +98,11 @@ def test_large_numbers_are_apart_and_all_other_constants_inside():
     nodes[-1].input.append("^flags")
     payloads = {name: payload_of(value) for name, value in values.items()}
     graph = Graph(schema.GraphDef(node=nodes), payloads)
-    found = part({}, *values, graph=graph)
-    assert list(found.weights) == ["large"]
-    assert np.shares_memory(found.weights["large"].load(), large)
-    inside = {name: node.attr["value"].tensor for name, node in found.graph.nodes.items()}
-    assert found.graph.nodes["large"].op == "Placeholder"
+    found, weights = without_weights(part({}, *values, graph=graph))
+    assert list(weights) == ["large"]
+    assert np.shares_memory(weights["large"].load(), large)
+    inside = {name: node.attr["value"].tensor for name, node in found.nodes.items()}
+    assert found.nodes["large"].op == "Placeholder"
     for name in ("small", "flags", "in_a_loop"):
         assert inside[name].tensor_content == values[name].tobytes()
     assert graph.nodes["large"].op == "Const"

@@ -1,8 +1,8 @@
-"""Cut the part out of a graph that computes some tensors from others, in a form for OpenVINO.
+"""Cut the part out of a graph that computes some tensors from others, for another runtime.
 
-OpenVINO gives the outputs of a graph that nothing in it uses, and these under several names. So the
-part gets a placeholder of its own for each feed and an Identity for each fetch. Large constants
-become placeholders too: their values are handed over as they lie in memory.
+OpenVINO and tf2onnx give the outputs of a graph that nothing in it uses, and may give one of them
+under several names. So a part has a placeholder of its own for each feed, and an Identity for each
+fetch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tfpersist.graph.structure.kinds import PLACEHOLDERS
 from tfpersist.graph.structure.names import TensorRef, full_name, producer
 from tfpersist.graph.structure.prune import prune
 
-# Smaller constants stay in the graph: OpenVINO needs shapes, axes and the like while it reads it.
+# Smaller constants stay in the graph: a runtime needs shapes, axes and the like while it reads it.
 SMALLEST_WEIGHT = 64 << 10
 _WEIGHT_DTYPES = frozenset(
     {"float16", "float32", "float64"}
@@ -37,17 +37,15 @@ class Part:
     """The part of a graph that computes some tensors from others.
 
     Args:
-        graph: its nodes. The constants that are weights have become placeholders.
+        graph: its nodes.
         feeds: names of the placeholders to feed, in the order of the feeds.
         fetches: names of the nodes that give the fetches, in their order.
-        weights: the values of the other placeholders, by name.
         missing: placeholders of the whole graph that are needed and not fed.
     """
 
     graph: Graph
     feeds: tuple[str, ...]
     fetches: tuple[str, ...]
-    weights: Mapping[str, Payload]
     missing: tuple[TensorRef, ...]
 
 
@@ -57,7 +55,7 @@ def cut(graph: Graph, feeds: Mapping[str, TensorSpec], fetches: Sequence[TensorR
     Args:
         graph: the whole graph; it is not changed.
         feeds: data type and shape of each tensor that is fed, by its full name.
-        fetches: the tensors to compute. None of them is fed.
+        fetches: the tensors to compute; one that is fed is passed on.
 
     Raises:
         GraphError: the input of a node is not in the graph.
@@ -88,20 +86,19 @@ def cut(graph: Graph, feeds: Mapping[str, TensorSpec], fetches: Sequence[TensorR
         proto.node.append(_placeholder(feed_names[name], spec))
     fetch_names = [f"{scope}/fetch/{number}" for number in range(len(fetches))]
     for name, ref in zip(fetch_names, fetches, strict=True):
-        text = ref.operation if ref.index == 0 else ref.name
+        text = feed_names.get(ref.name, ref.operation if ref.index == 0 else ref.name)
         node = proto.node.add(name=name, op="Identity", input=[text])
         if ref.spec is not None:
             node.attr["T"].type = dtypes.BY_NAME[ref.spec.dtype].number
     part = prune(Graph(proto, graph.payloads), fetch_names)
     missing = _settle_placeholders(part, set(feed_names.values()))
-    part, weights = _without_weights(part)
-    return Part(part, tuple(feed_names.values()), tuple(fetch_names), weights, missing)
+    return Part(part, tuple(feed_names.values()), tuple(fetch_names), missing)
 
 
 def known_value(graph: Graph, ref: TensorRef, fed: Container[str]) -> Array | None:
     """Return the value of a tensor that is a constant, or passes one on; None for any other.
 
-    OpenVINO does not give outputs that are constants.
+    OpenVINO gives no output that is a constant.
 
     Args:
         graph: the graph.
@@ -151,20 +148,25 @@ def _settle_placeholders(part: Graph, fed: set[str]) -> tuple[TensorRef, ...]:
     return tuple(sorted(missing, key=lambda ref: ref.name))
 
 
-def _without_weights(part: Graph) -> tuple[Graph, dict[str, Payload]]:
-    """Put placeholders in the places of large constants."""
+def without_weights(part: Part) -> tuple[Graph, dict[str, Payload]]:
+    """Return the graph of a part with placeholders for its large constants, and their values.
+
+    Args:
+        part: the part. Its graph is changed: constants that stay get their elements back.
+    """
+    payloads = part.graph.payloads
     weights = {
         name: payload
-        for name, payload in part.payloads.items()
+        for name, payload in payloads.items()
         # A constant with a control input may be in a loop or a branch of TensorFlow 1.
-        if not part.nodes[name].input
+        if not part.graph.nodes[name].input
         and payload.spec.dtype in _WEIGHT_DTYPES
         and (payload.spec.nbytes or 0) >= SMALLEST_WEIGHT
     }
-    for name, payload in part.payloads.items():
-        node = part.nodes[name]
+    for name, payload in payloads.items():
+        node = part.graph.nodes[name]
         if name in weights:
             node.CopyFrom(_placeholder(name, payload.spec))
         else:
             node.attr["value"].tensor.tensor_content = payload.load().tobytes()
-    return Graph(part.proto), weights
+    return Graph(part.graph.proto), weights

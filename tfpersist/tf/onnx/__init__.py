@@ -1,0 +1,1 @@
+"""Convert frozen graphs to ONNX."""
