@@ -102,6 +102,48 @@ def test_an_invalid_value_is_refused(text, fault):
     assert fault in str(caught.value)
 
 
+INT = "dtype=type: DT_INT32"
+VECTOR = node(INT, f"shape=shape {{ {dims(1 << 20)} }}", op="Placeholder", name="v")
+COUNTS = {
+    "two numbers": node(INT, f"value=tensor {{ dtype: DT_INT32 tensor_shape {{ {dims(2)} }} }}"),
+    "a number that is computed": node(INT, op="Placeholder", name="b")
+    + node("T=type: DT_INT32", op="Neg").replace('"Neg"', '"Neg" input: "b"'),
+    "none": node(INT, op="Placeholder", name="b"),
+}
+
+
+def reads(op: str, *inputs: str) -> str:
+    listed = " ".join(f'input: "{name}"' for name in inputs)
+    return node("T=type: DT_FLOAT", op=op, name="z").replace(f'"{op}"', f'"{op}" {listed}')
+
+
+@pytest.mark.parametrize("text", COUNTS.values(), ids=COUNTS)
+@pytest.mark.parametrize("op", ["QueueDequeueManyV2", "QueueDequeueUpTo"])
+def test_a_number_of_elements_that_is_none_is_refused(op, text):
+    with pytest.raises(GraphError, match=rf"node z \({op}\): input 1 .* one number, got 'a'"):
+        refuse_invalid(parse_text((text + reads(op, "q", "a")).encode()))
+
+
+def test_a_number_of_elements_is_valid():
+    count = node(INT, "value=tensor { dtype: DT_INT32 int_val: 8 }")
+    refuse_invalid(parse_text((count + reads("QueueDequeueManyV2", "q", "a")).encode()))
+
+
+@pytest.mark.parametrize(
+    ("op", "at"), [("Slice", 2), ("Slice", 1), ("Fill", 0), ("Reshape", 1), ("BroadcastTo", 1)]
+)
+def test_a_shape_of_a_million_dimensions_is_refused(op, at):
+    between = reads("Identity", "v").replace('"z"', '"i"')
+    for source in ("v", "i:0"):
+        inputs = [*["x", "x", "x"][:at], source]
+        with pytest.raises(GraphError, match=rf"input {at} .* 65,536 dimensions, got '{source}'"):
+            refuse_invalid(parse_text((VECTOR + between + reads(op, *inputs)).encode()))
+
+
+def test_a_long_vector_of_integers_is_valid():
+    refuse_invalid(parse_text((VECTOR + reads("GatherV2", "x", "v", "x")).encode()))
+
+
 def test_graphs_of_tensorflow_are_valid():
     valid = (
         node(FLOAT, f"value=tensor {{ dtype: DT_FLOAT tensor_shape {{ {dims(0, 3)} }} }}"),

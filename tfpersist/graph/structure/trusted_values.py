@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 
 from tfpersist.errors import GraphError
 from tfpersist.formats import dtypes, graphdef, tensor_proto
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
 from tfpersist.graph.structure import ops
+from tfpersist.graph.structure.names import producer
 from tfpersist.graph.structure.nesting import refuse_endless
 
 # TensorFlow ends the process when a shape gets more than 254 dimensions, and nodes may add some.
@@ -18,6 +20,15 @@ from tfpersist.graph.structure.nesting import refuse_endless
 _MOST_DIMENSIONS = 32
 # Constants that repeat one value may take so many times the bytes of the graph.
 _MOST_GROWTH = 10
+# These read their second input as one number, without a look at its shape.
+_TAKES_A_COUNT = frozenset(
+    {"QueueDequeueMany", "QueueDequeueManyV2", "QueueDequeueUpTo", "QueueDequeueUpToV2"}
+)
+# The names that ops give to inputs that are shapes. TensorFlow makes a list of as many unknown
+# sizes as such a tensor has elements.
+_SHAPE_INPUT = re.compile(r"(\w+_)?(shape|dims|size|begin)")
+_MOST_SIZES = 1 << 16
+_MOST_STEPS = 64
 # The fields of an AttrValue that TensorFlow itself checks.
 _CHECKED = frozenset({None, "s", "i", "f", "b", "placeholder"})
 
@@ -43,6 +54,8 @@ def refuse_invalid(graph: Graph) -> None:
 data type 67.
     """
     bodies = [graph.proto.node, *(function.node_def for function in graph.proto.library.function)]
+    for body in bodies:
+        _refuse_counts_and_shapes(body)
     for node in (node for body in bodies for node in body):
         for name, value in node.attr.items():
             _refuse(next(_faults(value), None), node, name)
@@ -117,6 +130,54 @@ def _refuse_counts(node: Message, graph: Graph) -> None:
         value = ops.attr(node, name, op)
         if value is not None and value.i > ops.MOST_PORTS:
             _refuse(f"{value.i:,} outputs", node, name)
+
+
+def _refuse_counts_and_shapes(body: Sequence[Message]) -> None:
+    """Refuse inputs that are read as a number or as a shape, and cannot be one."""
+    # Most graphs have none of these, and their inputs are not looked up.
+    takers = [node for node in body if node.op in _TAKES_A_COUNT]
+    has_long = any(_declared(node)[-1:] > [_MOST_SIZES] for node in body)
+    nodes = {node.name: node for node in body} if takers or has_long else {}
+    for node in takers:
+        source = _source(node, 1, nodes)
+        if source is None or source.op not in ("Const", "Placeholder") or _declared(source):
+            _refuse_input(node, 1, "a Const or Placeholder that is one number")
+    for node in body if has_long else ():
+        op = ops.table().get(node.op)
+        names = [name for name, _ in ops.ports(node, op.input_arg, op)] if op is not None else []
+        for index, name in enumerate(names):
+            if _SHAPE_INPUT.fullmatch(name):
+                source = _source(node, index, nodes)
+                for _ in range(_MOST_STEPS):
+                    if source is None or source.op not in ("Identity", "Cast"):
+                        break
+                    source = _source(source, 0, nodes)
+                if source is not None and _declared(source)[-1:] > [_MOST_SIZES]:
+                    _refuse_input(node, index, f"a shape of at most {_MOST_SIZES:,} dimensions")
+
+
+def _declared(node: Message) -> list[int]:
+    """Return the sizes that a placeholder or constant declares; none if it does not."""
+    if node.op == "Const" and "value" in node.attr:
+        shape = node.attr["value"].tensor.tensor_shape
+    elif "shape" in node.attr:
+        shape = node.attr["shape"].shape
+    else:
+        return []
+    return [dim.size for dim in shape.dim]
+
+
+def _source(node: Message, index: int, nodes: Mapping[str, Message]) -> Message | None:
+    return nodes.get(producer(node.input[index])) if index < len(node.input) else None
+
+
+def _refuse_input(node: Message, index: int, expected: str) -> None:
+    raise GraphError(
+        f"input {index} is not what this op reads",
+        where=f"node {node.name} ({node.op})",
+        expected=expected,
+        found=f"{node.input[index]!r}" if index < len(node.input) else "none",
+    )
 
 
 @functools.cache
