@@ -5,7 +5,10 @@ from __future__ import annotations
 import keras
 import pytest
 import tensorflow as tf
+from tensorflow.python.distribute.sharded_variable import ShardedVariable
+from tensorflow.python.saved_model import registration
 
+import tfpersist as tfp
 from tfpersist.errors import UnsupportedError
 from tfpersist.tf.internals import trackables
 
@@ -60,13 +63,42 @@ def test_containers_are_wrapped_and_other_objects_are_not():
     assert trackables.container("ab") is None
 
 
-def test_an_object_that_writes_its_checkpoint_itself_is_refused():
-    class Old(tf.Module):
-        def _gather_saveables_for_checkpoint(self):
-            return {"x": None}
+def test_an_object_with_a_saver_of_its_own_is_refused():
+    class Registered(tf.Module):
+        pass
 
-    with pytest.raises(UnsupportedError, match="inner: a Old writes its checkpoint itself"):
-        trackables.states_of(Old(), "inner")
+    registration.register_checkpoint_saver(
+        package="tests",
+        name="Registered",
+        predicate=lambda thing: isinstance(thing, Registered),
+        save_fn=lambda trackables, file_prefix: [],
+        restore_fn=lambda trackables, merged_prefix: None,
+    )
+    with pytest.raises(UnsupportedError, match="inner: a Registered writes its checkpoint itself"):
+        trackables.states_of(Registered(), "inner")
+
+
+def sharded(value):
+    parts = [[[value, value]], [[value + 1, value], [value, value]]]
+    made = tf.Module()
+    made.table = ShardedVariable([tf.Variable(part) for part in parts], name="table")
+    return made
+
+
+def test_a_sharded_variable_is_one_tensor(tmp_path):
+    store = tfp.ModelStore(tmp_path)
+    saved = store.save(old := sharded(3.0))
+    whole = [[3.0, 3.0], [4.0, 3.0], [3.0, 3.0]]
+    assert saved["table/.ATTRIBUTES/VARIABLE_VALUE"].tolist() == whole
+    tf.train.Checkpoint(old).write(str(tmp_path / "theirs"))
+    assert not saved.diff(tmp_path / "theirs")
+    for name in ("model.ckpt", "theirs"):
+        new = sharded(0.0)
+        assert tfp.ModelStore(tmp_path, name=name).restore(new).fits
+        assert new.table.numpy().tolist() == whole
+    theirs = sharded(0.0)
+    tf.train.Checkpoint(theirs).read(saved.prefix).assert_consumed()
+    assert theirs.table.numpy().tolist() == whole
 
 
 def test_a_table_saves_keys_and_values_of_open_sizes():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import tfpersist as tfp
 from tfpersist.errors import TargetError
 from tfpersist.tf.targets.adapt import adapt
 from tfpersist.tf.targets.arrays import NamedTarget
@@ -21,6 +22,22 @@ class Wrapper:
 
     def __init__(self, session):
         self.session = session
+
+
+@pytest.mark.parametrize("model", [None, tf.Module])
+def test_a_seed_generator_in_a_dict_is_its_state(model):
+    def make(seed):
+        generator = keras.random.SeedGenerator(seed)
+        return generator, {"seeds": generator} | ({"net": model()} if model else {})
+
+    generator, target = make(1)
+    keras.random.uniform((2,), seed=generator)
+    store = tfp.ModelStore("memory://test/seeds")
+    store.save(target)
+    drawn = keras.random.uniform((2,), seed=generator).numpy().tolist()
+    other, target = make(2)
+    assert store.restore(target).fits
+    assert keras.random.uniform((2,), seed=other).numpy().tolist() == drawn
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def restored(entry: Entry) -> tuple[Any, Sequence[Any]]:
             feeds.append(feed)
             tensors.append(tf.io.parse_tensor(feed, tf.variant) if is_variant else feed)
         with tf.device(saveable.device):
-            op = saveable.restore(tensors, None)
+            op = saveable.restore(tensors, restored_shapes=None)
         return tf.group(op, name=name), feeds
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from tfpersist.errors import TargetError, UnsupportedError
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching.sides.object_graph import ATTRIBUTES
-from tfpersist.tf.internals import replicas
+from tfpersist.tf.internals import gathered, replicas
 from tfpersist.tf.internals.live import SaveableState
 
 
@@ -91,7 +91,16 @@ def is_variable(thing: object) -> bool:
     import tensorflow as tf
     from tensorflow.python.ops import resource_variable_ops
 
-    return isinstance(thing, tf.Variable) or bool(resource_variable_ops.is_resource_variable(thing))
+    if isinstance(thing, tf.Variable):
+        return True
+    return bool(resource_variable_ops.is_resource_variable(thing)) and not is_sharded(thing)
+
+
+def is_sharded(thing: object) -> bool:
+    """Return whether an object is a ShardedVariable: variables that are the rows of one."""
+    from tensorflow.python.distribute import sharded_variable
+
+    return isinstance(thing, sharded_variable.ShardedVariable)
 
 
 def is_iterator(thing: object) -> bool:
@@ -210,14 +219,17 @@ def states_of(thing: Any, path: str) -> tuple[SaveableState, ...]:
     if is_iterator(thing):
         key, spec = f"{path}{ATTRIBUTES}ITERATOR", TensorSpec("variant", None)
         return (SaveableState("_STATE", "ITERATOR", f"{key}_STATE", key, spec),)
-    saver = registration.get_registered_saver_name(thing)
-    if saver or not saveable_object_util.trackable_has_serialize_to_tensor(thing):
-        if saver or thing._gather_saveables_for_checkpoint():
-            raise UnsupportedError(
-                f"a {type(thing).__name__} writes its checkpoint itself",
-                where=path,
-                advice="Save a tf.train.Checkpoint without it.",
-            )
+    if is_sharded(thing):
+        spec = TensorSpec(thing.dtype.base_dtype.name, tuple(thing.shape.as_list()))
+        return (_state("VARIABLE_VALUE", path, spec),)
+    if registration.get_registered_saver_name(thing):
+        raise UnsupportedError(
+            f"a {type(thing).__name__} writes its checkpoint itself",
+            where=path,
+            advice="Save a tf.train.Checkpoint without it.",
+        )
+    serializes = saveable_object_util.trackable_has_serialize_to_tensor(thing)
+    if not serializes and not thing._gather_saveables_for_checkpoint():
         return ()
     if not tf.executing_eagerly():
         raise TargetError(
@@ -225,7 +237,7 @@ def states_of(thing: Any, path: str) -> tuple[SaveableState, ...]:
             where=path,
             advice="In a TF1 graph, save a tf.train.Checkpoint of variables only.",
         )
-    return _exported_states(thing, path)
+    return _exported_states(thing, path) if serializes else gathered.states_of(thing, path)
 
 
 def _exported_states(thing: Any, path: str) -> tuple[SaveableState, ...]:
@@ -265,9 +277,14 @@ def export(thing: Any) -> dict[str, Any]:
         UnsupportedError: a part of the state is not a tensor.
     """
     import tensorflow as tf
+    from tensorflow.python.training.saving import saveable_object_util
 
     if isinstance(thing, tf.train.experimental.PythonState):
         return {"py_state": tf.constant(serialized(thing), tf.string)}
+    if is_sharded(thing):
+        return {"VARIABLE_VALUE": tf.concat([part.read_value() for part in thing.variables], 0)}
+    if not saveable_object_util.trackable_has_serialize_to_tensor(thing):
+        return gathered.export(thing)
     tensors = {
         local: value() if callable(value) else value
         for local, value in thing._serialize_to_tensors().items()
@@ -294,4 +311,11 @@ def restore_states(thing: Any, tensors: Mapping[str, Any]) -> None:
         thing: a trackable, such as a table.
         tensors: its state, by the object's own names.
     """
-    thing._restore_from_tensors(dict(tensors))
+    from tensorflow.python.training.saving import saveable_object_util
+
+    if is_sharded(thing):
+        thing.assign(tensors["VARIABLE_VALUE"])
+    elif saveable_object_util.trackable_has_serialize_to_tensor(thing):
+        thing._restore_from_tensors(dict(tensors))
+    else:
+        gathered.restore(thing, tensors)

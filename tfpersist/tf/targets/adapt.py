@@ -17,7 +17,7 @@ def adapt(target: object) -> Target:
 
     Args:
         target: a session, a Keras model or optimizer, a trackable, or a dict or list of them, of
-            variables or of arrays.
+            variables, of seed generators or of arrays.
 
     Returns:
         The same, seen as variables under keys.
@@ -31,6 +31,7 @@ def adapt(target: object) -> Target:
         >>> [entry.name for entry in adapt({"a": np.zeros(2)}).entries()]
         ['a']
     """
+    target = _with_seeds(target)
     for adapt_type, is_traceable in _adapters():
         adapted = adapt_type(target)
         if adapted is not None:
@@ -46,6 +47,17 @@ def adapt(target: object) -> Target:
         if isinstance(target, str)
         else None,
     )
+
+
+def _with_seeds(target: object) -> object:
+    """Return a dict with the state of each SeedGenerator of Keras in it; other targets as they are.
+
+    TensorFlow does not know these objects, but their state is a variable.
+    """
+    generator: Any = getattr(getattr(sys.modules.get("keras"), "random", None), "SeedGenerator", ())
+    if type(target) is not dict or not any(isinstance(one, generator) for one in target.values()):
+        return target
+    return {name: one.state if isinstance(one, generator) else one for name, one in target.items()}
 
 
 def _adapters() -> Iterator[tuple[Callable[[object], Target | None], bool]]:
