@@ -1,7 +1,8 @@
-"""BERT and ALBERT of TensorFlow 1 in their Keras 3 twins: the outputs are those of the release.
+"""Transformers of TensorFlow 1 in their Keras 3 twins: the outputs are those of the release.
 
-The twins have the layers and the names of BertBackbone and AlbertBackbone of keras_hub, which is
-not installed for the tests. All compute in float32, and add in another order than the release did.
+The twins have the layers and the names of BertBackbone, AlbertBackbone, TransformerEncoder and
+TransformerDecoder of keras_hub, which is not installed for the tests. All compute in float32, and
+add in another order than the release did.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import pytest
 
 import tfpersist as tfp
 
-HERE = pathlib.Path(__file__).parent / "1.15.5" / "transformers"
+RELEASE = pathlib.Path(__file__).parent / "1.15.5"
+HERE = RELEASE / "transformers"
 
 
 class PositionEmbedding(keras.layers.Layer):
@@ -86,3 +88,75 @@ def test_the_outputs_are_those_of_the_release(make):
         array = keras.ops.convert_to_numpy(output)
         # The outputs lie between -3 and 3.
         np.testing.assert_allclose(array, values[f"{name}/{kind}"], rtol=0, atol=3e-6)
+
+
+class TransformerEncoder(keras.layers.Layer):
+    """A layer of tensor2tensor: its norms come first."""
+
+    attention_name = "self_attention_layer"
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        layers, norm = keras.layers, {"epsilon": 1e-6}
+        self.attention = layers.MultiHeadAttention(2, 4, name=self.attention_name)
+        self.first = layers.LayerNormalization(name="self_attention_layer_norm", **norm)
+        self.last = layers.LayerNormalization(name="feedforward_layer_norm", **norm)
+        self.inner = layers.Dense(12, "relu", name="feedforward_intermediate_dense")
+        self.outer = layers.Dense(8, name="feedforward_output_dense")
+
+    def call(self, x):
+        inner = self.first(x)
+        return self.fed_forward(x + self.attention(inner, inner))
+
+    def fed_forward(self, x):
+        return x + self.outer(self.inner(self.last(x)))
+
+
+class TransformerDecoder(TransformerEncoder):
+    attention_name = "self_attention"
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.cross = keras.layers.MultiHeadAttention(2, 4, name="cross_attention")
+        self.middle = keras.layers.LayerNormalization(
+            epsilon=1e-6, name="cross_attention_layer_norm"
+        )
+
+    def call(self, x, memory):
+        inner = self.first(x)
+        x = x + self.attention(inner, inner, use_causal_mask=True)
+        return self.fed_forward(x + self.cross(self.middle(x), memory))
+
+
+def t2t(encoders=2, decoders=2):
+    x, y = (keras.Input((length, 8)) for length in (5, 4))
+    encoded, decoded = x, y
+    for _ in range(encoders):
+        encoded = TransformerEncoder()(encoded)
+    encoded = keras.layers.LayerNormalization(epsilon=1e-6)(encoded)
+    for _ in range(decoders):
+        decoded = TransformerDecoder()(decoded, encoded)
+    decoded = keras.layers.LayerNormalization(epsilon=1e-6)(decoded)
+    return keras.Model([x, y], [encoded, decoded])
+
+
+def test_a_transformer_of_tensor2tensor_goes_into_layers_without_names():
+    values, store = np.load(RELEASE / "t2t" / "t2t.npz"), tfp.ModelStore(RELEASE / "t2t")
+    t2t()  # the numbers of the next one begin later
+    model = t2t()
+    for weight in model.weights:
+        weight.assign(keras.ops.ones(weight.shape))
+    report = store.restore(model, plan=store.restore(model, dry_run=True).plan)
+    assert report.unexpected == ("transformer/symbol_modality_9_8/shared/weights_0",)
+    outputs = model([values["x"], values["y"]])
+    for output, kind in zip(outputs, ("encoded", "decoded"), strict=True):
+        array = keras.ops.convert_to_numpy(output)
+        np.testing.assert_allclose(array, values[kind], rtol=0, atol=1e-6)
+
+
+def test_a_transformer_with_fewer_layers_is_another_one():
+    report = tfp.ModelStore(RELEASE / "t2t").restore(t2t(encoders=1), dry_run=True)
+    pairs = {pair.variable: pair for pair in report.plan}
+    encoder = [pair for name, pair in pairs.items() if name.startswith("transformer_encoder")]
+    assert encoder
+    assert not any(pair.key or pair.recipe for pair in encoder)

@@ -11,13 +11,14 @@ from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching.forms.maps import inception, mobilenet, resnet
 from tfpersist.matching.forms.maps.bert import ALBERT, BERT
 from tfpersist.matching.forms.maps.model_map import ModelMap, Series
+from tfpersist.matching.forms.maps.t2t import T2T
 from tfpersist.matching.plans.entry import Entry
 from tfpersist.matching.recipes.recipe import Recipe
-from tfpersist.matching.recipes.recipe_steps import Pad, Reshape, Slice
+from tfpersist.matching.recipes.recipe_steps import Pad, Reshape, Slice, Step
 
 MAPS = (
     *(BERT, ALBERT, mobilenet.V1, mobilenet.V2),
-    *(resnet.V1, resnet.V2, inception.V3, inception.RESNET_V2),
+    *(resnet.V1, resnet.V2, inception.V3, inception.RESNET_V2, T2T),
 )
 # A name from a file may have thousands of parts.
 _DEEPEST = 16
@@ -134,7 +135,7 @@ def _saved(model_map: ModelMap, names: Mapping[str, str]) -> _Saved:
 def _live(model_map: ModelMap, entries: Sequence[Entry], wanted: set[str]) -> _Live:
     """Return the places of the variables that may be those of the map, by scope and name."""
     patterns = [
-        rf"{series.layer}(?:_[0-9]+)?/(?:{'|'.join(series.tensors.values())})"
+        rf"{series.layer}(?:_[0-9]+)?/(?:{'|'.join((*series.tensors.values(), *series.zeros))})"
         for series in model_map.series
     ]
     further = list(map(re.compile, (*patterns, *model_map.stages)))
@@ -162,10 +163,12 @@ def _numbered(
     pairs: dict[int, _Source] = {}
     lengths = set()
     for series in model_map.series:
-        found = _in_order(series, mine, theirs, entries, specs)
+        length, found = _in_order(series, mine, theirs, entries, specs)
         pairs |= found
-        lengths.add(len(found) // len(series.tensors))
-    return pairs if len(lengths) < 2 and 0 not in lengths else None
+        if not series.optional:
+            lengths.add(length)
+    differ = len(lengths) > 1 or 0 in lengths
+    return None if differ or (model_map.series and not pairs) else pairs
 
 
 def _in_order(
@@ -174,29 +177,51 @@ def _in_order(
     theirs: Mapping[str, _Source],
     entries: Sequence[Entry],
     specs: Mapping[str, TensorSpec],
-) -> dict[int, _Source]:
-    """Return the pairs of one kind of layers, if only one first number fits."""
+) -> tuple[int, dict[int, _Source]]:
+    """Return how many layers of a kind there are, and their pairs, if one first number fits."""
     layer = re.compile(rf"{series.layer}(?:_([0-9]+))?/.*")
     numbers = sorted({int(m[1] or 0) for m in map(layer.fullmatch, mine) if m})
+    tensors = tuple(dict.fromkeys(series.tensors.values()))
+    present = _run(
+        [at for at in range(len(series.scopes)) if _nth(series, at, tensors[0]) in theirs], 0
+    )
     found = []
-    for start in numbers:
-        length = min(_run(numbers, start), len(series.scopes))
+    for start in numbers if present else ():
+        length = min(_run(numbers, start), present)
         # A model that ends early has the first layers of the other, and no other such layers.
-        if length < len(series.scopes) and not series.least <= length == len(numbers):
+        ends_early = series.least is not None and series.least <= length == len(numbers)
+        if length < present and not ends_early:
             continue
-        pairs = {}
+        pairs: dict[int, _Source] = {}
         for at in range(length):
             label = f"{series.layer}_{start + at}" if start + at else series.layer
-            for tensor in series.tensors.values():
+            for tensor in tensors:
                 place, source = mine.get(f"{label}/{tensor}"), theirs.get(_nth(series, at, tensor))
                 if place is None or source is None:
-                    break
-                if not entries[place].wanted.accepts(specs[source.key]):
-                    break
-                pairs[place] = source
-        if len(pairs) == length * len(series.tensors):
-            found.append(pairs)
-    return found[0] if len(found) == 1 else {}
+                    continue
+                if _is_fitting(entries[place].wanted, specs[source.key]):
+                    pairs[place] = source
+        if len(pairs) == length * len(tensors):
+            found.append((start, length, pairs))
+    if len(found) != 1:
+        return 0, {}
+    start, length, pairs = found[0]
+    for at in range(length):
+        label = f"{series.layer}_{start + at}" if start + at else series.layer
+        key = theirs[_nth(series, at, tensors[0])].key
+        for tensor in series.zeros:
+            if f"{label}/{tensor}" in mine:
+                pairs[mine[f"{label}/{tensor}"]] = _Source(key, -1, zeros=True)
+    return length, pairs
+
+
+def _is_fitting(wanted: TensorSpec, spec: TensorSpec) -> bool:
+    """Return whether a tensor fits, if need be with heads as an axis of their own."""
+    if wanted.accepts(spec):
+        return True
+    ranks = len(wanted.known_shape), len(spec.known_shape)
+    is_reshaped = ranks[0] != ranks[1] and wanted.elements == spec.elements
+    return is_reshaped and wanted.dtype == spec.dtype
 
 
 def _run(numbers: Sequence[int], start: int) -> int:
@@ -243,8 +268,10 @@ def _fitting(
         key, wanted, spec = source.key, entries[at].wanted, specs[source.key]
         size = wanted.elements
         if source.zeros:
-            if wanted.accepts(spec) and size is not None:
-                steps = (Slice(0, 0, 0), Pad(0, 0, size))
+            if size is not None and wanted.dtype == spec.dtype:
+                steps: tuple[Step, ...] = (Slice(0, 0, 0), Pad(0, 0, size))
+                if len(wanted.known_shape) != 1:
+                    steps = (*steps, Reshape(wanted.known_shape))
                 reason = f"{title}; zeros, as it has none"
                 yield at, Known(key, Recipe((key,), steps), reason, caveat)
         elif wanted.accepts(spec):

@@ -67,8 +67,8 @@ def _series(scopes: Iterator[str]) -> tuple[Series, Series]:
     known = tuple(scopes)
     norms = {f"BatchNorm/{name}": name for name in _NORMS}
     return (
-        Series("conv2d", known, {"weights": "kernel"}, _LEAST),
-        Series("batch_normalization", known, norms, _LEAST),
+        Series("conv2d", known, {"weights": "kernel"}, least=_LEAST),
+        Series("batch_normalization", known, norms, least=_LEAST),
     )
 
 

@@ -12,15 +12,22 @@ class Series:
     Args:
         layer: the name of the first, such as "conv2d"; the next ones are "conv2d_1" and so on,
             or begin at another number.
-        scopes: the scopes of the same layers in the checkpoint, in that order.
+        scopes: the scopes of the same layers in the checkpoint, in that order. It may have only
+            the first of them.
         tensors: {end of a name in the checkpoint: end of the name in the target}.
-        least: how many of the first layers a model that ends early has at least.
+        zeros: ends of names in the target of variables that the model in the checkpoint does
+            without. They get zeros.
+        least: how many of the first layers a model that ends early has at least; None if a model
+            that has fewer layers than the checkpoint is another one.
+        optional: whether the target may do without these tensors.
     """
 
     layer: str
     scopes: tuple[str, ...]
     tensors: dict[str, str] = attrs.field(hash=False)
-    least: int = 1
+    zeros: tuple[str, ...] = ()
+    least: int | None = None
+    optional: bool = False
 
 
 @attrs.frozen
@@ -38,7 +45,7 @@ class ModelMap:
         optional: further rules that need not find one.
         source: the files that say so.
         zeros: {pattern of the name of a tensor: name in the target} of variables that the model in
-            the checkpoint does without, such as biases. They get zeros, as many as the tensor has.
+            the checkpoint does without, such as biases. They get zeros.
         stages: patterns of names in the target, each with the number of a block as its group. As
             long as a later stage follows, both models must have as many blocks in a stage.
         series: layers without names.
