@@ -26,8 +26,10 @@ def registered() -> bytes:
 
 
 def compact(op: schema.Message) -> schema.Message:
-    """Keep names, types, arity, defaults and statefulness of an op."""
+    """Keep names, types, arity, defaults, statefulness and deprecation of an op."""
     short = schema.OpDef(name=op.name, is_stateful=op.is_stateful)
+    if op.HasField("deprecation"):
+        short.deprecation.CopyFrom(op.deprecation)
     for source, target in ((op.input_arg, short.input_arg), (op.output_arg, short.output_arg)):
         for arg in source:
             target.add(

@@ -12,6 +12,7 @@ from tfpersist.errors import (
     ArgumentError,
     FeedError,
     FreezeError,
+    GraphError,
     NameNotFoundError,
     RunError,
     StorageError,
@@ -537,3 +538,37 @@ class TestOperationsWithoutOutputs:
         for each in (model, alone):
             with pytest.raises(RunError):
                 each.run("checked", {"x": -2.0})
+
+
+def old_batch_norm(producer):
+    """A graph of an op that TensorFlow has removed in version 9."""
+    with tf.Graph().as_default() as graph:
+        v1.placeholder(tf.float32, (None, 2, 2, 3), name="x")
+        for name, number in zip("mvbg", (1.0, 4.0, 0.5, 2.0), strict=True):
+            tf.constant([number] * 3, tf.float32, name=name)
+    proto = graph.as_graph_def()
+    node = proto.node.add(name="y", op="BatchNormWithGlobalNormalization", input="xmvbg")
+    node.attr["T"].type = tf.float32.as_datatype_enum
+    node.attr["variance_epsilon"].f = 0.0
+    node.attr["scale_after_normalization"].b = True
+    proto.versions.producer = producer
+    return proto
+
+
+def test_an_op_that_tensorflow_has_removed(tmp_path):
+    path = tmp_path / "m.pb"
+    path.write_bytes(old_batch_norm(producer=8).SerializeToString())
+    frozen = Freezer(path).outputs("y").write(tmp_path / "frozen.pb")
+    assert (
+        frozen.run("y", {"x": np.full((1, 2, 2, 3), 3, np.float32)})[0, 0, 0].tolist() == [2.5] * 3
+    )
+
+    newer = old_batch_norm(producer=9)
+    path.write_bytes(newer.SerializeToString())
+    with pytest.raises(tf.errors.UnimplementedError, match="removed in version 9") as theirs:
+        tf.graph_util.import_graph_def(newer)
+    with pytest.raises(FreezeError, match=r"node y .* before 9, got version 9") as ours:
+        Freezer(path).outputs("y").freeze()
+    assert ours.value.advice.removeprefix("TensorFlow says: ") in str(theirs.value)
+    with pytest.raises(GraphError, match="removed in version 9"):
+        FrozenModel.load(path).run("y", {"x": np.ones((1, 2, 2, 3), np.float32)})

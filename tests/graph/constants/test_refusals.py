@@ -40,6 +40,21 @@ def test_ops_that_need_the_live_process_are_refused(op, message, inside):
         refuse(graph_of(op, inside=inside), ())
 
 
+@pytest.mark.parametrize("inside", [False, True])
+def test_an_op_that_the_version_of_the_graph_excludes_is_refused_with_its_advice(inside):
+    graph = graph_of("BatchNormWithGlobalNormalization", inside=inside)
+    for producer, is_old in ((8, True), (0, True), (9, False), (1395, False)):
+        graph.proto.versions.producer = producer
+        if is_old:
+            refuse(graph, ())
+            continue
+        with pytest.raises(FreezeError) as caught:
+            refuse(graph, ())
+        assert caught.value.found == f"version {producer}"
+        assert "a version before 9" in str(caught.value)
+        assert "Use tf.nn.batch_normalization()." in str(caught.value)
+
+
 def is_refused(graph, kept=()):
     try:
         refuse(graph, kept)

@@ -43,7 +43,7 @@ def test_a_variable_without_a_value_comes_with_advice():
         ("{{node a/b}} Bad shape\n\t [[{{node c}}]]", "a/b", "{{node a/b}} Bad shape"),
         ("Bad shape\n\t [[{{node c}}]]\n\nOriginal stack trace for 'c':\n x", "c", "Bad shape"),
         ("Node: 'c'\nBad shape", None, "Bad shape"),
-        ("2 root error(s) found.\n  (0) INVALID_ARGUMENT: Bad. More", None, "Bad"),
+        ("2 root error(s) found.\n  (0) INVALID_ARGUMENT: Bad. More", None, "Bad. More"),
         ("in user code:\n\n    File x\n\n    ValueError: not this", None, "ValueError: not this"),
         (
             "Exception encountered when calling Dense.call().\n\n\x1b[1mBad input\x1b[0m\n\nMore",

@@ -1,4 +1,8 @@
-"""Refuse nodes that would not work in another process: their state or code is not in the graph."""
+"""Refuse nodes that would not work in another process.
+
+The state or code of some is not in the graph. TensorFlow has removed some ops, and imports them in
+graphs only that were written before: each GraphDef has the version of its producer.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,9 @@ from collections.abc import Collection
 from tfpersist.errors import FreezeError
 from tfpersist.formats import dtypes
 from tfpersist.formats.graphdef import Graph
+from tfpersist.formats.schema import Message
 from tfpersist.graph.constants.tables import FEED_THE_RESULT
+from tfpersist.graph.structure import ops
 from tfpersist.graph.structure.functions import all_nodes
 from tfpersist.graph.structure.kinds import VARIABLES, is_table
 
@@ -61,13 +67,15 @@ def refuse(graph: Graph, kept: Collection[str], inputs: Collection[str] = ()) ->
     Raises:
         FreezeError: there is such a node; the message names it, its op and what to do.
     """
+    producer = graph.proto.versions.producer
     for node, function in all_nodes(graph.proto):
         op = node.op
+        _refuse_removed(node, function, producer)
         if op != "Placeholder" and _refusal(op) is None:
             continue
         if function is None and (node.name in kept or is_table(op)):
             continue
-        where = f"node {node.name} ({op})" + (f" in function {function}" if function else "")
+        where = _where(node, function)
         if op == "Placeholder" and node.attr["dtype"].type == _RESOURCE:
             raise FreezeError(
                 "this node stands for a table, a generator or another resource of the live model",
@@ -87,6 +95,25 @@ def refuse(graph: Graph, kept: Collection[str], inputs: Collection[str] = ()) ->
         if refusal is not None:
             problem, advice = refusal
             raise FreezeError(problem, where=where, advice=advice)
+
+
+def _where(node: Message, function: str | None) -> str:
+    return f"node {node.name} ({node.op})" + (f" in function {function}" if function else "")
+
+
+def _refuse_removed(node: Message, function: str | None, producer: int) -> None:
+    op = ops.table().get(node.op)
+    if op is None or not op.HasField("deprecation") or producer < op.deprecation.version:
+        return
+    # TensorFlow's advice has a full stop or none.
+    advice = op.deprecation.explanation.rstrip(".")
+    raise FreezeError(
+        "TensorFlow has removed this op, and imports it in older graphs only",
+        where=_where(node, function),
+        expected=f"a graph of a version before {op.deprecation.version}",
+        found=f"version {producer}",
+        advice=f"TensorFlow says: {advice}.",
+    )
 
 
 def is_live(op: str) -> bool:

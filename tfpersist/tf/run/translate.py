@@ -56,8 +56,7 @@ def _summary(message: str) -> tuple[str | None, str]:
         lines = lines[-1:]
     lines = [re.sub(r"^\(\d+\) [A-Z_]+: ", "", line) for line in lines] or ["no reason given"]
     first = lines[1] if len(lines) > 1 and "root error(s) found" in lines[0] else lines[0]
-    sentence = re.split(r"\. (?=[A-Z])", first, maxsplit=1)[0]
-    return (node.group(1) if node else None), sentence.rstrip(". ")[:500]
+    return (node.group(1) if node else None), first.rstrip(". ")[:500]
 
 
 def _advice(error: Exception) -> str | None:
