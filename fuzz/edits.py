@@ -303,9 +303,15 @@ class Maker:
             next(self.identities), "group", self.fresh_name(), f"part_{self.word()}", style, some
         )
         for one in some:
-            changed[one.look()].add("moved")
+            changed[one.look()].add(self._moved(model))
         model.items[start:end] = [group]
         return f"nest {[one.identity for one in some]}"
+
+    def _moved(self, *groups: Item) -> str:
+        """Return what becomes of layers that leave a group or enter one."""
+        # An attribute is lost, and a file says no other name of what one holds.
+        is_held = any(one.style in ("attributes", "dict") for one in groups)
+        return "renamed" if is_held else "moved"
 
     def _un_nest(self, model: Item, changed: dict[str, set[str]], writer: str) -> str:
         groups = [one for one in model.items if one.kind == "group"]
@@ -317,7 +323,7 @@ class Maker:
         if any(changed[one.look()] for one in group.items):
             return ""
         for one in group.items:
-            changed[one.look()].add("moved")
+            changed[one.look()].add(self._moved(model, group))
         at = model.items.index(group)
         model.items[at : at + 1] = group.items
         return f"un-nest {group.identity}"

@@ -169,3 +169,26 @@ def test_a_file_may_list_the_parts_of_a_layer_by_their_names():
     moved = parts("two/key", "two/query", "one/key", "one/query")
     looks = looks[0], {one.number: one.tail for one in moved[2:]}
     assert evidence.by_order(live, moved, {0: 3, 3: 0}, looks) == {}
+
+
+def test_layers_of_another_kind_have_no_name_in_common():
+    member = Member("k", TensorSpec("float32", (2,)))
+    dense, separable, bare = (
+        attrs.evolve(leaf(0, "head"), members=dict.fromkeys(roles, member))
+        for roles in (
+            ("kernel", "bias"),
+            ("depthwise_kernel", "pointwise_kernel", "bias"),
+            ("kernel",),
+        )
+    )
+    assert by_names([dense], [separable]) == by_names([separable], [dense]) == {}
+    assert by_names([dense], [bare]) == by_names([bare], [dense]) == {0: 0}
+
+
+def test_one_leaf_between_two_neighbours_is_the_one_between_them():
+    live, saved = leaves("x", "a", "y", "c", "z"), leaves("a", "b", "c", "d")
+    anchors = {1: 0, 3: 2}
+    assert evidence.by_neighbours(live, saved, anchors, looks(live, saved)) == {2: 1}
+    more = leaves("a", "b", "b2", "c")
+    assert evidence.by_neighbours(live, more, {1: 0, 3: 3}, looks(live, more)) == {}
+    assert evidence.by_neighbours(live, saved, {1: 2, 3: 0}, looks(live, saved)) == {}

@@ -474,3 +474,53 @@ def test_equal_names_in_a_long_list_take_linear_time():
 def test_of_very_many_optimizers_only_some_are_read():
     saved = objects({f"o{at}": {"_iterations": Var(), "_variables": {}} for at in range(100)})
     assert len(saved.states) == 64
+
+
+def test_a_name_that_two_layers_have_now_goes_to_neither_of_them():
+    saved = objects(layers(dense("down"), dense("stem", 3)))
+    inner = {"_operations/1/_operations/1": "down", "_operations/3/_operations/1": "down"}
+    live = objects(
+        layers(chain("down"), dense("stem", 3), chain("down")),
+        names={"_operations/1": "up", "_operations/2": "stem", "_operations/3": "item", **inner},
+    )
+    assert set(paired(saved, live)) == {"_operations/2/_kernel", "_operations/2/bias"}
+    assert not proposed(saved, live)
+    fates = pair_objects(live, saved).fates.values()
+    assert sum(len(fate.alternatives) == 1 for fate in fates) == 4
+
+
+def trained_list(*names):
+    """A checkpoint in which only an optimizer holds layers, by these names."""
+    tensors = [f"{name}/{role}".lstrip("/") for name in names for role in ("kernel", "bias")]
+    variables = [Var(name, SQUARE if name.endswith("kernel") else LINE) for name in tensors]
+    state = {"_iterations": Var("it", LINE), "_variables": {}}
+    state["_trainable_variables"] = {str(at): one for at, one in enumerate(variables)}
+    return objects({"optimizer": state})
+
+
+def held_in_dict(*names, parts=("x",)):
+    """A model that holds layers of these names in a dict, in this order."""
+    paths = [f"table/{name}/{part}" for name in names for part in parts]
+    table = {name: {part: dense() for part in parts} for name in names}
+    order = [f"{path}/{role}" for path in paths for role in ("_kernel", "bias")]
+    known = {path: path.split("/")[-1] for path in paths}
+    known |= {f"table/{name}": name for name in names}
+    return objects({"table": table}, names=known, trained=[order])
+
+
+@pytest.mark.parametrize(("names", "known"), [(("left", "right"), 0), (("block_1", "block_2"), 4)])
+def test_an_order_in_a_file_without_names_says_nothing_of_layers_with_names(names, known):
+    saved, live = trained_list("x", "x"), held_in_dict(*names)
+    assert len(paired(saved, live) | proposed(saved, live)) == known
+
+
+@pytest.mark.parametrize(("parts", "known"), [(("x", "y"), 10), (("y", "x"), 2)])
+def test_an_order_of_training_that_names_contradict_says_nothing(parts, known):
+    saved = trained_list("end", "x", "y", "x", "y")
+    paths = [f"table/block_{at}/{part}" for at in (1, 2) for part in parts]
+    table = {f"block_{at}": {part: dense() for part in parts} for at in (1, 2)}
+    names = {path: path.split("/")[-1] for path in paths} | {"end": "end"}
+    names |= {f"table/block_{at}": f"block_{at}" for at in (1, 2)}
+    order = [f"{path}/{role}" for path in ("end", *paths) for role in ("_kernel", "bias")]
+    live = objects({"end": dense(), "table": table}, names=names, trained=[order])
+    assert len(paired(saved, live)) == known

@@ -48,3 +48,34 @@ def test_positions_count_as_words_only_if_both_sides_have_the_same_numbers():
     assert words.by_words(attributes, items, looks) == {}
     attributes = [leaf(at, f"block{at}") for at in (2, 0, 1)]
     assert words.by_words(attributes, items, looks) == {0: 0, 1: 1, 2: 2}
+
+
+def test_a_better_name_of_another_shape_goes_before():
+    live, saved = leaves("user_query"), leaves("item/query")
+    assert words.by_words(live, saved, looks(live, saved)) == {0: 0}
+    other = leaf(1, "user/query", shape=(9,))
+    assert words.by_words(live, [*saved, other], looks(live, saved)) == {}
+
+
+def test_what_is_around_two_leaves_says_nothing_of_them():
+    live, saved = leaves("net/parts/x"), leaves("net/parts/y")
+    assert words.by_words(live, saved, looks(live, saved)) == {}
+    live, saved = [leaf(0, "parts", "#4")], [leaf(0, "parts", "#3")]
+    assert words.by_words(live, saved, looks(live, saved)) == {}
+
+
+def test_a_number_in_common_tells_more_than_one_of_other_words():
+    live, saved = leaves("layer_2/stem/block1"), leaves("part_m18/block1")
+    assert words.by_words(live, saved, looks(live, saved)) == {0: 0}
+    live, saved = leaves("layer_2/conv1"), leaves("layer_3/conv1")
+    assert words.by_words(live, saved, looks(live, saved)) == {}
+
+
+def test_what_all_are_called_tells_nothing_and_what_is_around_them_does():
+    live, saved = leaves("user", "item"), leaves("item/fc", "user/fc")
+    assert words.by_words(live, saved, looks(live, saved)) == {0: 1, 1: 0}
+
+
+def test_a_number_alone_tells_nothing():
+    live, saved = leaves("left/conv10"), leaves("left/part_k10")
+    assert words.by_words(live, saved, looks(live, saved)) == {}

@@ -135,3 +135,13 @@ def test_the_counter_of_saves_and_optimizers_are_left_out():
 def test_cycles_and_empty_graphs_end():
     assert leaves({"a": {"w": Var(), "back": ""}})[0].held == ("a",)
     assert leaves({}) == []
+
+
+def test_the_layers_on_a_path_are_called_without_the_dicts_that_hold_them():
+    inner = {"table": {"part": dense("query")}}
+    names = {"net": "tower", "net/table/part": "query"}
+    (leaf,) = objects({"net": inner}, names=names).side.leaves
+    assert leaf.path == ("tower", "table", "query")
+    assert leaf.called == ("tower", "query")
+    (leaf,) = objects({"net": inner}).side.leaves
+    assert leaf.called == leaf.path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from tfpersist.formats.tensors import TensorSpec
@@ -44,3 +45,12 @@ def side(*names):
 def test_a_position_counts_unless_names_or_lengths_say_otherwise(mine, theirs, disputed, displaced):
     assert positions.disputed(side(*mine), side(*theirs))(ONE) is disputed
     assert positions.displaced(side(*mine), side(*theirs))(ONE) is displaced
+
+
+def test_a_list_below_an_attribute_is_still_the_same_list():
+    inside = attrs.evolve(ONE, lists=((("net", *BLOCKS), 0),))
+    live = Side([], items={("net", *BLOCKS): {0: "", 1: ""}})
+    assert positions.displaced(live, side("", "", ""))(inside)
+    assert not positions.displaced(live, side("", ""))(inside)
+    two = Side([], items={("a", *BLOCKS): {0: "", 1: "", 2: ""}, ("b", *BLOCKS): {0: ""}})
+    assert not positions.displaced(side("", ""), two)(ONE)

@@ -47,6 +47,15 @@ def test_an_optimizer_is_built_for_variables():
     assert not is_optimizer_built(object())
 
 
+def test_a_scaled_optimizer_of_tf_keras_is_built_with_the_one_inside():
+    import tf_keras
+
+    scaled = tf_keras.mixed_precision.LossScaleOptimizer(tf_keras.optimizers.Adam())
+    assert not is_optimizer_built(scaled)
+    build_optimizer(scaled, [tf.Variable([1.0])])
+    assert is_optimizer_built(scaled)
+
+
 @pytest.mark.parametrize("safe", [True, False])
 def test_safe_mode_is_known_while_a_model_is_made_from_a_config(tmp_path, safe):
     modes = []

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import cached_property
 
 import attrs
 
-from tfpersist.matching.pairing import evidence, words
+from tfpersist.matching.pairing import evidence, kinship, words
 from tfpersist.matching.sides import positions
 from tfpersist.matching.sides.facts import Chain, Leaf, Side
 
 _MOST_ALTERNATIVES = 5
+
+# What a leaf of a kin looks like; None if order says nothing of it.
+Look = Callable[[Leaf, int | None], Hashable]
 
 
 @attrs.frozen
@@ -70,14 +74,15 @@ class _Rounds:
         self.conflicts: dict[int, tuple[int, int]] = {}
         self.disputed = positions.disputed(live, saved)
         self.displaced = positions.displaced(live, saved)
-        # A name that both sides know never goes with another one.
-        mine = {one.named for one in live.leaves if one.named}
-        theirs = {one.named for one in saved.leaves if one.named}
-        self.known = mine & theirs
         self.labels = [
-            {label for leaf in side.leaves if leaf.lists for label in _unplaced(leaf)}
+            {label for leaf in side.leaves if leaf.lists for label in leaf.given}
             for side in (live, saved)
         ]
+
+    @cached_property
+    def kins(self) -> tuple[Mapping[int, int], Mapping[int, int]]:
+        """The leaves that people called alike; none of another kin is ever paired."""
+        return kinship.kins(self.live, self.saved)
 
     def result(self) -> Pairing:
         self._carry_out(self._names(), "same name")
@@ -87,7 +92,7 @@ class _Rounds:
         self._carry_out(evidence.by_root(self.live, self.saved, self.pairs), "same attributes")
         self._carry_out(self._structure(), "same place in the same structure")
         self._propose(words.by_words(*self._free(), self._looks()), "shared words")
-        self._propose(self._order(self._without_gone(self._looks())), "same order")
+        self._propose_order()
         return Pairing(
             self.pairs,
             self.proposals,
@@ -96,6 +101,20 @@ class _Rounds:
             self.conflicts,
             frozenset(one.number for one in self.live.leaves if not self._is_open(one)),
         )
+
+    def _propose_order(self) -> None:
+        looks = self._looks()
+        if self.saved.ordered:
+            anchors = {**self.pairs, **self.proposals}
+            found = evidence.by_neighbours(self.live.leaves, self.saved.leaves, anchors, looks)
+            self._propose(found, "between the same neighbours")
+            looks = self._looks()
+        looks = self._without_gone(looks)
+        alike = Counter(looks[0].values())
+        for number, other in self._order(looks).items():
+            is_alone = alike[looks[0][number]] == 1
+            reason = "only one of its shape" if is_alone else "same order"
+            self._propose({number: other}, reason)
 
     def _names(self) -> dict[int, int]:
         live, saved = self._free()
@@ -136,7 +155,7 @@ class _Rounds:
             return False
         if positions.resized(self.live, self.saved, mine, theirs):
             return True
-        here, there = _unplaced(mine), _unplaced(theirs)
+        here, there = mine.given, theirs.given
         if here == there or not here or not there:
             return False
         return not self.labels[1].isdisjoint({*here} - {*there}) or not self.labels[0].isdisjoint(
@@ -147,7 +166,9 @@ class _Rounds:
         """Return what has names in lists of lists, whose positions do not count then."""
         live, saved = self._free()
         return evidence.by_names(
-            [one for one in live if one.lists], [one for one in saved if one.lists], _unplaced
+            [one for one in live if one.lists],
+            [one for one in saved if one.lists],
+            lambda leaf: leaf.given,
         )
 
     def _structure(self) -> dict[int, int]:
@@ -191,7 +212,7 @@ class _Rounds:
         ]
         return [around for around in sides[0] if around in sides[1]]
 
-    def _place(self, live: Sequence[Leaf], saved: Sequence[Leaf]) -> Callable[[Leaf], Hashable]:
+    def _place(self, live: Sequence[Leaf], saved: Sequence[Leaf]) -> Look:
         # A file may lead to some layers by attributes, and list others that have attributes here.
         partners = {other: number for number, other in self.pairs.items()}
         held_there = [self._is_held(one, self.pairs, self.saved) for one in live]
@@ -200,25 +221,24 @@ class _Rounds:
         # A list of variables has no structure: a name is all that it says of a layer.
         is_listed = any(one.listed for one in saved)
 
-        def look(leaf: Leaf) -> Hashable:
+        def look(leaf: Leaf, kin: int | None) -> Hashable:
             if leaf.tail is None:
                 return None
             # Where layers came or went, only layers without a name of their own keep places.
             if leaf.is_named and not leaf.by_attribute and not same_size:
                 return None
-            return self._look(leaf), leaf.tail, is_listed and leaf.is_named
+            return leaf.signature, kin, leaf.tail, is_listed and leaf.is_named
 
         return look
 
-    def _with_kinds(self, look: Callable[[Leaf], Hashable]) -> Callable[[Leaf], Hashable]:
+    def _with_kinds(self, look: Look) -> Look:
         """Return a look that tells the classes of layers, and not the roles of their tensors."""
 
-        def with_kinds(leaf: Leaf) -> Hashable:
-            if look(leaf) is None or not leaf.kinds:
+        def with_kinds(leaf: Leaf, kin: int | None) -> Hashable:
+            if look(leaf, kin) is None or not leaf.kinds:
                 return None
             specs = Counter(member.spec for member in leaf.members.values())
-            named = leaf.named if leaf.is_named and leaf.named in self.known else None
-            return leaf.kinds, leaf.tail, frozenset(specs.items()), named
+            return leaf.kinds, leaf.tail, frozenset(specs.items()), kin
 
         return with_kinds
 
@@ -249,27 +269,38 @@ class _Rounds:
     def _without_gone(self, looks: evidence.Looks) -> evidence.Looks:
         """Leave out what looks alike where some of several came or went."""
         counts = [Counter(side.values()) for side in looks]
-        kept = {
-            look
-            for look, count in counts[0].items()
-            if count == counts[1][look] or min(count, counts[1][look]) == 1
-        }
+        kept = {look for look, count in counts[0].items() if count == counts[1][look]}
         return {number: look for number, look in looks[0].items() if look in kept}, looks[1]
 
-    def _look(self, leaf: Leaf) -> Hashable:
-        """Return what a leaf has in common with those that it may be paired with by order."""
-        is_known = leaf.is_named and leaf.named in self.known and not _has_position(leaf)
-        return leaf.signature, leaf.named if is_known else None
-
-    def _looks(self, look: Callable[[Leaf], Hashable] | None = None) -> evidence.Looks:
-        look = look or self._look
-        live, saved = self._free()
-        mine = {one.number: look(one) for one in live if self._is_open(one)}
-        theirs = {one.number: look(one) for one in saved}
-        return (
-            {number: known for number, known in mine.items() if known is not None},
-            {number: known for number, known in theirs.items() if known is not None},
+    def _looks(self, look: Look | None = None) -> evidence.Looks:
+        """Return what the leaves that are left look like, where order may tell more."""
+        look = look or _look
+        sides = self._free()
+        if not all(sides):
+            return {}, {}
+        kins = [
+            {one.number: (kin.get(one.number), one.signature) for one in side}
+            for side, kin in zip(sides, self.kins, strict=True)
+        ]
+        counts = [Counter(one.values()) for one in kins]
+        found: tuple[dict[int, Hashable], ...] = {}, {}
+        for side, kin, looks in zip(sides, kins, found, strict=True):
+            for one in side:
+                name, _ = called = kin[one.number]
+                # Of those that people called alike, some came or went.
+                is_clear = name is None or counts[0][called] == counts[1][called]
+                is_open = looks is found[1] or self._is_open(one)
+                if is_clear and is_open and (known := look(one, name)) is not None:
+                    looks[one.number] = known
+        mine, theirs = (
+            evidence.groups(side, looks) for side, looks in zip(sides, found, strict=True)
         )
+        hidden = {
+            known
+            for known, some in mine.items()
+            if known in theirs and kinship.hides_names(some, theirs[known])
+        }
+        return {one: known for one, known in found[0].items() if known not in hidden}, found[1]
 
     def _is_open(self, leaf: Leaf) -> bool:
         """Return whether order may say something about a leaf of the target."""
@@ -300,21 +331,22 @@ class _Rounds:
 
     def _alternatives(self) -> dict[int, list[int]]:
         live, saved = self._free()
-        looks = self._looks()
-        theirs = evidence.groups(saved, looks[1])
+        if not live or not saved:
+            return {}
+        mine, theirs = self.kins
+        looks = {one.number: _look(one, theirs.get(one.number)) for one in saved}
+        alike = evidence.groups(saved, looks)
         found = {}
         for one in live:
-            others = [other.number for other in theirs.get(self._look(one), ())]
+            others = [o.number for o in alike.get(_look(one, mine.get(one.number)), ())]
             if others:
                 found[one.number] = others[:_MOST_ALTERNATIVES]
         return found
 
 
-def _unplaced(leaf: Leaf) -> Chain:
-    """Return the names on the path of a leaf, without positions; empty if it has no own name."""
-    if not leaf.is_named or not leaf.named or leaf.named[-1].startswith("#"):
-        return ()
-    return tuple(label for label in leaf.named if not label.startswith("#"))
+def _look(leaf: Leaf, kin: int | None) -> Hashable:
+    """Return what a leaf has in common with those that it may be paired with by order."""
+    return leaf.signature, kin
 
 
 def _has_position(leaf: Leaf) -> bool:

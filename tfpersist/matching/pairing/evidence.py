@@ -29,6 +29,22 @@ def fits(mine: Leaf, theirs: Leaf) -> bool:
     )
 
 
+# What a layer cannot be without: layers with other ones of these are of another kind.
+_ESSENTIAL = frozenset(
+    {"kernel", "depthwise_kernel", "pointwise_kernel", "recurrent_kernel", "embeddings"}
+)
+
+
+def is_same_kind(mine: Leaf, theirs: Leaf) -> bool:
+    """Return whether two leaves may be the same layer by the roles of their tensors."""
+    some, others = mine.members.keys(), theirs.members.keys()
+    if some == others:
+        return True
+    if len(some) == len(others) == 1 or any(map(facts.is_index, others)):
+        return True
+    return not (some ^ others) & _ESSENTIAL
+
+
 def partner(role: str, mine: Leaf, theirs: Leaf) -> str | None:
     """Return the role that a role of a target's leaf has in a checkpoint's leaf."""
     if role in theirs.members:
@@ -103,9 +119,10 @@ def by_joined(live: Sequence[Leaf], saved: Sequence[Leaf]) -> Pairs:
     return _unique(
         (one.number, other.number, fits(one, other))
         for one in (live if by_text else ())
-        for at in range(len(one.path))
-        if not _counts_only(one.path[at])
-        for other in by_text.get(_joined(one.path[at:]), ())
+        for called in (one.called or one.path,)
+        for at in range(len(called))
+        if not _counts_only(called[at])
+        for other in by_text.get(_joined(called[at:]), ())
     )
 
 
@@ -145,7 +162,8 @@ def _candidates(
             for at in range(1, len(chain)):
                 others += whole.get(chain[at:], ())
         for other in others:
-            yield one.number, other.number, fits(one, other)
+            if is_same_kind(one, other):
+                yield one.number, other.number, fits(one, other)
 
 
 def _unique(candidates: Iterable[tuple[int, int, bool]]) -> Pairs:
@@ -311,6 +329,35 @@ def _zipped(live: Sequence[Leaf], saved: Sequence[Leaf], looks: Looks) -> Pairs:
         others = theirs.get(look, ())
         if len(some) == len(others):
             pairs |= {a.number: b.number for a, b in zip(some, others, strict=True)}
+    return pairs
+
+
+def by_neighbours(
+    live: Sequence[Leaf], saved: Sequence[Leaf], anchors: Mapping[int, int], looks: Looks
+) -> Pairs:
+    """Pair leaves that look alike and lie alone between the same two neighbours.
+
+    Args:
+        live: all leaves of the target, in order.
+        saved: all leaves of the checkpoint, in order.
+        anchors: the pairs that there are.
+        looks: what the other leaves look like.
+
+    Returns:
+        Further pairs.
+    """
+    if not _in_order(anchors, live, saved):
+        return {}
+    places = {one.number: at for at, one in enumerate(saved)}
+    pairs: Pairs = {}
+    for before, one, after in zip(live, live[1:], live[2:], strict=False):
+        if one.number in anchors or not {before.number, after.number} <= anchors.keys():
+            continue
+        start, end = places[anchors[before.number]], places[anchors[after.number]]
+        other = saved[start + 1].number
+        known = looks[0].get(one.number)
+        if end - start == 2 and known is not None and looks[1].get(other) == known:
+            pairs[one.number] = other
     return pairs
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 import attrs
 
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.matching.pairing import engine, optimizers
+from tfpersist.matching.pairing import engine, kinship, optimizers
 from tfpersist.matching.pairing.engine import Fate
 from tfpersist.matching.pairing.optimizers import OptimizerState
 from tfpersist.matching.sides import object_facts
@@ -173,17 +173,29 @@ def _by_training(
     """Pair variables by the order in which an optimizer trains them, if other evidence agrees.
 
     If one variable does not fit, or its layer has other tensors, layers came or went, and the order
-    says nothing. Nor does it of a layer that looks like one that is not trained.
+    says nothing; nor if names contradict it. Nor does it say anything of a layer that looks like
+    one that is not trained, or that only the names of the target tell from one that looks alike.
     """
     (live, trained), (saved, trained_there) = mine, theirs
     if len(trained) != len(trained_there):
         return {}
     pairs = dict(zip(trained, trained_there, strict=True))
     known = {node: fates[node].source for node in trained if node in fates and fates[node].reason}
-    if not known or any(pairs[node] != other for node, other in known.items()):
+    if not known or len(known) == len(trained):
+        return {}
+    if any(pairs[node] != other for node, other in known.items()):
         return {}
     if any(not _are_alike((live, node), (saved, other)) for node, other in pairs.items()):
         return {}
+    leaves = [
+        (live.leaf_of[node], saved.leaf_of[other])
+        for node, other in pairs.items()
+        if node in live.leaf_of and other in saved.leaf_of
+    ]
+    kins, their_kins = kinship.kins(live.side, saved.side)
+    if any(kins.get(one.number) != their_kins.get(other.number) for one, other in leaves):
+        return {}
+    hidden = _hidden(leaves)
     used = {fate.source for fate in fates.values() if fate.reason}
     frozen = _looks_without(live, {*trained, *known}) | _looks_without(
         saved, {*trained_there, *used}
@@ -193,7 +205,23 @@ def _by_training(
         for node, other in pairs.items()
         if node in fates
         and node not in known
-        and not ((leaf := live.leaf_of.get(node)) and leaf.signature in frozen)
+        and not (
+            (leaf := live.leaf_of.get(node)) and (leaf.signature in frozen or leaf.number in hidden)
+        )
+    }
+
+
+def _hidden(pairs: Collection[tuple[Leaf, Leaf]]) -> set[int]:
+    """Return the leaves of a target that names tell apart of which a checkpoint says nothing."""
+    groups: dict[Hashable, tuple[dict[int, Leaf], dict[int, Leaf]]] = {}
+    for one, other in pairs:
+        mine, theirs = groups.setdefault(one.signature, ({}, {}))
+        mine[one.number], theirs[other.number] = one, other
+    return {
+        number
+        for mine, theirs in groups.values()
+        if kinship.hides_names([*mine.values()], [*theirs.values()])
+        for number in mine
     }
 
 

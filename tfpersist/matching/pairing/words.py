@@ -3,127 +3,215 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from functools import cached_property
 
-from tfpersist.matching.pairing.evidence import Looks, Pairs, groups
+import attrs
+
+from tfpersist.matching.pairing.evidence import Looks, Pairs, groups, is_same_kind
 from tfpersist.matching.sides import facts
 from tfpersist.matching.sides.eras import COUNTING
-from tfpersist.matching.sides.facts import Chain, Leaf
+from tfpersist.matching.sides.facts import Leaf
 
 # Of so many equal leaves nobody compares each with each.
 _MOST_COMPARED = 64
+
+# The attributes of a layer's only part: the layer has the name.
+_ONLY_PARTS = frozenset({"cell", "layer"})
+
+
+@attrs.frozen(slots=False)
+class _Name:
+    """The words of a leaf's name.
+
+    Args:
+        leaf: the leaf.
+        labels: the words of each label.
+        words: all of them.
+        numbers: each number with the word before it.
+        common: words that all names of its side have.
+    """
+
+    leaf: Leaf
+    labels: Sequence[Sequence[str]]
+    words: Sequence[str]
+    numbers: Sequence[tuple[str, str]]
+    common: Set[str] = frozenset()
+
+    @cached_property
+    def own(self) -> Set[str]:
+        """The words of the last label that tells something.
+
+        It names the leaf itself, or what is right around a leaf whose name all others have.
+        """
+        for words in reversed(self.labels):
+            # What is around an item of a list does not tell which item it is.
+            if not words or not {*words} <= self.common:
+                return frozenset(words)
+        return frozenset()
+
+    @cached_property
+    def initials(self) -> Set[str]:
+        """The first letters of all words; a number stands for itself."""
+        return frozenset(map(_initial, self.words))
+
+    def may_share(self, other: _Name) -> bool:
+        """Return whether its own words may be among those of another name."""
+        return not other.initials.isdisjoint(map(_initial, self.own))
 
 
 def by_words(live: Sequence[Leaf], saved: Sequence[Leaf], looks: Looks) -> Pairs:
     """Pair leaves that look alike by the words and numbers that their names share.
 
-    A pair is taken if each of the two shares more with the other than with any third. An
-    abbreviation shares the word that it begins: "q" and "query".
+    A pair is taken if each of the two shares more with the other than with any third, also with one
+    of other shapes. An abbreviation shares the word that it begins: "q" and "query".
+
+    Args:
+        live: the leaves of the target that are not paired yet.
+        saved: those of the checkpoint.
+        looks: what those look like that may be paired.
     """
-    pairs: Pairs = {}
+    scored: dict[tuple[int, int], float] = {}
     mine, theirs = groups(live, looks[0]), groups(saved, looks[1])
     for look, some in mine.items():
         others = theirs.get(look, [])
         if others and max(len(some), len(others)) <= _MOST_COMPARED:
-            pairs |= _best_words(some, others)
-    return pairs
+            scored |= _best_words(some, others)
+    if not scored:
+        return {}
+    rivals = _Rivals(live, saved)
+    return {one: other for (one, other), score in scored.items() if not rivals.beat(one, other)}
 
 
-def _best_words(live: Sequence[Leaf], saved: Sequence[Leaf]) -> Pairs:
-    words = {id(one): _words(one.named) for one in (*live, *saved)}
-    numbers = [
-        {word for one in side for word in words[id(one)] if word.isdecimal()}
-        for side in (live, saved)
-    ]
-    if numbers[0] != numbers[1]:
-        # A position in a list is a number only if the other side has all these numbers too.
-        words = {id(one): _words(_without_positions(one.named)) for one in (*live, *saved)}
+def _best_words(live: Sequence[Leaf], saved: Sequence[Leaf]) -> dict[tuple[int, int], float]:
+    names = [_without_common(side) for side in _names(live, saved)]
     # Blocks that count from zero on one side and from one on the other share no number.
-    by_number = min(numbers[0], key=int, default="") == min(numbers[1], key=int, default="")
-    # A word that all leaves of a side have tells nothing.
-    common = _in_all([words[id(one)] for one in live]) | _in_all([words[id(one)] for one in saved])
+    first = [min((int(n) for one in side for _, n in one.numbers), default=-1) for side in names]
     scores: dict[tuple[int, int], float] = {}
-    for one in live:
-        for other in saved:
-            score = _shared(words[id(one)], words[id(other)], common, by_number=by_number)
+    for one in names[0]:
+        for other in names[1]:
+            score = _shared(one, other, by_number=first[0] == first[1])
             if score > 0:
-                scores[one.number, other.number] = score
-    pairs: Pairs = {}
-    while True:
-        found = _mutual_best(scores)
-        if not found:
-            return pairs
-        pairs |= found
+                scores[one.leaf.number, other.leaf.number] = score
+    best: dict[tuple[int, int], float] = {}
+    while found := _mutual_best(scores):
+        best |= {pair: scores[pair] for pair in found.items()}
         used = set(found.values())
         scores = {
             pair: score
             for pair, score in scores.items()
             if pair[0] not in found and pair[1] not in used
         }
+    return best
 
 
-def _words(labels: Iterable[str]) -> list[str]:
+def _names(live: Sequence[Leaf], saved: Sequence[Leaf]) -> tuple[list[_Name], list[_Name]]:
+    names = [_name(one) for one in live], [_name(one) for one in saved]
+    numbers = [{number for one in side for _, number in one.numbers} for side in names]
+    if numbers[0] == numbers[1]:
+        return names
+    # A position in a list is a number only if the other side has all these numbers too.
+    return (
+        [_name(one, positions=False) for one in live],
+        [_name(one, positions=False) for one in saved],
+    )
+
+
+def _name(leaf: Leaf, *, positions: bool = True) -> _Name:
+    kept = [label for label in leaf.named if positions or not label.startswith("#")]
+    labels = [_words(label) for label in kept if label not in _ONLY_PARTS]
+    if leaf.named and leaf.named[-1] not in kept:
+        labels.append([])
+    words = [word for one in map(_words, kept) for word in one]
+    numbers = [
+        (words[at - 1] if at else "", word) for at, word in enumerate(words) if word.isdecimal()
+    ]
+    return _Name(leaf, labels, words, numbers)
+
+
+def _words(label: str) -> list[str]:
     # The number of an automatic name, as in "forward_lstm_1", is no number that a person gave.
-    return facts.words_of(map(facts.without_counters, labels))
+    return facts.words_of([facts.without_counters(label)])
 
 
-def _without_positions(chain: Chain) -> Iterator[str]:
-    return (label for label in chain if not label.startswith("#"))
+def _without_common(names: Sequence[_Name]) -> Sequence[_Name]:
+    """Return names that know the words that all of them have, which tell nothing."""
+    if len(names) < 2:
+        return names
+    common = frozenset(set.intersection(*({*one.words} for one in names)))
+    return [attrs.evolve(one, common=common) for one in names]
 
 
-def _in_all(sides: Sequence[Sequence[str]]) -> set[str]:
-    if len(sides) < 2:
-        return set()
-    return set.intersection(*map(set, sides))
+def _shared(one: _Name, other: _Name, *, by_number: bool = True) -> float:
+    """Return how much two names share; not above zero where they count apart.
 
-
-def _shared(
-    mine: Sequence[str], theirs: Sequence[str], common: Collection[str], *, by_number: bool
-) -> float:
-    """Return how much two lists of words share; below zero where they count apart.
+    What is around two leaves says nothing if the leaves themselves share no word with the other.
 
     Args:
-        mine: the words of one leaf.
-        theirs: those of the other.
-        common: words that tell nothing.
-        by_number: numbers count although nothing else is shared.
+        one: the name of a leaf.
+        other: that of another one.
+        by_number: whether numbers count although nothing else is shared.
     """
+    if not one.may_share(other) or not other.may_share(one):
+        return 0.0
+    shared: set[str] = set()
+    left = list(other.words)
     score = 0.0
     counts = by_number
-    left = Counter(word for word in theirs if word not in common)
-    for word in mine:
-        if word in common:
-            continue
-        if left[word]:
-            left[word] -= 1
-            score += 2.0
-            counts |= not word.isdecimal()
-        else:
-            longer = next((w for w in left if left[w] and _abbreviates(word, w)), None)
-            if longer is not None:
-                left[longer] -= 1
-                score += 1.0
-                counts = True
-    if not counts:
+    for word in one.words:
+        longer = word if word in left else next((w for w in left if _fit(word, w)), "")
+        if longer:
+            left.remove(longer)
+            shared |= {word, longer}
+            if not any(each in names.common for each in (word, longer) for names in (one, other)):
+                score += 2.0 if longer == word else 1.0
+                counts |= not word.isdecimal()
+    if not counts or shared.isdisjoint(one.own) or shared.isdisjoint(other.own):
         return 0.0
-    numbers = [next((w for w in words if w.isdecimal()), None) for words in (mine, theirs)]
-    if None not in numbers and numbers[0] != numbers[1]:
-        return -1.0
-    return -1.0 if _count_apart(mine, theirs) else score
+    own = one.own | other.own
+    if not (_is_number(one.own) or _is_number(other.own)) and _is_number(shared & own):
+        # A number alone tells nothing, unless one of the two is only a place in a list.
+        return 0.0
+    return 0.0 if _numbers_differ(one, other) or _count_apart(one, other) else score
 
 
-def _count_apart(mine: Sequence[str], theirs: Sequence[str]) -> bool:
+def _initial(word: str) -> str:
+    return word if word.isdecimal() else word[0]
+
+
+def _is_number(words: Set[str]) -> bool:
+    return all(map(str.isdecimal, words))
+
+
+def _numbers_differ(one: _Name, other: _Name) -> bool:
+    """Return whether two names count differently, as "layer_1/norm" and "block0/norm" do."""
+    if not one.numbers or not other.numbers:
+        return False
+    both = {*one.numbers} & {*other.numbers}
+    if not both:
+        return one.numbers[0][1] != other.numbers[0][1]
+    # What has a number in common is told apart only by a word that counts on both sides.
+    return any(
+        mine != theirs and (word == like or _fit(word, like))
+        for word, mine in {*one.numbers} - both
+        for like, theirs in {*other.numbers} - both
+    )
+
+
+def _count_apart(one: _Name, other: _Name) -> bool:
     """Return whether two lists of words count differently, as "norm_a" and "norm_c" do."""
     for series in COUNTING:
-        here, there = {*mine}.intersection(series), {*theirs}.intersection(series)
+        here, there = {*one.words}.intersection(series), {*other.words}.intersection(series)
         if here and there and here.isdisjoint(there):
             return True
     return False
 
 
-def _abbreviates(one: str, other: str) -> bool:
-    short, long = sorted((one, other), key=len)
-    return short.isalpha() and long.isalpha() and long.startswith(short)
+def _fit(one: str, other: str) -> bool:
+    """Return whether one of two words is an abbreviation of the other."""
+    if one[0] != other[0] or not (one.isalpha() and other.isalpha()):
+        return False
+    return one.startswith(other) or other.startswith(one)
 
 
 def _mutual_best(scores: Mapping[tuple[int, int], float]) -> Pairs:
@@ -144,3 +232,37 @@ def _leader(options: Sequence[tuple[float, int]]) -> int | None:
     if len(ordered) > 1 and ordered[0][0] == ordered[1][0]:
         return None
     return ordered[0][1]
+
+
+class _Rivals:
+    """Tells whether a leaf of another shape has a better name than the one of a pair."""
+
+    def __init__(self, live: Sequence[Leaf], saved: Sequence[Leaf]) -> None:
+        names = _names(live, saved)
+        self.by_number = [{one.leaf.number: one for one in side} for side in names]
+        self.with_word: list[dict[str, list[int]]] = [{}, {}]
+        for found, side in zip(self.with_word, names, strict=True):
+            for one in side:
+                for word in {*one.words}:
+                    found.setdefault(word, []).append(one.leaf.number)
+
+    def beat(self, one: int, other: int) -> bool:
+        """Return whether a third leaf shares more words with one of a pair than the pair does."""
+        mine, theirs = self.by_number[0][one], self.by_number[1][other]
+        score = _shared(mine, theirs)
+        return any(
+            is_same_kind(mine.leaf, third.leaf) and _shared(mine, third) > score
+            for third in self._near(mine, 1, score)
+        ) or any(
+            is_same_kind(third.leaf, theirs.leaf) and _shared(third, theirs) > score
+            for third in self._near(theirs, 0, score)
+        )
+
+    def _near(self, name: _Name, side: int, score: float) -> Iterator[_Name]:
+        """Yield the names of a side that share so many words that they may share more."""
+        counts = Counter[int]()
+        for word in sorted({*name.words}):
+            numbers = self.with_word[side].get(word, ())
+            if len(numbers) <= _MOST_COMPARED:
+                counts.update(numbers)
+        return (self.by_number[side][n] for n, count in counts.items() if 2 * count > score)

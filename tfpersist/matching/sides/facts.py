@@ -59,6 +59,7 @@ class Leaf:
             path is.
         lists: the lists on its path: the chain of each, and the position in it.
         path: all labels on its path, with those that Keras gives by itself.
+        called: the names of the layers on its path, with those that Keras gives by itself.
         is_named: whether a person named the layer, by an attribute or by its name.
         joined: all names on its path, joined by "_", where only the state of an optimizer says it.
         kinds: the classes of the layers on its path, where both sides may know them.
@@ -78,11 +79,19 @@ class Leaf:
     kinds: Chain = ()
     listed: bool = False
     by_attribute: bool = False
+    called: Chain = ()
 
     @property
     def around(self) -> Chain:
         """The chain of what holds a layer without a name."""
         return self.named[: len(self.named) - len(self.tail or ())]
+
+    @property
+    def given(self) -> Chain:
+        """The names on its path, without positions; empty if it has no name of its own."""
+        if not self.is_named or not self.named or self.named[-1].startswith("#"):
+            return ()
+        return tuple(label for label in self.named if not label.startswith("#"))
 
     @property
     def signature(self) -> Hashable:

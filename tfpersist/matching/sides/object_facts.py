@@ -306,17 +306,16 @@ class _Reader:
         self, path: list[int], known: Mapping[int, str], items: dict[Chain, dict[int, str]]
     ) -> Leaf:
         """Return a leaf without tensors, with the labels on the path to it."""
-        named: list[str] = []
-        held: list[str] = []
+        named, held, labels, called = (list[str]() for _ in range(4))
         lists: list[tuple[Chain, int]] = []
         tail: list[str] | None = None
-        labels: list[str] = []
         is_named, by_attribute = True, False
         for step in path:
             label = self.edges[step].name
             name = facts.without_count(known.get(step, ""))
             if label not in _CONTAINERS:
                 labels.append(name or label.strip("_"))
+                called += [name] if step in self.names.layers else []
             if facts.is_automatic(name, self.names.classes):
                 name = ""
             if label in _CONTAINERS or label in _SHADOWS:
@@ -356,6 +355,7 @@ class _Reader:
             tuple(labels),
             is_named,
             by_attribute=by_attribute,
+            called=tuple(called or labels),
         )
 
     def _joined(self, node: int) -> str:

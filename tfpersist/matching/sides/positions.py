@@ -16,11 +16,12 @@ def disputed(live: Side, saved: Side) -> Callable[[Leaf], bool]:
     different lengths only names that count from zero agree with them. One name with a number, among
     others without, counts nothing. Where the checkpoint has names too, they decide.
     """
-    lengths = {chain: len(names) for chain, names in saved.items.items()}
+    counterpart = _counterparts(live, saved)
 
     def contradicts(chain: Chain) -> bool:
         names = live.items.get(chain, {})
-        if any(_counterpart(chain, saved).values()):
+        theirs = saved.items.get(counterpart(chain), {})
+        if any(theirs.values()):
             return False
         counts = {at: facts.number_in(name) if name else None for at, name in names.items()}
         shifts = {count[1] - at for at, count in counts.items() if count is not None}
@@ -29,23 +30,31 @@ def disputed(live: Side, saved: Side) -> Callable[[Leaf], bool]:
         if len(stems) != 1 or len(numbered) < min(2, len(names)):
             return False
         # One shift for all is an order; with another length, only zero tells the positions.
-        same_length = lengths.get(chain, len(names)) == len(names)
+        same_length = not theirs or len(theirs) == len(names)
         return len(shifts) > 1 or not (same_length or _count_from_zero(names))
 
     known = {chain: contradicts(chain) for chain in live.items}
     return lambda leaf: any(known.get(chain, False) for chain, _ in leaf.lists)
 
 
-def _counterpart(chain: Chain, saved: Side) -> Mapping[int, str]:
-    """Return the items of the list of a checkpoint that a list of a target is."""
-    if chain in saved.items:
-        return saved.items[chain]
-    ends = [
-        names
-        for other, names in saved.items.items()
-        if other[-len(chain) :] == chain or chain[-len(other) :] == other
-    ]
-    return ends[0] if len(ends) == 1 else {}
+def _counterparts(live: Side, saved: Side) -> Callable[[Chain], Chain]:
+    """Return a function from the list of a target to that of a checkpoint; empty if none is it.
+
+    One side may have the model below an attribute: then one chain ends the other.
+    """
+    ends: dict[Chain, list[Chain]] = {}
+    for chain in saved.items:
+        for at in range(len(chain)):
+            ends.setdefault(chain[at:], []).append(chain)
+
+    def counterpart(chain: Chain) -> Chain:
+        if chain in saved.items:
+            return chain
+        found = {*ends.get(chain, ())}
+        found |= {chain[at:] for at in range(1, len(chain)) if chain[at:] in saved.items}
+        return found.pop() if len(found) == 1 else ()
+
+    return counterpart
 
 
 def _count_from_zero(names: Mapping[int, str]) -> bool:
@@ -60,23 +69,25 @@ def displaced(live: Side, saved: Side) -> Callable[[Leaf], bool]:
     A position in a list says something if both lists are equally long and each place has the same
     kind of layer, or if the names of all items count from zero as the positions do.
     """
-    lengths = {chain: len(names) for chain, names in saved.items.items()}
-    shifted = _shifted(live, saved)
-    known = {
-        chain: (chain in shifted or lengths.get(chain, len(names)) != len(names))
-        and not _count_from_zero(names)
-        for chain, names in live.items.items()
-    }
+    counterpart = _counterparts(live, saved)
+    shifted = _shifted(live, saved, counterpart)
+
+    def has_moved(chain: Chain) -> bool:
+        names, theirs = live.items[chain], saved.items.get(counterpart(chain), {})
+        is_resized = bool(theirs) and len(theirs) != len(names)
+        return (chain in shifted or is_resized) and not _count_from_zero(names)
+
+    known = {chain: has_moved(chain) for chain in live.items}
     return lambda leaf: any(known.get(chain, False) for chain, _ in leaf.lists)
 
 
-def _shifted(live: Side, saved: Side) -> set[Chain]:
+def _shifted(live: Side, saved: Side, counterpart: Callable[[Chain], Chain]) -> set[Chain]:
     """Return the lists in which a place has layers with other tensors than on the other side."""
     mine, theirs = _by_place(live), _by_place(saved)
     return {
-        place[0]
-        for place, parts in mine.items()
-        if place in theirs and parts.isdisjoint(theirs[place])
+        chain
+        for (chain, at), parts in mine.items()
+        if parts.isdisjoint(theirs.get((counterpart(chain), at), parts))
     }
 
 

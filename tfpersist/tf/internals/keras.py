@@ -31,7 +31,9 @@ def is_optimizer_built(optimizer: Any) -> bool:
     for name in ("built", "_built", "_slots"):
         if hasattr(optimizer, name):
             return bool(getattr(optimizer, name))
-    return False
+    # The new-style LossScaleOptimizer of tf-keras builds only the optimizer that it wraps.
+    inner = getattr(optimizer, "inner_optimizer", None)
+    return inner is not None and is_optimizer_built(inner)
 
 
 def build_optimizer(optimizer: Any, variables: list[Any]) -> None:

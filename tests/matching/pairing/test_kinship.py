@@ -1,0 +1,45 @@
+"""Which leaves people called alike, and which order a file without names cannot tell."""
+
+from __future__ import annotations
+
+import pytest
+from leaves import leaf, leaves
+
+from tfpersist.matching.pairing import kinship
+from tfpersist.matching.sides.facts import Side
+
+
+def kins(live, saved):
+    return kinship.kins(Side(live), Side(saved))
+
+
+def test_names_that_end_one_another_are_of_one_kin():
+    mine, theirs = kins(leaves("up/down", "item/down", "x"), leaves("down", "y/x", "z"))
+    assert mine[0] == mine[1] == theirs[0]
+    assert mine[2] == theirs[1] != mine[0]
+    assert 2 not in theirs
+
+
+def test_what_has_no_name_of_its_own_has_no_kin():
+    unnamed = leaf(0, "net", is_named=False)
+    assert kins([unnamed], leaves("net")) == ({}, {})
+    assert kins([leaf(0, "parts", "#1")], [leaf(0, "parts", "#1")]) == ({}, {})
+    inside = leaf(0, "parts", "#1", "query")
+    assert kins([inside], [leaf(0, "parts", "#2", "query")]) == ({0: 0}, {0: 0})
+
+
+@pytest.mark.parametrize(
+    ("live", "saved", "hides"),
+    [
+        (["left", "right"], ["", ""], True),
+        (["block_1", "block_2"], ["", ""], False),
+        (["block_2", "block_1"], ["", ""], True),
+        (["left", "right"], ["a", "b"], False),
+        (["left/q", "left/k", "right/q", "right/k"], ["q", "k", "q", "k"], True),
+        (["q", "k", "q", "k"], ["q", "k", "q", "k"], False),
+    ],
+)
+def test_only_names_that_count_tell_an_order_that_a_file_hides(live, saved, hides):
+    listed = leaves(*saved, listed=True)
+    assert kinship.hides_names(leaves(*live), listed) is hides
+    assert not kinship.hides_names(leaves(*live), leaves(*saved))

@@ -1,0 +1,95 @@
+"""Decide which leaves of both sides people called alike, so that nothing else may pair them. Pure.
+
+A name that both sides know never goes with another name. As names may stand at another depth, as
+"down" and "up/down", the leaves of both sides fall into kins: those whose names end one another.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+from tfpersist.matching.sides import facts
+from tfpersist.matching.sides.facts import Chain, Leaf, Side
+
+
+def kins(live: Side, saved: Side) -> tuple[Mapping[int, int], Mapping[int, int]]:
+    """Return the kin of each leaf of a target and of a checkpoint, by their numbers.
+
+    A leaf without a name, or with one that only its own side knows, has no kin.
+
+    Example:
+        >>> from tfpersist.formats.tensors import TensorSpec
+        >>> from tfpersist.matching.sides.name_facts import side_of
+        >>> def side(*names):
+        ...     return side_of([(n, n, TensorSpec("float32", ())) for n in names], ordered=True)
+        >>> kins(side("up/down/w", "item/down/w", "new/w"), side("old/w", "down/w"))
+        ({0: 0, 1: 0}, {1: 0})
+    """
+    mine, theirs = _by_name(live), _by_name(saved)
+    above: dict[Chain, Chain] = {}
+
+    def root(chain: Chain) -> Chain:
+        while (higher := above.setdefault(chain, chain)) != chain:
+            above[chain] = above[higher]
+            chain = higher
+        return chain
+
+    for some, others in ((mine, theirs), (theirs, mine)):
+        for chain in some:
+            for at in range(len(chain)):
+                if (end := chain[at:]) in others:
+                    above[root(chain)] = root(end)
+    kin_of: dict[Chain, int] = {}
+    found: tuple[dict[int, int], dict[int, int]] = {}, {}
+    for side, numbers in zip(found, (mine, theirs), strict=True):
+        for chain in numbers:
+            if chain in above:
+                kin = kin_of.setdefault(root(chain), len(kin_of))
+                side.update(dict.fromkeys(numbers[chain], kin))
+    return found
+
+
+def _by_name(side: Side) -> dict[Chain, list[int]]:
+    found: dict[Chain, list[int]] = {}
+    for leaf in side.leaves:
+        if leaf.given:
+            found.setdefault(leaf.given, []).append(leaf.number)
+    return found
+
+
+def hides_names(live: Sequence[Leaf], saved: Sequence[Leaf]) -> bool:
+    """Return whether names tell leaves of a target apart, and a checkpoint has none of them.
+
+    Such leaves may have been reordered without a trace, unless their names count.
+
+    Args:
+        live: leaves of the target that look alike, in their order.
+        saved: leaves of the checkpoint that look so.
+
+    Example:
+        >>> live = [Leaf(at, {}, (name,), (name,)) for at, name in enumerate(["left", "right"])]
+        >>> hides_names(live, [Leaf(at, {}, (), (), listed=True) for at in range(2)])
+        True
+    """
+    if not all(one.listed for one in saved):
+        return False
+    alike: dict[tuple[Chain, str], list[Leaf]] = {}
+    for one, other in zip(live, saved, strict=False):
+        alike.setdefault((other.named, other.joined), []).append(one)
+    return any(
+        len({_labels(one) for one in some}) > 1
+        and not all(_counts(one, other) for one, other in itertools.pairwise(some))
+        for some in alike.values()
+    )
+
+
+def _labels(leaf: Leaf) -> Chain:
+    return tuple(label for label in leaf.named if not label.startswith("#"))
+
+
+def _counts(one: Leaf, other: Leaf) -> bool:
+    for mine, theirs in zip(_labels(one), _labels(other), strict=False):
+        if mine != theirs:
+            return facts.precedes(mine, theirs) is True
+    return False
