@@ -13,7 +13,7 @@ from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching.forms.form import Form
 from tfpersist.matching.forms.form_sizes import recipe_of, solved
 from tfpersist.matching.forms.forms import CELLS, DIRECTIONS, FORMS, LABELS, LINEAR, TRANSPOSED
-from tfpersist.matching.pairing import engine
+from tfpersist.matching.pairing.fate import Fate, pair_tensors
 from tfpersist.matching.pairing.saved import Saved
 from tfpersist.matching.plans.entry import Entry
 from tfpersist.matching.recipes.recipe import Recipe
@@ -175,14 +175,14 @@ class _Search:
         mine = [self._leaf(number, group, forms[0].wanted) for number, group in enumerate(live)]
         made = list(self._made(live, forms))
         order = {key: at for at, key in enumerate(self._order())} if made else {}
-        fates: dict[Hashable, engine.Fate] = {}
+        fates: dict[Hashable, Fate] = {}
         for ordered in (False, True):
             if ordered and not order:
                 break
             if ordered:
                 made.sort(key=lambda one: min(order.get(key, len(order)) for key in one.keys))
             theirs = [one.leaf(number) for number, one in enumerate(made)]
-            fates = engine.pair_tensors(Side(mine), Side(theirs, ordered=ordered), {})
+            fates = pair_tensors(Side(mine), Side(theirs, ordered=ordered), {})
             if all(fate.reason or fate.proposal for fate in fates.values()):
                 break
         for at, fate in fates.items():
@@ -195,7 +195,7 @@ class _Search:
             return list(self.saved.full_names)
         return self.saved.creation()
 
-    def _judged(self, fate: engine.Fate) -> Derived | None:
+    def _judged(self, fate: Fate) -> Derived | None:
         source, reason = (fate.source, fate.reason) if fate.reason else fate.proposal or (None, "")
         if isinstance(source, _Value):
             if not source.form.by_order and reason not in _BY_NAME:

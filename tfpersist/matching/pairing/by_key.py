@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 
 import attrs
 
-from tfpersist.matching.pairing import engine
+from tfpersist.matching.pairing.fate import Fate, pair_tensors
 from tfpersist.matching.pairing.saved import Saved
 from tfpersist.matching.plans.entry import Entry
 from tfpersist.matching.sides import name_facts
@@ -47,7 +47,7 @@ def keyed(entries: Sequence[Entry], saved: Saved) -> list[Entry]:
     }
     fates = saved.pair_names(live, fixed) if saved.message is None else _fates(live, saved, fixed)
     for at in missing:
-        fate = fates.get(at, engine.Fate())
+        fate = fates.get(at, Fate())
         proposal = (fate.source, fate.reason) if fate.reason else fate.proposal
         if proposal is not None and proposal[0] in saved.specs:
             named[at] = attrs.evolve(named[at], proposal=(str(proposal[0]), proposal[1]))
@@ -68,9 +68,7 @@ def _keys_of_names(saved: Saved) -> dict[str, str | None]:
     return keys
 
 
-def _fates(
-    live: Side, saved: Saved, fixed: Mapping[Hashable, Hashable]
-) -> Mapping[Hashable, engine.Fate]:
+def _fates(live: Side, saved: Saved, fixed: Mapping[Hashable, Hashable]) -> Mapping[Hashable, Fate]:
     """Pair with the objects of a checkpoint, whose tensors are called by their keys."""
     side = saved.objects.side
     leaves = [
@@ -85,4 +83,4 @@ def _fates(
         for leaf in side.leaves
     ]
     theirs = attrs.evolve(side, leaves=leaves)
-    return engine.pair_tensors(live, theirs, fixed)
+    return pair_tensors(live, theirs, fixed)

@@ -175,7 +175,7 @@ class _Rounds:
         found: dict[int, int] = {}
         if any(one.kinds for one in self.saved.leaves):
             look = self._with_kinds(self._place(self.live.leaves, self.saved.leaves))
-            found = self._order(self._looks(look))
+            found = self._where_placed(self._order(self._looks(look)))
             self._carry_out(found, "")
         # First what both sides hold under one name, such as two models in one checkpoint.
         for around in self._common_surroundings():
@@ -183,15 +183,14 @@ class _Rounds:
                 [one for one in side.leaves if one.around == around]
                 for side in (self.live, self.saved)
             )
-            found |= self._order(self._looks(self._place(*sides)), *sides)
+            found |= self._where_placed(self._order(self._looks(self._place(*sides)), *sides))
         self._carry_out(found, "")
         rest = self._order(self._looks(self._place(self.live.leaves, self.saved.leaves)))
-        placed = {
-            number: other
-            for number, other in (found | rest).items()
-            if self._is_placed(self.live.leaves[number])
-        }
-        return self._without_contradicted(placed)
+        return self._without_contradicted(found | self._where_placed(rest))
+
+    def _where_placed(self, pairs: Mapping[int, int]) -> dict[int, int]:
+        leaves = self.live.leaves
+        return {one: other for one, other in pairs.items() if self._is_placed(leaves[one])}
 
     def _without_contradicted(self, pairs: Mapping[int, int]) -> dict[int, int]:
         """Leave out what looks alike where the words of given names contradict the places."""
@@ -352,98 +351,3 @@ def _look(leaf: Leaf, kin: int | None) -> Hashable:
 def _has_position(leaf: Leaf) -> bool:
     """Return whether the chain of a leaf says a position in a list."""
     return any(label.startswith("#") for label in leaf.named)
-
-
-@attrs.frozen
-class Fate:
-    """What becomes of one tensor of a target.
-
-    Args:
-        source: the tensor of the checkpoint that it gets; None for none.
-        reason: by which evidence that is its tensor.
-        proposal: a tensor that would fit by weaker evidence, and by which; None if there is none.
-        alternatives: tensors that fit equally, where the evidence does not decide.
-        conflict: the tensor that a name means and the one that an attribute means, if they differ.
-    """
-
-    source: Hashable = None
-    reason: str = ""
-    proposal: tuple[Hashable, str] | None = None
-    alternatives: tuple[Hashable, ...] = ()
-    conflict: tuple[Hashable, Hashable] | None = None
-
-
-def fates(live: Side, saved: Side, pairing: Pairing) -> dict[Hashable, Fate]:
-    """Return what becomes of each tensor of a target, by what the target calls it.
-
-    Args:
-        live: the target.
-        saved: the checkpoint.
-        pairing: which leaf is which.
-    """
-    found: dict[Hashable, Fate] = {}
-    for leaf in live.leaves:
-
-        def partners(role: str, *numbers: int, leaf: Leaf = leaf) -> list[Hashable]:
-            others = [saved.leaves[number] for number in numbers]
-            return [
-                other.members[there].id
-                for other in others
-                if (there := evidence.partner(role, leaf, other)) is not None
-            ]
-
-        number = leaf.number
-        reason = pairing.reasons.get(number, "")
-        for role, member in leaf.members.items():
-            fate = Fate()
-            if number in pairing.pairs:
-                other = saved.leaves[pairing.pairs[number]]
-                alike = evidence.numbered(role, leaf, other)
-                fate = Fate(alternatives=tuple(other.members[label].id for label in alike))
-                for source in partners(role, pairing.pairs[number]):
-                    fate = Fate(source, reason)
-            elif number in pairing.proposals:
-                for source in partners(role, pairing.proposals[number]):
-                    fate = Fate(proposal=(source, reason))
-            elif number in pairing.conflicts:
-                both = partners(role, *pairing.conflicts[number])
-                if len(both) > 1:
-                    fate = Fate(conflict=(both[0], both[1]))
-            else:
-                others = partners(role, *pairing.alternatives.get(number, ()))
-                fate = Fate(alternatives=tuple(others))
-            found[member.id] = fate
-    return found
-
-
-def fixed_leaves(live: Side, saved: Side, fixed: Mapping[Hashable, Hashable]) -> dict[int, int]:
-    """Return the leaves that pairs of tensors pair.
-
-    Args:
-        live: the target.
-        saved: the checkpoint.
-        fixed: {tensor of the target: tensor of the checkpoint}.
-    """
-    if not fixed:
-        return {}
-    owner = {member.id: leaf.number for leaf in saved.leaves for member in leaf.members.values()}
-    pairs: dict[int, set[int]] = {}
-    for leaf in live.leaves:
-        for member in leaf.members.values():
-            other = fixed.get(member.id)
-            if other in owner:
-                pairs.setdefault(leaf.number, set()).add(owner[other])
-    return {number: others.pop() for number, others in pairs.items() if len(others) == 1}
-
-
-def pair_tensors(
-    live: Side, saved: Side, fixed: Mapping[Hashable, Hashable]
-) -> dict[Hashable, Fate]:
-    """Pair the leaves of both sides, and return what becomes of each tensor of the target.
-
-    Args:
-        live: the target.
-        saved: the checkpoint.
-        fixed: {tensor of the target: tensor of the checkpoint} as the user or equal names say it.
-    """
-    return fates(live, saved, pair(live, saved, fixed_leaves(live, saved, fixed)))

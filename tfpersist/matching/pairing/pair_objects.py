@@ -9,7 +9,8 @@ import attrs
 
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching.pairing import engine, kinship, optimizers
-from tfpersist.matching.pairing.engine import Fate
+from tfpersist.matching.pairing.fate import Fate, fixed_leaves
+from tfpersist.matching.pairing.fate import fates as fates_of
 from tfpersist.matching.pairing.optimizers import OptimizerState
 from tfpersist.matching.sides import object_facts
 from tfpersist.matching.sides.facts import Leaf, Side, is_index, role_of
@@ -95,8 +96,8 @@ def pair_objects(
     mine, theirs = live.side, saved.side
     said = fixed or {}
     known: dict[Hashable, Hashable] = {node: said[node] for node in said}
-    pairing = engine.pair(mine, theirs, engine.fixed_leaves(mine, theirs, known))
-    by_id = engine.fates(mine, theirs, pairing)
+    pairing = engine.pair(mine, theirs, fixed_leaves(mine, theirs, known))
+    by_id = fates_of(mine, theirs, pairing)
     fates = {_node(identity): fate for identity, fate in by_id.items()}
     for node, other in said.items():
         fates[node] = attrs.evolve(fates.get(node, Fate()), source=other, reason="as you said")

@@ -10,8 +10,8 @@ import attrs
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching.keras_files.keras_file import KerasFile
-from tfpersist.matching.pairing import engine, optimizers
-from tfpersist.matching.pairing.engine import Fate
+from tfpersist.matching.pairing import optimizers
+from tfpersist.matching.pairing.fate import Fate, pair_tensors
 from tfpersist.matching.pairing.pair_objects import Objects
 from tfpersist.matching.sides import name_facts
 from tfpersist.matching.sides.facts import Side
@@ -80,13 +80,13 @@ class Saved:
         Returns:
             What becomes of each tensor of the target.
         """
-        found = engine.pair_tensors(live, self.names(), fixed)
+        found = pair_tensors(live, self.names(), fixed)
         if all(fate.reason for fate in found.values()):
             return found
         order = {key: at for at, key in enumerate(self.creation())}
         if not order:
             return found
-        return engine.pair_tensors(live, self.names(order), fixed)
+        return pair_tensors(live, self.names(order), fixed)
 
     def names(self, order: Mapping[str, int] | None = None) -> Side:
         """Return the leaves that the keys describe, without slots of optimizers.

@@ -86,11 +86,13 @@ def by_words(live: Sequence[Leaf], saved: Sequence[Leaf], looks: Looks) -> Pairs
 def _best_words(live: Sequence[Leaf], saved: Sequence[Leaf]) -> dict[tuple[int, int], float]:
     names = [_without_common(side) for side in _names(live, saved)]
     # Blocks that count from zero on one side and from one on the other share no number.
-    first = [min((int(n) for one in side for _, n in one.numbers), default=-1) for side in names]
+    numbers = [sorted({int(n) for one in side for _, n in one.numbers}) for side in names]
+    by_number = numbers[0][:1] == numbers[1][:1]
+    is_series = by_number and min(map(len, numbers)) > 1
     scores: dict[tuple[int, int], float] = {}
     for one in names[0]:
         for other in names[1]:
-            score = _shared(one, other, by_number=first[0] == first[1])
+            score = _shared(one, other, by_number=by_number, is_series=is_series)
             if score > 0:
                 scores[one.leaf.number, other.leaf.number] = score
     best: dict[tuple[int, int], float] = {}
@@ -142,7 +144,7 @@ def _without_common(names: Sequence[_Name]) -> Sequence[_Name]:
     return [attrs.evolve(one, common=common) for one in names]
 
 
-def _shared(one: _Name, other: _Name, *, by_number: bool = True) -> float:
+def _shared(one: _Name, other: _Name, *, by_number: bool = True, is_series: bool = True) -> float:
     """Return how much two names share; not above zero where they count apart.
 
     What is around two leaves says nothing if the leaves themselves share no word with the other.
@@ -150,7 +152,8 @@ def _shared(one: _Name, other: _Name, *, by_number: bool = True) -> float:
     Args:
         one: the name of a leaf.
         other: that of another one.
-        by_number: whether numbers count although nothing else is shared.
+        by_number: whether numbers count although nothing else is shared that tells something.
+        is_series: whether they count although their own names share nothing else.
     """
     if not one.may_share(other) or not other.may_share(one):
         return 0.0
@@ -166,21 +169,15 @@ def _shared(one: _Name, other: _Name, *, by_number: bool = True) -> float:
             if not any(each in names.common for each in (word, longer) for names in (one, other)):
                 score += 2.0 if longer == word else 1.0
                 counts |= not word.isdecimal()
-    if not counts or shared.isdisjoint(one.own) or shared.isdisjoint(other.own):
+    if not is_series and all(map(str.isdecimal, shared & (one.own | other.own))):
         return 0.0
-    own = one.own | other.own
-    if not (_is_number(one.own) or _is_number(other.own)) and _is_number(shared & own):
-        # A number alone tells nothing, unless one of the two is only a place in a list.
+    if not counts or shared.isdisjoint(one.own) or shared.isdisjoint(other.own):
         return 0.0
     return 0.0 if _numbers_differ(one, other) or _count_apart(one, other) else score
 
 
 def _initial(word: str) -> str:
     return word if word.isdecimal() else word[0]
-
-
-def _is_number(words: Set[str]) -> bool:
-    return all(map(str.isdecimal, words))
 
 
 def _numbers_differ(one: _Name, other: _Name) -> bool:

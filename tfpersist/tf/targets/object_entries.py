@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from tfpersist.matching.pairing.engine import Fate
+from tfpersist.matching.pairing.fate import Fate
 from tfpersist.matching.plans.entry import Entry
 from tfpersist.matching.sides import object_graph
 from tfpersist.matching.sides.facts import is_role

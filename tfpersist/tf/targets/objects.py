@@ -13,7 +13,7 @@ from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching.keras_files.keras_file import KerasFile
 from tfpersist.matching.pairing import optimizers
-from tfpersist.matching.pairing.engine import Fate
+from tfpersist.matching.pairing.fate import Fate
 from tfpersist.matching.pairing.pair_objects import ObjectPairing, Objects, pair_objects
 from tfpersist.matching.pairing.saved import Saved
 from tfpersist.matching.plans.entry import Entry
