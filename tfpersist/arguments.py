@@ -171,6 +171,27 @@ def count_of(value: Any, least: int = 1) -> int | None:
     return number if number >= least else None
 
 
+def time_of(value: object, name: str) -> float:
+    """Return an argument that is a length of time, in seconds; see `seconds`.
+
+    Args:
+        value: the argument.
+        name: what it is called, for the error.
+
+    Raises:
+        ArgumentError: it is no length of time.
+    """
+    found = seconds(value)
+    if found is None:
+        raise ArgumentError(
+            f"{name}= must be a length of time",
+            where=name,
+            expected='a number of seconds, a timedelta, or a text such as "1h", more than 0',
+            found=value_text(value),
+        )
+    return found
+
+
 def seconds(value: Any) -> float | None:
     """Return a length of time in seconds.
 

@@ -564,3 +564,20 @@ def test_the_graph_beside_a_checkpoint_tells_the_forget_bias(tmp_path):
     store.restore(model, plan=store.restore(model, dry_run=True).plan)
     # In float32, and added in another order.
     np.testing.assert_allclose(keras.ops.convert_to_numpy(model(x)), expected, rtol=0, atol=1e-6)
+
+
+def test_unexpected_tensors_are_an_error_on_request(tmp_path):
+    store = tfp.ModelStore(tmp_path)
+    store.save({"w": np.float32([1, 2]), "old": np.float32([3])})
+    model = {"w": np.zeros(2, np.float32)}
+    with pytest.raises(RestoreError, match="does not fit") as caught:
+        store.restore(model, unexpected="error")
+    assert caught.value.report.unexpected == ("old",)
+    assert model["w"].tolist() == [0, 0]
+    assert store.restore(model).unexpected == ("old",)
+    state = tf.train.Checkpoint(v=tf.Variable(1.0))
+    path = tf.train.CheckpointManager(state, str(tmp_path / "theirs"), 1).save()
+    plain = tf.Module()
+    plain.v = tf.Variable(0.0)
+    assert tfp.ModelStore(tmp_path / "theirs").restore(plain, unexpected="error").fits
+    assert (float(plain.v), path.endswith("-1")) == (1.0, True)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsInt
 
 import attrs
 
-from tfpersist.arguments import count_of
+from tfpersist.arguments import count_of, time_of
 from tfpersist.checkpoint.checkpoint import Checkpoint
 from tfpersist.checkpoint.directory import Directory
 from tfpersist.checkpoint.locate import Located, file_at
 from tfpersist.checkpoint.save_memory import SaveMemory
 from tfpersist.errors import ArgumentError, RetentionError, SaveError, StorageError, value_text
 from tfpersist.matching.choices.selection import Selection
-from tfpersist.matching.plans.fit import OnMismatch, OnMissing, Tolerance
+from tfpersist.matching.plans.fit import OnMismatch, OnMissing, OnUnexpected, Tolerance
 from tfpersist.matching.plans.plan import Plan
 from tfpersist.matching.plans.report import RestoreReport
 from tfpersist.safety import Policy, as_policy
@@ -30,6 +30,7 @@ from tfpersist.store.retention import Best, Keep, Mode, Pruning, as_keep
 from tfpersist.store.save import Destination, save_target
 from tfpersist.store.saved_graph import newest_graph
 from tfpersist.store.survey import Survey, survey
+from tfpersist.store.watch import watch
 from tfpersist.store.which import Which
 from tfpersist.tf.targets.steps import step_of
 
@@ -295,6 +296,50 @@ class ModelStore:
             return Checkpoint(Located(self._directory, directory.files(prefix)))
         return None
 
+    def watch(
+        self,
+        *,
+        timeout: float | str | timedelta | None = None,
+        newest: bool = False,
+        poll: float | str | timedelta = 1.0,
+    ) -> Iterator[Checkpoint]:
+        """Wait for checkpoints that another process saves, as an evaluation beside a training does.
+
+        First come the checkpoints that exist, oldest first, then each new one as soon as it has all
+        its files. None comes twice, unless it was saved again. A checkpoint is not pruned until the
+        next one is asked for.
+
+        Args:
+            timeout: end after this time without a new checkpoint: seconds, a timedelta, or a text
+                such as "1h"; None to wait for ever. The time between two steps of the loop does not
+                count.
+            newest: where several checkpoints have appeared, return only the newest.
+            poll: the time between two looks at the directory.
+
+        Returns:
+            An iterator over the checkpoints.
+
+        Raises:
+            ArgumentError: `timeout` or `poll` is no length of time.
+
+        Example:
+            >>> import numpy as np
+            >>> store = ModelStore("memory://doc/watch")
+            >>> for step in (1, 2):
+            ...     _ = store.save({"v": np.zeros(2)}, step)
+            >>> [checkpoint.step for checkpoint in store.watch(timeout=0.01)]
+            [1, 2]
+            >>> [checkpoint.step for checkpoint in store.watch(timeout=0.01, newest=True)]
+            [2]
+        """
+        return watch(
+            self._directory,
+            self._which,
+            timeout=None if timeout is None else time_of(timeout, "timeout"),
+            poll=time_of(poll, "poll"),
+            newest=newest,
+        )
+
     # --- saving and restoring ----------------------------------------------------------------
 
     @last_save.served
@@ -343,6 +388,7 @@ class ModelStore:
         *,
         missing: OnMissing = "error",
         mismatched: OnMismatch = "error",
+        unexpected: OnUnexpected = "skip",
         plan: Plan | None = None,
         cast: bool = False,
         rows: Mapping[str, Any] | Sequence[tuple[Any, Any]] = (),
@@ -361,6 +407,8 @@ class ModelStore:
             mismatched: what to do if a tensor has another shape or data type: "error", "skip" to
                 keep the value, or "slice". With "slice" a variable of the same data type and rank
                 gets the elements that lie in both shapes, counted from the first element.
+            unexpected: what to do about a tensor that belongs to no variable: "skip" to list it in
+                the report, or "error".
             plan: which tensors variables get, as the `plan` of a report says it, or a changed one.
                 Its proposals are carried out. Evidence decides for what it does not decide, and
                 for variables that it does not name.
@@ -398,7 +446,7 @@ class ModelStore:
             >>> store.restore(model, mismatched="slice").sliced, model["head"]
             (('head',), array([3., 4., 5., 0., 0.], dtype=float32))
         """
-        tolerance = Tolerance(missing, mismatched)
+        tolerance = Tolerance(missing, mismatched, unexpected)
         if not isinstance(plan, (Plan, NoneType)):
             raise ArgumentError(
                 "plan= must be a plan",

@@ -287,7 +287,7 @@ def _load_one(
         fit = _fit(checkpoint, source, target)
         if not fit.fits and checkpoint.keras_file is not None:
             note = checkpoint.keras_file.note
-        if not fit.fits and tolerance is not None:
+        if tolerance is not None:
             fit = fit.tolerating(tolerance)
         values = read_values(checkpoint, fit) if fit.fits or partly else Values()
     averages = source.selection.averages is not None

@@ -59,6 +59,18 @@ def test_a_fit_that_assigns_nothing_tolerates_nothing():
     assert fit.tolerating(Tolerance(missing="skip")) is fit
 
 
+def test_what_is_unexpected_may_be_refused():
+    counter = "save_counter/.ATTRIBUTES/VARIABLE_VALUE"
+    fit = Fit((FITS,), unexpected=("a", counter))
+    assert fit.tolerating(Tolerance()).fits
+    strict = fit.tolerating(Tolerance(unexpected="error"))
+    assert (strict.fits, strict.refused, strict.unexpected) == (False, ("a",), (counter,))
+    report = strict.report("m", carried_out=False)
+    assert (report.fits, report.unexpected) == (False, ("a", counter))
+    assert str(report).splitlines()[1].split() == ["refused", "a"]
+    assert Fit((FITS,), unexpected=(counter,)).tolerating(Tolerance(unexpected="error")).fits
+
+
 @pytest.mark.parametrize(
     "options", [{"missing": "slice"}, {"mismatched": "ignore"}, {"missing": 3}]
 )

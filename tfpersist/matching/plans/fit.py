@@ -16,6 +16,10 @@ from tfpersist.matching.sides.naming import slot_of
 
 OnMissing = Literal["error", "skip"]
 OnMismatch = Literal["error", "skip", "slice"]
+OnUnexpected = Literal["skip", "error"]
+
+# How often tf.train.Checkpoint has saved: a fact of its files, and of no model.
+_COUNTER = "save_counter/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 @attrs.frozen
@@ -95,7 +99,8 @@ class Remapped:
 
 
 def _one_of(_owner: object, field: attrs.Attribute[str], value: object) -> None:
-    known = get_args({"missing": OnMissing, "mismatched": OnMismatch}[field.name])
+    choices = {"missing": OnMissing, "mismatched": OnMismatch, "unexpected": OnUnexpected}
+    known = get_args(choices[field.name])
     if value not in known:
         raise SelectionError(
             f"{field.name}= has an unknown value",
@@ -112,6 +117,7 @@ class Tolerance:
         missing: for a variable without a tensor: "error", or "skip" to leave it as it is.
         mismatched: for a tensor of another shape or data type: "error", "skip" to leave the
             variable as it is, or "slice" to assign the part that both shapes have.
+        unexpected: for a tensor that belongs to no variable: "skip" to list it, or "error".
 
     Raises:
         SelectionError: a value is not one of these.
@@ -119,6 +125,7 @@ class Tolerance:
 
     missing: OnMissing = attrs.field(default="error", validator=_one_of)
     mismatched: OnMismatch = attrs.field(default="error", validator=_one_of)
+    unexpected: OnUnexpected = attrs.field(default="skip", validator=_one_of)
 
 
 @attrs.frozen
@@ -137,6 +144,7 @@ class Fit:
         kept: missing or mismatched variables that stay as they are.
         sliced: mismatched tensors whose variables take the part that both shapes have.
         remapped: tensors whose rows go into other rows of their variables.
+        refused: unexpected keys that are an error.
     """
 
     assignments: tuple[Assignment, ...]
@@ -149,11 +157,12 @@ class Fit:
     kept: tuple[Missing | Mismatch, ...] = ()
     sliced: tuple[Mismatch, ...] = ()
     remapped: tuple[Remapped, ...] = ()
+    refused: tuple[str, ...] = ()
 
     @property
     def fits(self) -> bool:
-        """Whether nothing is missing or mismatched, apart from what is kept or sliced."""
-        return not (self.missing or self.mismatched)
+        """Whether nothing is missing, mismatched or refused, apart from what is kept or sliced."""
+        return not (self.missing or self.mismatched or self.refused)
 
     def tolerating(self, tolerance: Tolerance) -> Fit:
         """Return this fit with its misfits kept or sliced, as a tolerance says.
@@ -172,6 +181,12 @@ class Fit:
             >>> fit.tolerating(Tolerance(mismatched="skip")).fits
             False
         """
+        if tolerance.unexpected == "error":
+            refused = tuple(key for key in self.unexpected if key != _COUNTER)
+            others = tuple(key for key in self.unexpected if key == _COUNTER)
+            return attrs.evolve(self, unexpected=others, refused=refused).tolerating(
+                attrs.evolve(tolerance, unexpected="skip")
+            )
         skips = tolerance.mismatched == "skip"
         kept: list[Missing | Mismatch] = [
             *(self.missing if tolerance.missing == "skip" else ()),
@@ -222,7 +237,8 @@ class Fit:
         rows += [_problem_row("kept", one) for one in self.kept]
         rows += [_problem_row("sliced", one) for one in self.sliced]
         rows += map(_remapped_row, self.remapped)
-        keys = {one.key for one in self.assignments} | set(self.unexpected)
+        keys = {one.key for one in self.assignments} | {*self.unexpected, *self.refused}
+        rows += [Row("refused", "", key, slot=slot_of(key, keys) or "") for key in self.refused]
         rows += [
             Row("unexpected", "", key, slot=slot_of(key, keys) or "") for key in self.unexpected
         ]

@@ -23,13 +23,14 @@ Outcome = Literal[
     "sliced",
     "remapped",
     "unexpected",
+    "refused",
     "fits",
     "averaged",
     "restored",
 ]
 
 _HEADINGS = ("", "variable", "in the checkpoint", "expected", "found", "")
-_PROBLEMS = ("missing", "mismatched")
+_PROBLEMS = ("missing", "mismatched", "refused")
 _IN_PART: tuple[Outcome, ...] = ("sliced", "remapped")
 _MOST_LOSSES = 5
 
@@ -42,6 +43,7 @@ class Row:
         outcome: the result. "fits": it would be restored, but nothing was restored. "kept": it is
             missing or mismatched, as `expected` and `found` show, and stayed as it was. "sliced":
             it took the part that both shapes have. "remapped": it took rows, as `reason` says.
+            "refused": a tensor that belongs to no variable, which the user does not accept.
         variable: the variable's name; empty for an unexpected tensor.
         key: the tensor's key in the checkpoint; for a missing tensor, the key that is missing.
         expected: the variable's data type and shape; empty for an unexpected tensor.
@@ -231,7 +233,8 @@ class RestoreReport:
     @property
     def unexpected(self) -> tuple[str, ...]:
         """Keys of the tensors that belong to no variable."""
-        return tuple(row.key for row in self.rows if row.outcome == "unexpected")
+        unexpected = ("unexpected", "refused")
+        return tuple(row.key for row in self.rows if row.outcome in unexpected)
 
     @property
     def slots(self) -> dict[str, str]:
@@ -240,7 +243,7 @@ class RestoreReport:
 
     @property
     def fits(self) -> bool:
-        """Whether nothing is missing or mismatched, apart from what is kept or sliced."""
+        """Whether nothing is missing, mismatched or refused, apart from what is kept or sliced."""
         rows = self.rows.first if isinstance(self.rows, Rows) else self.rows
         return not any(row.outcome in _PROBLEMS for row in rows)
 
