@@ -32,6 +32,8 @@ _GATHER = 512 << 10
 _CHUNK = 256 << 10
 # From this size on a thread computes the checksum, and a tensor is written in pieces of this size.
 _LONG = 4 << 20
+# From so many bytes on, several files are written at once; for fewer, threads cost more.
+_AT_ONCE = 8 << 20
 
 # The bytes of a tensor, and their plain checksum.
 Encoded = tuple[bytes, int]
@@ -241,7 +243,10 @@ def write_shards(
         )
         for sink, tensors in zip(sinks, layout.tensors, strict=True)
     ]
-    crcs = _all_at_once([shard.write for shard in shards], stop)
+    if sum(layout.shard_sizes) < _AT_ONCE:
+        crcs = [shard.write() for shard in shards]
+    else:
+        crcs = _all_at_once([shard.write for shard in shards], stop)
     masked = crc32c.all_masked(np.fromiter(chain.from_iterable(crcs), np.uint32, len(numbers)))
     return Places(layout.shards, layout.offsets, layout.sizes, masked), len(sinks)
 
