@@ -8,6 +8,7 @@ import os
 import numpy as np
 import pytest
 
+from tfpersist.checkpoint.checkpoint import Checkpoint
 from tfpersist.checkpoint.directory import Directory
 from tfpersist.checkpoint.earlier import EarlierCheckpoint, open_earlier
 from tfpersist.checkpoint.save_memory import SaveMemory
@@ -119,24 +120,39 @@ def test_a_checkpoint_that_is_being_removed_is_left_alone(storage, name):
     hold.release()
 
 
-@pytest.mark.parametrize("known", [True, False])
-@pytest.mark.parametrize("ending", [".index", ".data-00000-of-00001"])
-def test_a_checkpoint_that_is_replaced_while_it_is_opened_is_not_used(tmp_path, known, ending):
-    class Replaced(LocalDirectory):
-        """A directory in which another process replaces a file just before it is read."""
+def replacing(tmp_path, ending):
+    """Return a storage in which another process replaces a file as soon as it is held."""
 
-        def read(self, name):
+    class Replaced(LocalDirectory):
+        def hold(self, name, *, alone):
+            hold = super().hold(name, alone=alone)
             if name.endswith(ending):
                 other = tmp_path / "other"
                 other.write_bytes((tmp_path / name).read_bytes())
                 other.replace(tmp_path / name)
-            return super().read(name)
+            return hold
 
+    return StagedStorage(Replaced(str(tmp_path)))
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_checkpoint_whose_index_is_replaced_is_not_used(tmp_path, known):
     memory = SaveMemory()
     save(open_storage(tmp_path), "m-1", memory)
-    storage = StagedStorage(Replaced(str(tmp_path)))
+    storage = replacing(tmp_path, ".index")
     with earlier(storage, memory=memory if known else None) as opened:
         assert opened == "m-1 is being replaced"
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_data_file_that_is_replaced_is_not_linked(tmp_path, known):
+    memory = SaveMemory()
+    save(open_storage(tmp_path), "m-1", memory)
+    save(replacing(tmp_path, ".data-00000-of-00001"), "m-2", memory if known else None)
+    checkpoint = Checkpoint(tmp_path / "m-2")
+    assert checkpoint.verify().ok
+    assert checkpoint.increment.shared == 0
+    assert "was replaced while it was linked" in checkpoint.increment.reason
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -6,7 +6,7 @@ import attrs
 import numpy as np
 import pytest
 
-from tfpersist.checkpoint.save_memory import LastSave, SaveMemory
+from tfpersist.checkpoint.save_memory import LastSave, Rewriting, SaveMemory
 from tfpersist.formats.bundle_index_writer import Places, tensor_list
 from tfpersist.formats.tensors import TensorSpec
 
@@ -14,7 +14,7 @@ SIZE = 1 << 14  # float32 elements: 64 KiB
 
 
 def last_save():
-    return LastSave(tensor_list(["a"], [TensorSpec("int8", ())], [None]), Places.none(), 1)
+    return LastSave(tensor_list(["a"], [TensorSpec("int8", ())], [None]), Places.none(), ())
 
 
 def view(size=SIZE, dtype=np.float32, *, writeable=False):
@@ -73,3 +73,17 @@ def test_memory_of_the_caller_is_not_shared():
     memory = SaveMemory(frozenset({"v"}))
     assert not memory.may_share("v", view())
     assert memory.may_share("w", view())
+
+
+def test_rewriting_waits_longer_after_each_failure():
+    rewriting, waits = Rewriting(), []
+    assert rewriting.is_due()
+    for _ in range(6):
+        rewriting.note(paid=False)
+        waits.append(next(n for n in range(99) if rewriting.is_due()))
+    assert waits == [1, 3, 7, 15, 15, 15]
+    rewriting.note(paid=False)
+    rewriting.note(paid=True)
+    assert rewriting.is_due()
+    rewriting.note(paid=False)
+    assert [rewriting.is_due() for _ in range(2)] == [False, True]

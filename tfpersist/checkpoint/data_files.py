@@ -11,6 +11,7 @@ import numpy as np
 
 from tfpersist.checkpoint.directory import Directory
 from tfpersist.checkpoint.earlier import EarlierCheckpoint, open_earlier
+from tfpersist.checkpoint.estimate import estimate
 from tfpersist.checkpoint.incremental import MOST_SHARDS, Changes, compare
 from tfpersist.checkpoint.save_memory import LastSave, SaveMemory
 from tfpersist.checkpoint.sidecar import Increment
@@ -122,7 +123,7 @@ class DataFiles:
         numbers = np.append(changes.again, changes.changed)
         if linked and not len(numbers):
             begin(0)
-            places = changes.places
+            places, again = changes.places, []
         else:
             written, _ = write_shards(
                 self.items,
@@ -138,13 +139,15 @@ class DataFiles:
             )
             written = attrs.evolve(written, shards=written.shards + len(linked))
             places = Places.joined((changes.kept, changes.places), (numbers, written))
+            again = np.unique(written.shards[: len(changes.again)]).tolist()
         own = [shard.size for shard in new]
+        sizes = (*map(len, shards), *own)
         return Written(
             names,
             self.tensors.encode(places, len(names)),
-            (*map(len, shards), *own),
+            sizes,
             sum(own),
-            LastSave(self.tensors, places, len(names), changes.memory),
+            LastSave(self.tensors, places, sizes, changes.memory, again),
         )
 
     def noted(self, written: Written) -> Increment:
@@ -181,9 +184,24 @@ def publish_changes(
     """
     storage = directory.storage
     whole = DataFiles.in_full(items)
+    last, guess = memory.last, None
+    if last is not None and storage.links:
+        guess = estimate(last, whole.items, whole.tensors, next(memory.samples))
+    if guess is not None and guess.rewriting_paid is not None:
+        memory.rewriting.note(paid=guess.rewriting_paid)
+    rewrites = memory.rewriting.is_due()
+    if guess is not None and not (guess.linked or (guess.unchanged and rewrites)):
+        return publish(attrs.evolve(whole, reason=_TOO_LITTLE))
     with open_earlier(directory, prefix, memory) as earlier:
         if isinstance(earlier, EarlierCheckpoint):
-            changes = compare(earlier, whole.items, whole.tensors, memory)
+            changes = compare(
+                earlier,
+                whole.items,
+                whole.tensors,
+                memory,
+                sampled=guess is not None and guess.unchanged > 0,
+                rewrites=rewrites,
+            )
             reason = "" if changes.linked else _TOO_LITTLE
             if changes.linked or len(changes.again):
                 files = attrs.evolve(whole, changes=changes, earlier=earlier, reason=reason)

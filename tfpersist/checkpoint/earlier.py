@@ -19,6 +19,7 @@ from tfpersist.formats.bundle_index_writer import Places, TensorList
 from tfpersist.formats.byte_columns import Numbers
 from tfpersist.formats.tensors import Slice, TensorSpec
 from tfpersist.storage import Hold, Storage
+from tfpersist.storage.base import Stamp
 
 
 @attrs.frozen(eq=False)
@@ -33,7 +34,7 @@ class EarlierCheckpoint:
         places: the places of the tensors in the data files.
         shards: the bytes of each data file.
         holds: the hold on each data file.
-        stamps: when each data file was last written, and its size.
+        stamps: the stamp of each data file.
         last: what the store remembers of it; None if this process did not save it last.
     """
 
@@ -44,7 +45,7 @@ class EarlierCheckpoint:
     places: Places
     shards: Sequence[memoryview]
     holds: Sequence[Hold]
-    stamps: Sequence[tuple[float, int]]
+    stamps: Sequence[Stamp]
     last: LastSave | None = None
 
     def numbers_of(self, tensors: TensorList) -> Numbers:
@@ -139,18 +140,19 @@ def _open(
             return f"{files.prefix} is being removed"
         stack.callback(hold.release)
         holds.append(hold)
-    content = storage.read(files.index or "")
-    last = memory.find(crc32c.of(np.frombuffer(content, np.uint8)))
-    opened = None if last is None else _open_last(storage, files, last)
+    index, *shards = holds
+    last = memory.find(crc32c.of(index.read(files.index or "")))
+    opened = None if last is None else _open_last(shards, files, last)
     if opened is None:
-        opened = _open_other(storage, files)
-    # If the names still belong to the held files, then these are the files that were mapped.
-    if not all(hold.current() for hold in holds):
+        opened = _open_other(storage, files, index)
+    stamps = storage.stamps(files.shards)
+    # A writer replaces the index last. So if it is the held one, the others belong to it.
+    if not index.current() or len(stamps) < len(files.shards):
         return f"{files.prefix} is being replaced"
     if opened is None:
         return f"{files.prefix} is of another layout"
-    stamps = [(storage.modified(name), storage.size(name)) for name in files.shards]
-    return EarlierCheckpoint(files.prefix, *opened, holds[1:], stamps, last)
+    ordered = [stamps[name] for name in files.shards]
+    return EarlierCheckpoint(files.prefix, *opened, shards, ordered, last)
 
 
 _Opened = tuple[
@@ -158,22 +160,18 @@ _Opened = tuple[
 ]
 
 
-def _open_last(storage: Storage, files: Files, last: LastSave) -> _Opened | None:
-    """Open the data files of the checkpoint that was saved last; None if one is too short."""
-    shards = [storage.read(name) for name in files.shards]
-    ends = np.zeros(last.num_shards, np.int64)
-    np.maximum.at(ends, last.places.shards, last.places.offsets + last.places.sizes)
-    if len(shards) != len(ends) or any(
-        len(shard) < end for shard, end in zip(shards, ends, strict=True)
-    ):
+def _open_last(holds: Sequence[Hold], files: Files, last: LastSave) -> _Opened | None:
+    """Open the data files of the checkpoint that was saved last; None if one is of another size."""
+    shards = [hold.read(name) for hold, name in zip(holds, files.shards, strict=True)]
+    if tuple(map(len, shards)) != last.file_sizes:
         return None
     tensors = last.tensors
     return tensors.names, tensors.specs, tensors.parts, last.places, shards
 
 
-def _open_other(storage: Storage, files: Files) -> _Opened | None:
+def _open_other(storage: Storage, files: Files, hold: Hold) -> _Opened | None:
     """Open a checkpoint that this process did not save last; None if it has another layout."""
-    contents = open_contents(storage, files)
+    contents = open_contents(storage, files, hold)
     if not isinstance(contents, Bundle) or contents.index.big_endian:
         return None
     if len(contents.shard_names) != len(files.shards):

@@ -19,8 +19,9 @@ tensors. Tensors of 64 KiB and more are always compared.
 
 A linked file also holds old values, which take space. So if less than half of a file is still in
 use, it is not linked, and its unchanged tensors are written again, into a data file of their own
-that can be linked next time. A checkpoint has at most 16 data files: of more, those with the least
-bytes in use are written again too.
+that can be linked next time. If a sample shows that this did not pay off, because other tensors
+change each time, it is not tried again for up to 15 saves. A checkpoint has at most 16 data files:
+of more, those with the least bytes in use are written again too.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ import attrs
 import numpy as np
 
 from tfpersist.checkpoint.earlier import EarlierCheckpoint
+from tfpersist.checkpoint.estimate import SAMPLE
 from tfpersist.checkpoint.save_memory import SaveMemory, SharedMemory
 from tfpersist.formats import crc32c
 from tfpersist.formats.bundle_index_writer import Places, TensorList
@@ -47,8 +49,6 @@ MOST_SHARDS = 16
 _CHUNK = 1 << 18
 # Most tensors that change differ in their first bytes.
 _FIRST = 64
-# The number of draws for the sample of the small tensors.
-_SAMPLE = 128
 # Small tensors are compared in batches of about this many bytes, which fit in the cache.
 _TOGETHER = 1 << 18
 # The checksums of all shared memory at each save would take longer than the rest of the save.
@@ -90,7 +90,13 @@ class Changes:
 
 
 def compare(
-    earlier: EarlierCheckpoint, items: Items, tensors: TensorList, memory: SaveMemory
+    earlier: EarlierCheckpoint,
+    items: Items,
+    tensors: TensorList,
+    memory: SaveMemory,
+    *,
+    sampled: bool = False,
+    rewrites: bool = True,
 ) -> Changes:
     """Find what has not changed since an earlier checkpoint was saved.
 
@@ -99,11 +105,13 @@ def compare(
         items: the tensors of the new one.
         tensors: the same tensors as a list.
         memory: what the store remembers of its last save.
+        sampled: whether a sample has shown that some small tensors are unchanged.
+        rewrites: whether unchanged tensors that cannot be linked get data files of their own.
 
     Raises:
         SaveError: elements do not fit their spec.
     """
-    search = _Search.over(earlier, items, tensors, memory)
+    search = _Search.over(earlier, items, tensors, memory, sampled=sampled)
     same, at, places = search.same, search.at, earlier.places
     # Either all parts of a partitioned variable are kept, or all are written.
     variables = _partitioned(tensors.names, tensors.parts)
@@ -115,9 +123,10 @@ def compare(
         kept[numbers] = kept[numbers].all()
     at_kept = at[kept]
     linked, shards = np.unique(places.shards[at_kept], return_inverse=True)
+    again = same & ~kept if rewrites else np.zeros_like(kept)
     return Changes(
-        np.flatnonzero(~same),
-        np.flatnonzero(same & ~kept),
+        np.flatnonzero(~kept & ~again),
+        np.flatnonzero(again),
         np.flatnonzero(kept),
         linked.tolist(),
         Places(shards, places.offsets[at_kept], places.sizes[at_kept], places.crcs[at_kept]),
@@ -175,7 +184,13 @@ class _Search:
 
     @classmethod
     def over(
-        cls, earlier: EarlierCheckpoint, items: Items, tensors: TensorList, saves: SaveMemory
+        cls,
+        earlier: EarlierCheckpoint,
+        items: Items,
+        tensors: TensorList,
+        saves: SaveMemory,
+        *,
+        sampled: bool,
     ) -> _Search:
         """Search for all tensors."""
         at = earlier.numbers_of(tensors)
@@ -188,7 +203,7 @@ class _Search:
         for number in known[~strings & (sizes >= SMALL)].tolist():
             search.compare_large(number)
         small = ~strings & (sizes > 0) & (sizes < SMALL)
-        search.compare_all_small(known[small], sizes[small].cumsum())
+        search.compare_all_small(known[small], sizes[small].cumsum(), sampled=sampled)
         return search
 
     def compare_strings(self, number: int) -> None:
@@ -196,18 +211,19 @@ class _Search:
         content, crc = self.encoded[number] = encode_elements(self.items, number)
         self.same[number] = self.crc_is(number, crc) and content == bytes(self.stored(number))
 
-    def compare_all_small(self, numbers: Numbers, ends: Numbers) -> None:
+    def compare_all_small(self, numbers: Numbers, ends: Numbers, *, sampled: bool) -> None:
         """Compare small tensors; if they are many, a sample of them first.
 
         Args:
             numbers: the tensors.
             ends: the number of bytes up to the end of each.
+            sampled: whether a sample was compared already.
         """
-        if len(numbers) > _SAMPLE:
+        if len(numbers) > SAMPLE and not sampled:
             # If the share f of the bytes is unchanged, the sample has none of them with the
             # probability (1 - f)**128. So on average at most f * (1 - f)**128 is missed, which is
             # less than 0.3 % for each f.
-            draws = np.random.default_rng(self.turn).integers(ends[-1], size=_SAMPLE)
+            draws = np.random.default_rng(self.turn).integers(ends[-1], size=SAMPLE)
             sample = np.unique(np.searchsorted(ends, draws, side="right"))
             self.compare_small(numbers[sample])
             if not self.same[numbers[sample]].any():

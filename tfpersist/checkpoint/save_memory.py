@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 import attrs
 
 from tfpersist.formats.bundle_index_writer import Places, TensorList
 from tfpersist.formats.tensors import Array
+from tfpersist.storage.base import Stamp
 
 _LARGE = 1 << 16
+# After so many failures one after the other, the number of saves that wait grows no further.
+_MOST_FAILURES = 4
 
 
 @attrs.frozen(eq=False)
@@ -23,12 +26,12 @@ class SharedMemory:
 
     Args:
         array: a view of the memory; the memory stays shared as long as the view exists.
-        file: when the data file was last written, and its size, at the time when its bytes were
-            last compared with their checksum; None if the tensor is in a new data file.
+        file: the stamp of the data file at the time when its bytes were last compared with their
+            checksum; None if the tensor is in a new data file.
     """
 
     array: Array
-    file: tuple[float, int] | None
+    file: Stamp | None
 
 
 @attrs.frozen(eq=False)
@@ -38,14 +41,45 @@ class LastSave:
     Args:
         tensors: its tensors.
         places: their places in its data files.
-        num_shards: the number of its data files.
+        file_sizes: the size of each of its data files.
         memory: the shared memory that holds its tensors, by the name of the tensor.
+        again: the numbers of the data files with unchanged tensors that it wrote again.
     """
 
     tensors: TensorList
     places: Places
-    num_shards: int
+    file_sizes: tuple[int, ...]
     memory: Mapping[str, SharedMemory] = MappingProxyType({})
+    again: Sequence[int] = ()
+
+
+@attrs.define(eq=False)
+class Rewriting:
+    """Whether unchanged tensors are written again, into data files of their own.
+
+    It pays off if most of such a file is in use at the next save. If it did not, the next 1, 3, 7
+    or 15 saves do not try it.
+    """
+
+    _failures: int = attrs.field(default=0, init=False)
+    _waits: int = attrs.field(default=0, init=False)
+
+    def note(self, *, paid: bool) -> None:
+        """Note whether it has paid off."""
+        self._failures = 0 if paid else min(self._failures + 1, _MOST_FAILURES)
+        self._waits = (1 << self._failures) - 1
+
+    def is_due(self) -> bool:
+        """Return whether this save does it; called once for each save.
+
+        Example:
+            >>> rewriting = Rewriting()
+            >>> rewriting.note(paid=False)
+            >>> [rewriting.is_due() for _ in range(3)]
+            [False, True, True]
+        """
+        self._waits, waits = max(self._waits - 1, 0), self._waits
+        return not waits
 
 
 @attrs.frozen(eq=False)
@@ -54,12 +88,21 @@ class SaveMemory:
 
     Args:
         borrowed: the names of tensors in memory that the caller may write to.
-        turns: counts the saves.
+        turns: counts the saves that compare.
+        samples: counts the samples.
+        rewriting: whether unchanged tensors are written again.
     """
 
     borrowed: frozenset[str] = frozenset()
     turns: Iterator[int] = attrs.field(factory=itertools.count)
+    samples: Iterator[int] = attrs.field(factory=itertools.count)
+    rewriting: Rewriting = attrs.field(factory=Rewriting)
     _last: dict[int, LastSave] = attrs.field(factory=dict)
+
+    @property
+    def last(self) -> LastSave | None:
+        """The checkpoint that was saved last, even if it is gone; None if there was none."""
+        return next(iter(self._last.values()), None)
 
     def find(self, index_crc: int) -> LastSave | None:
         """Return the checkpoint that was saved last if its index has this checksum."""
