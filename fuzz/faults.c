@@ -190,6 +190,9 @@ ON_DESCRIPTOR(pread64, ssize_t, -1, 0, (int descriptor, void *into, size_t size,
 ON_DESCRIPTOR(preadv64, ssize_t, -1, 0,
               (int descriptor, const struct iovec *into, int count, off64_t at),
               (descriptor, into, count, at))
+ON_DESCRIPTOR(preadv64v2, ssize_t, -1, 0,
+              (int descriptor, const struct iovec *into, int count, off64_t at, int flags),
+              (descriptor, into, count, at, flags))
 ON_DESCRIPTOR(mmap, void *, MAP_FAILED, 0,
               (void *where, size_t size, int allow, int flags, int descriptor, off_t at),
               (where, size, allow, flags, descriptor, at))
