@@ -6,6 +6,8 @@ import gc
 import sys
 
 import numpy as np
+import pytest
+import tensorflow as tf
 
 from tfpersist.checkpoint.checkpoint import Checkpoint
 from tfpersist.formats import bundle
@@ -43,6 +45,24 @@ def test_objects_are_written_breadth_first_and_their_graph_last(tmp_path):
     theirs = tf.train.Checkpoint(root).write(str(tmp_path / "theirs"))
     assert in_order_of_bytes(tmp_path / "theirs.index") == ours
     assert Checkpoint(path)[f"z{VALUE}"] == tf.train.load_checkpoint(theirs).get_tensor(f"z{VALUE}")
+
+
+@pytest.mark.parametrize("in_flight", [0, 1])
+def test_the_graph_of_a_session_is_written_on_request(tmp_path, in_flight):
+    v1 = tf.compat.v1
+    for wanted in (True, False):
+        store = ModelStore(tmp_path / str(wanted), write_meta_graph=wanted)
+        store = store.background() if in_flight else store
+        with tf.Graph().as_default(), v1.Session() as session, store:
+            v = v1.get_variable("v", initializer=1.0)
+            session.run(v.initializer)
+            saved = store.save(session, 1)
+            session.run(v.assign(2.0))
+            store.wait()
+            assert store.restore(session).fits
+            assert session.run(v) == 1.0
+        assert (tmp_path / str(wanted) / "model.ckpt-1.meta").exists() is wanted
+        assert (saved.meta is not None) is wanted
 
 
 def test_no_garbage_is_collected_while_values_are_captured(tmp_path, request):

@@ -51,6 +51,7 @@ class _Asked:
         durable: a save waits until it would survive a power loss.
         keep: the rules for the checkpoints that a save keeps; None keeps all.
         incremental: whether a save writes only the tensors that changed.
+        write_meta_graph: whether a save of a session writes its graph.
         selection: the variables to save or restore, and their keys.
         step: the step of the checkpoint that `at` has chosen; None for the newest.
         chosen: the prefix of the checkpoint that `best` has chosen; None for the newest.
@@ -62,6 +63,7 @@ class _Asked:
     durable: bool
     keep: Keep | None
     incremental: bool
+    write_meta_graph: bool
     selection: Selection = attrs.field(factory=Selection)
     step: int | None = None
     chosen: str | None = None
@@ -87,6 +89,8 @@ class ModelStore:
             holds old values; a file of which less than half is still in use is not shared. A
             checkpoint has at most 16 data files. If files cannot be linked, a warning says so and
             all tensors are written. `Checkpoint.increment` has the number of bytes.
+        write_meta_graph: a save of a session writes its graph into a `.meta` file. Without it, a
+            save takes less time, and `open_graph` and `Freezer` cannot use the checkpoint alone.
 
     Example:
         >>> import numpy as np
@@ -109,6 +113,7 @@ class ModelStore:
         durable: bool = True,
         keep: Keep | Sequence[Keep] | None = None,
         incremental: bool = False,
+        write_meta_graph: bool = True,
     ) -> None:
         if not isinstance(name, str):
             raise ArgumentError(
@@ -117,7 +122,9 @@ class ModelStore:
                 expected='a text such as "model.ckpt"',
                 found=value_text(name),
             )
-        self._asked = _Asked(absolute(location), name, durable, as_keep(keep), incremental)
+        self._asked = _Asked(
+            absolute(location), name, durable, as_keep(keep), incremental, write_meta_graph
+        )
         # What incremental saves know of the memory of tensors; copies of the store share it.
         self._save_memory = SaveMemory()
 
@@ -379,6 +386,7 @@ class ModelStore:
             incremental=self._asked.incremental,
             memory=self._save_memory,
             in_flight=self._asked.in_flight,
+            write_meta_graph=self._asked.write_meta_graph,
         )
         return save_target(target, step, metrics, destination)
 

@@ -42,6 +42,7 @@ class Destination:
         incremental: write only what has changed since the checkpoint before.
         memory: what incremental saves remember of the last one.
         in_flight: how many saves may be under way in the background; 0 to save at once.
+        write_meta_graph: whether a save of a session writes the `.meta` file.
     """
 
     storage: Storage
@@ -52,6 +53,7 @@ class Destination:
     incremental: bool
     memory: SaveMemory
     in_flight: int
+    write_meta_graph: bool = True
 
 
 def save_target(
@@ -72,7 +74,9 @@ def save_target(
             captured, items = capture(
                 target, adapted, destination.selection, lasting=bool(in_flight)
             )
-        return lambda: _write((prefix, number), numbers, captured, items, destination)
+            encode = captured.meta if destination.write_meta_graph else None
+            meta = None if encode is None else encode()
+        return lambda: _write((prefix, number, numbers), captured, meta, items, destination)
 
     if not in_flight:
         return Checkpoint(capture_now()())
@@ -82,13 +86,13 @@ def save_target(
 
 
 def _write(
-    named: tuple[str, int | None],
-    metrics: Mapping[str, float],
+    facts: tuple[str, int | None, Mapping[str, float]],
     captured: Captured,
+    meta: bytes | None,
     items: Items,
     destination: Destination,
 ) -> Located:
-    prefix, step = named
+    prefix, step, metrics = facts
     incremental, durable = destination.incremental, destination.durable
     memory = attrs.evolve(destination.memory, borrowed=captured.borrowed) if incremental else None
     try:
@@ -96,7 +100,7 @@ def _write(
             Directory.look(destination.storage, to_write=True),
             prefix,
             items,
-            meta=captured.meta,
+            meta=meta,
             step=step,
             metrics=metrics,
             durable=durable,

@@ -37,7 +37,7 @@ def test_files_are_byte_identical_to_those_of_saver(tmp_path, resource):
             target = adapt(session)
             captured = target.capture(target.entries()[: len(graph.get_collection("variables"))])
     items = sorted(captured.items, key=lambda item: item.key)
-    write_checkpoint(open_storage(tmp_path), "ours", items, meta=captured.meta, alignment=1)
+    write_checkpoint(open_storage(tmp_path), "ours", items, meta=captured.meta(), alignment=1)
     for suffix in (".index", ".data-00000-of-00001"):
         assert (tmp_path / f"ours{suffix}").read_bytes() == (
             tmp_path / f"theirs{suffix}"

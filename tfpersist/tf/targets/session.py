@@ -82,13 +82,13 @@ class SessionTarget:
         return keyed(self.entries(), saved)
 
     def capture(self, entries: Sequence[Entry]) -> Captured:
-        """Return all values, fetched at once, and the encoded graph."""
+        """Return all values, fetched at once, and what encodes the graph."""
         items = [
             Item(entry.key, payload_of(value, entry.spec.dtype), entry.part)
             for entry, value in zip(entries, self.read(entries), strict=True)
         ]
         keys = {entry.name: entry.key for entry in entries}
-        return Captured(items, export_meta(self.graph, keys))
+        return Captured(items, lambda: export_meta(self.graph, keys))
 
     def capture_all(self) -> None:
         """Return None: `capture` is the only way."""

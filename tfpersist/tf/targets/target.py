@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -19,7 +19,7 @@ class Captured:
 
     Args:
         items: the tensors; their payloads are valid until the save is over.
-        meta: the encoded MetaGraphDef for the `.meta` file; None if there is no graph.
+        meta: encodes the MetaGraphDef for the `.meta` file; None if there is no graph.
         object_graph: the encoded TrackableObjectGraph; None for a checkpoint by names. It is not
             among the items: the store writes it under `OBJECT_GRAPH_KEY`.
         borrowed: the keys of items in memory that the caller may write to. The others do not
@@ -28,7 +28,7 @@ class Captured:
     """
 
     items: Sequence[Item]
-    meta: bytes | None = None
+    meta: Callable[[], bytes] | None = None
     object_graph: bytes | None = None
     borrowed: frozenset[str] = frozenset()
     layers: Mapping[int, str] = attrs.field(factory=dict)
