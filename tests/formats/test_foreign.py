@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import pickle
+import struct
+import tarfile
+import zipfile
 
 import numpy as np
 import pytest
@@ -28,7 +32,30 @@ def npy():
     return file.getvalue()
 
 
+def zipped(name):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(name, b"")
+    return file.getvalue()
+
+
+def tar():
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("weights"))
+    return file.getvalue()
+
+
+SAFETENSORS = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+
 FILES = {
+    "PyTorch": (zipped("archive/data.pkl"), "PyTorch"),
+    "safetensors": (struct.pack("<Q", len(SAFETENSORS)) + SAFETENSORS + bytes(4), "safetensors"),
+    "pickle of a dict": (pickle.dumps({"w": [1]}, protocol=4), "pickle"),
+    "old pickle": (pickle.dumps([1.5], protocol=2), "pickle"),
+    "tar": (tar(), "tar archive"),
+    "answer in XML": (b'<?xml version="1.0"?>\n<Error><Code>AccessDenied</Code></Error>', "XML"),
+    "answer in JSON": (b'{"error": "Not found"}', "JSON.*download"),
     "npz": (npz(), r"npz\).*np.load"),
     "npy": (npy(), "NumPy array"),
     "gzip": (b"\x1f\x8b\x08\0", "gzip"),
@@ -50,6 +77,8 @@ def test_every_reader_names_it(data, message, tmp_path):
         ("d.bin", lambda path: dict(tfp.Checkpoint(path))),
         ("e.pb", lambda path: tfp.Freezer(path).freeze()),
         ("f.meta", tfp.safety.scan),
+        ("g.pb", lambda path: tfp.ModelStore(path).latest()),
+        ("h.bin", lambda path: tfp.ModelStore(path).restore({"w": np.zeros(2)})),
     ):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(TFPersistError, match=f"(?s){message}") as caught:

@@ -75,7 +75,7 @@ MISTAKES = {
     "store file": (
         lambda g: tfp.ModelStore(g.path("ok/model.ckpt-1.index")).restore(g.session),
         tfp.StorageError,
-        "is a file; choose a directory, such as its own",
+        "this is a file; expected a directory of checkpoints",
     ),
     "store NUL": (lambda g: tfp.ModelStore("a\0b"), ArgumentError, "no file can have this path"),
     "store surrogate": (lambda g: tfp.ModelStore("\ud800"), ArgumentError, "no file can have"),

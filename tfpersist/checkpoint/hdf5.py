@@ -20,7 +20,7 @@ from tfpersist.checkpoint.files import Files
 from tfpersist.checkpoint.views import ViewFile
 from tfpersist.errors import CorruptionError, TFPersistError, UnsupportedError
 from tfpersist.formats import dtypes
-from tfpersist.formats.foreign import foreign
+from tfpersist.formats.foreign import ZIP, foreign
 from tfpersist.formats.hdf5_heap import check_heaps
 from tfpersist.formats.read_only import ReadOnly
 from tfpersist.formats.tensors import MOST_DIMENSIONS, TensorSpec
@@ -185,14 +185,14 @@ def _unzipped(data: memoryview, file: str) -> tuple[memoryview, str]:
         members = {info.filename: info for info in archive.infolist()}
         if _WEIGHTS not in members:
             listed = ", ".join(sorted(members)[:5]) or "an empty zip file"
-            other = foreign(data)
-            is_numpy = other is not None and all(name.endswith(".npy") for name in members)
+            kind = foreign(data)
+            other = None if kind == ZIP else kind
             raise UnsupportedError(
                 "this zip file is no model of Keras with weights in HDF5",
                 where=file,
                 expected=f"a member {_WEIGHTS}",
-                found=other.name if is_numpy and other else listed,
-                advice=other.advice if is_numpy and other else None,
+                found=other.name if other else listed,
+                advice=other.advice if other else None,
             )
         config = ""
         if _CONFIG in members:

@@ -143,6 +143,32 @@ def file_at(location: str) -> Located | None:
     return Located(beside, hdf5.files_of(name)) if _is_hdf5(beside, name) else None
 
 
+def refuse_other_file(location: str) -> None:
+    """Raise if a path is a file of this machine, and not one of Keras in HDF5.
+
+    Args:
+        location: an absolute path, or a URL.
+
+    Raises:
+        StorageError: it is; the error names the kind of file.
+    """
+    if is_url(location) or open_storage(location).exists():
+        return
+    _, parent, name = _split(location)
+    beside = open_storage(parent)
+    if not name or not beside.exists() or not beside.stamps([name]):
+        return
+    if file_at(location) is None:
+        file_format, advice = _kind_of(beside, name)
+        raise StorageError(
+            "this is a file",
+            where=location,
+            expected="a directory of checkpoints, or a file of Keras in HDF5",
+            found=file_format,
+            advice=advice,
+        )
+
+
 def only_file(look: Directory) -> Files | None:
     """Return the only HDF5 file of Keras in a directory without checkpoints; None if none is there.
 
@@ -296,13 +322,7 @@ def _not_found(path: str, storage: Storage, name: str) -> CheckpointNotFoundErro
 
 def _other_file(path: str, storage: Storage, name: str) -> CheckpointNotFoundError:
     """Return the error for a file that belongs to no checkpoint; name its format if known."""
-    file_format, advice = "a file of an unknown format", None
-    if name.endswith((".pb", ".pbtxt")):
-        file_format = "a file that may be a graph"
-        advice = "Load a graph with tfpersist.FrozenModel.load(path)."
-    with suppress(StorageError):
-        known = recognize.by_magic(storage.read(name), name)
-        file_format, advice = (known.name, known.advice) if known else (file_format, advice)
+    file_format, advice = _kind_of(storage, name)
     return CheckpointNotFoundError(
         "this file does not belong to a checkpoint",
         where=path,
@@ -310,3 +330,15 @@ def _other_file(path: str, storage: Storage, name: str) -> CheckpointNotFoundErr
         found=file_format,
         advice=advice,
     )
+
+
+def _kind_of(storage: Storage, name: str) -> tuple[str, str | None]:
+    """Return the kind of a file, and what reads it."""
+    file_format, advice = "a file of an unknown format", None
+    if name.endswith((".pb", ".pbtxt")):
+        file_format = "a file that may be a graph"
+        advice = "Load a graph with tfpersist.FrozenModel.load(path)."
+    with suppress(StorageError):
+        known = recognize.by_magic(storage.read(name), name)
+        file_format, advice = (known.name, known.advice) if known else (file_format, advice)
+    return file_format, advice

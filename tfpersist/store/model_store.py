@@ -13,7 +13,7 @@ import attrs
 from tfpersist.arguments import count_of, time_of
 from tfpersist.checkpoint.checkpoint import Checkpoint
 from tfpersist.checkpoint.directory import Directory
-from tfpersist.checkpoint.locate import Located, file_at
+from tfpersist.checkpoint.locate import Located, file_at, refuse_other_file
 from tfpersist.checkpoint.save_memory import SaveMemory
 from tfpersist.errors import ArgumentError, RetentionError, SaveError, StorageError, value_text
 from tfpersist.matching.choices.selection import Selection
@@ -832,7 +832,9 @@ class ModelStore:
 
     @cached_property
     def _opened(self) -> Storage:
-        return open_storage(self.location)
+        opened = open_storage(self.location)
+        refuse_other_file(opened.location)
+        return opened
 
     @cached_property
     def _directory(self) -> Storage:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import tracemalloc
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -60,6 +61,14 @@ def test_a_checkpoint_without_a_graph(tmp_path):
     checkpoint = tfp.ModelStore(tmp_path).save({"v": np.zeros(1)})
     with pytest.raises(FreezeError, match=r"model\.ckpt: there is no graph.*a \.meta file"):
         lower_checkpoint(checkpoint, Policy.default())
+
+
+@pytest.mark.parametrize("name", ["m.keras", "m.weights.h5"])
+def test_a_file_of_keras_has_no_graph(name, tmp_path):
+    net = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    (net.save if name == "m.keras" else net.save_weights)(tmp_path / name)
+    with pytest.raises(FreezeError, match=r"of Keras has weights, and no graph.*load_model\(\)"):
+        Freezer(tmp_path / name).freeze()
 
 
 def test_the_newest_of_a_store_or_the_one_that_it_chose(tmp_path):

@@ -119,7 +119,7 @@ def test_an_op_that_its_name_calls_internal_is():
 
 
 def test_ops_that_end_the_process_for_some_attrs_are_not_harmless():
-    for op in ("BoostedTreesPredict", "FakeQuantWithMinMaxVarsPerChannelGradient"):
+    for op in ("BoostedTreesTrainingPredict", "FakeQuantWithMinMaxVarsPerChannelGradient"):
         assert "internal" in of_op(op)
 
 

@@ -32,6 +32,14 @@ def lower_checkpoint(checkpoint: Checkpoint, policy: Policy) -> Lowered:
     """
     meta = checkpoint.meta
     if meta is None:
+        if checkpoint.keras_file is not None:
+            raise FreezeError(
+                "this file of Keras has weights, and no graph",
+                where=checkpoint.prefix,
+                expected="the model itself",
+                advice="Load it with keras.models.load_model(), or restore the weights with"
+                " tfpersist.ModelStore(path).restore(model), and pass the model to Freezer.",
+            )
         raise FreezeError(
             "there is no graph beside this checkpoint",
             where=checkpoint.prefix,
