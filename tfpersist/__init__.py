@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from tfpersist.matching.plans.loss import Loss
     from tfpersist.matching.plans.plan import Pair, Plan
     from tfpersist.matching.plans.report import RestoreReport, Row, Skipped
+    from tfpersist.matching.plans.resume import Fact, Resume
     from tfpersist.matching.recipes import recipe_steps as recipe_steps
     from tfpersist.matching.recipes.recipe import Recipe
     from tfpersist.safety import Finding, Policy, ScanReport
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from tfpersist.store.retention import Best, Candidate, Keep, Pruning, Verdict
     from tfpersist.store.survey import Survey
     from tfpersist.tf.open_graph.graph_model import GraphModel
+    from tfpersist.tf.training.training import Training
 
     __version__: str
 
@@ -85,6 +87,7 @@ __all__ = [
     "Constant",
     "CorruptionError",
     "Difference",
+    "Fact",
     "FeedError",
     "Finding",
     "Flaw",
@@ -115,6 +118,7 @@ __all__ = [
     "Recipe",
     "RestoreError",
     "RestoreReport",
+    "Resume",
     "RetentionError",
     "Row",
     "RunError",
@@ -131,6 +135,7 @@ __all__ = [
     "TargetError",
     "TensorRef",
     "TensorSpec",
+    "Training",
     "UnsafeModelError",
     "UnsupportedError",
     "Verdict",
@@ -147,6 +152,7 @@ _HOMES = {
     "Checkpoint": "checkpoint.checkpoint",
     "Constant": "graph.describe.summary",
     "Difference": "checkpoint.diff",
+    "Fact": "matching.plans.resume",
     "Finding": "safety",
     "Flaw": "checkpoint.verify",
     "Freezer": "freezer.freezer",
@@ -171,6 +177,7 @@ _HOMES = {
     "Pruning": "store.retention",
     "Recipe": "matching.recipes.recipe",
     "RestoreReport": "matching.plans.report",
+    "Resume": "matching.plans.resume",
     "Row": "matching.plans.report",
     "ScanReport": "safety",
     "SignalSave": "store.last_save",
@@ -180,6 +187,7 @@ _HOMES = {
     "Survey": "store.survey",
     "TensorRef": "graph.structure.names",
     "TensorSpec": "formats.tensors",
+    "Training": "tf.training.training",
     "Verdict": "store.retention",
     "Verification": "checkpoint.verify",
 }

@@ -18,7 +18,7 @@ import tfpersist
 from tfpersist import errors
 
 # What a user calls; all other names are types of what these take, return and raise.
-CALLED = ("Checkpoint", "Freezer", "FrozenModel", "Keep", "ModelStore", "Policy")
+CALLED = ("Checkpoint", "Freezer", "FrozenModel", "Keep", "ModelStore", "Policy", "Training")
 # What `tfpersist.safety.scan` and a save in the background return.
 RETURNED = ("PendingCheckpoint", "ScanReport")
 # Attributes of public types that are for the package itself.

@@ -30,6 +30,7 @@ from tfpersist.formats import schema
 from tfpersist.formats.read_only import ReadOnly
 from tfpersist.formats.tensors import Payload, TensorSpec
 from tfpersist.matching.keras_files.keras_file import KerasFile
+from tfpersist.matching.plans.resume import Resume
 from tfpersist.matching.sides.object_graph import OBJECT_GRAPH_KEY
 from tfpersist.storage import Storage
 
@@ -113,6 +114,11 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
     def increment(self) -> Increment | None:
         """How much an incremental save wrote and shared; None for a full save."""
         return None if self._sidecar is None else self._sidecar.increment
+
+    @property
+    def resume(self) -> Resume | None:
+        """What it carries of a training beside variables; None if a model alone was saved."""
+        return None if self._sidecar is None else self._sidecar.resume
 
     @property
     def metrics(self) -> Mapping[str, float]:

@@ -20,12 +20,13 @@ from tfpersist.errors import (
 )
 from tfpersist.formats import crc32c
 from tfpersist.formats.read_only import ReadOnly
+from tfpersist.matching.plans.resume import Resume
 
 # All names but "crc32c". If that one is damaged, it is a name that is not in this set.
 _NAMES = frozenset(
     {
         *("created", "order", "step", "metrics", "sizes", "increment"),
-        *("index_crc32c", "meta_crc32c", "tfpersist", "layers"),
+        *("index_crc32c", "meta_crc32c", "tfpersist", "layers", "resume"),
     }
 )
 
@@ -68,6 +69,7 @@ class Sidecar:
             clock was set back.
         layers: the names of the layers that lie in lists, by the number of the object in the object
             graph. TensorFlow's object graph has only their positions.
+        resume: what the checkpoint carries of a training; None if a model alone was saved.
     """
 
     created: float
@@ -79,6 +81,7 @@ class Sidecar:
     meta_crc32c: int | None = None
     order: float = attrs.field(default=attrs.Factory(lambda self: self.created, takes_self=True))
     layers: Mapping[int, str] = ReadOnly({})
+    resume: Resume | None = None
 
     def encode(self) -> bytes:
         """Return the bytes of the file."""
@@ -95,6 +98,8 @@ class Sidecar:
         }
         if self.layers:
             facts["layers"] = {str(number): name for number, name in self.layers.items()}
+        if self.resume is not None:
+            facts["resume"] = self.resume.as_dict()
         return json.dumps({**facts, "crc32c": _crc(facts)}, indent=1).encode() + b"\n"
 
 
@@ -121,13 +126,14 @@ def decode(data: bytes | memoryview) -> Sidecar | None:
         sizes = tuple(int(size) for size in facts.get("sizes", ()))
         increment = _increment(facts.get("increment"))
         layers = {int(number): str(name) for number, name in facts.get("layers", {}).items()}
+        resume = Resume.from_dict(facts["resume"]) if "resume" in facts else None
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
     if not math.isfinite(created) or not math.isfinite(order):
         return None
     frozen = ReadOnly(metrics)
     named = ReadOnly(layers)
-    return Sidecar(created, step, frozen, crcs[0], sizes, increment, crcs[1], order, named)
+    return Sidecar(created, step, frozen, crcs[0], sizes, increment, crcs[1], order, named, resume)
 
 
 def _crc(facts: Mapping[str, Any]) -> int:

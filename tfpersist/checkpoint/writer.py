@@ -21,6 +21,7 @@ from tfpersist.checkpoint.save_memory import SaveMemory
 from tfpersist.errors import SaveError, StorageError
 from tfpersist.formats import crc32c
 from tfpersist.formats.bundle_writer import Item
+from tfpersist.matching.plans.resume import Resume
 from tfpersist.progress import Watched, progress
 from tfpersist.storage import Hold, Storage
 
@@ -110,12 +111,14 @@ def publish_checkpoint(
     memory: SaveMemory | None = None,
     spend: bool = False,
     layers: Mapping[int, str] | None = None,
+    resume: Resume | None = None,
 ) -> Directory:
     """Write a checkpoint, all of it or nothing; the state file is not touched.
 
     Args:
         look: a look at the directory; all else as `write_checkpoint` takes it.
         layers: the names of layers in lists, for the sidecar.
+        resume: what it carries of a training, for the sidecar.
 
     Returns:
         The directory with the checkpoint in it.
@@ -132,7 +135,9 @@ def publish_checkpoint(
         look = look.recovered()
     created = time.time()
     age = Age(created, look.after(created, without=prefix))
-    facts = sidecar.Sidecar(created, step, numbers, order=age.order, layers=layers or {})
+    facts = sidecar.Sidecar(
+        created, step, numbers, order=age.order, layers=layers or {}, resume=resume
+    )
 
     versions: list[object | None] = []
 

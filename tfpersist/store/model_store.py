@@ -660,17 +660,19 @@ class ModelStore:
         *,
         monitor: str | None = None,
         mode: Literal["auto", "min", "max"] = "auto",
-        resume: bool = True,
+        resume: bool | Literal["weights"] = True,
+        generators: Sequence[Any] = (),
+        strict: bool = False,
     ) -> Any:
         """Make a Keras callback that saves the model while `fit` runs, and resumes.
 
-        When `fit` begins, the newest checkpoint is restored: weights, optimizer, epoch and batch.
-        Complete epochs are skipped, and so are the complete batches of the interrupted epoch; for
-        that epoch, `fit` prints averages over the remaining batches. If the number of batches is
-        not known, the interrupted epoch starts again. Each checkpoint has the single numbers that
-        `fit` measured as its metrics, and also `epoch` and `batch`, the numbers of complete epochs
-        and batches. Its step is the number of steps of the optimizer. The states of random
-        generators, such as those of Dropout, are not saved.
+        It works with `fit` of Keras 3 and of tf_keras; put it last in the list of callbacks. When
+        `fit` begins, the newest checkpoint is restored, and the training goes on to the bit:
+        weights, optimizer, random generators, the order of the data, metrics, other callbacks,
+        epoch and batch. What cannot be kept is in `report.resume` of the callback, and lies beside
+        each checkpoint as `Checkpoint.resume`. Each checkpoint has the single numbers that `fit`
+        measured as its metrics, and also `epoch` and `batch`, the numbers of complete epochs and
+        batches. Its step is the number of batches that were trained on in all.
 
         Args:
             every: "epoch", or a number of batches.
@@ -680,13 +682,18 @@ class ModelStore:
             mode: whether smaller ("min") or larger ("max") is better. With "auto", larger is better
                 for accuracies and similar metrics, and smaller for all others.
             resume: restore the newest checkpoint first. A model that is not built cannot be
-                restored.
+                restored. "weights" restores the variables alone, and skips the batches that are
+                complete; use it to go on with other data.
+            generators: further random generators to capture: of Python, NumPy, TensorFlow or Keras.
+            strict: raise an error at the first save if something cannot be kept.
 
         Returns:
-            A keras.callbacks.Callback; its `resumed` is the checkpoint that was restored, or None.
+            A keras.callbacks.Callback; its `resumed` is the checkpoint that was restored, or None,
+            and its `report` says what was restored.
 
         Raises:
             SaveError: the arguments make no sense.
+            ArgumentError: one of the generators is none.
 
         Example:
             >>> import keras, numpy as np, tfpersist as tfp
@@ -701,7 +708,9 @@ class ModelStore:
         """
         from tfpersist.tf.training import callbacks
 
-        return callbacks.callback(self, every, monitor, mode, resume=resume)
+        return callbacks.callback(
+            self, every, monitor, mode, resume=resume, generators=generators, strict=strict
+        )
 
     def hook(
         self,
@@ -709,22 +718,28 @@ class ModelStore:
         every_secs: float | str | timedelta | None = None,
         *,
         resume: bool = True,
+        data: Any = None,
+        strict: bool = False,
     ) -> Any:
         """Make a hook for tf.compat.v1.train.MonitoredTrainingSession that saves and resumes.
 
         After the session was created and initialized, the newest checkpoint is restored, unless the
         session's global step is larger. The same happens if a session is created again after a
         failure. At the end a last checkpoint is saved. The graph must count its global step; no op
-        is added to it. With several workers, pass the hook only to the chief.
+        is added to it without `data`. With several workers, pass the hook only to the chief. What
+        cannot be kept is in `report.resume` of the hook, and lies beside each checkpoint.
 
         Args:
             every_steps: save after this many global steps.
             every_secs: save after this time: seconds, a timedelta or a text such as "1h". If
                 neither argument is passed, it is 600 s. If both are, whichever comes first.
             resume: restore the newest checkpoint first.
+            data: an initializable iterator. Its position is saved and restored, by ops that the
+                hook adds to the graph when the session begins.
+            strict: raise an error at the first save if something cannot be kept.
 
         Returns:
-            A tf.compat.v1.train.SessionRunHook.
+            A tf.compat.v1.train.SessionRunHook; its `report` says what was restored.
 
         Raises:
             SaveError: the arguments make no sense.
@@ -744,7 +759,7 @@ class ModelStore:
         """
         from tfpersist.tf.training import hooks
 
-        return hooks.hook(self, every_steps, every_secs, resume=resume)
+        return hooks.hook(self, every_steps, every_secs, resume=resume, data=data, strict=strict)
 
     def save_on_signal(self, target: object, signum: int, *, step: Any = None) -> SignalSave:
         """Save once more when a signal arrives; then do what the signal did before.

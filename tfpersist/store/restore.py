@@ -42,6 +42,7 @@ from tfpersist.store.quarantine import Outcome, ending_of, quarantine
 from tfpersist.store.values import Values, read_values
 from tfpersist.store.which import Which
 from tfpersist.tf.targets.adapt import adapt
+from tfpersist.tf.targets.resumable import Resumable
 from tfpersist.tf.targets.target import Target
 
 _LOG = logging.getLogger("tfpersist")
@@ -145,12 +146,15 @@ def restore_target(
         if dry_run:
             return report
         if not report.fits:
+            named = target.subject if isinstance(target, Resumable) else target
             raise RestoreError(
-                f"{report.checkpoint} does not fit this {type(target).__name__}; nothing was"
+                f"{report.checkpoint} does not fit this {type(named).__name__}; nothing was"
                 " assigned",
                 report=report,
             )
         loaded.assign(adapted)
+    if isinstance(target, Resumable):
+        return attrs.evolve(report, resume=target.resumed(loaded.checkpoint.resume))
     return report
 
 

@@ -25,6 +25,7 @@ from tfpersist.store import pruning
 from tfpersist.store.background import PendingCheckpoint, worker_at
 from tfpersist.store.retention import Keep
 from tfpersist.tf.targets.adapt import adapt
+from tfpersist.tf.targets.resumable import Resumable
 from tfpersist.tf.targets.steps import step_of
 from tfpersist.tf.targets.target import Captured, Target
 
@@ -108,6 +109,7 @@ def _write(
             memory=memory,
             spend=bool(destination.in_flight),
             layers=captured.layers,
+            resume=captured.resume,
         )
     finally:
         # An error's traceback would keep the values for as long as it lives itself.
@@ -149,6 +151,9 @@ def capture(
                 advice="Build the model first.",
             )
         captured = adapted.capture(chosen)
+    if isinstance(target, Resumable):
+        # This comes second: a capture finds out what can be captured.
+        captured = attrs.evolve(captured, resume=target.noted())
     values = _loaded(captured) if lasting else captured.items
     if captured.object_graph is None:
         values = sorted(values, key=lambda item: item.key)

@@ -353,3 +353,12 @@ def test_modules_of_sonnet_come_back(old_files):
         reader = tf.train.load_checkpoint(str(index)[: -len(".index")])
         wanted = sorted(reader.get_tensor(key).tobytes() for key in keys)
         assert sorted(v.numpy().tobytes() for v in root.variables) == wanted
+
+
+def test_a_manager_goes_on_counting_after_a_restore(tmp_path):
+    manager = tf.train.CheckpointManager(tf.train.Checkpoint(v=tf.Variable(1.0)), str(tmp_path), 5)
+    manager.save(), manager.save()
+    second = tf.train.Checkpoint(v=tf.Variable(0.0))
+    tfp.ModelStore(tmp_path, name="ckpt").restore(second)
+    path = tf.train.CheckpointManager(second, str(tmp_path), 5).save()
+    assert path.endswith("ckpt-3")

@@ -14,6 +14,7 @@ import attrs
 from tfpersist.errors import printable, printable_lines
 from tfpersist.matching.plans.loss import Loss
 from tfpersist.matching.plans.plan import Pair, Plan
+from tfpersist.matching.plans.resume import Resume
 from tfpersist.matching.recipes.recipe import Recipe
 
 Outcome = Literal[
@@ -159,6 +160,8 @@ class RestoreReport:
             run.
         note: what may be wrong with the checkpoint; else empty.
         losses: what each cast has lost, or would lose.
+        resume: what the checkpoint carries of the training that goes on; None where a model alone
+            is restored.
 
     Example:
         >>> report = RestoreReport("run/model.ckpt-5", (Row("restored", "w", "w", "float32[2]"),))
@@ -179,6 +182,7 @@ class RestoreReport:
     carried_out: bool = True
     note: str = ""
     losses: tuple[Loss, ...] = ()
+    resume: Resume | None = None
 
     @property
     def restored(self) -> tuple[str, ...]:
@@ -324,6 +328,8 @@ class RestoreReport:
         for row in cells:
             padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width)
             lines.append("  " + "  ".join(padded).rstrip())
+        if self.resume is not None:
+            lines.append(str(self.resume))
         if self.advice:
             lines.append(self.advice)
         return printable_lines(*lines)

@@ -1,4 +1,4 @@
-"""The private APIs of Keras and tf-keras: epochs, safe mode, optimizers, name scopes, inputs."""
+"""The private APIs of Keras and tf-keras: safe mode, optimizers, name scopes, inputs."""
 
 from __future__ import annotations
 
@@ -6,16 +6,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
-
-
-def begin_at_epoch(model: Any, epoch: int | None) -> None:
-    """Make the `fit` that is beginning skip epochs, as keras.callbacks.BackupAndRestore does.
-
-    Args:
-        model: the model.
-        epoch: the first epoch to run; None for the `initial_epoch` of `fit`.
-    """
-    model._initial_epoch = epoch
 
 
 def in_safe_mode() -> bool | None:
@@ -36,6 +26,16 @@ def is_optimizer_built(optimizer: Any) -> bool:
     return inner is not None and is_optimizer_built(inner)
 
 
+def forget_children(thing: Any) -> None:
+    """Have an optimizer of tf-keras that is not built look for its children again.
+
+    It keeps those that it had when it was first asked, and so would never save its slots.
+    """
+    attributes = getattr(thing, "__dict__", {})
+    if "_coalesced_children" in attributes and not is_optimizer_built(thing):
+        del attributes["_coalesced_children"]
+
+
 def build_optimizer(optimizer: Any, variables: list[Any]) -> None:
     """Make an optimizer create its variables.
 
@@ -47,8 +47,6 @@ def build_optimizer(optimizer: Any, variables: list[Any]) -> None:
         optimizer.build(variables)
     else:
         optimizer._create_all_weights(variables)
-    # An optimizer of tf-keras keeps the children that it had when it was first asked for them.
-    vars(optimizer).pop("_coalesced_children", None)
 
 
 @contextmanager

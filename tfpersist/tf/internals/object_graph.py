@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from tfpersist.errors import TargetError
-from tfpersist.tf.internals import live, trackables
+from tfpersist.tf.internals import keras, live, trackables
 from tfpersist.tf.internals.live import LiveGraph
 from tfpersist.tf.internals.slots import add_slots
 
@@ -45,6 +45,8 @@ def live_graph(target: Any, more: MoreChildren | None = None) -> LiveGraph:
         if things is not None:
             return outline.live_graph(things, root)
     objects, paths, numbers, edges = _walk(view, more)
+    for thing in objects:
+        keras.forget_children(thing)
     slots = add_slots(objects, paths, numbers)
     states = [(path, trackables.states_of(o, path)) for o, path in zip(objects, paths, strict=True)]
     graph = live.graph_of(objects, states, edges, slots, full_name=trackables.full_name, root=root)

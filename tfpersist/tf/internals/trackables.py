@@ -82,6 +82,25 @@ def _key_name(key: Any) -> str | None:
     return None
 
 
+def make_save_counter(thing: Any) -> bool:
+    """Make the counter by which a `tf.train.CheckpointManager` names what it saves.
+
+    Args:
+        thing: any object.
+
+    Returns:
+        Whether it is a `tf.train.Checkpoint` that had no counter.
+    """
+    import tensorflow as tf
+
+    if not isinstance(thing, tf.train.Checkpoint) or thing._save_counter is not None:
+        return False
+    if not tf.executing_eagerly():
+        return False
+    thing._maybe_create_save_counter()
+    return True
+
+
 def is_variable(thing: object) -> bool:
     """Return whether an object is a variable: TensorFlow's, or one that acts like it, as Keras 3's.
 

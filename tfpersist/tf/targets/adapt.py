@@ -9,6 +9,7 @@ from typing import Any
 from tfpersist.errors import TargetError, value_text
 from tfpersist.tf.targets import arrays
 from tfpersist.tf.targets.modes import is_tracing
+from tfpersist.tf.targets.resumable import Resumable
 from tfpersist.tf.targets.target import Target
 
 
@@ -31,6 +32,8 @@ def adapt(target: object) -> Target:
         >>> [entry.name for entry in adapt({"a": np.zeros(2)}).entries()]
         ['a']
     """
+    if isinstance(target, Resumable):
+        target = target.as_target()
     target = _with_seeds(target)
     for adapt_type, is_traceable in _adapters():
         adapted = adapt_type(target)

@@ -92,6 +92,8 @@ class ObjectTarget:
         """
         if saved.message is None:
             return self._entries_by_name(saved)
+        if "save_counter" in saved.graph.children[0] and trackables.make_save_counter(self.root):
+            self.live = self.walk()
         is_same = saved.message == self.live.graph.message and saved.layers == self.layers()
         if is_same and not saved.fixed:
             self.saved = self.live.graph
@@ -110,7 +112,10 @@ class ObjectTarget:
             if key is None and state.attribute_key in all_keys:
                 key = f"{entry.name} (another object has its key)"
             fate = pairing.fates.get(number, Fate())
-            entries.append(explained(entry.under(key or state.key), fate, saved.key_of))
+            explained_entry = explained(entry.under(key or state.key), fate, saved.key_of)
+            if getattr(type(entry.ref), "is_spare", False):
+                explained_entry = attrs.evolve(explained_entry, spare=True)
+            entries.append(explained_entry)
         return entries
 
     def pair(self, saved: Saved) -> ObjectPairing:

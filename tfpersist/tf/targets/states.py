@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tfpersist.errors import RestoreError, SaveError
+from tfpersist.errors import RestoreError, SaveError, TFPersistError
 from tfpersist.matching.plans.entry import Entry
 from tfpersist.tf.internals import eager, trackables
 from tfpersist.tf.run.translate import translated
@@ -94,6 +94,8 @@ def _assign_python(path: str, thing: Any, value: bytes, undo: list[Callable[[], 
     before = trackables.serialized(thing)
     try:
         thing.deserialize(value)
+    except TFPersistError:
+        raise
     except Exception as error:
         raise RestoreError(
             f"a {type(thing).__name__} refuses its state: {error}",

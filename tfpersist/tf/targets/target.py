@@ -11,6 +11,7 @@ import numpy as np
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.matching.pairing.saved import Saved
 from tfpersist.matching.plans.entry import Entry
+from tfpersist.matching.plans.resume import Resume
 
 
 @attrs.frozen
@@ -25,6 +26,7 @@ class Captured:
         borrowed: the keys of items in memory that the caller may write to. The others do not
             change, because TensorFlow copies a shared value before it changes it.
         layers: the names of layers that lie in lists, by the number of the object.
+        resume: what they carry of a training; None where a model alone is saved.
     """
 
     items: Sequence[Item]
@@ -32,6 +34,7 @@ class Captured:
     object_graph: bytes | None = None
     borrowed: frozenset[str] = frozenset()
     layers: Mapping[int, str] = attrs.field(factory=dict)
+    resume: Resume | None = None
 
 
 class Target(Protocol):

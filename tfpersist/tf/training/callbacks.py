@@ -23,7 +23,12 @@ from tfpersist.errors import (
     SaveError,
     value_text,
 )
-from tfpersist.tf.internals.keras import begin_at_epoch
+from tfpersist.matching.plans.report import RestoreReport
+from tfpersist.tf.internals import fitting
+from tfpersist.tf.training.data_of_fit import DataOfFit
+from tfpersist.tf.training.fit_state import FitState, Progress
+from tfpersist.tf.training.other_callbacks import OtherCallbacks
+from tfpersist.tf.training.seeds import Seeds, as_generators
 from tfpersist.tf.training.training_store import TrainingStore
 
 Mode = Literal["auto", "min", "max"]
@@ -34,20 +39,26 @@ _RUNNING: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
 @attrs.frozen
-class Progress:
-    """The progress of a training.
+class _Asked:
+    """What was asked of a callback; see `callback`."""
 
-    Args:
-        epoch: the number of complete epochs.
-        batch: the number of complete batches of the next epoch.
-    """
-
-    epoch: int = 0
-    batch: int = 0
+    every: int | str
+    monitor: str | None
+    mode: Mode
+    resume: bool | str
+    generators: tuple[Any, ...]
+    strict: bool
 
 
 def callback(
-    store: TrainingStore, every: int | str, monitor: str | None, mode: Mode, *, resume: bool
+    store: TrainingStore,
+    every: int | str,
+    monitor: str | None,
+    mode: Mode,
+    *,
+    resume: bool | str = True,
+    generators: Iterable[Any] = (),
+    strict: bool = False,
 ) -> Any:
     """Return the callback; see `ModelStore.callback`.
 
@@ -56,12 +67,15 @@ def callback(
         every: "epoch", or a number of batches.
         monitor: the metric that must get better for a save; None to save always.
         mode: whether smaller or larger values are better.
-        resume: whether to restore the newest checkpoint first.
+        resume: whether to restore the newest checkpoint first; "weights" for its variables alone.
+        generators: random generators of the program.
+        strict: whether the first save raises an error if something is not covered.
 
     Raises:
         SaveError: an argument is wrong.
+        ArgumentError: one of `generators` is no random generator.
     """
-    if every != "epoch" and (not isinstance(every, int) or every < 1):
+    if every != "epoch" and (not isinstance(every, int) or isinstance(every, bool) or every < 1):
         raise SaveError(
             "`every` must say how often to save",
             expected='"epoch", or a number of batches, 1 or more',
@@ -79,7 +93,14 @@ def callback(
             expected='a str such as "val_loss", or None',
             found=value_text(monitor),
         )
-    return _callback_class()(store, every, monitor, mode, resume)
+    if not isinstance(resume, bool) and resume != "weights":
+        raise SaveError(
+            "`resume` must say what to restore",
+            expected='True, False or "weights"',
+            found=value_text(resume),
+        )
+    given = as_generators(generators)
+    return _callback_class()(store, _Asked(every, monitor, mode, resume, given, strict))
 
 
 @functools.cache
@@ -89,74 +110,102 @@ def _callback_class() -> type[Any]:
     class StoreCallback(keras.callbacks.Callback):
         """Saves the model while `fit` runs, and restores it when `fit` begins."""
 
-        def __init__(
-            self,
-            store: TrainingStore,
-            every: int | str,
-            monitor: str | None,
-            mode: Mode,
-            resume: bool,
-        ) -> None:
+        def __init__(self, store: TrainingStore, asked: _Asked) -> None:
             super().__init__()
             self.store = store
-            self.every = every
-            self.monitor = monitor
-            self.larger = _larger_is_better(monitor, mode)
-            self.resume = resume
+            self.every = asked.every
+            self.monitor = asked.monitor
+            self.larger = _larger_is_better(asked.monitor, asked.mode)
+            self.asked = asked
             self.resumed: Checkpoint | None = None
+            self.report: RestoreReport | None = None
             self.best: float | None = None
-            self.progress = Progress()
+            self.state: FitState | None = None
             self.unsaved = 0
             self.counted = 0
-            self.skipped = 0
             self.metric_names: frozenset[str] = frozenset()
 
+        # tf_keras asks for these.
+
+        def _implements_train_batch_hooks(self) -> bool:
+            return True
+
+        def _implements_test_batch_hooks(self) -> bool:
+            return False
+
+        def _implements_predict_batch_hooks(self) -> bool:
+            return False
+
+        @property
+        def progress(self) -> Progress:
+            """The progress of the training."""
+            return Progress() if self.state is None else self.state.progress
+
         def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-            self.progress, self.unsaved, self.counted = Progress(), 0, 0
+            beside = fitting.callbacks_beside(self)
+            step = self.progress.step
+            self.state = FitState(
+                self.model,
+                Seeds((self.model,), self.asked.generators),
+                DataOfFit(self.model, self.params.get("steps")),
+                None if beside is None else OtherCallbacks.beside(self, beside),
+                self.asked.strict,
+            )
+            self.state.progress = Progress(step=step)
+            self.unsaved, self.counted = 0, 0
             self.metric_names = frozenset()
-            begin_at_epoch(self.model, None)
+            fitting.begin_at_epoch(self.model, None)
             _RUNNING[self.model] = self
-            if self.resume:
+            if self.asked.resume:
                 self._restore()
             # This comes after the restore, which quarantines damaged checkpoints.
             self.best = self._best_so_far()
 
         def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
             # This `fit` has begun at its epoch. The next one must not skip epochs.
-            begin_at_epoch(self.model, None)
-            complete = self.progress.batch if epoch == self.progress.epoch else 0
-            self.progress = Progress(epoch, complete)
-            self.counted = self.skipped = complete
+            fitting.begin_at_epoch(self.model, None)
+            state = self._running
+            complete = state.progress.batch if epoch == state.progress.epoch else 0
+            state.progress = attrs.evolve(state.progress, epoch=epoch, batch=complete)
+            self.counted = complete
+            state.epoch_begins(epoch)
 
         def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-            if batch < self.skipped:
-                _skip_next(self.model)
+            state = self._running
+            if not state.trains_as_usual:
+                fitting.call_once(self.model, state.train)
 
         def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+            state = self._running
             # With several steps per execution, `batch` is the last batch of them.
             complete = batch + 1
-            if complete <= self.skipped:
+            if complete <= state.progress.batch:
+                if state.found is not None and state.left <= 0:
+                    state.arrive(self._restore_again)
                 return
+            state.data.after_batch()
             self.unsaved += complete - self.counted
+            step = state.progress.step + complete - self.counted
             self.counted = complete
-            self.progress = Progress(self.progress.epoch, complete)
+            state.progress = Progress(state.progress.epoch, complete, step)
             if self.every != "epoch" and self.unsaved >= int(self.every):
                 metrics = _numbers(logs)
                 if self.monitor is not None and self.monitor not in metrics:
                     raise _unmeasured(self.monitor, metrics)
-                self._save(metrics)
+                self._save(metrics, logs)
 
         def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-            self.progress = Progress(epoch + 1)
-            self.counted = self.skipped = 0
+            state = self._running
+            state.progress = Progress(epoch + 1, 0, state.progress.step)
+            self.counted = 0
             if self.every == "epoch":
                 metrics = _numbers(logs)
                 self._check_monitor(metrics)
                 if self.monitor is None or self.monitor in metrics:
-                    self._save(metrics)
+                    self._save(metrics, logs)
 
         def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-            begin_at_epoch(self.model, None)
+            fitting.begin_at_epoch(self.model, None)
             _RUNNING.pop(self.model, None)
             self.store.wait()
             if (
@@ -166,6 +215,11 @@ def _callback_class() -> type[Any]:
             ):
                 raise _unmeasured(self.monitor, self.metric_names)
 
+        @property
+        def _running(self) -> FitState:
+            assert self.state is not None
+            return self.state
+
         def _check_monitor(self, metrics: Mapping[str, float]) -> None:
             """Warn after the first epoch if no epoch is likely to measure the metric."""
             first = not self.metric_names
@@ -174,10 +228,12 @@ def _callback_class() -> type[Any]:
             if first and (self.monitor or "").removeprefix("val_") not in {"", *self.metric_names}:
                 warnings.warn(f"{_unmeasured(str(self.monitor), metrics)}", stacklevel=2)
 
-        def _save(self, metrics: Mapping[str, float]) -> None:
+        def _save(self, metrics: Mapping[str, float], logs: Mapping[str, Any] | None) -> None:
             if self.monitor is not None and not self._improves(metrics[self.monitor]):
                 return
-            self.store.save(self.model, self.step(), {**metrics, **self.progress_metrics()})
+            state = self._running
+            state.logs = logs or {}
+            self.store.save(state, state.progress.step, {**metrics, **self.progress_metrics()})
             self.unsaved = 0
             if self.monitor is not None:
                 self.best = metrics[self.monitor]
@@ -186,20 +242,13 @@ def _callback_class() -> type[Any]:
             """Return the progress as metrics of a checkpoint."""
             return {EPOCH: self.progress.epoch, BATCH: self.progress.batch}
 
-        def step(self) -> int:
-            """Return the steps of the optimizer; the complete epochs if there is no optimizer."""
-            optimizer = getattr(self.model, "optimizer", None)
-            if optimizer is not None:
-                return int(optimizer.iterations)
-            return self.progress.epoch
-
         def _improves(self, value: float) -> bool:
             if self.best is None or math.isnan(value):
                 return not math.isnan(value)
             return value > self.best if self.larger else value < self.best
 
         def _best_so_far(self) -> float | None:
-            if self.monitor is None or not self.resume:
+            if self.monitor is None or not self.asked.resume:
                 return None
             values = [
                 checkpoint.metrics.get(self.monitor, math.nan)
@@ -209,23 +258,38 @@ def _callback_class() -> type[Any]:
             return (max if self.larger else min)(numbers, default=None)
 
         def _restore(self) -> None:
-            self.resumed = None
+            self.resumed = self.report = None
+            state = self._running
             try:
-                report = self.store.restore(self.model)
+                report = self.store.restore(state if self.asked.resume is True else self.model)
             except CheckpointNotFoundError:
                 return
+            fitting.make_train_function(self.model)
+            self.report = report
             self.resumed = Checkpoint(report.checkpoint)
-            metrics = self.resumed.metrics
+            if state.found is not None:
+                state.progress = Progress(**state.found["progress"])
+            else:
+                state.progress = self._progress_alone(self.resumed)
+            state.begin()
+            fitting.begin_at_epoch(self.model, state.first_epoch(self.params.get("epochs")))
+
+        def _progress_alone(self, checkpoint: Checkpoint) -> Progress:
+            """Return the progress by the metrics of a checkpoint without more."""
+            metrics, batches = checkpoint.metrics, self.params.get("steps")
             epoch, batch = int(metrics.get(EPOCH, 0)), int(metrics.get(BATCH, 0))
-            batches = self.params.get("steps")
             if batches is None:
                 # All batches of that epoch may be complete, and Keras cannot end an epoch without
                 # a batch. So the epoch begins again.
                 batch = 0
             elif batch >= batches:
                 epoch, batch = epoch + 1, 0
-            self.progress = Progress(epoch, batch)
-            begin_at_epoch(self.model, self.progress.epoch)
+            return Progress(epoch, batch, checkpoint.step or 0)
+
+        def _restore_again(self) -> None:
+            assert self.resumed is not None
+            self.store.restore(self.model)
+            fitting.make_train_function(self.model)
 
     return StoreCallback
 
@@ -243,7 +307,7 @@ def progress_of(target: object) -> tuple[int | None, Mapping[str, float] | None]
         running = _RUNNING.get(target)
     except TypeError:
         return None, None
-    return (None, None) if running is None else (running.step(), running.progress_metrics())
+    return (None, None) if running is None else (running.progress.step, running.progress_metrics())
 
 
 def _larger_is_better(monitor: str | None, mode: Mode) -> bool:
@@ -269,17 +333,3 @@ def _unmeasured(monitor: str, names: Iterable[str]) -> SaveError:
         expected="one of " + ", ".join(sorted(names)),
         advice="Use a metric of this list. Metrics of validation exist only at the end of epochs.",
     )
-
-
-def _skip_next(model: Any) -> None:
-    """Make the model skip its next batches, which it was trained on before."""
-    train = model.train_function
-
-    def skip(iterator: Any) -> dict[str, Any]:
-        # This comes first, so that the model is as before even if `fit` ends here.
-        model.train_function = train
-        for _ in range(int(model.steps_per_execution)):
-            next(iterator)
-        return {}
-
-    model.train_function = skip

@@ -1,7 +1,7 @@
 """Save into a store while a tf.compat.v1.train.MonitoredTrainingSession runs, and resume.
 
 The hook reads the graph's global step. It adds no operation to the graph, except those that
-saveable objects need (`saveables`).
+saveable objects need (`saveables`), such as the iterator in `data=`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,13 @@ import time
 from datetime import timedelta
 from typing import Any
 
+import attrs
+
 from tfpersist.arguments import seconds
-from tfpersist.errors import SaveError, TargetError
+from tfpersist.errors import SaveError, TargetError, value_text
+from tfpersist.matching.plans.report import RestoreReport
 from tfpersist.tf.internals import saveables
+from tfpersist.tf.training.session_state import SessionState
 from tfpersist.tf.training.training_store import TrainingStore
 
 _SECONDS = 600.0
@@ -25,6 +29,8 @@ def hook(
     every_secs: float | str | timedelta | None,
     *,
     resume: bool,
+    data: Any = None,
+    strict: bool = False,
 ) -> Any:
     """Return the hook; see `ModelStore.hook`.
 
@@ -33,6 +39,8 @@ def hook(
         every_steps: save after this many steps.
         every_secs: save after this time: seconds, a timedelta, or a text such as "1h".
         resume: whether to restore the newest checkpoint first.
+        data: the initializable iterator whose position is saved too; None for none.
+        strict: whether the first save raises an error if something is not covered.
 
     Raises:
         SaveError: an argument is wrong.
@@ -54,27 +62,40 @@ def hook(
         )
     if every_steps is None and between is None:
         between = _SECONDS
-    return _hook_class()(store, every_steps, between, resume)
+    if data is not None and not hasattr(data, "initializer"):
+        raise SaveError(
+            "`data` must be an iterator of the graph",
+            expected="one of tf.compat.v1.data.make_initializable_iterator",
+            found=value_text(data),
+        )
+    return _hook_class()(store, _Asked(every_steps, between, resume, data, strict))
+
+
+@attrs.frozen
+class _Asked:
+    """What was asked of a hook; see `hook`."""
+
+    every_steps: int | None
+    every_secs: float | None
+    resume: bool
+    data: Any
+    strict: bool
 
 
 @functools.cache
 def _hook_class() -> type[Any]:
+    import tensorflow as tf
     from tensorflow.compat import v1
 
     class StoreHook(v1.train.SessionRunHook):
         """Saves the session while it trains, and restores it when it begins."""
 
-        def __init__(
-            self,
-            store: TrainingStore,
-            every_steps: int | None,
-            every_secs: float | None,
-            resume: bool,
-        ) -> None:
+        def __init__(self, store: TrainingStore, asked: _Asked) -> None:
             self.store = store
-            self.every_steps = every_steps
-            self.every_secs = every_secs
-            self.resume = resume
+            self.every_steps = asked.every_steps
+            self.every_secs = asked.every_secs
+            self.asked = asked
+            self.report: RestoreReport | None = None
             self.global_step: Any = None
             self.saved_step: int | None = None
             self.last_step = 0
@@ -83,6 +104,11 @@ def _hook_class() -> type[Any]:
             self.last_time = 0.0
 
         def begin(self) -> None:
+            if self.asked.data is not None:
+                saveable = tf.data.experimental.make_saveable_from_iterator(
+                    self.asked.data, external_state_policy="fail"
+                )
+                v1.add_to_collection(v1.GraphKeys.SAVEABLE_OBJECTS, saveable)
             saveables.prepare(v1.get_default_graph())
             self.global_step = v1.train.get_global_step()
             if self.global_step is None:
@@ -95,9 +121,11 @@ def _hook_class() -> type[Any]:
         def after_create_session(self, session: Any, coord: Any) -> None:
             """Restore the newest checkpoint, unless the session is at a later step."""
             step = int(session.run(self.global_step))
-            newest = self.store.latest() if self.resume else None
+            newest = self.store.latest() if self.asked.resume else None
             if newest is not None and (newest.step is None or newest.step >= step):
-                self.store.restore(session)
+                if self.asked.data is not None:
+                    session.run(self.asked.data.initializer)
+                self.report = self.store.restore(self._state(session))
                 step = int(session.run(self.global_step))
                 self.saved_step = step
             self.last_step, self.last_time = step, time.monotonic()
@@ -123,6 +151,9 @@ def _hook_class() -> type[Any]:
                 self._save(session, step)
             self.store.wait()
 
+        def _state(self, session: Any) -> SessionState:
+            return SessionState(session, self.asked.data is not None, self.asked.strict)
+
         def _note_step(self, step: int) -> None:
             """Note a step, and by how much a run has incremented it, which may be more than one."""
             if step > self.noted_step:
@@ -135,7 +166,7 @@ def _hook_class() -> type[Any]:
             return step != self.saved_step and (by_steps or by_time)
 
         def _save(self, session: Any, step: int) -> None:
-            self.store.save(session, step)
+            self.store.save(self._state(session), step)
             self.saved_step = self.last_step = step
             self.last_time = time.monotonic()
 

@@ -1,0 +1,58 @@
+"""Another dataset is noticed, and the same one is not mistaken for another."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfpersist.errors import RestoreError
+from tfpersist.tf.training.same_data import description_of, is_seeded, require_same
+
+ROWS = np.arange(8.0)
+
+
+def described(rows=ROWS, batch=2, buffer=4, scale=2.0, **options):
+    data = tf.data.Dataset.from_tensor_slices(rows).shuffle(buffer, seed=1)
+    return description_of(iter(data.map(lambda n: n * scale, **options).batch(batch)))
+
+
+def test_the_same_dataset_is_the_same():
+    assert described() == described()
+    require_same(described(), described())
+    require_same(described(), {})
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        ({"rows": ROWS + 1}, "the tensors that it holds"),
+        ({"rows": ROWS.astype("float32")}, "a batch"),
+        ({"rows": np.arange(9.0)}, "batches"),
+        ({"batch": 4}, "batches"),
+        ({"buffer": 5}, "steps of tf.data"),
+    ],
+)
+def test_another_dataset_is_refused(other, named):
+    with pytest.raises(RestoreError, match=rf"other data.*\n  {named}|\n  {named}"):
+        require_same(described(), described(**other))
+
+
+def test_other_seeds_matter_only_where_data_are_read_again():
+    one = description_of(iter(tf.data.Dataset.range(8).shuffle(4, seed=1)))
+    other = description_of(iter(tf.data.Dataset.range(8).shuffle(4, seed=2)))
+    require_same(one, other)
+    with pytest.raises(RestoreError, match=r"seeds of tf\.data"):
+        require_same(one, other, replayed=True)
+
+
+def test_random_ops_without_seeds_are_noticed():
+    def noisy(seed):
+        return tf.data.Dataset.range(3).map(
+            lambda n: tf.cast(n, tf.float32) + tf.random.normal((), seed=seed)
+        )
+
+    tf.random.set_seed(None)
+    assert not is_seeded(iter(noisy(None)))
+    assert is_seeded(iter(noisy(5)))
+    assert is_seeded(iter(tf.data.Dataset.range(3)))

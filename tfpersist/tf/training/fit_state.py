@@ -1,0 +1,234 @@
+"""The state of a `fit` under way: what a save captures of it, and how it is put back.
+
+Everything is put back when the other callbacks have done what they do at the same place of the
+training: at the beginning of `fit` where the save was between epochs, and otherwise when they have
+been called for the batches that are skipped. So what they change then does not count twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tfpersist.errors import RestoreError
+from tfpersist.matching.plans.resume import Fact, Resume
+from tfpersist.tf.internals import fitting
+from tfpersist.tf.targets.resumable import Resumable
+from tfpersist.tf.training import resume_state
+from tfpersist.tf.training.data_of_fit import DataOfFit
+from tfpersist.tf.training.other_callbacks import OtherCallbacks
+from tfpersist.tf.training.seeds import Seeds
+
+
+@attrs.frozen
+class Progress:
+    """The progress of a training.
+
+    Args:
+        epoch: the number of complete epochs.
+        batch: the number of complete batches of the next epoch.
+        step: the number of batches that were trained on in all.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+
+
+@attrs.define(eq=False)
+class FitState(Resumable):
+    """A model that `fit` trains, with all that its training depends on.
+
+    Args:
+        model: the model.
+        seeds: its random generators.
+        data: its data.
+        others: the other callbacks; None if they are not known.
+        strict: whether a save raises an error if something is not covered.
+    """
+
+    model: Any
+    seeds: Seeds
+    data: DataOfFit
+    others: OtherCallbacks | None
+    strict: bool
+    progress: Progress = attrs.field(init=False, factory=Progress)
+    logs: Mapping[str, Any] = attrs.field(init=False, factory=dict)
+    # What a restore has found, until it is put back.
+    found: Mapping[str, Any] | None = attrs.field(init=False, default=None)
+    # How many batches are still skipped.
+    left: int = attrs.field(init=False, default=0)
+    _trackable: Any = attrs.field(init=False, default=None)
+
+    @property
+    def subject(self) -> Any:
+        """The model."""
+        return self.model
+
+    def as_target(self) -> Any:
+        """Return the model, with one more child for the state."""
+        if self._trackable is None:
+            import tensorflow as tf
+
+            state = resume_state.resume_state(self.capture, self._keep)
+            self._trackable = tf.train.Checkpoint(self.model, **{resume_state.NAME: state})
+        return self._trackable
+
+    def resumed(self, saved: Resume | None) -> Resume:
+        """Return what a restore has put back, or will."""
+        found = resume_state.resumed(saved, was_found=self.found is not None)
+        callbacks = None if self.found is None else self.found["callbacks"]
+        if self.others is None or callbacks is None:
+            return found
+        return attrs.evolve(found, facts=(*found.facts, *self.others.differences(callbacks)))
+
+    def noted(self) -> Resume:
+        """Return what a save made now carries."""
+        facts = [*self.seeds.facts(), *self.data.facts(), *self._facts()]
+        found = Resume(tuple(facts), resume_state.environment())
+        return resume_state.checked(found, strict=self.strict)
+
+    def _facts(self) -> list[Fact]:
+        found = [Fact("covered", "the metrics of the epoch", "as they are after each batch")]
+        if self.others is None:
+            found.append(
+                Fact(
+                    "not covered",
+                    "the state of other callbacks",
+                    "",
+                    "no list of callbacks calls this one",
+                    "Call the callbacks by keras.callbacks.CallbackList.",
+                )
+            )
+        else:
+            found += self.others.facts()
+        return found
+
+    def capture(self) -> Mapping[str, Any]:
+        """Return the state of the training."""
+        return {
+            "version": 1,
+            "progress": attrs.asdict(self.progress),
+            "seeds": self.seeds.capture(),
+            "data": self.data.capture(),
+            "callbacks": None if self.others is None else self.others.capture(),
+            "metrics": [one.numpy() for one in fitting.metric_variables(self.model)],
+            "logs": {name: np.asarray(value) for name, value in self.logs.items()},
+            "stop": bool(self.model.stop_training),
+        }
+
+    def _keep(self, state: Mapping[str, Any]) -> None:
+        """Keep what a checkpoint holds, if it fits."""
+        resume_state.require_version(state)
+        self.seeds.check(state["seeds"])
+        self.data.check(state["data"], state["progress"]["batch"])
+        self.found = state
+
+    def first_epoch(self, epochs: int | None) -> int:
+        """Return the epoch that `fit` begins at.
+
+        Args:
+            epochs: the number of epochs; none is left where a callback had ended the training.
+        """
+        has_ended = self.found is not None and self.found["stop"] and not self.progress.batch
+        return epochs if has_ended and epochs is not None else self.progress.epoch
+
+    def begin(self) -> None:
+        """Go on between two epochs, before the other callbacks begin the next one."""
+        state = self.found
+        if state is not None and not self.progress.batch:
+            self.seeds.restore(state["seeds"])
+            self._restore_callbacks(state, after=False)
+
+    def epoch_begins(self, epoch: int) -> None:
+        """Note that an epoch begins.
+
+        Args:
+            epoch: its number.
+        """
+        state = self.found
+        self.left = self.progress.batch
+        if state is not None:
+            if self.progress.batch:
+                self.data.begin_replay(state["data"])
+            elif self.others is not None and state["callbacks"] is not None:
+                # These were to be called after the save, and the process had an end before.
+                self._restore_callbacks(state, after=True)
+                for callback in self.others.after:
+                    callback.on_epoch_end(epoch - 1, dict(self._logs(state)))
+        self.data.epoch_begins()
+
+    def train(self, real: Callable[[Any], Any], iterator: Any) -> Any:
+        """Train on the next batches, or skip them.
+
+        Args:
+            real: the training function of the model.
+            iterator: what `fit` passes to it.
+
+        Returns:
+            The logs.
+        """
+        if self.left > 0:
+            at_once = fitting.steps_at_once(self.model)
+            self.left -= at_once
+            if self.found is None:
+                self.data.skip(iterator, at_once)
+                return {}
+            if self.left <= 0:
+                self._go_to(iterator)
+            return self._logs(self.found)
+        if self.found is not None:
+            self._go_to(iterator)
+            self.found = None
+        return real(self.data.before_batch(iterator))
+
+    @property
+    def trains_as_usual(self) -> bool:
+        """Whether the training function of the model can be called without `train`."""
+        data = self.data
+        return self.found is None and not self.left and data.substitute is None and data.is_known
+
+    def arrive(self, restore: Callable[[], object]) -> None:
+        """Put everything back after the last batch that was skipped.
+
+        Args:
+            restore: restores the variables of the model once more.
+        """
+        state = self.found
+        assert state is not None
+        if self.others is not None and self.others.named:
+            restore()
+        variables = fitting.metric_variables(self.model)
+        if len(variables) < len(state["metrics"]) and self.data.spec is not None:
+            fitting.make_metrics(self.model, self.data.spec)
+            variables = fitting.metric_variables(self.model)
+        if len(variables) != len(state["metrics"]):
+            raise RestoreError(
+                "the model has other metrics",
+                expected=f"{len(state['metrics'])} variables of metrics, as in the checkpoint",
+                found=len(variables),
+                advice='Compile it with the same metrics, or go on with resume="weights".',
+            )
+        for variable, value in zip(variables, state["metrics"], strict=True):
+            variable.assign(value)
+        self._restore_callbacks(state, after=True)
+        if not state["data"]["python"]:
+            self.seeds.restore(state["seeds"])
+        self.model.stop_training = state["stop"]
+        self.found = None
+
+    def _go_to(self, iterator: Any) -> None:
+        assert self.found is not None
+        progress = self.progress
+        self.data.go_to(iterator, self.found["data"], progress.epoch, progress.batch)
+
+    def _restore_callbacks(self, state: Mapping[str, Any], *, after: bool) -> None:
+        if self.others is not None and state["callbacks"] is not None:
+            self.others.restore(state["callbacks"], after=after)
+
+    @staticmethod
+    def _logs(state: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {name: value[()] for name, value in state["logs"].items()}

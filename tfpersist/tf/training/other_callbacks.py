@@ -1,0 +1,172 @@
+"""Capture and restore the state of the other callbacks of a `fit`: attributes that change."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import types
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tfpersist.errors import UnsupportedError
+from tfpersist.matching.plans.resume import Fact
+from tfpersist.tf.training import seeds
+from tfpersist.tf.training.encoded import encode
+
+# What Keras sets itself, anew for each `fit`.
+_OF_KERAS = frozenset({"model", "_model", "params", "validation_data", "_chief_worker_only"})
+# Callbacks that only tell what happens; they change nothing in the training.
+_TELLERS = frozenset({"History", "ProgbarLogger", "TensorBoard", "CSVLogger"})
+_CODE = (
+    *(types.FunctionType, types.MethodType, types.ModuleType, types.BuiltinFunctionType, type),
+    functools.partial,
+)
+_COMPARISONS = ("less", "greater")
+# The class of a callback, and how many of that class are before it.
+_Name = tuple[str, int]
+
+
+@attrs.define(eq=False)
+class OtherCallbacks:
+    """The callbacks beside ours, and what their attributes were when the training began.
+
+    An attribute is state if it has changed since then. The others are settings, which the program
+    gives them anew, and may have changed.
+
+    Args:
+        before: those that are called before ours.
+        after: those that are called after ours.
+    """
+
+    before: Sequence[Any] = ()
+    after: Sequence[Any] = ()
+    _first: dict[tuple[_Name, str], object] = attrs.field(init=False, factory=dict)
+
+    @classmethod
+    def beside(cls, callback: Any, callbacks: Sequence[Any]) -> OtherCallbacks:
+        """Return the callbacks that have state, of a list with ours in it."""
+        at = next(n for n, one in enumerate(callbacks) if one is callback)
+        parts = callbacks[:at], callbacks[at + 1 :]
+        return cls(*([one for one in part if type(one).__name__ not in _TELLERS] for part in parts))
+
+    def __attrs_post_init__(self) -> None:
+        for name, callback in self.named.items():
+            for attribute, value in _attributes(callback):
+                self._first[name, attribute] = _mark(value)
+
+    @property
+    def named(self) -> Mapping[_Name, Any]:
+        """The callbacks by their names."""
+        counts: Counter[str] = Counter()
+        found = {}
+        for callback in (*self.before, *self.after):
+            kind = type(callback).__name__
+            found[kind, counts[kind]] = callback
+            counts[kind] += 1
+        return found
+
+    def capture(self) -> Mapping[_Name, Mapping[str, Any]]:
+        """Return those attributes of each callback that have changed."""
+        found: dict[_Name, Mapping[str, Any]] = {}
+        for name, callback in self.named.items():
+            found[name] = {
+                attribute: _plain(value)
+                for attribute, value in _attributes(callback)
+                if (mark := _mark(value)) is not None and mark != self._first.get((name, attribute))
+            }
+        return found
+
+    def restore(self, state: Mapping[_Name, Mapping[str, Any]], *, after: bool = True) -> None:
+        """Set the attributes that had changed.
+
+        Args:
+            state: what `capture` has returned.
+            after: whether those that are called after ours are set too.
+        """
+        for name, callback in self.named.items():
+            if after or any(callback is one for one in self.before):
+                for attribute, plain in state.get(name, {}).items():
+                    _set(callback, attribute, plain)
+
+    def differences(self, state: Mapping[_Name, Mapping[str, Any]]) -> Sequence[Fact]:
+        """Return which callbacks there are only now, and which there were only at the save."""
+        name = "the state of a callback"
+        gone = [kind for (kind, at), kept in state.items() if kept and (kind, at) not in self.named]
+        new = [kind for kind, at in self.named if (kind, at) not in state]
+        return [
+            *(Fact("not covered", name, kind, "the training has none now") for kind in gone),
+            *(Fact("not covered", name, kind, "the training had none at the save") for kind in new),
+        ]
+
+    def facts(self) -> Sequence[Fact]:
+        """Return what is covered, and the attributes that nobody can look into."""
+        found = []
+        if self.named:
+            where = ", ".join(kind for kind, _ in self.named)
+            found.append(Fact("covered", "the state of other callbacks", where))
+        for (kind, _), callback in self.named.items():
+            for attribute, value in _attributes(callback):
+                if _mark(value) is None and not isinstance(value, _CODE):
+                    found.append(
+                        Fact(
+                            "not covered",
+                            "an attribute of a callback",
+                            f"{kind}.{attribute}",
+                            f"a {type(value).__name__} cannot be written as plain values",
+                            "Keep what changes in numbers, texts, arrays, and lists and dicts of"
+                            " them.",
+                        )
+                    )
+        return found
+
+
+def _attributes(callback: Any) -> Iterator[tuple[str, Any]]:
+    is_of_keras = type(callback).__module__.partition(".")[0] in ("keras", "tf_keras")
+    for name, value in vars(callback).items():
+        is_setting = is_of_keras and callable(value) and not _comparison(value)
+        if name not in _OF_KERAS and not is_setting:
+            yield name, value
+
+
+def _plain(value: Any) -> Mapping[str, Any]:
+    """Return a value as plain values, and how to make it of them again."""
+    if seeds.is_generator(value):
+        return {"generator": seeds.state_of(value)}
+    comparison = _comparison(value)
+    return {"comparison": comparison} if comparison else {"value": value}
+
+
+def _comparison(value: Any) -> tuple[str, str] | None:
+    """Return the module and the name of a function by which Keras compares metrics."""
+    import keras
+
+    for module in (keras.ops, np):
+        for name in _COMPARISONS:
+            if value is getattr(module, name):
+                return module.__name__, name
+    return None
+
+
+def _set(callback: Any, attribute: str, plain: Mapping[str, Any]) -> None:
+    if "generator" in plain:
+        seeds.set_state(getattr(callback, attribute), plain["generator"])
+    elif "comparison" in plain:
+        import keras
+
+        module, name = plain["comparison"]
+        if name in _COMPARISONS:
+            setattr(callback, attribute, getattr(np if module == "numpy" else keras.ops, name))
+    else:
+        setattr(callback, attribute, plain["value"])
+
+
+def _mark(value: Any) -> object:
+    """Return what changes when a value does; None for a value that cannot be looked into."""
+    try:
+        return hashlib.blake2b(encode(_plain(value))).digest()
+    except UnsupportedError:
+        return None
