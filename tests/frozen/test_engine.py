@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
 
 import pytest
 
-from tfpersist.errors import RunError, UnsafeModelError
+from tfpersist.errors import ArgumentError, RunError, UnsafeModelError
 from tfpersist.formats.graphdef import parse_text
 from tfpersist.frozen.engine import Engine
+from tfpersist.frozen.model import FrozenModel
 from tfpersist.safety import Policy
 
 GRAPH = parse_text(
@@ -58,3 +61,17 @@ def test_a_graph_that_the_policy_refuses_is_not_imported():
     with pytest.raises(UnsafeModelError, match=r"(?s)m\.pb.*ReadFile"):
         engine.start(GRAPH, "m.pb", Policy.default(), mapped=True)
     assert engine.executor is None
+
+
+@pytest.mark.parametrize("name", ["tensorrt", None, 3, "OpenVINO"])
+def test_an_engine_that_does_not_exist_is_refused_at_once(name):
+    with pytest.raises(ArgumentError, match="expected 'tensorflow' or 'openvino', got"):
+        FrozenModel(GRAPH, engine=name)
+
+
+def test_a_model_keeps_its_engine(tmp_path):
+    FrozenModel(GRAPH).write(tmp_path / "m.pb")
+    model = FrozenModel.load(tmp_path / "m.pb", engine="openvino")
+    copies = [copy.copy(model), pickle.loads(pickle.dumps(model)), model.write(tmp_path / "n.pb")]
+    assert [each.engine for each in (model, *copies)] == ["openvino"] * 4
+    assert FrozenModel.load(tmp_path / "m.pb").engine == "tensorflow"

@@ -20,6 +20,7 @@ from sybil.parsers.markdown import PythonCodeBlockParser
 
 import tfpersist as tfp
 from tfpersist.errors import FeedError, NameNotFoundError, RunError, UnsupportedError
+from tfpersist.formats import graphdef
 from tfpersist.openvino import compiled
 
 pytest.importorskip("openvino", reason="needs openvino")
@@ -359,6 +360,22 @@ def test_what_openvino_computes_otherwise_is_refused(name, monkeypatch):
     monkeypatch.setattr(compiled.differences, "is_within", lambda *_: True)
     found = in_openvino(model).run(model.outputs[0], feeds)
     assert not np.array_equal(found, expected)
+
+
+def test_a_ring_of_nodes_is_refused():
+    ring = b"".join(
+        b'node { name: "%s" op: "Neg" input: "%s" attr { key: "T" value { type: 1 } } }' % pair
+        for pair in ((b"a", b"b"), (b"b", b"a"))
+    )
+    inside = b'library { function { signature { name: "f" } %s } }' % ring.replace(
+        b"node {", b"node_def {"
+    )
+    constant = b"""node { name: "a" op: "Const" attr { key: "dtype" value { type: 1 } }
+        attr { key: "value" value { tensor { dtype: 1 tensor_shape { } float_val: 1 } } } }"""
+    for text in (ring, constant + inside):
+        model = tfp.FrozenModel(graphdef.parse_text(text), engine="openvino")
+        with pytest.raises(tfp.GraphError, match="needs its own result"):
+            model.run("a")
 
 
 def test_random_numbers_of_a_seed_are_those_of_tensorflow():

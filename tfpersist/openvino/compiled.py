@@ -132,10 +132,9 @@ def compile_part(
             parameters.pop(name).output(0).replace(constant.output(0))
             arrays.extend([array] * mapped)
     names = [name for name in part.feeds if name in parameters]
-    ordered = openvino.Model(
-        [results[name] for name in part.fetches], [parameters[name] for name in names], "tfpersist"
-    )
+    wanted = [results[name] for name in part.fetches]
     try:
+        ordered = openvino.Model(wanted, [parameters[name] for name in names], "tfpersist")
         compiled = core.compile_model(ordered, "CPU", _OPTIONS)
     except RuntimeError as error:
         raise unread(error, graph) from error

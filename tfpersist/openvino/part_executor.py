@@ -26,6 +26,7 @@ from tfpersist.graph.runtimes.part import Part, cut, known_value
 from tfpersist.graph.structure import feeds as feeding
 from tfpersist.graph.structure import names, trusted_values
 from tfpersist.graph.structure.names import TensorRef
+from tfpersist.graph.structure.order import refuse_cycles
 from tfpersist.openvino import compiled, differences
 from tfpersist.openvino.compiled import Compiled
 
@@ -76,6 +77,10 @@ class PartExecutor:
         graph = expand(graph)
         trusted_values.refuse_growth(graph)
         trusted_values.refuse_invalid(graph)
+        # OpenVINO reads a ring of nodes for ever.
+        refuse_cycles(graph.nodes)
+        for function in graph.proto.library.function:
+            refuse_cycles({node.name: node for node in function.node_def})
         return cls(downgrade(graph, known_ops("openvino")), openvino.Core(), mapped)
 
     def run(self, fetches: Any, feeds: Mapping[Any, Any] | None = None) -> Any:
