@@ -10,9 +10,14 @@ import attrs
 
 
 def direct_callable(
-    session: Any, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str] = ()
+    session: Any,
+    feeds: Sequence[str],
+    fetches: Sequence[str],
+    targets: Sequence[str] = (),
+    *,
+    in_caller: bool = True,
 ) -> Callable[..., Sequence[Any]] | None:
-    """Return a function that computes in the thread that calls it.
+    """Return a function that computes tensors, with as little work around it as there can be.
 
     The caller has to take care of two things. Results may share memory with the graph, the feeds
     or other results. And the function accepts any array, whatever type and shape the feed has.
@@ -22,6 +27,8 @@ def direct_callable(
         feeds: names of tensors, in the order of the function's arguments.
         fetches: names of tensors, in the order of its results.
         targets: names of operations that it runs as well.
+        in_caller: whether it computes in the thread that calls it; else operations that do not
+            need each other run at once in the threads of the session.
 
     Returns:
         The function; None where this TensorFlow cannot make one, or where the session computes in
@@ -33,7 +40,7 @@ def direct_callable(
     if make is None or getattr(session, "_target", None):
         return None
     options = config_pb2.CallableOptions(feed=feeds, fetch=fetches, target=targets)
-    options.run_options.inter_op_thread_pool = -1
+    options.run_options.inter_op_thread_pool = -1 if in_caller else 0
     try:
         function: Callable[..., Sequence[Any]] = make(options)
     except (AttributeError, TypeError):

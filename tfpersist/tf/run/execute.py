@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -23,6 +23,7 @@ from tfpersist.formats.tensors import TensorSpec
 from tfpersist.graph.structure import aliasing, feeds
 from tfpersist.graph.structure.functions import calls_no_function, names_in
 from tfpersist.tf.internals.functions import definitions
+from tfpersist.tf.internals.session import direct_callable
 from tfpersist.tf.run.translate import translated
 
 _PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2"})
@@ -49,6 +50,10 @@ class Needs:
             )
 
 
+# Computes fetches from the arrays that are fed, in the order of both.
+_Compute = Callable[..., Sequence[Any]]
+
+
 @attrs.define(eq=False)
 class Executor:
     """Fetch tensors of a graph by name.
@@ -65,6 +70,7 @@ class Executor:
     full_name: Callable[[str], str] = str
     fed_name: Callable[[str], str] = str
     _needs: dict[Any, Needs] = attrs.field(factory=dict, init=False, repr=False)
+    _computes: dict[Any, _Compute] = attrs.field(factory=dict, init=False, repr=False)
 
     def tensor(self, ref: Any) -> Any:
         """Return a tensor.
@@ -130,10 +136,48 @@ class Executor:
             # changes the array.
             arrays = {name: array.copy() for name, array in arrays.items()}
         distinct = list({item.name: item for item in fetched}.values())
-        with translated():
-            values = self.session.run(distinct, arrays)
+        try:
+            with translated():
+                values = self._compute_of(distinct, fed)(*arrays.values())
+        except RunError as error:
+            error.where = self._with_type(error.where)
+            raise
         by_name = dict(zip((item.name for item in distinct), values, strict=True))
         return _separate([by_name[item.name] for item in fetched])
+
+    def _with_type(self, where: str | None) -> str | None:
+        """Return where an error was, with the op if that is the name of an operation."""
+        try:
+            operation = self.graph.get_operation_by_name(where)
+        except (KeyError, ValueError, TypeError):
+            return where
+        return f"{operation.name} ({operation.type})"
+
+    def _compute_of(self, fetched: list[Any], fed: Mapping[str, Any]) -> _Compute:
+        """Return a function of the fed arrays; it is made once, which is most of a small run."""
+        key = self.graph.version, tuple(item.name for item in fetched), tuple(fed)
+        compute = self._computes.get(key)
+        if compute is None:
+            compute = self._compute_for(fetched, fed)
+            if len(self._computes) >= _MOST_NEEDS:
+                self._computes.clear()
+            self._computes[key] = compute
+        return compute
+
+    def _compute_for(self, fetched: list[Any], fed: Mapping[str, Any]) -> _Compute:
+        import tensorflow as tf
+
+        names = [item.name for item in fetched]
+        # A session of a user may have a run() of its own.
+        is_plain = type(self.session) is tf.compat.v1.Session
+        # TensorFlow refuses to fetch in this way what is fed.
+        is_computed = names and all(map(_is_tensor, fetched)) and not fed.keys() & set(names)
+        if is_plain and is_computed:
+            compute = direct_callable(self.session, list(fed), names, in_caller=False)
+            if compute is not None:
+                return compute
+        run, tensors = self.session.run, tuple(fed.values())
+        return lambda *values: run(fetched, dict(zip(tensors, values, strict=True)))
 
     def needs(self, fetched: list[Any], fed: Mapping[str, Any]) -> Needs:
         """Return what fetches need beside the tensors that are fed.

@@ -32,7 +32,11 @@ def translated(error_class: type[TFPersistError] = RunError) -> Iterator[None]:
         operation = error.op
         if operation is not None:
             where = f"{operation.name} ({operation.type})"
-        raise error_class(problem, where=where, advice=_advice(error)) from error
+        advice = _advice(error)
+        if advice is not None:
+            # It takes the place of what TensorFlow says after the first sentence.
+            problem = re.split(r"\. (?=[A-Z])", problem, maxsplit=1)[0]
+        raise error_class(problem, where=where, advice=advice) from error
     except (RuntimeError, ValueError, TypeError, KeyError) as error:
         where, problem = _summary(str(error))
         raise error_class(problem, where=where) from error
