@@ -37,6 +37,7 @@ from tfpersist.matching.pairing.saved import Saved
 from tfpersist.matching.plans.fit import Fit, Tolerance
 from tfpersist.matching.plans.plan import Plan
 from tfpersist.matching.plans.report import RestoreReport, Skipped
+from tfpersist.matching.plans.tied import tied
 from tfpersist.storage import Storage
 from tfpersist.store.quarantine import Outcome, ending_of, quarantine
 from tfpersist.store.values import Values, read_values
@@ -291,6 +292,7 @@ def _load_one(
         fit = _fit(checkpoint, source, target)
         if not fit.fits and checkpoint.keras_file is not None:
             note = checkpoint.keras_file.note
+        note = "; ".join(filter(None, (note, tied(fit))))
         if tolerance is not None:
             fit = fit.tolerating(tolerance)
         values = read_values(checkpoint, fit) if fit.fits or partly else Values()
