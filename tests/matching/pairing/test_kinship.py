@@ -43,3 +43,12 @@ def test_only_names_that_count_tell_an_order_that_a_file_hides(live, saved, hide
     listed = leaves(*saved, listed=True)
     assert kinship.hides_names(leaves(*live), listed) is hides
     assert not kinship.hides_names(leaves(*live), leaves(*saved))
+
+
+def test_an_attribute_that_both_sides_have_is_known():
+    live = Side([leaf(0, "up"), leaf(1, "rise"), leaf(2, "parts", "#1")], objects=True)
+    saved = Side([leaf(0, "net", "up"), leaf(1, "down")], objects=True)
+    assert kinship.attributes(live, saved) == ({0: "up"}, {0: "up"})
+    assert kinship.attributes(live, Side(saved.leaves)) == ({}, {})
+    placed = Side([leaf(0, "up", tail=())], objects=True)
+    assert kinship.attributes(placed, saved) == ({}, {})

@@ -524,3 +524,95 @@ def test_an_order_of_training_that_names_contradict_says_nothing(parts, known):
     order = [f"{path}/{role}" for path in ("end", *paths) for role in ("_kernel", "bias")]
     live = objects({"end": dense(), "table": table}, names=names, trained=[order])
     assert len(paired(saved, live)) == known
+
+
+def test_an_attribute_that_is_still_there_goes_with_no_other():
+    def pairs(*labels):
+        return {label: dense() for label in labels}
+
+    saved = objects({"a": pairs("up", "down"), "b": pairs("up", "down")})
+    live = objects(layers(pairs("down", "up"), pairs("up", "down")))
+    found = proposed(saved, live)
+    assert len(found) == 8
+    assert all(mine.split("/")[-2] == theirs.split("/")[-2] for mine, theirs in found.items())
+
+
+def test_a_named_item_of_a_list_is_found_with_what_attributes_hold_in_it():
+    def stages(*names):
+        blocks = {str(at): {"table": {"up": dense(), "down": dense()}} for at in range(len(names))}
+        return {"blocks": blocks}, {f"blocks/{at}": name for at, name in enumerate(names)}
+
+    tree, names = stages("stem", "query", "end")
+    saved = objects(tree, names=names)
+    tree, names = stages("end", "new", "stem", "query")
+    inside = {f"{path}/table/{label}": label for path in names for label in ("up", "down")}
+    found = paired(saved, objects(tree, names=names | inside))
+    assert len(found) == 12
+    assert found["blocks/2/table/up/_kernel"] == "blocks/0/table/up/_kernel"
+
+
+def test_a_part_that_is_called_like_an_item_of_a_list_contradicts_nothing():
+    saved = objects(
+        {"parts": {"0": dense(), "1": {"part": dense()}}},
+        names={"parts/0": "query", "parts/1": "block"},
+    )
+    live = objects(
+        {"parts": {"0": dense(), "1": {"part": dense()}}},
+        names={"parts/0": "x", "parts/1": "block", "parts/1/part": "query"},
+    )
+    assert "parts/1/part/_kernel" in paired(saved, live)
+
+
+def test_slots_of_one_name_follow_the_order_in_which_variables_are_trained():
+    def side(order, trained):
+        slots = {str(at): Var("Adam/m/w") for at in range(2)}
+        state = {"_iterations": Var("it", LINE), "_variables": {}, "_momentums": slots}
+        tree = {**{label: Var("w") for label in order}, "optimizer": state}
+        return objects(tree, kinds={"optimizer": "adam"}, trained=trained)
+
+    live = side(("b2", "b10"), [["b10", "b2"]])
+    saved = side(("b2", "b10"), ())
+    pairs = paired(saved, live)
+    assert pairs["optimizer/_momentums/0"] == "optimizer/_momentums/1"
+    assert pairs["optimizer/_momentums/1"] == "optimizer/_momentums/0"
+
+
+def test_slots_of_one_name_say_nothing_of_variables_that_lie_apart():
+    slots = {str(at): Var("Adam/m/w") for at in range(2)}
+    state = {"_iterations": Var("it", LINE), "_variables": {}, "_momentums": slots}
+    tree = {"a": Var("w"), "net": {"b": Var("w")}}
+    saved = objects({**tree, "optimizer": state})
+    live = objects({**tree, "optimizer": adam(["a", "net/b"])}, kinds={"optimizer": "adam"})
+    assert "optimizer/_momentums/0" not in paired(saved, live)
+
+
+def test_items_of_a_list_keep_no_place_where_their_names_are_in_another_list():
+    def lists(**held):
+        trees = {label: {str(at): dense() for at in range(2)} for label in held}
+        names = {
+            f"{label}/{at}": one for label, some in held.items() for at, one in enumerate(some)
+        }
+        return objects(trees, names=names)
+
+    saved = lists(parts="ab")
+    assert len(paired(saved, lists(parts="xy"))) == 4
+    assert not paired(saved, lists(parts="xy", more="ab"))
+
+
+def test_no_order_tells_which_of_two_layers_of_one_name_is_left():
+    saved = objects(layers(dense("down"), dense("stem", 3), dense("end", 5)))
+    names = {"_operations/1/_operations/1": "down", "_operations/3/_operations/1": "down"}
+    names |= {"_operations/1": "up", "_operations/2": "stem", "_operations/3": "item"}
+    live = objects(layers(chain("down"), dense("stem", 3), chain("down")), names=names)
+    assert set(paired(saved, live)) == {"_operations/2/_kernel", "_operations/2/bias"}
+
+
+@pytest.mark.parametrize(("labels", "known"), [(("left", "right"), 2), (("block_1", "block_2"), 6)])
+def test_an_order_of_training_without_names_tells_only_layers_whose_names_count(labels, known):
+    table = {label: {"x": dense()} for label in labels}
+    names = {f"table/{label}": label for label in labels} | {"end": "end"}
+    names |= {f"table/{label}/x": "x" for label in labels}
+    paths = ["end", *(f"table/{label}/x" for label in labels)]
+    order = [f"{path}/{role}" for path in paths for role in ("_kernel", "bias")]
+    live = objects({"end": dense(), "table": table}, names=names, trained=[order])
+    assert len(paired(trained_list("end", "x", "x"), live)) == known

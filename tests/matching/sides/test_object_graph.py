@@ -84,3 +84,9 @@ def test_an_edge_to_nowhere_is_corruption(node):
 def test_empty_graphs_pair_nothing():
     for saved, live in ((graph(), graph({"a": 1}, "a")), (graph({"a": 1}, "a"), graph())):
         assert object_graph.match_from(saved, live, [(0, 0)]) == {}
+
+
+def test_the_depth_of_an_object_is_that_of_its_shortest_path():
+    found = graph({"a": 1, "d": 2}, {"b": 2}, {"c": 3}, "key")
+    assert found.depths() == {0: 0, 1: 1, 2: 1, 3: 2}
+    assert ObjectGraph.of(schema.TrackableObjectGraph()).depths() == {}

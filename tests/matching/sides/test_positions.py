@@ -54,3 +54,14 @@ def test_a_list_below_an_attribute_is_still_the_same_list():
     assert not positions.displaced(live, side("", ""))(inside)
     two = Side([], items={("a", *BLOCKS): {0: "", 1: "", 2: ""}, ("b", *BLOCKS): {0: ""}})
     assert not positions.displaced(side("", ""), two)(ONE)
+
+
+def test_an_item_of_a_list_is_called_by_its_name_and_what_is_inside_by_attributes():
+    inside = attrs.evolve(ONE, held=("blocks", "#1", "table", "up"), lists=((BLOCKS, 1),))
+    assert positions.by_items(side("", "stem"))(inside) == ("blocks", "stem", "table", "up")
+    assert positions.by_items(side("stem", ""))(inside) == ()
+    nested = attrs.evolve(
+        ONE, held=("blocks", "#0", "#1"), lists=((BLOCKS, 0), ((*BLOCKS, "#0"), 1))
+    )
+    both = Side([], items={BLOCKS: {0: ""}, (*BLOCKS, "#0"): {1: "stem"}})
+    assert positions.by_items(both)(nested) == ("blocks", "stem")

@@ -19,8 +19,8 @@ from tfpersist.matching.sides.facts import Chain, Leaf, Side
 
 _MOST_ALTERNATIVES = 5
 
-# What a leaf of a kin looks like; None if order says nothing of it.
-Look = Callable[[Leaf, int | None], Hashable]
+# What a leaf looks like, with what it is called; None if order says nothing of it.
+Look = Callable[[Leaf, Hashable], Hashable]
 
 
 @attrs.frozen
@@ -74,8 +74,8 @@ class _Rounds:
         self.conflicts: dict[int, tuple[int, int]] = {}
         self.disputed = positions.disputed(live, saved)
         self.displaced = positions.displaced(live, saved)
-        self.labels = [
-            {label for leaf in side.leaves if leaf.lists for label in leaf.given}
+        self.items = [
+            {name for names in side.items.values() for name in names.values() if name}
             for side in (live, saved)
         ]
 
@@ -83,6 +83,11 @@ class _Rounds:
     def kins(self) -> tuple[Mapping[int, int], Mapping[int, int]]:
         """The leaves that people called alike; none of another kin is ever paired."""
         return kinship.kins(self.live, self.saved)
+
+    @cached_property
+    def attributes(self) -> tuple[Mapping[int, str], Mapping[int, str]]:
+        """The attributes that both sides have; none is ever paired with another."""
+        return kinship.attributes(self.live, self.saved)
 
     def result(self) -> Pairing:
         self._carry_out(self._names(), "same name")
@@ -155,20 +160,23 @@ class _Rounds:
             return False
         if positions.resized(self.live, self.saved, mine, theirs):
             return True
-        here, there = mine.given, theirs.given
-        if here == there or not here or not there:
-            return False
-        return not self.labels[1].isdisjoint({*here} - {*there}) or not self.labels[0].isdisjoint(
-            {*there} - {*here}
+        here = {name for chain, at in mine.lists if (name := self.live.items[chain][at])}
+        there = {name for chain, at in theirs.lists if (name := self.saved.items[chain][at])}
+        return not (
+            self.items[1].isdisjoint(here - there) and self.items[0].isdisjoint(there - here)
         )
 
     def _names_in_lists(self) -> dict[int, int]:
         """Return what has names in lists of lists, whose positions do not count then."""
-        live, saved = self._free()
-        return evidence.by_names(
-            [one for one in live if one.lists],
-            [one for one in saved if one.lists],
-            lambda leaf: leaf.given,
+        live, saved = ([one for one in side if one.lists] for side in self._free())
+        found = evidence.by_names(live, saved, lambda leaf: leaf.given)
+        used = set(found.values())
+        # A file may name the items of a list, and what is inside of them only by attributes.
+        return found | evidence.by_names(
+            [one for one in live if one.number not in found],
+            [one for one in saved if one.number not in used],
+            positions.by_items(self.live),
+            positions.by_items(self.saved),
         )
 
     def _structure(self) -> dict[int, int]:
@@ -220,24 +228,24 @@ class _Rounds:
         # A list of variables has no structure: a name is all that it says of a layer.
         is_listed = any(one.listed for one in saved)
 
-        def look(leaf: Leaf, kin: int | None) -> Hashable:
+        def look(leaf: Leaf, called: Hashable) -> Hashable:
             if leaf.tail is None:
                 return None
             # Where layers came or went, only layers without a name of their own keep places.
             if leaf.is_named and not leaf.by_attribute and not same_size:
                 return None
-            return leaf.signature, kin, leaf.tail, is_listed and leaf.is_named
+            return leaf.signature, called, leaf.tail, is_listed and leaf.is_named
 
         return look
 
     def _with_kinds(self, look: Look) -> Look:
         """Return a look that tells the classes of layers, and not the roles of their tensors."""
 
-        def with_kinds(leaf: Leaf, kin: int | None) -> Hashable:
-            if look(leaf, kin) is None or not leaf.kinds:
+        def with_kinds(leaf: Leaf, called: Hashable) -> Hashable:
+            if look(leaf, called) is None or not leaf.kinds:
                 return None
             specs = Counter(member.spec for member in leaf.members.values())
-            return leaf.kinds, leaf.tail, frozenset(specs.items()), kin
+            return leaf.kinds, leaf.tail, frozenset(specs.items()), called
 
         return with_kinds
 
@@ -283,13 +291,14 @@ class _Rounds:
         ]
         counts = [Counter(one.values()) for one in kins]
         found: tuple[dict[int, Hashable], ...] = {}, {}
-        for side, kin, looks in zip(sides, kins, found, strict=True):
+        for side, kin, looks, labels in zip(sides, kins, found, self.attributes, strict=True):
             for one in side:
-                name, _ = called = kin[one.number]
+                name, _ = alike = kin[one.number]
                 # Of those that people called alike, some came or went.
-                is_clear = name is None or counts[0][called] == counts[1][called]
+                is_clear = name is None or counts[0][alike] == counts[1][alike]
                 is_open = looks is found[1] or self._is_open(one)
-                if is_clear and is_open and (known := look(one, name)) is not None:
+                called = name, labels.get(one.number)
+                if is_clear and is_open and (known := look(one, called)) is not None:
                     looks[one.number] = known
         mine, theirs = (
             evidence.groups(side, looks) for side, looks in zip(sides, found, strict=True)
@@ -337,15 +346,15 @@ class _Rounds:
         alike = evidence.groups(saved, looks)
         found = {}
         for one in live:
-            others = [o.number for o in alike.get(_look(one, mine.get(one.number)), ())]
+            others = [other.number for other in alike.get(_look(one, mine.get(one.number)), ())]
             if others:
                 found[one.number] = others[:_MOST_ALTERNATIVES]
         return found
 
 
-def _look(leaf: Leaf, kin: int | None) -> Hashable:
+def _look(leaf: Leaf, called: Hashable) -> Hashable:
     """Return what a leaf has in common with those that it may be paired with by order."""
-    return leaf.signature, kin
+    return leaf.signature, called
 
 
 def _has_position(leaf: Leaf) -> bool:

@@ -58,6 +58,36 @@ def _by_name(side: Side) -> dict[Chain, list[int]]:
     return found
 
 
+def attributes(live: Side, saved: Side) -> tuple[Mapping[int, str], Mapping[int, str]]:
+    """Return the attributes that hold leaves, by their numbers, as far as both sides have them.
+
+    What one attribute holds was not held by another one that is still there.
+
+    Example:
+        >>> from tfpersist.matching.sides.facts import Leaf
+        >>> def side(*labels):
+        ...     return Side([Leaf(n, {}, (l,), (l,)) for n, l in enumerate(labels)], objects=True)
+        >>> attributes(side("up", "down", "new"), side("up", "old", "down"))
+        ({0: 'up', 1: 'down'}, {0: 'up', 2: 'down'})
+    """
+    if not live.objects or not saved.objects:
+        return {}, {}
+    mine, theirs = (
+        {
+            leaf.number: leaf.held[-1]
+            for leaf in side.leaves
+            # A layer in a list of layers has no attribute of its own.
+            if leaf.held and leaf.tail != () and not leaf.held[-1].startswith("#")
+        }
+        for side in (live, saved)
+    )
+    both = {*mine.values()} & {*theirs.values()}
+    return (
+        {number: label for number, label in mine.items() if label in both},
+        {number: label for number, label in theirs.items() if label in both},
+    )
+
+
 def hides_names(live: Sequence[Leaf], saved: Sequence[Leaf]) -> bool:
     """Return whether names tell leaves of a target apart, and a checkpoint has none of them.
 

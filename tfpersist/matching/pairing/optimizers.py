@@ -36,10 +36,12 @@ class Variables:
 
     Args:
         names: the full name of each, in their order.
+        depths: how deep they lie, where no order is known of those that lie apart.
     """
 
-    def __init__(self, names: Mapping[int, str]) -> None:
+    def __init__(self, names: Mapping[int, str], depths: Mapping[int, int] | None = None) -> None:
         self.names = names
+        self._depths = depths or {}
         self._by_name: dict[str, list[int]] = {}
         for node, name in names.items():
             self._by_name.setdefault(name, []).append(node)
@@ -57,7 +59,8 @@ class Variables:
         for at in range(1, len(parts)):
             nodes = self._by_name.get("/".join(parts[at:]))
             if nodes:
-                return nodes[occurrence] if total == len(nodes) else None
+                is_known = len({self._depths.get(node, 0) for node in nodes}) == 1
+                return nodes[occurrence] if total == len(nodes) and is_known else None
         return None
 
 

@@ -52,13 +52,14 @@ class Objects:
     @cached_property
     def states(self) -> list[OptimizerState]:
         """The state of each optimizer."""
-        names = {
-            node: self.graph.full_name(node)
-            for leaf in self.side.leaves
-            for member in leaf.members.values()
-            if isinstance(node := member.id, int)
-        }
-        variables = optimizers.Variables(names)
+        nodes = [node for node in self.leaf_of if isinstance(node, int)]
+        # An optimizer lists what it trains in the order of its model, and a graph numbers objects
+        # in that order.
+        order = {node: at for at, node in enumerate(n for some in self.trained for n in some)}
+        nodes.sort(key=lambda node: (order.get(node, len(order)), node))
+        depths = {} if order else self.graph.depths()
+        names = {node: self.graph.full_name(node) for node in nodes}
+        variables = optimizers.Variables(names, depths)
         return [
             optimizers.state_of(self.graph, node, variables, self.kinds.get(node, ""))
             for node in sorted(self.names.optimizers)
@@ -167,8 +168,8 @@ def _heirs(live: Objects, saved: Objects, fates: Mapping[int, Fate]) -> dict[int
 
 
 def _by_training(
-    mine: tuple[Objects, Sequence[int]],
-    theirs: tuple[Objects, Sequence[int]],
+    here: tuple[Objects, Sequence[int]],
+    there: tuple[Objects, Sequence[int]],
     fates: Mapping[int, Fate],
 ) -> dict[int, int]:
     """Pair variables by the order in which an optimizer trains them, if other evidence agrees.
@@ -177,7 +178,7 @@ def _by_training(
     says nothing; nor if names contradict it. Nor does it say anything of a layer that looks like
     one that is not trained, or that only the names of the target tell from one that looks alike.
     """
-    (live, trained), (saved, trained_there) = mine, theirs
+    (live, trained), (saved, trained_there) = here, there
     if len(trained) != len(trained_there):
         return {}
     pairs = dict(zip(trained, trained_there, strict=True))
@@ -193,9 +194,10 @@ def _by_training(
         for node, other in pairs.items()
         if node in live.leaf_of and other in saved.leaf_of
     ]
-    kins, their_kins = kinship.kins(live.side, saved.side)
-    if any(kins.get(one.number) != their_kins.get(other.number) for one, other in leaves):
-        return {}
+    for called in (kinship.kins, kinship.attributes):
+        mine, theirs = called(live.side, saved.side)
+        if any(mine.get(one.number) != theirs.get(other.number) for one, other in leaves):
+            return {}
     hidden = _hidden(leaves)
     used = {fate.source for fate in fates.values() if fate.reason}
     frozen = _looks_without(live, {*trained, *known}) | _looks_without(

@@ -102,6 +102,18 @@ class ObjectGraph:
                     seen.add(child)
                     queue.append(child)
 
+    def depths(self) -> dict[int, int]:
+        """Return how many edges lead to each node from the root, at least."""
+        depths = {0: 0} if self.children else {}
+        queue = collections.deque(depths)
+        while queue:
+            current = queue.popleft()
+            for child in self.children[current].values():
+                if child not in depths:
+                    depths[child] = depths[current] + 1
+                    queue.append(child)
+        return depths
+
     def holds_values(self, node: int) -> bool:
         """Return whether a node, or a node below it, owns tensors."""
         return any(self.valued(other) for other in self.below(node))

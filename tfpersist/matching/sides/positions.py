@@ -104,6 +104,28 @@ def _by_place(side: Side) -> dict[tuple[Chain, int], set[Hashable]]:
     return found
 
 
+def by_items(side: Side) -> Callable[[Leaf], Chain]:
+    """Return a function from a leaf to its attributes, with the name of the item that holds it.
+
+    The chain is empty where the item of the innermost list has no name.
+
+    Example:
+        >>> one = Leaf(0, {}, (), ("blocks", "#1", "up"), lists=((("blocks",), 1),))
+        >>> by_items(Side([one], items={("blocks",): {0: "", 1: "stem"}}))(one)
+        ('blocks', 'stem', 'up')
+    """
+
+    def chain_of(leaf: Leaf) -> Chain:
+        labels = list(leaf.held)
+        name = ""
+        for chain, at in leaf.lists:
+            name = side.items[chain][at]
+            labels[len(chain)] = name or labels[len(chain)]
+        return tuple(label for label in labels if not label.startswith("#")) if name else ()
+
+    return chain_of
+
+
 def resized(live: Side, saved: Side, mine: Leaf, theirs: Leaf) -> bool:
     """Return whether two leaves lie in lists of different lengths, in which places say nothing."""
     return any(
