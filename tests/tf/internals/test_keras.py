@@ -8,7 +8,6 @@ import pytest
 import tensorflow as tf
 
 from tfpersist.tf.internals.keras import (
-    begin_at_epoch,
     build_optimizer,
     in_safe_mode,
     is_optimizer_built,
@@ -23,18 +22,6 @@ def network():
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
     return model
-
-
-def test_fit_begins_at_another_epoch():
-    class Skip(keras.callbacks.Callback):
-        def on_train_begin(self, logs=None):
-            begin_at_epoch(self.model, 2)
-
-    model = network()
-    data = np.ones((2, 1)), np.ones((2, 1))
-    assert model.fit(*data, epochs=4, verbose=0, callbacks=[Skip()]).epoch == [2, 3]
-    begin_at_epoch(model, None)
-    assert model.fit(*data, epochs=2, verbose=0).epoch == [0, 1]
 
 
 def test_an_optimizer_is_built_for_variables():
