@@ -234,10 +234,15 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def fuzz(session: nox.Session) -> None:
-    """Give damaged files to all readers, without TensorFlow. `-- --help` shows the options."""
+    """Give damaged files to all readers, without TensorFlow; then run `ops`, unless told options.
+
+    `-- --help` shows the options.
+    """
     session.install(*light())
     session.install("--no-deps", ".")
     session.run("python", "fuzz/run.py", *(session.posargs or ["--seconds", "3600"]))
+    if not session.posargs:
+        session.notify("ops")
 
 
 @nox.session(default=False)

@@ -4,7 +4,7 @@
     python fuzz/ops.py --inputs 60000           this many
     python fuzz/ops.py --first 5127 --inputs 1  one input again
 
-Input number n is the same in every run with the same list of ops. A child process imports it, as a
+Input number n is the same in every run with the same TensorFlow. A child process imports it, as a
 model that is loaded and run does. Inputs whose op the default policy refuses are passed over. A
 failure is: the child ends, hangs, takes gigabytes, or raises an error that is not tfpersist's. An
 op that fails belongs into a capability that the default policy refuses, or its attrs are checked in
@@ -82,6 +82,15 @@ def shape(draw):
     return {"dim": [{"size": size} for size in sizes]}
 
 
+@functools.cache
+def definitions():
+    """Return the OpDefs of this TensorFlow, which say what it allows as the values of attrs."""
+    from tensorflow.python.client import pywrap_tf_session
+
+    listed = pywrap_tf_session.TF_GetBuffer(pywrap_tf_session.TF_GetAllOpList())
+    return {op.name: op for op in schema.OpList.FromString(bytes(listed)).op}
+
+
 def value(draw, kind, allowed=None):
     """Return a random AttrValue of a kind of attr, more often one that TensorFlow allows."""
     made = schema.AttrValue()
@@ -151,7 +160,7 @@ def source(draw, name, kind):
 def graph_of(number):
     """Return input number n: a node of an op, and what it takes, as the bytes of a GraphDef."""
     draw = random.Random(number)
-    op = ops.table()[op_of(number)]
+    op = definitions().get(op_of(number)) or ops.table()[op_of(number)]
     node = schema.NodeDef(name="z", op=op.name)
     for attr in op.attr:
         has_default = attr.HasField("default_value")
