@@ -12,6 +12,7 @@ import tf_keras
 
 import tfpersist as tfp
 from tfpersist.errors import RestoreError, SaveError
+from tfpersist.tf.training.callbacks import progress_of
 
 X = np.random.default_rng(0).random((24, 4), np.float32)
 Y = X.sum(axis=1, keepdims=True)
@@ -175,6 +176,22 @@ def test_a_training_that_has_stopped_early_is_over(store):
 
 def test_capturing_draws_nothing(store):
     assert same(train(dropout, arrays, store.callback(1)), train(dropout, arrays))
+
+
+def test_a_batch_that_is_complete_counts_before_the_callbacks_are_called(store):
+    seen = []
+
+    class Before(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            seen.append(("begin", progress_of(self.model)))
+
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append(("end", progress_of(self.model)))
+
+    train(network, arrays, Before(), store.callback(), epochs=2)
+    steps = [(name, step) for name, (step, _) in seen]
+    assert steps == [pair for n in range(12) for pair in (("begin", n), ("end", n + 1))]
+    assert seen[-1][1] == (12, {"epoch": 1, "batch": 6})
 
 
 def test_given_generators_go_on(store):

@@ -44,6 +44,12 @@ def steps_at_once(model: Any) -> int:
     return int(steps.numpy() if hasattr(steps, "numpy") else steps)
 
 
+def steps_of_optimizer(model: Any) -> int | None:
+    """Return the steps that the optimizer of a model has taken; None if it counts none."""
+    steps: Any = getattr(getattr(model, "optimizer", None), "iterations", None)
+    return None if steps is None else int(steps)
+
+
 def callbacks_beside(callback: Any) -> Sequence[Any] | None:
     """Return the list of callbacks that is calling one of them; None if there is no such list.
 

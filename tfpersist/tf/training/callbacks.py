@@ -233,14 +233,10 @@ def _callback_class() -> type[Any]:
                 return
             state = self._running
             state.logs = logs or {}
-            self.store.save(state, state.progress.step, {**metrics, **self.progress_metrics()})
+            self.store.save(state, state.progress.step, {**metrics, **_as_metrics(state.progress)})
             self.unsaved = 0
             if self.monitor is not None:
                 self.best = metrics[self.monitor]
-
-        def progress_metrics(self) -> Mapping[str, float]:
-            """Return the progress as metrics of a checkpoint."""
-            return {EPOCH: self.progress.epoch, BATCH: self.progress.batch}
 
         def _improves(self, value: float) -> bool:
             if self.best is None or math.isnan(value):
@@ -307,7 +303,15 @@ def progress_of(target: object) -> tuple[int | None, Mapping[str, float] | None]
         running = _RUNNING.get(target)
     except TypeError:
         return None, None
-    return (None, None) if running is None else (running.progress.step, running.progress_metrics())
+    if running is None:
+        return None, None
+    progress = running.state.progress_now()
+    return progress.step, _as_metrics(progress)
+
+
+def _as_metrics(progress: Progress) -> Mapping[str, float]:
+    """Return the progress as metrics of a checkpoint."""
+    return {EPOCH: progress.epoch, BATCH: progress.batch}
 
 
 def _larger_is_better(monitor: str | None, mode: Mode) -> bool:

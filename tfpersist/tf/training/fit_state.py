@@ -61,6 +61,8 @@ class FitState(Resumable):
     found: Mapping[str, Any] | None = attrs.field(init=False, default=None)
     # How many batches are still skipped.
     left: int = attrs.field(init=False, default=0)
+    # The steps of the optimizer, less the step of the training, when the epoch began.
+    _base: int | None = attrs.field(init=False, default=None)
     _trackable: Any = attrs.field(init=False, default=None)
 
     @property
@@ -160,6 +162,18 @@ class FitState(Resumable):
                 for callback in self.others.after:
                     callback.on_epoch_end(epoch - 1, dict(self._logs(state)))
         self.data.epoch_begins()
+        steps = fitting.steps_of_optimizer(self.model)
+        self._base = None if steps is None else steps - self.progress.step
+
+    def progress_now(self) -> Progress:
+        """Return the progress between two calls of callbacks, where a batch may be complete."""
+        steps = fitting.steps_of_optimizer(self.model)
+        progress, ahead = self.progress, 0
+        if steps is not None and self._base is not None and not self.left:
+            ahead = steps - self._base - progress.step
+        if not 0 < ahead <= fitting.steps_at_once(self.model):
+            return progress
+        return Progress(progress.epoch, progress.batch + ahead, progress.step + ahead)
 
     def train(self, real: Callable[[Any], Any], iterator: Any) -> Any:
         """Train on the next batches, or skip them.
