@@ -200,6 +200,7 @@ def runtimes(session: nox.Session) -> None:
         "TFPERSIST_TF_1_4": beside(session, "tf-1.4", "3.6", "tensorflow==1.4.1", "protobuf<4"),
         "TFPERSIST_TF_1_12": beside(session, "tf-1.12", "3.6", "tensorflow==1.12.3", "protobuf<4"),
         "TFPERSIST_TF_1_15": beside(session, "tf-1.15", "3.7", "tensorflow==1.15.5", "protobuf<4"),
+        "TFPERSIST_TF_2_16": beside(session, "tf-2.16", this, "tensorflow==2.16.2"),
         "TFPERSIST_TF_2_4": beside(session, "tf-2.4", "3.8", "tensorflow==2.4.4", "protobuf<4"),
     }
     try_wheel(session, *group("runtimes"), tests=("tests/runtimes",), variables=variables)

@@ -5,14 +5,16 @@ In an environment with tfpersist:
 In an environment of each runtime:
     python tests/runtimes/accepting.py openvino FOLDER > openvino.txt
     python tests/runtimes/accepting.py onnx FOLDER > onnx.txt
+    python tests/runtimes/accepting.py opencv FOLDER > opencv.txt
 With tfpersist again:
-    python tools/make_runtime_table.py merge openvino.txt onnx.txt > runtimes.txt
+    python tools/make_runtime_table.py merge openvino.txt onnx.txt opencv.txt > runtimes.txt
 """
 
 import pathlib
 import sys
 
 from tfpersist.formats import dtypes, schema
+from tfpersist.graph.runtimes.default_attrs import settle_defaults
 from tfpersist.graph.structure import ops
 
 _FLOAT = dtypes.BY_NAME["float32"].number
@@ -55,6 +57,7 @@ def _probe(op):  # noqa: ANN001, ANN202
                 value.s = b""
             case "shape":
                 value.shape.SetInParent()
+    settle_defaults(node)
     return graph
 
 

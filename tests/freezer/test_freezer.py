@@ -83,7 +83,8 @@ class TestChoosing:
     @pytest.mark.parametrize("wrong", [None, 3, 1.15, "", "1.3", [], np.ones(2)])
     def test_an_unknown_target_is_refused_at_once(self, wrong):
         with pytest.raises(
-            FreezeError, match=r"expected '1\.4' to '1\.15', '2\.4', 'openvino' or 'onnx'"
+            FreezeError,
+            match=r"expected '1\.4' to '1\.15', '2\.4', 'openvino' or 'onnx' or 'opencv'",
         ):
             Freezer("nowhere").portable(wrong)
 

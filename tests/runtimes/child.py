@@ -1,6 +1,6 @@
 """Run frozen files in a process of the runtime's own, by an interpreter that may be very old.
 
-    python child.py opencv|openvino|onnx|tensorflow jobs.json
+    python child.py opencv|openvino|onnx|tensorflow|tflite jobs.json
 
 A job is {"path", "names", "outputs"}: the names are of the operations that are fed with what is in
 `path`.feeds.npz. It leaves `path`.results.npz, or what went wrong in `path`.error.txt; whatever
@@ -24,7 +24,8 @@ def opencv():
             net.setInput(value.transpose(0, 3, 1, 2).copy() if value.ndim == 4 else value, name)
         # A layer that only passes its input on is gone, and its name with it.
         (last,) = net.getUnconnectedOutLayersNames()
-        return [net.forward(last)]
+        result = net.forward(last)
+        return [result.transpose(0, 2, 3, 1) if result.ndim == 4 else result]
 
     return run
 
@@ -33,8 +34,8 @@ def openvino():
     import openvino
 
     core = openvino.Core()
-    # Some processors would compute in bfloat16.
-    exact = {"INFERENCE_PRECISION_HINT": "f32"}
+    # Otherwise some processors compute in bfloat16, and round activations where weights are int8.
+    exact = {"EXECUTION_MODE_HINT": "ACCURACY"}
 
     def run(path, feeds, outputs):
         compiled = core.compile_model(core.read_model(path), "CPU", exact)
@@ -58,6 +59,24 @@ def onnx():
         model = model.SerializeToString()
         session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
         return session.run(None, feeds)
+
+    return run
+
+
+def tflite():
+    import tensorflow as tf
+
+    def run(path, feeds, outputs):
+        shapes = {name: list(value.shape) for name, value in feeds.items()}
+        converter = tf.compat.v1.lite.TFLiteConverter.from_frozen_graph(
+            path, list(feeds), outputs, shapes
+        )
+        interpreter = tf.lite.Interpreter(model_content=converter.convert())
+        interpreter.allocate_tensors()
+        for each in interpreter.get_input_details():
+            interpreter.set_tensor(each["index"], feeds[each["name"]])
+        interpreter.invoke()
+        return [interpreter.get_tensor(o["index"]) for o in interpreter.get_output_details()]
 
     return run
 
@@ -107,8 +126,8 @@ def attempt(run, job):
 
 
 def main(runtime, jobs):
-    run = {"opencv": opencv, "openvino": openvino, "onnx": onnx, "tensorflow": tensorflow}[runtime]
-    run = run()
+    kinds = {"opencv": opencv, "openvino": openvino, "onnx": onnx, "tflite": tflite}
+    run = {**kinds, "tensorflow": tensorflow}[runtime]()
     for job in jobs:
         attempt(run, job)
 

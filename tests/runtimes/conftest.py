@@ -7,7 +7,7 @@ import pytest
 
 HERE = pathlib.Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "freezing"), str(HERE.parent.parent / "tools")]
-pytest.register_assert_rewrite("elsewhere", "models")
+pytest.register_assert_rewrite("elsewhere", "models", "table")
 
 
 @pytest.fixture(scope="session")

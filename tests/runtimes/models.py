@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 import tensorflow as tf
 from tensorflow.compat import v1
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 import tfpersist as tfp
 
@@ -18,6 +19,11 @@ FORMS = {
     "optimized": lambda freezer, feeds: freezer.optimize(),
     "golden": lambda freezer, feeds: freezer.parity(feeds, 1e-4),
 }
+SMALLER = {
+    "float16": lambda freezer, feeds: freezer.weights("float16"),
+    "int8": lambda freezer, feeds: freezer.optimize().weights("int8"),
+}
+EVERY_FORM = {**FORMS, **SMALLER}
 
 
 @attrs.frozen
@@ -29,16 +35,24 @@ class Model:
         feeds: by operation.
         output: the operation that is computed.
         expected: what the source gives.
+        rival: the graph that TensorFlow's own freezer makes, the names of its inputs in the same
+            order, and that of its output.
+        shrunk: what TensorFlow computes with weights of fewer bits, by the form.
     """
 
     freezer: tfp.Freezer
     feeds: dict[str, np.ndarray]
     output: str
     expected: np.ndarray
+    rival: tuple[bytes, list[str], str]
+    shrunk: dict[str, np.ndarray] = attrs.field(factory=dict)
 
     def write(self, path: pathlib.Path, form: str, target: str | None = None) -> None:
         freezer = self.freezer if target is None else self.freezer.portable(target)
-        FORMS[form](freezer, self.feeds).write(path)
+        EVERY_FORM[form](freezer, self.feeds).write(path)
+
+    def check(self, form: str, target: str) -> tfp.Portability:
+        return EVERY_FORM[form](self.freezer, self.feeds).check(target)
 
 
 def random(*shape: int, seed: int = 0, near: float = 0.0, by: float = 1.0) -> np.ndarray:
@@ -53,10 +67,13 @@ def session() -> Iterator[v1.Session]:
 
 
 def of_session(opened: v1.Session, output: str, feeds: dict[str, np.ndarray]) -> Model:
-    opened.run(v1.global_variables_initializer())
+    opened.run([v1.global_variables_initializer(), v1.tables_initializer()])
     expected = opened.run(f"{output}:0", {f"{name}:0": value for name, value in feeds.items()})
     held = tfp.Freezer(tfp.Freezer(opened).outputs(output).freeze())
-    return Model(held, feeds, output, expected)
+    proto = v1.graph_util.convert_variables_to_constants(
+        opened, opened.graph.as_graph_def(), [output]
+    )
+    return Model(held, feeds, output, expected, (proto.SerializeToString(), list(feeds), output))
 
 
 def the_sum() -> Model:
@@ -156,7 +173,14 @@ def of_keras(net: tf.keras.Model, given: np.ndarray) -> Model:
     frozen = tfp.Freezer(net).freeze()
     (name,), (output,) = frozen.inputs, frozen.outputs
     feeds, expected = {name.operation: given}, np.asarray(net(given, training=False))
-    return Model(tfp.Freezer(frozen), feeds, output.operation, expected)
+    call = tf.function(lambda x: net(x, training=False), autograph=False)
+    spec = tf.TensorSpec((None, *given.shape[1:]), given.dtype)
+    theirs = convert_variables_to_constants_v2(
+        call.get_concrete_function(spec), lower_control_flow=False
+    )
+    ends = [theirs.inputs[0].op.name], theirs.outputs[0].op.name
+    rival = (theirs.graph.as_graph_def().SerializeToString(), *ends)
+    return Model(tfp.Freezer(frozen), feeds, output.operation, expected, rival)
 
 
 def lstm() -> Model:
@@ -178,6 +202,106 @@ def gru() -> Model:
     return of_keras(net, random(1, 7, 3))
 
 
+def trained(net: tf.keras.Model) -> tf.keras.Model:
+    """Give a model of Keras weights as after training: no zeros and ones, no variance below 0."""
+    for number, weight in enumerate(net.weights):
+        if weight.path.endswith(("variance", "gamma")):
+            weight.assign(random(*weight.shape, seed=number, near=1, by=0.1))
+        elif weight.path.endswith(("mean", "beta", "bias")):
+            weight.assign(random(*weight.shape, seed=number, by=0.1))
+    return net
+
+
+def of_layers(seed: int, *layers: tf.keras.layers.Layer) -> Model:
+    tf.keras.utils.set_random_seed(seed)
+    net = trained(tf.keras.Sequential(layers))
+    shape = (1, *net.input_shape[1:])
+    if net.inputs[0].dtype == "int32":
+        return of_keras(net, np.arange(shape[1], dtype=np.int32)[None] * 3 % 50)
+    return of_keras(net, random(*shape))
+
+
+def swish() -> Model:
+    """A block of EfficientNet: swish, squeeze and excitation."""
+    layers = tf.keras.layers
+    tf.keras.utils.set_random_seed(6)
+    given = tf.keras.Input((16, 16, 3))
+    y = layers.Activation("swish")(layers.BatchNormalization()(layers.Conv2D(16, 3)(given)))
+    gate = layers.Reshape((1, 1, 16))(layers.GlobalAveragePooling2D()(y))
+    gate = layers.Conv2D(16, 1, activation="sigmoid")(layers.Conv2D(4, 1, activation="swish")(gate))
+    y = layers.Dense(5)(layers.Flatten()(layers.Multiply()([y, gate])))
+    return of_keras(trained(tf.keras.Model(given, y)), random(1, 16, 16, 3))
+
+
+def generator() -> Model:
+    """The generator of a GAN: transposed convolutions with batch norm."""
+    layers = tf.keras.layers
+    return of_layers(
+        7,
+        *(layers.Input((12,)), layers.Dense(4 * 4 * 8), layers.Reshape((4, 4, 8))),
+        *(layers.BatchNormalization(), layers.LeakyReLU()),
+        *(layers.Conv2DTranspose(6, 3, 2, "same"), layers.BatchNormalization(), layers.ReLU()),
+        layers.Conv2DTranspose(3, 4, 2, "same", activation="tanh"),
+    )
+
+
+def attention() -> Model:
+    """A block of a transformer: embedding, attention, layer norm, GELU."""
+    layers = tf.keras.layers
+    tf.keras.utils.set_random_seed(8)
+    ids = tf.keras.Input((7,), dtype="int32")
+    x = layers.Embedding(50, 32)(ids)
+    y = layers.LayerNormalization()(x + layers.MultiHeadAttention(2, 16)(x, x))
+    y = layers.LayerNormalization()(y + layers.Dense(32)(layers.Dense(64, "gelu")(y)))
+    y = layers.Dense(5)(layers.GlobalAveragePooling1D()(y))
+    net = trained(tf.keras.Model(ids, y))
+    return of_keras(net, np.arange(7, dtype=np.int32)[None] * 3)
+
+
+def words() -> Model:
+    """Words that a table looks up, and the mean of their embeddings."""
+    with session() as opened:
+        x = v1.placeholder(tf.string, [None, 4], name="x")
+        entries = tf.lookup.KeyValueTensorInitializer(["a", "b", "c"], tf.range(3, dtype=tf.int64))
+        table = tf.lookup.StaticHashTable(entries, 3)
+        embedding = v1.get_variable("embedding", initializer=random(4, 300))
+        tf.reduce_mean(tf.gather(embedding, table.lookup(x)), 1, name="y")
+        return of_session(opened, "y", {"x": np.array([[b"a", b"c", b"?", b"b"]])})
+
+
+def sequence() -> Model:
+    """Convolutions over time."""
+    layers = tf.keras.layers
+    return of_layers(
+        9,
+        *(layers.Input((16, 3)), layers.Conv1D(24, 3), layers.BatchNormalization(), layers.ReLU()),
+        *(layers.SeparableConv1D(48, 3), layers.MaxPooling1D(), layers.GlobalMaxPooling1D()),
+        layers.Dense(5),
+    )
+
+
+def segments() -> Model:
+    """A small U-Net: down, up by bilinear resizing, and joined."""
+    layers = tf.keras.layers
+    tf.keras.utils.set_random_seed(10)
+    given = tf.keras.Input((16, 16, 3))
+    high = layers.Conv2D(16, 3, padding="same", activation="relu")(given)
+    low = layers.Conv2D(24, 3, padding="same", activation="relu")(layers.MaxPooling2D()(high))
+    y = layers.UpSampling2D(interpolation="bilinear")(low)
+    y = layers.Conv2D(4, 1)(layers.Concatenate()([high, y]))
+    return of_keras(trained(tf.keras.Model(given, y)), random(1, 16, 16, 3))
+
+
+def volumes() -> Model:
+    """Convolutions in three dimensions."""
+    layers = tf.keras.layers
+    return of_layers(
+        11,
+        *(layers.Input((8, 8, 8, 2)), layers.Conv3D(8, 3), layers.BatchNormalization()),
+        *(layers.ReLU(), layers.MaxPooling3D(), layers.Flatten(), layers.Dense(5)),
+    )
+
+
 MODELS: dict[str, Callable[[], Model]] = {
     "sum": the_sum,
     "cnn": cnn,
@@ -187,4 +311,13 @@ MODELS: dict[str, Callable[[], Model]] = {
     "keras": keras,
     "lstm": lstm,
     "gru": gru,
+}
+MORE: dict[str, Callable[[], Model]] = {
+    "swish": swish,
+    "generator": generator,
+    "attention": attention,
+    "words": words,
+    "sequence": sequence,
+    "segments": segments,
+    "volumes": volumes,
 }

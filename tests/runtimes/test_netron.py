@@ -10,6 +10,7 @@ import subprocess
 
 import models
 import pytest
+import table
 
 import tfpersist as tfp
 
@@ -42,9 +43,9 @@ def opened(tmp_path_factory):
 
 def test_netron_opens_every_file(opened, tmp_path):
     written = {}
-    for name, make in models.MODELS.items():
+    for name, make in table.MODELS.items():
         source = make()
-        for form in models.FORMS:
+        for form in models.EVERY_FORM:
             path = tmp_path / f"{name}.{form}.pb"
             source.write(path, form)
             written[str(path)] = {node.name for node in tfp.FrozenModel.load(path).graph.proto.node}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from elsewhere import RUNTIMES, Job, environment, run
 
-from tfpersist.graph.runtimes import releases
+from tfpersist.graph.runtimes import op_lists
 
 # TensorFlow folds the first away before tf2onnx sees it; OpenVINO does not look into the other.
 FOLDED = {"onnx": {"sparse"}, "openvino": {"one_shot_iterator"}}
@@ -19,7 +19,7 @@ PARTS = {"reference_ops"}
 UNKNOWN = ("No conversion rule found", "No Op registered for")
 
 
-@pytest.mark.parametrize("name", ["OpenVINO", "ONNX"])
+@pytest.mark.parametrize("name", ["OpenVINO", "ONNX", "OpenCV 5"])
 def test_the_table_is_what_the_runtime_says(name, tmp_path):
     runtime = RUNTIMES[name]
     interpreter = runtime.interpreter()
@@ -33,9 +33,9 @@ def test_the_table_is_what_the_runtime_says(name, tmp_path):
         check=True,
     )
     version, *accepted = done.stdout.split("\n")[:-1]
-    table = releases.known_ops(runtime.kind).keys()
+    table = op_lists.known_ops(runtime.kind).keys()
     assert table <= set(accepted)
-    if version.startswith(releases.DISPLAY_NAMES[runtime.kind].split()[-1]):
+    if version.startswith(op_lists.DISPLAY_NAMES[runtime.kind].split()[-1]):
         assert table == set(accepted)
 
 

@@ -83,3 +83,27 @@ def test_the_workflow_runs_every_supported_python_and_tensorflow():
     (releases,) = re.findall(r"^ +tensorflow: \[(.+)\]$", workflow, re.MULTILINE)
     assert re.findall(r"[\d.]+", releases) == re.findall(r'name="tests\(tf=([\d.]+)\)"', nox)
     assert "bash .ci/run" in workflow
+
+
+def test_the_page_of_runtimes_has_no_wrong_cell_and_a_reason_for_each_other_one():
+    """`nox -s runtimes` writes its tables, and compares them with what it sees."""
+    sections = re.split(r"^## (.+)\n", text("docs/runtimes-table.md"), flags=re.MULTILINE)[1:]
+    tables = {
+        title: [[cell.strip() for cell in line.split("|")[1:-1]] for line in body.splitlines()[1:]]
+        for title, body in zip(sections[::2], sections[1::2], strict=True)
+    }
+    tables = {title: [row for row in rows if row] for title, rows in tables.items()}
+    reasons = {
+        word: {(runtime, model.partition(" (")[0]) for runtime, model, _ in tables.pop(title)[2:]}
+        for word, title in (("refused", "What check refuses"), ("fault", "Faults of runtimes"))
+    }
+    assert list(tables) == ["Plain", "Optimized", "Golden", "Float16", "Int8"]
+    cells = {"equal": 0, "refused": 0, "fault": 0}
+    for (_, *runtimes), _, *rows in tables.values():
+        assert (len(runtimes), len(rows)) == (11, 15)
+        for model, *row in rows:
+            for runtime, verdict in zip(runtimes, row, strict=True):
+                cells[verdict] += 1
+                assert verdict == "equal" or (runtime, model) in reasons[verdict]
+    assert sum(cells.values()) == 5 * 11 * 15
+    assert cells["equal"] > 550

@@ -162,7 +162,8 @@ class Freezer:
         older equal.
 
         Args:
-            target: "1.4" to "1.15", "2.4", "openvino" or "onnx", as in `check`.
+            target: "1.4" to "1.15", "2.4", "openvino", "onnx" or "opencv", as in `check`. For
+                "opencv" the graph is optimized too, as `optimize` does.
 
         Returns:
             A changed copy.
@@ -356,7 +357,7 @@ class Freezer:
             target: "1.4" to "1.15" or "2.4" for that release of TensorFlow; its patches, such as
                 "1.15.5", have the same ops. "openvino" for OpenVINO, "onnx" for tf2onnx: their
                 lists say for which ops there is a converter, and a converter may still refuse some
-                forms and data types.
+                forms and data types. "opencv" for OpenCV 5: the ops that it computes as TensorFlow.
 
         Returns:
             The nodes that it cannot load; `ok` is True if there are none.
@@ -370,8 +371,9 @@ class Freezer:
             >>> print(Freezer(double).check("1.15"))
             TensorFlow 1.15 knows every op and attr
         """
-        frozen = pipeline.freeze(self._lowered(), attrs.evolve(self._options, target=None))
-        return portability.check(frozen.graph, target)
+        asked = attrs.evolve(self._options, target=op_lists.runtime_of(target))
+        options = attrs.evolve(asked, target=None, optimized=asked.is_optimized)
+        return portability.check(pipeline.freeze(self._lowered(), options).graph, target)
 
     def candidates(self) -> Candidates:
         """List the tensors of the source that look like outputs, the likeliest first.

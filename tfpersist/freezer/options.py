@@ -45,6 +45,14 @@ class Options:
     tolerance: float = 0.0
 
     @property
+    def is_optimized(self) -> bool:
+        """Whether to remove what need not be computed.
+
+        OpenCV has no ops for much of it, such as the arithmetic on constants of a batch norm.
+        """
+        return self.optimized or self.target == "opencv"
+
+    @property
     def input_tensors(self) -> tuple[str, ...]:
         """The names of the tensors that placeholders replace."""
         return tuple(tensor for _, tensor in self.inputs)

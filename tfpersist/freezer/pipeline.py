@@ -48,11 +48,11 @@ PASSES = (
     Pass("assign the variables that stay", passes.assign_kept_variables),
     Pass("refuse nodes that cannot be frozen", passes.refuse_unfreezable_nodes),
     Pass("add the init operation", passes.add_init_operation),
-    Pass("optimize", passes.optimize_graph, lambda options: options.optimized),
+    Pass("optimize", passes.optimize_graph, lambda options: options.is_optimized),
     Pass("clean", passes.clean_graph),
+    Pass("compress weights", passes.compress_weights, lambda o: o.weights is not None),
     Pass("convert to the target", passes.convert_to_target, lambda o: o.target is not None),
     Pass("settle the names of functions", passes.settle_function_names),
-    Pass("compress weights", passes.compress_weights, lambda o: o.weights is not None),
     Pass("describe", passes.describe),
 )
 

@@ -23,6 +23,8 @@ GRAPH = (
     node { name: "extent" op: "StridedSlice" input: "shape"
       attr { key: "shrink_axis_mask" value { i: 1 } } }
     node { name: "part" op: "StridedSlice" input: "shape" }
+    node { name: "third" op: "StridedSlice" input: "three"
+      attr { key: "shrink_axis_mask" value { i: 1 } } }
     node { name: "table" op: "HashTableV2" } node { name: "dense" op: "MutableDenseHashTableV2" }
     node { name: "found" op: "LookupTableFindV2" input: "table" input: "twice" input: "two" }
     node { name: "other" op: "LookupTableFindV2" input: "dense" input: "twice" input: "two" }
@@ -52,7 +54,7 @@ def test_shapes_that_are_the_same_for_sure(body, texts, expected):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        *(("two", True), ("same", True), ("extent", True)),
+        *(("two", True), ("same", True), ("extent", True), ("third", True)),
         *(("three", False), ("part", False), ("x", False), ("gone", False), ("^two", False)),
     ],
 )

@@ -153,3 +153,41 @@ def test_unsigned_numbers_of_four_bytes_are_newer_than_1_4():
     (blocker,) = portability.check(parse_text(text), "1.4").blockers
     assert blocker.types == ("uint32",)
     assert portability.check(parse_text(text), "1.5").ok
+
+
+def normalized(x):
+    x = tf.nn.conv2d(x, tf.ones((1, 1, 2, 2)), 1, "SAME")
+    return (x + 1.0) * (tf.math.rsqrt(tf.constant([1.0, 4.0])) * 3.0)
+
+
+def test_opencv_gets_an_optimized_graph():
+    """OpenCV has no Rsqrt, but what is left of it is a number."""
+    freezer = freezer_of(normalized, ([None, 4, 4, 2], tf.float32))
+    assert "Rsqrt" in freezer.freeze().summary().operations
+    assert str(freezer.check("opencv")) == "OpenCV 5.0 knows every op"
+    assert "Rsqrt" not in freezer.portable("opencv").freeze().summary().operations
+    lacking = freezer_of(tf.math.rsqrt, ([None, 4], tf.float32))
+    assert [blocker.op for blocker in lacking.check("opencv").blockers] == ["Rsqrt"]
+
+
+def test_opencv_cannot_decode_weights():
+    large = tf.constant(np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32))
+    freezer = freezer_of(lambda x: x @ large, ([None, 64], tf.float32))
+    assert freezer.check("opencv").ok
+    assert "(Cast)" in str(freezer.weights("float16").check("opencv"))
+    with pytest.raises(FreezeError, match=r"OpenCV 5\.0 cannot load .*Cast"):
+        freezer.portable("opencv").weights("int8").freeze()
+
+
+@pytest.mark.parametrize(("dtype", "ok"), [("DT_STRING", False), ("DT_INT64", True)])
+def test_openvino_needs_an_extension_for_tables_of_strings(dtype, ok):
+    graph = parse_text(
+        f"""node {{ name: "t" op: "HashTableV2"
+          attr {{ key: "key_dtype" value {{ type: {dtype} }} }}
+          attr {{ key: "value_dtype" value {{ type: DT_INT64 }} }} }}""".encode()
+    )
+    found = portability.check(graph, "openvino")
+    assert found.ok == ok
+    assert ok or "node t (HashTableV2) has strings" in str(found)
+    assert ok or "openvino-tokenizers" in str(found)
+    assert portability.check(graph, "1.15").ok

@@ -131,11 +131,16 @@ class Body:
         """Return whether an input has no dimensions: a constant, or one element of a shape."""
         node = self.source(text)
         if node is not None and node.op == "StridedSlice":
-            vector = self.source(node.input[0])
             is_element = "shrink_axis_mask" in node.attr and node.attr["shrink_axis_mask"].i == 1
-            return is_element and vector is not None and vector.op == "Shape"
+            return is_element and self._is_vector(node.input[0])
         value = self.constant(text)
         return value is not None and value.ndim == 0
+
+    def _is_vector(self, text: str) -> bool:
+        source = self.source(text)
+        value = self.constant(text)
+        is_shape = source is not None and source.op == "Shape"
+        return is_shape or (value is not None and value.ndim == 1)
 
     def have_one_shape(self, texts: Iterable[str]) -> bool:
         """Return whether inputs have the same shape for sure: they come from one tensor."""

@@ -37,13 +37,14 @@ Release = Literal[
     "1.15",
     "2.4",
 ]
-Runtime = Literal[Release, "openvino", "onnx"]
+Runtime = Literal[Release, "openvino", "onnx", "opencv"]
 RELEASES: tuple[Release, ...] = get_args(Release)
 DISPLAY_NAMES: Mapping[Runtime, str] = MappingProxyType(
     {
         **{release: f"TensorFlow {release}" for release in RELEASES},
         "openvino": "OpenVINO 2026.4",
         "onnx": "tf2onnx 1.17",
+        "opencv": "OpenCV 5.0",
     }
 )
 # The marks of words in `releases.txt`.

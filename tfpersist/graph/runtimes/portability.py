@@ -18,6 +18,7 @@ from tfpersist.graph.runtimes.op_lists import (
     runtime_of,
 )
 from tfpersist.graph.structure.functions import all_nodes
+from tfpersist.graph.structure.kinds import is_table
 
 # The number of uint64, the last data type that these releases have; TensorFlow 1.4 has no unsigned
 # types of more than two bytes yet. The numbers of reference types are these plus an offset.
@@ -117,6 +118,9 @@ def _blocker(node: Message, function: str | None, target: Runtime) -> Blocker | 
     known = known_ops(target).get(node.op)
     if known is None:
         return Blocker(node.name, node.op, function)
+    if target == "openvino" and is_table(node.op) and _has_strings(node):
+        reason = "has strings, for which OpenVINO needs the extension openvino-tokenizers"
+        return Blocker(node.name, node.op, function, reason=reason)
     newer_attrs = tuple(sorted(known.missing & node.attr.keys()))
     newer_types = _newer_types(node, known, target) if target in RELEASES else ()
     inputs = sum(not text.startswith("^") for text in node.input)
@@ -143,6 +147,11 @@ def convert(graph: Graph, target: Runtime) -> Graph:
     if not portability.ok:
         raise FreezeError(str(portability), advice="Freeze an output that does not need them.")
     return without_lowering(downgraded) if target == "onnx" else downgraded
+
+
+def _has_strings(table: Message) -> bool:
+    string = dtypes.BY_NAME["string"].number
+    return any(value.type == string for value in table.attr.values())
 
 
 def _newer_types(node: Message, known: KnownOp, target: Runtime) -> tuple[str, ...]:
