@@ -2,6 +2,7 @@
 
 import errno
 import pickle
+import re
 
 import pytest
 
@@ -105,3 +106,12 @@ def test_advice_on_a_name_lists_all_names_if_none_is_similar():
     assert errors.did_you_mean("zzz", "abc") == "There are 'a', 'b', 'c'."
     assert errors.did_you_mean("zzz", map(str, range(10))).endswith("'7' and 2 more.")
     assert errors.did_you_mean("zzz", []) == "There are no names at all."
+
+
+def test_long_names_are_shown_by_their_ends():
+    known = ["a" * 3000 + str(number) for number in range(10)]
+    for name in (known[0] + "q", "other"):
+        advice = errors.did_you_mean(name, known)
+        assert "a..." in advice
+        assert re.search(r"a\d'", advice)
+        assert len(advice) < 2000

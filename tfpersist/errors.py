@@ -320,6 +320,12 @@ def _ends(name: str) -> str:
     return name if len(name) <= _LONGEST else name[: _LONGEST // 2] + name[-_LONGEST // 2 :]
 
 
+def _quoted(name: str) -> str:
+    """Return a name in quotes, of a long one only its two ends."""
+    half = _LONGEST // 2
+    return repr(name if len(name) <= _LONGEST else f"{name[:half]}...{name[-half:]}")
+
+
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Return the advice for a name that does not exist.
 
@@ -330,7 +336,7 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     known = list(names)
     close = nearest(name, known)
     if close:
-        return "Did you mean " + " or ".join(repr(other) for other in close) + "?"
-    shown = ", ".join(repr(other) for other in sorted(known)[:8])
+        return "Did you mean " + " or ".join(map(_quoted, close)) + "?"
+    shown = ", ".join(map(_quoted, sorted(known)[:8]))
     more = f" and {len(known) - 8} more" if len(known) > 8 else ""
     return f"There are {shown}{more}." if known else "There are no names at all."
