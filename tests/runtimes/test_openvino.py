@@ -23,7 +23,7 @@ from tfpersist.errors import FeedError, NameNotFoundError, RunError, Unsupported
 from tfpersist.formats import graphdef
 from tfpersist.openvino import compiled
 
-pytest.importorskip("openvino", reason="needs openvino")
+openvino = pytest.importorskip("openvino", reason="needs openvino")
 
 # Of the largest element. The order of operations differs; half precision is computed in float32.
 TOLERANCE = 1e-5
@@ -148,6 +148,9 @@ def test_results_and_arguments_are_the_callers_own(net):
     batch.flags.writeable = False
     first = bound(batch, True)
     kept = [array.copy() for array in first]
+    bound(batch + 1, False)
+    for array, wanted in zip(first, kept, strict=True):
+        np.testing.assert_array_equal(array, wanted)
     for array in first:
         array[...] = 77
     again = bound(batch, True)
@@ -226,7 +229,11 @@ def test_a_closed_model_runs_no_more(net):
     model = in_openvino(net[0])
     bound = model.bind("x", "matmul")
     bound(FEEDS["x"])
+    parts = list(model._engine.executor._parts.values())
+    assert all(part.model is not None for part in parts)
     model.close()
+    # The bound function still has its part, which holds nothing any more.
+    assert [(part.model, part.weights) for part in parts] == [(None, ())]
     with pytest.raises(RunError, match="closed"):
         bound(FEEDS["x"])
     with pytest.raises(RunError, match="closed"):
@@ -250,19 +257,21 @@ def test_weights_are_not_copied(tmp_path, monkeypatch):
     model = of_function(lambda x: x @ large, tf.TensorSpec((None, 2048), name="x"))
     model.write(tmp_path / "large.pb")
     shared = []
-    tensor_of = compiled.tensor_of
+    make = openvino.op.Constant
 
-    def noted(array, spec):
-        tensor = tensor_of(array, spec)
-        shared.append(tensor.data.ctypes.data == array.ctypes.data)
-        return tensor
+    def noted(tensor, **options):
+        constant = make(tensor, **options)
+        shared.append(constant.data.ctypes.data == tensor.data.ctypes.data)
+        return constant
 
-    monkeypatch.setattr(compiled, "tensor_of", noted)
+    monkeypatch.setattr(openvino.op, "Constant", noted)
     x = models.random(2, 2048, seed=3)
     for mapped in (True, False):
         loaded = tfp.FrozenModel.load(tmp_path / "large.pb", engine="openvino", mapped=mapped)
+        payload = next(iter(loaded.graph.payloads.values())).load()
+        assert not payload.flags.writeable
         assert_close(loaded.run(loaded.outputs[0], {"x": x}), x @ large.numpy())
-    assert shared == [True] * 4
+    assert shared == [True, False]
 
 
 @pytest.mark.parametrize("form", ["float16", "int8"])
