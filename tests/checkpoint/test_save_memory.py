@@ -6,7 +6,7 @@ import attrs
 import numpy as np
 import pytest
 
-from tfpersist.checkpoint.save_memory import LastSave, Rewriting, SaveMemory
+from tfpersist.checkpoint.save_memory import LastSave, SaveMemory, Sharing
 from tfpersist.formats.bundle_index_writer import Places, tensor_list
 from tfpersist.formats.tensors import TensorSpec
 
@@ -75,15 +75,15 @@ def test_memory_of_the_caller_is_not_shared():
     assert memory.may_share("w", view())
 
 
-def test_rewriting_waits_longer_after_each_failure():
-    rewriting, waits = Rewriting(), []
-    assert rewriting.is_due()
+def test_sharing_waits_longer_after_each_failure():
+    sharing, waits = Sharing(), []
+    assert sharing.is_due()
     for _ in range(6):
-        rewriting.note(paid=False)
-        waits.append(next(n for n in range(99) if rewriting.is_due()))
+        sharing.note(paid=False)
+        waits.append(next(n for n in range(99) if sharing.is_due()))
     assert waits == [1, 3, 7, 15, 15, 15]
-    rewriting.note(paid=False)
-    rewriting.note(paid=True)
-    assert rewriting.is_due()
-    rewriting.note(paid=False)
-    assert [rewriting.is_due() for _ in range(2)] == [False, True]
+    sharing.note(paid=False)
+    sharing.note(paid=True)
+    assert sharing.is_due()
+    sharing.note(paid=False)
+    assert [sharing.is_due() for _ in range(2)] == [False, True]

@@ -11,7 +11,7 @@ import numpy as np
 
 from tfpersist.checkpoint.directory import Directory
 from tfpersist.checkpoint.earlier import EarlierCheckpoint, open_earlier
-from tfpersist.checkpoint.estimate import estimate
+from tfpersist.checkpoint.estimate import LEAST_PAID, estimate
 from tfpersist.checkpoint.incremental import MOST_SHARDS, Changes, compare
 from tfpersist.checkpoint.save_memory import LastSave, SaveMemory
 from tfpersist.checkpoint.sidecar import Increment
@@ -147,7 +147,7 @@ class DataFiles:
             self.tensors.encode(places, len(names)),
             sizes,
             sum(own),
-            LastSave(self.tensors, places, sizes, changes.memory, again),
+            LastSave(self.tensors, places, sizes, changes.memory, [*range(len(linked)), *again]),
         )
 
     def noted(self, written: Written) -> Increment:
@@ -187,10 +187,10 @@ def publish_changes(
     last, guess = memory.last, None
     if last is not None and storage.links:
         guess = estimate(last, whole.items, whole.tensors, next(memory.samples))
-    if guess is not None and guess.rewriting_paid is not None:
-        memory.rewriting.note(paid=guess.rewriting_paid)
-    rewrites = memory.rewriting.is_due()
-    if guess is not None and not (guess.linked or (guess.unchanged and rewrites)):
+    if guess is not None and guess.sharing_paid is not None:
+        memory.sharing.note(paid=guess.sharing_paid)
+    is_due = memory.sharing.is_due()
+    if guess is not None and guess.linked < (0 if is_due and guess.unchanged else LEAST_PAID):
         return publish(attrs.evolve(whole, reason=_TOO_LITTLE))
     with open_earlier(directory, prefix, memory) as earlier:
         if isinstance(earlier, EarlierCheckpoint):
@@ -200,7 +200,7 @@ def publish_changes(
                 whole.tensors,
                 memory,
                 sampled=guess is not None and guess.unchanged > 0,
-                rewrites=rewrites,
+                rewrites=is_due,
             )
             reason = "" if changes.linked else _TOO_LITTLE
             if changes.linked or len(changes.again):

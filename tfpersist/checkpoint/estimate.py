@@ -20,9 +20,10 @@ from tfpersist.formats.bundle_writer import SMALL, Items, load_many
 SAMPLE = 128
 # The share of all bytes that small tensors must hold. Of large ones nothing is known here.
 _LEAST_SMALL = 15 / 16
-# A data file of which less is in use is not linked; near the half, a sample may be wrong.
+# A data file of which less is in use is not linked.
 _LEAST_IN_USE = 0.5
-_LEAST_PAID = 0.75
+# Where less than this share lasts, files are linked once or twice, and comparing takes longer.
+LEAST_PAID = 0.6
 
 
 @attrs.frozen
@@ -32,13 +33,13 @@ class Estimate:
     Args:
         unchanged: the share of all bytes that did not change.
         linked: the share of all bytes that lie, unchanged, in data files that can be linked.
-        rewriting_paid: whether the data file with unchanged tensors that the last save wrote again
-            is mostly in use; None if there is no such file.
+        sharing_paid: whether most of what the last save has shared, or written to be shared, is
+            unchanged; None if it has shared nothing.
     """
 
     unchanged: float
     linked: float
-    rewriting_paid: bool | None
+    sharing_paid: bool | None
 
 
 def estimate(last: LastSave, items: Items, tensors: TensorList, turn: int) -> Estimate | None:
@@ -70,9 +71,9 @@ def estimate(last: LastSave, items: Items, tensors: TensorList, turn: int) -> Es
     same = np.bincount(drawn_from, crcs == places.crcs[sample], len(files))
     used = np.bincount(places.shards, places.sizes, len(files))
     unchanged = used * same / np.maximum(drawn, 1)
-    again = list(last.again)
+    shared = list(last.shared)
     return Estimate(
         unchanged.sum() / used.sum(),
         unchanged[unchanged >= _LEAST_IN_USE * files].sum() / used.sum(),
-        bool(unchanged[again].sum() >= _LEAST_PAID * files[again].sum()) if again else None,
+        bool(unchanged[shared].sum() >= LEAST_PAID * used[shared].sum()) if shared else None,
     )

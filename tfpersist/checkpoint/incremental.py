@@ -19,9 +19,12 @@ tensors. Tensors of 64 KiB and more are always compared.
 
 A linked file also holds old values, which take space. So if less than half of a file is still in
 use, it is not linked, and its unchanged tensors are written again, into a data file of their own
-that can be linked next time. If a sample shows that this did not pay off, because other tensors
-change each time, it is not tried again for up to 15 saves. A checkpoint has at most 16 data files:
-of more, those with the least bytes in use are written again too.
+that can be linked next time. A checkpoint has at most 16 data files: of more, those with the least
+bytes in use are written again too.
+
+If other tensors change each time, little of what one save has shared is unchanged at the next one.
+Where a sample shows that, the next saves write all tensors: up to 15, or until most of the bytes
+could be linked.
 """
 
 from __future__ import annotations

@@ -43,22 +43,22 @@ class LastSave:
         places: their places in its data files.
         file_sizes: the size of each of its data files.
         memory: the shared memory that holds its tensors, by the name of the tensor.
-        again: the numbers of the data files with unchanged tensors that it wrote again.
+        shared: the numbers of the data files that it linked, or wrote so that they can be linked.
     """
 
     tensors: TensorList
     places: Places
     file_sizes: tuple[int, ...]
     memory: Mapping[str, SharedMemory] = MappingProxyType({})
-    again: Sequence[int] = ()
+    shared: Sequence[int] = ()
 
 
 @attrs.define(eq=False)
-class Rewriting:
-    """Whether unchanged tensors are written again, into data files of their own.
+class Sharing:
+    """Whether it is worth the time to share data files, of saves whose tensors change in part.
 
-    It pays off if most of such a file is in use at the next save. If it did not, the next 1, 3, 7
-    or 15 saves do not try it.
+    It pays off if most of what one save has shared is unchanged at the next one. If other tensors
+    change each time, it does not, and the next 1, 3, 7 or 15 saves do not try it.
     """
 
     _failures: int = attrs.field(default=0, init=False)
@@ -73,9 +73,9 @@ class Rewriting:
         """Return whether this save does it; called once for each save.
 
         Example:
-            >>> rewriting = Rewriting()
-            >>> rewriting.note(paid=False)
-            >>> [rewriting.is_due() for _ in range(3)]
+            >>> sharing = Sharing()
+            >>> sharing.note(paid=False)
+            >>> [sharing.is_due() for _ in range(3)]
             [False, True, True]
         """
         self._waits, waits = max(self._waits - 1, 0), self._waits
@@ -90,13 +90,13 @@ class SaveMemory:
         borrowed: the names of tensors in memory that the caller may write to.
         turns: counts the saves that compare.
         samples: counts the samples.
-        rewriting: whether unchanged tensors are written again.
+        sharing: whether it has paid off to share data files.
     """
 
     borrowed: frozenset[str] = frozenset()
     turns: Iterator[int] = attrs.field(factory=itertools.count)
     samples: Iterator[int] = attrs.field(factory=itertools.count)
-    rewriting: Rewriting = attrs.field(factory=Rewriting)
+    sharing: Sharing = attrs.field(factory=Sharing)
     _last: dict[int, LastSave] = attrs.field(factory=dict)
 
     @property
