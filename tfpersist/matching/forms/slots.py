@@ -14,10 +14,12 @@ import attrs
 from tfpersist.errors import SelectionError, counted
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching.choices.suggestions import ONLY_SLOTS
+from tfpersist.matching.pairing.optimizers import OUTER
 from tfpersist.matching.pairing.saved import Saved
 from tfpersist.matching.plans.fit import Assignment, Fit, Mismatch, Missing
 from tfpersist.matching.recipes.recipe import Recipe
 from tfpersist.matching.recipes.recipe_steps import AddToBlock, Sum
+from tfpersist.matching.sides import eras
 
 # The slots of TensorFlow 1 that hold the same as those of Keras, by what `eras.LISTS` calls them.
 # Those of MomentumOptimizer do not: they lack the learning rate. Sources: the optimizers in
@@ -40,6 +42,8 @@ _STEPS = "global_step"
 _REASON = "same slot of the same variable"
 _COUNTED = "the steps that TensorFlow 1 counted"
 _NO_STATE = "the checkpoint has no such state of this optimizer"
+_CONFIGURED = "a number of the configuration, which the saved optimizer kept in no variable"
+_UNSCALED = "the saved optimizer had no such state of loss scaling"
 _MOMENTUM = "the one of MomentumOptimizer in TensorFlow 1 lacks the learning rate"
 
 _AnyMissing = TypeVar("_AnyMissing", bound=Missing | Mismatch)
@@ -72,9 +76,11 @@ def with_slots(fit: Fit, saved: Saved) -> Fit:
     Returns:
         A changed copy; the same fit if nothing follows.
     """
-    waiting = [one for one in fit.missing if one.entry.kept_for is not None]
     if saved.message is None:
         fit = attrs.evolve(fit, kept=tuple(_explained(one, saved.specs) for one in fit.kept))
+    elif len(saved.objects.states) == 1:
+        fit = _with_own_numbers(fit, {slot for slot, _ in saved.objects.states[0].states})
+    waiting = [one for one in fit.missing if one.entry.kept_for is not None]
     if not waiting:
         return fit
     slots = _by_names(saved.specs) if saved.message is None else _of_objects(saved)
@@ -120,6 +126,25 @@ def _explained(one: _AnyMissing, specs: Mapping[str, TensorSpec]) -> _AnyMissing
     has_momentum = any(key.endswith("/Momentum") for key in specs)
     reason = f"{_NO_STATE}; {_MOMENTUM}" if has_momentum else _NO_STATE
     return attrs.evolve(one, entry=attrs.evolve(one.entry, reason=reason))
+
+
+def _with_own_numbers(fit: Fit, there: set[str]) -> Fit:
+    """Return a fit that keeps what an optimizer has, and what the saved one had no need of."""
+    kept = []
+    for one in fit.missing:
+        slot, variable = one.entry.kept_for or ("", 0)
+        if slot in there or variable:
+            continue
+        if slot in eras.NUMBERS:
+            reason = _CONFIGURED
+        elif slot.startswith(OUTER) or slot in eras.LOSS_SCALE.values():
+            reason = _UNSCALED
+        else:
+            continue
+        kept.append(attrs.evolve(one, entry=attrs.evolve(one.entry, reason=reason)))
+    keys = {one.key for one in kept}
+    missing = tuple(one for one in fit.missing if one.key not in keys)
+    return attrs.evolve(fit, missing=missing, kept=(*fit.kept, *kept)) if kept else fit
 
 
 @attrs.frozen

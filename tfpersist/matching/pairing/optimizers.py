@@ -21,6 +21,8 @@ _LISTS_OF_ALL = frozenset(
     {"_variables", "_trainable_variables", "_trainable_variables_indices", "_index_dict"}
 )
 INNER = eras.INNER
+# Begins the names of what an optimizer around another one has itself.
+OUTER = "outer/"
 _COUNTER = re.compile(r"_\d+$")
 
 # A graph from a stranger may have as many as it has objects, all with the same lists.
@@ -130,6 +132,9 @@ def state_of(graph: ObjectGraph, node: int, variables: Variables, kind: str = ""
         kind: which optimizer it is, if that is known; else the names of its state tell.
     """
     inner = next((graph.children[node][n] for n in INNER if n in graph.children[node]), None)
+    if inner is not None and not graph.children[inner] and not graph.slots(inner):
+        # Legacy loss scaling has all states itself, and an empty object in place of the other.
+        inner = None
     core = node if inner is None else inner
     kind = kind or _kind(graph, core)
     states: dict[StateKey, int] = {}
@@ -144,7 +149,8 @@ def state_of(graph: ObjectGraph, node: int, variables: Variables, kind: str = ""
                     states.setdefault((f"{name}/{below}", -1), grandchild)
     for name, child in graph.children[node].items() if inner is not None else ():
         if graph.valued(child):
-            states.setdefault((f"outer/{_scalar(name)}", -1), child)
+            plain = eras.LOSS_SCALE.get(name, f"{OUTER}{_scalar(name)}")
+            states.setdefault((plain, -1), child)
     trained = graph.item(core, TRAINED) or {}
     order = tuple(trained.values()) or tuple(
         dict.fromkeys(variable for _, variable in states if variable >= 0)

@@ -134,6 +134,20 @@ SCALARS: Mapping[str, str] = {
     "momentum_cache": "u_product",
 }
 
+# The state of loss scaling, as Keras 3 calls it, by the names of tf-keras.
+LOSS_SCALE: Mapping[str, str] = {
+    "step_counter": "loss_scale/good_steps",
+    "dynamic_scale": "loss_scale/current_loss_scale",
+}
+
+# The numbers that legacy optimizers keep as variables, and others only in their configuration.
+NUMBERS = frozenset(
+    {
+        *("beta", "beta_1", "beta_2", "decay", "epsilon", "learning_rate_power", "momentum", "rho"),
+        *("initial_accumulator_value", "l1_regularization_strength", "l2_regularization_strength"),
+    }
+)
+
 # The kind of a legacy optimizer by the slots that it has. "m" and "v" are those of two kinds.
 LEGACY_SLOTS: Mapping[frozenset[str], str] = {
     frozenset({"m", "v", "vhat"}): "adam",

@@ -18,12 +18,13 @@ def in_safe_mode() -> bool | None:
 
 def is_optimizer_built(optimizer: Any) -> bool:
     """Return whether an optimizer of Keras or tf-keras has made its variables."""
+    if hasattr(optimizer, "get_scaled_loss"):
+        # The LossScaleOptimizer of tf-keras builds only the optimizer that it wraps.
+        return is_optimizer_built(optimizer.inner_optimizer)
     for name in ("built", "_built", "_slots"):
         if hasattr(optimizer, name):
             return bool(getattr(optimizer, name))
-    # The new-style LossScaleOptimizer of tf-keras builds only the optimizer that it wraps.
-    inner = getattr(optimizer, "inner_optimizer", None)
-    return inner is not None and is_optimizer_built(inner)
+    return False
 
 
 def forget_children(thing: Any) -> None:
@@ -31,9 +32,12 @@ def forget_children(thing: Any) -> None:
 
     It keeps those that it had when it was first asked, and so would never save its slots.
     """
-    attributes = getattr(thing, "__dict__", {})
-    if "_coalesced_children" in attributes and not is_optimizer_built(thing):
-        del attributes["_coalesced_children"]
+    # The LossScaleOptimizer of tf-keras shows the children of the optimizer in it as its own.
+    inner = getattr(thing, "__dict__", {}).get("_optimizer")
+    for one in (thing, inner):
+        attributes = getattr(one, "__dict__", {})
+        if "_coalesced_children" in attributes and not is_optimizer_built(one):
+            del attributes["_coalesced_children"]
 
 
 def build_optimizer(optimizer: Any, variables: list[Any]) -> None:

@@ -140,7 +140,7 @@ class KerasTarget(objects.ObjectTarget):
         inside = Names(names, frozenset(classes), found - inner)
         if file is not None and file.message is not None:
             inside = keras_lists.as_in_file(self.live, inside, by_names=file.by_names)
-        core = {number: kinds.get(self._inner(number), "") for number in found - inner}
+        core = {number: kinds.get(number, "") for number in found - inner}
         numbers = {id(thing): number for number, thing in enumerate(self.live.objects)}
         trained = [
             [numbers[id(one)] for one in model.trainable_variables if id(one) in numbers]
@@ -148,10 +148,6 @@ class KerasTarget(objects.ObjectTarget):
             if isinstance(model, keras_kinds.models())
         ]
         return Objects(self.live.graph, self.spec_of, inside, core, trained)
-
-    def _inner(self, number: int) -> int:
-        edges = self.live.graph.children[number]
-        return next((edges[name] for name in optimizers.INNER if name in edges), number)
 
     def require_variables(self, pairing: ObjectPairing) -> None:
         """Refuse layers and optimizers that are not built if the checkpoint has state for them."""

@@ -19,7 +19,13 @@ from tfpersist.tf.targets import keras_kinds
 
 
 def kind_of(optimizer: object) -> str:
-    """Return which optimizers mean the same by their slots, as in `eras.KINDS`."""
+    """Return which optimizers mean the same by their slots, as in `eras.KINDS`.
+
+    An optimizer that wraps another, such as for loss scaling, is of the kind of the other.
+    """
+    inner = getattr(optimizer, "inner_optimizer", None)
+    if inner is not None:
+        return kind_of(inner)
     name = type(optimizer).__name__
     return eras.KINDS.get(snake(name), name)
 
