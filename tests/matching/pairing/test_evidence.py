@@ -192,3 +192,10 @@ def test_one_leaf_between_two_neighbours_is_the_one_between_them():
     more = leaves("a", "b", "b2", "c")
     assert evidence.by_neighbours(live, more, {1: 0, 3: 3}, looks(live, more)) == {}
     assert evidence.by_neighbours(live, saved, {1: 2, 3: 0}, looks(live, saved)) == {}
+
+
+def test_joined_names_do_not_begin_with_that_of_an_own_class():
+    inside = attrs.evolve(leaf(0, "table", "block", "up"), called=("", "up"))
+    assert evidence.by_joined([inside], [joined(0, "block_up")]) == {}
+    assert evidence.by_joined([inside], [joined(0, "_up")]) == {}
+    assert evidence.by_joined([inside], [joined(0, "up")]) == {0: 0}

@@ -52,3 +52,8 @@ def test_an_attribute_that_both_sides_have_is_known():
     assert kinship.attributes(live, Side(saved.leaves)) == ({}, {})
     placed = Side([leaf(0, "up", tail=())], objects=True)
     assert kinship.attributes(placed, saved) == ({}, {})
+
+
+def test_automatic_names_that_are_joined_tell_no_order():
+    listed = [leaf(at, "net", listed=True, joined=f"dense_{at}") for at in range(2)]
+    assert kinship.hides_names(leaves("left", "right"), listed)

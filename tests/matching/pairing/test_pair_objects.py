@@ -616,3 +616,13 @@ def test_an_order_of_training_without_names_tells_only_layers_whose_names_count(
     order = [f"{path}/{role}" for path in paths for role in ("_kernel", "bias")]
     live = objects({"end": dense(), "table": table}, names=names, trained=[order])
     assert len(paired(trained_list("end", "x", "x"), live)) == known
+
+
+def test_items_that_would_cross_in_a_list_that_has_changed_are_not_proposed():
+    def parts(*sizes):
+        return {"parts": {str(at): dense("net", size) for at, size in enumerate(sizes)}}
+
+    saved = objects(parts(1, 2, 3))
+    names = {f"parts/{at}": name for at, name in enumerate(["a", "b", "c", "d"])}
+    assert len(proposed(saved, objects(parts(1, 9, 2, 3), names=names))) == 6
+    assert not proposed(saved, objects(parts(3, 9, 1, 2), names=names))

@@ -79,3 +79,10 @@ def test_what_all_are_called_tells_nothing_and_what_is_around_them_does():
 def test_a_number_alone_tells_nothing():
     live, saved = leaves("left/conv10"), leaves("left/part_k10")
     assert words.by_words(live, saved, looks(live, saved)) == {}
+
+
+def test_the_words_of_joined_names_count():
+    live = leaves("table/part/query")
+    saved = [leaf(0, "stem", "query"), leaf(1, "net", joined="attention_query")]
+    assert words.by_words(live, saved[:1], looks(live, saved)) == {0: 0}
+    assert words.by_words(live, saved, looks(live, saved)) == {}

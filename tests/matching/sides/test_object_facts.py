@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import attrs
 from trees import LINE, Var, dense, layers, objects
+
+from tfpersist.matching.sides import object_facts
 
 
 def leaves(tree, **more):
@@ -145,3 +148,11 @@ def test_the_layers_on_a_path_are_called_without_the_dicts_that_hold_them():
     assert leaf.called == ("tower", "query")
     (leaf,) = objects({"net": inner}).side.leaves
     assert leaf.called == leaf.path
+
+
+def test_a_name_that_keras_makes_from_an_own_class_calls_nothing():
+    names = {"net": "block_2", "net/table/part": "query"}
+    side = objects({"net": {"table": {"part": dense("query")}}}, names=names)
+    known = attrs.evolve(side.names, classes={"block"})
+    (leaf,) = object_facts.side_of(side.graph, side.spec_of, known).leaves
+    assert leaf.called == ("", "query")

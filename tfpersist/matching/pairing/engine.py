@@ -116,10 +116,24 @@ class _Rounds:
             looks = self._looks()
         looks = self._without_gone(looks)
         alike = Counter(looks[0].values())
-        for number, other in self._order(looks).items():
+        found = self._order(looks)
+        if self._cross(found):
+            leaves = self.live.leaves
+            found = {one: o for one, o in found.items() if not self.displaced(leaves[one])}
+        for number, other in found.items():
             is_alone = alike[looks[0][number]] == 1
             reason = "only one of its shape" if is_alone else "same order"
             self._propose({number: other}, reason)
+
+    def _cross(self, pairs: Mapping[int, int]) -> bool:
+        """Return whether items of lists that have changed would not keep their order."""
+        live, saved = self.live.leaves, self.saved.leaves
+        items = {
+            one: other
+            for one, other in {**self.pairs, **self.proposals, **pairs}.items()
+            if live[one].lists and saved[other].lists and self.displaced(live[one])
+        }
+        return not evidence.in_order(items, live, saved)
 
     def _names(self) -> dict[int, int]:
         live, saved = self._free()

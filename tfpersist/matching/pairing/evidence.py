@@ -121,7 +121,7 @@ def by_joined(live: Sequence[Leaf], saved: Sequence[Leaf]) -> Pairs:
         for one in (live if by_text else ())
         for called in (one.called or one.path,)
         for at in range(len(called))
-        if not _counts_only(called[at])
+        if called[at] and not _counts_only(called[at])
         for other in by_text.get(_joined(called[at:]), ())
     )
 
@@ -235,11 +235,11 @@ def by_order(
     Returns:
         Further pairs.
     """
-    if not _in_order(anchors, live, saved):
+    if not in_order(anchors, live, saved):
         # A file may list the parts of one layer, such as the projections of an attention, by their
         # names.
         live, saved = _with_sorted_parts(live), _with_sorted_parts(saved)
-    if not _in_order(anchors, live, saved):
+    if not in_order(anchors, live, saved):
         # Layers have moved. Only a layer that no other looks like is still the same.
         counts = [Counter(one.signature for one in side) for side in (live, saved)]
         lonely = {one.number for one in live if all(n[one.signature] == 1 for n in counts)}
@@ -255,7 +255,7 @@ def by_order(
             for one in some
             if (other := anchors.get(one.number, alone.get(one.number))) is not None
         }
-        if not _in_order(fixed, some, others):
+        if not in_order(fixed, some, others):
             # What is alone has moved: it does not separate the others.
             alone = {}
             fixed = {one.number: anchors[one.number] for one in some if one.number in anchors}
@@ -282,7 +282,8 @@ def _with_sorted_parts(side: Sequence[Leaf]) -> Sequence[Leaf]:
     ]
 
 
-def _in_order(pairs: Mapping[int, int], live: Sequence[Leaf], saved: Sequence[Leaf]) -> bool:
+def in_order(pairs: Mapping[int, int], live: Sequence[Leaf], saved: Sequence[Leaf]) -> bool:
+    """Return whether pairs have the same order on both sides."""
     places = {one.number: at for at, one in enumerate(saved)}
     order = [places[pairs[one.number]] for one in live if one.number in pairs]
     return all(a < b for a, b in itertools.pairwise(order))
@@ -346,7 +347,7 @@ def by_neighbours(
     Returns:
         Further pairs.
     """
-    if not _in_order(anchors, live, saved):
+    if not in_order(anchors, live, saved):
         return {}
     places = {one.number: at for at, one in enumerate(saved)}
     pairs: Pairs = {}

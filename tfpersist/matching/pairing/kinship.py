@@ -104,9 +104,10 @@ def hides_names(live: Sequence[Leaf], saved: Sequence[Leaf]) -> bool:
     """
     if not all(one.listed for one in saved):
         return False
-    alike: dict[tuple[Chain, str], list[Leaf]] = {}
+    # Joined names that tell something have paired their leaves before.
+    alike: dict[Chain, list[Leaf]] = {}
     for one, other in zip(live, saved, strict=False):
-        alike.setdefault((other.named, other.joined), []).append(one)
+        alike.setdefault(other.named, []).append(one)
     return any(
         len({_labels(one) for one in some}) > 1
         and not all(_counts(one, other) for one, other in itertools.pairwise(some))

@@ -121,6 +121,7 @@ def _names(live: Sequence[Leaf], saved: Sequence[Leaf]) -> tuple[list[_Name], li
 
 def _name(leaf: Leaf, *, positions: bool = True) -> _Name:
     kept = [label for label in leaf.named if positions or not label.startswith("#")]
+    kept += [leaf.joined] if leaf.joined else []
     labels = [_words(label) for label in kept if label not in _ONLY_PARTS]
     if leaf.named and leaf.named[-1] not in kept:
         labels.append([])

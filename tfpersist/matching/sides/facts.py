@@ -59,7 +59,8 @@ class Leaf:
             path is.
         lists: the lists on its path: the chain of each, and the position in it.
         path: all labels on its path, with those that Keras gives by itself.
-        called: the names of the layers on its path, with those that Keras gives by itself.
+        called: the names of the layers on its path, with those that Keras gives by itself; empty
+            for one that Keras made from a class that it does not have.
         is_named: whether a person named the layer, by an attribute or by its name.
         joined: all names on its path, joined by "_", where only the state of an optimizer says it.
         kinds: the classes of the layers on its path, where both sides may know them.
@@ -155,6 +156,16 @@ def is_automatic(name: str, classes: Iterable[str] = ()) -> bool:
     """
     stem = stem_of(name)
     return stem in LAYERS or stem in classes
+
+
+def is_own_class(name: str, classes: Iterable[str]) -> bool:
+    """Return whether Keras makes a name from that of a class that it does not have itself.
+
+    Example:
+        >>> is_own_class("block_2", {"block"}), is_own_class("dense_2", {"dense"})
+        (True, False)
+    """
+    return is_automatic(name, classes) and not is_automatic(name)
 
 
 def stem_of(name: str) -> str:

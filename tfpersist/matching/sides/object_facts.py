@@ -281,14 +281,13 @@ class _Reader:
             at = self.edges[at].parent
         path.reverse()
         if self.edges[self.edges[node].parent].name in _SHADOWS:
-            scopes = [
+            chain = tuple(
                 facts.without_count(scope)
                 for scope in self._scopes(node)
                 if not facts.is_automatic(scope, self.names.classes)
-            ]
-            chain = tuple(scopes)
-            leaf = Leaf(number, members, chain, chain, (), path=chain, is_named=bool(chain))
-            return attrs.evolve(leaf, joined=self._joined(node), listed=True)
+            )
+            said = bool(chain), self._joined(node)
+            return Leaf(number, members, chain, chain, (), (), chain, *said, listed=True)
         return attrs.evolve(
             self._chains(path, self._known_names(node, path), items),
             number=number,
@@ -315,7 +314,8 @@ class _Reader:
             name = facts.without_count(known.get(step, ""))
             if label not in _CONTAINERS:
                 labels.append(name or label.strip("_"))
-                called += [name] if step in self.names.layers else []
+                is_given = not facts.is_own_class(name, self.names.classes)
+                called += [name * is_given] if step in self.names.layers else []
             if facts.is_automatic(name, self.names.classes):
                 name = ""
             if label in _CONTAINERS or label in _SHADOWS:
