@@ -194,6 +194,34 @@ def test_a_batch_that_is_complete_counts_before_the_callbacks_are_called(store):
     assert seen[-1][1] == (12, {"epoch": 1, "batch": 6})
 
 
+def test_a_loop_of_train_on_batch_goes_on(store):
+    def run(*callbacks, stop=None):
+        keras.utils.set_random_seed(7)
+        model = dropout()
+        listed = keras.callbacks.CallbackList([*callbacks], model=model, epochs=2, steps=PER_EPOCH)
+        listed.on_train_begin()
+        for epoch in range(callbacks[0].progress.epoch if callbacks else 0, 2):
+            listed.on_epoch_begin(epoch)
+            for batch in range(PER_EPOCH):
+                rows = slice(batch * 4, batch * 4 + 4)
+                listed.on_train_batch_begin(batch)
+                loss = np.ravel(model.train_on_batch(X[rows], Y[rows]))[0]
+                listed.on_train_batch_end(batch, {"loss": loss})
+                if (epoch, batch) == stop:
+                    return None
+            listed.on_epoch_end(epoch, {"loss": loss})
+        listed.on_train_end()
+        return [np.asarray(v) for v in (*model.variables, *model.optimizer.variables)], {}
+
+    whole = run()
+    run(store.callback(2), stop=(1, 2))
+    callback = store.callback(2)
+    assert same(run(callback), whole)
+    assert callback.resumed.step == 8
+    lost = [fact.what for fact in callback.report.resume.not_covered]
+    assert lost == ["the order of the data", "the metrics of the epoch"]
+
+
 def test_given_generators_go_on(store):
     def run(generator, *callbacks):
         def draw(epoch, rate):

@@ -47,7 +47,7 @@ def steps_at_once(model: Any) -> int:
 def steps_of_optimizer(model: Any) -> int | None:
     """Return the steps that the optimizer of a model has taken; None if it counts none."""
     steps: Any = getattr(getattr(model, "optimizer", None), "iterations", None)
-    return None if steps is None else int(steps)
+    return None if steps is None else int(steps.numpy() if hasattr(steps, "numpy") else steps)
 
 
 def callbacks_beside(callback: Any) -> Sequence[Any] | None:
@@ -81,7 +81,7 @@ def distributed_dataset() -> Any:
 
 
 def make_train_function(model: Any) -> None:
-    """Make the training function of a model again where a restore has discarded it."""
+    """Make the training function of a model if there is none, as after some restores."""
     if model.train_function is None:
         model.make_train_function()
 
@@ -93,6 +93,7 @@ def call_once(model: Any, train: Any) -> None:
         model: the model.
         train: is called with the training function and the iterator, and returns the logs.
     """
+    make_train_function(model)  # `train_on_batch` makes it only when it is called
     real = model.train_function
 
     def once(iterator: Any) -> Any:

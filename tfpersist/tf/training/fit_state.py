@@ -7,7 +7,7 @@ been called for the batches that are skipped. So what they change then does not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -94,7 +94,10 @@ class FitState(Resumable):
         return resume_state.checked(found, strict=self.strict)
 
     def _facts(self) -> list[Fact]:
-        found = [Fact("covered", "the metrics of the epoch", "as they are after each batch")]
+        name = "the metrics of the epoch"
+        found = [Fact("covered", name, "as they are after each batch")]
+        if self.data.iterator is None:
+            found = [Fact("not covered", name, "", "they are made at a batch that fit reads")]
         if self.others is None:
             found.append(
                 Fact(
@@ -117,7 +120,7 @@ class FitState(Resumable):
             "seeds": self.seeds.capture(),
             "data": self.data.capture(),
             "callbacks": None if self.others is None else self.others.capture(),
-            "metrics": [one.numpy() for one in fitting.metric_variables(self.model)],
+            "metrics": self._metrics(),
             "logs": {name: np.asarray(value) for name, value in self.logs.items()},
             "stop": bool(self.model.stop_training),
         }
@@ -215,24 +218,33 @@ class FitState(Resumable):
         assert state is not None
         if self.others is not None and self.others.named:
             restore()
-        variables = fitting.metric_variables(self.model)
-        if len(variables) < len(state["metrics"]) and self.data.spec is not None:
-            fitting.make_metrics(self.model, self.data.spec)
-            variables = fitting.metric_variables(self.model)
-        if len(variables) != len(state["metrics"]):
-            raise RestoreError(
-                "the model has other metrics",
-                expected=f"{len(state['metrics'])} variables of metrics, as in the checkpoint",
-                found=len(variables),
-                advice='Compile it with the same metrics, or go on with resume="weights".',
-            )
-        for variable, value in zip(variables, state["metrics"], strict=True):
-            variable.assign(value)
+        if state["metrics"] is not None and self.data.spec is not None:
+            self._restore_metrics(state["metrics"])
         self._restore_callbacks(state, after=True)
         if not state["data"]["python"]:
             self.seeds.restore(state["seeds"])
         self.model.stop_training = state["stop"]
         self.found = None
+
+    def _metrics(self) -> list[Any] | None:
+        if self.data.iterator is None:
+            return None
+        return [one.numpy() for one in fitting.metric_variables(self.model)]
+
+    def _restore_metrics(self, saved: Sequence[Any]) -> None:
+        variables = fitting.metric_variables(self.model)
+        if len(variables) < len(saved):
+            fitting.make_metrics(self.model, self.data.spec)
+            variables = fitting.metric_variables(self.model)
+        if len(variables) != len(saved):
+            raise RestoreError(
+                "the model has other metrics",
+                expected=f"{len(saved)} variables of metrics, as in the checkpoint",
+                found=len(variables),
+                advice='Compile it with the same metrics, or go on with resume="weights".',
+            )
+        for variable, value in zip(variables, saved, strict=True):
+            variable.assign(value)
 
     def _go_to(self, iterator: Any) -> None:
         assert self.found is not None
