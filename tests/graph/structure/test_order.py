@@ -90,5 +90,7 @@ def test_a_long_cycle_is_shown_in_short():
 
 def test_a_loop_of_tensorflow_1_is_no_cycle():
     loop = nodes(enter=[], merge=["enter", "next"], next=["merge"])
+    with pytest.raises(GraphError, match="merge"):
+        refuse_cycles(loop)
     loop["next"].op = "NextIteration"
-    refuse_cycles(loop)
+    assert refuse_cycles(loop) is None
