@@ -201,6 +201,7 @@ def rows():
 @pytest.mark.parametrize("start", HERE)
 def test_a_row_of_the_table_holds(start, tmp_path):
     (help_needed,) = [help_needed for what, help_needed in rows().items() if what.startswith(start)]
+    assert help_needed, "the row does not say how much help is needed"
     HERE[start](tmp_path, help_needed)
 
 
