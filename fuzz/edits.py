@@ -347,8 +347,9 @@ class Maker:
         before, group.style = group.style, self.rng.choice((*BY_CALLS, "attributes", "list"))
         if group.style == "sequential" and len(set(map(id, group.items))) < len(group.items):
             group.style = "functional"
-        for one in group.items:
-            changed[one.look()].add("renamed")
+        for one in group.walk():
+            if one.kind != "group":
+                changed[one.look()].add("renamed")
         return f"hold {group.identity} by {group.style}, before by {before}"
 
 

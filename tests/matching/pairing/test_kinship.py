@@ -50,7 +50,9 @@ def test_an_attribute_that_both_sides_have_is_known():
     saved = Side([leaf(0, "net", "up"), leaf(1, "down")], objects=True)
     assert kinship.attributes(live, saved) == ({0: "up"}, {0: "up"})
     assert kinship.attributes(live, Side(saved.leaves)) == ({}, {})
-    placed = Side([leaf(0, "up", tail=())], objects=True)
+    cells = Side([leaf(0, "up", "cell"), leaf(1, "new", "cell")], objects=True)
+    assert kinship.attributes(cells, saved) == ({0: "up"}, {0: "up"})
+    placed = Side([leaf(0, "up", tail=()), leaf(1, "up", "cell", tail=("cell",))], objects=True)
     assert kinship.attributes(placed, saved) == ({}, {})
 
 

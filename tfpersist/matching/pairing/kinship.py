@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 from tfpersist.matching.sides import facts
+from tfpersist.matching.sides.eras import ONLY_PARTS
 from tfpersist.matching.sides.facts import Chain, Leaf, Side
 
 
@@ -73,12 +74,7 @@ def attributes(live: Side, saved: Side) -> tuple[Mapping[int, str], Mapping[int,
     if not live.objects or not saved.objects:
         return {}, {}
     mine, theirs = (
-        {
-            leaf.number: leaf.held[-1]
-            for leaf in side.leaves
-            # A layer in a list of layers has no attribute of its own.
-            if leaf.held and leaf.tail != () and not leaf.held[-1].startswith("#")
-        }
+        {leaf.number: label for leaf in side.leaves if (label := _attribute(leaf))}
         for side in (live, saved)
     )
     both = {*mine.values()} & {*theirs.values()}
@@ -86,6 +82,14 @@ def attributes(live: Side, saved: Side) -> tuple[Mapping[int, str], Mapping[int,
         {number: label for number, label in mine.items() if label in both},
         {number: label for number, label in theirs.items() if label in both},
     )
+
+
+def _attribute(leaf: Leaf) -> str:
+    """Return the attribute that holds a leaf, or a layer whose only part it is; empty for none."""
+    # A layer in a list of layers has no attribute of its own.
+    labels = leaf.held if leaf.tail is None else leaf.tail
+    label = next((one for one in reversed(labels) if one not in ONLY_PARTS), "")
+    return "" if label.startswith("#") else label
 
 
 def hides_names(live: Sequence[Leaf], saved: Sequence[Leaf]) -> bool:

@@ -10,14 +10,11 @@ import attrs
 
 from tfpersist.matching.pairing.evidence import Looks, Pairs, groups, is_same_kind
 from tfpersist.matching.sides import facts
-from tfpersist.matching.sides.eras import COUNTING
+from tfpersist.matching.sides.eras import COUNTING, ONLY_PARTS
 from tfpersist.matching.sides.facts import Leaf
 
 # Of so many equal leaves nobody compares each with each.
 _MOST_COMPARED = 64
-
-# The attributes of a layer's only part: the layer has the name.
-_ONLY_PARTS = frozenset({"cell", "layer"})
 
 
 @attrs.frozen(slots=False)
@@ -122,7 +119,7 @@ def _names(live: Sequence[Leaf], saved: Sequence[Leaf]) -> tuple[list[_Name], li
 def _name(leaf: Leaf, *, positions: bool = True) -> _Name:
     kept = [label for label in leaf.named if positions or not label.startswith("#")]
     kept += [leaf.joined] if leaf.joined else []
-    labels = [_words(label) for label in kept if label not in _ONLY_PARTS]
+    labels = [_words(label) for label in kept if label not in ONLY_PARTS]
     if leaf.named and leaf.named[-1] not in kept:
         labels.append([])
     words = [word for one in map(_words, kept) for word in one]

@@ -61,6 +61,9 @@ LAYERS = frozenset(
 )
 # fmt: on
 
+# The attributes under which layers hold their only part, which has no name of its own.
+ONLY_PARTS = frozenset({"cell", "layer"})
+
 # The attributes under which the layers of Keras hold their parts.
 PARTS = frozenset(
     {
