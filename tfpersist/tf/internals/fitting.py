@@ -36,6 +36,18 @@ class _Begin:
         return self.epoch, 0
 
 
+def makes_spare_iterators(model: Any) -> bool:
+    """Return whether `fit` makes one more iterator at the end of each epoch of known length.
+
+    Keras 3 does so since its `EpochIterator` keeps one iterator for all kinds of epochs.
+    """
+    if is_tf_keras(model):
+        return False
+    from keras.src.trainers.epoch_iterator import EpochIterator
+
+    return hasattr(EpochIterator, "_enumerate_iterator")
+
+
 def steps_at_once(model: Any) -> int:
     """Return how many batches one call of the training function takes."""
     steps: Any = getattr(model, "_steps_per_execution", None)  # of tf_keras, a variable

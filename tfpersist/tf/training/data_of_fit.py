@@ -147,8 +147,7 @@ class DataOfFit:
         self.check(state, batch)
         host = seeds.host_state()
         lasts = self._lasts(iterator, state)
-        # Keras 3 makes one more iterator at the end of each epoch of known length.
-        made = 1 if self.steps is None or fitting.is_tf_keras(self.model) else 2
+        made = 2 if self.steps is not None and fitting.makes_spare_iterators(self.model) else 1
         if state["state"] is None:
             self._replay(iterator, epoch, batch, made, lasts=lasts)
         else:

@@ -98,6 +98,9 @@ class FitState(Resumable):
         found = [Fact("covered", name, "as they are after each batch")]
         if self.data.iterator is None:
             found = [Fact("not covered", name, "", "they are made at a batch that fit reads")]
+        if not fitting.makes_spare_iterators(self.model) and not fitting.is_tf_keras(self.model):
+            why = "it does not go on with the same bits in the fit of so old a release"
+            found.append(Fact("not covered", "the training as a whole", "", why, "Update Keras."))
         if self.others is None:
             found.append(
                 Fact(
