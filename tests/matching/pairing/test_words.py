@@ -86,3 +86,12 @@ def test_the_words_of_joined_names_count():
     saved = [leaf(0, "stem", "query"), leaf(1, "net", joined="attention_query")]
     assert words.by_words(live, saved[:1], looks(live, saved)) == {0: 0}
     assert words.by_words(live, saved, looks(live, saved)) == {}
+
+
+def test_one_letter_stands_for_a_word_only_if_all_do():
+    live, saved = leaves("q", "k", "v"), leaves("query", "key", "value")
+    assert words.by_words(live, saved, looks(live, saved)) == {0: 0, 1: 1, 2: 2}
+    live, saved = leaves("part_g2", "part_a3"), leaves("gamma", "mix")
+    assert words.by_words(live, saved, looks(live, saved)) == {}
+    live, saved = leaves("part_g2"), leaves("gamma")
+    assert words.by_words(live, saved, looks(live, saved)) == {}

@@ -86,12 +86,25 @@ def _best_words(live: Sequence[Leaf], saved: Sequence[Leaf]) -> dict[tuple[int, 
     numbers = [sorted({int(n) for one in side for _, n in one.numbers}) for side in names]
     by_number = numbers[0][:1] == numbers[1][:1]
     is_series = by_number and min(map(len, numbers)) > 1
-    scores: dict[tuple[int, int], float] = {}
-    for one in names[0]:
-        for other in names[1]:
-            score = _shared(one, other, by_number=by_number, is_series=is_series)
-            if score > 0:
-                scores[one.leaf.number, other.leaf.number] = score
+
+    def best(*, letters: bool) -> dict[tuple[int, int], float]:
+        scores: dict[tuple[int, int], float] = {}
+        for one in names[0]:
+            for other in names[1]:
+                score = _shared(
+                    one, other, by_number=by_number, is_series=is_series, letters=letters
+                )
+                if score > 0:
+                    scores[one.leaf.number, other.leaf.number] = score
+        return _best(scores)
+
+    found = best(letters=True)
+    # One letter stands for a word if all do, as q, k and v; a single one is chance.
+    return found if 1 < len(found) == min(map(len, names)) else best(letters=False)
+
+
+def _best(scores: dict[tuple[int, int], float]) -> dict[tuple[int, int], float]:
+    """Return the pairs of which each side has no better one, and their scores."""
     best: dict[tuple[int, int], float] = {}
     while found := _mutual_best(scores):
         best |= {pair: scores[pair] for pair in found.items()}
@@ -142,7 +155,14 @@ def _without_common(names: Sequence[_Name]) -> Sequence[_Name]:
     return [attrs.evolve(one, common=common) for one in names]
 
 
-def _shared(one: _Name, other: _Name, *, by_number: bool = True, is_series: bool = True) -> float:
+def _shared(
+    one: _Name,
+    other: _Name,
+    *,
+    by_number: bool = True,
+    is_series: bool = True,
+    letters: bool = True,
+) -> float:
     """Return how much two names share; not above zero where they count apart.
 
     What is around two leaves says nothing if the leaves themselves share no word with the other.
@@ -152,6 +172,7 @@ def _shared(one: _Name, other: _Name, *, by_number: bool = True, is_series: bool
         other: that of another one.
         by_number: whether numbers count although nothing else is shared that tells something.
         is_series: whether they count although their own names share nothing else.
+        letters: whether one letter may stand for a word.
     """
     if not one.may_share(other) or not other.may_share(one):
         return 0.0
@@ -160,7 +181,8 @@ def _shared(one: _Name, other: _Name, *, by_number: bool = True, is_series: bool
     score = 0.0
     counts = by_number
     for word in one.words:
-        longer = word if word in left else next((w for w in left if _fit(word, w)), "")
+        abbreviated = [w for w in left if _fit(word, w) and (letters or min(len(word), len(w)) > 1)]
+        longer = word if word in left else next(iter(abbreviated), "")
         if longer:
             left.remove(longer)
             shared |= {word, longer}
