@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from leaves import leaf
 from trees import dense, layers, objects, paired
 
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching.pairing import engine, fate
+from tfpersist.matching.sides.facts import Side
 from tfpersist.matching.sides.name_facts import side_of
 
 SPEC = TensorSpec("float32", (2,))
@@ -120,3 +122,19 @@ def test_words_of_given_names_go_before_places():
     assert found["_operations/2/_kernel"] == "_operations/2/_kernel"
     found = paired(stack("stem_old", "mid_old", "top_old"), stack("top", "mid", "stem"))
     assert found == {}
+
+
+def test_last_names_that_groups_share_go_before_places():
+    """A file of Keras 2 does not name the groups around its layers."""
+
+    def layers_of(*chains):
+        return Side([leaf(at, *one.split("/"), tail=()) for at, one in enumerate(chains)])
+
+    live = layers_of("a/tower", "a/mix", "b/tower", "b/mix", "c/tower", "c/mix")
+    saved = layers_of(*(f"net/{name}" for name in ("tower", "mix", "mix", "tower", "tower", "mix")))
+    pairing = engine.pair(live, saved)
+    assert pairing.pairs == {0: 0, 1: 1, 4: 4, 5: 5}
+    assert pairing.proposals == {2: 3, 3: 2}
+    saved = layers_of(*(f"net/{name}" for name in ("tower", "mix", "mix", "tower", "mix", "tower")))
+    pairing = engine.pair(live, saved)
+    assert (pairing.pairs, pairing.proposals) == ({0: 0, 1: 1}, {})

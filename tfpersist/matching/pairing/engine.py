@@ -120,7 +120,7 @@ class _Rounds:
         if self._cross(found):
             leaves = self.live.leaves
             found = {one: o for one, o in found.items() if not self.displaced(leaves[one])}
-        for number, other in found.items():
+        for number, other in self._by_last_name(found).items():
             is_alone = alike[looks[0][number]] == 1
             reason = "only one of its shape" if is_alone else "same order"
             self._propose({number: other}, reason)
@@ -222,8 +222,22 @@ class _Rounds:
         looks = self._looks()
         by_words = words.by_words(live, saved, looks)
         moved = {looks[0][number] for number, other in by_words.items() if pairs[number] != other}
+        return self._by_last_name(
+            {one: other for one, other in pairs.items() if looks[0].get(one) not in moved}
+        )
+
+    def _by_last_name(self, pairs: Mapping[int, int]) -> dict[int, int]:
+        """Leave out pairs of other last names, if both sides have one of these names.
+
+        Groups may have layers of the same names. Then no whole name and no words tell the group.
+        """
+        mine = {one: self.live.leaves[one].given[-1:] for one in pairs}
+        theirs = {other: self.saved.leaves[other].given[-1:] for other in pairs.values()}
+        both = {name for name in mine.values() if name} & set(theirs.values())
         return {
-            number: other for number, other in pairs.items() if looks[0].get(number) not in moved
+            one: other
+            for one, other in pairs.items()
+            if mine[one] == theirs[other] or both.isdisjoint((mine[one], theirs[other]))
         }
 
     def _common_surroundings(self) -> list[Chain]:
