@@ -29,7 +29,7 @@ class Known:
     """The tensor of a variable by a map.
 
     Args:
-        key: the key of the tensor.
+        key: the key of the tensor; empty if there is none, as the models are no twins.
         recipe: how the value is made of it; None if it is the tensor as it is.
         reason: which map says so; or why nothing is made, if `refused`.
         caveat: what differs between both models though their tensors are the same.
@@ -96,12 +96,14 @@ def _mapped(
             if needed <= {one.rule for one in pairs.values()}:
                 numbered = _numbered(model_map, mine, theirs, entries, specs)
                 if numbered is not None:
-                    found.append((pairs | numbered, _refusal(model_map, mine, theirs)))
+                    found.append((pairs | numbered, mine, _refusal(model_map, mine, theirs)))
     if len(found) != 1:
         return {}
-    pairs, refusal = found[0]
+    pairs, mine, refusal = found[0]
     if refusal:
-        return {at: Known(one.key, None, refusal, refused=True) for at, one in pairs.items()}
+        # Words would pair a block that the checkpoint lacks with another one.
+        places = {**dict.fromkeys(mine.values(), ""), **{at: one.key for at, one in pairs.items()}}
+        return {at: Known(key, None, refusal, refused=True) for at, key in places.items()}
     return dict(_fitting(model_map, pairs, entries, specs))
 
 
