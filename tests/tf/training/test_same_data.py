@@ -38,6 +38,16 @@ def test_another_dataset_is_refused(other, named):
         require_same(described(), described(**other))
 
 
+def test_the_number_of_repetitions_does_not_count():
+    def repeated(count, rows=ROWS):
+        data = tf.data.Dataset.from_tensor_slices(rows).repeat(count).batch(2)
+        return description_of(iter(data))
+
+    require_same(repeated(2), repeated(3))
+    with pytest.raises(RestoreError, match="the tensors that it holds"):
+        require_same(repeated(2), repeated(2, ROWS + 1))
+
+
 def test_other_seeds_matter_only_where_data_are_read_again():
     one = description_of(iter(tf.data.Dataset.range(8).shuffle(4, seed=1)))
     other = description_of(iter(tf.data.Dataset.range(8).shuffle(4, seed=2)))

@@ -95,6 +95,11 @@ def numbers_of(dataset: Any) -> dict[str, int]:
     return found
 
 
+def is_repeated(dataset: Any) -> bool:
+    """Return whether one step of a dataset repeats the steps before."""
+    return type(dataset).__name__.strip("_") == "RepeatDataset"
+
+
 def tensors_of(dataset: Any) -> list[Any]:
     """Return the tensors that a dataset holds itself."""
     import tensorflow as tf

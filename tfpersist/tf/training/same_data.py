@@ -26,18 +26,23 @@ def description_of(iterator: Any) -> dict[str, Any]:
         iterator: an iterator of tf.data, or of a strategy.
 
     Returns:
-        The type of a batch; for a known dataset also its length, its steps with their numbers, and
-        a digest of the tensors that it holds.
+        The type of a batch; for a known dataset also its length if it is not repeated, its steps
+        with their numbers, and a digest of the tensors that it holds.
     """
     spec = getattr(iterator, "element_spec", None)
     found: dict[str, Any] = {"a batch": _text(spec)}
     dataset = iterators.dataset_of(iterator)
     if dataset is None:
         return found
-    found["batches"] = int(dataset.cardinality())
     steps, seeds, digest = [], [], hashlib.blake2b(digest_size=16)
-    for one in iterators.sources(dataset):
+    sources = list(iterators.sources(dataset))
+    if not any(map(iterators.is_repeated, sources)):
+        found["batches"] = int(dataset.cardinality())
+    for one in sources:
         numbers, ops = iterators.numbers_of(one), iterators.ops_of(one)
+        if iterators.is_repeated(one):
+            # The data are the same however often they come. tf_keras repeats them for each epoch.
+            numbers.pop("count", None)
         seeds.append([numbers.pop(name, 0) for name in ("seed", "seed2")])
         seeds += [[seed, seed2] for _, seed, seed2 in ops if seed or seed2]
         names = "".join(op for op, _, _ in ops).encode()
