@@ -90,3 +90,26 @@ def test_metrics_are_a_dict_by_names(metrics, message):
     with pytest.raises(SaveError, match=message):
         sidecar.as_floats(metrics)
     assert sidecar.as_floats(None) == {}
+
+
+@pytest.mark.parametrize("value", [{"a": [1, {"b": None}], "é": 0.1}, [], "text", 0, False, 2.5])
+def test_metadata_come_back_as_they_were(value):
+    facts = Sidecar(1.0, metadata=sidecar.as_json(value))
+    found = sidecar.decode(facts.encode())
+    assert found == facts
+    assert json.loads(found.metadata) == value
+    assert sidecar.as_json(None) == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ({1: "a"}, "a key that is no string"),
+        ({"a": (1, 2)}, "a tuple"),
+        (float("nan"), "not JSON compliant"),
+        ({"a": b"x"}, "bytes is not JSON serializable"),
+    ],
+)
+def test_metadata_that_json_would_change_are_refused(value, found):
+    with pytest.raises(SaveError, match=found):
+        sidecar.as_json(value)

@@ -43,7 +43,9 @@ def spoil(path, kind):
 
 def test_saved_values_are_restored(location):
     store = tfp.ModelStore(location)
-    checkpoint = store.save(model(3.0), step=5, metrics={"loss": 0.5})
+    noted = {"commit": "3f2a", "layers": [1, 2]}
+    checkpoint = store.save(model(3.0), step=5, metrics={"loss": 0.5}, metadata=noted)
+    assert checkpoint.metadata == tfp.Checkpoint(checkpoint.prefix).metadata == noted
     assert checkpoint.step == 5
     assert checkpoint.metrics == {"loss": 0.5}
     target = model()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
@@ -124,6 +125,12 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
     def metrics(self) -> Mapping[str, float]:
         """The metrics that were passed to `save`, by name; empty if there were none."""
         return ReadOnly({}) if self._sidecar is None else self._sidecar.metrics
+
+    @property
+    def metadata(self) -> Any:
+        """A copy of the metadata that were passed to `save`; None if there were none."""
+        text = "" if self._sidecar is None else self._sidecar.metadata
+        return json.loads(text) if text else None
 
     @property
     def specs(self) -> Mapping[str, TensorSpec]:

@@ -26,7 +26,7 @@ from tfpersist.matching.plans.resume import Resume
 _NAMES = frozenset(
     {
         *("created", "order", "step", "metrics", "sizes", "increment"),
-        *("index_crc32c", "meta_crc32c", "tfpersist", "layers", "resume"),
+        *("index_crc32c", "meta_crc32c", "tfpersist", "layers", "resume", "metadata"),
     }
 )
 
@@ -70,6 +70,7 @@ class Sidecar:
         layers: the names of the layers that lie in lists, by the number of the object in the object
             graph. TensorFlow's object graph has only their positions.
         resume: what the checkpoint carries of a training; None if a model alone was saved.
+        metadata: what the user noted, as JSON text; empty for nothing.
     """
 
     created: float
@@ -82,6 +83,7 @@ class Sidecar:
     order: float = attrs.field(default=attrs.Factory(lambda self: self.created, takes_self=True))
     layers: Mapping[int, str] = ReadOnly({})
     resume: Resume | None = None
+    metadata: str = ""
 
     def encode(self) -> bytes:
         """Return the bytes of the file."""
@@ -100,6 +102,8 @@ class Sidecar:
             facts["layers"] = {str(number): name for number, name in self.layers.items()}
         if self.resume is not None:
             facts["resume"] = self.resume.as_dict()
+        if self.metadata:
+            facts["metadata"] = json.loads(self.metadata)
         return json.dumps({**facts, "crc32c": _crc(facts)}, indent=1).encode() + b"\n"
 
 
@@ -127,13 +131,24 @@ def decode(data: bytes | memoryview) -> Sidecar | None:
         increment = _increment(facts.get("increment"))
         layers = {int(number): str(name) for number, name in facts.get("layers", {}).items()}
         resume = Resume.from_dict(facts["resume"]) if "resume" in facts else None
+        noted = json.dumps(facts["metadata"]) if "metadata" in facts else ""
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
     if not math.isfinite(created) or not math.isfinite(order):
         return None
-    frozen = ReadOnly(metrics)
-    named = ReadOnly(layers)
-    return Sidecar(created, step, frozen, crcs[0], sizes, increment, crcs[1], order, named, resume)
+    return Sidecar(
+        created,
+        step,
+        ReadOnly(metrics),
+        crcs[0],
+        sizes,
+        increment,
+        crcs[1],
+        order,
+        ReadOnly(layers),
+        resume,
+        noted,
+    )
 
 
 def _crc(facts: Mapping[str, Any]) -> int:
@@ -181,6 +196,29 @@ def as_floats(metrics: Mapping[str, float] | None) -> Mapping[str, float]:
                 found=repr(value),
             ) from error
     return ReadOnly(values)
+
+
+def as_json(metadata: Any) -> str:
+    """Return the metadata that a user passed as JSON text; for None, an empty text.
+
+    Raises:
+        SaveError: JSON would give another value back, or cannot hold it.
+    """
+    if metadata is None:
+        return ""
+    found = ""
+    try:
+        text = json.dumps(metadata, allow_nan=False)
+        if json.loads(text) == metadata:
+            return text
+        found = "a tuple, or a key that is no string"
+    except (TypeError, ValueError, RecursionError) as error:
+        found = str(error)
+    raise SaveError(
+        "the metadata are not plain JSON",
+        expected="dicts with strings as keys, lists, strings, finite numbers, True, False and None",
+        found=found,
+    )
 
 
 @functools.cache

@@ -112,6 +112,7 @@ def publish_checkpoint(
     spend: bool = False,
     layers: Mapping[int, str] | None = None,
     resume: Resume | None = None,
+    metadata: str = "",
 ) -> Directory:
     """Write a checkpoint, all of it or nothing; the state file is not touched.
 
@@ -119,6 +120,7 @@ def publish_checkpoint(
         look: a look at the directory; all else as `write_checkpoint` takes it.
         layers: the names of layers in lists, for the sidecar.
         resume: what it carries of a training, for the sidecar.
+        metadata: what the user noted, as JSON text, for the sidecar.
 
     Returns:
         The directory with the checkpoint in it.
@@ -136,7 +138,13 @@ def publish_checkpoint(
     created = time.time()
     age = Age(created, look.after(created, without=prefix))
     facts = sidecar.Sidecar(
-        created, step, numbers, order=age.order, layers=layers or {}, resume=resume
+        created,
+        step,
+        numbers,
+        order=age.order,
+        layers=layers or {},
+        resume=resume,
+        metadata=metadata,
     )
 
     versions: list[object | None] = []

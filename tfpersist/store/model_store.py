@@ -351,7 +351,12 @@ class ModelStore:
 
     @last_save.served
     def save(
-        self, target: object, step: Any = None, metrics: Mapping[str, float] | None = None
+        self,
+        target: object,
+        step: Any = None,
+        metrics: Mapping[str, float] | None = None,
+        *,
+        metadata: Any = None,
     ) -> Checkpoint:
         """Save a model. The checkpoint appears when all of it is written, or not at all.
 
@@ -360,6 +365,8 @@ class ModelStore:
                 tf.train.Checkpoint or other trackable, or a dict {name: variable or array}.
             step: the training step: a number, or a variable or tensor that holds it.
             metrics: the metrics at this step, {name: number}.
+            metadata: anything else to keep with the checkpoint, such as a configuration: a dict,
+                list, string or number as JSON has them.
 
         Returns:
             The checkpoint.
@@ -367,7 +374,8 @@ class ModelStore:
         Raises:
             TargetError: the target cannot be saved.
             SelectionError: `only` or `rename` names a variable that does not exist, or a key twice.
-            SaveError: variables have no value yet, or a name or a metric cannot be saved.
+            SaveError: variables have no value yet, or a name, a metric or the metadata cannot be
+                saved.
             StorageError: the checkpoint could not be written; no file of it is left.
 
         Example:
@@ -376,6 +384,8 @@ class ModelStore:
             >>> checkpoint = store.save({"v": np.zeros(2)}, step=5, metrics={"loss": 0.25})
             >>> checkpoint.prefix, checkpoint.metrics["loss"]
             ('memory://doc/save/model.ckpt-5', 0.25)
+            >>> store.save({"v": np.zeros(2)}, 6, metadata={"commit": "3f2a"}).metadata["commit"]
+            '3f2a'
         """
         destination = Destination(
             self._directory,
@@ -388,7 +398,7 @@ class ModelStore:
             in_flight=self._asked.in_flight,
             write_meta_graph=self._asked.write_meta_graph,
         )
-        return save_target(target, step, metrics, destination)
+        return save_target(target, step, metrics, metadata, destination)
 
     def restore(
         self,

@@ -57,8 +57,22 @@ class Destination:
     write_meta_graph: bool = True
 
 
+@attrs.frozen
+class _Facts:
+    """What the sidecar says of a save."""
+
+    prefix: str
+    step: int | None
+    metrics: Mapping[str, float]
+    metadata: str
+
+
 def save_target(
-    target: object, step: Any, metrics: Mapping[str, float] | None, destination: Destination
+    target: object,
+    step: Any,
+    metrics: Mapping[str, float] | None,
+    metadata: Any,
+    destination: Destination,
 ) -> Checkpoint:
     """Save a target, as `ModelStore.save` says."""
     # For 20,000 arrays this makes more than 100,000 objects. They would start garbage collections,
@@ -67,7 +81,7 @@ def save_target(
         adapted = adapt(target)
     number = None if step is None else step_of(step, adapted)
     prefix = destination.name if number is None else f"{destination.name}-{number}"
-    numbers = sidecar.as_floats(metrics)
+    facts = _Facts(prefix, number, sidecar.as_floats(metrics), sidecar.as_json(metadata))
     in_flight = destination.in_flight
 
     def capture_now() -> Callable[[], Located]:
@@ -77,7 +91,7 @@ def save_target(
             )
             encode = captured.meta if destination.write_meta_graph else None
             meta = None if encode is None else encode()
-        return lambda: _write((prefix, number, numbers), captured, meta, items, destination)
+        return lambda: _write(facts, captured, meta, items, destination)
 
     if not in_flight:
         return Checkpoint(capture_now()())
@@ -87,13 +101,13 @@ def save_target(
 
 
 def _write(
-    facts: tuple[str, int | None, Mapping[str, float]],
+    facts: _Facts,
     captured: Captured,
     meta: bytes | None,
     items: Items,
     destination: Destination,
 ) -> Located:
-    prefix, step, metrics = facts
+    prefix = facts.prefix
     incremental, durable = destination.incremental, destination.durable
     memory = attrs.evolve(destination.memory, borrowed=captured.borrowed) if incremental else None
     try:
@@ -102,8 +116,9 @@ def _write(
             prefix,
             items,
             meta=meta,
-            step=step,
-            metrics=metrics,
+            step=facts.step,
+            metrics=facts.metrics,
+            metadata=facts.metadata,
             durable=durable,
             incremental=incremental,
             memory=memory,
