@@ -19,8 +19,8 @@ from tfpersist.graph.runtimes.part import Part, without_weights
 from tfpersist.openvino import differences
 from tfpersist.storage.temporary import path_of
 
-# Some processors would compute in bfloat16.
-_OPTIONS = {"INFERENCE_PRECISION_HINT": "f32"}
+# Some processors would compute in bfloat16, and round what int8 weights are multiplied with.
+_OPTIONS = {"INFERENCE_PRECISION_HINT": "f32", "EXECUTION_MODE_HINT": "ACCURACY"}
 _BY_BITS = frozenset({"bfloat16"})
 # Lines around the reason in a message.
 _FRAME = re.compile(
