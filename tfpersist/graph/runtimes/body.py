@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import cached_property
 
 import numpy as np
 
@@ -46,6 +47,10 @@ class Body:
         self._proto = proto
         self._function = function
         self.nodes: dict[str, Message] = {node.name: node for node in proto}
+
+    @cached_property
+    def _read(self) -> frozenset[str]:
+        return frozenset(text for node in self._proto for text in node.input)
 
     def source(self, text: str) -> Message | None:
         """Return the node that an input comes from; None for an argument of the function."""
@@ -97,7 +102,7 @@ class Body:
         return text
 
     def reads(self, name: str, output: str) -> bool:
-        """Return whether a node reads an output of another one.
+        """Return whether a node has read an output of another one from the beginning.
 
         Args:
             name: the other node.
@@ -106,8 +111,8 @@ class Body:
         definition = ops.definition(self.nodes[name].op)
         names = [arg.name for arg in definition.output_arg] if definition is not None else []
         text = f"{name}:{names.index(output)}" if self._function is None else f"{name}:{output}:0"
-        texts = {each for node in self._proto for each in node.input}
-        return text in texts or (self._function is not None and text in self._function.ret.values())
+        is_returned = self._function is not None and text in self._function.ret.values()
+        return is_returned or text in self._read
 
     def rename_output(self, node: Message, op: str) -> None:
         """Let the readers of a node know what its output is called now.
