@@ -30,8 +30,8 @@ def encode(value: Any) -> bytes:
         UnsupportedError: a part of it is of another type.
 
     Example:
-        >>> decode(encode({"best": np.float32(0.5), 3: (1, None)}))
-        {'best': np.float32(0.5), 3: (1, None)}
+        >>> decode(encode({"best": np.zeros(2), 3: (1, None)}))
+        {'best': array([0., 0.]), 3: (1, None)}
     """
     payload = bytearray()
     text = json.dumps(_encoded(value, payload)).encode()
