@@ -45,7 +45,7 @@ def test_the_state_of_a_kernel_that_is_split_is_split(library, tmp_path):
         for _ in range(2):
             model.train_on_batch(X, Y)
     # In float32, three kernels may be computed in another order than one.
-    np.testing.assert_allclose(np.asarray(new(X)), np.asarray(old(X)), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(new(X)), np.asarray(old(X)), rtol=0, atol=1e-5)
 
 
 def test_of_a_split_kernel_no_state_is_carried_out_without_a_plan(tmp_path):
@@ -171,5 +171,6 @@ def test_a_training_goes_on_with_and_without_loss_scaling(here, there, trained):
         assert _scale(model) == 8.0
     for _ in range(2):
         model.train_on_batch(X, Y)
-    # In float32, the kinds do not all compute in the same order.
-    np.testing.assert_allclose(np.asarray(model(X)), expected, rtol=0, atol=1e-6)
+    # In float32, the kinds do not all compute in the same order, and Adam divides by the root of
+    # small numbers. Without the momentums the results differ by 0.3.
+    np.testing.assert_allclose(np.asarray(model(X)), expected, rtol=0, atol=1e-5)
