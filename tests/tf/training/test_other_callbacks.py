@@ -18,7 +18,7 @@ class Counting(keras.callbacks.Callback):
 def test_what_has_changed_is_captured_and_settings_are_not():
     one = Counting(5)
     others = OtherCallbacks([one])
-    assert others.capture() == {("Counting", 0): {}}
+    assert others.capture() == {("Counting", "", 0): {}}
     one.seen["batches"].append(7)
     one.rng.random()
     state = decode(encode(others.capture()))
@@ -49,6 +49,24 @@ def test_callbacks_that_came_or_went_are_named():
         ("Counting", "the training has none now"),
         ("TerminateOnNaN", "the training had none at the save"),
     ]
+
+
+def test_what_two_callbacks_monitor_tells_them_apart():
+    def pair(*monitors):
+        return {name: keras.callbacks.EarlyStopping(name) for name in monitors}
+
+    old, new = pair("loss", "val_loss"), pair("val_loss", "loss")
+    others = OtherCallbacks([*old.values()])
+    old["loss"].wait, old["val_loss"].wait = 1, 2
+    state = decode(encode(others.capture()))
+    OtherCallbacks([*new.values()]).restore(state)
+    assert (new["loss"].wait, new["val_loss"].wait) == (1, 2)
+    one = OtherCallbacks([*pair("accuracy").values()])
+    assert {fact.where for fact in one.differences(state)} == {
+        "EarlyStopping of loss",
+        "EarlyStopping of val_loss",
+        "EarlyStopping of accuracy",
+    }
 
 
 def test_attributes_that_nobody_can_look_into_are_named():

@@ -102,7 +102,7 @@ class Body:
         return text
 
     def reads(self, name: str, output: str) -> bool:
-        """Return whether a node has read an output of another one from the beginning.
+        """Return whether a node reads an output of another one. Nodes added since do not count.
 
         Args:
             name: the other node.

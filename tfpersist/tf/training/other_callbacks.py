@@ -26,8 +26,9 @@ _CODE = (
     functools.partial,
 )
 _COMPARISONS = ("less", "greater")
-# The class of a callback, and how many of that class are before it.
-_Name = tuple[str, int]
+# The class of a callback, what it monitors, and how many like it are before it. So two callbacks
+# that stop at different metrics may be given in another order.
+_Name = tuple[str, str, int]
 
 
 @attrs.define(eq=False)
@@ -61,11 +62,11 @@ class OtherCallbacks:
     @property
     def named(self) -> Mapping[_Name, Any]:
         """The callbacks by their names."""
-        counts: Counter[str] = Counter()
+        counts: Counter[tuple[str, str]] = Counter()
         found = {}
         for callback in (*self.before, *self.after):
-            kind = type(callback).__name__
-            found[kind, counts[kind]] = callback
+            kind = type(callback).__name__, str(getattr(callback, "monitor", ""))
+            found[(*kind, counts[kind])] = callback
             counts[kind] += 1
         return found
 
@@ -95,20 +96,23 @@ class OtherCallbacks:
     def differences(self, state: Mapping[_Name, Mapping[str, Any]]) -> Sequence[Fact]:
         """Return which callbacks there are only now, and which there were only at the save."""
         name = "the state of a callback"
-        gone = [kind for (kind, at), kept in state.items() if kept and (kind, at) not in self.named]
-        new = [kind for kind, at in self.named if (kind, at) not in state]
+        gone = [one for one, kept in state.items() if kept and one not in self.named]
+        new = [one for one in self.named if one not in state]
         return [
-            *(Fact("not covered", name, kind, "the training has none now") for kind in gone),
-            *(Fact("not covered", name, kind, "the training had none at the save") for kind in new),
+            *(Fact("not covered", name, _shown(one), "the training has none now") for one in gone),
+            *(
+                Fact("not covered", name, _shown(one), "the training had none at the save")
+                for one in new
+            ),
         ]
 
     def facts(self) -> Sequence[Fact]:
         """Return what is covered, and the attributes that nobody can look into."""
         found = []
         if self.named:
-            where = ", ".join(kind for kind, _ in self.named)
+            where = ", ".join(map(_shown, self.named))
             found.append(Fact("covered", "the state of other callbacks", where))
-        for (kind, _), callback in self.named.items():
+        for (kind, *_), callback in self.named.items():
             for attribute, value in _attributes(callback):
                 if _mark(value) is None and not isinstance(value, _CODE):
                     found.append(
@@ -122,6 +126,11 @@ class OtherCallbacks:
                         )
                     )
         return found
+
+
+def _shown(name: _Name) -> str:
+    kind, monitor, _ = name
+    return f"{kind} of {monitor}" if monitor else kind
 
 
 def _attributes(callback: Any) -> Iterator[tuple[str, Any]]:
