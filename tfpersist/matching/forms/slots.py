@@ -78,7 +78,7 @@ def with_slots(fit: Fit, saved: Saved) -> Fit:
     """
     if saved.message is None:
         fit = attrs.evolve(fit, kept=tuple(_explained(one, saved.specs) for one in fit.kept))
-    elif len(saved.objects.states) == 1:
+    elif fit.missing and len(saved.objects.states) == 1:
         fit = _with_own_numbers(fit, {slot for slot, _ in saved.objects.states[0].states})
     waiting = [one for one in fit.missing if one.entry.kept_for is not None]
     if not waiting:

@@ -124,6 +124,7 @@ class _Reader:
         self.edges: dict[int, _Edge] = {}
         self.below: dict[int, list[int]] = {}
         self._runs = functools.cache(self._runs_in)
+        self._is_container = functools.cache(self._holds_a_list)
         self._walk()
         self._model_name = self._name_of_all()
 
@@ -391,7 +392,7 @@ class _Reader:
         known.update((step, name) for step in path if (name := self.names.layers.get(step)))
         return known
 
-    def _is_container(self, node: int) -> bool:
+    def _holds_a_list(self, node: int) -> bool:
         children = self.graph.children[node]
         return self.edges[node].name in _CONTAINERS or (
             bool(children) and all(map(facts.is_index, children))
