@@ -37,6 +37,14 @@ def test_naming_writes_what_format_state_does(named, latest, preserved):
     assert Record(again.content).last_preserved == preserved
 
 
+@pytest.mark.parametrize(
+    ("date", "ordered"), [(2.5, True), (2.0, True), (1.0, False), (float("inf"), False)]
+)
+def test_one_more_is_in_order_if_it_is_the_newest(date, ordered):
+    record = Record(state.format_state(state.StateFile("b", ("a", "b"), (1.5, 2.0))))
+    assert record.naming({"b": 2.0, "c": date}).is_ordered is ordered
+
+
 def test_several_new_ones_are_named_at_once():
     content = state.format_state(state.StateFile("m-1", ("m-1",), (1.5,)))
     for dates in ({"m-1": 1.5, "m-2": 2.5, "m-3": 3.5}, {"m-2": 2.5, "m-3": 3.5}):

@@ -32,9 +32,9 @@ def test_one_that_has_changed_is_not_known_any_more(tmp_path, storage):
     for number in (COUNT - 1, 0):
         path = tmp_path / f"m-{number}.data-00000-of-00001"
         path.write_bytes(path.read_bytes() + b"\0")
-    # The newest are looked at each time, all others within eight times.
+    # The newest are looked at each time, all others within 14 times.
     assert f"m-{COUNT - 1}" in verified.to_verify(storage, prefixes)
-    assert any("m-0" in verified.to_verify(storage, prefixes) for _ in range(8))
+    assert any("m-0" in verified.to_verify(storage, prefixes) for _ in range(14))
 
 
 def test_forgotten_and_damaged_checkpoints_are_not_known(tmp_path, storage):
@@ -60,7 +60,7 @@ def test_older_checkpoints_are_checked_in_turn(tmp_path, storage):
     for prefix in changed:
         os.utime(tmp_path / f"{prefix}.index", (1, 1))
     seen = set()
-    for first in range(7):
-        window = [f"m-{number}" for number in range(first, first + 50)]
+    for first in range(13):
+        window = [f"m-{number}" for number in range(first, first + 47)]
         seen.update(verified.to_verify(storage, window))
     assert seen == changed

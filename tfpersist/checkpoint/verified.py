@@ -2,8 +2,8 @@
 
 A checkpoint that this process has written counts as verified: its checksums come from the values in
 memory, and a read would come from the page cache. Checkpoints whose files have changed since are
-read again. To notice changes, each call checks the stamps of the newest eight checkpoints and, in
-turn, of eight others; nobody writes into files of a checkpoint, so this is only a second check.
+read again. To notice changes, each call checks the stamps of the newest four checkpoints and, in
+turn, of four others; nobody writes into files of a checkpoint, so this is only a second check.
 Checkpoints that lack files are noticed by the listing of the directory, without this module.
 """
 
@@ -20,8 +20,8 @@ from tfpersist.storage import Storage
 from tfpersist.storage.base import Stamp
 
 # The number of the newest checkpoints, and of the others, whose stamps are checked in each call.
-_NEWEST = 8
-_OTHERS = 8
+_NEWEST = 4
+_OTHERS = 4
 
 # The stamps of all files of intact checkpoints, by directory, then by prefix.
 _INTACT: dict[str, dict[str, Mapping[str, Stamp]]] = {}
@@ -41,12 +41,16 @@ def to_verify(storage: Storage, prefixes: Sequence[str]) -> list[str]:
     """
     intact = _INTACT.get(storage.location, {})
     looked_at = {*prefixes[-_NEWEST:], *_next(storage.location, prefixes[:-_NEWEST])}
-    checked = {prefix: intact[prefix] for prefix in looked_at if prefix in intact}
-    present = storage.stamps(name for stamps in checked.values() for name in stamps)
+    expected: dict[str, Stamp] = {}
+    for prefix in looked_at:
+        expected.update(intact.get(prefix, {}))
+    present = storage.stamps(expected)
+    if present == expected and all(map(intact.__contains__, prefixes)):
+        return []
     changed = {
         prefix
-        for prefix, stamps in checked.items()
-        if any(present.get(name) != stamp for name, stamp in stamps.items())
+        for prefix in looked_at
+        if any(present.get(name) != stamp for name, stamp in intact.get(prefix, {}).items())
     }
     return [p for p in reversed(prefixes) if p not in intact or p in changed]
 

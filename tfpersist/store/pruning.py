@@ -146,12 +146,14 @@ class _Going:
     Args:
         decision: which of them stay.
         damaged: those of them that are damaged.
+        leaving: those that the rules do not keep, oldest first.
         holds: the holds on those that are to be removed.
         refusals: why others that were to be removed stay.
     """
 
     decision: Decision
     damaged: frozenset[str]
+    leaving: Sequence[str]
     holds: dict[str, Hold] = attrs.field(factory=dict)
     refusals: dict[str, str] = attrs.field(factory=dict)
 
@@ -172,7 +174,7 @@ def _going(directory: Directory, name: str, keep: Keep) -> Iterator[_Going]:
     """Decide, and hold those that are to be removed; one that cannot be held stays."""
     going = _decide(directory, name, keep)
     try:
-        for prefix in going.decision.going:
+        for prefix in going.leaving:
             reason = _hold(directory, prefix, going.holds)
             if reason:
                 going.refusals[prefix] = reason
@@ -195,7 +197,7 @@ def _decide(directory: Directory, name: str, keep: Keep) -> _Going:
         going = decision.going
         problem = _first_problem(directory, names, damaged, going) if going else None
         if problem is None:
-            return _Going(decision, damaged)
+            return _Going(decision, damaged, going)
         prefix, gone = problem
         if gone:
             names = [other for other in names if other != prefix]
