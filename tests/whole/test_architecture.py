@@ -48,7 +48,7 @@ FLOORS = (
     {"errors"},
 )
 # Every room may import these; they import nothing but the errors.
-LEAVES = {"arguments", "gc_pause"}
+LEAVES = {"arguments", "gc_pause", "uninterrupted"}
 # The groups of a room, each with the groups that it may import.
 GROUPS = {
     "matching": {

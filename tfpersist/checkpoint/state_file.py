@@ -125,7 +125,8 @@ class Record:
             without = {name: self.dates[name] for name in self.dates.keys() - dates.keys()}
             if len(self.dates) - len(without) + 1 == len(dates):
                 content = state.edited(self.content, without, latest, time)
-                if content is not None and self.dates[next(reversed(self.dates))] <= time:
+                newest = next(reversed(dict(self.dates).values()))
+                if content is not None and newest <= time:
                     record = Record(content, self.file, dates)
                     # What was in order stays so without some of it, and with a later one.
                     vars(record)["is_ordered"] = time < math.inf

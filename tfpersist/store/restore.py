@@ -45,6 +45,7 @@ from tfpersist.store.which import Which
 from tfpersist.tf.targets.adapt import adapt
 from tfpersist.tf.targets.resumable import Resumable
 from tfpersist.tf.targets.target import Target
+from tfpersist.uninterrupted import uninterrupted
 
 _LOG = logging.getLogger("tfpersist")
 
@@ -84,7 +85,7 @@ class Loaded:
         return attrs.evolve(report, losses=self.values.losses) if self.values.losses else report
 
     def assign(self, target: Target) -> None:
-        """Assign all values, or none.
+        """Assign all values, or none. A signal that comes meanwhile is handled afterwards.
 
         Raises:
             RestoreError: a variable that is filled in part has no value yet.
@@ -104,7 +105,8 @@ class Loaded:
                 (entry, filled(value))
                 for (entry, filled), value in zip(self.values.partial, present, strict=True)
             ]
-        target.assign(values)
+        with uninterrupted():
+            target.assign(values)
 
 
 @attrs.frozen
@@ -181,7 +183,8 @@ def restore_graph(target: Target, source: Source, without: Sequence[Skipped]) ->
         raise RestoreError(
             f"{report.checkpoint} does not fit its graph; nothing was assigned", report=report
         )
-    target.assign(loaded.values.whole)
+    with uninterrupted():
+        target.assign(loaded.values.whole)
     return report
 
 

@@ -394,6 +394,5 @@ class _Reader:
 
     def _holds_a_list(self, node: int) -> bool:
         children = self.graph.children[node]
-        return self.edges[node].name in _CONTAINERS or (
-            bool(children) and all(map(facts.is_index, children))
-        )
+        is_list = bool(children) and all(map(facts.is_index, children))
+        return is_list or self.edges[node].name in _CONTAINERS
