@@ -371,9 +371,9 @@ class Freezer:
             >>> print(Freezer(double).check("1.15"))
             TensorFlow 1.15 knows every op and attr
         """
-        asked = attrs.evolve(self._options, target=op_lists.runtime_of(target))
-        options = attrs.evolve(asked, target=None, optimized=asked.is_optimized)
-        return portability.check(pipeline.freeze(self._lowered(), options).graph, target)
+        options = attrs.evolve(self._options, target=op_lists.runtime_of(target))
+        draft = pipeline.freeze(self._lowered(), options, converted=False)
+        return portability.check(draft.graph, target)
 
     def candidates(self) -> Candidates:
         """List the tensors of the source that look like outputs, the likeliest first.

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from tfpersist.graph.optimize.weights import Form
-from tfpersist.graph.runtimes.op_lists import Runtime
+from tfpersist.graph.runtimes.op_lists import RELEASES, Runtime
 
 
 @attrs.frozen
@@ -43,6 +43,11 @@ class Options:
     weights: Form | None = None
     feeds: Mapping[str, Any] | None = attrs.field(default=None, eq=repr)
     tolerance: float = 0.0
+
+    @property
+    def is_for_others(self) -> bool:
+        """Whether the graph is for another runtime than TensorFlow."""
+        return self.target is not None and self.target not in RELEASES
 
     @property
     def is_optimized(self) -> bool:

@@ -14,6 +14,7 @@ from tfpersist.graph.optimize.inline import inline
 from tfpersist.graph.optimize.passes import optimize
 from tfpersist.graph.optimize.weights import compress
 from tfpersist.graph.runtimes import portability, portable
+from tfpersist.graph.runtimes.downgrade import without_compilation
 from tfpersist.graph.structure import functions, nesting
 from tfpersist.graph.structure.feeds import fit
 from tfpersist.graph.structure.names import TensorRef, find_tensor, full_name
@@ -54,7 +55,8 @@ def bake_values(draft: Draft) -> Draft:
 
 def inline_functions(draft: Draft) -> Draft:
     """Put the bodies of functions in the places of their calls, where that changes nothing."""
-    return draft.with_graph(inline(draft.graph, draft.reserved_names))
+    graph = without_compilation(draft.graph) if draft.options.is_for_others else draft.graph
+    return draft.with_graph(inline(graph, draft.reserved_names))
 
 
 def cut_at_inputs(draft: Draft, *, strict: bool = True) -> Draft:

@@ -35,6 +35,7 @@ class Pass:
         return self.run(draft) if self.applies(draft.options) else draft
 
 
+CONVERT = Pass("convert to the target", passes.convert_to_target, lambda o: o.target is not None)
 BAKE = Pass("bake values", passes.bake_values, lambda options: bool(options.baked))
 
 PASSES = (
@@ -51,18 +52,19 @@ PASSES = (
     Pass("optimize", passes.optimize_graph, lambda options: options.is_optimized),
     Pass("clean", passes.clean_graph),
     Pass("compress weights", passes.compress_weights, lambda o: o.weights is not None),
-    Pass("convert to the target", passes.convert_to_target, lambda o: o.target is not None),
+    CONVERT,
     Pass("settle the names of functions", passes.settle_function_names),
     Pass("describe", passes.describe),
 )
 
 
-def freeze(source: Lowered, options: Options) -> Draft:
+def freeze(source: Lowered, options: Options, *, converted: bool = True) -> Draft:
     """Run all passes on a source.
 
     Args:
         source: the lowered source.
         options: what to freeze, and how.
+        converted: False leaves out the step that raises if the target does not know an op.
 
     Returns:
         The frozen graph, as the draft after the last pass.
@@ -76,5 +78,6 @@ def freeze(source: Lowered, options: Options) -> Draft:
     """
     draft = Draft.of(source, options)
     for step in PASSES:
-        draft = step(draft)
+        if converted or step is not CONVERT:
+            draft = step(draft)
     return draft

@@ -191,3 +191,36 @@ def test_openvino_needs_an_extension_for_tables_of_strings(dtype, ok):
     assert ok or "node t (HashTableV2) has strings" in str(found)
     assert ok or "openvino-tokenizers" in str(found)
     assert portability.check(graph, "1.15").ok
+
+
+@pytest.mark.parametrize("target", ["onnx", "openvino", "opencv"])
+def test_functions_that_xla_compiles_are_inlined_for_other_runtimes(target):
+    """As those with the grouped convolutions of Keras: tf2onnx leaves their calls in its model."""
+    compiled = tf.function(tf.nn.relu, jit_compile=True, autograph=False)
+    freezer = freezer_of(lambda x: compiled(x) * 2.0, ([2], tf.float32))
+    assert "PartitionedCall" in freezer.freeze().summary().operations
+    assert freezer.check(target).ok
+    graph = freezer.portable(target).freeze().graph
+    assert {node.op for node in graph.proto.node} >= {"Relu"}
+    assert not graph.functions
+
+
+def test_functions_in_loops_may_be_inlined_by_other_runtimes():
+    compiled = tf.function(lambda x: tf.nn.relu(x) + 1.0, jit_compile=True, autograph=False)
+    freezer = freezer_of(
+        lambda x: tf.while_loop(
+            lambda i, y: tf.reduce_sum(y) < 9, lambda i, y: (i + 1, compiled(y)), [0, x]
+        )[1],
+        ([2], tf.float32),
+    )
+    text = "_XlaMustCompile"
+    assert text in str(freezer.freeze().graph.proto)
+    assert text in str(freezer.portable("2.4").freeze().graph.proto)
+    assert text not in str(freezer.portable("onnx").freeze().graph.proto)
+
+
+def test_tf2onnx_needs_an_input():
+    freezer = freezer_of(lambda: tf.constant(1.0) + tf.constant(2.0))
+    assert freezer.check("openvino").ok
+    (blocker,) = freezer.check("onnx").blockers
+    assert "node Identity (Identity) is computed from no input" in str(blocker)

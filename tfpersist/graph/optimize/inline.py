@@ -31,7 +31,7 @@ from tfpersist.graph.structure.order import ordered
 
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 # A call or function with one of these attrs stays a call.
-_STAYS_A_CALL = frozenset({"_noinline", "_XlaMustCompile"})
+STAYS_A_CALL = frozenset({"_noinline", "_XlaMustCompile"})
 _MOST_NESTED = 64
 # The most kilobytes of nodes that are added (a node counts as one at least). Without a bound, a
 # small file could fill the memory: each of its functions calls the next one twice.
@@ -375,5 +375,5 @@ def _translated(text: str, tensors: Mapping[str, str], names: Mapping[str, str])
 
 def _stays_a_call(node_or_function: Message) -> bool:
     return any(
-        name in node_or_function.attr and node_or_function.attr[name].b for name in _STAYS_A_CALL
+        name in node_or_function.attr and node_or_function.attr[name].b for name in STAYS_A_CALL
     )

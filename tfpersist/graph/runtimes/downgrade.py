@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
 from tfpersist.formats import schema
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
+from tfpersist.graph.optimize.inline import STAYS_A_CALL
 from tfpersist.graph.runtimes.body import Body
 from tfpersist.graph.runtimes.op_lists import KnownOp
 from tfpersist.graph.runtimes.rewordings import REWORDINGS
@@ -113,9 +114,35 @@ def without_lowering(graph: Graph) -> Graph:
         >>> list(without_lowering(graph).nodes["w"].attr)
         []
     """
+    return _without_attrs(graph, {"_lower_using_switch_merge"})
+
+
+def without_compilation(graph: Graph) -> Graph:
+    """Return a graph whose functions may all be inlined, also those that XLA compiles.
+
+    How TensorFlow compiles a function is nothing to another runtime. Keras has its grouped
+    convolutions compiled, and what tf2onnx does not find inlined, it leaves in the ONNX model.
+
+    Args:
+        graph: the graph; it is not changed.
+
+    Example:
+        >>> from tfpersist.formats.graphdef import parse_text
+        >>> graph = parse_text(b'''node { name: "c" op: "PartitionedCall"
+        ...     attr { key: "_XlaMustCompile" value { b: true } } }''')
+        >>> list(without_compilation(graph).nodes["c"].attr)
+        []
+    """
+    return _without_attrs(graph, STAYS_A_CALL)
+
+
+def _without_attrs(graph: Graph, names: Collection[str]) -> Graph:
+    """Return a graph whose nodes and functions lack some attrs."""
     proto = schema.GraphDef()
     proto.CopyFrom(graph.proto)
-    for body in (proto.node, *(function.node_def for function in proto.library.function)):
+    functions = proto.library.function
+    for body in (proto.node, functions, *(function.node_def for function in functions)):
         for node in body:
-            node.attr.pop("_lower_using_switch_merge", None)
+            for name in names:
+                node.attr.pop(name, None)
     return Graph(proto, graph.payloads)

@@ -8,6 +8,7 @@ from tfpersist.errors import FreezeError, printable
 from tfpersist.formats import dtypes
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
+from tfpersist.graph.describe import endpoints
 from tfpersist.graph.runtimes.downgrade import downgrade, without_lowering
 from tfpersist.graph.runtimes.op_lists import (
     DISPLAY_NAMES,
@@ -111,7 +112,12 @@ def _portability(graph: Graph, target: Runtime) -> Portability:
         for node, function in all_nodes(graph.proto)
         if node.op not in graph.functions
     )
-    return Portability(target, tuple(blocker for blocker in found if blocker is not None))
+    blockers = [blocker for blocker in found if blocker is not None]
+    if target == "onnx" and not endpoints.inputs(graph):
+        reason = "is computed from no input, and tf2onnx converts no graph without one"
+        outputs = {ref.operation: graph.nodes[ref.operation].op for ref in endpoints.outputs(graph)}
+        blockers += [Blocker(name, op, None, reason=reason) for name, op in outputs.items()]
+    return Portability(target, tuple(blockers))
 
 
 def _blocker(node: Message, function: str | None, target: Runtime) -> Blocker | None:
