@@ -111,3 +111,10 @@ def test_invalid_tolerances_are_refused(value):
 )
 def test_a_count(value, least, number):
     assert arguments.count_of(value, least) == number
+
+
+def test_a_size():
+    assert arguments.size(np.int64(3), "batch") == 3
+    for value in (0, -1, 1.5, "2", True, None, 1 << 31):
+        with pytest.raises(ArgumentError, match=r"batch\(\).*expected a whole number from 1 on"):
+            arguments.size(value, "batch")

@@ -13,6 +13,8 @@ import numpy as np
 
 from tfpersist.errors import ArgumentError, value_text
 
+# Extents in a shape that a graph computes with are of 32 bits.
+_LARGEST_SIZE = (1 << 31) - 1
 _Choice = TypeVar("_Choice", bound=str)
 
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
@@ -169,6 +171,28 @@ def count_of(value: Any, least: int = 1) -> int | None:
         return None
     number = operator.index(value)
     return number if number >= least else None
+
+
+def size(value: object, step: str) -> int:
+    """Return an extent of a tensor.
+
+    Args:
+        value: the number.
+        step: the step of the freezer that got it, for the error.
+
+    Raises:
+        ArgumentError: it is not a whole number, below 1, or beyond 32 bits.
+
+    Example:
+        >>> size(0, "batch")
+        Traceback (most recent call last):
+        tfpersist.errors.ArgumentError: batch(): this cannot be used; expected a whole number from \
+1 on, got 0. Leave the step out for any size.
+    """
+    number = count_of(value)
+    if number is None or number > _LARGEST_SIZE:
+        raise _refusal(value, step, "a whole number from 1 on", "Leave the step out for any size.")
+    return number
 
 
 def time_of(value: object, name: str) -> float:

@@ -42,7 +42,7 @@ REFUSED = {
         FreezeError,
         "StringLength",
     ),
-    "no input": (lambda: of_function(lambda: tf.constant(1.0)), UnsupportedError, "without an inp"),
+    "no input": (lambda: of_function(lambda: tf.constant(1.0)), FreezeError, "from no input"),
     "another target": (
         lambda: STEP.portable("1.15"),
         ArgumentError,

@@ -155,6 +155,32 @@ class Freezer:
         named = arguments.values_of(values, "bake")
         return self._with(baked={**self._options.baked, **named})
 
+    def batch(self, size: int) -> Freezer:
+        """Fix the batch: the first dimension of every input that takes any.
+
+        Some runtimes need to know all shapes: TensorFlow Lite for LSTM and GRU, OpenCV for some
+        reshapes. A Keras model is traced with this batch, so its layers know it too. Of another
+        source only the inputs do, and what reads their shapes.
+
+        Args:
+            size: how many examples the frozen model takes at once.
+
+        Returns:
+            A changed copy. Freezing it raises FreezeError if no input takes such a batch, or the
+            rank of one is not known.
+
+        Raises:
+            ArgumentError: the size is not a whole number from 1 on.
+
+        Example:
+            >>> import tensorflow as tf, tfpersist as tfp
+            >>> spec = tf.TensorSpec((None, 3), name="x")
+            >>> double = tf.function(lambda x: x + x, input_signature=[spec])
+            >>> print(*tfp.Freezer(double).batch(1).freeze().inputs)
+            x:0 float32[1,3]
+        """
+        return self._with(batch=arguments.size(size, "batch"))
+
     def portable(self, target: Runtime) -> Freezer:
         """Make the frozen graph one that an older TensorFlow, or another runtime, can load.
 
@@ -482,7 +508,9 @@ class Freezer:
         options = self._options
         named = (*options.outputs, *options.input_tensors, *options.baked)
         shaped = named if options.outputs else None
-        choice = Choice(self.checkpoint, options.signature, options.tags, shaped, self.policy)
+        choice = Choice(
+            self.checkpoint, options.signature, options.tags, shaped, options.batch, self.policy
+        )
         return lower(self.source, choice)
 
     def _write_onnx(self, path: str, *, durable: bool) -> FrozenModel:

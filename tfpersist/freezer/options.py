@@ -21,6 +21,7 @@ class Options:
         only: the variables that become constants; None for all.
         keep: the variables that stay variables.
         baked: fixed values, by the names of their tensors.
+        batch: the size of the batch; None for any.
         target: the TensorFlow release, or other runtime, that must load the graph; None for any.
         signature: the signature of a SavedModel to freeze; None for the default one.
         tags: all tags of the graph of a SavedModel; None for the default ones.
@@ -36,6 +37,7 @@ class Options:
     keep: tuple[object, ...] = ()
     # Arrays do not compare to one truth value, but their text does.
     baked: Mapping[str, Any] = attrs.field(factory=dict, eq=repr)
+    batch: int | None = None
     target: Runtime | None = None
     signature: str | None = None
     tags: tuple[str, ...] | None = None

@@ -8,6 +8,7 @@ import numpy as np
 from tfpersist.formats.tensors import Array, TensorSpec
 from tfpersist.freezer.draft import Draft
 from tfpersist.graph.constants import ends, initial_state, refusals, tables, variables
+from tfpersist.graph.constants.batch import fix_batch
 from tfpersist.graph.describe import signature
 from tfpersist.graph.optimize.bake import bake
 from tfpersist.graph.optimize.inline import inline
@@ -85,6 +86,16 @@ def cut_at_inputs(draft: Draft, *, strict: bool = True) -> Draft:
         spare=() if options.inputs or options.outputs else cut.lowered.inputs,
         renamed=cut.renamed,
     )
+
+
+def fix_batch_size(draft: Draft) -> Draft:
+    """Give the inputs one size of batch.
+
+    Raises:
+        FreezeError: no input takes a batch of that size, or the rank of one is not known.
+    """
+    size = draft.options.batch
+    return draft if size is None else draft.with_graph(fix_batch(draft.graph, size))
 
 
 def fill_tables(draft: Draft) -> Draft:

@@ -43,6 +43,7 @@ PASSES = (
     BAKE,
     Pass("inline functions", passes.inline_functions),
     Pass("cut at the inputs", passes.cut_at_inputs),
+    Pass("fix the batch", passes.fix_batch_size, lambda options: options.batch is not None),
     Pass("fill tables", passes.fill_tables),
     Pass("prune to the outputs", passes.prune_to_outputs),
     Pass("make constants of variables", passes.make_constants),

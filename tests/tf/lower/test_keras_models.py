@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tf_keras
 
-from tfpersist.errors import TargetError
+from tfpersist.errors import FeedError, FreezeError, TargetError
 from tfpersist.freezer.freezer import Freezer
 from tfpersist.tf.lower.live_model import lower_live_model
 
@@ -158,3 +158,36 @@ def test_the_output_of_a_layer(module, how, sequential):
     np.testing.assert_allclose(found[0], np.asarray(hidden(x)), 1e-5, 1e-6)
     np.testing.assert_allclose(found[1], np.asarray(net(x)), 1e-5, 1e-6)
     assert [node.op for node in model.graph.proto.node].count("MatMul") == 2
+
+
+@pytest.mark.parametrize("library", [keras, tf_keras])
+def test_a_model_is_traced_with_the_batch_that_is_fixed(library):
+    layers = library.layers
+    model = library.Sequential([layers.Input((5, 3)), layers.GRU(4)])
+    freezer = Freezer(model).batch(2)
+    frozen = freezer.freeze()
+    (given,), (output,) = frozen.inputs, frozen.outputs
+    assert given.spec.shape == (2, 5, 3)
+    x = weights(2, 5, 3)
+    freezer.parity({given: x}, 1e-6).freeze()
+    np.testing.assert_allclose(frozen.run(output, {given: x}), model(x), atol=1e-6)
+    with pytest.raises(FeedError, match=r"expected float32\[2,5,3\], got float32\[1,5,3\]"):
+        frozen.run(output, {given: x[:1]})
+    assert [ref.spec.shape for ref in Freezer(frozen).batch(2).freeze().inputs] == [(2, 5, 3)]
+    with pytest.raises(FreezeError, match="or 3, got input"):
+        Freezer(frozen).batch(3).freeze()
+
+
+def test_a_subclassed_model_is_traced_with_the_batch_that_is_fixed():
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(3)
+
+        def call(self, x):
+            return self.dense(x)
+
+    model = Net()
+    model(weights(4, 2))
+    (given,) = Freezer(model).batch(7).freeze().inputs
+    assert given.spec.shape == (7, 2)

@@ -20,6 +20,7 @@ class Choice:
         signature: the signature of a SavedModel; None for the default one.
         tags: all tags of the graph of a SavedModel; None for the default ones.
         shaped: names of the tensors whose shapes are needed from a session; None for all.
+        batch: the size of the batch that a Keras model is traced with; None for any.
         policy: what the source may do; None for the default of its kind.
     """
 
@@ -27,6 +28,7 @@ class Choice:
     signature: str | None = None
     tags: tuple[str, ...] | None = None
     shaped: tuple[str, ...] | None = None
+    batch: int | None = None
     policy: Policy | None = None
 
     def refuse_signature(self) -> None:

@@ -53,7 +53,7 @@ def lower(source: Any, choice: Choice) -> Lowered:
         source = checkpoint.newest(source)
     if isinstance(source, Checkpoint):
         return checkpoint.lower_checkpoint(source, choice.policy or Policy.default())
-    lowered = lower_live_model(source, choice.shaped)
+    lowered = lower_live_model(source, choice.shaped, choice.batch)
     return attrs.evolve(lowered, read=partial(read_text, choice.policy, None))
 
 

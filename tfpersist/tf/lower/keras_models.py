@@ -25,7 +25,7 @@ from tfpersist.tf.targets import keras_kinds
 _UNNAMED = re.compile(r"keras_tensor(_\d+)?")
 
 
-def lower_keras_model(model: Any, named: Sequence[str] = ()) -> Lowered:
+def lower_keras_model(model: Any, named: Sequence[str] = (), batch: int | None = None) -> Lowered:
     """Lower a Keras model as it runs in inference.
 
     A subclassed model, and one that got its inputs from its first call, take a batch of any size,
@@ -34,6 +34,7 @@ def lower_keras_model(model: Any, named: Sequence[str] = ()) -> Lowered:
     Args:
         model: a keras.Model or tf_keras.Model.
         named: names of layers and of their outputs that are outputs, too.
+        batch: the size of the batch; None for any. Layers such as LSTM make use of it.
 
     Returns:
         Its graph, variables, inputs and outputs.
@@ -63,6 +64,7 @@ def lower_keras_model(model: Any, named: Sequence[str] = ()) -> Lowered:
         def call(*inputs: Any) -> Any:
             return called(tf.nest.pack_sequence_as(structure, inputs), training=False)
 
+    specs = [_with_batch(spec, batch) for spec in specs]
     traced = tf.function(call, input_signature=specs, autograph=False)
     with translated(TargetError), name_scopes_restored():
         concrete = traced.get_concrete_function()
@@ -131,6 +133,16 @@ def _spec(tensor: Any, name: str, *, free: bool) -> Any:
         return tf.SparseTensorSpec(tensor.shape, tensor.dtype)
     shape = (None, *tensor.shape[1:]) if free and tensor.shape else tensor.shape
     return tf.TensorSpec(shape, tensor.dtype, name=name)
+
+
+def _with_batch(spec: Any, size: int | None) -> Any:
+    import tensorflow as tf
+
+    if size is None or not isinstance(spec, tf.TensorSpec) or spec.shape.rank in (None, 0):
+        return spec
+    if spec.shape[0] is not None:
+        return spec
+    return tf.TensorSpec((size, *spec.shape[1:]), spec.dtype, spec.name)
 
 
 def _input_names(tensors: Sequence[Any]) -> list[str]:

@@ -14,7 +14,9 @@ from tfpersist.tf.targets import keras_kinds
 from tfpersist.tf.targets.session import SessionTarget, adapt_session
 
 
-def lower_live_model(source: Any, shaped: Sequence[str] | None = None) -> Lowered:
+def lower_live_model(
+    source: Any, shaped: Sequence[str] | None = None, batch: int | None = None
+) -> Lowered:
     """Lower a living model.
 
     Args:
@@ -24,6 +26,7 @@ def lower_live_model(source: Any, shaped: Sequence[str] | None = None) -> Lowere
         shaped: names of the tensors that are needed: of those of a session the shapes are listed,
             and the inner tensors of a Keras model become outputs. None for all of a session, and
             for none of a model.
+        batch: the size of the batch that a Keras model is traced with; None for any.
 
     Returns:
         Its graph, variables, inputs and outputs.
@@ -42,7 +45,7 @@ def lower_live_model(source: Any, shaped: Sequence[str] | None = None) -> Lowere
     if isinstance(source, tf.types.experimental.GenericFunction):
         return lower_function(source)
     if isinstance(source, keras_kinds.models()):
-        return lower_keras_model(source, shaped or ())
+        return lower_keras_model(source, shaped or (), batch)
     raise TargetError(
         f"{value_text(source)} cannot be frozen",
         advice="Pass a session, a Keras model, a tf.function with an input_signature, the result of"
