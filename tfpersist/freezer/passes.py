@@ -8,9 +8,9 @@ import numpy as np
 from tfpersist.formats.tensors import Array, TensorSpec
 from tfpersist.freezer.draft import Draft
 from tfpersist.graph.constants import ends, initial_state, refusals, tables, variables
-from tfpersist.graph.constants.batch import fix_batch
 from tfpersist.graph.describe import signature
 from tfpersist.graph.optimize.bake import bake
+from tfpersist.graph.optimize.batch import fix_batch
 from tfpersist.graph.optimize.inline import inline
 from tfpersist.graph.optimize.passes import optimize
 from tfpersist.graph.optimize.weights import compress

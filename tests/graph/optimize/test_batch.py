@@ -4,8 +4,8 @@ import pytest
 
 from tfpersist.errors import FreezeError
 from tfpersist.formats.graphdef import parse_text
-from tfpersist.graph.constants.batch import fix_batch
 from tfpersist.graph.describe import endpoints
+from tfpersist.graph.optimize.batch import fix_batch
 from tfpersist.graph.optimize.fold import constant_value
 
 FLOAT = 'attr { key: "dtype" value { type: DT_FLOAT } }'
