@@ -50,7 +50,8 @@ def assembled(*parts, full=(4,)):
     spec = tensors.TensorSpec("float32", full)
     places = [place for place, _ in parts]
     slices.check_cover("v", full, places, file="f", offset=3)
-    return slices.assemble(spec, parts, file="f", offset=3)
+    elements = [elements for _, elements in parts]
+    return slices.assemble(spec, places, elements, file="f", offset=3)
 
 
 def test_parts_make_up_the_whole():

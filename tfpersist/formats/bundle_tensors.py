@@ -66,17 +66,20 @@ def read_tensor(
     if not entry.slices:
         return _read(index, entry, shard, verify)
     _numpy_dtype(entry, index.file)
-    parts = [(part, index.parts[bundle.part_key(part)]) for part in entry.slices]
+    parts = [index.parts[bundle.part_key(part)] for part in entry.slices]
     # All parts are checked before any is read: a small file cannot ask for much memory.
-    for _, part_entry in parts:
-        _shard_of(part_entry, shard, index)
-    bundle.check_disjoint((part_entry for _, part_entry in parts), index.file)
-    whole = slices.assemble(
-        entry.spec,
-        ((part, _read(index, part_entry, shard, verify)) for part, part_entry in parts),
-        file=index.file,
-        offset=0,
-    )
+    for part in parts:
+        _shard_of(part, shard, index)
+    bundle.check_disjoint(parts, index.file)
+
+    def read(part: BundleEntry) -> np.ndarray[Any, Any]:
+        return _read(index, part, shard, verify)
+
+    is_large = sum(part.size for part in parts) >= _LARGE
+    with ThreadPoolExecutor(_THREADS) if is_large else nullcontext() as threads:
+        # Checksums are compared while the parts before are copied.
+        arrays = map(read, parts) if threads is None else threads.map(read, parts)
+        whole = slices.assemble(entry.spec, entry.slices, arrays, file=index.file, offset=0)
     whole.flags.writeable = False
     return whole
 

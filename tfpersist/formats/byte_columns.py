@@ -81,8 +81,10 @@ class Choices:
         return Strings(self.strings).lengths[self.numbers]
 
     def cells(self, rows: slice) -> Cells:
-        matrix, used = Strings(self.strings).cells(slice(None))
-        return matrix[self.numbers[rows]], used[self.numbers[rows]]
+        # One long string does not make other rows wide.
+        chosen, numbers = np.unique(self.numbers[rows], return_inverse=True)
+        matrix, used = Strings([self.strings[number] for number in chosen]).cells(slice(None))
+        return matrix[numbers], used[numbers]
 
 
 @attrs.frozen(eq=False)

@@ -9,8 +9,11 @@ number, big-endian.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -44,6 +47,7 @@ def part_key(name: bytes, extents: Iterable[Extent]) -> bytes:
     return head + b"".join(_signed(number) for extent in extents for number in extent)
 
 
+@functools.lru_cache(1 << 12)
 def _signed(number: int) -> bytes:
     size = 1
     while not -(1 << (7 * size - 1)) <= number < 1 << (7 * size - 1):
@@ -128,7 +132,8 @@ def check_cover(
 
 def assemble(
     spec: TensorSpec,
-    parts: Iterable[tuple[Slice, np.ndarray[Any, Any]]],
+    places: Sequence[Slice],
+    parts: Iterable[np.ndarray[Any, Any]],
     *,
     file: str,
     offset: int,
@@ -137,7 +142,8 @@ def assemble(
 
     Args:
         spec: data type and shape of the whole; `check_cover` has passed.
-        parts: each part with its elements; an iterator needs only one part in memory at a time.
+        places: the slice that each part is.
+        parts: their elements; an iterator needs only one part in memory at a time.
         file: name of the file that lists the parts, for the error.
         offset: where they are listed in that file.
 
@@ -147,20 +153,48 @@ def assemble(
     Raises:
         CorruptionError: parts overlap.
     """
-    whole = np.empty(spec.known_shape, dtypes.BY_NAME[spec.dtype].numpy)
-    filled = np.zeros(spec.known_shape, np.bool_)
-    for part, elements in parts:
-        region = tuple(
-            slice(start, start + length)
-            for start, length in zip(part.start, part.length, strict=True)
+    overlap = _overlap_of_rows if all(map(is_of_rows, places)) else _overlap
+    wrong = overlap(spec, places)
+    if wrong is not None:
+        raise CorruptionError(
+            f"the parts of variable {wrong.full_name!r} overlap",
+            file=file,
+            offset=offset,
+            found=f"starts {list(wrong.start)}, lengths {list(wrong.length)}",
         )
-        if filled[region].any():
-            raise CorruptionError(
-                f"the parts of variable {part.full_name!r} overlap",
-                file=file,
-                offset=offset,
-                found=f"starts {list(part.start)}, lengths {list(part.length)}",
-            )
-        filled[region] = True
-        whole[region] = elements
+    whole = np.empty(spec.known_shape, dtypes.BY_NAME[spec.dtype].numpy)
+    for place, elements in zip(places, parts, strict=True):
+        whole[_region(place)] = elements
     return whole
+
+
+def is_of_rows(place: Slice) -> bool:
+    """Return whether a slice is cut in its first dimension at most."""
+    return place.length[1:] == place.full_shape[1:]
+
+
+def _overlap_of_rows(spec: TensorSpec, places: Sequence[Slice]) -> Slice | None:
+    """Return a slice that shares rows with another one; None if there is none."""
+    if not spec.known_shape:
+        return places[1] if len(places) > 1 else None
+    filled = [place for place in places if place.length[0]]
+    filled.sort(key=lambda place: place.start[0])
+    for place, following in pairwise(filled):
+        if place.start[0] + place.length[0] > following.start[0]:
+            return following
+    return None
+
+
+def _overlap(spec: TensorSpec, places: Sequence[Slice]) -> Slice | None:
+    """Return a slice that shares elements with another one; None if there is none."""
+    filled = np.zeros(spec.known_shape, np.bool_)
+    for place in places:
+        region = _region(place)
+        if filled[region].any():
+            return place
+        filled[region] = True
+    return None
+
+
+def _region(place: Slice) -> tuple[slice, ...]:
+    return tuple(map(slice, place.start, map(add, place.start, place.length)))

@@ -244,7 +244,7 @@ def read_tensor(index: V1Index, key: str) -> np.ndarray[Any, Any]:
     slices.check_cover(key, shape, places, file=index.file, offset=0)
     # All parts are decoded first. Then the file holds as many elements as the shape claims.
     loaded = [_read(part) for part in parts]
-    whole = slices.assemble(entry.spec, zip(places, loaded, strict=True), file=index.file, offset=0)
+    whole = slices.assemble(entry.spec, places, loaded, file=index.file, offset=0)
     whole.flags.writeable = False
     return whole
 
