@@ -7,6 +7,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import textwrap
 import uuid
 
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from killing import killing_directory
 
 import tfpersist as tfp
-from tfpersist.checkpoint import incremental
+from tfpersist.checkpoint import incremental, rows
 from tfpersist.checkpoint.checkpoint import Checkpoint
 from tfpersist.checkpoint.files import Listing
 from tfpersist.checkpoint.incremental import LEAST_IN_USE, MOST_SHARDS
@@ -234,6 +235,184 @@ def test_an_incremental_save_refuses_the_same_values(tmp_path):
     assert set(os.listdir(tmp_path)) == before
 
 
+# --- rows of tables ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_tables(monkeypatch):
+    """Tables from 64 KiB on are cut, into slices of 1 KiB on average."""
+    monkeypatch.setattr(incremental, "LEAST_TABLE", 1 << 16)
+    monkeypatch.setattr(rows, "_LEAST_PIECE", 1 << 10)
+
+
+def table_of(seed=0):
+    return np.random.default_rng(seed).normal(size=(3000, 8)).astype(np.float32)
+
+
+def own_bytes(path, prefix):
+    """The number of bytes of the files of a checkpoint that no other one has."""
+    files = [file for file in path.iterdir() if file.name.startswith(f"{prefix}.")]
+    return sum(file.stat().st_size for file in files if file.stat().st_nlink == 1)
+
+
+def test_only_the_rows_that_changed_are_written(tmp_path, small_tables):
+    table, storage = table_of(), open_storage(tmp_path)
+    save(storage, "m-1", {"t": table, "step": np.int64(1)})
+    table[100:110] += 1
+    checkpoint = save(storage, "m-2", {"t": table, "step": np.int64(2)})
+    assert_holds(checkpoint, {"t": table, "step": np.int64(2)})
+    assert checkpoint.increment.shared == table.nbytes - table[100:110].nbytes
+    assert own_bytes(tmp_path, "m-2") < 0.1 * table.nbytes
+    assert [(part.start[0], part.length[0]) for part in slices_of(checkpoint)] == [
+        (0, 100),
+        (100, 10),
+        (110, 2890),
+    ]
+    # The next save finds them again, and a store of another process too.
+    table[499] += 1
+    checkpoint = save(storage, "m-3", {"t": table, "step": np.int64(3)}, memory=SaveMemory())
+    assert_holds(checkpoint, {"t": table, "step": np.int64(3)})
+    assert checkpoint.increment.shared == table.nbytes - table[499].nbytes
+    for name in Listing(storage.names()).belonging("m-1"):
+        os.unlink(tmp_path / name)
+    assert_holds(Checkpoint("m-3", storage=storage), {"t": table, "step": np.int64(3)})
+
+
+def assert_mostly_in_use(checkpoint):
+    """Each data file is used at least by half, and there are not many."""
+    contents = checkpoint._contents
+    assert len(contents.shard_names) <= MOST_SHARDS
+    used = dict.fromkeys(range(len(contents.shard_names)), 0)
+    for entry in (*contents.index.entries.values(), *contents.index.parts.values()):
+        used[entry.shard] += entry.size
+    for number, size in used.items():
+        assert size >= LEAST_IN_USE * len(contents.shard(number)[0])
+
+
+def slices_of(checkpoint):
+    return checkpoint._contents.index.entries["t"].slices
+
+
+def test_a_table_in_slices_that_did_not_change_is_not_written(tmp_path, small_tables):
+    table, storage, memory = table_of(), open_storage(tmp_path), SaveMemory()
+    for step in range(5):
+        table[3] = min(step, 1)
+        checkpoint = save(storage, f"m-{step}", {"t": table}, memory=memory)
+    assert_holds(checkpoint, {"t": table})
+    assert (checkpoint.increment.written, checkpoint.increment.shared) == (0, table.nbytes)
+
+
+def test_unchanged_slices_that_are_written_again_get_a_file_of_their_own(tmp_path, small_tables):
+    values, storage = {"t": table_of(), "w": np.zeros(30_000)}, open_storage(tmp_path)
+    for step in range(3):
+        if step < 2:
+            values["t"][9] += 1
+        else:
+            values["w"] += 1
+        checkpoint = save(storage, f"m-{step}", values)
+    assert_holds(checkpoint, values)
+    entries = checkpoint._contents.index.entries
+    assert not entries["t"].slices
+    assert entries["t"].shard != entries["w"].shard
+
+
+def test_a_file_that_one_table_leaves_may_not_be_worth_it_for_another(tmp_path, small_tables):
+    values, storage = {"t": table_of(), "u": table_of(1)}, open_storage(tmp_path)
+    save(storage, "m-0", values)
+    values["t"][:1400] += 1
+    values["w"] = np.zeros(20_000)
+    save(storage, "m-1", values)
+    # Now too little of the second file is in use, so too little of the table is left in the first.
+    values["w"] = values["w"] + 1
+    values["t"][1400:1700] += 1
+    values["u"][:1000] += 1
+    checkpoint = save(storage, "m-2", values)
+    assert_holds(checkpoint, values)
+    assert_mostly_in_use(checkpoint)
+    assert checkpoint.increment.shared == 0
+
+
+@pytest.mark.parametrize("other", ["shape", "type", "order"])
+def test_a_table_of_another_form_is_written_in_one_piece(tmp_path, small_tables, other):
+    table, storage = table_of(), open_storage(tmp_path)
+    for step in (1, 2):
+        table[step] += 1
+        save(storage, f"m-{step}", {"t": table})
+    changed = {
+        "shape": table.reshape(1500, 16),
+        "type": table.view(np.int32),
+        "order": np.asfortranarray(table),
+    }[other]
+    changed[7] = 5
+    checkpoint = save(storage, "m-3", {"t": changed})
+    assert_holds(checkpoint, {"t": changed})
+    assert (checkpoint.increment.shared > 0) is (other == "order")
+
+
+def test_scattered_rows_are_written_with_all_others_and_then_not_looked_for(
+    tmp_path, small_tables, monkeypatch
+):
+    monkeypatch.setattr(rows, "_MOST_PIECES", 20)
+    looked = []
+    find = incremental.find
+    monkeypatch.setattr(incremental, "find", lambda *those: looked.append(1) or find(*those))
+    table, storage, memory = table_of(), open_storage(tmp_path), SaveMemory()
+    tries = []
+    for step in range(9):
+        table[step::5] += 1
+        looked.clear()
+        checkpoint = save(storage, f"m-{step}", {"t": table}, memory=memory)
+        assert_holds(checkpoint, {"t": table})
+        assert not slices_of(checkpoint)
+        tries.append(len(looked))
+    assert tries == [0, 1, 0, 1, 0, 0, 0, 1, 0]
+
+
+def test_damaged_rows_are_not_handed_on(tmp_path, small_tables):
+    table, storage = table_of(), open_storage(tmp_path)
+    for step in (1, 2):
+        table[step] += 1
+        save(storage, f"m-{step}", {"t": table})
+    path = tmp_path / "m-1.data-00000-of-00001"
+    content = bytearray(path.read_bytes())
+    content[table[0].nbytes * 300 + 5] ^= 1
+    path.write_bytes(content)
+    assert not Checkpoint("m-2", storage=storage).verify().ok
+    table[9] += 1
+    assert_holds(save(storage, "m-3", {"t": table}), {"t": table})
+
+
+edits = st.lists(
+    st.tuples(
+        st.integers(0, 2999), st.integers(1, 1500), st.sampled_from([1, 1, 2, 9]), st.integers(0, 3)
+    ),
+    min_size=1,
+    max_size=25,
+)
+
+
+@settings(max_examples=25)
+@given(edits, st.booleans())
+def test_tables_of_any_history_read_as_what_was_saved(history, forgets):
+    import tensorflow as tf
+
+    table, other, memory = table_of(), table_of(1), SaveMemory()
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(incremental, "LEAST_TABLE", 1 << 16)
+        patched.setattr(rows, "_LEAST_PIECE", 1 << 10)
+        storage = open_storage(folder)
+        for start, count, apart, slot in history:
+            values = {"t": table, "u": other}
+            values["tu"[slot % 2]][start : start + count : apart] += 1
+            memory = SaveMemory() if forgets else memory
+            checkpoint = save(storage, f"m-{slot}", values, memory=memory)
+            assert_holds(checkpoint, values)
+            assert_mostly_in_use(checkpoint)
+            assert len(slices_of(checkpoint)) <= table.nbytes >> 10
+        reader = tf.train.load_checkpoint(f"{folder}/m-{slot}")
+        assert np.array_equal(reader.get_tensor("t"), table)
+
+
 # --- the bound -----------------------------------------------------------------------------------
 
 
@@ -245,13 +424,7 @@ def test_shared_files_are_mostly_in_use_and_few(tmp_path):
         values[f"v{step % 60:02}"] = np.full(500, float(step))
         checkpoint = save(storage, f"m-{step % 3}", values)
         assert_holds(checkpoint, values)
-        contents = checkpoint._contents
-        assert len(contents.shard_names) <= MOST_SHARDS
-        used = dict.fromkeys(range(len(contents.shard_names)), 0)
-        for entry in contents.index.entries.values():
-            used[entry.shard] += entry.size
-        for number, size in used.items():
-            assert size >= LEAST_IN_USE * len(contents.shard(number)[0])
+        assert_mostly_in_use(checkpoint)
         rewritten += checkpoint.increment.written
     assert rewritten < 0.3 * 89 * 60 * 4000
 
@@ -634,12 +807,16 @@ def test_killed_at_any_time_while_saving_and_pruning_in_a_loop(tmp_path):
         import sys
         import numpy as np
         import tfpersist as tfp
+        from tfpersist.checkpoint import incremental, rows
         keep = tfp.Keep(last=2, best=("even", "max"))
         store = tfp.ModelStore(sys.argv[1], keep=keep, incremental=True, durable=False)
         frozen = np.arange(50_000.0)
+        incremental.LEAST_TABLE, rows._LEAST_PIECE = 1 << 16, 1 << 10
         for step in range(int(sys.argv[2]), 1_000_000):
-            head = np.full(40, float(step))
-            store.save({"frozen/w": frozen, "head": head}, step, {"even": -(step % 2)})
+            head, table = np.full(40, float(step)), np.arange(16000.0).reshape(2000, 8)
+            table[step % 2000] = step
+            values = {"frozen/w": frozen, "head": head, "table": table}
+            store.save(values, step, {"even": -(step % 2)})
             print(step, flush=True)
     """
     done = 0
@@ -659,15 +836,20 @@ def test_killed_at_any_time_while_saving_and_pruning_in_a_loop(tmp_path):
         newest = store.latest()
         assert newest.step in (done, done + 1)
         for checkpoint in store.checkpoints():
-            expected = {"frozen/w": np.arange(50_000.0), "head": np.full(40, checkpoint.step)}
+            table = np.arange(16000.0).reshape(2000, 8)
+            table[checkpoint.step % 2000] = checkpoint.step
+            head = np.full(40, checkpoint.step)
+            expected = {"frozen/w": np.arange(50_000.0), "head": head, "table": table}
             assert checkpoint.verify().ok
             assert all((checkpoint[key] == value).all() for key, value in expected.items())
         assert len(store.checkpoints()) <= 5
         done = newest.step
     store = tfp.ModelStore(tmp_path, keep=tfp.Keep(last=1))
     store.prune()
-    # One has an index, a sidecar and at most two data files here; nothing else is left.
-    assert len(os.listdir(tmp_path)) <= 1 + 4
+    (left,) = store.checkpoints()
+    others = {name for name in os.listdir(tmp_path) if not name.startswith(f"{left.name}.")}
+    assert others <= {"checkpoint"}
+    assert len(os.listdir(tmp_path)) <= 3 + MOST_SHARDS
 
 
 def test_a_rival_that_cleans_up_leaves_staged_links_alone(tmp_path):

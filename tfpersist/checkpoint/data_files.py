@@ -194,7 +194,7 @@ def publish_changes(
         return publish(attrs.evolve(whole, reason=_TOO_LITTLE))
     with open_earlier(directory, prefix, memory) as earlier:
         if isinstance(earlier, EarlierCheckpoint):
-            changes = compare(
+            compared = compare(
                 earlier,
                 whole.items,
                 whole.tensors,
@@ -202,9 +202,17 @@ def publish_changes(
                 sampled=guess is not None and guess.unchanged > 0,
                 rewrites=is_due,
             )
+            changes = compared.changes
             reason = "" if changes.linked else _TOO_LITTLE
             if changes.linked or len(changes.again):
-                files = attrs.evolve(whole, changes=changes, earlier=earlier, reason=reason)
+                files = attrs.evolve(
+                    whole,
+                    items=compared.items,
+                    tensors=compared.tensors,
+                    changes=changes,
+                    earlier=earlier,
+                    reason=reason,
+                )
                 try:
                     return publish(files)
                 except StorageError as error:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 
 import attrs
 import numpy as np
@@ -22,7 +23,7 @@ from tfpersist.storage import Hold, Storage
 from tfpersist.storage.base import Stamp
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, slots=False)
 class EarlierCheckpoint:
     """The checkpoint that a new one is compared with. Its files are held.
 
@@ -70,6 +71,15 @@ class EarlierCheckpoint:
             ],
             np.int64,
         )
+
+    @cached_property
+    def slices(self) -> Mapping[str, list[int]]:
+        """The numbers of the slices of each partitioned variable, by its name."""
+        slices: dict[str, list[int]] = {}
+        for number, part in enumerate(self.parts):
+            if _cut(part) is not None:
+                slices.setdefault(self.names[number], []).append(number)
+        return slices
 
     def stored(self, numbers: Numbers) -> list[memoryview]:
         """Return the bytes of these tensors in the data files."""

@@ -17,6 +17,8 @@ small tensors are written without a comparison. A save never holds a wrong value
 but it may write tensors that did not change: on average less than 0.3 % of the bytes of the small
 tensors. Tensors of 64 KiB and more are always compared.
 
+If only some rows of a large table changed, the others stay where they are: `rows` says how.
+
 A linked file also holds old values, which take space. So if less than half of a file is still in
 use, it is not linked, and its unchanged tensors are written again, into a data file of their own
 that can be linked next time. A checkpoint has at most 16 data files: of more, those with the least
@@ -37,9 +39,11 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tfpersist.checkpoint.cut_tables import cut
 from tfpersist.checkpoint.earlier import EarlierCheckpoint
 from tfpersist.checkpoint.estimate import SAMPLE
-from tfpersist.checkpoint.save_memory import SaveMemory, SharedMemory
+from tfpersist.checkpoint.rows import LEAST_TABLE, Pieces, Runs, find, pieces_of
+from tfpersist.checkpoint.save_memory import SaveMemory, SharedMemory, Sharing
 from tfpersist.formats import crc32c
 from tfpersist.formats.bundle_index_writer import Places, TensorList
 from tfpersist.formats.bundle_writer import SMALL, Encoded, Items, encode_elements, load, load_many
@@ -92,6 +96,21 @@ class Changes:
         return int(self.places.sizes.sum())
 
 
+@attrs.frozen(eq=False)
+class Compared:
+    """The tensors of a save, some of them cut into slices of rows, and what becomes of them.
+
+    Args:
+        items: the tensors.
+        tensors: the same tensors as a list.
+        changes: which of them to write, and which are in the data files to link.
+    """
+
+    items: Items
+    tensors: TensorList
+    changes: Changes
+
+
 def compare(
     earlier: EarlierCheckpoint,
     items: Items,
@@ -100,7 +119,7 @@ def compare(
     *,
     sampled: bool = False,
     rewrites: bool = True,
-) -> Changes:
+) -> Compared:
     """Find what has not changed since an earlier checkpoint was saved.
 
     Args:
@@ -120,25 +139,73 @@ def compare(
     variables = _partitioned(tensors.names, tensors.parts)
     for numbers in variables.values():
         same[numbers] = same[numbers].all()
+    tables, worth, whole = _worth_cutting(earlier, search)
     kept = same.copy()
-    kept[same] = np.isin(places.shards[at[same]], _worth_linking(earlier, at[same]))
+    kept[same] = np.isin(places.shards[at[same]], worth)
     for numbers in variables.values():
         kept[numbers] = kept[numbers].all()
+    again = same & ~kept
+    again[whole] = True
+    if not rewrites:
+        again[:] = False
+    done = cut(items, tensors, tables)
     at_kept = at[kept]
-    linked, shards = np.unique(places.shards[at_kept], return_inverse=True)
-    again = same & ~kept if rewrites else np.zeros_like(kept)
-    return Changes(
-        np.flatnonzero(~kept & ~again),
-        np.flatnonzero(again),
-        np.flatnonzero(kept),
+    shards = np.concatenate([places.shards[at_kept], done.places.shards])
+    linked, shards = np.unique(shards, return_inverse=True)
+    numbers_kept = np.concatenate([done.numbers[kept], done.kept])
+    of_kept = [places.offsets[at_kept], places.sizes[at_kept], places.crcs[at_kept]]
+    others = [done.places.offsets, done.places.sizes, done.places.crcs]
+    left = ~kept & ~again
+    left[[*tables]] = False
+    changes = Changes(
+        np.sort(np.concatenate([done.numbers[left], done.written])),
+        done.numbers[again],
+        numbers_kept,
         linked.tolist(),
-        Places(shards, places.offsets[at_kept], places.sizes[at_kept], places.crcs[at_kept]),
-        search.encoded,
+        Places(shards, *map(np.concatenate, zip(of_kept, others, strict=True))),
+        {int(done.numbers[number]): known for number, known in search.encoded.items()},
         {
             tensors.names[number]: known if kept[number] else attrs.evolve(known, file=None)
             for number, known in search.memory.items()
         },
     )
+    return Compared(done.items, done.tensors, changes)
+
+
+def _worth_cutting(
+    earlier: EarlierCheckpoint, search: _Search
+) -> tuple[dict[int, tuple[Array, Runs]], Numbers, list[int]]:
+    """Return which tables are cut, now that a data file may be worth a link or not.
+
+    Returns:
+        The elements and the runs of tables that are cut, by number; the data files that are worth
+        a link; and the numbers of unchanged tables that are written again.
+    """
+    places, at = earlier.places, search.at[search.same]
+    tables = dict(search.tables)
+    whole: list[int] = []
+    while True:
+        runs = [runs for _, runs in tables.values()]
+        kept = [one.shards >= 0 for one in runs]
+        shards = [places.shards[at], *(one.shards[k] for one, k in zip(runs, kept, strict=True))]
+        sizes = [
+            places.sizes[at],
+            *(
+                one.counts[k] * (array.nbytes // len(array))
+                for (array, one), k in zip(tables.values(), kept, strict=True)
+            ),
+        ]
+        worth = _worth_linking(earlier, np.concatenate(shards), np.concatenate(sizes))
+        cut_tables = {}
+        for number, (array, one) in tables.items():
+            left = one.without((one.shards >= 0) & ~np.isin(one.shards, worth))
+            if left.is_worth_it():
+                cut_tables[number] = array, left
+            elif (one.shards >= 0).all():
+                whole.append(number)
+        if len(cut_tables) == len(tables):
+            return cut_tables, worth, whole
+        tables = {number: tables[number] for number in cut_tables}
 
 
 def _partitioned(names: Sequence[str], parts: Sequence[Slice | None]) -> dict[str, list[int]]:
@@ -150,12 +217,18 @@ def _partitioned(names: Sequence[str], parts: Sequence[Slice | None]) -> dict[st
     return variables
 
 
-def _worth_linking(earlier: EarlierCheckpoint, numbers: Numbers) -> Numbers:
-    """Return the numbers of the data files of which these tensors fill at least half."""
-    sizes = np.array([len(shard) for shard in earlier.shards], np.int64)
-    used = np.zeros_like(sizes)
-    np.add.at(used, earlier.places.shards[numbers], earlier.places.sizes[numbers])
-    worth = np.flatnonzero((used > 0) & (used >= LEAST_IN_USE * sizes))
+def _worth_linking(earlier: EarlierCheckpoint, shards: Numbers, sizes: Numbers) -> Numbers:
+    """Return the numbers of the data files of which unchanged bytes fill at least half.
+
+    Args:
+        earlier: the checkpoint that they are of.
+        shards: the data file of each unchanged tensor.
+        sizes: the number of bytes of each.
+    """
+    file_sizes = np.array([len(shard) for shard in earlier.shards], np.int64)
+    used = np.zeros_like(file_sizes)
+    np.add.at(used, shards, sizes)
+    worth = np.flatnonzero((used > 0) & (used >= LEAST_IN_USE * file_sizes))
     fullest: Numbers = worth[np.argsort(-used[worth], kind="stable")]
     # There may be two new ones: for the tensors that changed, and for those written again.
     return fullest[: MOST_SHARDS - 2]
@@ -168,22 +241,27 @@ class _Search:
     Args:
         earlier: the earlier checkpoint.
         items: the tensors of the new one.
+        tensors: the same tensors as a list.
         at: the number that each has in the earlier checkpoint; -1 for none.
         saves: what the store remembers between its saves.
         turn: the number of this save.
         same: whether each tensor is unchanged; False until it was compared.
         encoded: the bytes and checksums of string tensors, by number.
         memory: the shared memory of unchanged tensors, by number.
+        tables: the elements of large tensors and the runs of their rows, of those that changed in
+            part, or that are in slices; by number.
     """
 
     earlier: EarlierCheckpoint
     items: Items
+    tensors: TensorList
     at: Numbers
     saves: SaveMemory
     turn: int
     same: np.ndarray[Any, np.dtype[np.bool_]]
     encoded: dict[int, Encoded] = attrs.field(factory=dict)
     memory: dict[int, SharedMemory] = attrs.field(factory=dict)
+    tables: dict[int, tuple[Array, Runs]] = attrs.field(factory=dict)
 
     @classmethod
     def over(
@@ -197,7 +275,8 @@ class _Search:
     ) -> _Search:
         """Search for all tensors."""
         at = earlier.numbers_of(tensors)
-        search = cls(earlier, items, at, saves, next(saves.turns), np.zeros(len(at), np.bool_))
+        nothing = np.zeros(len(at), np.bool_)
+        search = cls(earlier, items, tensors, at, saves, next(saves.turns), nothing)
         known = np.flatnonzero(at >= 0)
         sizes = earlier.places.sizes[at[known]]
         strings = tensors.sizes[known] < 0
@@ -205,6 +284,8 @@ class _Search:
             search.compare_strings(number)
         for number in known[~strings & (sizes >= SMALL)].tolist():
             search.compare_large(number)
+        for number in np.flatnonzero((at < 0) & (tensors.sizes >= LEAST_TABLE)).tolist():
+            search.compare_slices(number)
         small = ~strings & (sizes > 0) & (sizes < SMALL)
         search.compare_all_small(known[small], sizes[small].cumsum(), sampled=sampled)
         return search
@@ -260,12 +341,58 @@ class _Search:
         file = self.earlier.stamps[self.earlier.places.shards[self.at[number]]]
         if known is None or not same_memory or known.file != file or self.has_turn(name):
             stored = np.frombuffer(self.stored(number), np.uint8)
-            crc = crc32c.of(stored) if same_memory else _equal(array, stored)
+            crc = crc32c.of(stored) if same_memory else self.crc_if_equal(number, array, stored)
             if crc is None or not self.crc_is(number, crc):
                 return
         self.same[number] = True
         if whole and self.saves.may_share(name, array):
             self.memory[number] = SharedMemory(array, file)
+
+    def crc_if_equal(self, number: int, array: Array, stored: Array) -> int | None:
+        """Return the checksum of a tensor if all its bytes are those stored; None if not."""
+        pieces = self.pieces(number, [int(self.at[number])])
+        if pieces is None:
+            return _equal(array, stored)
+        runs = self.compare_rows(number, array, pieces)
+        if runs is not None and len(runs.shards) == 1:
+            return int(runs.crcs[0])
+        return None
+
+    def compare_slices(self, number: int) -> None:
+        """Compare a large tensor that the earlier checkpoint has in slices."""
+        there = self.earlier.slices.get(self.items.names[number], [])
+        part = self.items.parts[number]
+        pieces = self.pieces(number, there) if part is None or part.is_whole else None
+        if pieces is not None:
+            self.compare_rows(number, load(self.items, number), pieces)
+
+    def pieces(self, number: int, there: list[int]) -> Pieces | None:
+        """Return the slices of a table in the earlier checkpoint.
+
+        Args:
+            number: the number of the table.
+            there: the numbers of its slices in the earlier checkpoint.
+
+        Returns:
+            The slices; None if it is no large table, if these are not its rows, or if its rows have
+            changed too much at the last saves.
+        """
+        name, spec, places = self.items.names[number], self.items.specs[number], self.earlier.places
+        types = {self.earlier.specs[one].dtype for one in there}
+        if self.tensors.sizes[number] < LEAST_TABLE or types != {spec.dtype}:
+            return None
+        parts = [self.earlier.parts[one] for one in there]
+        pieces = pieces_of(parts, spec, places.shards[there], places.offsets[there])
+        is_due = self.saves.cutting.setdefault(name, Sharing()).is_due()
+        return pieces if is_due else None
+
+    def compare_rows(self, number: int, array: Array, pieces: Pieces) -> Runs | None:
+        """Compare the rows of a table; return the runs, or None if too little is unchanged."""
+        runs = find(array, pieces, self.earlier.shards)
+        self.saves.cutting[self.items.names[number]].note(paid=runs is not None)
+        if runs is not None and len(runs.shards) > 1:
+            self.tables[number] = array, runs
+        return runs
 
     def stored(self, number: int) -> memoryview:
         """Return the bytes that the earlier checkpoint holds of a tensor."""

@@ -55,17 +55,18 @@ class LastSave:
 
 @attrs.define(eq=False)
 class Sharing:
-    """Whether it is worth the time to share data files, of saves whose tensors change in part.
+    """Whether it is worth the time to share what did not change.
 
-    It pays off if most of what one save has shared is unchanged at the next one. If other tensors
-    change each time, it does not, and the next 1, 3, 7 or 15 saves do not try it.
+    To share data files pays off if most of what one save has shared is unchanged at the next one.
+    To compare the rows of a table pays off if only some of them are written then. Whenever it does
+    not, the next 1, 3, 7 or 15 saves do not try it.
     """
 
     _failures: int = attrs.field(default=0, init=False)
     _waits: int = attrs.field(default=0, init=False)
 
     def note(self, *, paid: bool) -> None:
-        """Note whether it has paid off."""
+        """Note whether it has paid off this time."""
         self._failures = 0 if paid else min(self._failures + 1, _MOST_FAILURES)
         self._waits = (1 << self._failures) - 1
 
@@ -91,12 +92,14 @@ class SaveMemory:
         turns: counts the saves that compare.
         samples: counts the samples.
         sharing: whether it has paid off to share data files.
+        cutting: whether it has paid off to cut a table into slices of rows, by its name.
     """
 
     borrowed: frozenset[str] = frozenset()
     turns: Iterator[int] = attrs.field(factory=itertools.count)
     samples: Iterator[int] = attrs.field(factory=itertools.count)
     sharing: Sharing = attrs.field(factory=Sharing)
+    cutting: dict[str, Sharing] = attrs.field(factory=dict)
     _last: dict[int, LastSave] = attrs.field(factory=dict)
 
     @property
