@@ -67,15 +67,23 @@ def test_a_cycle_ends(index):
 
 def test_trim_keeps_the_graph_where_all_is_needed():
     graph = parse_text(TEXT)
-    trimmed = trim(graph, ["call", "other", "late"])
-    assert trimmed.proto is graph.proto
+    outputs = ["call", "other", "late"]
+    trimmed = trim(graph, outputs)
+    assert trimmed.proto == prune(graph, outputs).proto
+    assert trim(trimmed, outputs) is trimmed
     assert sorted(trimmed.functions) == ["deep", "inner", "inner_grad", "lonely", "outer"]
-    del graph.proto.node[-1]
-    whole = Graph(graph.proto)
-    assert sorted(trim(whole, ["call"]).functions) == ["deep", "inner", "inner_grad", "outer"]
-    small = trim(whole, ["late"])
-    assert small.proto is not graph.proto
-    assert list(small.nodes) == ["b", "late"]
+    assert list(trim(trimmed, ["late"]).nodes) == ["b", "late"]
+    assert trimmed.proto == prune(graph, outputs).proto
+
+
+def test_trim_leaves_out_functions_and_gradients_that_nothing_needs():
+    graph = parse_text(b"""node { name: "call" op: "f" }
+        library { function { signature { name: "f" } } function { signature { name: "g" } } }""")
+    assert list(trim(graph, ["call"]).functions) == ["f"]
+    assert list(graph.functions) == ["f", "g"]
+    graph = parse_text(b"""node { name: "call" op: "f" } library { function { signature {
+        name: "f" } } gradient { function_name: "f" gradient_func: "absent" } }""")
+    assert not trim(graph, ["call"]).proto.library.gradient
 
 
 def test_an_input_by_its_plain_name_by_index_and_by_control():

@@ -91,6 +91,8 @@ def fold_batch_norm(graph: Graph, keep: Collection[str]) -> Graph:
         A graph that computes the same up to rounding: about 1e-6 of the largest value of a channel.
         A convolution stays as it is where other nodes read its kernel or its output too.
     """
+    if not any(node.op in _RANKS for node in graph.proto.node):
+        return graph
     search = _Search(graph, frozenset(keep))
     chains = [chain for node in graph.proto.node if (chain := search.chain(node)) is not None]
     if not chains:

@@ -18,6 +18,7 @@ from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import Array
 from tfpersist.graph.optimize import fold
+from tfpersist.graph.optimize.edit import Edit
 from tfpersist.graph.optimize.identities import IdentityFinder, set_inputs
 from tfpersist.graph.structure.functions import unused
 from tfpersist.graph.structure.kinds import CONTROL_FLOW, LOOP_ENDS
@@ -46,7 +47,7 @@ def remove_dead_branches(graph: Graph, keep: Collection[str] = ()) -> Graph:
 
     Returns:
         A graph without the nodes that never run. The other nodes keep their names. Nodes that only
-        the removed ones read are still there.
+        the removed ones read are still there. Where nothing changes, it is the graph itself.
 
     Example:
         >>> from tfpersist.formats.graphdef import parse_text
@@ -63,17 +64,11 @@ def remove_dead_branches(graph: Graph, keep: Collection[str] = ()) -> Graph:
         >>> [(node.name, node.op, *node.input) for node in graph.proto.node]
         [('p', 'Const'), ('x', 'Placeholder'), ('s', 'Identity', 'x'), ('y', 'Neg', 's')]
     """
-    proto = schema.GraphDef()
-    proto.CopyFrom(graph.proto)
-    copy = Graph(proto, dict(graph.payloads))
-    walk = _Walk(copy, keep)
-    for name in ordered(copy.nodes):
-        walk.visit(copy.nodes[name])
-    for index in reversed(range(len(proto.node))):
-        if proto.node[index].name in walk.dead:
-            del proto.node[index]
-    kept = {name: payload for name, payload in copy.payloads.items() if name not in walk.dead}
-    return Graph(proto, kept)
+    edit = Edit(graph)
+    walk = _Walk(edit, keep)
+    for name in ordered(graph.nodes):
+        walk.visit(graph.nodes[name])
+    return edit.result(walk.dead)
 
 
 @attrs.define(eq=False)
@@ -81,7 +76,7 @@ class _Walk:
     """One walk over the nodes, inputs first.
 
     Args:
-        graph: the graph; it is changed in place.
+        edit: the changes to the graph.
         keep: names of nodes that stay computed.
         known: the values of tensors that depend on constants only.
         renamed: {name of a tensor: its new name}.
@@ -91,7 +86,7 @@ class _Walk:
         second_outputs: all tensors that some node reads and that are the second output of another.
     """
 
-    graph: Graph
+    edit: Edit
     keep: Collection[str]
     known: dict[str, Array] = attrs.field(factory=dict)
     renamed: dict[str, str] = attrs.field(factory=dict)
@@ -102,32 +97,27 @@ class _Walk:
     identities: IdentityFinder = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.used_names = set(self.graph.nodes)
+        self.used_names = set(self.edit.nodes)
         self.second_outputs = {
-            text for node in self.graph.proto.node for text in node.input if text.endswith(":1")
+            text for node in self.edit.nodes.values() for text in node.input if text.endswith(":1")
         }
-        self.identities = IdentityFinder(self.graph, self.known, self.renamed)
+        self.identities = IdentityFinder(self.edit, self.known, self.renamed)
 
     def visit(self, node: Message) -> None:
         """Rewrite one node, or add it to `dead`; its inputs have been visited before."""
-        data = [full_name(text) for text in node.input if not text.startswith("^")]
-        controls = [text for text in node.input if text.startswith("^")]
-        is_dead = [self._is_dead(tensor) for tensor in data]
+        inputs = list(node.input)
+        data = [full_name(text) for text in inputs if text[:1] != "^"]
+        controls = inputs[len(data) :] and [text for text in inputs if text[:1] == "^"]
+        is_dead = self._dead_inputs(data)
         is_merge = node.op in ("Merge", "RefMerge")
-        # A Merge at the head of a loop is dead where the tensor that enters the loop is dead.
-        forward = [
-            dead
-            for tensor, dead in zip(data, is_dead, strict=True)
-            if not self._is_loop_back(tensor)
-        ]
-        if any(text[1:] in self.dead for text in controls) or (
-            forward and all(forward) if is_merge else any(is_dead)
+        if (self.dead and any(text[1:] in self.dead for text in controls)) or (
+            self._is_dead_merge(data, is_dead) if is_merge else any(is_dead)
         ):
             self.dead.add(node.name)
             return
-        data = [self.renamed.get(tensor, tensor) for tensor in data]
-        if any(full_name(text) in self.renamed for text in node.input):
-            set_inputs(node, data, controls)
+        if self.renamed and any(tensor in self.renamed for tensor in data):
+            data = [self.renamed.get(tensor, tensor) for tensor in data]
+            set_inputs(self.edit.change(node.name), data, controls)
         if is_merge:
             self._replace_merge(node, data, controls, is_dead)
         elif node.op in ("Switch", "RefSwitch") and data[-1] in self.known:
@@ -137,12 +127,27 @@ class _Walk:
         else:
             self._compute(node, data, controls)
 
-    def _is_dead(self, tensor: str) -> bool:
-        return tensor in self.dead_tensors or producer(tensor) in self.dead
+    def _dead_inputs(self, tensors: list[str]) -> list[bool]:
+        """Return which of some tensors never have a value."""
+        if not self.dead and not self.dead_tensors:
+            return [False] * len(tensors)
+        return [text in self.dead_tensors or producer(text) in self.dead for text in tensors]
+
+    def _is_dead_merge(self, data: list[str], is_dead: list[bool]) -> bool:
+        """Return whether a Merge never has a value.
+
+        At the head of a loop it has none where the tensor that enters the loop is dead.
+        """
+        forward = [
+            dead
+            for tensor, dead in zip(data, is_dead, strict=True)
+            if not self._is_loop_back(tensor)
+        ]
+        return bool(forward) and all(forward)
 
     def _is_loop_back(self, tensor: str) -> bool:
         """Return whether a tensor comes back from the end of a loop's body."""
-        source = self.graph.nodes.get(producer(tensor))
+        source = self.edit.nodes.get(producer(tensor))
         return source is not None and source.op in LOOP_ENDS
 
     def _replace_switch(self, node: Message, data: list[str], controls: list[str]) -> None:
@@ -161,13 +166,13 @@ class _Walk:
         if f"{node.name}:1" in self.second_outputs:
             name = unused(f"{node.name}/value_index", self.used_names)
             self.used_names.add(name)
-            value_index = self.graph.proto.node.add(name=name)
-            fold.set_constant(value_index, np.array(live, np.int32), [f"^{node.name}"])
+            fold.set_constant(self.edit.add(name), np.array(live, np.int32), [f"^{node.name}"])
             self.renamed[f"{node.name}:1"] = f"{name}:0"
         self._replace_by_identity(node, data[live], controls)
 
     def _replace_by_identity(self, node: Message, tensor: str, controls: list[str]) -> None:
         """Turn a Switch or Merge into the Identity, or Const, of its one live tensor."""
+        node = self.edit.change(node.name)
         value = self.known.get(tensor)
         if value is not None:
             self.known[f"{node.name}:0"] = value
@@ -192,6 +197,7 @@ class _Walk:
             # TensorFlow runs the last branch for any index out of range, negative ones too.
             branch = branches[index if 0 <= index < len(branches) else len(branches) - 1]
         called = schema.AttrValue(func=branch)
+        node = self.edit.change(node.name)
         node.op = _CALLS[node.op]
         for name in [name for name in node.attr if name not in ("Tin", "Tout")]:
             del node.attr[name]
@@ -201,7 +207,7 @@ class _Walk:
 
     def _compute(self, node: Message, data: list[str], controls: list[str]) -> None:
         if node.op == "Const":
-            value = None if node.name in self.graph.payloads else fold.constant_value(node)
+            value = None if node.name in self.edit.payloads else fold.constant_value(node)
             if value is not None and value.nbytes <= _MOST_BYTES:
                 self.known[f"{node.name}:0"] = value
             return
@@ -217,7 +223,7 @@ class _Walk:
                 if node.name in self.keep:
                     return
                 all_controls = dict.fromkeys([*controls, *self.identities.controls_of(data)])
-                fold.set_constant(node, value, list(all_controls))
+                fold.set_constant(self.edit.change(node.name), value, list(all_controls))
                 return
         if data and not self.identities.replace(node, data, controls):
             self.identities.record_range(node, data, controls)
@@ -230,7 +236,7 @@ class _Walk:
         for tensor, other in (data, data[::-1]):
             value = self.known.get(tensor)
             is_dominant = value is not None and not value.ndim and bool(value) is result
-            source = self.graph.nodes.get(producer(other))
+            source = self.edit.nodes.get(producer(other))
             if not is_dominant or source is None or source.op in CONTROL_FLOW:
                 continue
             # The result has the shape of the other input.
@@ -238,6 +244,7 @@ class _Walk:
                 continue
             all_controls = [*controls, *self.identities.controls_of([tensor]), f"^{source.name}"]
             self.known[f"{node.name}:0"] = np.array(result)
-            fold.set_constant(node, np.array(result), list(dict.fromkeys(all_controls)))
+            constant = self.edit.change(node.name)
+            fold.set_constant(constant, np.array(result), list(dict.fromkeys(all_controls)))
             return True
         return False

@@ -12,9 +12,9 @@ from types import MappingProxyType
 
 import attrs
 
-from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import Array
+from tfpersist.graph.optimize.edit import Edit
 from tfpersist.graph.structure import ops
 from tfpersist.graph.structure.kinds import CONTROL_FLOW, HANDLES, declared_spec
 from tfpersist.graph.structure.names import full_name, producer, tensor_spec
@@ -60,13 +60,13 @@ class IdentityFinder:
     """Finds nodes that only pass on one of their inputs.
 
     Args:
-        graph: the graph; its nodes are changed in place.
+        edit: the changes to the graph.
         known: values of tensors; the caller adds to it.
         renamed: {name of a tensor: its new name}; the caller adds to it.
         ranges: the ranges of tensors whose elements are random.
     """
 
-    graph: Graph
+    edit: Edit
     known: dict[str, Array] = attrs.field(factory=dict)
     renamed: dict[str, str] = attrs.field(factory=dict)
     ranges: dict[str, _Range] = attrs.field(factory=dict)
@@ -78,7 +78,7 @@ class IdentityFinder:
         is.
         """
         for tensor in constants:
-            source = self.graph.nodes[producer(tensor)]
+            source = self.edit.nodes[producer(tensor)]
             if source.op == "Enter":
                 yield f"^{source.name}"
             yield from (text for text in source.input if text.startswith("^"))
@@ -109,7 +109,8 @@ class IdentityFinder:
                 passed, more_controls = data[1], [*condition, *unread]
         if passed is None or more_controls is None:
             return False
-        number = (ops.output_types(node, self.graph.functions) or [0])[0]
+        number = (ops.output_types(node, self.edit.functions) or [0])[0]
+        node = self.edit.change(node.name)
         node.op = "Identity"
         node.ClearField("attr")
         node.attr["T"].type = number
@@ -122,7 +123,7 @@ class IdentityFinder:
         if value is not None:
             is_free = not scalar_only or not value.ndim
             return list(self.controls_of([tensor])) if is_free else None
-        source = self.graph.nodes.get(producer(tensor))
+        source = self.edit.nodes.get(producer(tensor))
         # A control input from a Switch does not tell which of its outputs is live.
         if scalar_only or source is None or source.op in CONTROL_FLOW:
             return None
@@ -146,7 +147,7 @@ class IdentityFinder:
         filled = self.ranges.get(tensor)
         if filled is None or not filled.low == filled.high == number:
             return None
-        source = self.graph.nodes.get(producer(filled.shape))
+        source = self.edit.nodes.get(producer(filled.shape))
         if source is None or source.op != "Shape":
             extents = self.known.get(filled.shape)
             shape = self.shape(like) if extents is not None else None
@@ -169,10 +170,10 @@ class IdentityFinder:
         if tensor in self.known:
             return tuple(self.known[tensor].shape)
         tensor = self._shape_origin(tensor)[0]
-        node = self.graph.nodes.get(producer(tensor))
+        node = self.edit.nodes.get(producer(tensor))
         if node is None or depth > _MOST_SHAPE_STEPS:
             return None
-        types = ops.output_types(node, self.graph.functions)
+        types = ops.output_types(node, self.edit.functions)
         spec = tensor_spec(node, int(tensor.partition(":")[2] or 0), types)
         if spec is not None and spec.shape is not None:
             return spec.shape
@@ -182,7 +183,7 @@ class IdentityFinder:
         data = [full_name(text) for text in node.input if not text.startswith("^")]
         shape = None
         if node.op == "ReadVariableOp" and data:
-            handle = self.graph.nodes.get(producer(data[0]))
+            handle = self.edit.nodes.get(producer(data[0]))
             shape = declared_spec(handle).shape if handle and handle.op in HANDLES else None
         elif node.op in _SAME_SHAPE and data:
             shape = self.shape(data[0], depth + 1)
@@ -199,7 +200,7 @@ class IdentityFinder:
         controls: list[str] = []
         for _ in range(_MOST_SOURCE_STEPS):
             tensor = self.renamed.get(tensor, tensor)
-            node = self.graph.nodes.get(producer(tensor))
+            node = self.edit.nodes.get(producer(tensor))
             if node is None or not node.input:
                 break
             data = [full_name(text) for text in node.input if not text.startswith("^")]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable
 
 from tfpersist.formats.graphdef import Graph
 from tfpersist.graph.optimize import simplify
@@ -12,7 +13,7 @@ from tfpersist.graph.optimize.inline import inline
 from tfpersist.graph.optimize.rsqrt import fold_rsqrt
 from tfpersist.graph.structure.kinds import CONTROL_FLOW
 from tfpersist.graph.structure.names import producer
-from tfpersist.graph.structure.prune import prune
+from tfpersist.graph.structure.prune import prune, trim
 
 _MOST_ROUNDS = 8
 
@@ -49,19 +50,29 @@ def optimize(graph: Graph, wanted: Iterable[str], fed: Iterable[str] = ()) -> Gr
     removes_branches = all(
         node.name not in output_nodes or node.op not in CONTROL_FLOW for node in graph.proto.node
     )
+    branches = [functools.partial(remove_dead_branches, keep=keep)] if removes_branches else []
+    stages: list[list[Callable[[Graph], Graph]]] = [
+        [*branches, functools.partial(inline, wanted=[*outputs, *inputs])],
+        [
+            simplify.drop_control_inputs,
+            functools.partial(simplify.bypass_identities, keep=keep),
+            functools.partial(simplify.fold_constants, keep=keep),
+        ],
+        [
+            functools.partial(fold_batch_norm, keep=keep),
+            functools.partial(fold_rsqrt, keep=keep),
+        ],
+    ]
+    graph = prune(graph, outputs)
     for _ in range(_MOST_ROUNDS):
-        before = graph.proto.SerializeToString(deterministic=True)
-        if removes_branches:
-            graph = remove_dead_branches(graph, keep)
-        graph = inline(graph, [*outputs, *inputs])
-        graph = prune(graph, outputs)
-        graph = simplify.drop_control_inputs(graph)
-        graph = simplify.bypass_identities(graph, keep)
-        graph = simplify.fold_constants(graph, keep)
-        graph = prune(graph, outputs)
-        graph = fold_batch_norm(graph, keep)
-        graph = fold_rsqrt(graph, keep)
-        graph = prune(graph, outputs)
-        if graph.proto.SerializeToString(deterministic=True) == before:
+        before = graph
+        for stage in stages:
+            unchanged = graph
+            for step in stage:
+                graph = step(graph)
+            if graph is not unchanged:
+                graph = trim(graph, outputs)
+        # A step that has nothing to do returns the graph itself.
+        if graph is before:
             break
     return graph

@@ -12,11 +12,11 @@ from collections.abc import Collection
 
 import numpy as np
 
-from tfpersist.formats import schema
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import Array
 from tfpersist.graph.optimize import simplify
+from tfpersist.graph.optimize.edit import Edit
 
 
 def fold_rsqrt(graph: Graph, keep: Collection[str]) -> Graph:
@@ -40,16 +40,14 @@ def fold_rsqrt(graph: Graph, keep: Collection[str]) -> Graph:
     """
     if not any(node.op == "Rsqrt" for node in graph.proto.node):
         return graph
-    proto = schema.GraphDef()
-    proto.CopyFrom(graph.proto)
-    payloads = dict(graph.payloads)
-    for node in proto.node:
+    edit = Edit(graph)
+    for node in graph.proto.node:
         if node.op == "Rsqrt" and node.name not in keep and len(node.input) == 1:
             source = graph.nodes.get(simplify.first_output_source(node.input[0]))
             root = None if source is None else _root(source, graph)
             if root is not None:
-                simplify.store_constant(node, root, payloads)
-    return Graph(proto, payloads)
+                simplify.store_constant(edit.change(node.name), root, edit.payloads)
+    return edit.result()
 
 
 def rsqrt(value: Array) -> Array | None:

@@ -8,6 +8,7 @@ TensorFlow 1 keep the edges that place them there.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
@@ -18,6 +19,7 @@ from tfpersist.formats.graphdef import APART_FROM, Graph, with_payload
 from tfpersist.formats.schema import Message
 from tfpersist.formats.tensors import Array, Payload, payload_of, spec_of
 from tfpersist.graph.optimize import fold
+from tfpersist.graph.optimize.edit import Edit
 from tfpersist.graph.structure import ops
 from tfpersist.graph.structure.effects import Effects
 from tfpersist.graph.structure.kinds import CONTROL_FLOW
@@ -54,16 +56,16 @@ def drop_control_inputs(graph: Graph) -> Graph:
         has_no_effect[name] = effects.is_pure(node) and all(
             has_no_effect.get(producer(text), False) for text in node.input
         )
-    proto = _copy(graph)
-    for node in proto.node:
-        if node.op in CONTROL_FLOW:
+    edit = Edit(graph)
+    for node in graph.proto.node:
+        if node.op in CONTROL_FLOW or not node.input or node.input[-1][:1] != "^":
             continue
         kept = [
             text for text in node.input if text[:1] != "^" or not has_no_effect.get(text[1:], False)
         ]
         if len(kept) < len(node.input):
-            node.input[:] = kept
-    return Graph(proto, graph.payloads)
+            edit.change(node.name).input[:] = kept
+    return edit.result()
 
 
 def bypass_identities(graph: Graph, keep: Collection[str]) -> Graph:
@@ -98,12 +100,13 @@ def bypass_identities(graph: Graph, keep: Collection[str]) -> Graph:
             bypassed[f"{name}:{index}"] = bypassed.get(full_name(text), text)
     if not bypassed:
         return graph
-    proto = _copy(graph)
-    for node in proto.node:
-        inputs = [bypassed.get(full_name(text), text) for text in node.input]
-        if inputs != list(node.input) and node.op not in CONTROL_FLOW:
-            node.input[:] = inputs
-    return Graph(proto, graph.payloads)
+    edit = Edit(graph)
+    for node in graph.proto.node:
+        inputs = list(node.input)
+        passed = [bypassed.get(full_name(text), text) for text in inputs]
+        if passed != inputs and node.op not in CONTROL_FLOW:
+            edit.change(node.name).input[:] = passed
+    return edit.result()
 
 
 def _is_identity(node: Message) -> bool:
@@ -112,8 +115,10 @@ def _is_identity(node: Message) -> bool:
 
 def _can_be_read_later(text: str, graph: Graph) -> bool:
     """Return whether an input has one value only, and no reader that must wait for another one."""
-    source = None if text.startswith("^") else graph.nodes.get(producer(text))
-    return source is not None and source.op not in CONTROL_FLOW and not _outputs_reference(source)
+    source = None if text[:1] == "^" else graph.nodes.get(producer(text))
+    return (
+        source is not None and source.op not in CONTROL_FLOW and not _outputs_reference(source.op)
+    )
 
 
 def fold_constants(graph: Graph, keep: Collection[str] = ()) -> Graph:
@@ -132,11 +137,10 @@ def fold_constants(graph: Graph, keep: Collection[str] = ()) -> Graph:
         >>> fold.constant_value(fold_constants(graph).nodes["y"])
         array(-3., dtype=float32)
     """
-    proto = _copy(graph)
-    nodes = Graph(proto).nodes
+    edit = Edit(graph)
+    nodes, payloads = edit.nodes, edit.payloads
     reader_counts = count_readers(graph)
-    payloads = dict(graph.payloads)
-    for name in ordered(nodes):
+    for name in ordered(graph.nodes):
         node = nodes[name]
         if not fold.can_evaluate(node.op) or node.op == "Identity" or not node.input:
             continue
@@ -157,6 +161,7 @@ def fold_constants(graph: Graph, keep: Collection[str] = ()) -> Graph:
         ]
         if result is None or result.nbytes > max([_SMALL_RESULT, *freed]):
             continue
+        node = edit.change(name)
         if result.nbytes <= _SMALL_RESULT:
             store_constant(node, result, payloads)
             continue
@@ -166,7 +171,7 @@ def fold_constants(graph: Graph, keep: Collection[str] = ()) -> Graph:
         node.ClearField("input")
         node.ClearField("attr")
         with_payload(node, payload.spec)
-    return Graph(proto, payloads)
+    return edit.result()
 
 
 def _loader(source: Message, payloads: Mapping[str, Payload]) -> Callable[[], Array]:
@@ -245,12 +250,7 @@ def first_output_source(text: str) -> str:
     return name if index in ("", "0") else ""
 
 
-def _outputs_reference(node: Message) -> bool:
-    definition = ops.definition(node.op)
+@functools.cache
+def _outputs_reference(op: str) -> bool:
+    definition = ops.definition(op)
     return definition is None or any(arg.is_ref for arg in definition.output_arg)
-
-
-def _copy(graph: Graph) -> Message:
-    proto = schema.GraphDef()
-    proto.CopyFrom(graph.proto)
-    return proto

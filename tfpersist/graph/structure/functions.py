@@ -140,6 +140,20 @@ def gradient_functions(library: Message) -> dict[str, str]:
     return {pair.function_name: pair.gradient_func for pair in library.gradient}
 
 
+def is_pruned(graph: Message) -> bool:
+    """Return whether `prune_library` would leave the library of a GraphDef as it is.
+
+    Args:
+        graph: the GraphDef.
+    """
+    library = {function.signature.name: function for function in graph.library.function}
+    gradients = gradient_functions(graph.library)
+    pairs = itertools.chain.from_iterable(gradients.items())
+    return library.keys() >= set(pairs) and (
+        reachable(graph.node, library, gradients) == list(library)
+    )
+
+
 def prune_library(graph: Message) -> None:
     """Remove the functions of a GraphDef that its nodes do not call, directly or through others.
 

@@ -52,7 +52,10 @@ def producer(text: str) -> str:
         >>> producer("split:1"), producer("^init"), producer("add")
         ('split', 'init', 'add')
     """
-    return text[1:] if text.startswith("^") else text.partition(":")[0]
+    if text[:1] == "^":
+        return text[1:]
+    # Most inputs have no index.
+    return text.partition(":")[0] if ":" in text else text
 
 
 def full_name(text: str) -> str:
@@ -62,7 +65,7 @@ def full_name(text: str) -> str:
         >>> full_name("add"), full_name("split:1"), full_name("^init")
         ('add:0', 'split:1', '^init')
     """
-    return text if ":" in text or text.startswith("^") else f"{text}:0"
+    return text if ":" in text or text[:1] == "^" else text + ":0"
 
 
 @attrs.frozen

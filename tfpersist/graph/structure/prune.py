@@ -44,19 +44,17 @@ def prune(graph: Graph, outputs: Iterable[str]) -> Graph:
 
 
 def trim(graph: Graph, outputs: Iterable[str]) -> Graph:
-    """Return what `prune` returns, without a copy if all nodes are needed.
+    """Return what `prune` returns, or the graph itself if all its nodes and functions are needed.
 
     Args:
-        graph: a graph of the caller's own; its library is changed if all nodes are needed.
+        graph: the whole graph; it stays as it is.
         outputs: names of tensors or operations of the graph.
 
     Raises:
         GraphError: as `prune`.
     """
-    if len(needed(graph, outputs)) < len(graph.nodes):
-        return prune(graph, outputs)
-    functions.prune_library(graph.proto)
-    return Graph(graph.proto, graph.payloads)
+    all_needed = len(needed(graph, outputs)) == len(graph.nodes)
+    return graph if all_needed and functions.is_pruned(graph.proto) else prune(graph, outputs)
 
 
 def needed(graph: Graph, outputs: Iterable[str]) -> set[str]:
