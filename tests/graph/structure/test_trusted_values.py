@@ -141,6 +141,37 @@ def test_a_shape_of_a_million_dimensions_is_refused(op, at):
             refuse_invalid(parse_text((VECTOR + between + reads(op, *inputs)).encode()))
 
 
+def gather(batch_dims, axis, *, inside=False):
+    nodes = f"""node {{ name: "x" op: "Placeholder" }} node {{ name: "i" op: "Placeholder" }}
+        node {{ name: "axis" op: "{axis}" }}
+        node {{ name: "y" op: "GatherV2" input: "x" input: "i" input: "axis"
+                attr {{ key: "batch_dims" value {{ i: {batch_dims} }} }} }}"""
+    if inside:
+        nodes = nodes.replace("node {", "node_def {").replace('"axis" }', '"axis:output:0" }')
+        nodes = f'library {{ function {{ signature {{ name: "f" }} {nodes} }} }}'
+    return parse_text(nodes.encode())
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["graph", "function"])
+@pytest.mark.parametrize(
+    ("batch_dims", "axis", "fault"),
+    [
+        (2**31 - 1, "Const", "2,147,483,647 dimensions"),
+        (-(2**31), "Const", "-2,147,483,648 dimensions"),
+        (33, "Const", "33 dimensions"),
+        (2, "Placeholder", "expected a Const, because 'batch_dims' is 2"),
+    ],
+)
+def test_a_gather_over_more_dimensions_than_there_are_is_refused(batch_dims, axis, fault, inside):
+    with pytest.raises(GraphError, match=rf"y \(GatherV2\).*{fault}"):
+        refuse_invalid(gather(batch_dims, axis, inside=inside))
+
+
+@pytest.mark.parametrize(("batch_dims", "axis"), [(1, "Placeholder"), (-32, "Neg"), (32, "Const")])
+def test_other_gathers_are_valid(batch_dims, axis):
+    refuse_invalid(gather(batch_dims, axis))
+
+
 def test_a_long_vector_of_integers_is_valid():
     graph = parse_text((VECTOR + reads("GatherV2", "x", "v", "x")).encode())
     assert refuse_invalid(graph) is None

@@ -24,6 +24,10 @@ _MOST_GROWTH = 10
 _TAKES_A_COUNT = frozenset(
     {"QueueDequeueMany", "QueueDequeueManyV2", "QueueDequeueUpTo", "QueueDequeueUpToV2"}
 )
+# TensorFlow ends the process if the number of dimensions that it infers for a GatherV2 is below -1.
+# It infers it without a check where it does not know the axis, as (dimensions of the values) +
+# (dimensions of the indices) - 1 - batch_dims.
+_MOST_BATCH_DIMENSIONS = 1
 # The names that ops give to inputs that are shapes. TensorFlow makes a list of as many unknown
 # sizes as such a tensor has elements.
 _SHAPE_INPUT = re.compile(r"(\w+_)?(shape|dims|size|begin)")
@@ -136,12 +140,20 @@ def _refuse_counts_and_shapes(body: Sequence[Message]) -> None:
     """Refuse inputs that are read as a number or as a shape, and cannot be one."""
     # Most graphs have none of these, and their inputs are not looked up.
     takers = [node for node in body if node.op in _TAKES_A_COUNT]
+    gathers = [node for node in body if node.op == "GatherV2" and "batch_dims" in node.attr]
     has_long = any(_declared(node)[-1:] > [_MOST_SIZES] for node in body)
-    nodes = {node.name: node for node in body} if takers or has_long else {}
+    nodes = {node.name: node for node in body} if takers or gathers or has_long else {}
     for node in takers:
         source = _source(node, 1, nodes)
         if source is None or source.op not in ("Const", "Placeholder") or _declared(source):
             _refuse_input(node, 1, "a Const or Placeholder that is one number")
+    for node in gathers:
+        count = node.attr["batch_dims"].i
+        if not -_MOST_DIMENSIONS <= count <= _MOST_DIMENSIONS:
+            _refuse(f"{count:,} dimensions", node, "batch_dims")
+        source = _source(node, 2, nodes)
+        if count > _MOST_BATCH_DIMENSIONS and (source is None or source.op != "Const"):
+            _refuse_input(node, 2, f"a Const, because 'batch_dims' is {count}")
     for node in body if has_long else ():
         op = ops.table().get(node.op)
         names = [name for name, _ in ops.ports(node, op.input_arg, op)] if op is not None else []
