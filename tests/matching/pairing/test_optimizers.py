@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from trees import LINE, Var, objects
+from trees import LINE, Var, key_of, objects
 
 from tfpersist.matching.pairing import optimizers
 
@@ -116,6 +116,31 @@ def test_equal_names_are_told_apart_by_their_order():
     made = objects({"a": Var("x"), "b": Var("x"), "opt": tree})
     (found,) = made.states
     assert len([slot for slot, variable in found.states if variable >= 0]) == 4
+
+
+def test_empty_lists_of_keras_3_3_are_filled_by_the_names_of_all_variables():
+    of_all = ["iteration", *["net_x_momentum", "net_x_velocity"] * 2, "net_x_average", "net_x"]
+    tree = {
+        "iterations": "opt/_variables/0",
+        "_variables": {str(at): Var(f"adam/{name}") for at, name in enumerate(of_all)},
+        "_trainable_variables": {"0": "a", "1": "b"},
+        "_momentums": {},
+        "_velocities": {},
+    }
+    made = objects({"a": Var("net/x"), "opt": tree, "b": Var("net/x")})
+    (found,) = made.states
+    assert found.kind == "adam"
+    assert {
+        (slot, key_of(made, variable) if variable >= 0 else ""): key_of(made, state)
+        for (slot, variable), state in found.states.items()
+    } == {
+        ("adam/m", "a"): "opt/_variables/1",
+        ("adam/v", "a"): "opt/_variables/2",
+        ("adam/m", "b"): "opt/_variables/3",
+        ("adam/v", "b"): "opt/_variables/4",
+        ("average", "a"): "opt/_variables/5",
+        ("iterations", ""): "opt/_variables/0",
+    }
 
 
 def test_what_has_no_known_owner_is_no_slot():

@@ -12,17 +12,11 @@ import tf_keras
 
 import tfpersist as tfp
 from tfpersist.errors import RestoreError, SaveError
-from tfpersist.tf.internals import fitting
 from tfpersist.tf.training.callbacks import progress_of
 
 X = np.random.default_rng(0).random((24, 4), np.float32)
 Y = X.sum(axis=1, keepdims=True)
 PER_EPOCH = 6
-
-# Reports say so there; see docs/design/resume.md.
-pytestmark = pytest.mark.skipif(
-    not fitting.makes_spare_iterators(None), reason="so old a Keras does not go on to the bit"
-)
 
 
 class Stop(Exception):

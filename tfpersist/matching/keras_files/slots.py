@@ -8,31 +8,6 @@ from tfpersist.matching.keras_files.graph_writer import GraphWriter
 from tfpersist.matching.sides import eras, facts
 from tfpersist.matching.sides.object_graph import TRAINED
 
-# The slot of each name that a slot variable has, by the kind of the optimizer.
-_MOMENTS = {
-    **dict.fromkeys(("m", "momentum"), "m"),
-    **dict.fromkeys(("v", "velocity"), "v"),
-    **dict.fromkeys(("vhat", "velocity_hat"), "vhat"),
-}
-_SLOTS: Mapping[str, Mapping[str, str]] = {
-    "adam": _MOMENTS,
-    "adamax": {**_MOMENTS, **dict.fromkeys(("u", "norm"), "v")},
-    "rmsprop": {
-        **dict.fromkeys(("rms", "velocity"), "rms"),
-        "momentum": "momentum",
-        **dict.fromkeys(("mg", "average_gradient"), "mg"),
-    },
-    "sgd": dict.fromkeys(("m", "momentum"), "momentum"),
-    "adagrad": {"accumulator": "accumulator"},
-    "adadelta": {
-        **dict.fromkeys(("accum_grad", "accumulated_grad"), "accum_grad"),
-        **dict.fromkeys(("accum_var", "accumulated_delta_var"), "accum_var"),
-    },
-    "ftrl": {"accumulator": "accumulator", "linear": "linear"},
-    "lion": dict.fromkeys(("m", "momentum"), "m"),
-}
-# The same for all optimizers.
-_COMMON = {"average": "average", "gradient_accumulator": "accumulated_gradient"}
 _SCALARS: Mapping[str, str] = {
     **dict.fromkeys(("iter", "iteration", "iterations"), "_iterations"),
     "learning_rate": "_learning_rate",
@@ -112,7 +87,7 @@ class Slots:
             is_outer = self.wrapper and facts.stem_of(parts[0]) == self.wrapper
             (self.outer if is_outer else self.scalars)[_SCALARS[parts[-1]]] = key
             return
-        known = {**_SLOTS.get(self.kind, {}), **_COMMON}
+        known = {**eras.SLOT_WORDS.get(self.kind, {}), **eras.COMMON_SLOT_WORDS}
         found = {
             (known[slot], variable)
             for slot, variable in _readings(parts, variables)
@@ -147,7 +122,9 @@ def _readings(parts: Sequence[str], variables: Mapping[str, object]) -> Iterator
                 yield slot, name
     # "adam/net_w_momentum" of Keras 3.
     last = parts[-1]
-    for slot in {slot for slots in (*_SLOTS.values(), _COMMON) for slot in slots}:
+    for slot in {
+        slot for slots in (*eras.SLOT_WORDS.values(), eras.COMMON_SLOT_WORDS) for slot in slots
+    }:
         if last.endswith(f"_{slot}"):
             joined = last.removesuffix(f"_{slot}")
             yield from ((slot, name) for name in variables if name.replace("/", "_") == joined)

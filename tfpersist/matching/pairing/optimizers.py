@@ -17,8 +17,9 @@ from tfpersist.matching.sides import eras
 from tfpersist.matching.sides.facts import is_index
 from tfpersist.matching.sides.object_graph import TRAINED, ObjectGraph
 
+_ALL = "_variables"
 _LISTS_OF_ALL = frozenset(
-    {"_variables", "_trainable_variables", "_trainable_variables_indices", "_index_dict"}
+    {_ALL, "_trainable_variables", "_trainable_variables_indices", "_index_dict"}
 )
 INNER = eras.INNER
 # Begins the names of what an optimizer around another one has itself.
@@ -100,6 +101,8 @@ def is_optimizer(graph: ObjectGraph, node: int) -> bool:
         return True
     if "_iterations" in edges and ("_variables" in edges or "_learning_rate" in edges):
         return True
+    if {"iterations", _ALL, TRAINED} <= edges.keys():  # Keras 3.3
+        return True
     return "iter" in edges and "decay" in edges
 
 
@@ -174,6 +177,9 @@ def _slots(
     for (slot, variable), state in graph.slots(node).items():
         yield f"{kind}/{slot}", variable, state
     trained = graph.item(node, TRAINED)
+    lists = [child for name, child in graph.children[node].items() if name not in _LISTS_OF_ALL]
+    if trained and not any(_is_list(graph, child) for child in lists):
+        yield from _slots_by_words(graph, node, tuple(trained.values()), kind)
     for name, child in graph.children[node].items():
         if name in _LISTS_OF_ALL or not _is_list(graph, child):
             continue
@@ -190,6 +196,28 @@ def _slots(
                 seen[full_name] += 1
             if owner is not None and graph.valued(state):
                 yield slot, owner, state
+
+
+def _slots_by_words(
+    graph: ObjectGraph, node: int, trained: Sequence[int], kind: str
+) -> Iterator[tuple[str, int, int]]:
+    """Yield the slots of Keras 3.3, whose lists TensorFlow has saved empty.
+
+    The list of all variables has them, with names such as "adam/dense_kernel_momentum".
+    """
+    owners: dict[str, list[tuple[str, int]]] = {}
+    words = {word: f"{kind}/{slot}" for word, slot in eras.SLOT_WORDS.get(kind, {}).items()}
+    for word, slot in {**words, **eras.COMMON_SLOT_WORDS}.items():
+        for variable in trained:
+            name = f"{graph.full_name(variable).replace('/', '_')}_{word}"
+            owners.setdefault(name, []).append((slot, variable))
+    seen = Counter[str]()
+    for state in (graph.item(node, _ALL) or {}).values():
+        name = graph.full_name(state).rpartition("/")[2]
+        known = owners.get(name, [])
+        if seen[name] < len(known) and graph.valued(state):
+            yield *known[seen[name]], state
+        seen[name] += 1
 
 
 def _kind(graph: ObjectGraph, node: int) -> str:

@@ -131,6 +131,32 @@ COMMON_LISTS: Mapping[str, str] = {
     "_accumulated_gradients": "accumulated_gradient",
 }
 
+# The slot of each name that a slot variable has, by the kind of the optimizer.
+_MOMENTS = {
+    **dict.fromkeys(("m", "momentum"), "m"),
+    **dict.fromkeys(("v", "velocity"), "v"),
+    **dict.fromkeys(("vhat", "velocity_hat"), "vhat"),
+}
+SLOT_WORDS: Mapping[str, Mapping[str, str]] = {
+    "adam": _MOMENTS,
+    "adamax": {**_MOMENTS, **dict.fromkeys(("u", "norm"), "v")},
+    "rmsprop": {
+        **dict.fromkeys(("rms", "velocity"), "rms"),
+        "momentum": "momentum",
+        **dict.fromkeys(("mg", "average_gradient"), "mg"),
+    },
+    "sgd": dict.fromkeys(("m", "momentum"), "momentum"),
+    "adagrad": {"accumulator": "accumulator"},
+    "adadelta": {
+        **dict.fromkeys(("accum_grad", "accumulated_grad"), "accum_grad"),
+        **dict.fromkeys(("accum_var", "accumulated_delta_var"), "accum_var"),
+    },
+    "ftrl": {"accumulator": "accumulator", "linear": "linear"},
+    "lion": dict.fromkeys(("m", "momentum"), "m"),
+}
+# The same for all optimizers.
+COMMON_SLOT_WORDS = {"average": "average", "gradient_accumulator": "accumulated_gradient"}
+
 # The single variables of an optimizer, as Keras 3 calls them, by the names of Keras 2.
 SCALARS: Mapping[str, str] = {
     "iter": "iterations",

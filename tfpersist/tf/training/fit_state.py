@@ -17,7 +17,7 @@ from tfpersist.errors import RestoreError
 from tfpersist.matching.plans.resume import Fact, Resume
 from tfpersist.tf.internals import fitting
 from tfpersist.tf.targets.resumable import Resumable
-from tfpersist.tf.training import resume_state
+from tfpersist.tf.training import resume_state, seeds
 from tfpersist.tf.training.data_of_fit import DataOfFit
 from tfpersist.tf.training.other_callbacks import OtherCallbacks
 from tfpersist.tf.training.seeds import Seeds
@@ -57,6 +57,7 @@ class FitState(Resumable):
     strict: bool
     progress: Progress = attrs.field(init=False, factory=Progress)
     logs: Mapping[str, Any] = attrs.field(init=False, factory=dict)
+    environment: Mapping[str, str] = attrs.field(init=False, factory=resume_state.environment)
     # What a restore has found, until it is put back.
     found: Mapping[str, Any] | None = attrs.field(init=False, default=None)
     # How many batches are still skipped.
@@ -90,7 +91,7 @@ class FitState(Resumable):
     def noted(self) -> Resume:
         """Return what a save made now carries."""
         facts = [*self.seeds.facts(), *self.data.facts(), *self._facts()]
-        found = Resume(tuple(facts), resume_state.environment())
+        found = Resume(tuple(facts), self.environment)
         return resume_state.checked(found, strict=self.strict)
 
     def _facts(self) -> list[Fact]:
@@ -98,9 +99,6 @@ class FitState(Resumable):
         found = [Fact("covered", name, "as they are after each batch")]
         if self.data.iterator is None:
             found = [Fact("not covered", name, "", "they are made at a batch that fit reads")]
-        if not fitting.makes_spare_iterators(self.model) and not fitting.is_tf_keras(self.model):
-            why = "it does not go on with the same bits in the fit of so old a release"
-            found.append(Fact("not covered", "the training as a whole", "", why, "Update Keras."))
         if self.others is None:
             found.append(
                 Fact(
@@ -232,7 +230,7 @@ class FitState(Resumable):
     def _metrics(self) -> list[Any] | None:
         if self.data.iterator is None:
             return None
-        return [one.numpy() for one in fitting.metric_variables(self.model)]
+        return seeds.values_of(fitting.metric_variables(self.model))
 
     def _restore_metrics(self, saved: Sequence[Any]) -> None:
         variables = fitting.metric_variables(self.model)
