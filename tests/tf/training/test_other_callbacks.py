@@ -72,7 +72,9 @@ def test_what_two_callbacks_monitor_tells_them_apart():
 def test_attributes_that_nobody_can_look_into_are_named():
     one = Counting(1)
     one.queue, one.function = object(), print
-    facts = OtherCallbacks([one]).facts()
+    others = OtherCallbacks([one])
+    others.capture()
+    facts = others.facts()
     assert [fact.where for fact in facts] == ["Counting", "Counting.queue"]
 
 

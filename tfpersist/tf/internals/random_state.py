@@ -96,15 +96,16 @@ def stateful_ops() -> list[str]:
     from tensorflow.python.eager import context
 
     current = context.context()
-    found = []
-    for name in sorted(current.list_function_names()):
-        if "Dataset" in name or name.startswith(("__wrapped__", "tfpersist_")):
-            continue
-        if name not in _FOUND:
-            nodes = current.get_function_def(name).node_def
-            _FOUND[name] = sorted({node.op for node in nodes if is_stateful(node.op)})
-        found += [f"{op} in {name}" for op in _FOUND[name]]
-    return found
+    names = set(current.list_function_names())
+    for name in names - _FOUND.keys():
+        nodes = () if _is_of_others(name) else current.get_function_def(name).node_def
+        _FOUND[name] = sorted({node.op for node in nodes if is_stateful(node.op)})
+    drawing = sorted(name for name, ops in _FOUND.items() if ops and name in names)
+    return [f"{op} in {name}" for name in drawing for op in _FOUND[name]]
+
+
+def _is_of_others(name: str) -> bool:
+    return "Dataset" in name or name.startswith(("__wrapped__", "tfpersist_"))
 
 
 def is_deterministic() -> bool:

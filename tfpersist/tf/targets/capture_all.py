@@ -12,14 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from tfpersist.formats.bundle_writer import Items
-from tfpersist.formats.tensors import Payload, TensorSpec
+from tfpersist.formats.bundle_writer import Item, Items
+from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
 from tfpersist.tf.internals import eager, trackables
 from tfpersist.tf.internals.live import LiveGraph
+from tfpersist.tf.targets import states
 from tfpersist.tf.targets.target import Captured
 
-# The number of the object, the key and the declared spec of each tensor.
-_Columns = tuple[list[int], list[str], list[TensorSpec]]
+# The number of the object, the key and the declared spec of each variable; and the number and the
+# key of each state of Python.
+_Columns = tuple[list[int], list[str], list[TensorSpec], list[tuple[int, str]]]
 
 
 def capture_live_graph(live: LiveGraph) -> Captured | None:
@@ -30,12 +32,12 @@ def capture_live_graph(live: LiveGraph) -> Captured | None:
 
     Returns:
         The values, in the order in which TensorFlow writes them; None unless all objects that save
-        something are eager variables with values.
+        something are eager variables with values, and states of Python.
     """
     columns: _Columns | None = live.facts.get("columns")
     if columns is None:
         columns = live.facts["columns"] = _columns(live)
-    numbers, keys, declared_specs = columns
+    numbers, keys, declared_specs, python = columns
     variables = [trackables.variable_in(live.objects[number]) for number in numbers]
     values = eager.read_together(variables) if variables else None
     if values is None:
@@ -50,7 +52,10 @@ def capture_live_graph(live: LiveGraph) -> Captured | None:
             return None
         specs.append(payload_of_variable(value, spec).spec)
     loads: list[Callable[[], np.ndarray[Any, Any]]] = [value.view for value in values]
-    return Captured(Items(keys[:], specs, loads, [None] * len(keys)), None, live.encoded)
+    items = Items(keys[:], specs, loads, [None] * len(keys))
+    for number, key in python:
+        items.append(Item(key, payload_of(states.python_state(live.objects[number]))))
+    return Captured(items, None, live.encoded)
 
 
 def payload_of_variable(value: np.ndarray[Any, Any], declared: TensorSpec) -> Payload:
@@ -66,18 +71,21 @@ def payload_of_variable(value: np.ndarray[Any, Any], declared: TensorSpec) -> Pa
 
 
 def _columns(live: LiveGraph) -> _Columns:
-    """Return the columns; empty ones unless all objects that save something are eager variables."""
-    numbers, keys, specs = [], [], []
+    """Return the columns; empty ones where another kind of object saves something."""
+    numbers, keys, specs, python = [], [], [], []
     distinct_specs: dict[TensorSpec, TensorSpec] = {}
-    for number, (thing, (_, states)) in enumerate(zip(live.objects, live.states, strict=True)):
-        if not states:
+    for number, (thing, (_, saved)) in enumerate(zip(live.objects, live.states, strict=True)):
+        if not saved:
+            continue
+        if [state.local for state in saved] == [states.PYTHON_STATE]:
+            python.append((number, saved[0].key))
             continue
         if not trackables.is_variable(thing) or trackables.is_symbolic(
             trackables.variable_in(thing)
         ):
-            return [], [], []
-        for state in states:
+            return [], [], [], []
+        for state in saved:
             numbers.append(number)
             keys.append(state.key)
             specs.append(distinct_specs.setdefault(state.spec, state.spec))
-    return numbers, keys, specs
+    return numbers, keys, specs, python

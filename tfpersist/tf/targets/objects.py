@@ -35,7 +35,7 @@ from tfpersist.tf.targets.object_entries import (
 )
 from tfpersist.tf.targets.target import Captured, Target
 
-_PYTHON_STATE = f"{ATTRIBUTES}py_state"
+_PYTHON_STATE = f"{ATTRIBUTES}{states.PYTHON_STATE}"
 
 
 def adapt_objects(target: object) -> Target | None:
@@ -242,7 +242,7 @@ class ObjectTarget:
                 state: Any = entry.handle
                 tensor = (
                     value[()]
-                    if state.local == "py_state"
+                    if state.local == states.PYTHON_STATE
                     else eager.tensor(entry.spec.dtype, value)
                 )
                 known = others.setdefault(id(entry.ref), (entry.name, entry.ref, {}))

@@ -12,6 +12,8 @@ from tfpersist.matching.plans.entry import Entry
 from tfpersist.tf.internals import eager, trackables
 from tfpersist.tf.run.translate import translated
 
+# What an object of Python state calls its state.
+PYTHON_STATE = "py_state"
 _LEAVE_OUT = "Leave it out with only()"
 
 
@@ -34,8 +36,8 @@ def export(entries: Sequence[Entry]) -> Iterator[np.ndarray[Any, Any]]:
 
 def _export_one(entry: Entry) -> Mapping[str, np.ndarray[Any, Any]]:
     state: Any = entry.handle
-    if state.local == "py_state":
-        return {"py_state": _string_scalar(trackables.serialized(entry.ref))}
+    if state.local == PYTHON_STATE:
+        return {PYTHON_STATE: python_state(entry.ref)}
     try:
         with translated(SaveError):
             tensors = trackables.export(entry.ref)
@@ -51,9 +53,10 @@ def _export_one(entry: Entry) -> Mapping[str, np.ndarray[Any, Any]]:
         ) from error
 
 
-def _string_scalar(value: bytes) -> np.ndarray[Any, Any]:
+def python_state(thing: Any) -> np.ndarray[Any, Any]:
+    """Return the state of a `tf.train.experimental.PythonState`, a scalar of bytes."""
     array = np.empty((), object)
-    array[()] = value
+    array[()] = trackables.serialized(thing)
     return array
 
 
@@ -72,12 +75,12 @@ def assign(states: Collection[State]) -> None:
             old states again, and no other object has been changed.
     """
     # These may refuse, so they come first, and all of them are undone together.
-    python = [state for state in states if "py_state" in state[2]]
+    python = [state for state in states if PYTHON_STATE in state[2]]
     iterators = [state for state in states if trackables.is_iterator(state[1])]
     undo: list[Callable[[], object]] = []
     try:
         for path, thing, tensors in python:
-            _assign_python(path, thing, tensors["py_state"], undo)
+            _assign_python(path, thing, tensors[PYTHON_STATE], undo)
         for path, thing, tensors in iterators:
             _assign_iterator(path, thing, tensors, undo)
     except RestoreError:

@@ -89,14 +89,15 @@ class DataOfFit:
     def capture(self) -> Mapping[str, Any]:
         """Return where the training is in its data."""
         state = iterators.state_of(self.iterator).state if self._has_state else None
+        python = self.why is not None and self.why.runs_python
         self._size = len(state or b"")
         return {
             "state": state,
             "anchor": self.anchor,
             "is_same": self.is_same,
-            "began": self.began,
+            "began": self.began if python else None,
             "why": None if self.why is None else self.why.why,
-            "python": self.why is not None and self.why.runs_python,
+            "python": python,
             "data": self._described(),
         }
 

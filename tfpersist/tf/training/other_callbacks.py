@@ -46,6 +46,8 @@ class OtherCallbacks:
     before: Sequence[Any] = ()
     after: Sequence[Any] = ()
     _first: dict[tuple[_Name, str], object] = attrs.field(init=False, factory=dict)
+    # The attributes that the last capture could not look into, with their types.
+    _closed: list[tuple[str, str]] = attrs.field(init=False, factory=list)
 
     @classmethod
     def beside(cls, callback: Any, callbacks: Sequence[Any]) -> OtherCallbacks:
@@ -72,13 +74,16 @@ class OtherCallbacks:
 
     def capture(self) -> Mapping[_Name, Mapping[str, Any]]:
         """Return those attributes of each callback that have changed."""
-        found: dict[_Name, Mapping[str, Any]] = {}
+        found: dict[_Name, dict[str, Any]] = {}
+        self._closed = []
         for name, callback in self.named.items():
-            found[name] = {
-                attribute: _plain(value)
-                for attribute, value in _attributes(callback)
-                if (mark := _mark(value)) is not None and mark != self._first.get((name, attribute))
-            }
+            found[name] = {}
+            for attribute, value in _attributes(callback):
+                mark = _mark(value)
+                if mark is None and not isinstance(value, _CODE):
+                    self._closed.append((f"{name[0]}.{attribute}", type(value).__name__))
+                elif mark not in (None, self._first.get((name, attribute))):
+                    found[name][attribute] = _plain(value)
         return found
 
     def restore(self, state: Mapping[_Name, Mapping[str, Any]], *, after: bool = True) -> None:
@@ -107,24 +112,21 @@ class OtherCallbacks:
         ]
 
     def facts(self) -> Sequence[Fact]:
-        """Return what is covered, and the attributes that nobody can look into."""
+        """Return what the last capture covers, and the attributes that nobody can look into."""
         found = []
         if self.named:
             where = ", ".join(map(_shown, self.named))
             found.append(Fact("covered", "the state of other callbacks", where))
-        for (kind, *_), callback in self.named.items():
-            for attribute, value in _attributes(callback):
-                if _mark(value) is None and not isinstance(value, _CODE):
-                    found.append(
-                        Fact(
-                            "not covered",
-                            "an attribute of a callback",
-                            f"{kind}.{attribute}",
-                            f"a {type(value).__name__} cannot be written as plain values",
-                            "Keep what changes in numbers, texts, arrays, and lists and dicts of"
-                            " them.",
-                        )
-                    )
+        for where, kind in self._closed:
+            found.append(
+                Fact(
+                    "not covered",
+                    "an attribute of a callback",
+                    where,
+                    f"a {kind} cannot be written as plain values",
+                    "Keep what changes in numbers, texts, arrays, and lists and dicts of them.",
+                )
+            )
         return found
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from tfpersist.errors import ArgumentError, RestoreError, value_text
 from tfpersist.matching.plans.resume import Fact
-from tfpersist.tf.internals import random_state
+from tfpersist.tf.internals import eager, random_state, trackables
 
 
 @attrs.define(eq=False)
@@ -25,16 +25,19 @@ class Seeds:
 
     owners: Sequence[Any] = ()
     given: Sequence[Any] = ()
+    # Those of the owners that were captured last.
+    _captured: list[Any] | None = attrs.field(init=False, default=None)
 
     def capture(self) -> Mapping[str, Any]:
         """Return the states of all generators."""
         unasked = random_state.keras_global()
         asked = random_state.tensorflow_global()
+        self._captured = self._owned()
         return {
             **host_state(),
             "keras": None if unasked is None else unasked.numpy(),
             "tensorflow": None if asked is None else asked.state.numpy(),
-            "owned": [one.numpy() for one in self._owned()],
+            "owned": values_of(self._captured),
             "given": [state_of(one) for one in self.given],
         }
 
@@ -73,7 +76,8 @@ class Seeds:
         found = [Fact("covered", "the generators of Python, NumPy and TensorFlow", "global")]
         if random_state.keras_global() is not None:
             found.append(Fact("covered", "the generator of Keras", "global"))
-        if owned := self._owned():
+        owned = self._owned() if self._captured is None else self._captured
+        if owned:
             where = ", ".join(str(getattr(one, "path", one.name)) for one in owned[:5])
             where += f" and {len(owned) - 5} more" if len(owned) > 5 else ""
             found.append(Fact("covered", "the generators and metrics of layers", where))
@@ -101,14 +105,21 @@ class Seeds:
         return list(found.values())
 
 
+def values_of(variables: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
+    """Return the values of variables."""
+    inner = list(map(trackables.variable_in, variables))
+    values = eager.read_together(inner) if inner else ()
+    return [one.numpy() for one in variables] if values is None else list(values)
+
+
 def host_state() -> dict[str, Any]:
     """Return the states of the generators that belong to no model and no strategy."""
-    keras = random_state.tf_keras_generator()
+    keras, eager = random_state.tf_keras_generator(), random_state.eager_state()
     return {
-        "python": random.getstate(),
+        "python": _words_of(random.getstate()),
         "numpy": np.random.get_state(legacy=False),
-        "eager": random_state.eager_state(),
-        "tf_keras": None if keras is None else keras.getstate(),
+        "eager": None if eager is None else (eager[0], _words_of(eager[1])),
+        "tf_keras": None if keras is None else _words_of(keras.getstate()),
     }
 
 
@@ -116,11 +127,12 @@ def set_host_state(state: Mapping[str, Any]) -> None:
     """Set what `host_state` has returned."""
     keras = random_state.tf_keras_generator()
     if keras is not None and state["tf_keras"] is not None:
-        keras.setstate(state["tf_keras"])
-    random.setstate(state["python"])
+        keras.setstate(_state_from(state["tf_keras"]))
+    random.setstate(_state_from(state["python"]))
     np.random.set_state(state["numpy"])
     if state["eager"] is not None:
-        random_state.set_eager_state(state["eager"])
+        seed, words = state["eager"]
+        random_state.set_eager_state((seed, _state_from(words)))
 
 
 def is_generator(thing: object) -> bool:
@@ -149,7 +161,7 @@ def as_generators(generators: Any) -> tuple[Any, ...]:
 def state_of(generator: Any) -> Any:
     """Return the state of a generator as plain values."""
     if isinstance(generator, random.Random):
-        return generator.getstate()
+        return _words_of(generator.getstate())
     if isinstance(generator, np.random.Generator):
         return generator.bit_generator.state
     if isinstance(generator, np.random.RandomState):
@@ -160,10 +172,22 @@ def state_of(generator: Any) -> Any:
 def set_state(generator: Any, state: Any) -> None:
     """Set what `state_of` has returned."""
     if isinstance(generator, random.Random):
-        generator.setstate(state)
+        generator.setstate(_state_from(state))
     elif isinstance(generator, np.random.Generator):
         generator.bit_generator.state = state
     elif isinstance(generator, np.random.RandomState):
         generator.set_state(state)
     else:
         generator.state.assign(state)
+
+
+def _words_of(state: Any) -> tuple[Any, ...]:
+    """Return a state of Python's `random` with its 625 words as one array."""
+    version, words, *rest = state
+    return version, np.array(words, np.uint32), *rest
+
+
+def _state_from(state: Any) -> tuple[Any, ...]:
+    """Return the state that `_words_of` was given."""
+    version, words, *rest = state
+    return version, tuple(map(int, words)), *rest

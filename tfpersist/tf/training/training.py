@@ -94,6 +94,7 @@ class Training(Resumable):
         self._seeds = Seeds(owners, seeds.as_generators(generators))
         self._began = seeds.host_state()
         self._why = None if data is None else iterators.state_of(data)
+        self._description = None if data is None else same_data.description_of(data)
         self._size = 0
         self._target: Any = None
         self._found = False
@@ -180,8 +181,8 @@ class Training(Resumable):
         return {
             "state": state,
             "count": data.count,
-            "began": self._began,
-            "data": same_data.description_of(data.iterator),
+            "began": self._began if state is None else None,
+            "data": self._description,
         }
 
     def _restore(self, state: Mapping[str, Any]) -> None:
@@ -195,8 +196,8 @@ class Training(Resumable):
     def _restore_data(self, data: CountedData, state: Mapping[str, Any]) -> None:
         import tensorflow as tf
 
-        now = same_data.description_of(data.iterator)
-        same_data.require_same(state["data"], now, replayed=state["state"] is None)
+        assert self._description is not None
+        same_data.require_same(state["data"], self._description, replayed=state["state"] is None)
         if state["state"] is not None:
             try:
                 iterators.set_state(data.iterator, state["state"])
