@@ -65,4 +65,8 @@ def test_random_ops_without_seeds_are_noticed():
     tf.random.set_seed(None)
     assert not is_seeded(iter(noisy(None)))
     assert is_seeded(iter(noisy(5)))
+    numbers = tf.data.Dataset.range(3)
+    assert not is_seeded(iter(numbers.interleave(lambda _: noisy(None))))
+    assert not is_seeded(iter(numbers.shuffle(2)))
+    assert is_seeded(iter(numbers.shuffle(2, seed=0)))
     assert is_seeded(iter(tf.data.Dataset.range(3)))

@@ -32,6 +32,13 @@ def test_data_and_random_ops_are_named():
         noted(saves_data=True, random=True, strict=True)
 
 
+def test_data_with_state_of_their_own_are_named():
+    with tf.Graph().as_default(), v1.Session() as session:
+        resume = SessionState(session, True, False, "RandomStandardNormal").noted()
+    assert [fact.where for fact in resume.not_covered] == ["the iterator in data="]
+    assert "RandomStandardNormal is stateful" in resume.not_covered[0].why
+
+
 def test_a_restore_says_what_was_noted():
     state = SessionState(None, True, False)
     saved = Resume((Fact("covered", "data"),))

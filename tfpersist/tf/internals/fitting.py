@@ -56,6 +56,31 @@ def steps_at_once(model: Any) -> int:
     return int(steps.numpy() if hasattr(steps, "numpy") else steps)
 
 
+def batches_complete(model: Any, batch: int, *, first: int, steps: int | None) -> int:
+    """Return how many batches of an epoch are complete when a call for the end of some comes.
+
+    Args:
+        model: the model.
+        batch: what the callback is called with.
+        first: what it was called with when the epoch's first batch began.
+        steps: the number of batches of the epoch, if it is known.
+    """
+    at_once = steps_at_once(model)
+    if first or at_once == 1 or is_tf_keras(model) or _tells_last_batch():
+        return batch + 1
+    return batch + at_once if steps is None else min(batch + at_once, steps)
+
+
+def _tells_last_batch() -> bool:
+    """Return whether Keras tells callbacks the last of the batches that it has trained on at once.
+
+    Up to 3.10 it tells the first one, in epochs of known length.
+    """
+    import keras
+
+    return tuple(map(int, keras.__version__.split(".")[:2])) >= (3, 11)
+
+
 def steps_of_optimizer(model: Any) -> int | None:
     """Return the steps that the optimizer of a model has taken; None if it counts none."""
     steps: Any = getattr(getattr(model, "optimizer", None), "iterations", None)

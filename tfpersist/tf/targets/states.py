@@ -9,7 +9,7 @@ import numpy as np
 
 from tfpersist.errors import RestoreError, SaveError, TFPersistError
 from tfpersist.matching.plans.entry import Entry
-from tfpersist.tf.internals import eager, trackables
+from tfpersist.tf.internals import data_functions, eager, trackables
 from tfpersist.tf.run.translate import translated
 
 # What an object of Python state calls its state.
@@ -38,19 +38,26 @@ def _export_one(entry: Entry) -> Mapping[str, np.ndarray[Any, Any]]:
     state: Any = entry.handle
     if state.local == PYTHON_STATE:
         return {PYTHON_STATE: python_state(entry.ref)}
+    is_iterator = trackables.is_iterator(entry.ref)
+    if is_iterator and (op := data_functions.stateful_op(entry.ref)):
+        raise _without_position(entry, f"{op} is stateful")
     try:
         with translated(SaveError):
             tensors = trackables.export(entry.ref)
             return {local: eager.view(tensor) for local, tensor in tensors.items()}
     except SaveError as error:
-        if not trackables.is_iterator(entry.ref):
+        if not is_iterator:
             raise
-        raise SaveError(
-            f"TensorFlow cannot save the position of this tf.data iterator: {error.problem}",
-            where=entry.name,
-            advice="Leave it out with only(), or build its dataset without random ops, generators"
-            " and Python functions inside of map().",
-        ) from error
+        raise _without_position(entry, error.problem) from error
+
+
+def _without_position(entry: Entry, why: str) -> SaveError:
+    return SaveError(
+        f"TensorFlow cannot save the position of this tf.data iterator: {why}",
+        where=entry.name,
+        advice="Leave it out with only(), or build its dataset without random ops, generators"
+        " and Python functions inside of map().",
+    )
 
 
 def python_state(thing: Any) -> np.ndarray[Any, Any]:

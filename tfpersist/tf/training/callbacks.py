@@ -123,6 +123,7 @@ def _callback_class() -> type[Any]:
             self.state: FitState | None = None
             self.unsaved = 0
             self.counted = 0
+            self.first: int | None = None
             self.metric_names: frozenset[str] = frozenset()
 
         # tf_keras asks for these.
@@ -168,17 +169,20 @@ def _callback_class() -> type[Any]:
             complete = state.progress.batch if epoch == state.progress.epoch else 0
             state.progress = attrs.evolve(state.progress, epoch=epoch, batch=complete)
             self.counted = complete
+            self.first = None
             state.epoch_begins(epoch)
 
         def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
             state = self._running
+            self.first = batch if self.first is None else self.first
             if not state.trains_as_usual:
                 fitting.call_once(self.model, state.train)
 
         def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
             state = self._running
-            # With several steps per execution, `batch` is the last batch of them.
-            complete = batch + 1
+            complete = fitting.batches_complete(
+                self.model, batch, first=self.first or 0, steps=self.params.get("steps")
+            )
             if complete <= state.progress.batch:
                 if state.found is not None and state.left <= 0:
                     state.arrive(self._restore_again)

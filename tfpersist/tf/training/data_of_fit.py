@@ -20,7 +20,7 @@ import attrs
 
 from tfpersist.errors import RestoreError
 from tfpersist.matching.plans.resume import Fact
-from tfpersist.tf.internals import fitting, iterators
+from tfpersist.tf.internals import data_functions, fitting, iterators
 from tfpersist.tf.internals.iterators import IteratorState
 from tfpersist.tf.training import data_facts, same_data, seeds
 
@@ -72,7 +72,7 @@ class DataOfFit:
         self.iterator = mine
         if self.why is None and iterators.is_iterator(mine):
             # At its end, a dataset with stateful ops would say that it has none.
-            self.why = iterators.state_of(mine)
+            self.why = data_functions.first_state_of(mine)
         return used
 
     def skip(self, iterator: Any, batches: int) -> None:

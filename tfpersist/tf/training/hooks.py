@@ -16,7 +16,7 @@ import attrs
 from tfpersist.arguments import seconds
 from tfpersist.errors import SaveError, TargetError, value_text
 from tfpersist.matching.plans.report import RestoreReport
-from tfpersist.tf.internals import saveables
+from tfpersist.tf.internals import data_functions, saveables
 from tfpersist.tf.training.session_state import SessionState
 from tfpersist.tf.training.training_store import TrainingStore
 
@@ -98,6 +98,7 @@ def _hook_class() -> type[Any]:
             self.report: RestoreReport | None = None
             self.global_step: Any = None
             self.saved_step: int | None = None
+            self.stateful = ""
             self.last_step = 0
             self.noted_step = 0
             self.increment = 0
@@ -109,6 +110,7 @@ def _hook_class() -> type[Any]:
                     self.asked.data, external_state_policy="fail"
                 )
                 v1.add_to_collection(v1.GraphKeys.SAVEABLE_OBJECTS, saveable)
+                self.stateful = data_functions.stateful_op_in_graph(self.asked.data)
             saveables.prepare(v1.get_default_graph())
             self.global_step = v1.train.get_global_step()
             if self.global_step is None:
@@ -152,7 +154,8 @@ def _hook_class() -> type[Any]:
             self.store.wait()
 
         def _state(self, session: Any) -> SessionState:
-            return SessionState(session, self.asked.data is not None, self.asked.strict)
+            has_data = self.asked.data is not None
+            return SessionState(session, has_data, self.asked.strict, self.stateful)
 
         def _note_step(self, step: int) -> None:
             """Note a step, and by how much a run has incremented it, which may be more than one."""

@@ -22,11 +22,13 @@ class SessionState(Resumable):
         session: the session.
         saves_data: whether the position of its data is saved with its variables.
         strict: whether a save raises an error if something is not covered.
+        stateful: an op on whose state the data depend; empty if there is none.
     """
 
     session: Any
     saves_data: bool
     strict: bool
+    stateful: str = ""
 
     @property
     def subject(self) -> Any:
@@ -47,7 +49,11 @@ class SessionState(Resumable):
         return resume_state.resumed(saved, was_found=saved is not None)
 
     def _facts(self) -> list[Fact]:
-        if self.saves_data:
+        if self.saves_data and self.stateful:
+            why = f"{self.stateful} is stateful, and the position does not have its state"
+            advice = "Draw with tf.random.stateless_*, and make data without Python functions."
+            found = [Fact("not covered", _DATA, "the iterator in data=", why, advice)]
+        elif self.saves_data:
             found = [Fact("covered", _DATA, "the iterator in data=")]
         else:
             why = "a hook without data= adds no op to the graph, and none of it writes the position"

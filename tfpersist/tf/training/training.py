@@ -7,7 +7,7 @@ from typing import Any
 
 from tfpersist.errors import ArgumentError, RestoreError, value_text
 from tfpersist.matching.plans.resume import Fact, Resume
-from tfpersist.tf.internals import iterators
+from tfpersist.tf.internals import data_functions, iterators
 from tfpersist.tf.targets.resumable import Resumable
 from tfpersist.tf.training import data_facts, resume_state, same_data, seeds
 from tfpersist.tf.training.seeds import Seeds
@@ -93,7 +93,7 @@ class Training(Resumable):
         owners = [one for one in objects.values() if hasattr(one, "weights")]
         self._seeds = Seeds(owners, seeds.as_generators(generators))
         self._began = seeds.host_state()
-        self._why = None if data is None else iterators.state_of(data)
+        self._why = None if data is None else data_functions.first_state_of(data)
         self._description = None if data is None else same_data.description_of(data)
         self._size = 0
         self._target: Any = None

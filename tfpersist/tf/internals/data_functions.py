@@ -1,0 +1,126 @@
+"""The private APIs of the functions by which tf.data makes elements: which state they depend on.
+
+TensorFlow refuses to write an iterator whose functions depend on state. But it looks neither at
+what is under a shuffle or a snapshot nor into the functions that make datasets, as those of
+interleave. An iterator with such functions would be written, and go on with other data, without a
+word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from tfpersist.tf.internals import iterators
+from tfpersist.tf.internals.iterators import IteratorState
+
+_IGNORE = 1
+# What is stateful by its declaration, and does not change the data; or has its state in the
+# iterator (datasets), or in functions, which are looked at too.
+_HARMLESS = re.compile(
+    r"(Assert|Print(V2)?|LookupTable(Find|Size)(V2)?|(Stateful)?PartitionedCall|If|While|Case"
+    r"|\w*Dataset(V\d+)?)"
+)
+
+
+def first_state_of(iterator: Any) -> IteratorState:
+    """Return the state of an iterator, or why there is none, as TensorFlow or its functions say.
+
+    Args:
+        iterator: an eager iterator of a dataset.
+    """
+    op = stateful_op(iterator)
+    return IteratorState(None, f"{op} is stateful") if op else iterators.state_of(iterator)
+
+
+def stateful_op(iterator: Any) -> str:
+    """Return an op on whose state the data depend; empty if there is none.
+
+    Args:
+        iterator: an eager iterator of a dataset.
+    """
+    return next(filter(is_stateful, (node.op for node in nodes_of(iterator))), "")
+
+
+def stateful_op_in_graph(iterator: Any) -> str:
+    """Return the same for an initializable iterator of a TF1 graph."""
+    operation = iterator.initializer
+    library = operation.graph.as_graph_def().library.function
+    known = {definition.signature.name: definition for definition in library}
+    waiting, seen, found = [operation], {operation}, []
+    while waiting:
+        for tensor in waiting.pop().inputs:
+            if tensor.op not in seen:
+                seen.add(tensor.op)
+                waiting.append(tensor.op)
+                found.append(tensor.op.node_def)
+    nodes = _nodes_below(_called(found), known.get)
+    return next(filter(is_stateful, (node.op for node in nodes)), "")
+
+
+def nodes_of(iterator: Any) -> Iterator[Any]:
+    """Yield the nodes of all functions that make the data of an eager iterator."""
+    from tensorflow.python.eager import context
+
+    dataset = iterators.dataset_of(iterator)
+    if dataset is None:
+        return
+    current = context.context()
+
+    def definition_of(name: str) -> Any:
+        return current.get_function_def(name) if current.has_function(name) else None
+
+    for step in iterators.sources(dataset):
+        for value in vars(step).values():
+            for one in value if isinstance(value, (list, tuple)) else (value,):
+                function: Any = getattr(one, "_function", None)
+                definition = getattr(function, "function_def", None)
+                if definition is not None:
+                    yield from definition.node_def
+                    yield from _nodes_below(_called(definition.node_def), definition_of)
+                    yield from _nodes_of_captured(function.captured_inputs)
+
+
+def _nodes_of_captured(tensors: Iterable[Any]) -> Iterator[Any]:
+    """Yield the nodes of the functions of datasets that a function takes from outside."""
+    import tensorflow as tf
+
+    for tensor in tensors:
+        if tensor.dtype != tf.variant:
+            continue
+        try:
+            graph = tf.raw_ops.DatasetToGraphV2(input_dataset=tensor, external_state_policy=_IGNORE)
+        except tf.errors.InvalidArgumentError:  # another kind of variant
+            continue
+        found = tf.compat.v1.GraphDef.FromString(graph.numpy())
+        known = {definition.signature.name: definition for definition in found.library.function}
+        yield from _nodes_below(_called(found.node), known.get)
+
+
+def _nodes_below(names: Iterable[str], definition_of: Callable[[str], Any]) -> Iterator[Any]:
+    waiting = list(names)
+    seen = set(waiting)
+    while waiting:
+        definition = definition_of(waiting.pop())
+        if definition is not None:
+            yield from definition.node_def
+            called = set(_called(definition.node_def)) - seen
+            seen |= called
+            waiting += called
+
+
+def _called(nodes: Iterable[Any]) -> Iterator[str]:
+    for node in nodes:
+        for attribute in node.attr.values():
+            for function in (attribute.func, *attribute.list.func):
+                if function.name:
+                    yield function.name
+
+
+def is_stateful(op: str) -> bool:
+    """Return whether what an op computes depends on state that the iterator does not have."""
+    from tensorflow.python.framework import op_def_registry
+
+    definition = op_def_registry.get(op)
+    return definition is not None and definition.is_stateful and not _HARMLESS.fullmatch(op)
