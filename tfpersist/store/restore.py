@@ -157,7 +157,8 @@ def restore_target(
             )
         loaded.assign(adapted)
     if isinstance(target, Resumable):
-        return attrs.evolve(report, resume=target.resumed(loaded.checkpoint.resume))
+        resume = target.resumed(loaded.checkpoint.resume)
+        return attrs.evolve(report, resume=resume.without(report.unexpected))
     return report
 
 

@@ -143,6 +143,23 @@ def test_empty_lists_of_keras_3_3_are_filled_by_the_names_of_all_variables():
     }
 
 
+@pytest.mark.parametrize(("states", "slots"), [(2, 2), (3, 0)])
+def test_states_of_keras_3_3_that_are_all_called_alike_are_in_order(states, slots):
+    names = ["iteration", *["accumulator"] * states]
+    tree = {
+        "iterations": "opt/_variables/0",
+        "_variables": {str(at): Var(f"adagrad/{name}") for at, name in enumerate(names)},
+        "_trainable_variables": {"0": "a", "1": "b"},
+        "_model_variables_moving_average": {},
+        "_accumulators": {},
+    }
+    _, found = state_in(tree)
+    assert [key for key in found if key[1]] == [
+        ("adagrad/accumulator", "a"),
+        ("adagrad/accumulator", "b"),
+    ][:slots]
+
+
 def test_what_has_no_known_owner_is_no_slot():
     assert not [
         key

@@ -122,3 +122,9 @@ def test_tensorflow_reads_the_same_objects(store):
     step = tf.Variable(0, dtype=tf.int64)
     tf.train.Checkpoint(step=step).read(prefix).assert_existing_objects_matched()
     assert int(step) == 2
+
+
+def test_tensors_that_nothing_takes_now_are_named(store):
+    store.save(tfp.Training(v=tf.Variable(1.0), gone=tf.Variable(2.0)), 1)
+    resume = store.restore(tfp.Training(v=tf.Variable(0.0))).resume
+    assert [fact.where for fact in resume.not_covered] == ["gone/.ATTRIBUTES/VARIABLE_VALUE"]

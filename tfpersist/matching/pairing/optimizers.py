@@ -177,10 +177,10 @@ def _slots(
     for (slot, variable), state in graph.slots(node).items():
         yield f"{kind}/{slot}", variable, state
     trained = graph.item(node, TRAINED)
-    lists = [child for name, child in graph.children[node].items() if name not in _LISTS_OF_ALL]
-    if trained and not any(_is_list(graph, child) for child in lists):
+    edges = graph.children[node].items()
+    if trained and any(name in eras.SLOT_LISTS and not graph.children[n] for name, n in edges):
         yield from _slots_by_words(graph, node, tuple(trained.values()), kind)
-    for name, child in graph.children[node].items():
+    for name, child in edges:
         if name in _LISTS_OF_ALL or not _is_list(graph, child):
             continue
         common = eras.COMMON_LISTS.get(name)
@@ -203,17 +203,22 @@ def _slots_by_words(
 ) -> Iterator[tuple[str, int, int]]:
     """Yield the slots of Keras 3.3, whose lists TensorFlow has saved empty.
 
-    The list of all variables has them, with names such as "adam/dense_kernel_momentum".
+    The list of all variables has them, with names such as "adam/dense_kernel_momentum", or
+    "adagrad/accumulator" once for each variable.
     """
+    states = (graph.item(node, _ALL) or {}).values()
+    names = {state: graph.full_name(state).rpartition("/")[2] for state in states}
+    totals = Counter(names.values())
     owners: dict[str, list[tuple[str, int]]] = {}
     words = {word: f"{kind}/{slot}" for word, slot in eras.SLOT_WORDS.get(kind, {}).items()}
     for word, slot in {**words, **eras.COMMON_SLOT_WORDS}.items():
         for variable in trained:
             name = f"{graph.full_name(variable).replace('/', '_')}_{word}"
             owners.setdefault(name, []).append((slot, variable))
+        if totals[word] == len(trained):
+            owners[word] = [(slot, variable) for variable in trained]
     seen = Counter[str]()
-    for state in (graph.item(node, _ALL) or {}).values():
-        name = graph.full_name(state).rpartition("/")[2]
+    for state, name in names.items():
         known = owners.get(name, [])
         if seen[name] < len(known) and graph.valued(state):
             yield *known[seen[name]], state

@@ -82,6 +82,25 @@ class Resume:
         """What starts anew."""
         return self._of("not covered")
 
+    def without(self, keys: Sequence[str]) -> Resume:
+        """Return the same with a fact about tensors that nothing takes.
+
+        Args:
+            keys: the keys of the tensors.
+
+        Returns:
+            The same, with one fact more if there are any.
+
+        Example:
+            >>> print(Resume().without(["optimizer/m"]).not_covered[0])
+            not covered  tensors of the checkpoint that nothing takes now: optimizer/m
+        """
+        if not keys:
+            return self
+        where = ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
+        fact = Fact("not covered", "tensors of the checkpoint that nothing takes now", where)
+        return attrs.evolve(self, facts=(*self.facts, fact))
+
     def now(self, environment: Mapping[str, str]) -> Resume:
         """Return the same with the differences between the environment of the save and another.
 
