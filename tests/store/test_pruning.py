@@ -118,6 +118,37 @@ def test_checkpoints_of_other_names_are_left_alone(tmp_path):
     assert len([name for name in file_names(tmp_path) if name.endswith(".index")]) == 4
 
 
+def test_clear_removes_all_of_one_name_and_what_is_pinned_stays(location):
+    store, other = tfp.ModelStore(location), tfp.ModelStore(location, name="other")
+    other.save(model(), 1)
+    for step in range(3):
+        store.save(model(step), step)
+    with store.at(1).latest().pin():
+        cleared = store.clear()
+        assert cleared.dropped == ("model.ckpt-0", "model.ckpt-2")
+        assert [verdict.reasons for verdict in cleared.verdicts if verdict.kept] == [
+            ("pinned, or being read or written",)
+        ]
+        assert steps(store) == [1]
+    assert store.clear().dropped == ("model.ckpt-1",)
+    assert store.clear().verdicts == ()
+    assert [checkpoint.name for checkpoint in other.checkpoints()] == ["other-1"]
+    # The store goes on as a new one does.
+    assert store.save(model(5), 1)["b"][0] == 5
+
+
+def test_clear_leaves_no_file(tmp_path):
+    store = tfp.ModelStore(tmp_path, incremental=True).background()
+    for step in range(3):
+        store.save(model(step), step)
+    store.wait()
+    (tmp_path / "model.ckpt-1.data-00000-of-00001").write_bytes(b"damaged")
+    (tmp_path / "model.ckpt-3.index").write_bytes(b"without data")
+    store.save(model(4), 4)
+    store.clear()
+    assert file_names(tmp_path) == []
+
+
 def test_best(location):
     store = tfp.ModelStore(location)
     with pytest.raises(NameNotFoundError, match="no checkpoint has a metric 'loss'"):

@@ -597,6 +597,30 @@ class ModelStore:
             self._look(), self.name, rules, dry_run=dry_run, durable=self._asked.durable
         )
 
+    def clear(self) -> Pruning:
+        """Remove all checkpoints of this store's name, also damaged ones.
+
+        Checkpoints that are pinned or being restored stay, and so do those of another name. Saves
+        that are under way are waited for.
+
+        Returns:
+            The checkpoints that were removed and that stay, and why. It prints as a table.
+
+        Raises:
+            StorageError: files could not be removed.
+
+        Example:
+            >>> import numpy as np, tfpersist as tfp
+            >>> store = tfp.ModelStore("memory://doc/clear")
+            >>> _ = store.save({"v": np.zeros(3)}, 1)
+            >>> print(store.clear())
+            memory://doc/clear: 0 checkpoints stay, 1 went
+              gone   model.ckpt-1
+            >>> store.checkpoints()
+            []
+        """
+        return pruning.clear(self._look(), self.name, durable=self._asked.durable)
+
     # --- training loops ----------------------------------------------------------------------
 
     def background(self, in_flight: int = 1) -> ModelStore:

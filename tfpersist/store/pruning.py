@@ -103,11 +103,31 @@ def prune(
         RetentionError: a `where` failed; nothing was removed.
         StorageError: files could not be removed.
     """
-    with _going(directory, name, keep) as going:
-        if going.holds and not dry_run:
-            directory.note(removed=going.holds, durable=durable)
-            _forget(directory, going.holds)
+    with _held(directory, _decide(directory, name, keep)) as going:
+        if not dry_run:
+            _remove(directory, going, durable=durable)
         return Pruning(directory.storage.location, going.verdicts(directory), dry_run)
+
+
+def clear(directory: Directory, name: str, *, durable: bool = True) -> Pruning:
+    """Remove all checkpoints of one name that nobody holds, also damaged ones.
+
+    Args:
+        directory: a look at the directory.
+        name: what they are called, before "-" and the step.
+        durable: wait until the removal would survive a power loss.
+
+    Returns:
+        What was removed and what stays, and why.
+
+    Raises:
+        StorageError: files could not be removed.
+    """
+    names = directory.called(name)
+    all_of_them = _Going(Decision(names, ()), directory.incomplete(names), names)
+    with _held(directory, all_of_them) as going:
+        _remove(directory, going, durable=durable)
+        return Pruning(directory.storage.location, going.verdicts(directory))
 
 
 def prune_after(directory: Directory, prefix: str, name: str, keep: Keep, *, durable: bool) -> None:
@@ -126,7 +146,7 @@ def prune_after(directory: Directory, prefix: str, name: str, keep: Keep, *, dur
     """
     verified.note(directory.storage, directory.files(prefix))
     try:
-        with _going(directory, name, keep) as going:
+        with _held(directory, _decide(directory, name, keep)) as going:
             note_latest(directory, prefix, removed=going.holds, durable=durable)
             _forget(directory, going.holds)
     except (RetentionError, StorageError) as error:
@@ -170,9 +190,8 @@ class _Going:
 
 
 @contextmanager
-def _going(directory: Directory, name: str, keep: Keep) -> Iterator[_Going]:
-    """Decide, and hold those that are to be removed; one that cannot be held stays."""
-    going = _decide(directory, name, keep)
+def _held(directory: Directory, going: _Going) -> Iterator[_Going]:
+    """Hold those that are to be removed; one that cannot be held stays."""
     try:
         for prefix in going.leaving:
             reason = _hold(directory, prefix, going.holds)
@@ -260,6 +279,12 @@ def _hold(directory: Directory, prefix: str, holds: dict[str, Hold]) -> str:
         holds.pop(prefix).release()
         return _REPLACED
     return ""
+
+
+def _remove(directory: Directory, going: _Going, *, durable: bool) -> None:
+    if going.holds:
+        directory.note(removed=going.holds, durable=durable)
+        _forget(directory, going.holds)
 
 
 def _forget(directory: Directory, removed: Iterable[str]) -> None:
