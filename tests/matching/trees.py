@@ -32,7 +32,7 @@ def layers(*parts):
     return {"_operations": {"0": {}, **{str(at): one for at, one in enumerate(parts, 1)}}}
 
 
-def objects(tree, *, names=None, slots=(), kinds=None, trained=()):
+def objects(tree, *, names=None, slots=(), kinds=None, trained=(), **facts):
     """Describe a tree; `names` are {path: name} of layers, `slots` (optimizer, slot, v, state).
 
     A str in the tree is the path of an object that is there already.
@@ -69,10 +69,10 @@ def objects(tree, *, names=None, slots=(), kinds=None, trained=()):
         )
     graph = ObjectGraph.of(message)
     known = {numbers[path]: name for path, name in (names or {}).items()}
-    facts = Names(known, optimizers=frozenset(optimizers.optimizers_in(graph)))
+    inside = Names(known, optimizers=frozenset(optimizers.optimizers_in(graph)), **facts)
     kinds = {numbers[path]: kind for path, kind in (kinds or {}).items()}
     orders = [[numbers[path] for path in order] for order in trained]
-    return Objects(graph, specs.get, facts, kinds, orders)
+    return Objects(graph, specs.get, inside, kinds, orders)
 
 
 def key_of(side, node):

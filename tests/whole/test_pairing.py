@@ -463,3 +463,107 @@ def test_an_order_of_training_in_which_something_does_not_fit_says_nothing(tmp_p
     tfp.ModelStore(tmp_path).restore(model, missing="skip", mismatched="skip")
     np.testing.assert_array_equal(model.layers[0].kernel, saved.layers[0].kernel)
     np.testing.assert_array_equal(model.layers[1].kernel, before)
+
+
+# --- models in a tf.train.Checkpoint, whose roles may be called otherwise -----------------------
+
+
+def trained_chain(*names):
+    model = chain(*names)
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def test_layers_that_swapped_in_a_model_of_another_role_are_not_taken_for_each_other(tmp_path):
+    saved, model = trained_chain("a", "b", "c"), trained_chain("b", "a", "c")
+    tf.train.Checkpoint(net=saved, opt=saved.optimizer).write(str(tmp_path / "model"))
+    target = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
+    store = tfp.ModelStore(tmp_path)
+    with pytest.raises(tfp.RestoreError) as caught:
+        store.restore(target)
+    store.rename(caught.value.report.suggestion).restore(target)
+    np.testing.assert_array_equal(kernels(model, "a", "b"), kernels(saved, "a", "b"))
+
+
+@pytest.mark.parametrize("roles", [("net", "target"), ("online", "slow")])
+def test_of_two_models_of_one_kind_only_the_role_tells_which_is_which(tmp_path, roles):
+    saved = [chain("a"), chain("a")]
+    models = [chain("a"), chain("a")]
+    tf.train.Checkpoint(net=saved[0], target=saved[1]).write(str(tmp_path / "model"))
+    target = tf.train.Checkpoint(**dict(zip(roles, models, strict=True)))
+    if roles[0] != "net":
+        with pytest.raises(tfp.RestoreError, match="nothing tells which") as caught:
+            tfp.ModelStore(tmp_path).restore(target)
+        assert not caught.value.report.suggestion
+        return
+    tfp.ModelStore(tmp_path).restore(target)
+    for one, other in zip(models, saved, strict=True):
+        np.testing.assert_array_equal(kernels(one, "a"), kernels(other, "a"))
+
+
+# --- names that nobody gave ---------------------------------------------------------------------
+
+
+def test_an_automatic_name_of_tensorflow_1_is_no_evidence_beside_another_number_of_layers(tmp_path):
+    with tf.Graph().as_default(), v1.Session() as session:
+        for name in ("dense", "dense_1"):
+            v1.get_variable(f"{name}/kernel", [4, 4])
+            v1.get_variable(f"{name}/bias", [4])
+        session.run(v1.global_variables_initializer())
+        v1.train.Saver().save(session, str(tmp_path / "model.ckpt"), write_meta_graph=False)
+    keras.backend.clear_session()
+    model = chain(None, None, None)
+    assert model.layers[1].name == "dense"
+    with pytest.raises(tfp.RestoreError, match="nothing tells which"):
+        tfp.ModelStore(tmp_path).restore(model, missing="skip")
+    keras.backend.clear_session()
+    assert tfp.ModelStore(tmp_path).restore(chain(None, None)).fits
+
+
+class Block(keras.layers.Layer):
+    """A layer around another one; Keras calls the second one `block_1` by itself."""
+
+    def __init__(self, **more):
+        super().__init__(**more)
+        self.inner = keras.layers.Dense(4, name="inner")
+
+    def call(self, x):
+        return self.inner(x)
+
+
+@pytest.mark.parametrize("names", [("block_1", "block_0", "block_2"), ("block_0", "block_1")])
+def test_names_that_count_from_zero_are_given_though_a_class_is_called_so(tmp_path, names):
+    def net(library, kind, *names):
+        class Net(library.Model):
+            def __init__(self):
+                super().__init__()
+                self.blocks = [kind(name=name) for name in names]
+
+            def call(self, x):
+                for block in self.blocks:
+                    x = block(x)
+                return x
+
+        model = Net()
+        model(np.zeros((1, 4), np.float32))
+        return model
+
+    old = net(tf_keras, OldBlock, "block_0", "block_1", "block_2")
+    old.save_weights(str(tmp_path / "model.ckpt"))
+    model = net(keras, Block, *names)
+    tfp.ModelStore(tmp_path).restore(model)
+    saved = {block.name: block.inner.kernel.numpy() for block in old.blocks}
+    for block in model.blocks:
+        np.testing.assert_array_equal(block.inner.kernel, saved[block.name])
+
+
+class OldBlock(tf_keras.layers.Layer):
+    """The same in Keras 2."""
+
+    def __init__(self, **more):
+        super().__init__(**more)
+        self.inner = tf_keras.layers.Dense(4, name="inner")
+
+    def call(self, x):
+        return self.inner(x)

@@ -133,8 +133,9 @@ def test_last_names_that_groups_share_go_before_places():
     live = layers_of("a/tower", "a/mix", "b/tower", "b/mix", "c/tower", "c/mix")
     saved = layers_of(*(f"net/{name}" for name in ("tower", "mix", "mix", "tower", "tower", "mix")))
     pairing = engine.pair(live, saved)
-    assert pairing.pairs == {0: 0, 1: 1, 4: 4, 5: 5}
-    assert pairing.proposals == {2: 3, 3: 2}
+    # Layers have moved, so that a place is no more than a proposal.
+    assert pairing.pairs == {}
+    assert pairing.proposals == {0: 0, 1: 1, 2: 3, 3: 2, 4: 4, 5: 5}
     saved = layers_of(*(f"net/{name}" for name in ("tower", "mix", "mix", "tower", "mix", "tower")))
     pairing = engine.pair(live, saved)
     assert (pairing.pairs, pairing.proposals) == ({0: 0, 1: 1}, {})

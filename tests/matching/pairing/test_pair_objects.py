@@ -626,3 +626,45 @@ def test_items_that_would_cross_in_a_list_that_has_changed_are_not_proposed():
     names = {f"parts/{at}": name for at, name in enumerate(["a", "b", "c", "d"])}
     assert len(proposed(saved, objects(parts(1, 9, 2, 3), names=names))) == 6
     assert not proposed(saved, objects(parts(3, 9, 1, 2), names=names))
+
+
+def test_an_order_of_training_that_last_names_contradict_says_nothing():
+    def training(role, *names):
+        net = chain(*names)
+        net["_operations"][str(len(names) + 1)] = dense("head", 3)
+        places = range(1, len(names) + 2)
+        paths = [f"{role}/_operations/{at}/{what}" for at in places for what in ("_kernel", "bias")]
+        listed = {str(at): path for at, path in enumerate(paths)}
+        rate = {"_learning_rate": Var("rate", LINE), "_iterations": Var("i", LINE)}
+        opt = {**rate, "_trainable_variables": listed, "_variables": {"0": Var("i", LINE)}}
+        named = dict(
+            zip((f"{role}/_operations/{at}" for at in places), (*names, "head"), strict=True)
+        )
+        return objects({role: net, "opt": opt}, names=named, trained=[paths])
+
+    saved = training("net", "a", "b")
+    same = paired(saved, training("model", "a", "b"))
+    assert same["model/_operations/1/_kernel"] == "net/_operations/1/_kernel"
+    swapped = training("model", "b", "a")
+    assert "model/_operations/1/_kernel" not in paired(saved, swapped)
+    assert proposed(saved, swapped)["model/_operations/1/_kernel"] == "net/_operations/2/_kernel"
+
+
+def test_what_a_checkpoint_sorts_is_in_no_order():
+    def twins(*roles, **facts):
+        return objects({role: chain("a", "b") for role in roles}, **facts)
+
+    saved = twins("net", "target")
+    live = twins("online", "slow", alphabetical=True)
+    assert not paired(saved, live)
+    assert not proposed(saved, live)
+    assert len(paired(saved, twins("net", "target", alphabetical=True))) == 8
+    assert len(paired(saved, twins("net", "slow", alphabetical=True))) == 8
+
+
+def test_models_in_a_checkpoint_are_told_apart_by_what_they_are():
+    saved = objects({"discriminator": chain("a"), "generator": chain("b", "c")})
+    live = objects({"d": chain("x", "y"), "g": chain("z")}, alphabetical=True)
+    pairs = paired(saved, live)
+    assert pairs["d/_operations/2/_kernel"] == "generator/_operations/2/_kernel"
+    assert pairs["g/_operations/1/_kernel"] == "discriminator/_operations/1/_kernel"

@@ -95,3 +95,27 @@ def test_one_letter_stands_for_a_word_only_if_all_do():
     assert words.by_words(live, saved, looks(live, saved)) == {}
     live, saved = leaves("part_g2"), leaves("gamma")
     assert words.by_words(live, saved, looks(live, saved)) == {}
+
+
+def test_numbers_alone_pair_nothing_against_a_known_order():
+    live, saved = leaves("p1", "p2"), leaves("fc_2", "fc_1")
+    assert words.by_words(live, saved, looks(live, saved)) == {0: 1, 1: 0}
+    assert words.by_words(live, saved, looks(live, saved), ordered=True) == {}
+    live, saved = leaves("up1", "up2"), leaves("up_2", "up_1")
+    assert words.by_words(live, saved, looks(live, saved), ordered=True) == {0: 1, 1: 0}
+    live, saved = leaves("q2", "k1"), leaves("key_1", "query_2")
+    assert words.by_words(live, saved, looks(live, saved), ordered=True) == {0: 1, 1: 0}
+
+
+def test_an_order_that_words_contradict_is_left_out():
+    live, saved = leaves("k", "q", "up"), leaves("query", "key", "dense")
+    in_order = {0: 0, 1: 1, 2: 2}
+    assert words.without_contradicted(in_order, live, saved, looks(live, saved)) == {}
+    live = leaves("q", "k", "up")
+    assert words.without_contradicted(in_order, live, saved, looks(live, saved)) == in_order
+
+
+def test_words_contradict_only_what_looks_alike():
+    live, saved = leaves("k", "q", "up"), leaves("query", "key", "dense")
+    looks = {0: "x", 1: "x", 2: "y"}, {0: "x", 1: "x", 2: "y"}
+    assert words.without_contradicted({0: 0, 1: 1, 2: 2}, live, saved, looks) == {2: 2}

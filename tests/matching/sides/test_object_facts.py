@@ -156,3 +156,13 @@ def test_a_name_that_keras_makes_from_an_own_class_calls_nothing():
     known = attrs.evolve(side.names, classes={"block"})
     (leaf,) = object_facts.side_of(side.graph, side.spec_of, known).leaves
     assert leaf.called == ("", "query")
+
+
+def test_a_name_that_ends_in_zero_is_given_and_so_are_those_that_count_on():
+    def named(*names):
+        tree = {"blocks": {str(at): dense(name) for at, name in enumerate(names)}}
+        known = {f"blocks/{at}": name for at, name in enumerate(names)}
+        return [leaf.named for leaf in leaves(tree, names=known, classes={"block"})]
+
+    assert named("block_0", "block_1") == [("blocks", "block_0"), ("blocks", "block_1")]
+    assert named("block", "block_1") == [("blocks", "#0"), ("blocks", "#1")]

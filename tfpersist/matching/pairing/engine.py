@@ -13,11 +13,12 @@ from functools import cached_property
 
 import attrs
 
-from tfpersist.matching.pairing import evidence, kinship, words
+from tfpersist.matching.pairing import evidence, kinship, roots, words
 from tfpersist.matching.sides import positions
 from tfpersist.matching.sides.facts import Chain, Leaf, Side
 
 _MOST_ALTERNATIVES = 5
+_PLACED = "same place in the same structure"
 
 # What a leaf looks like, with what it is called; None if order says nothing of it.
 Look = Callable[[Leaf, Hashable], Hashable]
@@ -95,9 +96,11 @@ class _Rounds:
         self._carry_out(evidence.by_joined(*self._free()), "same name")
         self._carry_out(self._attributes(), "same attributes")
         self._carry_out(evidence.by_root(self.live, self.saved, self.pairs), "same attributes")
-        self._carry_out(self._structure(), "same place in the same structure")
-        self._propose(words.by_words(*self._free(), self._looks()), "shared words")
+        self._carry_out(self._structure(), _PLACED)
+        by_words = words.by_words(*self._free(), self._looks(), ordered=self.saved.ordered)
+        self._propose(by_words, "shared words")
         self._propose_order()
+        self._propose_places()
         return Pairing(
             self.pairs,
             self.proposals,
@@ -120,6 +123,7 @@ class _Rounds:
         if self._cross(found):
             leaves = self.live.leaves
             found = {one: o for one, o in found.items() if not self.displaced(leaves[one])}
+        found = words.without_contradicted(found, *self._free(), looks)
         for number, other in self._by_last_name(found).items():
             is_alone = alike[looks[0][number]] == 1
             reason = "only one of its shape" if is_alone else "same order"
@@ -200,14 +204,20 @@ class _Rounds:
             found = self._where_placed(self._order(self._looks(look)))
             self._carry_out(found, "")
         # First what both sides hold under one name, such as two models in one checkpoint.
-        for around in self._common_surroundings():
-            sides = tuple(
+        parts = [
+            tuple(
                 [one for one in side.leaves if one.around == around]
                 for side in (self.live, self.saved)
             )
+            for around in self._common_surroundings()
+        ]
+        for sides in [*parts, *roots.alike(self.live, self.saved)]:
             found |= self._where_placed(self._order(self._looks(self._place(*sides)), *sides))
         self._carry_out(found, "")
         rest = self._order(self._looks(self._place(self.live.leaves, self.saved.leaves)))
+        for number in found:
+            # They only had to separate others.
+            del self.pairs[number]
         return self._without_contradicted(found | self._where_placed(rest))
 
     def _where_placed(self, pairs: Mapping[int, int]) -> dict[int, int]:
@@ -222,23 +232,30 @@ class _Rounds:
         looks = self._looks()
         by_words = words.by_words(live, saved, looks)
         moved = {looks[0][number] for number, other in by_words.items() if pairs[number] != other}
-        return self._by_last_name(
-            {one: other for one, other in pairs.items() if looks[0].get(one) not in moved}
-        )
+        kept = {one: other for one, other in pairs.items() if looks[0].get(one) not in moved}
+        return self._by_last_name(kept)
 
     def _by_last_name(self, pairs: Mapping[int, int]) -> dict[int, int]:
         """Leave out pairs of other last names, if both sides have one of these names.
 
         Groups may have layers of the same names. Then no whole name and no words tell the group.
         """
-        mine = {one: self.live.leaves[one].given[-1:] for one in pairs}
-        theirs = {other: self.saved.leaves[other].given[-1:] for other in pairs.values()}
-        both = {name for name in mine.values() if name} & set(theirs.values())
-        return {
-            one: other
-            for one, other in pairs.items()
-            if mine[one] == theirs[other] or both.isdisjoint((mine[one], theirs[other]))
-        }
+        live, saved = self.live.leaves, self.saved.leaves
+        strangers = kinship.strangers([(live[one], saved[o]) for one, o in pairs.items()])
+        return {one: other for one, other in pairs.items() if one not in strangers}
+
+    def _propose_places(self) -> None:
+        """Propose what only places say, if proposals say that layers have moved."""
+        live, saved = self.live.leaves, self.saved.leaves
+        together = {**self.pairs, **self.proposals}
+        if not self.saved.ordered or evidence.in_order(together, live, saved):
+            return
+        if not evidence.in_order(self.pairs, live, saved):
+            return
+        lonely = evidence.lonely(live, saved)
+        for number in [n for n, reason in self.reasons.items() if reason == _PLACED]:
+            if number in self.pairs and number not in lonely:
+                self.proposals[number] = self.pairs.pop(number)
 
     def _common_surroundings(self) -> list[Chain]:
         sides = [
@@ -290,6 +307,8 @@ class _Rounds:
     ) -> dict[int, int]:
         mine = self.live.leaves if live is None else live
         theirs = self.saved.leaves if saved is None else saved
+        if self.live.alphabetical:
+            looks = roots.without_shared(mine, looks)
         if not self.saved.ordered:
             return evidence.by_count(mine, theirs, looks)
         inside = {one.number for one in theirs}

@@ -241,10 +241,8 @@ def by_order(
         live, saved = _with_sorted_parts(live), _with_sorted_parts(saved)
     if not in_order(anchors, live, saved):
         # Layers have moved. Only a layer that no other looks like is still the same.
-        counts = [Counter(one.signature for one in side) for side in (live, saved)]
-        lonely = {one.number for one in live if all(n[one.signature] == 1 for n in counts)}
-        found = _alone(live, saved, looks)
-        return {number: other for number, other in found.items() if number in lonely}
+        known, found = lonely(live, saved), _alone(live, saved, looks)
+        return {number: other for number, other in found.items() if number in known}
     pairs: Pairs = {}
     waiting = [(live, saved)]
     while waiting:
@@ -266,6 +264,12 @@ def by_order(
         else:
             pairs |= _zipped(some, others, looks)
     return pairs
+
+
+def lonely(live: Sequence[Leaf], saved: Sequence[Leaf]) -> set[int]:
+    """Return the leaves of a target that alone look so on both sides."""
+    counts = [Counter(one.signature for one in side) for side in (live, saved)]
+    return {one.number for one in live if all(n[one.signature] == 1 for n in counts)}
 
 
 def _with_sorted_parts(side: Sequence[Leaf]) -> Sequence[Leaf]:

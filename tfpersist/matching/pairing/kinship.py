@@ -7,7 +7,7 @@ A name that both sides know never goes with another name. As names may stand at 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from tfpersist.matching.sides import facts
 from tfpersist.matching.sides.eras import ONLY_PARTS
@@ -90,6 +90,28 @@ def _attribute(leaf: Leaf) -> str:
     labels = leaf.held if leaf.tail is None else leaf.tail
     label = next((one for one in reversed(labels) if one not in ONLY_PARTS), "")
     return "" if label.startswith("#") else label
+
+
+def strangers(pairs: Collection[tuple[Leaf, Leaf]]) -> set[int]:
+    """Return the leaves of a target whose last names differ, though both sides have one of them.
+
+    Args:
+        pairs: leaves of a target, each with one of a checkpoint.
+
+    Example:
+        >>> def leaf(number, *names):
+        ...     return Leaf(number, {}, names, names)
+        >>> strangers([(leaf(0, "net", "up"), leaf(0, "model", "down")),
+        ...            (leaf(1, "net", "down"), leaf(1, "model", "old"))])
+        {0, 1}
+    """
+    both = {one.given[-1:] for one, _ in pairs} & {other.given[-1:] for _, other in pairs} - {()}
+    return {
+        one.number
+        for one, other in pairs
+        if one.given[-1:] != other.given[-1:]
+        and not both.isdisjoint((one.given[-1:], other.given[-1:]))
+    }
 
 
 def hides_names(live: Sequence[Leaf], saved: Sequence[Leaf]) -> bool:

@@ -194,10 +194,8 @@ def _by_training(
         for node, other in pairs.items()
         if node in live.leaf_of and other in saved.leaf_of
     ]
-    for called in (kinship.kins, kinship.attributes):
-        mine, theirs = called(live.side, saved.side)
-        if any(mine.get(one.number) != theirs.get(other.number) for one, other in leaves):
-            return {}
+    if _contradict(live.side, saved.side, leaves):
+        return {}
     hidden = _hidden(leaves)
     used = {fate.source for fate in fates.values() if fate.reason}
     frozen = _looks_without(live, {*trained, *known}) | _looks_without(
@@ -212,6 +210,18 @@ def _by_training(
             (leaf := live.leaf_of.get(node)) and (leaf.signature in frozen or leaf.number in hidden)
         )
     }
+
+
+def _contradict(live: Side, saved: Side, pairs: Collection[tuple[Leaf, Leaf]]) -> bool:
+    """Return whether names or attributes say that some of the pairs are none."""
+    if kinship.strangers(pairs):
+        return True
+    sides = [called(live, saved) for called in (kinship.kins, kinship.attributes)]
+    return any(
+        mine.get(one.number) != theirs.get(other.number)
+        for mine, theirs in sides
+        for one, other in pairs
+    )
 
 
 def _hidden(pairs: Collection[tuple[Leaf, Leaf]]) -> set[int]:

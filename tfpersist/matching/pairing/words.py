@@ -57,7 +57,9 @@ class _Name:
         return not other.initials.isdisjoint(map(_initial, self.own))
 
 
-def by_words(live: Sequence[Leaf], saved: Sequence[Leaf], looks: Looks) -> Pairs:
+def by_words(
+    live: Sequence[Leaf], saved: Sequence[Leaf], looks: Looks, *, ordered: bool = False
+) -> Pairs:
     """Pair leaves that look alike by the words and numbers that their names share.
 
     A pair is taken if each of the two shares more with the other than with any third, also with one
@@ -67,40 +69,102 @@ def by_words(live: Sequence[Leaf], saved: Sequence[Leaf], looks: Looks) -> Pairs
         live: the leaves of the target that are not paired yet.
         saved: those of the checkpoint.
         looks: what those look like that may be paired.
+        ordered: whether their order is known. Then numbers alone pair nothing against it.
     """
     scored: dict[tuple[int, int], float] = {}
     mine, theirs = groups(live, looks[0]), groups(saved, looks[1])
     for look, some in mine.items():
         others = theirs.get(look, [])
         if others and max(len(some), len(others)) <= _MOST_COMPARED:
-            scored |= _best_words(some, others)
+            found = _best_words(some, others)
+            if not ordered or not _only_numbers_cross(found, some, others):
+                scored |= found
     if not scored:
         return {}
     rivals = _Rivals(live, saved)
     return {one: other for (one, other), score in scored.items() if not rivals.beat(one, other)}
 
 
+def without_contradicted(
+    pairs: Pairs, live: Sequence[Leaf], saved: Sequence[Leaf], looks: Looks
+) -> Pairs:
+    """Leave out pairs by order where a name shares more words with that of another pair.
+
+    Args:
+        pairs: leaves that look alike, in their order.
+        live: the leaves of the target that are not paired yet.
+        saved: those of the checkpoint.
+        looks: what those look like that may be paired.
+    """
+    mine, theirs = groups(live, looks[0]), groups(saved, looks[1])
+    kept: Pairs = {}
+    for look, some in mine.items():
+        others = {pairs[one.number] for one in some if one.number in pairs}
+        paired = [one for one in some if one.number in pairs]
+        rest = [other for other in theirs.get(look, ()) if other.number in others]
+        if len(paired) > _MOST_COMPARED or not _prefer_others(pairs, paired, rest):
+            kept |= {one.number: pairs[one.number] for one in paired}
+    return kept
+
+
+def _prefer_others(pairs: Pairs, live: Sequence[Leaf], saved: Sequence[Leaf]) -> bool:
+    scores = _scores(*_compared(live, saved), letters=True)
+    return any(
+        score > max(scores.get((one, pairs[one]), 0.0), scores.get((partner, other), 0.0))
+        for (one, other), score in scores.items()
+        for partner in (number for number, paired in pairs.items() if paired == other)
+    )
+
+
+def _only_numbers_cross(
+    scored: Mapping[tuple[int, int], float], live: Sequence[Leaf], saved: Sequence[Leaf]
+) -> bool:
+    """Return whether pairs that share nothing but numbers have another order on each side."""
+    words = [
+        {one.number: [w for w in _name(one).words if w.isalpha()] for one in side}
+        for side in (live, saved)
+    ]
+    if any(
+        mine == theirs or _fit(mine, theirs)
+        for one, other in scored
+        for mine in words[0][one]
+        for theirs in words[1][other]
+    ):
+        return False
+    order = [other for _, other in sorted(scored)]
+    return order != sorted(order)
+
+
 def _best_words(live: Sequence[Leaf], saved: Sequence[Leaf]) -> dict[tuple[int, int], float]:
-    names = [_without_common(side) for side in _names(live, saved)]
+    names = _compared(live, saved)
+    found = _best(_scores(*names, letters=True))
+    # One letter stands for a word if all do, as q, k and v; a single one is chance.
+    is_chance = not 1 < len(found) == min(map(len, names))
+    return _best(_scores(*names, letters=False)) if is_chance else found
+
+
+def _compared(
+    live: Sequence[Leaf], saved: Sequence[Leaf]
+) -> tuple[Sequence[_Name], Sequence[_Name]]:
+    mine, theirs = _names(live, saved)
+    return _without_common(mine), _without_common(theirs)
+
+
+def _scores(
+    live: Sequence[_Name], saved: Sequence[_Name], *, letters: bool
+) -> dict[tuple[int, int], float]:
+    """Return how much each two names share that share something, by the numbers of their leaves."""
     # Blocks that count from zero on one side and from one on the other share no number.
-    numbers = [sorted({int(n) for one in side for _, n in one.numbers}) for side in names]
+    numbers = [sorted({int(n) for one in side for _, n in one.numbers}) for side in (live, saved)]
     by_number = numbers[0][:1] == numbers[1][:1]
     is_series = by_number and min(map(len, numbers)) > 1
-
-    def best(*, letters: bool) -> dict[tuple[int, int], float]:
-        scores: dict[tuple[int, int], float] = {}
-        for one in names[0]:
-            for other in names[1]:
-                score = _shared(
-                    one, other, by_number=by_number, is_series=is_series, letters=letters
-                )
-                if score > 0:
-                    scores[one.leaf.number, other.leaf.number] = score
-        return _best(scores)
-
-    found = best(letters=True)
-    # One letter stands for a word if all do, as q, k and v; a single one is chance.
-    return found if 1 < len(found) == min(map(len, names)) else best(letters=False)
+    scores: dict[tuple[int, int], float] = {}
+    for one in live:
+        for other in saved:
+            score = _shared(one, other, by_number=by_number, is_series=is_series, letters=letters)
+            if score > 0:
+                scores[one.leaf.number, other.leaf.number] = score
+    return scores
 
 
 def _best(scores: dict[tuple[int, int], float]) -> dict[tuple[int, int], float]:

@@ -113,12 +113,14 @@ class Side:
         objects: whether an object graph describes it, and not names alone.
         items: for each list, by its chain: the names of its items by their positions, empty where
             nobody gave one.
+        alphabetical: whether what the root holds lies in the order of the alphabet.
     """
 
     leaves: Sequence[Leaf]
     ordered: bool = True
     objects: bool = False
     items: Mapping[Chain, Mapping[int, str]] = attrs.field(factory=dict)
+    alphabetical: bool = False
 
 
 def role_of(label: str) -> str:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import collections
 import functools
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 
 import attrs
 
 from tfpersist.formats.tensors import TensorSpec
-from tfpersist.matching.sides import facts, listed
+from tfpersist.matching.sides import counting, facts, listed
 from tfpersist.matching.sides.eras import PARTS
 from tfpersist.matching.sides.facts import Chain, Leaf, Member, Side
 from tfpersist.matching.sides.object_graph import SAVE_COUNTER, TRAINED, ObjectGraph
-
-_POSITION = re.compile(r"layer(_with_weights)?-\d+")
 
 # Edges to the list of a model's layers, and to a model inside of a model: no person named them.
 _CONTAINERS = frozenset({"_operations", "_functional", "_tracked", "_layers"})
@@ -60,6 +57,8 @@ class Names:
         of_file: whether the objects are those of an HDF5 file of Keras, or are compared with them.
         ranks: the place of variables in the order of all weights; empty for that of the graph.
         ordered: whether the order of the objects is known.
+        alphabetical: whether what the root holds lies in the order of the alphabet, as in a
+            `tf.train.Checkpoint`.
     """
 
     layers: Mapping[int, str] = attrs.field(factory=dict)
@@ -72,6 +71,7 @@ class Names:
     of_file: bool = False
     ranks: Mapping[int, int] = attrs.field(factory=dict)
     ordered: bool = True
+    alphabetical: bool = False
 
 
 @attrs.frozen
@@ -108,7 +108,7 @@ def side_of(
 
 
 def _is_place(name: str) -> bool:
-    return name in _CONTAINERS or bool(_POSITION.fullmatch(name))
+    return name in _CONTAINERS or counting.is_position(name)
 
 
 class _Reader:
@@ -121,6 +121,11 @@ class _Reader:
         self.graph = graph
         self.spec_of = functools.cache(spec_of)
         self.names = names
+        # Keras counts from one after a name without a number: where something is called "block_0",
+        # a person counted, also "block_1".
+        self.classes = {*names.classes} - {
+            facts.stem_of(name) for name in names.layers.values() if name.endswith("_0")
+        }
         self.edges: dict[int, _Edge] = {}
         self.below: dict[int, list[int]] = {}
         self._runs = functools.cache(self._runs_in)
@@ -143,7 +148,8 @@ class _Reader:
         )
         for variables in ordered if ranks else groups.values():
             leaves.append(self._leaf(len(leaves), variables, items))
-        return Side(leaves, self.names.ordered, objects=True, items=items)
+        order = self.names.ordered, self.names.alphabetical
+        return Side(leaves, order[0], objects=True, items=items, alphabetical=order[1])
 
     def _is_alone(self, node: int) -> bool:
         """Return whether a tensor is a leaf by itself: it has a name that is no role in a layer."""
@@ -190,22 +196,8 @@ class _Reader:
         while stack:
             node = stack.pop()
             yield node
-            stack += reversed(self._counted(self.below.get(node, [])))
-
-    def _counted(self, children: list[int]) -> list[int]:
-        places: dict[str, list[int]] = {}
-        numbers: dict[int, int] = {}
-        for place, child in enumerate(children):
-            numbered = facts.number_in(self.edges[child].name)
-            if numbered:
-                places.setdefault(numbered[0], []).append(place)
-                numbers[child] = numbered[1]
-        ordered = list(children)
-        for group in places.values():
-            members = sorted((children[place] for place in group), key=numbers.__getitem__)
-            for place, child in zip(group, members, strict=True):
-                ordered[place] = child
-        return ordered
+            below = self.below.get(node, [])
+            stack += reversed(counting.ordered(below, lambda child: self.edges[child].name))
 
     def _is_copy(self, node: int) -> bool:
         return self.edges[node].copied and self.graph.full_name(node) in self._exported
@@ -285,7 +277,7 @@ class _Reader:
             chain = tuple(
                 facts.without_count(scope)
                 for scope in self._scopes(node)
-                if not facts.is_automatic(scope, self.names.classes)
+                if not facts.is_automatic(scope, self.classes)
             )
             said = bool(chain), self._joined(node)
             return Leaf(number, members, chain, chain, (), (), chain, *said, listed=True)
@@ -315,9 +307,9 @@ class _Reader:
             name = facts.without_count(known.get(step, ""))
             if label not in _CONTAINERS:
                 labels.append(name or label.strip("_"))
-                is_given = not facts.is_own_class(name, self.names.classes)
+                is_given = not facts.is_own_class(name, self.classes)
                 called += [name * is_given] if step in self.names.layers else []
-            if facts.is_automatic(name, self.names.classes):
+            if facts.is_automatic(name, self.classes):
                 name = ""
             if label in _CONTAINERS or label in _SHADOWS:
                 continue
@@ -369,7 +361,7 @@ class _Reader:
     def _is_position(self, node: int) -> bool:
         edge = self.edges[node]
         above = self.edges[edge.parent].name if edge.parent else ""
-        return bool(_POSITION.fullmatch(edge.name)) or (
+        return counting.is_position(edge.name) or (
             facts.is_index(edge.name) and above in _CONTAINERS
         )
 

@@ -101,6 +101,13 @@ def make_save_counter(thing: Any) -> bool:
     return True
 
 
+def is_sorted(root: object) -> bool:
+    """Return whether an object is a `tf.train.Checkpoint`, which sorts what it holds, or a dict."""
+    import tensorflow as tf
+
+    return isinstance(root, (dict, tf.train.Checkpoint))
+
+
 def is_variable(thing: object) -> bool:
     """Return whether an object is a variable: TensorFlow's, or one that acts like it, as Keras 3's.
 

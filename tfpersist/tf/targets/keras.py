@@ -137,7 +137,8 @@ class KerasTarget(objects.ObjectTarget):
             for name, node in self.live.graph.children[number].items()
             if name in optimizers.INNER
         }
-        inside = Names(names, frozenset(classes), found - inner)
+        is_sorted = trackables.is_sorted(self.root)
+        inside = Names(names, frozenset(classes), found - inner, alphabetical=is_sorted)
         if file is not None and file.message is not None:
             inside = keras_lists.as_in_file(self.live, inside, by_names=file.by_names)
         core = {number: kinds.get(number, "") for number in found - inner}

@@ -75,6 +75,19 @@ def explained(entry: Entry, fate: Fate, key_of: Callable[[Any], str]) -> Entry:
     )
 
 
+def by_name(entry: Entry, fate: Fate) -> Entry:
+    """Return the entry of a variable under its key in a checkpoint of names.
+
+    Args:
+        entry: the entry.
+        fate: what the evidence says about it. A name that nobody gave, such as "dense_1", may be
+            that of another layer there: if other tensors fit too, its own name is no key.
+    """
+    is_open = fate.alternatives or fate.proposal
+    own = f"{entry.name} (of several)" if is_open else entry.name
+    return explained(entry.under(str(fate.source) if fate.reason else own), fate, str)
+
+
 def without_suffix(key: str) -> str:
     """Return the key of a variable without ".ATTRIBUTES/VARIABLE_VALUE" at its end."""
     return key.removesuffix(VALUE)

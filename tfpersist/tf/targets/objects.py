@@ -28,6 +28,7 @@ from tfpersist.tf.targets import containers, eager, states
 from tfpersist.tf.targets.capture_all import capture_live_graph, payload_of_variable
 from tfpersist.tf.targets.object_entries import (
     Row,
+    by_name,
     explained,
     identity,
     is_variable,
@@ -142,7 +143,8 @@ class ObjectTarget:
             if hasattr(type(thing), "get_slot_names")
         }
         found = frozenset({*unused, *optimizers.optimizers_in(self.live.graph)})
-        return Objects(self.live.graph, self.spec_of, Names(optimizers=found))
+        names = Names(optimizers=found, alphabetical=trackables.is_sorted(self.root))
+        return Objects(self.live.graph, self.spec_of, names)
 
     def spec_of(self, number: int) -> TensorSpec | tuple[str, ...] | None:
         """Return the spec of the variable that an object is, or the names of its states."""
@@ -183,12 +185,7 @@ class ObjectTarget:
             if id(thing) in saved.fixed
         }
         fates = saved.pair_names(self.described().side, fixed)
-        entries = []
-        for number, _, entry in self._rows():
-            fate = fates.get(number, Fate())
-            key = fate.source if fate.reason else entry.name
-            entries.append(explained(entry.under(str(key)), fate, str))
-        return entries
+        return [by_name(entry, fates.get(number, Fate())) for number, _, entry in self._rows()]
 
     def require_variables(self, pairing: ObjectPairing) -> None:
         """Refuse objects that create all their variables later: nothing would be restored."""

@@ -1,0 +1,63 @@
+"""Tell apart what a root holds in no order of its own, such as a `tf.train.Checkpoint`. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+
+from tfpersist.matching.pairing.evidence import Looks
+from tfpersist.matching.sides.facts import Leaf, Side
+
+
+def alike(live: Side, saved: Side) -> list[tuple[list[Leaf], list[Leaf]]]:
+    """Return the leaves of what one root holds with those of the only one that looks so.
+
+    Args:
+        live: the target; nothing is returned unless it holds things in the order of the alphabet.
+        saved: the checkpoint.
+
+    Returns:
+        Leaves of the target and leaves of the checkpoint, for each that looks like one of the other
+        side and like no second one.
+    """
+    if not live.alphabetical:
+        return []
+    sides: list[dict[Hashable, list[list[Leaf]]]] = []
+    for side in (live, saved):
+        held: dict[str, list[Leaf]] = {}
+        for one in side.leaves:
+            held.setdefault(_role(one), []).append(one)
+        looks: dict[Hashable, list[list[Leaf]]] = {}
+        for leaves in held.values():
+            look = frozenset(Counter(one.signature for one in leaves).items())
+            looks.setdefault(look, []).append(leaves)
+        sides.append(looks)
+    return [
+        (some[0], others[0])
+        for look, some in sides[0].items()
+        if len(some) == len(others := sides[1].get(look, [])) == 1
+    ]
+
+
+def without_shared(leaves: Sequence[Leaf], looks: Looks) -> Looks:
+    """Leave out what looks alike below several things that a root holds.
+
+    Args:
+        leaves: leaves of a target.
+        looks: what they and those of the checkpoint look like.
+
+    Example:
+        >>> some = [Leaf(at, {}, (), (), path=(role, "a")) for at, role in enumerate("xxy")]
+        >>> without_shared(some, ({0: "k", 1: "b", 2: "k"}, {}))
+        ({1: 'b'}, {})
+    """
+    roles: dict[Hashable, set[str]] = {}
+    for one in leaves:
+        if one.number in looks[0]:
+            roles.setdefault(looks[0][one.number], set()).add(_role(one))
+    kept = {n: look for n, look in looks[0].items() if len(roles.get(look, ())) < 2}
+    return kept, looks[1]
+
+
+def _role(leaf: Leaf) -> str:
+    return leaf.path[0] if leaf.path else ""
