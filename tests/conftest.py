@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import hypothesis
 import numpy as np
@@ -31,6 +32,10 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev")
 )
+
+# What several folders of tests share lies beside this file.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+pytest.register_assert_rewrite("s3_server")
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
@@ -69,6 +74,23 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 def pytest_report_header() -> str:
     """Report in the header whether the tests also read the corpus."""
     return f"corpus: {CORPUS}" if EXTRA else f"no corpus at {CORPUS}; set TFPERSIST_CORPUS"
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[Any]:
+    """Run an S3 server on this machine; see `s3_server.S3Server`."""
+    from s3_server import running
+
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_server: Any) -> Iterator[Any]:
+    """Return the S3 server, which refuses nothing before and after the test."""
+    s3_server.reset()
+    yield s3_server
+    s3_server.reset()
 
 
 @pytest.fixture(scope="session")

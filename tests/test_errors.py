@@ -32,6 +32,7 @@ def test_a_message_has_the_facts_that_are_known(facts, text):
     [
         ("ArgumentError", TypeError),
         ("StorageError", OSError),
+        ("ConflictError", errors.StorageError),
         ("CheckpointNotFoundError", FileNotFoundError),
         ("NameNotFoundError", KeyError),
         ("TargetError", TypeError),

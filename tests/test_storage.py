@@ -4,10 +4,13 @@ import os
 import pathlib
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from upath import UPath
 
 from tfpersist.errors import ArgumentError
-from tfpersist.storage import absolute, is_url, open_storage, text_of
+from tfpersist.storage import absolute, is_url, open_storage, placed, text_of
 from tfpersist.storage.memory import MemoryStorage
+from tfpersist.storage.remote import RemoteStorage
 from tfpersist.storage.staged import StagedStorage
 
 
@@ -47,3 +50,38 @@ def test_each_kind_of_location_opens(tmp_path):
         storage = open_storage(location)
         assert isinstance(storage, StagedStorage)
         assert storage.location == str(tmp_path)
+
+
+def test_what_a_file_system_is_opened_with():
+    system = MemoryFileSystem()
+    assert placed("runs") == ("runs", None)
+    assert placed("runs", {}) == ("runs", None)
+    assert placed("s3://b/k", {"anon": True}) == ("s3://b/k", {"anon": True})
+    assert placed("s3://b/k", system) == ("s3://b/k", system)
+    assert placed("b/k", system) == ("memory://b/k", system)
+    path = UPath("s3://b/k", anon=True)
+    assert placed(path) == ("s3://b/k", path.fs)
+    assert placed(path)[1].anon
+    assert placed(path, {"anon": False}) == ("s3://b/k", {"anon": False})
+    local = UPath("runs")
+    assert placed(local) == (local, None)
+
+
+@pytest.mark.parametrize(
+    ("location", "options"),
+    [("runs", {"anon": True}), ("memory://runs", {"anon": True}), ("s3://b/k", 3), ("s3://b", "x")],
+)
+def test_what_is_no_option_of_a_location(location, options):
+    with pytest.raises(ArgumentError) as caught:
+        placed(location, options)
+    assert caught.value.expected
+
+
+def test_a_file_system_is_used_as_it_is():
+    system = MemoryFileSystem()
+    storage = open_storage(*placed("memory://placed/run", system))
+    assert isinstance(storage, RemoteStorage)
+    with storage.publish() as publication:
+        publication.create("a").write(b"1")
+    assert system.cat_file("/placed/run/a") == b"1"
+    assert storage.beside("memory://placed/other").names() == frozenset()

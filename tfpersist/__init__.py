@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tfpersist.errors import (
         ArgumentError,
         CheckpointNotFoundError,
+        ConflictError,
         CorruptionError,
         FeedError,
         FreezeError,
@@ -84,6 +85,7 @@ __all__ = [
     "Candidates",
     "Checkpoint",
     "CheckpointNotFoundError",
+    "ConflictError",
     "Constant",
     "CorruptionError",
     "Difference",

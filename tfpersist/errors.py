@@ -3,6 +3,7 @@
 TFPersistError
 ├── ArgumentError            an argument has the wrong type or value           (also TypeError)
 ├── StorageError             the disk or the remote store refused: full, no permission, gone
+│   └── ConflictError        another process has saved the same checkpoint meanwhile
 ├── CorruptionError          bytes are damaged: names the file and the offset
 ├── UnsupportedError         the bytes are intact, but hold what cannot be represented here
 ├── CheckpointNotFoundError  there is no checkpoint at this path       (also FileNotFoundError)
@@ -95,6 +96,10 @@ class StorageError(TFPersistError, OSError):
     def __reduce__(self) -> tuple[Any, ...]:
         # OSError keeps its number outside of `__dict__`.
         return _rebuild, (type(self), self.problem), {**self.__dict__, "errno": self.errno}
+
+
+class ConflictError(StorageError):
+    """Another process has written the same checkpoint or file meanwhile; theirs is complete."""
 
 
 class CorruptionError(TFPersistError):

@@ -71,11 +71,14 @@ def inside(folder: str, path: str) -> str | None:
     return real if os.path.dirname(real) == os.path.realpath(folder) else None
 
 
-def read(path: str, *, inside: Iterable[str] = ()) -> tuple[memoryview, str]:
+def read(
+    path: str, options: object = None, *, inside: Iterable[str] = ()
+) -> tuple[memoryview, str]:
     """Read a file.
 
     Args:
         path: a path or a URL.
+        options: what the file system of a URL is opened with.
         inside: if `path` is a directory, the names of files in it to read instead, in order.
 
     Returns:
@@ -85,12 +88,12 @@ def read(path: str, *, inside: Iterable[str] = ()) -> tuple[memoryview, str]:
         StorageError: there is no such file, or it cannot be read.
     """
     location, name = place(path)
-    storage = open_storage(location)
+    storage = open_storage(location, options)
     try:
         return storage.read(name), name
     except StorageError as error:
         with suppress(StorageError):
-            folder = open_storage(path)
+            folder = open_storage(path, options)
             for other in inside:
                 if other in folder.names():
                     return folder.read(other), other
@@ -99,11 +102,12 @@ def read(path: str, *, inside: Iterable[str] = ()) -> tuple[memoryview, str]:
         raise
 
 
-def graphs(path: str) -> list[str]:
+def graphs(path: str, options: object = None) -> list[str]:
     """Return the paths of all files with graphs that belong to a prefix or lie in a directory.
 
     Args:
         path: a path or a URL.
+        options: what the file system of a URL is opened with.
 
     Returns:
         The `.meta` of a prefix; the `.pb`, `.pbtxt` and `.meta` files in a directory, sorted, but
@@ -112,19 +116,20 @@ def graphs(path: str) -> list[str]:
     """
     location, name = place(path)
     with suppress(StorageError):
-        if name and f"{name}.meta" in open_storage(location).names():
+        if name and f"{name}.meta" in open_storage(location, options).names():
             return [f"{path}.meta"]
     with suppress(StorageError):
-        found = sorted(set(open_storage(path).names()) - _WITHOUT_GRAPH)
+        found = sorted(set(open_storage(path, options).names()) - _WITHOUT_GRAPH)
         return [f"{path.rstrip('/')}/{one}" for one in found if one.endswith(_GRAPHS)]
     return []
 
 
-def load(path: str) -> Graph:
+def load(path: str, options: object = None) -> Graph:
     """Read a GraphDef, in binary or in text form.
 
     Args:
         path: a path or a URL.
+        options: what the file system of a URL is opened with.
 
     Returns:
         The graph; its payloads are views of the mapped file.
@@ -135,21 +140,24 @@ def load(path: str) -> Graph:
         UnsupportedError: it is another kind of file; the message says which, and what reads it.
     """
     try:
-        data, name = read(path)
+        data, name = read(path, options)
     except StorageError as error:
-        other = _other_kind(path)
+        other = _other_kind(path, options)
         if other is not None:
             raise other from error
         raise
     return _parsed(data, path, name)
 
 
-def save(graph: Graph, path: str, *, durable: bool, large: bool = False) -> None:
+def save(
+    graph: Graph, path: str, options: object = None, *, durable: bool, large: bool = False
+) -> None:
     """Write a GraphDef in binary form, as a whole or not at all.
 
     Args:
         graph: the graph.
         path: a path or a URL.
+        options: what the file system of a URL is opened with.
         durable: wait until the file would survive a power loss.
         large: whether more than 2 GB are allowed, which only tfpersist reads.
 
@@ -165,7 +173,7 @@ def save(graph: Graph, path: str, *, durable: bool, large: bool = False) -> None
             expected="a name such as model.pb",
             found=name,
         )
-    with open_storage(location).publish(durable=durable) as publication:
+    with open_storage(location, options).publish(durable=durable) as publication:
         graphdef_writer.join(graph, publication.create(name), large=large)
 
 
@@ -221,14 +229,14 @@ def _parsed(data: memoryview, file: str, name: str) -> Graph:
     )
 
 
-def _other_kind(path: str) -> UnsupportedError | None:
+def _other_kind(path: str, options: object) -> UnsupportedError | None:
     """Return the error for a path where no file can be read; None if nothing is there."""
     location, name = place(path)
-    siblings = open_storage(location).names()
+    siblings = open_storage(location, options).names()
     inside: frozenset[str] = frozenset()
     is_directory = False
     with suppress(StorageError):
-        folder = open_storage(path)
+        folder = open_storage(path, options)
         inside, is_directory = folder.names(), folder.exists()
     if "saved_model.pb" in inside or "saved_model.pbtxt" in inside:
         file_format, advice = "a SavedModel", f"Freeze it first with tfpersist.Freezer({path!r})."

@@ -178,6 +178,15 @@ class Watched:
         """The version of the directory when it is over."""
         return self.publication.version
 
+    @property
+    def attempt(self) -> int:
+        """What the names of data files must hold; see `Publication.attempt`."""
+        return self.publication.attempt
+
+    def expect(self, name: str) -> None:
+        """Note what a file is now; see `Publication.expect`."""
+        self.publication.expect(name)
+
     def create(self, name: str) -> Sink:
         """Create a file; see `Publication.create`."""
         sink = self.publication.create(name)

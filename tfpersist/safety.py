@@ -51,6 +51,7 @@ from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
 from tfpersist.graph.structure.capabilities import CAPABILITIES, Capability, classify, inspect
 from tfpersist.graph.structure.reach import Reach, reach_of
+from tfpersist.storage import placed
 
 __all__ = ["CAPABILITIES", "Capability", "Finding", "Policy", "ScanReport", "classify", "scan"]
 
@@ -271,7 +272,12 @@ class Policy:
         )
 
 
-def scan(source: str | os.PathLike[str] | Graph | Message, file: str = "") -> ScanReport:
+def scan(
+    source: str | os.PathLike[str] | Graph | Message,
+    file: str = "",
+    *,
+    storage_options: object = None,
+) -> ScanReport:
     """Return what a graph could do, from every node of the graph and of all its functions.
 
     A scan covers functions that nothing calls, and functions that nodes name in their attributes:
@@ -283,6 +289,7 @@ def scan(source: str | os.PathLike[str] | Graph | Message, file: str = "") -> Sc
             `.meta`; a directory, such as that of a SavedModel, for all graphs in it; or a Graph,
             GraphDef, MetaGraphDef or SavedModel.
         file: the name to show for a source in memory.
+        storage_options: what the file system of a URL is opened with, as for `ModelStore`.
 
     Returns:
         The report. It holds for the bytes that were scanned: a file may change afterwards. So scan
@@ -299,11 +306,12 @@ def scan(source: str | os.PathLike[str] | Graph | Message, file: str = "") -> Sc
         >>> scan(parse_text(b'node { name: "x" op: "RandomUniform" }')).capabilities
         frozenset({'random'})
     """
+    source, options = placed(source, storage_options)
     if isinstance(source, (str, os.PathLike)):
         file = os.fsdecode(os.fspath(source))
     names: dict[tuple[Capability, str, str, bool], list[str]] = {}
     nodes = functions = 0
-    for graph, reach in _graphs(source, file):
+    for graph, reach in _graphs(source, file, options):
         library = graph.library.function
         nodes += len(graph.node) + sum(len(function.node_def) for function in library)
         functions += len(library)
@@ -319,15 +327,15 @@ def scan(source: str | os.PathLike[str] | Graph | Message, file: str = "") -> Sc
 _Scanned = tuple[Message, Reach | None]
 
 
-def _graphs(source: Any, file: str) -> list[_Scanned]:
+def _graphs(source: Any, file: str, options: object) -> list[_Scanned]:
     if isinstance(source, (str, os.PathLike)):
-        files = graph_file.graphs(file)
+        files = graph_file.graphs(file, options)
         if not files:
-            data, name = graph_file.read(file)
+            data, name = graph_file.read(file, options)
             return _parsed(data, file, name)
         found = []
         for path in files:
-            data, name = graph_file.read(path)
+            data, name = graph_file.read(path, options)
             found += _parsed(data, path, name)
         return found
     if isinstance(source, Graph):

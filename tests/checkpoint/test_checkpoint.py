@@ -90,10 +90,15 @@ def test_facts_beside_the_tensors(location):
     assert checkpoint.step == 7
     assert checkpoint.metrics == {"accuracy": 0.5, "loss": 2.0}
     assert checkpoint.created > 1.7e9
-    assert save(location, "best", step=3).step == 3
+    best = save(location, "best", step=3)
+    assert best.step == 3
     open_storage(location).remove(["best.tfpersist.json"])
     bare = Checkpoint(f"{location}/best")
-    assert (bare.step, bare.metrics, bare.created) == (None, {}, None)
+    if location.startswith("local://"):
+        # In an object store, the index has the facts.
+        assert (bare.step, bare.created) == (3, best.created)
+    else:
+        assert (bare.step, bare.metrics, bare.created) == (None, {}, None)
     assert bare["int"] == -7
 
 

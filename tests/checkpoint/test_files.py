@@ -60,3 +60,24 @@ def test_shards():
 )
 def test_steps(prefix, step):
     assert Files(prefix, None, ()).step == step
+
+
+def test_files_of_attempts_are_never_missing():
+    names = [
+        "a.index", "a.data-00001-of-15306", "a.data-00000-of-15306", "a.meta-of-15306",
+        "b.index", "b.data-00000-of-00002", "b.data-00001-of-00002", "b.data-00000-of-99999",
+        "c.index", "c.data-00000-of-09999",
+        "d.data-00000-of-15306",
+    ]  # fmt: skip
+    listing = Listing(frozenset(names))
+    a, b, c = (listing.v2_files(prefix) for prefix in "abc")
+    assert a.shards == ("a.data-00000-of-15306", "a.data-00001-of-15306")
+    assert (a.missing, a.meta, a.is_attempt) == ((), "a.meta-of-15306", True)
+    # Only the index tells whether its data files are the two or the one.
+    assert b.shards == tuple(sorted(names[5:8]))
+    assert (b.missing, b.meta, b.is_attempt) == ((), None, True)
+    assert (len(c.missing), c.is_attempt) == (100, False)
+    assert listing.belonging("a") == frozenset(names[:4])
+    assert listing.is_complete("a")
+    assert "d" not in listing.v2
+    assert listing.without_index == ()

@@ -1,6 +1,7 @@
 import os
 import pathlib
 import shutil
+import zipfile
 
 import numpy as np
 import pytest
@@ -8,10 +9,11 @@ import pytest
 from tfpersist.checkpoint.checkpoint import Checkpoint
 from tfpersist.checkpoint.locate import directory, locate
 from tfpersist.checkpoint.writer import write_checkpoint
-from tfpersist.errors import CheckpointNotFoundError, CorruptionError, TFPersistError
+from tfpersist.errors import CheckpointNotFoundError, CorruptionError, StorageError, TFPersistError
 from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.tensors import payload_of
 from tfpersist.storage import open_storage
+from tfpersist.store.model_store import ModelStore
 
 
 def save(location, prefix, value=1.0, **options):
@@ -253,3 +255,44 @@ def test_the_directory_that_a_path_names(tmp_path, monkeypatch):
     assert directory("") is None
     (tmp_path / "runs" / "saved_model.pb").touch()
     assert directory(tmp_path / "runs") is None
+
+
+@pytest.mark.parametrize("inside", ["run", ""])
+def test_a_checkpoint_in_an_archive(tmp_path, monkeypatch, inside):
+    monkeypatch.chdir(tmp_path)
+    for step in (1, 2):
+        ModelStore("saved").save({"v": np.full(3, float(step))}, step, {"loss": 0.5})
+    with zipfile.ZipFile("a.zip", "w") as archive:
+        for path in pathlib.Path("saved").iterdir():
+            archive.write(path, os.path.join(inside, path.name))
+    store = ModelStore(f"zip://{inside}::a.zip")
+    assert [checkpoint.step for checkpoint in store.checkpoints()] == [1, 2]
+    assert store.verify().ok
+    target = {"v": np.zeros(3)}
+    store.restore(target)
+    assert target["v"].tolist() == [2, 2, 2]
+    newest = Checkpoint(f"zip://{inside}::a.zip")
+    assert newest.prefix == store.latest().prefix
+    joint = "/" if inside else ""
+    assert newest.prefix == f"zip://{inside}{joint}model.ckpt-2::a.zip"
+    first = Checkpoint(f"zip://{inside}{joint}model.ckpt-1::a.zip")
+    assert (first["v"].tolist(), first.metrics) == ([1, 1, 1], {"loss": 0.5})
+    assert first.verify().ok
+    with pytest.raises(CheckpointNotFoundError):
+        Checkpoint(f"zip://{inside}{joint}absent::a.zip")
+    with pytest.raises(StorageError, match="cannot open this file system"):
+        Checkpoint("zip://run::absent.zip")
+
+
+@pytest.mark.parametrize("scheme", ["", "local://"])
+def test_a_store_and_a_checkpoint_open_the_directory_of_a_saved_model(keras_2, scheme):
+    location = f"{scheme}{keras_2 / 'keras_savedmodel'}"
+    checkpoint = Checkpoint(location)
+    store = ModelStore(location)
+    assert [found.prefix for found in store.checkpoints()] == [checkpoint.prefix]
+    assert store.latest().keys() == checkpoint.keys()
+    assert store.verify().ok
+    key = next(key for key, spec in checkpoint.specs.items() if spec.dtype == "float32")
+    target = {key: np.zeros_like(checkpoint[key])}
+    store.restore(target)
+    assert np.array_equal(target[key], checkpoint[key])

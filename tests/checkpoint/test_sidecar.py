@@ -113,3 +113,10 @@ def test_metadata_come_back_as_they_were(value):
 def test_metadata_that_json_would_change_are_refused(value, found):
     with pytest.raises(SaveError, match=found):
         sidecar.as_json(value)
+
+
+def test_the_files_of_an_attempt():
+    facts = Sidecar(5.0, sizes=(64, 128), attempt=15306)
+    assert decode(facts.encode()) == facts
+    assert facts.shards("m") == ("m.data-00000-of-15306", "m.data-00001-of-15306")
+    assert decode(json.dumps({"created": 1, "attempt": "x"}).encode()) is None

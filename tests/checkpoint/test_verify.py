@@ -251,7 +251,7 @@ def test_one_that_is_damaged_while_it_is_read_is_read_once_more_and_no_more(tmp_
 
 def test_an_unreadable_file_is_an_error_and_not_a_flaw(prefix):
     class Failing(SavedMeanwhile):
-        def modified(self, name):
+        def stamps(self, names):
             raise StorageError("cannot look at this")
 
     with pytest.raises(StorageError, match="cannot look at this"):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from killing import killing_directory
 
-from tfpersist.checkpoint import state_file, writer
+from tfpersist.checkpoint import state_file
 from tfpersist.checkpoint.checkpoint import Checkpoint
 from tfpersist.checkpoint.directory import Directory
 from tfpersist.checkpoint.writer import write_checkpoint
@@ -260,16 +260,6 @@ def test_a_large_save_has_several_shards_until_a_small_one_replaces_it(tmp_path)
     assert Checkpoint(f"{tmp_path}/model.ckpt-1").verify().ok
     store.save({"v0": large["v0"]}, step=1)
     assert data.isdisjoint(os.listdir(tmp_path))
-
-
-@pytest.mark.parametrize(("scheme", "shards"), [("", 2), ("local://", 1)])
-def test_only_a_storage_that_maps_gets_several_shards(tmp_path, monkeypatch, scheme, shards):
-    """To read one tensor, any other storage has to fetch the whole shard, and each in turn."""
-    monkeypatch.setattr(writer, "_SHARD_SIZE", 1000)
-    storage = open_storage(f"{scheme}{tmp_path}/runs")
-    assert storage.maps == (not scheme)
-    write_checkpoint(storage, "m", [Item(key, payload_of(np.zeros(150))) for key in "ab"])
-    assert len([name for name in storage.names() if ".data-" in name]) == shards
 
 
 def test_an_incremental_save_takes_over_one_shard_of_several(tmp_path):

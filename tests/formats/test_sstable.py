@@ -185,3 +185,28 @@ def test_any_content_with_a_right_checksum_is_read_or_refused(refuses):
             changed = content[:at] + bytes([value]) + content[at + 1 :]
             outcomes.add(refuses(lambda changed=changed: pairs(table(block(changed)))))
     assert outcomes == {True, False}
+
+
+@pytest.mark.parametrize("items", [[], [(b"a", b"1"), (b"b", b"2" * 300_000), (b"c", b"3" * 9)]])
+def test_a_note_beside_the_entries(items):
+    plain = written(items)
+    noted = sstable_writer.with_note(plain, b"facts", b"noted")
+    assert pairs(noted) == items
+    assert sstable.read_note(memoryview(noted), b"facts", "t") == b"noted"
+    assert sstable.read_note(memoryview(noted), b"other", "t") is None
+    assert sstable.read_note(memoryview(plain), b"facts", "t") is None
+
+
+def test_a_damaged_note_is_refused(refuses):
+    noted = sstable_writer.with_note(written([(b"a", b"1")]), b"facts", b"noted")
+    start = noted.index(b"noted")
+    for at in range(start, len(noted) - sstable.FOOTER_SIZE):
+        spoilt = bytearray(noted)
+        spoilt[at] ^= 1
+        try:
+            found = sstable.read_note(memoryview(spoilt), b"facts", "t")
+        except CorruptionError:
+            continue
+        # The last block is the index, which a note has nothing to do with.
+        assert found == b"noted"
+        assert at > start + len(b"noted") + sstable.TRAILER_SIZE

@@ -14,6 +14,7 @@ from tfpersist.errors import NameNotFoundError, StorageError
 from tfpersist.freezer import pipeline
 from tfpersist.freezer.options import Options
 from tfpersist.frozen import unfreeze
+from tfpersist.storage import open_storage
 
 LARGE = np.linspace(0, 1, 4096, dtype=np.float32)
 
@@ -26,7 +27,7 @@ def frozen(**options):
 
 
 def test_a_checkpoint_with_its_graph(tmp_path):
-    checkpoint = unfreeze.save(frozen(), ["net/*"], tmp_path / "run", step=7)
+    checkpoint = unfreeze.save(frozen(), ["net/*"], open_storage(tmp_path / "run"), step=7)
     assert (checkpoint.name, checkpoint.step) == ("model.ckpt-7", 7)
     noted = decode(checkpoint.storage.read("model.ckpt-7.tfpersist.json"))
     assert noted.step == 7
@@ -38,7 +39,7 @@ def test_a_checkpoint_with_its_graph(tmp_path):
 
 
 def test_a_checkpoint_without_a_step(tmp_path):
-    checkpoint = unfreeze.save(frozen(), ["net/w"], tmp_path)
+    checkpoint = unfreeze.save(frozen(), ["net/w"], open_storage(tmp_path))
     assert (checkpoint.name, checkpoint.step) == ("model.ckpt", None)
 
 
@@ -51,22 +52,22 @@ def test_files_are_synced_only_if_they_are_to_be_durable(tmp_path, monkeypatch, 
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", watch)
-    unfreeze.save(frozen(), ["net/w"], tmp_path, durable=durable)
+    unfreeze.save(frozen(), ["net/w"], open_storage(tmp_path), durable=durable)
     assert bool(synced) == durable
 
 
 def test_weights_in_fewer_bytes_are_expanded(tmp_path):
     graph = frozen(weights="float16")
     assert [payload.spec.dtype for payload in graph.payloads.values()] == ["float16"]
-    checkpoint = unfreeze.save(graph, ["net/w"], tmp_path)
+    checkpoint = unfreeze.save(graph, ["net/w"], open_storage(tmp_path))
     assert checkpoint.specs["net/w"].dtype == "float32"
     np.testing.assert_allclose(checkpoint["net/w"], LARGE, atol=1e-3)
 
 
 def test_nothing_is_written_if_a_name_matches_nothing(tmp_path):
     with pytest.raises(NameNotFoundError, match="'net/w'"):
-        unfreeze.save(frozen(), ["net/v"], tmp_path)
+        unfreeze.save(frozen(), ["net/v"], open_storage(tmp_path))
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError):
-        unfreeze.save(frozen(), ["net/w"], tmp_path / "file")
+        unfreeze.save(frozen(), ["net/w"], open_storage(tmp_path / "file"))

@@ -274,7 +274,8 @@ def test_where_reading_means_fetching_one_that_is_sound_is_enough(tmp_path):
     for step in range(1, 6):
         store.save(model(step), step)
     for step in (3, 5):
-        flip(tmp_path / f"run/model.ckpt-{step}.data-00000-of-00001", 3)
+        (data,) = (tmp_path / "run").glob(f"model.ckpt-{step}.data-00000-of-?????")
+        flip(data, 3)
     assert store.prune(keep=tfp.Keep(last=2), dry_run=True).kept == tuple(
         f"model.ckpt-{step}" for step in (3, 4, 5)
     )

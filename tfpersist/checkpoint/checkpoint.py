@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tfpersist.checkpoint.contents import Opened, open_contents
+from tfpersist.checkpoint.contents import Bundle, Opened, open_contents
 from tfpersist.checkpoint.diff import Difference, compare
 from tfpersist.checkpoint.facts import read_meta, read_sidecar
 from tfpersist.checkpoint.files import readable
@@ -33,7 +33,7 @@ from tfpersist.formats.tensors import Payload, TensorSpec
 from tfpersist.matching.keras_files.keras_file import KerasFile
 from tfpersist.matching.plans.resume import Resume
 from tfpersist.matching.sides.object_graph import OBJECT_GRAPH_KEY
-from tfpersist.storage import Storage
+from tfpersist.storage import Storage, placed
 
 
 class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
@@ -49,6 +49,7 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
             of a SavedModel, its variables), a file of the checkpoint, a `checkpoint` state file, a
             V1 file, shard or pattern, or an HDF5 file of Keras (`.h5`, `.keras`). Or a `Located`.
         storage: the directory that `path` is a name in; None to take it from `path`.
+        storage_options: what the file system of a URL is opened with, as for `ModelStore`.
 
     Raises:
         ArgumentError: `path` is not a path.
@@ -72,9 +73,16 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
     """
 
     def __init__(
-        self, path: str | os.PathLike[str] | Located, *, storage: Storage | None = None
+        self,
+        path: str | os.PathLike[str] | Located,
+        *,
+        storage: Storage | None = None,
+        storage_options: object = None,
     ) -> None:
-        self._located = path if isinstance(path, Located) else locate(path, storage)
+        if not isinstance(path, Located):
+            place, options = placed(path, storage_options)
+            path = locate(place, storage, options)
+        self._located = path
 
     @cached_property
     def _contents(self) -> Opened:
@@ -83,6 +91,9 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
 
     @cached_property
     def _sidecar(self) -> Sidecar | None:
+        contents = vars(self).get("_contents")
+        if isinstance(contents, Bundle) and contents.facts is not None:
+            return contents.facts
         return read_sidecar(self._located.storage, self._located.files)
 
     @property
@@ -165,9 +176,9 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
         from tfpersist.formats import graphdef
 
         name = self._located.files.meta
-        if name is None:
+        data = None if name is None else read_meta(self.storage, self._located.files)
+        if data is None:
             return None
-        data = read_meta(self.storage, self._located.files)
         return graphdef.parse_meta(data, f"{self.storage.location}/{name}")
 
     @property

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import attrs
 import numpy as np
 
+from tfpersist.checkpoint.facts import facts_in
+from tfpersist.checkpoint.fetched import entries_of, fetch, missing
 from tfpersist.checkpoint.files import Files
 from tfpersist.checkpoint.hdf5 import Hdf5, is_hdf5, open_hdf5
+from tfpersist.checkpoint.sidecar import Sidecar
 from tfpersist.errors import CorruptionError, StorageError
 from tfpersist.formats import bundle, bundle_tensors, crc32c, v1
 from tfpersist.formats.bundle_entry import BundleEntry
 from tfpersist.formats.read_only import ReadOnly
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.storage import Hold, Storage
+from tfpersist.storage.base import ATTEMPTS
 
 # How often to try again if the checkpoint is replaced while it is being opened.
 _TRIES = 20
@@ -49,13 +54,15 @@ class Bundle:
         shard_names: the data files, by number.
         shards: the data files that are mapped or in memory already, by number.
         index_crc32c: the checksum of the file of the index.
+        facts: what the index itself notes; None if it notes nothing.
     """
 
     index: bundle.BundleIndex
     storage: Storage
-    shard_names: tuple[str, ...]
+    shard_names: Mapping[int, str]
     shards: dict[int, memoryview]
     index_crc32c: int = 0
+    facts: Sidecar | None = None
     _checked: set[str] = attrs.field(factory=set, init=False)
     _specs: dict[str, TensorSpec] = attrs.field(init=False)
 
@@ -68,16 +75,39 @@ class Bundle:
         return ReadOnly(self._specs)
 
     def read(self, key: str) -> np.ndarray[Any, Any]:
-        array = bundle_tensors.read_tensor(
-            self.index, key, self.shard, verify=key not in self._checked
-        )
+        index, shard = self._near([key])
+        array = bundle_tensors.read_tensor(index, key, shard, verify=self._is_unchecked(key))
         self._checked.add(key)
         return array
 
     def read_many(self, keys: Iterable[str]) -> Iterator[np.ndarray[Any, Any]]:
         keys = list(keys)
-        yield from bundle_tensors.read_tensors(self.index, keys, self.shard, trusted=self._checked)
+        index, shard = self._near(keys)
+        trusted = self._checked if index is self.index else ()
+        yield from bundle_tensors.read_tensors(index, keys, shard, trusted=trusted)
         self._checked.update(keys)
+
+    def _is_unchecked(self, key: str) -> bool:
+        # What is fetched once more may have been damaged on the way.
+        return key not in self._checked or not self.storage.maps
+
+    def _near(self, keys: Sequence[str]) -> tuple[bundle.BundleIndex, bundle_tensors.Shard]:
+        """Return an index of these tensors and their bytes; they are fetched unless they are here.
+
+        Raises:
+            CorruptionError: a data file is missing, or ends before one of the tensors does.
+        """
+        if len(self.shards) == len(self.shard_names):
+            return self.index, self.shard
+        entries = entries_of(self.index, keys)
+        return fetch(self.index, entries, self.storage, self.shard_names, self.shards)
+
+    def load(self) -> None:
+        """Read all data files at once, if they are not mapped."""
+        absent = [number for number in self.shard_names if number not in self.shards]
+        names = [self.shard_names[number] for number in absent]
+        parts = [(name, 0, self.storage.size(name)) for name in names]
+        self.shards.update(zip(absent, self.storage.read_parts(parts), strict=True))
 
     def release(self, key: str) -> None:
         entry = self.index.entries[key]
@@ -87,7 +117,7 @@ class Bundle:
             self._release(entry)
 
     def _release(self, entry: BundleEntry) -> None:
-        if entry.shard in self.shards:
+        if entry.size and entry.shard in self.shards:
             data = self.shards[entry.shard]
             self.storage.forget(data[entry.offset : entry.offset + entry.size])
 
@@ -155,10 +185,13 @@ def open_contents(storage: Storage, files: Files, hold: Hold | None = None) -> O
         encoded = bytes(read(files.index))
         index = bundle.read_index(memoryview(encoded), f"{storage.location}/{files.index}")
         try:
-            opened = _open_shards(storage, files.prefix, index, crc32c.of(encoded), read)
+            opened = _open_shards(storage, files.prefix, index, encoded, read)
             problem = None
         except CorruptionError as error:
             problem = error
+        if problem is None and opened.facts is not None:
+            # No other checkpoint writes to data files of these names.
+            return opened
         # Index and shards belong together if the index was the same before and after.
         if (hold is None or hold.current()) and bytes(read(files.index)) == encoded:
             if problem is not None:
@@ -173,36 +206,34 @@ def open_contents(storage: Storage, files: Files, hold: Hold | None = None) -> O
     )
 
 
-def missing(storage: Storage, name: str) -> CorruptionError:
-    """Return the error for a data file that is missing."""
-    return CorruptionError(
-        "this data file of the checkpoint is missing",
-        file=f"{storage.location}/{name}",
-        advice="Copy it from where the checkpoint was saved, or use another checkpoint.",
-    )
-
-
 def _open_shards(
     storage: Storage,
     prefix: str,
     index: bundle.BundleIndex,
-    index_crc32c: int,
+    encoded: bytes,
     read: Callable[[str], memoryview],
 ) -> Bundle:
-    names: list[str] = []
+    count = max(index.num_shards, 1)
+    is_attempt = count in ATTEMPTS
+    stored = [*(e for e in index.entries.values() if not e.slices), *index.parts.values()]
+    numbers = sorted({e.shard for e in stored if e.size}) if is_attempt else range(count)
+    names = {number: bundle.shard_name(prefix, number, count) for number in numbers}
     sizes: dict[int, int] = {}
     shards: dict[int, memoryview] = {}
-    for number in range(max(index.num_shards, 1)):
-        names.append(bundle.shard_name(prefix, number, max(index.num_shards, 1)))
+    for number, name in names.items():
         try:
             if storage.maps:
-                shards[number] = read(names[number])
+                shards[number] = read(name)
                 sizes[number] = len(shards[number])
+            elif is_attempt:
+                # That is noticed when they are read.
+                sizes[number] = sys.maxsize
             else:
-                sizes[number] = storage.size(names[number])
+                sizes[number] = storage.size(name)
         except StorageError as error:
             if error.errno == errno.ENOENT:
-                raise missing(storage, names[number]) from error
+                raise missing(storage, name) from error
             raise
     bundle.check_ranges(index, sizes, index.file)
-    return Bundle(index, storage, tuple(names), shards, index_crc32c)
+    facts = facts_in(memoryview(encoded), index.file) if is_attempt else None
+    return Bundle(index, storage, names, shards, crc32c.of(encoded), facts)

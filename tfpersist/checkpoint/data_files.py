@@ -113,8 +113,9 @@ class DataFiles:
         new: list[_Measured] = []
 
         def begin(count: int) -> Sequence[Sink]:
-            total = len(linked) + count
-            names.extend(bundle.shard_name(prefix, number, total) for number in range(total))
+            own = len(linked) + count
+            total = publication.attempt or own
+            names.extend(bundle.shard_name(prefix, number, total) for number in range(own))
             for hold, name in zip(holds, names, strict=False):
                 publication.link(hold, name)
             new.extend(_Measured(publication.create(name)) for name in names[len(linked) :])
@@ -144,7 +145,7 @@ class DataFiles:
         sizes = (*map(len, shards), *own)
         return Written(
             names,
-            self.tensors.encode(places, len(names)),
+            self.tensors.encode(places, publication.attempt or len(names)),
             sizes,
             sum(own),
             LastSave(self.tensors, places, sizes, changes.memory, [*range(len(linked)), *again]),

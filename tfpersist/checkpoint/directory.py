@@ -16,7 +16,7 @@ from types import MappingProxyType
 import attrs
 
 from tfpersist.checkpoint import state_file
-from tfpersist.checkpoint.facts import known_facts
+from tfpersist.checkpoint.facts import all_known_facts, known_facts
 from tfpersist.checkpoint.files import STATE_FILE, Files, Listing, is_called, remaining, split_step
 from tfpersist.checkpoint.sidecar import Sidecar
 from tfpersist.errors import StorageError
@@ -65,7 +65,7 @@ class Directory:
 
     storage: Storage
     listing: Listing
-    record: state_file.Record
+    record: state_file.Record = attrs.field(factory=lambda: state_file.Record(None))
     version: object | None = None
     _known_ages: dict[str, Age] | None = None
 
@@ -79,15 +79,21 @@ class Directory:
         Args:
             storage: the directory.
             to_write: whether the caller will write, so that the times of the directory may be set.
+                On a server the last look of this process is then reused as it is, or nothing is
+                known.
 
         Raises:
             StorageError: it cannot be read.
         """
+        known = _LOOKS.get(storage.location)
+        if storage.remote and to_write:
+            # A save needs an order and a list of names, which are not worth two requests.
+            same = known if known is not None and known.storage == storage else None
+            return cls(storage, Listing(frozenset())) if same is None else same._in(storage)
         # The version and the state file are read before the names, so they are never newer.
         version = storage.version()
         if version is None and to_write:
             version = storage.seal()
-        known = _LOOKS.get(storage.location)
         if (
             version is not None
             and known is not None
@@ -347,8 +353,11 @@ class Directory:
         return self.note(unnamed=unnamed, durable=durable)
 
     def _is_current(self) -> bool:
-        """Return whether no process has changed the state file since this look."""
-        return self.record.is_what_is_in(self.storage)
+        """Return whether no process has changed the state file since this look.
+
+        In an object store, this file is a hint, and the last writer wins.
+        """
+        return self.storage.remote or self.record.is_what_is_in(self.storage)
 
     def _is_complete_v2(self, prefix: str) -> bool:
         return prefix in self.listing.v2 and self.listing.is_complete(prefix)
@@ -368,7 +377,7 @@ class Directory:
         if "_v1" in vars(self):
             # What this process writes and removes are V2 checkpoints.
             vars(look)["_v1"] = self._v1
-        if version is not None:
+        if version is not None or self.storage.remote:
             _LOOKS[self.storage.location] = look
         return look
 
@@ -381,7 +390,7 @@ class Directory:
 
     def _remember(self) -> None:
         """Keep this look for reuse, if no sidecar or V1 file was read for it."""
-        if (
+        if self.storage.remote or (
             self.version is not None
             and self.record.is_ordered
             and self.record.dates.keys() == self._found
@@ -420,8 +429,10 @@ class Directory:
             return {prefix: Age(recorded[prefix], recorded[prefix]) for prefix in named}
         ages: dict[str, Age] = {}
         latest = -math.inf
+        noted = [*present.difference(recorded), *(() if ordered else named)]
+        facts_of = all_known_facts(self.storage, list(map(self.files, noted)))
         for prefix in named:
-            facts = None if ordered else self.facts(prefix)
+            facts = facts_of.get(prefix)
             if facts is None:
                 date = max(recorded[prefix] or self._modified(prefix), latest)
                 ages[prefix] = Age(date, date)
@@ -429,7 +440,7 @@ class Directory:
                 ages[prefix] = Age(facts.created, facts.order)
             latest = max(latest, ages[prefix].order)
         for prefix in present.difference(recorded):
-            facts = self.facts(prefix)
+            facts = facts_of[prefix]
             if facts is None:
                 ages[prefix] = Age(date := self._modified(prefix), date)
             else:

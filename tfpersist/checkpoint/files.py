@@ -2,6 +2,10 @@
 
 A V2 checkpoint is complete if it has `<prefix>.index` and all its data shards. A V1 checkpoint is
 complete if it has the file `<prefix>`, or all of `<prefix>-?????-of-<shards>`.
+
+In an object store (`storage/attempt`) the data files of a checkpoint are named as if they were some
+of very many: `<prefix>.data-00000-of-15306`. Others, of attempts that were not completed, may lie
+beside them. Only the index tells which ones are its own, and whether all are there.
 """
 
 from __future__ import annotations
@@ -13,6 +17,8 @@ from functools import cached_property
 
 import attrs
 
+from tfpersist.storage.base import ATTEMPTS
+
 STATE_FILE = "checkpoint"
 INDEX = ".index"
 META = ".meta"
@@ -21,6 +27,8 @@ SIDECAR = ".tfpersist.json"
 DATA = re.compile(
     r"(?P<prefix>.+)\.data-(?P<shard>[0-9]{5,9})-of-(?P<shards>[0-9]{5,9})", re.DOTALL
 )
+# The meta graph of an attempt, which may not be that of the checkpoint.
+_OWN_META = re.compile(r"(?P<prefix>.+)\.meta-of-(?P<shards>[0-9]{5})", re.DOTALL)
 _V1_FILE = re.compile(r".+\.ckpt(-\d+)?")
 V1_SHARD = re.compile(
     r"(?P<prefix>.+)-(?P<shard>[0-9]{5}|\?{5})-of-(?P<shards>[0-9]{5})", re.DOTALL
@@ -96,6 +104,11 @@ class Files:
     missing: tuple[str, ...] = ()
     meta: str | None = None
     sidecar: str | None = None
+
+    @property
+    def is_attempt(self) -> bool:
+        """True if the index may belong to an attempt, and only it tells which files are its own."""
+        return any(attempt_of(name) for name in self.shards)
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -283,12 +296,13 @@ class Listing:
         self, prefix: str, index: str | None, shards: tuple[str, ...], missing: tuple[str, ...]
     ) -> Files:
         meta, facts = prefix + META, prefix + SIDECAR
+        own = (name for name in self._groups.data.get(prefix, ()) if _OWN_META.fullmatch(name))
         return Files(
             prefix,
             index,
             shards,
             missing,
-            meta if meta in self else None,
+            meta if meta in self else next(own, None),
             facts if facts in self else None,
         )
 
@@ -311,7 +325,7 @@ class Listing:
             elif name.endswith(SIDECAR):
                 if name[: -len(SIDECAR)] + INDEX not in names:
                     orphans.append(name[: -len(SIDECAR)])
-            elif match := DATA.fullmatch(name):
+            elif match := DATA.fullmatch(name) or _OWN_META.fullmatch(name):
                 data.setdefault(match["prefix"], []).append(name)
             elif (match := V1_SHARD.fullmatch(name)) and _is_shard(match):
                 v1_data.setdefault(match["prefix"], []).append(name)
@@ -346,6 +360,9 @@ def _best(
         match = pattern.fullmatch(name)
         if match and _is_shard(match):
             by_total.setdefault(match["shards"], {})[int(match["shard"])] = name
+    every = sorted(name for shards in by_total.values() for name in shards.values())
+    if any(map(attempt_of, every)):
+        return tuple(every), ()
     if not by_total:
         return (), (f"{prefix}{joint}-00000-of-00001",)
 
@@ -361,6 +378,39 @@ def _best(
         if len(missing) == _MOST_MISSING:
             break
     return tuple(shards[shard] for shard in sorted(shards)), tuple(missing)
+
+
+def own_meta(prefix: str, attempt: int) -> str:
+    """Return the name of the meta graph of an attempt.
+
+    Example:
+        >>> own_meta("m-1", 15306)
+        'm-1.meta-of-15306'
+    """
+    return f"{prefix}{META}-of-{attempt:05d}"
+
+
+def prefix_of(name: str) -> str:
+    """Return the prefix in the name of a data file or of the meta graph of an attempt.
+
+    Example:
+        >>> prefix_of("m-1.data-00000-of-15306"), prefix_of("m-1.meta-of-15306"), prefix_of("m-1")
+        ('m-1', 'm-1', '')
+    """
+    match = DATA.fullmatch(name) or _OWN_META.fullmatch(name)
+    return match["prefix"] if match else ""
+
+
+def attempt_of(name: str) -> int:
+    """Return the number of the attempt that wrote a file; 0 if its name has none.
+
+    Example:
+        >>> attempt_of("m-1.data-00000-of-15306"), attempt_of("m-1.data-00000-of-00001")
+        (15306, 0)
+    """
+    match = DATA.fullmatch(name) or _OWN_META.fullmatch(name)
+    number = int(match["shards"]) if match else 0
+    return number if number in ATTEMPTS else 0
 
 
 def readable(size: int) -> str:

@@ -7,14 +7,15 @@ of a checkpoint, a state file, or the pattern of V1 shards. Names are compared a
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 
 import attrs
 
 from tfpersist.checkpoint import hdf5, state_file
-from tfpersist.checkpoint.contents import missing
 from tfpersist.checkpoint.directory import Directory, is_table
+from tfpersist.checkpoint.fetched import missing
 from tfpersist.checkpoint.files import (
     DATA,
     INDEX,
@@ -33,6 +34,8 @@ from tfpersist.storage.base import is_possible
 _SAVED_MODEL = frozenset({"saved_model.pb", "saved_model.pbtxt"})
 _VARIABLES = "variables"
 _SUFFIXES = (INDEX, META, SIDECAR)
+# In archives, the first part of the path is a directory or a file, and no bucket or host.
+_ROOTED = frozenset({"zip", "tar", "libarchive"})
 _SHOWN = 8
 _NAMES = "a prefix, a directory or a file of a checkpoint; for a ModelStore, pass its latest()"
 
@@ -52,15 +55,18 @@ class Located:
     @property
     def path(self) -> str:
         """The path that TensorFlow's readers accept."""
-        return f"{self.storage.location.rstrip('/')}/{self.files.spelling}"
+        return _inside(self.storage.location.rstrip("/"), self.files.spelling)
 
 
-def locate(path: str | os.PathLike[str], storage: Storage | None = None) -> Located:
+def locate(
+    path: str | os.PathLike[str], storage: Storage | None = None, options: object = None
+) -> Located:
     """Find a checkpoint.
 
     Args:
         path: a path or URL; with `storage`, a name in that directory, or "" for the newest.
         storage: the directory to look in; None to take it from the path.
+        options: what the file system of a URL is opened with, as `placed` returns it.
 
     Returns:
         The checkpoint.
@@ -86,12 +92,12 @@ def locate(path: str | os.PathLike[str], storage: Storage | None = None) -> Loca
     if not text:
         raise CheckpointNotFoundError("the path is empty", expected=_NAMES)
     directory, parent, name = _split(text)
-    beside = open_storage(parent) if name else None
+    beside = open_storage(parent, options) if name else None
+    inside = open_storage(directory, options)
     if beside is not None and not text.endswith("/"):
-        names = beside.names()
+        names = _names_if_allowed(beside)
         if name + INDEX in names:
             return _complete(Located(beside, Listing(names).v2_files(name)))
-    inside = open_storage(directory)
     if inside.exists():
         return _complete(_newest(inside) or _not_found(text, inside, ""))
     if beside is None:
@@ -99,10 +105,20 @@ def locate(path: str | os.PathLike[str], storage: Storage | None = None) -> Loca
     return _complete(_named(beside, name) or _not_found(text, beside, name))
 
 
-def parent_of_prefix(location: str) -> str | None:
-    """Return the directory of a checkpoint; None if the location is not the prefix of one."""
-    _, parent, name = _split(location)
-    is_prefix = bool(name) and name + INDEX in open_storage(parent).names()
+def _names_if_allowed(storage: Storage) -> frozenset[str]:
+    """Return the names in a directory; none in a bucket of which only a part may be listed."""
+    try:
+        return storage.names()
+    except StorageError as error:
+        if storage.remote and error.errno == errno.EACCES:
+            return frozenset()
+        raise
+
+
+def parent_of_prefix(storage: Storage) -> str | None:
+    """Return the directory of a checkpoint; None if a location is not the prefix of one."""
+    _, parent, name = _split(storage.location)
+    is_prefix = bool(name) and name + INDEX in _names_if_allowed(storage.beside(parent))
     return parent if is_prefix else None
 
 
@@ -127,38 +143,40 @@ def variables_of(look: Directory) -> Storage | None:
     # All names of a directory need not be put together for this.
     if not any(name in look.listing for name in _SAVED_MODEL):
         return None
-    return open_storage(f"{look.storage.location}/{_VARIABLES}")
+    return look.storage.beside(_inside(look.storage.location, _VARIABLES))
 
 
-def file_at(location: str) -> Located | None:
+def file_at(storage: Storage) -> Located | None:
     """Return the HDF5 file of Keras that a location is; None for a directory or another file.
 
     Args:
-        location: an absolute path, or a URL.
+        storage: what the location was opened as.
     """
-    if not location.rstrip("/").endswith(hdf5.SUFFIXES) or open_storage(location).exists():
+    location = storage.location
+    if not location.rstrip("/").endswith(hdf5.SUFFIXES) or storage.exists():
         return None
     _, parent, name = _split(location)
-    beside = open_storage(parent)
+    beside = storage.beside(parent)
     return Located(beside, hdf5.files_of(name)) if _is_hdf5(beside, name) else None
 
 
-def refuse_other_file(location: str) -> None:
+def refuse_other_file(storage: Storage) -> None:
     """Raise if a path is a file of this machine, and not one of Keras in HDF5.
 
     Args:
-        location: an absolute path, or a URL.
+        storage: what the path was opened as.
 
     Raises:
         StorageError: it is; the error names the kind of file.
     """
-    if is_url(location) or open_storage(location).exists():
+    location = storage.location
+    if is_url(location) or storage.exists():
         return
     _, parent, name = _split(location)
-    beside = open_storage(parent)
+    beside = storage.beside(parent)
     if not name or not beside.exists() or not beside.stamps([name]):
         return
-    if file_at(location) is None:
+    if file_at(storage) is None:
         file_format, advice = _kind_of(beside, name)
         raise StorageError(
             "this is a file",
@@ -205,17 +223,32 @@ def _is_hdf5(storage: Storage, name: str) -> bool:
 def _split(text: str) -> tuple[str, str, str]:
     """Return the absolute path, its parent and its last part; the last is empty for a root."""
     if is_url(text) and not text.startswith("file://"):
-        scheme, _, rest = text.partition("://")
+        # Of a chain such as zip://runs/a::s3://bucket/b.zip, the first part is the path.
+        first, *chain = text.split("::")
+        scheme, _, rest = first.partition("://")
         above, _, name = rest.rstrip("/").rpartition("/")
-        return f"{scheme}://{rest.rstrip('/')}", f"{scheme}://{above}", name if above else ""
+        is_inside = bool(above) or scheme in _ROOTED
+        whole, parent = f"{scheme}://{rest.rstrip('/')}", f"{scheme}://{above}"
+        return (
+            "::".join([whole, *chain]),
+            "::".join([parent, *chain]),
+            name if is_inside else "",
+        )
     absolute = os.path.abspath(text.removeprefix("file://"))
     return absolute, *os.path.split(absolute)
+
+
+def _inside(location: str, name: str) -> str:
+    """Return the location of a directory in another one."""
+    first, *chain = location.split("::") if is_url(location) else [location]
+    joint = "" if first.endswith("://") else "/"
+    return "::".join([f"{first}{joint}{name}", *chain])
 
 
 def _newest(storage: Storage) -> Located | None:
     names = storage.names()
     if names & _SAVED_MODEL:
-        variables = open_storage(f"{storage.location}/{_VARIABLES}")
+        variables = storage.beside(_inside(storage.location, _VARIABLES))
         return _named(variables, _VARIABLES)
     look = Directory.look(storage)
     if look.complete:
@@ -265,7 +298,7 @@ def _recorded(look: Directory, name: str) -> Located | None:
     if is_url(storage.location) or "/" not in record.latest or not is_possible(record.latest):
         return None
     elsewhere, last = os.path.split(os.path.join(storage.location, record.latest))
-    return _named(open_storage(elsewhere), last, follow=False)
+    return _named(storage.beside(elsewhere), last, follow=False)
 
 
 def _complete(result: Located | CheckpointNotFoundError) -> Located:

@@ -2,6 +2,8 @@
 
 The sidecar is the file `<prefix>.tfpersist.json`. The checkpoint stays complete if the sidecar is
 lost or unreadable. The sidecar has a checksum of its own; a damaged one counts as lost.
+
+In an object store, the same bytes lie in the index instead: `sstable.read_note` finds them.
 """
 
 from __future__ import annotations
@@ -19,14 +21,18 @@ from tfpersist.errors import (
     value_text,
 )
 from tfpersist.formats import crc32c
+from tfpersist.formats.bundle import shard_name
 from tfpersist.formats.read_only import ReadOnly
 from tfpersist.matching.plans.resume import Resume
+
+# What the metaindex of the index calls these facts.
+NOTE = b"tfpersist.facts"
 
 # All names but "crc32c". If that one is damaged, it is a name that is not in this set.
 _NAMES = frozenset(
     {
         *("created", "order", "step", "metrics", "sizes", "increment"),
-        *("index_crc32c", "meta_crc32c", "tfpersist", "layers", "resume", "metadata"),
+        *("index_crc32c", "meta_crc32c", "tfpersist", "layers", "resume", "metadata", "attempt"),
     }
 )
 
@@ -71,6 +77,8 @@ class Sidecar:
             graph. TensorFlow's object graph has only their positions.
         resume: what the checkpoint carries of a training; None if a model alone was saved.
         metadata: what the user noted, as JSON text; empty for nothing.
+        attempt: the number in the names of its data files and of its `.meta` in an object store; 0
+            for the usual names.
     """
 
     created: float
@@ -84,6 +92,16 @@ class Sidecar:
     layers: Mapping[int, str] = ReadOnly({})
     resume: Resume | None = None
     metadata: str = ""
+    attempt: int = 0
+
+    def shards(self, prefix: str) -> tuple[str, ...]:
+        """Return the names of its data files, if an attempt has written them.
+
+        Example:
+            >>> Sidecar(1.5, sizes=(64, 64), attempt=15306).shards("m")
+            ('m.data-00000-of-15306', 'm.data-00001-of-15306')
+        """
+        return tuple(shard_name(prefix, number, self.attempt) for number in range(len(self.sizes)))
 
     def encode(self) -> bytes:
         """Return the bytes of the file."""
@@ -104,6 +122,8 @@ class Sidecar:
             facts["resume"] = self.resume.as_dict()
         if self.metadata:
             facts["metadata"] = json.loads(self.metadata)
+        if self.attempt:
+            facts["attempt"] = self.attempt
         return json.dumps({**facts, "crc32c": _crc(facts)}, indent=1).encode() + b"\n"
 
 
@@ -132,6 +152,7 @@ def decode(data: bytes | memoryview) -> Sidecar | None:
         layers = {int(number): str(name) for number, name in facts.get("layers", {}).items()}
         resume = Resume.from_dict(facts["resume"]) if "resume" in facts else None
         noted = json.dumps(facts["metadata"]) if "metadata" in facts else ""
+        attempt = int(facts.get("attempt", 0))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
     if not math.isfinite(created) or not math.isfinite(order):
@@ -148,6 +169,7 @@ def decode(data: bytes | memoryview) -> Sidecar | None:
         ReadOnly(layers),
         resume,
         noted,
+        attempt,
     )
 
 

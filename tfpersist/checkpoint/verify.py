@@ -29,6 +29,7 @@ from tfpersist.errors import (
 from tfpersist.formats import crc32c, graphdef, sstable
 from tfpersist.progress import progress
 from tfpersist.storage import Hold, Storage
+from tfpersist.storage.base import Stamp
 
 _SHOWN = 20
 _CHUNK = 1 << 20
@@ -163,14 +164,13 @@ def examine(located: Located) -> Verification:
             located = attrs.evolve(located, files=listing.v2_files(located.files.prefix))
 
 
-def _marker_state(located: Located) -> tuple[float, int]:
+def _marker_state(located: Located) -> Stamp | None:
     name = marker(located.files)
-    try:
-        return located.storage.modified(name), located.storage.size(name)
-    except StorageError as error:
-        if error.errno == errno.ENOENT and name in located.files.missing:
-            return -1.0, -1
-        raise
+    stamp = located.storage.stamps([name]).get(name)
+    if stamp is None and name not in located.files.missing:
+        # It raises the error.
+        located.storage.size(name)
+    return stamp
 
 
 def _examine_once(located: Located) -> Verification:
@@ -192,6 +192,10 @@ def _examine_once(located: Located) -> Verification:
         if not _is_footer_clean(storage.read(name)):
             flaws.append(Flaw(f"{storage.location}/{name}", "stray bytes in its footer"))
     total = sum(spec.nbytes or 0 for spec in contents.specs.values())
+    if isinstance(contents, Bundle):
+        # What cannot be read is noticed again below, by the tensors that it holds.
+        with suppress(StorageError):
+            contents.load()
     with progress(f"Verifying {files.prefix}", total) as done:
         for key, spec in contents.specs.items():
             try:
@@ -205,15 +209,16 @@ def _examine_once(located: Located) -> Verification:
             done(spec.nbytes or 0)
     if isinstance(contents, Bundle):
         facts = read_sidecar(storage, files)
-        hint = _NO_FACTS if facts is None and len(contents.shard_names) > 1 else ""
+        names = tuple(contents.shard_names.values())
+        hint = _NO_FACTS if facts is None and len(names) > 1 else ""
         flaws += _stray_bytes(contents, _own_shards(contents, facts), hint)
-        flaws += _wrong_sizes(storage, contents.shard_names, facts)
+        flaws += _wrong_sizes(storage, names, facts)
         if files.meta is not None:
             flaws += _meta_flaws(storage, files, facts)
         problem = check_sidecar(storage, files)
         flaws += [problem] if isinstance(problem, Flaw) else []
         notes += [problem] if isinstance(problem, str) else []
-        tables += contents.shard_names
+        tables += names
     size = sum(storage.size(name) for name in tables)
     return Verification(located.path, intact, size, tuple(flaws), tuple(unchecked), tuple(notes))
 
@@ -233,6 +238,9 @@ def check_sidecar(storage: Storage, files: Files) -> Flaw | str | None:
         StorageError: the index cannot be read.
     """
     if files.index is None or files.sidecar is None or files.index in files.missing:
+        return None
+    if files.is_attempt and read_sidecar(storage, attrs.evolve(files, sidecar=None)) is not None:
+        # The facts are in the index; the sidecar is that of a checkpoint before.
         return None
     where = f"{storage.location}/{files.sidecar}"
     try:
@@ -281,11 +289,11 @@ def _sidecars(storage: Storage) -> Iterator[tuple[str, Sidecar]]:
                     yield name.removesuffix(SIDECAR), facts
 
 
-def _own_shards(contents: Bundle, facts: Sidecar | None) -> range:
+def _own_shards(contents: Bundle, facts: Sidecar | None) -> Sequence[int]:
     """Return the shards that hold tensors of this checkpoint alone, and of no earlier one."""
     count = len(contents.shard_names)
     if facts is None or facts.increment is None or not facts.increment.shared:
-        return range(count)
+        return tuple(contents.shard_names)
     first, left = count, facts.increment.written
     while first and left > 0:
         first -= 1
@@ -320,6 +328,10 @@ def _opened_by_sidecar(
     storage: Storage, files: Files, hold: Hold | None
 ) -> tuple[Bundle, Sidecar] | tuple[None, None]:
     """Open a checkpoint and read each file once; None if its sidecar does not confirm all of it."""
+    if files.is_attempt:
+        opened = open_contents(storage, files, hold)
+        if isinstance(opened, Bundle) and opened.facts is not None:
+            return opened, opened.facts
     if files.sidecar is None or not storage.maps:
         return None, None
     try:
@@ -330,7 +342,7 @@ def _opened_by_sidecar(
         return None, None
     if facts is None or not isinstance(contents, Bundle):
         return None, None
-    sizes = tuple(len(contents.shards[number]) for number in range(len(contents.shard_names)))
+    sizes = tuple(len(contents.shards[number]) for number in contents.shard_names)
     if facts.index_crc32c != contents.index_crc32c or facts.sizes != sizes:
         return None, None
     return contents, facts
@@ -384,13 +396,13 @@ def _wrong_sizes(storage: Storage, names: Sequence[str], facts: Sidecar | None) 
 def _meta_flaws(storage: Storage, files: Files, facts: Sidecar | None) -> Iterator[Flaw]:
     try:
         data = read_meta(storage, files)
-        if facts is None or facts.meta_crc32c is None:
+        if data is not None and (facts is None or facts.meta_crc32c is None):
             graphdef.parse_meta(data, f"{storage.location}/{files.meta}")
     except CorruptionError as error:
         yield Flaw(error.file, str(error))
 
 
-def _stray_bytes(contents: Bundle, shards: range, hint: str) -> Iterator[Flaw]:
+def _stray_bytes(contents: Bundle, shards: Sequence[int], hint: str) -> Iterator[Flaw]:
     """Yield bytes of the shards that belong to no tensor, except zeros from alignment."""
     whole = [entry for entry in contents.index.entries.values() if not entry.slices]
     for number in shards:

@@ -3,6 +3,10 @@
 The index is the commit marker: it appears last, when everything that it speaks of is in place. What
 a replaced checkpoint had more (shards, a meta graph) goes in the same step. The `checkpoint` state
 file follows in a step of its own, since losing it loses nothing: the directory is the truth.
+
+In an object store, files appear as they are written. There the data files and the meta graph have
+names of their attempt, the sidecar is a note in the index, and the copy of the meta graph that
+TensorFlow reads follows the index.
 """
 
 from __future__ import annotations
@@ -16,11 +20,12 @@ import attrs
 from tfpersist.checkpoint import sidecar
 from tfpersist.checkpoint.data_files import DataFiles, publish_changes
 from tfpersist.checkpoint.directory import Age, Directory
-from tfpersist.checkpoint.files import INDEX, META, SIDECAR, STATE_FILE, Files
+from tfpersist.checkpoint.files import INDEX, META, SIDECAR, STATE_FILE, Files, own_meta
 from tfpersist.checkpoint.save_memory import SaveMemory
 from tfpersist.errors import SaveError, StorageError
 from tfpersist.formats import crc32c
 from tfpersist.formats.bundle_writer import Item
+from tfpersist.formats.sstable_writer import with_note
 from tfpersist.matching.plans.resume import Resume
 from tfpersist.progress import Watched, progress
 from tfpersist.storage import Hold, Storage
@@ -127,6 +132,7 @@ def publish_checkpoint(
 
     Raises:
         SaveError: the name, the tensors or the metrics cannot be saved; nothing was written.
+        ConflictError: another process has saved it meanwhile.
         StorageError: it could not be written, and nothing is left of it.
     """
     _check_prefix(prefix)
@@ -154,25 +160,33 @@ def publish_checkpoint(
             progress(f"Saving {prefix}", lambda: _size(items)) as done,
             storage.publish(durable=durable, since=look.version) as publication,
         ):
-            written = files.write(
-                Watched(publication, done), prefix, alignment, _SHARD_SIZE if storage.maps else 0
-            )
-            names = [*written.names]
+            publication.expect(prefix + INDEX)
+            written = files.write(Watched(publication, done), prefix, alignment, _SHARD_SIZE)
+            names, attempt, index = [*written.names], publication.attempt, written.index
             if meta is not None:
-                publication.create(prefix + META).write(meta)
-                names.append(prefix + META)
+                names.append(own_meta(prefix, attempt) if attempt else prefix + META)
+                publication.create(names[-1]).write(meta)
             noted = attrs.evolve(
                 facts,
-                index_crc32c=crc32c.of(written.index),
+                index_crc32c=None if attempt else crc32c.of(index),
                 meta_crc32c=None if meta is None else crc32c.of(meta),
                 sizes=written.sizes,
                 increment=files.noted(written) if incremental else None,
+                attempt=attempt,
             )
-            publication.create(prefix + SIDECAR).write(noted.encode())
-            publication.create(prefix + INDEX).write(written.index)
-            names += [prefix + SIDECAR, prefix + INDEX]
+            if attempt:
+                index = with_note(index, sidecar.NOTE, noted.encode())
+            else:
+                publication.create(prefix + SIDECAR).write(noted.encode())
+                names.append(prefix + SIDECAR)
+            publication.create(prefix + INDEX).write(index)
+            names.append(prefix + INDEX)
             for name in sorted(look.listing.belonging(prefix).difference(names)):
                 publication.discard(name)
+        if attempt and meta is not None:
+            with storage.publish(durable=durable) as copy:
+                copy.create(prefix + META).write(meta)
+            names.append(prefix + META)
         versions.append(publication.version)
         if memory is not None and noted.index_crc32c is not None:
             memory.note(noted.index_crc32c, written.save)

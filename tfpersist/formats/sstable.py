@@ -8,6 +8,9 @@ entry     shared, unshared, value length (varints), unshared key bytes, value by
 handle    offset, size without type and crc (varints)
 footer    metaindex handle, index handle, zeros up to 40 bytes, magic (8 bytes)
 
+The metaindex block holds handles of blocks that are no data, under names. TensorFlow writes and
+reads none; tfpersist notes facts there (`read_note`).
+
 The index block holds one entry for each data block: the block's handle, under a key that is not
 below the last key of the block and is below the first key of the next. Integers are little-endian.
 """
@@ -72,7 +75,7 @@ def read_table(data: memoryview, file: str, *, copied: bool = False) -> list[Rec
         (b'key', b'value', 6)
     """
     data = data.toreadonly() if data.format == "B" and data.ndim == 1 else data.cast("B")
-    metaindex, index = _footer(data, file)
+    metaindex, index = handles(data, file)
     _read_block(data, *metaindex, file)
     records: list[Record] = []
     budget = _KEY_RATIO * len(data)
@@ -108,7 +111,35 @@ def read_table(data: memoryview, file: str, *, copied: bool = False) -> list[Rec
     return records
 
 
-def _footer(data: memoryview, file: str) -> tuple[tuple[int, int], tuple[int, int]]:
+def read_note(data: memoryview, name: bytes, file: str) -> bytes | None:
+    """Return the bytes that the metaindex of a table has under a name; None if it has none.
+
+    Args:
+        data: the whole file.
+        name: what the note is called.
+        file: its name, for errors.
+
+    Raises:
+        CorruptionError: the bytes are not a table, or damaged.
+
+    Example:
+        >>> from tfpersist.formats.sstable_writer import encode_table, with_note
+        >>> table = encode_table([(b"key", b"value")]).content
+        >>> noted = memoryview(with_note(table, b"by", b"me"))
+        >>> read_note(noted, b"by", "x"), read_note(memoryview(table), b"by", "x")
+        (b'me', None)
+    """
+    metaindex, _ = handles(data, file)
+    notes = _records(_read_block(data, *metaindex, file), None, _KEY_RATIO * len(data), file)
+    for found, handle, offset in notes:
+        if found == name:
+            start, size, _ = _handle(memoryview(handle), 0, len(handle), file, offset)
+            return bytes(_read_block(data, start, size, file).content)
+    return None
+
+
+def handles(data: memoryview, file: str = "") -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return offset and size of the metaindex block and of the index block, by the footer."""
     start = len(data) - FOOTER_SIZE
     if start < 0 or data[-len(MAGIC) :] != MAGIC:
         other = foreign(data)

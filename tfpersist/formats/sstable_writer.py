@@ -153,8 +153,43 @@ def encode_columns(keys: Keys, values: Sequence[Column]) -> Table:
         index += b"\0" + varint.encode(len(key)) + varint.encode(len(handle)) + key + handle
     footer = _encode_handle(*_append_block(content, b"", [0]))
     footer += _encode_handle(*_append_block(content, bytes(index), index_restarts or [0]))
-    content += footer.ljust(sstable.FOOTER_SIZE - len(sstable.MAGIC), b"\0") + sstable.MAGIC
+    content += _padded(footer)
     return Table(bytes(content), ends, tuple(blocks))
+
+
+def _padded(footer: bytes) -> bytes:
+    return footer.ljust(sstable.FOOTER_SIZE - len(sstable.MAGIC), b"\0") + sstable.MAGIC
+
+
+def _typed(block: bytes) -> bytes:
+    """Return a block with its type and checksum."""
+    typed = block + bytes([sstable.PLAIN])
+    return typed + crc32c.masked(crc32c.of(typed)).to_bytes(4, "little")
+
+
+def with_note(table: bytes, name: bytes, note: bytes) -> bytes:
+    """Return a table with a block that its metaindex names; the entries stay as they are.
+
+    Args:
+        table: the bytes of a table, as `encode_table` returns it.
+        name: what the note is called.
+        note: its bytes.
+
+    Example:
+        >>> table = encode_table([(b"a", b"1")]).content
+        >>> noted = memoryview(with_note(table, b"by", b"me"))
+        >>> [(key, bytes(value)) for key, value, _ in sstable.read_table(noted, "x")]
+        [(b'a', b'1')]
+    """
+    (meta, _), (index, index_size) = sstable.handles(memoryview(table))
+    content = bytearray(table[:meta])
+    handle = _encode_handle(len(content), len(note))
+    content += _typed(note)
+    entry = b"\0" + varint.encode(len(name)) + varint.encode(len(handle)) + name + handle
+    footer = _encode_handle(*_append_block(content, entry, [0]))
+    footer += _encode_handle(len(content), index_size)
+    content += table[index : index + index_size + sstable.TRAILER_SIZE]
+    return bytes(content) + _padded(footer)
 
 
 def _total(columns: Sequence[Column]) -> Numbers:
@@ -196,8 +231,7 @@ def _append_block(
     """Append a block; return where it starts, and its size without type and checksum."""
     start = len(content)
     block = entries + np.array([*restarts, len(restarts)], "<u4").tobytes()
-    typed = block + bytes([sstable.PLAIN])
-    content += typed + crc32c.masked(crc32c.of(typed)).to_bytes(4, "little")
+    content += _typed(block)
     return start, len(block)
 
 

@@ -27,7 +27,7 @@ from tfpersist.graph.runtimes.op_lists import Runtime
 from tfpersist.graph.runtimes.portability import Portability
 from tfpersist.graph.structure.lowered import Lowered
 from tfpersist.safety import Policy, as_policy
-from tfpersist.storage import text_of
+from tfpersist.storage import placed, text_of
 
 
 @attrs.frozen(init=False, repr=False)
@@ -444,7 +444,12 @@ class Freezer:
             return FrozenModel(self._frozen(snapshot=True), policy=self._policy())
 
     def write(
-        self, path: str | os.PathLike[str], *, durable: bool = True, large: bool = False
+        self,
+        path: str | os.PathLike[str],
+        *,
+        durable: bool = True,
+        large: bool = False,
+        storage_options: object = None,
     ) -> FrozenModel:
         """Freeze into a file, one variable at a time.
 
@@ -459,6 +464,7 @@ class Freezer:
             durable: wait until the file would survive a power loss.
             large: allow a file of more than 2 GB. FrozenModel loads such a file; TensorFlow and
                 other programs that use protobuf cannot.
+            storage_options: what the file system of a URL is opened with, as for `ModelStore`.
 
         Returns:
             The model, loaded from that file; it may do what the model of `freeze` may do. Of an
@@ -480,12 +486,14 @@ class Freezer:
             x:0 float32[] Identity:0 float32[]
         """
         with gc_paused():
+            path, options = placed(path, storage_options)
             text = text_of(path, "the path or URL of a .pb")
             if text.endswith(".onnx"):
-                return self._write_onnx(text, durable=durable)
+                return self._write_onnx(text, options, durable=durable)
             graph = self._frozen(snapshot=self._options.feeds is not None)
-            graph_file.save(graph, text, durable=durable, large=large)
-            return FrozenModel.load(path, policy=self._policy() or Policy.trusted())
+            graph_file.save(graph, text, options, durable=durable, large=large)
+            allowed = self._policy() or Policy.trusted()
+            return FrozenModel.load(path, policy=allowed, storage_options=options)
 
     def __repr__(self) -> str:
         settings = {"checkpoint": self.checkpoint, "policy": self.policy}
@@ -513,7 +521,7 @@ class Freezer:
         )
         return lower(self.source, choice)
 
-    def _write_onnx(self, path: str, *, durable: bool) -> FrozenModel:
+    def _write_onnx(self, path: str, options: object, *, durable: bool) -> FrozenModel:
         target = self._options.target
         if target not in (None, "onnx"):
             raise ArgumentError(
@@ -524,7 +532,7 @@ class Freezer:
         freezer = self._with(target="onnx")
         frozen = pipeline.freeze(freezer._lowered(), freezer._options)
         frozen = frozen.snapshot() if frozen.source.live else frozen
-        graph = onnx_file.write(frozen, self._policy(), path, durable=durable)
+        graph = onnx_file.write(frozen, self._policy(), path, options, durable=durable)
         return FrozenModel(graph, policy=self._policy())
 
     def _frozen(self, *, snapshot: bool) -> Graph:

@@ -17,13 +17,16 @@ from tfpersist.storage import open_storage
 from tfpersist.tf.onnx import onnx_model
 
 
-def write(frozen: Draft, policy: Policy | None, path: str, *, durable: bool) -> Graph:
+def write(
+    frozen: Draft, policy: Policy | None, path: str, options: object = None, *, durable: bool
+) -> Graph:
     """Convert a frozen graph to ONNX, run it if its options ask for parity, and write it.
 
     Args:
         frozen: the frozen graph, of ops that tf2onnx knows.
         policy: what the source and the frozen graph may do when they run.
         path: the file, a path or a URL.
+        options: what the file system of a URL is opened with.
         durable: wait until the file would survive a power loss.
 
     Returns:
@@ -46,7 +49,7 @@ def write(frozen: Draft, policy: Policy | None, path: str, *, durable: bool) -> 
     if frozen.options.feeds is not None:
         graph = parity.prove(frozen, policy, {"ONNX Runtime": run})
     location, name = graph_file.place(path)
-    with open_storage(location).publish(durable=durable) as publication:
+    with open_storage(location, options).publish(durable=durable) as publication:
         publication.create(name).write(model.data)
     return graph
 

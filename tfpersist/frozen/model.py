@@ -25,7 +25,7 @@ from tfpersist.graph.describe.summary import Summary
 from tfpersist.graph.optimize.weights import expand
 from tfpersist.graph.structure.names import TensorRef
 from tfpersist.safety import Policy
-from tfpersist.storage import text_of
+from tfpersist.storage import open_storage, placed, text_of
 from tfpersist.tf.embed import composed, keras_layer, modules
 from tfpersist.tf.internals.functions import unconverted
 from tfpersist.tf.run.imported import definition_of
@@ -88,6 +88,7 @@ class FrozenModel:
         mapped: bool = True,
         verify: bool = False,
         engine: EngineName = "tensorflow",
+        storage_options: object = None,
     ) -> FrozenModel:
         """Read a frozen graph from a file.
 
@@ -108,6 +109,7 @@ class FrozenModel:
             engine: what runs the model. "openvino" needs `pip install tfpersist[openvino]` and does
                 not import TensorFlow: it starts sooner and takes less memory. What it cannot
                 compute is refused when the model first runs.
+            storage_options: what the file system of a URL is opened with, as for `ModelStore`.
 
         Returns:
             The model.
@@ -124,8 +126,9 @@ class FrozenModel:
             >>> FrozenModel.load("memory://frozen/load.pb")
             <FrozenModel memory://frozen/load.pb: 1 node, nothing -> nothing>
         """
+        path, options = placed(path, storage_options)
         text = text_of(path, "the path or URL of a .pb")
-        graph = graph_file.load(text)
+        graph = graph_file.load(text, options)
         if verify:
             golden_check.compare_bytes(graph, text)
         return cls(graph, text, policy or Policy.default(), mapped=mapped, engine=engine)
@@ -447,6 +450,7 @@ class FrozenModel:
         *,
         step: int | None = None,
         durable: bool = True,
+        storage_options: object = None,
     ) -> Checkpoint:
         """Save the model as a checkpoint in which constants are trainable variables again.
 
@@ -457,6 +461,7 @@ class FrozenModel:
             location: the directory of the checkpoint, a path or a URL.
             step: the training step of the checkpoint.
             durable: as in `write`.
+            storage_options: what the file system of a URL is opened with, as for `ModelStore`.
 
         Returns:
             The checkpoint. TensorFlow is not needed.
@@ -476,7 +481,8 @@ class FrozenModel:
             >>> dict(model.unfreeze("w", "memory://frozen/unfrozen"))
             {'w': array(3., dtype=float32)}
         """
-        return unfreeze.save(self.graph, _listed(names), location, step=step, durable=durable)
+        storage = open_storage(*placed(location, storage_options))
+        return unfreeze.save(self.graph, _listed(names), storage, step=step, durable=durable)
 
     def verify(
         self, feeds: Mapping[Any, Any] | None = None, *, tolerance: float | None = None
@@ -512,12 +518,19 @@ class FrozenModel:
         """
         return golden_check.verify(self.graph, self.run, feeds, tolerance, file=self.file)
 
-    def write(self, path: str | os.PathLike[str], *, durable: bool = True) -> FrozenModel:
+    def write(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        durable: bool = True,
+        storage_options: object = None,
+    ) -> FrozenModel:
         """Write the graph as a `.pb`: all of it or nothing.
 
         Args:
             path: a path or a URL; an existing file is replaced.
             durable: wait until the file would survive a power loss.
+            storage_options: what the file system of a URL is opened with, as for `ModelStore`.
 
         Returns:
             The model, with that file as its `file`.
@@ -531,8 +544,9 @@ class FrozenModel:
             >>> model.write("memory://frozen/write.pb").file
             'memory://frozen/write.pb'
         """
+        path, options = placed(path, storage_options)
         text = text_of(path, "the path or URL of a .pb")
-        graph_file.save(self.graph, text, durable=durable)
+        graph_file.save(self.graph, text, options, durable=durable)
         return self._of_file(text)
 
     def close(self) -> None:

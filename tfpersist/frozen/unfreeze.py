@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 
 from tfpersist.checkpoint.checkpoint import Checkpoint
@@ -11,13 +10,13 @@ from tfpersist.formats.bundle_writer import Item
 from tfpersist.formats.graphdef import Graph
 from tfpersist.graph.constants.unfreeze import unfreeze
 from tfpersist.graph.optimize.weights import expand
-from tfpersist.storage import open_storage
+from tfpersist.storage import Storage
 
 
 def save(
     graph: Graph,
     names: Iterable[str],
-    location: str | os.PathLike[str],
+    storage: Storage,
     *,
     step: int | None = None,
     durable: bool = True,
@@ -27,7 +26,7 @@ def save(
     Args:
         graph: the frozen graph. Weights in fewer bytes are expanded to float32.
         names: names of constants or globs.
-        location: the directory of the checkpoint, a path or a URL.
+        storage: the directory of the checkpoint.
         step: the training step of the checkpoint.
         durable: wait until the files would survive a power loss.
 
@@ -40,6 +39,5 @@ def save(
     items = [Item(name, value) for name, value in sorted(unfrozen.values.items())]
     meta = unfrozen.meta.SerializeToString(deterministic=True)
     prefix = "model.ckpt" if step is None else f"model.ckpt-{step}"
-    storage = open_storage(location)
     write_checkpoint(storage, prefix, items, meta=meta, step=step, durable=durable)
     return Checkpoint(prefix, storage=storage)

@@ -5,11 +5,22 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+from collections.abc import Mapping
+from typing import Any, cast
 
 from tfpersist.errors import ArgumentError, StorageError, value_text
 from tfpersist.storage.base import Hold, Publication, Sink, Storage, is_possible
 
-__all__ = ["Hold", "Publication", "Sink", "Storage", "absolute", "open_storage", "text_of"]
+__all__ = [
+    "Hold",
+    "Publication",
+    "Sink",
+    "Storage",
+    "absolute",
+    "open_storage",
+    "placed",
+    "text_of",
+]
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(::[A-Za-z0-9+.-]+)*://")
 
@@ -51,6 +62,49 @@ def text_of(location: object, expected: str = "a path or a URL") -> str:
     )
 
 
+def placed(location: Any, options: object = None) -> tuple[Any, object]:
+    """Return a location as a path or a URL, and what its file system is opened with.
+
+    Args:
+        location: the argument of a user: a path, a URL, or a path of fsspec (`UPath`), which knows
+            its file system.
+        options: `storage_options` of a user: {name: value} for the file system of fsspec, or that
+            file system; None for none.
+
+    Returns:
+        The location, a URL if there are options; and the options.
+
+    Raises:
+        ArgumentError: `options` is something else, or the location is a directory of this machine.
+
+    Example:
+        >>> placed("s3://bucket/run", {"anon": True})
+        ('s3://bucket/run', {'anon': True})
+    """
+    if hasattr(location, "fs") and hasattr(location, "path") and is_url(str(location)):
+        location, options = str(location), location.fs if options is None else options
+    if options is None:
+        return location, None
+    text = text_of(location)
+    if isinstance(options, Mapping):
+        if options and (not is_url(text) or text.startswith("memory://")):
+            raise ArgumentError(
+                "storage_options are for URLs that fsspec opens",
+                where=text,
+                expected='a URL such as "s3://bucket/run"',
+                found="a directory of this machine or process",
+            )
+        return location, dict(options) or None
+    if not hasattr(options, "cat_ranges"):
+        raise ArgumentError(
+            "these are no options of a file system",
+            where="storage_options",
+            expected='a dict such as {"anon": True}, or a file system of fsspec',
+            found=value_text(options),
+        )
+    return text if is_url(text) else str(cast("Any", options).unstrip_protocol(text)), options
+
+
 def absolute(location: str | os.PathLike[str]) -> str | os.PathLike[str]:
     """Return a location that stays the same when the working directory changes.
 
@@ -74,12 +128,13 @@ def absolute(location: str | os.PathLike[str]) -> str | os.PathLike[str]:
     return type(location)(path) if isinstance(location, pathlib.Path) else path
 
 
-def open_storage(location: str | os.PathLike[str]) -> Storage:
+def open_storage(location: str | os.PathLike[str], options: object = None) -> Storage:
     """Open a directory; it may be absent until something is published.
 
     Args:
         location: a path; memory://name, which lives in this process; or any other URL that fsspec
             understands (extra `remote`).
+        options: what `placed` returned with it.
 
     Returns:
         The storage.
@@ -94,7 +149,7 @@ def open_storage(location: str | os.PathLike[str]) -> Storage:
         'memory://runs/mnist'
     """
     text = text_of(location)
-    if text.startswith("memory://"):
+    if text.startswith("memory://") and options is None:
         from tfpersist.storage.memory import MemoryStorage
 
         name = text.removeprefix("memory://").strip("/")
@@ -103,10 +158,10 @@ def open_storage(location: str | os.PathLike[str]) -> Storage:
                 "this directory in memory has no name", where=text, expected="memory://name"
             )
         return MemoryStorage(name)
-    if is_url(text) and not text.startswith("file://"):
+    if options is not None or (is_url(text) and not text.startswith("file://")):
         from tfpersist.storage.remote import open_remote
 
-        return open_remote(text)
+        return open_remote(text, options)
     from tfpersist.storage.local import open_local
 
     return open_local(text.removeprefix("file://"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
@@ -25,11 +25,15 @@ _ADVICE = {
     errno.EMFILE: "Close some files, or raise the limit of open files (ulimit -n)",
 }
 
+# The number of an attempt is written where others write how many data files a checkpoint has, in
+# five digits, the first of which is not 0. No checkpoint has so many files.
+ATTEMPTS = range(10_000, 100_000)
+
 _NO_LINKS = {errno.EPERM, errno.EMLINK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EACCES, errno.EXDEV}
 
 
-# When a file was last written in nanoseconds since 1970, its size in bytes, and its inode or 0.
-# Two files of one name and different contents differ in one of these.
+# When a file was last written in nanoseconds since 1970, or 0; its size in bytes; its inode, or
+# what else distinguishes it. Two files of one name and different contents differ in one of these.
 Stamp = tuple[int, int, int]
 
 
@@ -77,6 +81,20 @@ class Publication(Protocol):
     def version(self) -> object | None:
         """The `Storage.version` after the publication; None if others have changed names."""
 
+    @property
+    def attempt(self) -> int:
+        """What the names of data files must hold, so that no other publication has them.
+
+        A file whose name ends in "-of-" and this number is written at once. 0 where files are
+        renamed when they are whole, and may have any names.
+        """
+
+    def expect(self, name: str) -> None:
+        """Note what a file is now: if it is the commit marker, it must not change until the end.
+
+        Where writers lock the directory, this does nothing: the last one wins.
+        """
+
     def create(self, name: str) -> Sink:
         """Create a file. The last one created is the commit marker and appears last."""
 
@@ -108,8 +126,15 @@ class Storage(Protocol):
         """True if `read` maps files instead of copying them."""
 
     @property
+    def remote(self) -> bool:
+        """True if each look and each read is a request to a server."""
+
+    @property
     def links(self) -> bool:
         """True if one file can have several names in this storage."""
+
+    def beside(self, location: str) -> Storage:
+        """Open another directory in the same way, by its path or URL."""
 
     def exists(self) -> bool:
         """Return whether the directory exists."""
@@ -119,6 +144,14 @@ class Storage(Protocol):
 
     def read(self, name: str) -> memoryview:
         """Return all bytes of a file, read-only; they do not change when the file is replaced."""
+
+    def read_parts(self, parts: Sequence[tuple[str, int, int]]) -> list[memoryview]:
+        """Return parts of files, which may be read at once.
+
+        Args:
+            parts: name, first byte and number of bytes of each. What reaches beyond the end of its
+                file is shorter.
+        """
 
     def size(self, name: str) -> int:
         """Return the number of bytes of a file."""
@@ -169,6 +202,7 @@ class Storage(Protocol):
             since: the version of which the caller knows all names.
 
         Raises:
+            ConflictError: another process has written what this publication expected to find.
             StorageError: they could not be written; nothing is left behind.
         """
 
@@ -206,7 +240,7 @@ class Storage(Protocol):
             The hold; None if other holds are in the way.
 
         Raises:
-            StorageError: there is no such file.
+            StorageError: there is no such file. Where there are no locks, only a hold alone looks.
         """
 
     @property
@@ -226,8 +260,12 @@ def refusal(error: OSError, location: str, doing: str) -> StorageError:
     """Return the StorageError for an error of the system; it has the same errno."""
     number = error.errno
     if number is None:
-        numbers = {FileNotFoundError: errno.ENOENT, PermissionError: errno.EACCES}
-        number = numbers.get(type(error), errno.EIO)
+        numbers = {
+            FileNotFoundError: errno.ENOENT,
+            FileExistsError: errno.EEXIST,
+            PermissionError: errno.EACCES,
+        }
+        number = next((n for kind, n in numbers.items() if isinstance(error, kind)), errno.EIO)
     translated = StorageError(
         f"cannot {doing}: {error.strerror or error}", where=location, advice=_ADVICE.get(number)
     )
@@ -244,6 +282,18 @@ def translated(location: str, doing: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise refusal(error, location, doing) from error
+
+
+@contextmanager
+def refusals(location: str, doing: str) -> Iterator[None]:
+    """Raise each error of a `with` block as a StorageError: client libraries raise all kinds."""
+    with translated(location, doing):
+        try:
+            yield
+        except OSError:
+            raise
+        except Exception as error:
+            raise OSError(errno.EIO, f"{type(error).__name__}: {error}") from error
 
 
 def is_possible(path: str) -> bool:

@@ -72,11 +72,12 @@ class LocalDirectory:
 
     location: str
     maps: bool = attrs.field(default=True, init=False)
-    links: bool = attrs.field(default=True, init=False)
-    renames_atomically: bool = attrs.field(default=True, init=False)
 
     def path(self, name: str) -> str:
         return f"{self.location}/{name}"
+
+    def beside(self, location: str) -> LocalDirectory:
+        return LocalDirectory(os.path.abspath(location))
 
     def exists(self) -> bool:
         return os.path.isdir(self.location)

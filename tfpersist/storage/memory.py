@@ -6,7 +6,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import attrs
@@ -54,10 +54,14 @@ class MemoryStorage:
     name: str
     maps: bool = attrs.field(default=True, init=False, eq=False, repr=False)
     links: bool = attrs.field(default=True, init=False, eq=False, repr=False)
+    remote: bool = attrs.field(default=False, init=False, eq=False, repr=False)
 
     @property
     def location(self) -> str:
         return SCHEME + self.name
+
+    def beside(self, location: str) -> MemoryStorage:
+        return MemoryStorage(location.removeprefix(SCHEME).strip("/"))
 
     def exists(self) -> bool:
         return self.name in _DIRECTORIES
@@ -68,6 +72,9 @@ class MemoryStorage:
 
     def read(self, name: str) -> memoryview:
         return memoryview(self._file(name, "read").data).toreadonly()
+
+    def read_parts(self, parts: Sequence[tuple[str, int, int]]) -> list[memoryview]:
+        return [self.read(name)[start : start + size] for name, start, size in parts]
 
     def size(self, name: str) -> int:
         return len(self._file(name, "find the size of").data)
@@ -217,6 +224,10 @@ class _Publication:
     discards: dict[str, base.Hold | None] = attrs.field(factory=dict)
     committed: bool = False
     version: object | None = None
+    attempt: int = attrs.field(default=0, init=False)
+
+    def expect(self, name: str) -> None:
+        """Do nothing: a lock keeps other writers away."""
 
     def create(self, name: str) -> base.Sink:
         if base.plain(name, self.location) in self.files:

@@ -36,10 +36,6 @@ class OwnChanges:
     def location(self) -> str:
         return self.directory.location
 
-    @property
-    def renames_atomically(self) -> bool:
-        return self.directory.renames_atomically
-
     def check(self, name: str) -> None:
         self.directory.check(name)
 

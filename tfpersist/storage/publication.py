@@ -89,6 +89,10 @@ class StagedPublication:
     linked: list[str] = attrs.field(factory=list)
     discards: dict[str, base.Hold | None] = attrs.field(factory=dict)
     committed: bool = False
+    attempt: int = attrs.field(default=0, init=False)
+
+    def expect(self, name: str) -> None:
+        """Do nothing: writers lock the directory."""
 
     @property
     def version(self) -> object | None:
@@ -139,7 +143,7 @@ class StagedPublication:
                 for name, held in self.discards.items()
                 if name in present and name not in self.moves and current[held]
             )
-            if len(self.moves) + len(removed) == 1 and self.directory.renames_atomically:
+            if len(self.moves) + len(removed) == 1:
                 self._exchange(removed)
             elif self.moves or removed:
                 # A linked file is only right together with all new files, so it counts as replaced.

@@ -1,6 +1,6 @@
 """Declare what a kind of directory must do, so that `staged` can make a storage of it.
 
-`local` and `remote` implement these protocols. Every method raises the OSError of the system as it
+`local` implements these protocols. Every method raises the OSError of the system as it
 is; `staged` translates it.
 """
 
@@ -67,13 +67,8 @@ class RawDirectory(Protocol):
     def maps(self) -> bool:
         """True if `read` maps files instead of copying them."""
 
-    @property
-    def links(self) -> bool:
-        """True if one file can have several names."""
-
-    @property
-    def renames_atomically(self) -> bool:
-        """True if every reader sees either the old or the new file during a rename."""
+    def beside(self, location: str) -> RawDirectory:
+        """Open another directory in the same way."""
 
     def exists(self) -> bool:
         """Return whether the directory exists."""

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TypeVar
 
@@ -64,8 +64,15 @@ class StagedStorage:
         return self.directory.maps
 
     @property
+    def remote(self) -> bool:
+        return False
+
+    @property
     def links(self) -> bool:
-        return self.directory.links
+        return True
+
+    def beside(self, location: str) -> StagedStorage:
+        return StagedStorage(self.directory.beside(location))
 
     def exists(self) -> bool:
         with base.translated(self.location, "look for this directory"):
@@ -83,6 +90,14 @@ class StagedStorage:
 
     def read(self, name: str) -> memoryview:
         return self._resolved(name, "read", self.directory.read)
+
+    def read_parts(self, parts: Sequence[tuple[str, int, int]]) -> list[memoryview]:
+        return [
+            self._resolved(
+                name, "read", lambda path, *part: self.directory.read(path)[part[0] : sum(part)]
+            )
+            for name, start, size in parts
+        ]
 
     def forget(self, data: memoryview) -> None:
         self.directory.forget(data)

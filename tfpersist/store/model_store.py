@@ -13,7 +13,7 @@ import attrs
 from tfpersist.arguments import count_of, time_of
 from tfpersist.checkpoint.checkpoint import Checkpoint
 from tfpersist.checkpoint.directory import Directory
-from tfpersist.checkpoint.locate import Located, file_at, refuse_other_file
+from tfpersist.checkpoint.locate import Located, file_at, refuse_other_file, variables_of
 from tfpersist.checkpoint.save_memory import SaveMemory
 from tfpersist.errors import ArgumentError, RetentionError, SaveError, StorageError, value_text
 from tfpersist.matching.choices.selection import Selection
@@ -21,7 +21,7 @@ from tfpersist.matching.plans.fit import OnMismatch, OnMissing, OnUnexpected, To
 from tfpersist.matching.plans.plan import Plan
 from tfpersist.matching.plans.report import RestoreReport
 from tfpersist.safety import Policy, as_policy
-from tfpersist.storage import Storage, absolute, open_storage
+from tfpersist.storage import Storage, absolute, open_storage, placed
 from tfpersist.store import last_save, pruning
 from tfpersist.store.background import Worker, worker_at
 from tfpersist.store.last_save import SignalSave
@@ -56,6 +56,7 @@ class _Asked:
         step: the step of the checkpoint that `at` has chosen; None for the newest.
         chosen: the prefix of the checkpoint that `best` has chosen; None for the newest.
         in_flight: the number of saves that may run in the background; 0 saves in the foreground.
+        options: what the file system of a URL is opened with.
     """
 
     location: str | os.PathLike[str]
@@ -68,6 +69,7 @@ class _Asked:
     step: int | None = None
     chosen: str | None = None
     in_flight: int = 0
+    options: object = None
 
 
 class ModelStore:
@@ -78,7 +80,9 @@ class ModelStore:
 
     Args:
         location: a directory; the first save creates it. A relative path is made absolute at once.
-            Or memory://name, or another URL.
+            Or memory://name, another URL such as s3://bucket/run, or a UPath.
+        storage_options: what the file system of a URL is opened with, such as the endpoint and the
+            keys: a dict for fsspec, or a file system of fsspec.
         name: the name of checkpoints; "-" and the step follow it.
         durable: a save waits until it would survive a power loss.
         keep: the rules for the checkpoints that a save keeps: a Keep or a tuple of them; None keeps
@@ -114,6 +118,7 @@ class ModelStore:
         keep: Keep | Sequence[Keep] | None = None,
         incremental: bool = False,
         write_meta_graph: bool = True,
+        storage_options: object = None,
     ) -> None:
         if not isinstance(name, str):
             raise ArgumentError(
@@ -122,9 +127,9 @@ class ModelStore:
                 expected='a text such as "model.ckpt"',
                 found=value_text(name),
             )
-        self._asked = _Asked(
-            absolute(location), name, durable, as_keep(keep), incremental, write_meta_graph
-        )
+        place, options = placed(location, storage_options)
+        asked = (absolute(place), name, durable, as_keep(keep), incremental, write_meta_graph)
+        self._asked = _Asked(*asked, options=options)
         # What incremental saves know of the memory of tensors; copies of the store share it.
         self._save_memory = SaveMemory()
 
@@ -285,7 +290,7 @@ class ModelStore:
         directory = self._look()
         prefixes = self._which.complete(directory)
         return [
-            Checkpoint(Located(self._directory, directory.files(prefix))) for prefix in prefixes
+            Checkpoint(Located(directory.storage, directory.files(prefix))) for prefix in prefixes
         ]
 
     def latest(self) -> Checkpoint | None:
@@ -300,7 +305,7 @@ class ModelStore:
         """
         directory = self._look()
         for prefix in self._which.complete(directory)[-1:]:
-            return Checkpoint(Located(self._directory, directory.files(prefix)))
+            return Checkpoint(Located(directory.storage, directory.files(prefix)))
         return None
 
     def watch(
@@ -376,6 +381,7 @@ class ModelStore:
             SelectionError: `only` or `rename` names a variable that does not exist, or a key twice.
             SaveError: variables have no value yet, or a name, a metric or the metadata cannot be
                 saved.
+            ConflictError: in an object store, another process has saved this step meanwhile.
             StorageError: the checkpoint could not be written; no file of it is left.
 
         Example:
@@ -869,7 +875,10 @@ class ModelStore:
 
     def _look(self) -> Directory:
         self.wait()
-        return Directory.look(self._directory)
+        look = Directory.look(self._directory)
+        # The checkpoint of a SavedModel lies in a directory of its own.
+        variables = variables_of(look)
+        return look if variables is None else Directory.look(variables)
 
     @property
     def _which(self) -> Which:
@@ -881,15 +890,15 @@ class ModelStore:
 
     @cached_property
     def _opened(self) -> Storage:
-        opened = open_storage(self.location)
-        refuse_other_file(opened.location)
+        opened = open_storage(self.location, self._asked.options)
+        refuse_other_file(opened)
         return opened
 
     @cached_property
     def _directory(self) -> Storage:
         """What `_opened` returns, if it is a directory."""
         location = self._opened.location
-        if file_at(location) is not None:
+        if file_at(self._opened) is not None:
             raise StorageError(
                 "this is a file of Keras: a model can be restored from it, and nothing else",
                 where=location,

@@ -19,6 +19,7 @@ from tfpersist.checkpoint.contents import open_contents
 from tfpersist.checkpoint.directory import Directory
 from tfpersist.checkpoint.facts import read_sidecar
 from tfpersist.checkpoint.files import Files, remaining
+from tfpersist.checkpoint.leftovers import leftovers
 from tfpersist.checkpoint.pins import marker
 from tfpersist.checkpoint.verify import Flaw, check_sidecar
 from tfpersist.checkpoint.writer import note_latest
@@ -144,11 +145,15 @@ def prune_after(directory: Directory, prefix: str, name: str, keep: Keep, *, dur
         RetentionError: a `where` failed; the message says that the checkpoint is saved.
         StorageError: files could not be removed; so it does.
     """
+    if directory.storage.remote:
+        # A save has not looked, and does not know what others have saved.
+        directory = directory.again()
     verified.note(directory.storage, directory.files(prefix))
     try:
         with _held(directory, _decide(directory, name, keep)) as going:
             note_latest(directory, prefix, removed=going.holds, durable=durable)
             _forget(directory, going.holds)
+            _sweep(directory)
     except (RetentionError, StorageError) as error:
         # Whatever keeps older ones from being removed, this one is to be named.
         note_latest(directory, prefix, durable=durable)
@@ -157,6 +162,16 @@ def prune_after(directory: Directory, prefix: str, name: str, keep: Keep, *, dur
             f" removed: {error}",
             where=directory.storage.location,
         ) from error
+
+
+def _sweep(directory: Directory) -> None:
+    """Remove what attempts have left in an object store, if it can be removed."""
+    storage = directory.storage
+    if storage.remote:
+        storage.recover()
+        with storage.publish() as publication:
+            for name in leftovers(directory):
+                publication.discard(name)
 
 
 @attrs.frozen
@@ -233,7 +248,7 @@ def _first_problem(
         if not _sizes_fit(storage, directory.files(prefix)):
             return prefix, False
     kept = remaining(names, {*going, *damaged})
-    for prefix in verified.to_verify(storage, kept if storage.maps else kept[-1:]):
+    for prefix in verified.to_verify(storage, kept[-1:] if storage.remote else kept):
         try:
             if not verified.is_intact(storage, directory.files(prefix)):
                 return prefix, False
@@ -250,6 +265,10 @@ def _sizes_fit(storage: Storage, files: Files) -> bool:
         return False
     try:
         facts = read_sidecar(storage, files)
+        if facts is not None and facts.attempt:
+            names = facts.shards(files.prefix)
+            stamps = storage.stamps(names)
+            return facts.sizes == tuple(stamps[n][1] for n in names if n in stamps)
         if facts is not None and facts.index_crc32c is not None and facts.sizes:
             return facts.sizes == tuple(map(storage.size, files.shards))
         # A damaged sidecar may have held the best metrics, so this checkpoint stays.
@@ -285,6 +304,7 @@ def _remove(directory: Directory, going: _Going, *, durable: bool) -> None:
     if going.holds:
         directory.note(removed=going.holds, durable=durable)
         _forget(directory, going.holds)
+    _sweep(directory)
 
 
 def _forget(directory: Directory, removed: Iterable[str]) -> None:

@@ -9,8 +9,8 @@ from contextlib import suppress
 import attrs
 
 from tfpersist.checkpoint.checkpoint import Checkpoint, opened
-from tfpersist.checkpoint.contents import missing
 from tfpersist.checkpoint.directory import Directory
+from tfpersist.checkpoint.fetched import missing
 from tfpersist.checkpoint.files import Files
 from tfpersist.checkpoint.locate import Located, file_at, only_file, variables_of
 from tfpersist.checkpoint.pins import held
@@ -196,7 +196,7 @@ def _found(source: Source, *, recover: bool) -> tuple[Source, Directory | Files]
         The source with the directory to read from; and a look at that directory, or the file in it
         to restore from.
     """
-    located = file_at(source.storage.location)
+    located = file_at(source.storage)
     if located is not None:
         return attrs.evolve(source, storage=located.storage), located.files
     directory = _look(source.storage, recover=recover)

@@ -6,7 +6,6 @@ import attrs
 
 from tfpersist.checkpoint.directory import Directory
 from tfpersist.checkpoint.facts import read_meta
-from tfpersist.checkpoint.files import META
 from tfpersist.errors import CheckpointNotFoundError, CorruptionError, StorageError
 from tfpersist.formats import graphdef
 from tfpersist.matching.plans.report import Skipped
@@ -43,11 +42,14 @@ def newest_graph(directory: Directory, which: Which) -> SavedGraph:
     skipped: list[Skipped] = []
     first: CorruptionError | None = None
     for prefix in which.newest_first(directory):
-        if prefix + META not in directory.names:
+        files = directory.files(prefix)
+        if files.meta is None:
             continue
-        file = f"{storage.location}/{prefix}{META}"
+        file = f"{storage.location}/{files.meta}"
         try:
-            data = read_meta(storage, directory.files(prefix))
+            data = read_meta(storage, files)
+            if data is None:
+                continue
             graphdef.parse_meta(data, file)
         except CorruptionError as error:
             if which.is_one:
@@ -57,7 +59,7 @@ def newest_graph(directory: Directory, which: Which) -> SavedGraph:
             skipped.append(Skipped(storage.location, prefix, str(error), outcome))
         except StorageError:
             look = directory.again()
-            if prefix + META in look.names:
+            if files.meta in look.names:
                 raise
             # It was pruned, so a newer one is there.
             return newest_graph(look, which)

@@ -55,7 +55,8 @@ class Survey:
         count = counted(total, "checkpoint")
         state = f"{bad} of {count} {'is' if bad == 1 else 'are'} DAMAGED" if bad else f"{count}, ok"
         size = readable(sum(result.size for result in self.checkpoints))
-        names = [result.prefix.rsplit("/", 1)[-1] for result in self.checkpoints]
+        # In an archive, what follows "::" says where the archive is.
+        names = [r.prefix.partition("::")[0].rsplit("/", 1)[-1] for r in self.checkpoints]
         width, first = max(map(len, names), default=0), 7 if bad else 2
         rows = [
             f"  {'ok' if result.ok else 'DAMAGED':{first}}  {name:{width}}  {_row(result)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +10,10 @@ from tfpersist.checkpoint.checkpoint import Checkpoint
 from tfpersist.checkpoint.directory import Directory
 from tfpersist.checkpoint.locate import Located
 from tfpersist.checkpoint.pins import held, marker
-from tfpersist.errors import CheckpointNotFoundError, StorageError
+from tfpersist.errors import CheckpointNotFoundError
 from tfpersist.storage import Storage
+from tfpersist.storage.base import Stamp
 from tfpersist.store.which import Which
-
-# What tells two checkpoints of one name apart: when the file was written that a save writes last,
-# and its size.
-_Stamp = tuple[float, int]
 
 
 def watch(
@@ -32,7 +28,7 @@ def watch(
         poll: seconds between two looks at the directory.
         newest: whether to leave out all but the newest where several have appeared.
     """
-    seen: dict[str, _Stamp] = {}
+    seen: dict[str, Stamp] = {}
     since = time.monotonic()
     while True:
         look = Directory.look(storage)
@@ -62,7 +58,7 @@ def watch(
 
 
 @contextmanager
-def _kept(located: Located) -> Iterator[_Stamp | None]:
+def _kept(located: Located) -> Iterator[Stamp | None]:
     """Keep a checkpoint from being pruned, where the storage can; yield its stamp, or None."""
     try:
         with held(located.storage, located.files) as hold:
@@ -72,12 +68,8 @@ def _kept(located: Located) -> Iterator[_Stamp | None]:
         yield None
 
 
-def _stamp(located: Located) -> _Stamp | None:
+def _stamp(located: Located) -> Stamp | None:
     """Return what tells a checkpoint from another one of its name; None if it is gone."""
+    # The file that a save writes last tells two checkpoints of one name apart.
     name = marker(located.files)
-    try:
-        return located.storage.modified(name), located.storage.size(name)
-    except StorageError as error:
-        if error.errno != errno.ENOENT:
-            raise
-        return None
+    return located.storage.stamps([name]).get(name)

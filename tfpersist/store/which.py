@@ -11,6 +11,7 @@ from tfpersist.checkpoint.directory import Directory
 from tfpersist.checkpoint.files import is_called
 from tfpersist.checkpoint.locate import parent_of_prefix
 from tfpersist.errors import CheckpointNotFoundError
+from tfpersist.storage import Storage
 from tfpersist.store.quarantine import ENDING
 
 
@@ -85,12 +86,12 @@ class Which:
             found=f"only quarantined: {', '.join(aside)}" if aside else None,
             advice=f"The store has the steps {', '.join(map(str, steps))}."
             if steps
-            else _hint(directory.storage.location),
+            else _hint(directory.storage),
         )
 
 
-def _hint(location: str) -> str:
-    parent = parent_of_prefix(location)
+def _hint(storage: Storage) -> str:
+    parent = parent_of_prefix(storage)
     if parent is None:
         return "Save one first, or check the directory."
     return (
