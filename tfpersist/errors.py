@@ -68,9 +68,9 @@ class TFPersistError(Exception):
     def __str__(self) -> str:
         text = f"{printable(self.where)}: {self.problem}" if self.where else str(self.problem)
         if self.expected is not None:
-            text += f"; expected {self.expected}"
+            text += f"; expected {printable(str(self.expected))}"
         if self.found is not None:
-            text += f"{',' if self.expected is not None else ';'} got {self.found}"
+            text += f"{',' if self.expected is not None else ';'} got {printable(str(self.found))}"
         if self.advice:
             text += f". {self.advice}"
         text = printable_lines(text)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import attrs
 
+from tfpersist.errors import printable
 from tfpersist.storage.base import Hold, Publication, Sink
 
 # Seconds before a bar is shown, and between two looks at the work of another thread.
@@ -39,7 +40,8 @@ def progress(doing: str, total: int | Callable[[], int]) -> Iterator[Callable[[i
     if not sys.stderr.isatty():
         yield _nothing
         return
-    work = _Work(doing, total() if callable(total) else total)
+    # The names of checkpoints come from directories.
+    work = _Work(printable(doing), total() if callable(total) else total)
     bar = _Bar() if threading.current_thread() is threading.main_thread() else None
     lock = threading.Lock()
 

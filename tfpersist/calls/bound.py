@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tfpersist.errors import FeedError, RunError, TFPersistError
+from tfpersist.errors import FeedError, RunError, TFPersistError, printable
 
 
 @attrs.frozen
@@ -179,7 +179,7 @@ class Bound:
         return self._binding.pickled()
 
     def __repr__(self) -> str:
-        return f"<Bound {', '.join(self.inputs) or '()'} -> {', '.join(self.outputs)}>"
+        return printable(f"<Bound {', '.join(self.inputs) or '()'} -> {', '.join(self.outputs)}>")
 
     def _misuse(self, count: int) -> Exception:
         if count != len(self.inputs):

@@ -15,7 +15,7 @@ from tfpersist.checkpoint.estimate import LEAST_PAID, estimate
 from tfpersist.checkpoint.incremental import MOST_SHARDS, Changes, compare
 from tfpersist.checkpoint.save_memory import LastSave, SaveMemory
 from tfpersist.checkpoint.sidecar import Increment
-from tfpersist.errors import StorageError
+from tfpersist.errors import StorageError, printable
 from tfpersist.formats import bundle
 from tfpersist.formats.bundle_index_writer import Places, TensorList, tensor_list
 from tfpersist.formats.bundle_writer import Item, Items, write_shards
@@ -233,7 +233,5 @@ def publish_changes(
 
 
 def _warn(storage: Storage, reason: str) -> None:
-    warnings.warn(
-        f"{storage.location}: checkpoints are saved in full, not incrementally: {reason}",
-        stacklevel=3,
-    )
+    text = f"{storage.location}: checkpoints are saved in full, not incrementally: {reason}"
+    warnings.warn(printable(text), stacklevel=3)

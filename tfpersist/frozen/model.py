@@ -13,7 +13,7 @@ from tfpersist import graph_file, safety
 from tfpersist.calls.bound import Bound
 from tfpersist.calls.executor import Executor
 from tfpersist.checkpoint.checkpoint import Checkpoint
-from tfpersist.errors import ArgumentError, FeedError, value_text
+from tfpersist.errors import ArgumentError, FeedError, printable, value_text
 from tfpersist.formats import graphdef
 from tfpersist.formats.graphdef import Graph
 from tfpersist.frozen import golden_check, unfreeze
@@ -579,7 +579,7 @@ class FrozenModel:
         inputs, outputs = map(summary.shortened, (self.inputs, self.outputs))
         nodes = f"{(count := len(self.graph.proto.node)):,} node" + "s" * (count != 1)
         place = self.file or "in memory"
-        return f"<{type(self).__name__} {place}: {nodes}, {inputs} -> {outputs}>"
+        return printable(f"<{type(self).__name__} {place}: {nodes}, {inputs} -> {outputs}>")
 
     def _repr_html_(self) -> str:
         return self.summary().html()

@@ -21,7 +21,7 @@ from tfpersist.checkpoint.files import Files, Listing
 from tfpersist.checkpoint.locate import Located
 from tfpersist.checkpoint.pins import marker
 from tfpersist.checkpoint.verify import examine
-from tfpersist.errors import StorageError
+from tfpersist.errors import StorageError, printable
 from tfpersist.storage import Storage
 
 ENDING = ".corrupt-"
@@ -47,7 +47,9 @@ class Outcome:
 
     def __str__(self) -> str:
         return (
-            f"quarantined as *{self.ending}" if self.ending else f"not quarantined: {self.reason}"
+            f"quarantined as *{self.ending}"
+            if self.ending
+            else f"not quarantined: {printable(self.reason)}"
         )
 
 

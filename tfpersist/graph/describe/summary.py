@@ -41,7 +41,7 @@ class Constant:
     fits: bool = True
 
     def __str__(self) -> str:
-        text = f"{self.name} {self.spec} {self.nbytes:,} bytes"
+        text = f"{printable(self.name)} {self.spec} {self.nbytes:,} bytes"
         return text if self.fits else f"{text}, which do not fit its shape"
 
 
@@ -113,11 +113,11 @@ class Summary:
         rows = [("input", ref) for ref in self.inputs]
         rows += [("output", ref) for ref in self.outputs]
         cells = "".join(
-            f"<tr><td>{role}</td><td>{html.escape(ref.name)}</td>"
+            f"<tr><td>{role}</td><td>{html.escape(printable(ref.name))}</td>"
             f"<td>{html.escape(str(ref.spec or 'unknown'))}</td></tr>"
             for role, ref in rows[:20]
         )
-        title = html.escape(self.file or "FrozenModel")
+        title = html.escape(printable(self.file or "FrozenModel"))
         facts = f"{self.nodes:,} nodes, {self.parameters:,} parameters, {self.nbytes:,} bytes"
         return f"<b>{title}</b><br>{facts}<table>{cells}</table>"
 

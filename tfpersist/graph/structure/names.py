@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 import attrs
 
-from tfpersist.errors import NameNotFoundError, did_you_mean
+from tfpersist.errors import NameNotFoundError, did_you_mean, printable
 from tfpersist.formats import dtypes
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
@@ -42,7 +42,7 @@ class TensorRef:
         return f"{self.operation}:{self.index}"
 
     def __str__(self) -> str:
-        return self.name if self.spec is None else f"{self.name} {self.spec}"
+        return printable(self.name if self.spec is None else f"{self.name} {self.spec}")
 
 
 def producer(text: str) -> str:

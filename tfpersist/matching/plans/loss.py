@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import attrs
 import numpy as np
 
-from tfpersist.errors import counted
+from tfpersist.errors import counted, printable
 from tfpersist.formats.tensors import Array
 
 # float64 needs up to four times the memory of the tensors, so a part at a time is compared.
@@ -46,7 +46,7 @@ class Loss:
         return not (self.absolute or self.overflows)
 
     def __str__(self) -> str:
-        text = f"{self.variable}: {self.found} to {self.wanted}: "
+        text = f"{printable(self.variable)}: {self.found} to {self.wanted}: "
         if self.is_exact:
             return text + "no loss"
         text += f"largest error {self.absolute:.3g}, relative {self.relative:.3g}"

@@ -200,8 +200,8 @@ class Plan:
             'old/w'
         """
         values = self.as_dict()
-        lines = [json.dumps(pair, ensure_ascii=False) for pair in values.pop("pairs")]
-        head = json.dumps(values, ensure_ascii=False)[:-1]
+        lines = list(map(_json_line, values.pop("pairs")))
+        head = _json_line(values)[:-1]
         body = ",\n  ".join(lines)
         return f'{head}, "pairs": [\n  {body}\n]}}\n' if lines else f'{head}, "pairs": []}}\n'
 
@@ -292,6 +292,12 @@ def _cells(pair: Pair) -> tuple[str, str, str]:
     notes += [pair.reason] if pair.reason else []
     notes += [f"may be {' or '.join(pair.alternatives)}"] if pair.alternatives else []
     return printable(pair.variable), printable(source), printable(": ".join(notes))
+
+
+def _json_line(value: object) -> str:
+    """Return a value as JSON that a person can read, and that steers no terminal."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isprintable() else json.dumps(value)
 
 
 def _plain(pair: Pair) -> dict[str, Any]:

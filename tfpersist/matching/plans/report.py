@@ -140,7 +140,7 @@ class Skipped:
 
     def __str__(self) -> str:
         outcome = f" [{self.outcome}]" if self.outcome else ""
-        return f"{self.checkpoint}: {self.reason}{outcome}"
+        return printable(f"{self.checkpoint}: {self.reason}{outcome}")
 
 
 @attrs.frozen
@@ -317,7 +317,7 @@ class RestoreReport:
             counts.append(f"{len(self.unexpected)} unexpected in the checkpoint")
         if self.unselected:
             counts.append(f"{len(self.unselected)} left alone")
-        return f"{self.checkpoint}: {', '.join(counts)}"
+        return printable(f"{self.checkpoint}: {', '.join(counts)}")
 
     def __str__(self) -> str:
         lines = [self.headline()]
@@ -344,13 +344,13 @@ class RestoreReport:
         notes = "".join(f"<p>{html.escape(text)}</p>" for text in texts)
         return (
             f"<p>{html.escape(self.headline())}</p>{notes}<table><tr>{head}</tr>{body}</table>"
-            f"<p>{html.escape(self.advice)}</p>"
+            f"<p>{html.escape(printable_lines(self.advice))}</p>"
         )
 
     def _notes(self) -> list[str]:
         """Return the note, and the worst losses."""
         worst = sorted(self.losses, key=lambda loss: (-loss.overflows, -loss.relative))
-        notes = [f"note: {self.note}"] if self.note else []
+        notes = [f"note: {printable(self.note)}"] if self.note else []
         notes += [f"cast {loss}" for loss in worst[:_MOST_LOSSES]]
         if len(worst) > _MOST_LOSSES:
             notes.append(f"cast {len(worst) - _MOST_LOSSES} more, with no larger error")

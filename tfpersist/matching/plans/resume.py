@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 import attrs
 
-from tfpersist.errors import counted, printable, printable_lines
+from tfpersist.errors import counted, printable
 
 Coverage = Literal["covered", "replayed", "not covered"]
 _COVERAGES = get_args(Coverage)
@@ -172,4 +172,4 @@ class Resume:
                 f"  {counted(len(self.changed), 'difference', 'differences')} of the environment:"
             )
             lines += [f"    {one}" for one in self.changed]
-        return printable_lines(*lines)
+        return "\n".join(map(printable, lines))

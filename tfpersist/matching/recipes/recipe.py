@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tfpersist.errors import SelectionError, did_you_mean, value_text
+from tfpersist.errors import SelectionError, did_you_mean, printable, value_text
 from tfpersist.formats.tensors import Array, TensorSpec, spec_of
 from tfpersist.matching.recipes.recipe_steps import KINDS, Join, Step
 
@@ -225,7 +225,7 @@ class Recipe:
 
     def __str__(self) -> str:
         keys = ", ".join(self.keys[:4]) + (", ..." if len(self.keys) > 4 else "")
-        return f"{keys}: {', '.join(map(_step_text, self.steps)) or 'as it is'}"
+        return printable(f"{keys}: {', '.join(map(_step_text, self.steps)) or 'as it is'}")
 
 
 def _step_as_json(step: Step | Join) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from tfpersist.errors import GraphError
+from tfpersist.errors import GraphError, printable
 from tfpersist.formats.graphdef import Graph, split
 from tfpersist.graph.describe import lookup
 from tfpersist.graph.describe.candidates import candidates
@@ -154,7 +154,7 @@ class GraphModel:
     def __repr__(self) -> str:
         where = f" under {self.scope!r}" if self.scope else ""
         restored = f"{(count := len(self.report.restored)):,} variable" + "s" * (count != 1)
-        return f"<GraphModel {self.file}{where}: {restored} restored>"
+        return printable(f"<GraphModel {self.file}{where}: {restored} restored>")
 
     def close(self) -> None:
         """Close the session, unless it belongs to the caller.

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tfpersist.errors import RestoreError, printable_lines
+from tfpersist.errors import RestoreError, printable
 from tfpersist.tf.internals import data_functions, eager, iterators, random_state
 
 # Of longer tensors, this many bytes at as many places are looked at.
@@ -88,11 +88,11 @@ def require_same(saved: Description, now: Description, *, replayed: bool = False
     if not differing:
         return
     rows = [(name, str(saved[name]), str(now[name])) for name in differing]
-    table = [f"  {name}: {then} in the checkpoint, {here} now" for name, then, here in rows]
+    table = [
+        printable(f"  {name}: {then} in the checkpoint, {here} now") for name, then, here in rows
+    ]
     raise RestoreError(
-        printable_lines(
-            "the training goes on with other data, so it cannot go on to the bit:", *table
-        ),
+        "\n".join(["the training goes on with other data, so it cannot go on to the bit:", *table]),
         advice='Pass the same data, or go on from the weights alone with resume="weights".',
     )
 
