@@ -86,18 +86,52 @@ def test_graphs_of_a_prefix_and_of_a_directory(tmp_path):
     assert graph_file.graphs(f"{tmp_path}/saved_model.pb") == []
 
 
-def test_a_file_that_is_one_graph_as_text_and_another_in_binary(tmp_path):
-    """A group in binary form begins with a "#", and text has a comment there."""
-    inner = b"\x0a\x03\x12\x01w"
-    text = b'\nnode { name: "x" op: "NoOp" }\n'
-    data = b"#$" + inner.replace(b"\n", b"\x8a\x80\x00") + b"\x7a" + bytes([len(text)]) + text
-    assert [node.op for node in schema.GraphDef.FromString(data).node] == ["w"]
+READINGS = {
+    "a line": b'\nnode { name: "x" op: "NoOp" }\n',
+    "a comment inside": b'\nnode # {\n\n # }\n { name: "x" op: "NoOp" }\n',
+    "a long comment": b"x" * 5000 + b'\nnode { name: "x" op: "NoOp" }\n',
+    "a colon and brackets": b'\nnode: [ { name: "x" op: "NoOp" } ]\n',
+}
+
+
+def two_readings(text):
+    """A graph in binary form that begins with "#", so that it is a comment before a text."""
+    # The tag of the field 1 without a line break, and all of it valid UTF-8.
+    first = b"\x7a\x01\xc2\x8a\x00"
+    node = first + b"\x01n" + b"\x12\x05Write"
+    size = len(text)
+    encoded = bytes([size & 127 | 128, size >> 7]) if size > 127 else bytes([size])
+    data = b"#$" + first + bytes([len(node)]) + node + b"\x7a" + encoded + text
+    assert [node.op for node in schema.GraphDef.FromString(data).node] == ["Write"]
+    return data
+
+
+@pytest.mark.parametrize("name", ["m.pb", "m.pbtxt", "m.pb.txt", "m"])
+@pytest.mark.parametrize("text", READINGS.values(), ids=READINGS)
+def test_a_file_that_is_one_graph_as_text_and_another_in_binary(text, name, tmp_path):
+    (tmp_path / name).write_bytes(two_readings(text))
+    for read in (graph_file.load, scan):
+        with pytest.raises(CorruptionError, match="another one as text"):
+            read(str(tmp_path / name))
+
+
+def test_a_text_after_a_space_that_not_every_parser_takes_for_one(tmp_path):
+    data = two_readings(b'\n\x1c node { name: "x" op: "NoOp" }\n')
     for name in ("m.pb", "m.pbtxt"):
         (tmp_path / name).write_bytes(data)
+    for read in (graph_file.load, scan):
         with pytest.raises(CorruptionError, match="another one as text"):
-            graph_file.load(str(tmp_path / name))
-        with pytest.raises(CorruptionError, match="another one as text"):
-            scan(tmp_path / name)
+            read(str(tmp_path / "m.pbtxt"))
+    # Every program reads this one in binary form.
+    assert graph_file.load(str(tmp_path / "m.pb")).proto.node[0].op == "Write"
+    assert [finding.op for finding in scan(tmp_path / "m.pb").findings] == ["Write"]
+
+
+def test_a_binary_graph_with_the_name_of_a_text(tmp_path):
+    graph = schema.GraphDef(node=[schema.NodeDef(name="x", op="WriteFile")])
+    (tmp_path / "m.pbtxt").write_bytes(graph.SerializeToString())
+    assert graph_file.load(str(tmp_path / "m.pbtxt")).proto == graph
+    assert scan(tmp_path / "m.pbtxt").capabilities == {"file write"}
 
 
 def other_kinds(folder):

@@ -286,8 +286,8 @@ def scan(
 
     Args:
         source: the path or URL of a `.pb`, `.pbtxt` or `.meta`; the prefix of a checkpoint for its
-            `.meta`; a directory, such as that of a SavedModel, for all graphs in it; or a Graph,
-            GraphDef, MetaGraphDef or SavedModel.
+            `.meta`; a directory, such as that of a SavedModel, for all graphs in it, not in its
+            subdirectories; or a Graph, GraphDef, MetaGraphDef or SavedModel.
         file: the name to show for a source in memory.
         storage_options: what the file system of a URL is opened with, as for `ModelStore`.
 
@@ -366,7 +366,8 @@ def _parsed(data: memoryview, file: str, name: str) -> list[_Scanned]:
             found=other.name,
             advice=other.advice,
         )
-    text = recognize.is_text_graph(data, file) or name.endswith(".pbtxt")
+    is_text_graph = recognize.is_text_graph(data, file)
+    is_text = is_text_graph or name.endswith(".pbtxt")
     messages = ["GraphDef", "SavedModel", "MetaGraphDef"]
     if name in _SAVED_MODELS:
         messages = ["SavedModel"]
@@ -375,6 +376,8 @@ def _parsed(data: memoryview, file: str, name: str) -> list[_Scanned]:
     damage = None
     for message in messages:
         try:
+            # A GraphDef is scanned as `graph_file.load` reads it, whatever its name.
+            text = is_text_graph if message == "GraphDef" else is_text
             graphs = _GRAPHS_IN[message](_decoded(message, data, file, text))
         except CorruptionError as error:
             damage = damage or error

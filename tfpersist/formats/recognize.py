@@ -13,7 +13,11 @@ _CHECKPOINT = (
     "Read it with tfpersist.Checkpoint(path); with its .meta beside it, freeze it with "
     "tfpersist.Freezer(path)."
 )
-_TEXT = re.compile(rb"\s*(?:#[^\n]*\n\s*)*([a-z_]{4,40})\s*[:{<]")
+_SPACE = rb"\s*(?:#[^\n]*\n\s*)*"
+_TEXT = re.compile(_SPACE + rb"([a-z_]{4,40})" + _SPACE + rb"[:{<]")
+# The bytes of the comments before a text.
+_MOST_COMMENTS = 1 << 16
+_TEXT_NAMES = (".pbtxt", ".pb.txt")
 _GRAPH_FIELDS = (b"node", b"library", b"version", b"versions")
 _OPERATION = re.compile(r"[A-Za-z_>][A-Za-z0-9_>/.\-]*")
 
@@ -40,9 +44,12 @@ _TEXTS = {
 def is_text_graph(data: memoryview, file: str = "") -> bool:
     """Return whether this is a GraphDef in text form.
 
+    It is if it begins as one. Of a file with the name of a text, also if it can be parsed as one:
+    parsers do not agree on what is a space.
+
     Args:
         data: the whole file.
-        file: its name, for the error.
+        file: its name.
 
     Raises:
         CorruptionError: it is a GraphDef in binary form too, and another one. Programs do not
@@ -52,8 +59,9 @@ def is_text_graph(data: memoryview, file: str = "") -> bool:
         >>> is_text_graph(memoryview(b'node { name: "a" }')), is_text_graph(memoryview(b""))
         (True, False)
     """
-    match = _TEXT.match(bytes(data[:4096]))
-    if match is None or match[1] not in _GRAPH_FIELDS:
+    match = _TEXT.match(data, 0, _MOST_COMMENTS)
+    begins = match is not None and match[1] in _GRAPH_FIELDS
+    if not begins and not (file.endswith(_TEXT_NAMES) and _can_be_text(data, file)):
         return False
     try:
         schema.parse(schema.GraphDef, data, file=file)
@@ -65,6 +73,13 @@ def is_text_graph(data: memoryview, file: str = "") -> bool:
         expected="bytes that every program reads as the same graph",
         advice="Do not run it: somebody has made it so that a check sees another graph",
     )
+
+
+def _can_be_text(data: memoryview, file: str) -> bool:
+    try:
+        return len(schema.parse_text(schema.GraphDef, data, file=file).node) > 0
+    except CorruptionError:
+        return False
 
 
 def is_real_graph(graph: Message) -> bool:
