@@ -567,3 +567,136 @@ class OldBlock(tf_keras.layers.Layer):
 
     def call(self, x):
         return self.inner(x)
+
+
+# --- the same layers, held in another way --------------------------------------------------------
+
+
+def encoder(*names):
+    inner = chain(*names)
+    return keras.Model(inner.input, inner.output, name="encoder")
+
+
+def classifier(*names):
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, keras.layers.Dense(2, name="head")(encoder(*names)(inputs)))
+
+
+def flat(*names):
+    inner = chain(*names)
+    return keras.Model(inner.input, keras.layers.Dense(2, name="head")(inner.output))
+
+
+def shared(*names):
+    inputs = x = keras.Input((4,))
+    for layer in [keras.layers.Dense(4, name=name) for name in names] * 2:
+        x = layer(x)
+    return keras.Model(inputs, keras.layers.Dense(2, name="head")(x))
+
+
+def in_dict(*names):
+    model = Blocks(())
+    model.parts = {name: keras.layers.Dense(4, name=name) for name in names}
+    model.parts["head"] = keras.layers.Dense(2, name="head")
+    for layer in model.parts.values():
+        layer.build((None, 4))
+    return model
+
+
+def layers_in(model):
+    """{name: layer with tensors}, at any depth."""
+    found = {}
+    for layer in model._flatten_layers(include_self=False):
+        if layer._trainable_variables:
+            found[layer.name] = layer
+    return found
+
+
+@pytest.mark.parametrize("writer", ["tfpersist", "tensorflow"])
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (flat, classifier),
+        (classifier, flat),
+        (encoder, classifier),
+        (classifier, encoder),
+        (flat, shared),
+        (shared, classifier),
+        (flat, in_dict),
+    ],
+)
+def test_layers_are_found_wherever_they_are_held(tmp_path, before, after, names, writer):
+    saved, model = before("a", "b"), after(*names)
+    theirs, mine = layers_in(saved), layers_in(model)
+    assert mine.keys() >= {"a", "b"} <= theirs.keys()
+    head = mine.get("head")
+    kept = np.array(head.kernel) if head else None
+    write(saved, tmp_path, writer)
+    tfp.ModelStore(tmp_path).restore(model, missing="error" if "head" in theirs else "skip")
+    for name in mine.keys() & theirs.keys():
+        np.testing.assert_array_equal(mine[name].kernel, theirs[name].kernel)
+        np.testing.assert_array_equal(mine[name].bias, theirs[name].bias)
+    if head and "head" not in theirs:
+        np.testing.assert_array_equal(head.kernel, kept)
+
+
+# --- modules of TensorFlow -----------------------------------------------------------------------
+
+
+class Linear(tf.Module):
+    """A layer as Sonnet has it."""
+
+    def __init__(self, units, name=None):
+        super().__init__(name=name)
+        with self.name_scope:
+            self.w = tf.Variable(tf.random.normal([4, units]), name="w")
+            self.b = tf.Variable(tf.random.normal([units]), name="b")
+
+
+class Linears(tf.Module):
+    """Layers as attributes, made in this order."""
+
+    def __init__(self, *names):
+        super().__init__(name="net")
+        self.names = names
+        for name in names:
+            setattr(self, name, Linear(4, name=name))
+
+    def values(self, *names):
+        return [getattr(self, name).w.numpy() for name in names or self.names]
+
+
+@pytest.mark.parametrize("names", [("up", "down", "new"), ("down", "up"), ("up",)])
+def test_modules_are_found_by_their_attributes(tmp_path, names):
+    saved, module = Linears("up", "down"), Linears(*names)
+    before = module.values("new") if "new" in names else []
+    tf.train.Checkpoint(saved).write(str(tmp_path / "model"))
+    tfp.ModelStore(tmp_path).restore(module, missing="skip")
+    known = [name for name in names if name != "new"]
+    np.testing.assert_array_equal(module.values(*known), saved.values(*known))
+    assert not before or np.array_equal(module.values("new"), before)
+
+
+@pytest.mark.parametrize("names", [("first", "second"), ("fc_2", "fc_1")])
+def test_attributes_that_count_backwards_keep_the_order_in_which_they_were_made(tmp_path, names):
+    saved, module = Linears(*names), Linears("one", "two")
+    tf.train.Checkpoint(saved).write(str(tmp_path / "model"))
+    store = tfp.ModelStore(tmp_path)
+    store.rename(store.restore(module, dry_run=True).suggestion).restore(module)
+    np.testing.assert_array_equal(module.values(), saved.values())
+
+
+def test_numbers_that_an_order_contradicts_are_no_suggestion(tmp_path):
+    saved, module = Linears("fc_2", "fc_1"), Linears("p1", "p2")
+    tf.train.Checkpoint(saved).write(str(tmp_path / "model"))
+    report = tfp.ModelStore(tmp_path).restore(module, dry_run=True)
+    assert not report.suggestion
+    assert "nothing tells which" in report.advice
+
+
+def test_a_module_goes_into_a_keras_model_of_the_same_names(tmp_path):
+    saved, model = Linears("up", "down"), chain("down", "up")
+    tf.train.Checkpoint(saved).write(str(tmp_path / "model"))
+    tfp.ModelStore(tmp_path).restore(model)
+    np.testing.assert_array_equal(kernels(model, "up", "down"), saved.values("up", "down"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras
 
 import tfpersist as tfp
@@ -174,3 +175,106 @@ def test_a_training_goes_on_with_and_without_loss_scaling(here, there, trained):
     # In float32, the kinds do not all compute in the same order, and Adam divides by the root of
     # small numbers. Without the momentums the results differ by 0.3.
     np.testing.assert_allclose(np.asarray(model(X)), expected, rtol=0, atol=1e-5)
+
+
+# --- each kind of optimizer, from tf-keras and from Keras 3 ---------------------------------------
+
+
+def steps(library, optimizer, variables, count):
+    """Train variables by gradients that are known; no function is compiled."""
+    for step in range(count):
+        gradients = [tf.ones(one.shape) * (0.5 + at + step) for at, one in enumerate(variables)]
+        if library is keras:
+            optimizer.apply(gradients, variables)
+        else:
+            optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+
+def squares(library, optimizer):
+    layers = library.layers
+    # Two kernels of one shape: a state that is shifted by one would fit.
+    parts = [layers.Dense(4, use_bias=False, name=name) for name in ("alpha", "beta")]
+    model = library.Sequential([layers.Input((4,)), *parts])
+    model.compile(optimizer, "mse")
+    return model
+
+
+def optimizer_of(library, kind, **options):
+    room = library.optimizers
+    for part in kind.split(".")[:-1]:
+        room = getattr(room, part)
+    return getattr(room, kind.rpartition(".")[2])(0.05, **options)
+
+
+OPTIONS = {
+    "Adam": {},
+    "AdamW": {},
+    "Adamax": {},
+    "Adagrad": {},
+    "Adadelta": {},
+    "Ftrl": {},
+    "Lion": {},
+    "RMSprop": {"momentum": 0.5, "centered": True},
+    "SGD": {"momentum": 0.9},
+    "legacy.Adam": {"amsgrad": True},
+    "legacy.Adagrad": {},
+    "legacy.Ftrl": {},
+    "legacy.RMSprop": {"momentum": 0.5},
+    "legacy.SGD": {"momentum": 0.9},
+}
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_a_checkpoint_of_tf_keras_has_the_state_that_goes_on(kind, tmp_path):
+    options = OPTIONS[kind]
+    old = squares(tf_keras, optimizer_of(tf_keras, kind, **options))
+    steps(tf_keras, old.optimizer, old.trainable_variables, 3)
+    old.save_weights(str(tmp_path / "model.ckpt"))
+    new = squares(keras, optimizer_of(keras, kind.rpartition(".")[2], **options))
+    tfp.ModelStore(tmp_path).restore(new)
+    assert int(new.optimizer.iterations) == 3
+    for library, model in ((tf_keras, old), (keras, new)):
+        steps(library, model.optimizer, model.trainable_variables, 2)
+    for one, other in zip(old.weights, new.weights, strict=True):
+        # Both compute in float32, in another order.
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+VARIANTS = {
+    "as it was": (("Adam", {}), ("Adam", {})),
+    "averages": (("Adam", {"use_ema": True}), ("Adam", {"use_ema": True})),
+    "accumulated": (
+        ("Adam", {"gradient_accumulation_steps": 2}),
+        ("Adam", {"gradient_accumulation_steps": 2}),
+    ),
+    "three moments": (("Adam", {"amsgrad": True}), ("Adam", {"amsgrad": True})),
+    "weight decay from now on": (("Adam", {}), ("AdamW", {"weight_decay": 0.0})),
+    "Nadam": (("Nadam", {}), ("Nadam", {})),
+}
+
+
+@pytest.mark.parametrize("is_built", [True, False])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_layers_that_swapped_take_the_state_along(variant, is_built, tmp_path):
+    (kind, options), (later, more) = VARIANTS[variant]
+
+    def model_of(optimizer, *names):
+        parts = [keras.layers.Dense(4, use_bias=False, name=name) for name in names]
+        model = keras.Sequential([keras.Input((4,)), *parts])
+        model.compile(optimizer, "mse")
+        return model
+
+    old = model_of(optimizer_of(keras, kind, **options), "alpha", "beta")
+    steps(keras, old.optimizer, old.trainable_variables, 3)
+    new = model_of(optimizer_of(keras, later, **more), "beta", "alpha")
+    if is_built:
+        new.optimizer.build(new.trainable_variables)
+    store = tfp.ModelStore(tmp_path)
+    store.save(old)
+    store.restore(new)
+    steps(keras, old.optimizer, old.trainable_variables, 2)
+    # The same gradients for the same layers, which the new model has in the other order.
+    kernels = [new.get_layer(name).kernel for name in ("alpha", "beta")]
+    steps(keras, new.optimizer, kernels, 2)
+    for one, other in zip(old.trainable_variables, kernels, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
