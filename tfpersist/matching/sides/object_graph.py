@@ -58,8 +58,11 @@ class ObjectGraph:
             CorruptionError: an edge leads to a node that does not exist.
         """
         size = len(message.nodes)
+        children: list[dict[str, int]] = []
         for number, node in enumerate(message.nodes):
-            ids = [child.node_id for child in node.children]
+            edges = [(child.local_name, child.node_id) for child in node.children]
+            children.append(dict(edges))
+            ids = [target for _, target in edges]
             for slot in node.slot_variables:
                 ids += [slot.original_variable_node_id, slot.slot_variable_node_id]
             wrong = next((target for target in ids if not 0 <= target < size), None)
@@ -71,9 +74,7 @@ class ObjectGraph:
                     expected=f"a number below {size}",
                     found=wrong,
                 )
-        return cls(
-            message, tuple({c.local_name: c.node_id for c in n.children} for n in message.nodes)
-        )
+        return cls(message, tuple(children))
 
     def full_name(self, node: int) -> str:
         """Return the full name of the variable that a node is; empty for any other object."""

@@ -37,9 +37,8 @@ def unused(live: LiveGraph) -> set[int]:
         live: the objects of the target.
     """
     found: set[int] = set()
-    for number, thing in enumerate(live.objects):
-        if _is_unbuilt(thing):
-            found |= {id(live.objects[node]) for node in live.graph.below(number)}
+    for number in _unbuilt(live):
+        found |= {id(live.objects[node]) for node in live.graph.below(number)}
     return found
 
 
@@ -57,9 +56,9 @@ def build_by_names(
         Whether an optimizer was built.
     """
     unbuilt = [
-        (thing, variables)
-        for thing in live.objects
-        if _is_unbuilt(thing) and (variables := trained_with(thing))
+        (live.objects[number], variables)
+        for number in _unbuilt(live)
+        if (variables := trained_with(live.objects[number]))
     ]
     kinds = kinds_by_names(keys) if unbuilt else frozenset()
     wanted = [pair for pair in unbuilt if kind_of(pair[0]) in kinds]
@@ -91,5 +90,11 @@ def with_owners(
     ]
 
 
-def _is_unbuilt(thing: object) -> bool:
-    return isinstance(thing, keras_kinds.optimizers()) and not is_optimizer_built(thing)
+def _unbuilt(live: LiveGraph) -> list[int]:
+    """Return the numbers of the optimizers that have no variables yet."""
+    kinds = keras_kinds.optimizers()
+    return [
+        number
+        for number, thing in enumerate(live.objects)
+        if isinstance(thing, kinds) and not is_optimizer_built(thing)
+    ]
