@@ -5,13 +5,17 @@ from __future__ import annotations
 import gc
 import weakref
 
+import pytest
 import tensorflow as tf
 from object_modules import VALUE, Note, module
 
 import tfpersist as tfp
+from tfpersist.formats.tensors import TensorSpec
+from tfpersist.matching.pairing.fate import Fate
+from tfpersist.matching.plans.entry import Entry
 from tfpersist.matching.sides.object_graph import OBJECT_GRAPH_KEY
 from tfpersist.tf.internals.object_graph import live_graph
-from tfpersist.tf.targets.object_entries import identity, is_variable, rows_of
+from tfpersist.tf.targets.object_entries import by_name, identity, is_variable, rows_of
 
 
 def test_two_names_for_one_variable_are_one_tensor():
@@ -82,3 +86,17 @@ def test_a_variable_has_a_path_through_each_object_that_holds_it():
     net = module(x=module(a=shared), y=module(b=shared))
     ((_, _, entry),) = rows_of(live_graph(net))
     assert {"x/a", "y/b"} <= set(entry.aliases)
+
+
+@pytest.mark.parametrize(
+    ("fate", "key"),
+    [
+        (Fate(), "dense/w"),
+        (Fate("net/w", "same name"), "net/w"),
+        (Fate(alternatives=("dense/w", "dense_1/w")), "dense/w (of several)"),
+        (Fate(proposal=("dense_1/w", "same order")), "dense/w (of several)"),
+    ],
+)
+def test_the_name_of_a_variable_is_its_key_if_nothing_else_may_be(fate, key):
+    entry = Entry("kernel/.ATTRIBUTES/VARIABLE_VALUE", "dense/w", TensorSpec("float32", ()))
+    assert by_name(entry, fate).key == key
