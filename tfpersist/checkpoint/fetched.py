@@ -18,7 +18,7 @@ from tfpersist.storage import Storage
 # Bytes between two tensors are fetched with them if that saves a request.
 _GAP = 64 << 10
 # A damaged index cannot ask for more than a file has: from this size on, the file is asked first.
-_LARGE = 64 << 20
+_LARGE = 4 << 30
 
 
 @attrs.define(eq=False)

@@ -37,7 +37,7 @@ from tfpersist.storage.attempt import Attempt, RemoteHold
 _T = TypeVar("_T")
 
 # More bytes are read in pieces of this size, so many at once.
-_PIECE = 8 << 20
+_PIECE = 16 << 20
 _AT_ONCE = 8
 # How often a file is read again because it was replaced meanwhile.
 _TRIES = 5
