@@ -1,6 +1,7 @@
 import errno
 import gc
 import itertools
+import mmap
 import os
 import pathlib
 import resource
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from contract import StorageContract, contents, put, write
 
+import tfpersist as tfp
 from tfpersist.errors import StorageError
 from tfpersist.storage import journal, local, open_storage
 from tfpersist.storage.local import LocalDirectory
@@ -557,3 +559,59 @@ def test_the_mark_of_a_published_file_differs_after_each_write(tmp_path):
     # After a write whose time nobody has set, there is none.
     assert marks[1::2] == [None, None]
     assert storage.mark("b") is None
+
+
+class TestUnmappedStorage(StorageContract):
+    @pytest.fixture
+    def storage(self, tmp_path):
+        return open_storage(tmp_path / "unmapped", False)
+
+    def reopen(self, storage):
+        return open_storage(storage.location, False)
+
+    def test_parts_of_files(self, storage):
+        data = np.random.default_rng(0).bytes(500_000)
+        put(storage, a=data, b=b"1")
+        assert not storage.maps
+        parts = storage.read_parts([("a", 5, 10), ("a", 499_990, 99), ("a", 10**15, 10**15)])
+        assert parts == [data[5:15], data[499_990:], b""]
+        assert storage.read_parts([("b", 0, 1)]) == [b"1"]
+
+
+TRUNCATED = """
+import os, sys
+import tfpersist as tfp
+
+path, mapped = sys.argv[1], eval(sys.argv[2])
+checkpoint = tfp.Checkpoint(path, mapped=mapped)
+checkpoint.specs
+os.truncate(path + ".data-00000-of-00001", 10)
+try:
+    checkpoint["v"]
+except tfp.CorruptionError:
+    print("refused")
+"""
+
+
+@pytest.mark.parametrize(("mapped", "status"), [(False, 0), (True, -signal.SIGBUS)])
+def test_a_file_that_is_truncated_while_it_is_in_use(tmp_path, mapped, status):
+    tfp.ModelStore(tmp_path).save({"v": np.ones(100_000)}, 1)
+    command = [sys.executable, "-c", TRUNCATED, f"{tmp_path}/model.ckpt-1", str(mapped)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (status, "refused\n" if not mapped else "")
+
+
+def test_on_a_network_file_system_nothing_is_mapped(tmp_path, monkeypatch):
+    tfp.ModelStore(tmp_path).save({"v": np.ones(100_000)}, 1)
+    assert open_storage(tmp_path).maps
+    monkeypatch.setattr(local, "is_network", lambda device: True)
+    assert not open_storage(tmp_path).maps
+    assert open_storage(tmp_path, True).maps
+    store = tfp.ModelStore(tmp_path)
+    assert not isinstance(store._directory.read("model.ckpt-1.data-00000-of-00001").obj, mmap.mmap)
+    target = {"v": np.zeros(100_000)}
+    store.restore(target)
+    assert target["v"].all()
+    assert store.verify().ok
+    mapped = tfp.ModelStore(tmp_path, mapped=True)._directory
+    assert isinstance(mapped.read("model.ckpt-1.data-00000-of-00001").obj, mmap.mmap)

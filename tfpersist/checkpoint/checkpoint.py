@@ -50,6 +50,8 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
             V1 file, shard or pattern, or an HDF5 file of Keras (`.h5`, `.keras`). Or a `Located`.
         storage: the directory that `path` is a name in; None to take it from `path`.
         storage_options: what the file system of a URL is opened with, as for `ModelStore`.
+        mapped: whether files are mapped, as for `ModelStore`. What is not mapped is read when it is
+            used: an array keeps its elements, but a checkpoint that is replaced may not be read on.
 
     Raises:
         ArgumentError: `path` is not a path.
@@ -78,9 +80,10 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
         *,
         storage: Storage | None = None,
         storage_options: object = None,
+        mapped: bool | None = None,
     ) -> None:
         if not isinstance(path, Located):
-            place, options = placed(path, storage_options)
+            place, options = placed(path, storage_options, mapped=mapped)
             path = locate(place, storage, options)
         self._located = path
 

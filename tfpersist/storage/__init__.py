@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any, cast
 
 from tfpersist.errors import ArgumentError, StorageError, value_text
@@ -62,7 +63,9 @@ def text_of(location: object, expected: str = "a path or a URL") -> str:
     )
 
 
-def placed(location: Any, options: object = None) -> tuple[Any, object]:
+def placed(
+    location: Any, options: object = None, *, mapped: bool | None = None
+) -> tuple[Any, object]:
     """Return a location as a path or a URL, and what its file system is opened with.
 
     Args:
@@ -70,9 +73,10 @@ def placed(location: Any, options: object = None) -> tuple[Any, object]:
             its file system.
         options: `storage_options` of a user: {name: value} for the file system of fsspec, or that
             file system; None for none.
+        mapped: whether files of this machine are mapped; None to decide it by where they lie.
 
     Returns:
-        The location, a URL if there are options; and the options.
+        The location, a URL if there are options; and the options, or else `mapped`.
 
     Raises:
         ArgumentError: `options` is something else, or the location is a directory of this machine.
@@ -83,8 +87,15 @@ def placed(location: Any, options: object = None) -> tuple[Any, object]:
     """
     if hasattr(location, "fs") and hasattr(location, "path") and is_url(str(location)):
         location, options = str(location), location.fs if options is None else options
+    if not isinstance(mapped, (bool, NoneType)):
+        raise ArgumentError(
+            "mapped must say whether files are mapped",
+            where="mapped",
+            expected="True, False or None",
+            found=value_text(mapped),
+        )
     if options is None:
-        return location, None
+        return location, mapped
     text = text_of(location)
     if isinstance(options, Mapping):
         if options and (not is_url(text) or text.startswith("memory://")):
@@ -94,7 +105,7 @@ def placed(location: Any, options: object = None) -> tuple[Any, object]:
                 expected='a URL such as "s3://bucket/run"',
                 found="a directory of this machine or process",
             )
-        return location, dict(options) or None
+        return location, dict(options) or mapped
     if not hasattr(options, "cat_ranges"):
         raise ArgumentError(
             "these are no options of a file system",
@@ -149,7 +160,9 @@ def open_storage(location: str | os.PathLike[str], options: object = None) -> St
         'memory://runs/mnist'
     """
     text = text_of(location)
-    if text.startswith("memory://") and options is None:
+    mapped = options if isinstance(options, bool) else None
+    is_plain = options is mapped
+    if text.startswith("memory://") and is_plain:
         from tfpersist.storage.memory import MemoryStorage
 
         name = text.removeprefix("memory://").strip("/")
@@ -158,10 +171,10 @@ def open_storage(location: str | os.PathLike[str], options: object = None) -> St
                 "this directory in memory has no name", where=text, expected="memory://name"
             )
         return MemoryStorage(name)
-    if options is not None or (is_url(text) and not text.startswith("file://")):
+    if not is_plain or (is_url(text) and not text.startswith("file://")):
         from tfpersist.storage.remote import open_remote
 
-        return open_remote(text, options)
+        return open_remote(text, None if is_plain else options)
     from tfpersist.storage.local import open_local
 
-    return open_local(text.removeprefix("file://"))
+    return open_local(text.removeprefix("file://"), mapped=mapped)

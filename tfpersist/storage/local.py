@@ -18,6 +18,7 @@ import numpy as np
 
 from tfpersist.storage.base import Stamp
 from tfpersist.storage.file_locks import NO_LOCKS, flock, locked_directory
+from tfpersist.storage.mounts import is_network
 from tfpersist.storage.raw_directory import RawHold
 from tfpersist.storage.staged import StagedStorage
 
@@ -49,17 +50,18 @@ def _range_writer() -> Callable[[int, int, int, int], int] | None:
 _BEGIN_TO_WRITE = _range_writer()
 
 
-def open_local(path: str) -> StagedStorage:
+def open_local(path: str, *, mapped: bool | None = None) -> StagedStorage:
     """Open a directory of this machine; it may be absent until something is published.
 
     Args:
         path: the directory; a relative path starts at the working directory of now.
+        mapped: whether files are mapped; None to map them unless they lie on another machine.
 
     Example:
         >>> open_local("/no/such/place").names()
         frozenset()
     """
-    return StagedStorage(LocalDirectory(os.path.abspath(path)))
+    return StagedStorage(LocalDirectory(os.path.abspath(path), mapped))
 
 
 @attrs.frozen(eq=False)
@@ -68,16 +70,25 @@ class LocalDirectory:
 
     Args:
         location: its absolute path.
+        mapped: whether files are mapped; None to map them unless they lie on another machine.
     """
 
     location: str
-    maps: bool = attrs.field(default=True, init=False)
+    mapped: bool | None = None
+
+    @property
+    def maps(self) -> bool:
+        if self.mapped is not None:
+            return self.mapped
+        with suppress(OSError):
+            return not is_network(os.stat(self.location).st_dev)
+        return True
 
     def path(self, name: str) -> str:
         return f"{self.location}/{name}"
 
     def beside(self, location: str) -> LocalDirectory:
-        return LocalDirectory(os.path.abspath(location))
+        return LocalDirectory(os.path.abspath(location), self.mapped)
 
     def exists(self) -> bool:
         return os.path.isdir(self.location)
@@ -114,7 +125,17 @@ class LocalDirectory:
     def read(self, name: str) -> memoryview:
         descriptor = os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            return _content(descriptor)
+            return _content(descriptor, self.mapped)
+        finally:
+            os.close(descriptor)
+
+    def read_part(self, name: str, start: int, size: int) -> memoryview:
+        if self.maps:
+            return self.read(name)[start : start + size]
+        descriptor = os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            end = min(os.fstat(descriptor).st_size, start + size)
+            return _read(descriptor, start, max(end - start, 0))
         finally:
             os.close(descriptor)
 
@@ -184,7 +205,8 @@ class LocalDirectory:
             try:
                 operation = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
                 fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
-                held = LocalHold(descriptor, name, _identity(os.fstat(descriptor)))
+                identity = _identity(os.fstat(descriptor))
+                held = LocalHold(descriptor, name, identity, mapped=self.mapped)
             except BlockingIOError:
                 os.close(descriptor)
                 return None
@@ -192,7 +214,8 @@ class LocalDirectory:
                 if error.errno not in NO_LOCKS:
                     os.close(descriptor)
                     raise
-                return LocalHold(descriptor, name, _identity(os.fstat(descriptor)), effective=False)
+                identity = _identity(os.fstat(descriptor))
+                return LocalHold(descriptor, name, identity, effective=False, mapped=self.mapped)
             # The file may have been replaced or removed between the open and the lock.
             with suppress(FileNotFoundError):
                 if self.identity(name) == held.identity:
@@ -310,15 +333,17 @@ class LocalHold:
         name: its name when it was opened.
         identity: device and inode.
         effective: whether the file could be locked.
+        mapped: as in `LocalDirectory`.
     """
 
     descriptor: int
     name: str
     identity: tuple[int, int]
     effective: bool = True
+    mapped: bool | None = None
 
     def read(self) -> memoryview:
-        return _content(self.descriptor)
+        return _content(self.descriptor, self.mapped)
 
     def release(self) -> None:
         if self.descriptor >= 0:
@@ -379,19 +404,23 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _content(descriptor: int) -> memoryview:
+def _content(descriptor: int, mapped: bool | None) -> memoryview:
     """Return the bytes of an open file, read or mapped."""
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, "this is not a plain file")
     size = status.st_size
-    if size > _SMALL:
+    if size > _SMALL and (not is_network(status.st_dev) if mapped is None else mapped):
         return memoryview(_map(descriptor, size))
+    return _read(descriptor, 0, size)
+
+
+def _read(descriptor: int, start: int, size: int) -> memoryview:
     # Tensors are used where they are if they start at such addresses, as those of a map do.
     memory = np.empty(size + _ALIGNMENT, np.uint8)
-    start = -memory.__array_interface__["data"][0] % _ALIGNMENT
-    data, at = memory.data[start : start + size], 0
-    while at < size and (count := os.preadv(descriptor, [data[at:]], at)):
+    first = -memory.__array_interface__["data"][0] % _ALIGNMENT
+    data, at = memory.data[first : first + size], 0
+    while at < size and (count := os.preadv(descriptor, [data[at:]], start + at)):
         at += count
     return data[:at].toreadonly()
 

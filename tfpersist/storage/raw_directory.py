@@ -85,6 +85,9 @@ class RawDirectory(Protocol):
     def read(self, name: str) -> memoryview:
         """Return all bytes of a file, read-only; they stay valid when the file is replaced."""
 
+    def read_part(self, name: str, start: int, size: int) -> memoryview:
+        """Return some bytes of a file; fewer if it ends before."""
+
     def forget(self, data: memoryview) -> None:
         """Free the memory of bytes that `read` returned, if they can be read again."""
 

@@ -92,12 +92,10 @@ class StagedStorage:
         return self._resolved(name, "read", self.directory.read)
 
     def read_parts(self, parts: Sequence[tuple[str, int, int]]) -> list[memoryview]:
-        return [
-            self._resolved(
-                name, "read", lambda path, *part: self.directory.read(path)[part[0] : sum(part)]
-            )
-            for name, start, size in parts
-        ]
+        def step(start: int, size: int) -> Callable[[str], memoryview]:
+            return lambda path: self.directory.read_part(path, start, size)
+
+        return [self._resolved(name, "read", step(*part)) for name, *part in parts]
 
     def forget(self, data: memoryview) -> None:
         self.directory.forget(data)

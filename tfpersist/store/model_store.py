@@ -83,6 +83,8 @@ class ModelStore:
             Or memory://name, another URL such as s3://bucket/run, or a UPath.
         storage_options: what the file system of a URL is opened with, such as the endpoint and the
             keys: a dict for fsspec, or a file system of fsspec.
+        mapped: whether a restore maps files instead of reading them. None maps them unless they lie
+            on another machine: if somebody truncates a mapped file, the system ends the process.
         name: the name of checkpoints; "-" and the step follow it.
         durable: a save waits until it would survive a power loss.
         keep: the rules for the checkpoints that a save keeps: a Keep or a tuple of them; None keeps
@@ -119,6 +121,7 @@ class ModelStore:
         incremental: bool = False,
         write_meta_graph: bool = True,
         storage_options: object = None,
+        mapped: bool | None = None,
     ) -> None:
         if not isinstance(name, str):
             raise ArgumentError(
@@ -127,7 +130,7 @@ class ModelStore:
                 expected='a text such as "model.ckpt"',
                 found=value_text(name),
             )
-        place, options = placed(location, storage_options)
+        place, options = placed(location, storage_options, mapped=mapped)
         asked = (absolute(place), name, durable, as_keep(keep), incremental, write_meta_graph)
         self._asked = _Asked(*asked, options=options)
         # What incremental saves know of the memory of tensors; copies of the store share it.
