@@ -447,8 +447,11 @@ def lacks(method: ast.FunctionDef) -> Iterator[str]:
 
 
 def dependencies_are_those_imported(modules: Modules) -> Iterator[str]:
-    """TensorFlow brings Keras; protobuf and google-crc32c are imported by other names."""
-    names = {"protobuf": "google", "keras": "tensorflow"}
+    """TensorFlow brings Keras; protobuf and google-crc32c are imported by other names.
+
+    fsspec imports what it needs for each kind of URL.
+    """
+    names = {"protobuf": "google", "keras": "tensorflow", "s3fs": "fsspec", "gcsfs": "fsspec"}
     declared = {
         re.split(r"[^\w.-]", requirement)[0].lower().replace("-", "_")
         for requirement in importlib.metadata.requires(ROOT) or ()
