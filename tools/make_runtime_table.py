@@ -6,8 +6,12 @@ In an environment of each runtime:
     python tests/runtimes/accepting.py openvino FOLDER > openvino.txt
     python tests/runtimes/accepting.py onnx FOLDER > onnx.txt
     python tests/runtimes/accepting.py opencv FOLDER > opencv.txt
+For TensorFlow Lite and TensorFlow.js, graphs are run: in an environment with TensorFlow
+    python tests/runtimes/instances.py FOLDER Abs Acos ... (all ops that any runtime knows)
+    python tests/runtimes/agreeing.py tflite FOLDER > tflite.txt
+    python tests/runtimes/agreeing.py tfjs FOLDER > tfjs.txt
 With tfpersist again:
-    python tools/make_runtime_table.py merge openvino.txt onnx.txt opencv.txt > runtimes.txt
+    python tools/make_runtime_table.py merge openvino.txt onnx.txt ... > runtimes.txt
 """
 
 import pathlib

@@ -1,6 +1,6 @@
 """Run frozen files in a process of the runtime's own, by an interpreter that may be very old.
 
-    python child.py opencv|openvino|onnx|tensorflow|tflite jobs.json
+    python child.py opencv|openvino|onnx|tensorflow|tflite|tfjs jobs.json
 
 A job is {"path", "names", "outputs"}: the names are of the operations that are fed with what is in
 `path`.feeds.npz. It leaves `path`.results.npz, or what went wrong in `path`.error.txt; whatever
@@ -9,6 +9,7 @@ has left a mark is not begun again.
 
 import json
 import os
+import subprocess
 import sys
 
 import numpy as np
@@ -68,6 +69,7 @@ def tflite():
 
     def run(path, feeds, outputs):
         shapes = {name: list(value.shape) for name, value in feeds.items()}
+        outputs = [name[:-2] if name.endswith(":0") else name for name in outputs]
         converter = tf.compat.v1.lite.TFLiteConverter.from_frozen_graph(
             path, list(feeds), outputs, shapes
         )
@@ -77,6 +79,52 @@ def tflite():
             interpreter.set_tensor(each["index"], feeds[each["name"]])
         interpreter.invoke()
         return [interpreter.get_tensor(o["index"]) for o in interpreter.get_output_details()]
+
+    return run
+
+
+def tfjs():
+    import tensorflowjs.converters.tf_saved_model_conversion_v2 as conversion
+
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tfjs.mjs")
+    command = [os.environ["TFPERSIST_NODE"], script, os.environ["TFPERSIST_NODE_MODULES"]]
+    node = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+
+    def run(path, feeds, outputs):
+        names = ",".join(outputs)
+        try:
+            conversion.convert_tf_frozen_model(path, names, path + ".tfjs")
+        except SystemExit:
+            raise ValueError("the converter ended") from None
+        # It has no other integers and floats.
+        types = {"f": "float32", "i": "int32", "u": "int32", "b": "bool", "O": "string"}
+        fed = {
+            name: {
+                "values": np.vectorize(text)(value).ravel().tolist() if value.size else [],
+                "shape": list(value.shape),
+                "dtype": types[value.dtype.kind],
+            }
+            for name, value in feeds.items()
+        }
+        job = {"model": path + ".tfjs", "feeds": fed, "outputs": outputs}
+        node.stdin.write(json.dumps(job) + "\n")
+        node.stdin.flush()
+        answer = json.loads(node.stdout.readline())
+        if "error" in answer:
+            raise ValueError(answer["error"])
+        return [array(**each) for each in answer["results"]]
+
+    def array(values, shape, dtype):
+        if dtype == "string":
+            values = [each.encode() for each in values]
+        if dtype == "complex64":
+            return np.array(values, "float32").view(dtype).reshape(shape)
+        return np.array(values, "object" if dtype == "string" else dtype).reshape(shape)
+
+    def text(value):
+        return value.decode() if isinstance(value, bytes) else value
 
     return run
 
@@ -127,7 +175,7 @@ def attempt(run, job):
 
 def main(runtime, jobs):
     kinds = {"opencv": opencv, "openvino": openvino, "onnx": onnx, "tflite": tflite}
-    run = {**kinds, "tensorflow": tensorflow}[runtime]()
+    run = {**kinds, "tensorflow": tensorflow, "tfjs": tfjs}[runtime]()
     for job in jobs:
         attempt(run, job)
 

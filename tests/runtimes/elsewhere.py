@@ -54,15 +54,16 @@ RUNTIMES = {
     "OpenCV 4": Runtime("opencv", "TFPERSIST_OPENCV_4", "cv2", here=False, target="opencv"),
     "OpenVINO": Runtime("openvino", "TFPERSIST_OPENVINO", "openvino", target="openvino"),
     "ONNX": Runtime("onnx", "TFPERSIST_ONNX", "tf2onnx, onnxruntime", target="onnx"),
+    "TensorFlow Lite": Runtime("tflite", "TFPERSIST_TFLITE", "tensorflow", target="tflite"),
+    "TensorFlow.js": Runtime("tfjs", "TFPERSIST_TFJS", "tensorflowjs", False, "tfjs"),
 } | {
     f"TensorFlow {release}": Runtime(
         "tensorflow", f"TFPERSIST_TF_{release.replace('.', '_')}", "tensorflow", False, release
     )
     for release in ("1.4", "1.12", "1.15", "2.4")
 }
-# Those that `check` does not know: the converter of TensorFlow Lite is TensorFlow's own.
+# Those that `check` does not know.
 UNCHECKED = {
-    "TensorFlow Lite": Runtime("tflite", "TFPERSIST_TFLITE", "tensorflow"),
     "TensorFlow 2.16": Runtime("tensorflow", "TFPERSIST_TF_2_16", "tensorflow", here=False),
     "TensorFlow": Runtime("tensorflow", "TFPERSIST_TF", "tensorflow"),
 }
@@ -126,6 +127,15 @@ def _imports(interpreter: str, modules: str) -> bool:
     code = f"import importlib.util as u; exit(None in map(u.find_spec, {modules.split(', ')!r}))"
     found = subprocess.run([interpreter, "-c", code], env=environment(), check=False)
     return found.returncode == 0
+
+
+def version(interpreter: str, module: str) -> str:
+    """Return the version of a module of an interpreter."""
+    code = f"import importlib.metadata as m; print(m.version({module!r}))"
+    done = subprocess.run(
+        [interpreter, "-c", code], env=environment(), capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
 
 
 def environment() -> dict[str, str]:

@@ -188,8 +188,8 @@ class Freezer:
         older equal.
 
         Args:
-            target: "1.4" to "1.15", "2.4", "openvino", "onnx" or "opencv", as in `check`. For
-                "opencv" the graph is optimized too, as `optimize` does.
+            target: "1.4" to "1.15", "2.4", "openvino", "onnx", "opencv", "tflite" or "tfjs", as in
+                `check`. For "opencv" the graph is optimized too, as `optimize` does.
 
         Returns:
             A changed copy.
@@ -383,7 +383,8 @@ class Freezer:
             target: "1.4" to "1.15" or "2.4" for that release of TensorFlow; its patches, such as
                 "1.15.5", have the same ops. "openvino" for OpenVINO, "onnx" for tf2onnx: their
                 lists say for which ops there is a converter, and a converter may still refuse some
-                forms and data types. "opencv" for OpenCV 5: the ops that it computes as TensorFlow.
+                forms and data types. "opencv" for OpenCV 5, "tflite" for TensorFlow Lite, "tfjs"
+                for TensorFlow.js: the ops that they compute as TensorFlow does.
 
         Returns:
             The nodes that it cannot load; `ok` is True if there are none.

@@ -52,6 +52,14 @@ class Body:
     def _read(self) -> frozenset[str]:
         return frozenset(text for node in self._proto for text in node.input)
 
+    @cached_property
+    def _readers(self) -> dict[str, list[Message]]:
+        readers: dict[str, list[Message]] = {}
+        for node in self._proto:
+            for name in {producer(text) for text in node.input if not text.startswith("^")}:
+                readers.setdefault(name, []).append(node)
+        return readers
+
     def source(self, text: str) -> Message | None:
         """Return the node that an input comes from; None for an argument of the function."""
         return None if text.startswith("^") else self.nodes.get(producer(text))
@@ -113,6 +121,14 @@ class Body:
         text = f"{name}:{names.index(output)}" if self._function is None else f"{name}:{output}:0"
         is_returned = self._function is not None and text in self._function.ret.values()
         return is_returned or text in self._read
+
+    def readers(self, name: str) -> list[Message]:
+        """Return the nodes that read an output of another one. Nodes added since do not count.
+
+        Args:
+            name: the other node.
+        """
+        return self._readers.get(name, [])
 
     def rename_output(self, node: Message, op: str) -> None:
         """Let the readers of a node know what its output is called now.

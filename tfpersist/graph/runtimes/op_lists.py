@@ -6,6 +6,7 @@ section before. After an op come what it lacks there: the attrs that it does not
 pairs of them; and "#" with the number of its inputs if it has another number now.
 tools/make_release_table.py makes the file from the releases themselves. `runtimes.txt` lists the
 ops that other runtimes have converters for; a converter can still reject some forms of an op.
+After "attr!" are the data types that such a runtime cannot compute with.
 tools/make_runtime_table.py makes it from those runtimes.
 """
 
@@ -37,7 +38,7 @@ Release = Literal[
     "1.15",
     "2.4",
 ]
-Runtime = Literal[Release, "openvino", "onnx", "opencv"]
+Runtime = Literal[Release, "openvino", "onnx", "opencv", "tflite", "tfjs"]
 RELEASES: tuple[Release, ...] = get_args(Release)
 DISPLAY_NAMES: Mapping[Runtime, str] = MappingProxyType(
     {
@@ -45,6 +46,8 @@ DISPLAY_NAMES: Mapping[Runtime, str] = MappingProxyType(
         "openvino": "OpenVINO 2026.4",
         "onnx": "tf2onnx 1.17",
         "opencv": "OpenCV 5.0",
+        "tflite": "TensorFlow Lite 2.21",
+        "tfjs": "TensorFlow.js 4.22",
     }
 )
 # The marks of words in `releases.txt`.
@@ -163,7 +166,8 @@ def _tables() -> Mapping[str, Mapping[str, KnownOp]]:
                 known[name] = _known_op(rest)
         tables[release] = dict(known)
     for runtime, lines in _sections("runtimes"):
-        tables[runtime] = {name: KnownOp() for name in lines}
+        words = [line.split() for line in lines]
+        tables[runtime] = {name: _known_op(rest) for name, *rest in words}
     return tables
 
 

@@ -9,6 +9,8 @@ from tfpersist.formats import dtypes
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.schema import Message
 from tfpersist.graph.describe import endpoints
+from tfpersist.graph.runtimes import forms
+from tfpersist.graph.runtimes.body import Body
 from tfpersist.graph.runtimes.downgrade import downgrade, without_lowering
 from tfpersist.graph.runtimes.op_lists import (
     DISPLAY_NAMES,
@@ -18,8 +20,6 @@ from tfpersist.graph.runtimes.op_lists import (
     known_ops,
     runtime_of,
 )
-from tfpersist.graph.structure.functions import all_nodes
-from tfpersist.graph.structure.kinds import is_table
 
 # The number of uint64, the last data type that these releases have; TensorFlow 1.4 has no unsigned
 # types of more than two bytes yet. The numbers of reference types are these plus an offset.
@@ -67,7 +67,7 @@ class Portability:
     """The nodes of a graph that a TensorFlow release, or another runtime, cannot load.
 
     Args:
-        target: a release, "openvino" or "onnx".
+        target: a release, "openvino", "onnx", "opencv", "tflite" or "tfjs".
         blockers: the nodes that it cannot load.
 
     Example:
@@ -107,9 +107,15 @@ def check(graph: Graph, target: Runtime) -> Portability:
 
 
 def _portability(graph: Graph, target: Runtime) -> Portability:
+    bodies: list[tuple[Body, str | None]] = [(Body(graph.proto.node), None)]
+    bodies += [
+        (Body(function.node_def, function), function.signature.name)
+        for function in graph.proto.library.function
+    ]
     found = (
-        _blocker(node, function, target)
-        for node, function in all_nodes(graph.proto)
+        _blocker(node, body, function, target)
+        for body, function in bodies
+        for node in body.nodes.values()
         if node.op not in graph.functions
     )
     blockers = [blocker for blocker in found if blocker is not None]
@@ -120,17 +126,17 @@ def _portability(graph: Graph, target: Runtime) -> Portability:
     return Portability(target, tuple(blockers))
 
 
-def _blocker(node: Message, function: str | None, target: Runtime) -> Blocker | None:
+def _blocker(node: Message, body: Body, function: str | None, target: Runtime) -> Blocker | None:
     known = known_ops(target).get(node.op)
-    if known is None:
-        return Blocker(node.name, node.op, function)
-    if target == "openvino" and is_table(node.op) and _has_strings(node):
-        reason = "has strings, for which OpenVINO needs the extension openvino-tokenizers"
+    reason = forms.refusal(node, body, target)
+    if known is None or reason:
         return Blocker(node.name, node.op, function, reason=reason)
+    newer_types = _newer_types(node, known, target)
+    if target not in RELEASES:
+        reason = f"has data type {' and '.join(newer_types)}, which it does not compute with"
+        return Blocker(node.name, node.op, function, reason=reason) if newer_types else None
     newer_attrs = tuple(sorted(known.missing & node.attr.keys()))
-    newer_types = _newer_types(node, known, target) if target in RELEASES else ()
     inputs = sum(not text.startswith("^") for text in node.input)
-    reason = ""
     if known.inputs is not None and inputs != known.inputs:
         reason = f"has {inputs} inputs, and {known.inputs} in this release"
     if not newer_attrs and not newer_types and not reason:
@@ -155,24 +161,26 @@ def convert(graph: Graph, target: Runtime) -> Graph:
     return without_lowering(downgraded) if target == "onnx" else downgraded
 
 
-def _has_strings(table: Message) -> bool:
-    string = dtypes.BY_NAME["string"].number
-    return any(value.type == string for value in table.attr.values())
-
-
 def _newer_types(node: Message, known: KnownOp, target: Runtime) -> tuple[str, ...]:
-    """Return the names of the data types of a node that a release does not have, or not for it."""
-    last = _LAST_DTYPE_OF.get(target, _LAST_DTYPE)
-    numbers: set[int] = set()
-    for value in node.attr.values():
-        numbers |= {value.type, value.tensor.dtype, *value.list.type}
-        numbers |= {tensor.dtype for tensor in value.list.tensor}
-    newer = {number % dtypes.REF_OFFSET for number in numbers}
-    newer = {number for number in newer if number > last}
+    """Return the names of the data types of a node that a target does not have, or not for it."""
+    newer = _types(node)
+    if target in RELEASES:
+        last = _LAST_DTYPE_OF.get(target, _LAST_DTYPE)
+        newer = {number for number in newer if number > last}
+    else:
+        newer -= forms.dtypes_of(target, node.op) or newer
     for names, refused in known.types.items():
         types = tuple(node.attr[name].type for name in names if name in node.attr)
         newer |= set(types) if types in refused else set()
     return tuple(_dtype_name(number) for number in sorted(newer))
+
+
+def _types(node: Message) -> set[int]:
+    numbers: set[int] = set()
+    for value in node.attr.values():
+        numbers |= {value.type, value.tensor.dtype, *value.list.type}
+        numbers |= {tensor.dtype for tensor in value.list.tensor}
+    return {number % dtypes.REF_OFFSET for number in numbers}
 
 
 def _dtype_name(number: int) -> str:
