@@ -118,7 +118,7 @@ def tfjs():
 
     def array(values, shape, dtype):
         if dtype == "string":
-            values = [each.encode() for each in values]
+            values = [each.encode("latin-1") for each in values]
         if dtype == "complex64":
             return np.array(values, "float32").view(dtype).reshape(shape)
         return np.array(values, "object" if dtype == "string" else dtype).reshape(shape)

@@ -302,6 +302,18 @@ def volumes() -> Model:
     )
 
 
+def grouped() -> Model:
+    """A block of ConvNeXt: Keras has XLA compile its depthwise convolution of many groups."""
+    layers = tf.keras.layers
+    tf.keras.utils.set_random_seed(12)
+    given = tf.keras.Input((12, 12, 3))
+    x = layers.Conv2D(16, 4, 4)(given)
+    y = layers.LayerNormalization()(layers.Conv2D(16, 3, padding="same", groups=16)(x))
+    y = x + layers.Dense(16)(layers.Dense(32, "relu")(y))
+    y = layers.Dense(5)(layers.GlobalAveragePooling2D()(y))
+    return of_keras(trained(tf.keras.Model(given, y)), random(1, 12, 12, 3))
+
+
 MODELS: dict[str, Callable[[], Model]] = {
     "sum": the_sum,
     "cnn": cnn,
@@ -320,4 +332,5 @@ MORE: dict[str, Callable[[], Model]] = {
     "sequence": sequence,
     "segments": segments,
     "volumes": volumes,
+    "grouped": grouped,
 }

@@ -17,7 +17,15 @@ TOLERANCES = {"float16": 2e-3, "int8": 5e-2}
 ALL = {**RUNTIMES, **UNCHECKED}
 ORDER = (
     *("TensorFlow", "TensorFlow 2.16", "TensorFlow 2.4", "TensorFlow 1.15", "TensorFlow 1.12"),
-    *("TensorFlow 1.4", "TensorFlow Lite", "OpenVINO", "ONNX", "OpenCV 5", "OpenCV 4"),
+    *(
+        "TensorFlow 1.4",
+        "TensorFlow Lite",
+        "TensorFlow.js",
+        "OpenVINO",
+        "ONNX",
+        "OpenCV 5",
+        "OpenCV 4",
+    ),
 )
 _NAMES = {"ONNX": "ONNX Runtime", "TensorFlow": "TensorFlow 2.21"}
 _MOST_TEXT = 160

@@ -29,8 +29,10 @@ async function run({ model, feeds, outputs }) {
     const found = await graph.executeAsync(inputs, outputs);
     const results = [];
     for (const each of Array.isArray(found) ? found : [found]) {
-        // JSON has no NaN and no infinity.
-        const values = Array.from(await each.data(), (v) => Number.isFinite(v) || typeof v !== 'number' ? v : String(v));
+        // JSON has no NaN and no infinity, and strings here may be any bytes.
+        const values = each.dtype === 'string'
+            ? Array.from(await each.bytes(), (value) => Buffer.from(value).toString('latin1'))
+            : Array.from(await each.data(), (value) => Number.isFinite(value) ? value : String(value));
         results.push({ values, shape: each.shape, dtype: each.dtype });
     }
     return results;
