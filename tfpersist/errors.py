@@ -26,7 +26,7 @@ Every message says where it happened, what was expected, what came instead and w
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 # Names beyond these are not compared with one that does not exist.
@@ -304,20 +304,31 @@ def nearest(name: str, names: Iterable[str], most: int = 5) -> list[str]:
     """
     candidates = list(names)[:_MOST_CANDIDATES]
     tail = name.rsplit("/", 1)[-1]
-    same_tail = [other for other in candidates if tail and other.rsplit("/", 1)[-1] == tail]
     wanted = _ends(name)
-    by_ends = {_ends(other): other for other in reversed(candidates)}
-    similar = difflib.get_close_matches(wanted, by_ends, n=most, cutoff=0.5)
+    same_tail = [other for other in candidates if tail and other.rsplit("/", 1)[-1] == tail]
+    found = _most_alike(wanted, same_tail, most)
+    if len(found) < most:
+        by_ends = {_ends(other): other for other in reversed(candidates)}
+        similar = difflib.get_close_matches(wanted, by_ends, n=most, cutoff=0.5)
+        found += [by_ends[other] for other in similar]
+    return list(dict.fromkeys(found))[:most]
+
+
+def _most_alike(wanted: str, names: Sequence[str], most: int) -> list[str]:
+    """Return some names by how many letters they share with another one, best first."""
     matcher = difflib.SequenceMatcher(None, "", wanted)
-
-    def likeness(other: str) -> float:
+    bounds = []
+    for at, other in enumerate(names):
         matcher.set_seq1(_ends(other))
-        return matcher.ratio()
-
-    ordered = dict.fromkeys(
-        [*sorted(same_tail, key=likeness, reverse=True), *(by_ends[other] for other in similar)]
-    )
-    return list(ordered)[:most]
+        bounds.append((-matcher.quick_ratio(), at))
+    # What shares more cannot be among those whose bound is lower.
+    best: list[tuple[float, int]] = []
+    for bound, at in sorted(bounds):
+        if len(best) == most and bound > best[-1][0]:
+            break
+        matcher.set_seq1(_ends(names[at]))
+        best = sorted([*best, (-matcher.ratio(), at)])[:most]
+    return [names[at] for _, at in best]
 
 
 def _ends(name: str) -> str:
