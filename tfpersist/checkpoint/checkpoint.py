@@ -186,7 +186,7 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
 
     @property
     def layers(self) -> Mapping[int, str]:
-        """The names of layers that lie in lists, by the number of the object; often empty."""
+        """The names of layers that are in no full name, by the number of the object."""
         if self.keras_file is not None:
             return ReadOnly(self.keras_file.layers)
         return ReadOnly({}) if self._sidecar is None else self._sidecar.layers

@@ -73,8 +73,8 @@ class Sidecar:
         meta_crc32c: checksum of the `.meta`; None if there is no `.meta`, or if unknown.
         order: sorts the checkpoints of a directory by age. It equals `created`, or is larger if the
             clock was set back.
-        layers: the names of the layers that lie in lists, by the number of the object in the object
-            graph. TensorFlow's object graph has only their positions.
+        layers: the names of the layers that are in no full name of a variable, by the number of the
+            object in the object graph.
         resume: what the checkpoint carries of a training; None if a model alone was saved.
         metadata: what the user noted, as JSON text; empty for nothing.
         attempt: the number in the names of its data files and of its `.meta` in an object store; 0

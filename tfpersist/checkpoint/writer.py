@@ -123,7 +123,7 @@ def publish_checkpoint(
 
     Args:
         look: a look at the directory; all else as `write_checkpoint` takes it.
-        layers: the names of layers in lists, for the sidecar.
+        layers: the names of layers that are in no full name, for the sidecar.
         resume: what it carries of a training, for the sidecar.
         metadata: what the user noted, as JSON text, for the sidecar.
 

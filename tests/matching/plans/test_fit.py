@@ -116,3 +116,26 @@ def test_a_report_keeps_no_variable_alive():
     gc.collect()
     assert watched() is None
     assert report.restored == ("w",)
+
+
+def test_states_of_an_optimizer_stay_with_the_layer_that_they_are_kept_for():
+    """Another head of the same name has another kernel, and a bias of the same shape."""
+    kernel, bias, slot, other = (object() for _ in range(4))
+
+    def entry(name, ref, **facts):
+        return Entry(name, name, TensorSpec("float32", (2,)), ref, **facts)
+
+    fits = [
+        entry("bias", bias, layer="head"),
+        entry("m", slot, kept_for=("adam/m", id(bias))),
+        entry("n", other, kept_for=("adam/m", id(other))),
+    ]
+    fit = Fit(
+        tuple(Assignment(one.key, one) for one in fits),
+        mismatched=(
+            Mismatch("kernel", entry("kernel", kernel, layer="head"), TensorSpec("float32", (3,))),
+        ),
+    )
+    done = fit.tolerating(Tolerance(mismatched="skip"))
+    assert [one.key for one in done.assignments] == ["n"]
+    assert [one.key for one in done.kept] == ["kernel", "bias", "m"]

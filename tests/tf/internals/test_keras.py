@@ -43,6 +43,15 @@ def test_a_scaled_optimizer_of_tf_keras_is_built_with_the_one_inside():
     assert is_optimizer_built(scaled)
 
 
+def test_a_legacy_optimizer_without_slots_is_built_by_its_numbers():
+    import tf_keras
+
+    optimizer = tf_keras.optimizers.legacy.SGD()
+    assert not is_optimizer_built(optimizer)
+    build_optimizer(optimizer, [tf.Variable([1.0])])
+    assert is_optimizer_built(optimizer)
+
+
 @pytest.mark.parametrize("safe", [True, False])
 def test_safe_mode_is_known_while_a_model_is_made_from_a_config(tmp_path, safe):
     modes = []

@@ -428,3 +428,68 @@ def test_a_checkpoint_of_tensorflow_1_gets_a_suggestion():
     for at, layer in zip(range(9, 12), model.layers, strict=True):
         np.testing.assert_array_equal(layer.kernel, values[f"layer{at}/weights"])
         np.testing.assert_array_equal(layer.bias, values[f"layer{at}/biases"])
+
+
+class Table(keras.Model):
+    """A model that holds its layers by the keys of a dict."""
+
+    def __init__(self, **names):
+        super().__init__()
+        self.table = {key: layers.Dense(3, name=name) for key, name in names.items()}
+
+    def call(self, inputs):
+        for part in self.table.values():
+            inputs = part(inputs)
+        return inputs
+
+
+def test_names_of_layers_in_dicts_are_found_under_other_keys(tmp_path):
+    model, other = Table(a="up", b="down"), Table(c="down", d="up")
+    for one in (model, other):
+        one(INPUT)
+    store = tfp.ModelStore(tmp_path)
+    store.save(model)
+    store.restore(other)
+    assert values(other.table["c"].weights) == values(model.table["b"].weights)
+    assert values(other.table["d"].weights) == values(model.table["a"].weights)
+
+
+@pytest.mark.parametrize("called", ["beta", "gamma"])
+def test_the_name_of_a_group_may_be_that_of_a_tensor(called, tmp_path):
+    def group(name):
+        inputs = keras.Input((3,))
+        return keras.Model(inputs, layers.LayerNormalization(name="norm")(inputs), name=name)
+
+    def stack(*parts):
+        inputs = value = keras.Input((3,))
+        for part in parts:
+            value = part(value)
+        return keras.Model(inputs, value)
+
+    model = stack(group("tower"), group(called))
+    other = stack(layers.LayerNormalization(name="norm"), group(called))
+    groups = [side.get_layer(called).get_layer("norm") for side in (model, other)]
+    for at, one in enumerate(model.weights, 1):
+        one.assign(one + at)
+    store = tfp.ModelStore(tmp_path)
+    store.save(model)
+    store.restore(other, missing="skip")
+    assert values(groups[1].weights) == values(groups[0].weights)
+    assert values(other.get_layer("norm").weights) != values(groups[0].weights)
+
+
+def test_an_optimizer_of_frozen_layers_needs_no_variables(tmp_path):
+    def model(*names):
+        made = keras.Sequential(
+            [keras.Input((3,)), *(layers.Dense(3, name=name) for name in names)]
+        )
+        made.get_layer("last").trainable = False
+        made.compile("adam", "mse")
+        return made
+
+    saved, other = model("first", "last"), model("last")
+    saved.optimizer.build(saved.trainable_variables)
+    store = tfp.ModelStore(tmp_path)
+    store.save(saved)
+    store.restore(other)
+    assert values(other.weights) == values(saved.get_layer("last").weights)

@@ -278,3 +278,24 @@ def test_layers_that_swapped_take_the_state_along(variant, is_built, tmp_path):
     steps(keras, new.optimizer, kernels, 2)
     for one, other in zip(old.trainable_variables, kernels, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_optimizers_take_the_numbers_of_a_legacy_one_without_slots(tmp_path):
+    def model(optimizer):
+        made = tf_keras.Sequential([tf_keras.layers.Dense(2, name="head", input_shape=(3,))])
+        made.compile(optimizer, "mse")
+        return made
+
+    saved = model(tf_keras.optimizers.legacy.SGD(0.25))
+    saved.optimizer._create_all_weights(saved.trainable_variables)
+    built, fresh = (model(tf_keras.optimizers.legacy.SGD(0.5)) for _ in range(2))
+    built.optimizer._create_all_weights(built.trainable_variables)
+    new = model(tf_keras.optimizers.SGD(0.5))
+    store = tfp.ModelStore(tmp_path)
+    store.save(saved)
+    for one in (built, fresh, new):
+        store.restore(one)
+        assert float(one.optimizer.learning_rate) == 0.25
+        assert [w.numpy().tolist() for w in one.weights] == [
+            w.numpy().tolist() for w in saved.weights
+        ]

@@ -32,7 +32,7 @@ class Saved:
         fixed: the keys of variables as the user says them, by the identity of the variable.
         creation: returns its keys in the order in which their variables were created, as far as
             the graph beside it tells; read only where the order decides.
-        layers: the names of layers that lie in lists, by the number of the object.
+        layers: the names of layers that are in no full name, by the number of the object.
         file: what an HDF5 file of Keras says about its tensors; None for any other checkpoint.
         forget_biases: returns what LSTM cells add to the bias of the forget gate when they run, by
             the keys of their biases, as far as the graph beside it tells.

@@ -198,12 +198,17 @@ class Fit:
         # What belongs to a layer goes into it together or not at all.
         layers = {one.entry.layer for one in self.mismatched if skips} - {None}
         apart = [one for one in self.assignments if one.entry.layer in layers]
+        # And so does the state that an optimizer keeps for it.
+        left = {id(one.entry.ref) for one in apart}
+        left |= {id(one.entry.ref) for one in self.mismatched if skips}
+        apart += [
+            one for one in self.assignments if one.entry.kept_for and one.entry.kept_for[1] in left
+        ]
         kept += [Mismatch(one.key, one.entry, one.entry.wanted) for one in apart]
+        gone = {id(one) for one in apart}
         return attrs.evolve(
             self,
-            assignments=tuple(o for o in self.assignments if o.entry.layer not in layers)
-            if apart
-            else self.assignments,
+            assignments=tuple(one for one in self.assignments if id(one) not in gone),
             missing=() if tolerance.missing == "skip" else self.missing,
             mismatched=() if skips else tuple(m for m in self.mismatched if m not in sliced),
             kept=(*self.kept, *kept),

@@ -21,7 +21,8 @@ def is_optimizer_built(optimizer: Any) -> bool:
     if hasattr(optimizer, "get_scaled_loss"):
         # The LossScaleOptimizer of tf-keras builds only the optimizer that it wraps.
         return is_optimizer_built(optimizer.inner_optimizer)
-    for name in ("built", "_built", "_slots"):
+    # A legacy optimizer without slots, such as SGD without momentum, still has numbers.
+    for name in ("built", "_built", "_hypers_created"):
         if hasattr(optimizer, name):
             return bool(getattr(optimizer, name))
     return False

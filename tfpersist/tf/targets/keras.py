@@ -71,7 +71,8 @@ class KerasTarget(objects.ObjectTarget):
         unused = keras_optimizers.unused(self.live)
         if unused and (saved.message is None or not saved.objects.names.optimizers):
             entries = [attrs.evolve(e, spare=True) if id(e.ref) in unused else e for e in entries]
-        if any(entry.key not in saved.specs for entry in entries):
+        specs = saved.specs
+        if any(e.key not in specs or not e.wanted.accepts(specs[e.key]) for e in entries):
             states = self.described().states
             entries = keras_optimizers.with_owners(entries, self.live.objects, states)
         return [*entries, *keras_layers.unfilled(self.live)]
@@ -99,14 +100,14 @@ class KerasTarget(objects.ObjectTarget):
         return pairing
 
     def layers(self) -> Mapping[int, str]:
-        """Return the names that people gave to layers in lists, by the number of the object."""
+        """Return the names of layers that are in no full name, by the number of the object."""
         if "layers" not in self.live.facts:
-            self.live.facts["layers"] = dict(_named_items(self.live))
+            self.live.facts["layers"] = dict(_named_layers(self.live))
         named: Mapping[int, str] = self.live.facts["layers"]
         return named
 
     def capture(self, entries: Sequence[Entry]) -> Captured:
-        """Return the present values, with the object graph and the names of layers in lists."""
+        """Return the present values, with the object graph and the names of layers."""
         return attrs.evolve(super().capture(entries), layers=self.layers())
 
     def capture_all(self) -> Captured | None:
@@ -179,10 +180,13 @@ class KerasTarget(objects.ObjectTarget):
                 continue
             state = optimizers_there.get(mine)
             if state is not None:
+                if self._trains_nothing(thing):
+                    continue
                 # Numbers of a configuration are there for optimizers that keep them as variables.
                 tensors = sum(
                     node not in used and not self.saved.key_of(node).startswith(NUMBERS)
-                    for node in state.states.values()
+                    for (_, variable), node in state.states.items()
+                    if variable >= 0 or _is_legacy(thing)
                 )
             elif mine in edges and not isinstance(thing, keras_kinds.optimizers()):
                 tensors = sum(
@@ -238,7 +242,9 @@ class KerasTarget(objects.ObjectTarget):
         for mine, theirs in pairing.optimizers:
             optimizer = self.live.nodes[mine.node].trackable
             known = isinstance(optimizer, keras_kinds.optimizers())
-            if not known or is_optimizer_built(optimizer) or not theirs.slots:
+            # Only legacy optimizers have all their numbers later, and not from the first on.
+            needed = theirs.states if _is_legacy(optimizer) else theirs.slots
+            if not known or is_optimizer_built(optimizer) or not needed:
                 continue
             variables = self._trained_with(optimizer) or [
                 self.live.nodes[live_numbers[node]].trackable
@@ -254,11 +260,21 @@ class KerasTarget(objects.ObjectTarget):
 
         In a `tf.train.Checkpoint` of one model and one optimizer they belong together.
         """
-        models = [
-            n.trackable for n in self.live.nodes if isinstance(n.trackable, keras_kinds.models())
-        ]
-        owners = [model for model in models if getattr(model, "optimizer", None) is optimizer]
+        owners = self._owners(optimizer)
         return list(owners[0].trainable_variables) if owners else []
+
+    def _trains_nothing(self, optimizer: object) -> bool:
+        """Return whether all layers of the model of an optimizer are frozen."""
+        owners = self._owners(optimizer)
+        return bool(owners) and not owners[0].trainable_variables
+
+    def _owners(self, optimizer: object) -> list[Any]:
+        return [
+            node.trackable
+            for node in self.live.nodes
+            if isinstance(node.trackable, keras_kinds.models())
+            and getattr(node.trackable, "optimizer", None) is optimizer
+        ]
 
     def _is_inside(self, node: int, others: Mapping[int, int]) -> bool:
         return any(other != node and node in self.live.graph.below(other) for other in others)
@@ -269,21 +285,22 @@ class KerasTarget(objects.ObjectTarget):
         return f"{type(thing).__name__} {path or getattr(thing, 'name', '')!r}"
 
 
-def _named_items(live: LiveGraph) -> Iterator[tuple[int, str]]:
-    """Yield the layers in lists whose names are not in the full names of their variables."""
+def _is_legacy(optimizer: object) -> bool:
+    return hasattr(type(optimizer), "get_slot_names")
+
+
+def _named_layers(live: LiveGraph) -> Iterator[tuple[int, str]]:
+    """Yield the layers whose names are not in the full names of their variables."""
     layers = keras_kinds.layers()
-    for edges in live.graph.children:
-        if not edges or not all(name.isdecimal() for name in edges):
+    for number, layer in enumerate(live.objects):
+        if not number or not isinstance(layer, layers):
             continue
-        for child in edges.values():
-            layer = live.objects[child]
-            if not isinstance(layer, layers):
-                continue
-            if is_automatic(layer.name, {snake(type(layer).__name__)}):
-                continue
-            first = next(filter(live.graph.valued, live.graph.below(child)), None)
-            if first is not None and layer.name not in live.graph.full_name(first).split("/"):
-                yield child, layer.name
+        if is_automatic(layer.name, {snake(type(layer).__name__)}):
+            continue
+        first = next(filter(live.graph.valued, live.graph.below(number)), None)
+        # What the variable is called in its layer, such as "gamma", is the name of no layer.
+        if first is not None and layer.name not in live.graph.full_name(first).split("/")[:-1]:
+            yield number, layer.name
 
 
 def _untracked_weights(live: LiveGraph) -> list[str]:

@@ -128,7 +128,7 @@ class ObjectTarget:
         return pairing
 
     def layers(self) -> Mapping[int, str]:
-        """Return the names of layers that lie in lists, by the number of the object."""
+        """Return the names of layers that are in no full name, by the number of the object."""
         return {}
 
     def described(self, file: KerasFile | None = None) -> Objects:

@@ -25,7 +25,7 @@ class Captured:
             among the items: the store writes it under `OBJECT_GRAPH_KEY`.
         borrowed: the keys of items in memory that the caller may write to. The others do not
             change, because TensorFlow copies a shared value before it changes it.
-        layers: the names of layers that lie in lists, by the number of the object.
+        layers: the names of layers that are in no full name, by the number of the object.
         resume: what they carry of a training; None where a model alone is saved.
     """
 
