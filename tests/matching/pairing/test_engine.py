@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from leaves import leaf
-from trees import dense, layers, objects, paired
+from trees import dense, layers, objects, paired, proposed
 
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching.pairing import engine, fate
@@ -139,3 +139,34 @@ def test_last_names_that_groups_share_go_before_places():
     saved = layers_of(*(f"net/{name}" for name in ("tower", "mix", "mix", "tower", "mix", "tower")))
     pairing = engine.pair(live, saved)
     assert (pairing.pairs, pairing.proposals) == ({0: 0, 1: 1}, {})
+
+
+def test_positions_in_lists_that_have_changed_are_no_words():
+    def stages(*rows):
+        numbers = iter(range(9))
+        return objects(
+            {
+                "stages": {
+                    str(at): {str(place): dense(f"dense_{next(numbers)}") for place in range(row)}
+                    for at, row in enumerate(rows)
+                }
+            }
+        )
+
+    # The first of three went: the last one is now where the second one was.
+    assert paired(stages(2, 1), stages(2)) == proposed(stages(2, 1), stages(2)) == {}
+
+
+def test_a_position_is_that_in_the_same_list():
+    """A list in an item of another list may have the same attribute."""
+
+    def parts(inside, *names):
+        group = {"parts": {str(at): dense(f"dense_{at}") for at in range(inside)}}
+        rest = {str(at): dense(name) for at, name in enumerate(names, 1)}
+        return objects({"parts": {"0": group, **rest}})
+
+    # The file calls what is in the outer list by the name of the model alone.
+    found = paired(parts(3, "net", "net"), parts(4, "dense_4", "dense_5"))
+    assert {key: found[key] for key in found if "kernel" in key} == {
+        f"parts/{at}/_kernel": f"parts/{at}/_kernel" for at in (1, 2)
+    }

@@ -84,6 +84,15 @@ def test_pairs_that_cross_leave_only_what_is_alone():
     assert evidence.by_order(live, saved, {0: 1, 1: 0}, (mine, theirs)) == {4: 4}
 
 
+def test_what_alone_has_moved_is_still_the_same_if_no_other_layer_looks_so():
+    live, saved = leaves("a", "new"), leaves("old", "a")
+    other = {"kernel": facts.Member("k", ("x",)), "bias": facts.Member("b", ("x",))}
+    live[1], saved[0] = (attrs.evolve(one, members=other) for one in (live[1], saved[0]))
+    assert evidence.by_order(live, saved, {0: 1}, ({1: "x"}, {0: "x"})) == {1: 0}
+    saved[1] = attrs.evolve(saved[1], members=other)
+    assert evidence.by_order(live, saved, {0: 1}, ({1: "x"}, {0: "x"})) == {}
+
+
 @given(st.lists(st.sampled_from("AB"), max_size=8), st.lists(st.sampled_from("AB"), max_size=8))
 def test_pairs_in_order_never_cross_and_always_look_alike(one, other):
     live = [leaf(number, look) for number, look in enumerate(one)]

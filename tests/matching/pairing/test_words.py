@@ -119,3 +119,21 @@ def test_words_contradict_only_what_looks_alike():
     live, saved = leaves("k", "q", "up"), leaves("query", "key", "dense")
     looks = {0: "x", 1: "x", 2: "y"}, {0: "x", 1: "x", 2: "y"}
     assert words.without_contradicted({0: 0, 1: 1, 2: 2}, live, saved, looks) == {2: 2}
+
+
+def test_positions_are_numbers_only_if_they_count():
+    live, saved = leaves("new/#0", "new/#1"), leaves("old/#0", "old/#1")
+    facts = live, saved, looks(live, saved)
+    assert words.by_words(*facts) == {0: 0, 1: 1}
+    assert words.by_words(*facts, placed=False) == {}
+
+
+def test_what_is_around_a_list_is_no_name_of_an_item_in_it():
+    live = [leaf(0, "net", "parts", "#1", "head", lists=((("net", "parts"), 1),))]
+    saved = [
+        leaf(at, "parts", name, "head", lists=((("parts",), at + 1),))
+        for at, name in enumerate(("net", "#2"))
+    ]
+    facts = live, saved, looks(live, saved)
+    assert words.by_words(*facts, placed=False) == {}
+    assert words.by_words(live, saved[:1], looks(live, saved[:1]), placed=False) == {0: 0}

@@ -166,3 +166,24 @@ def test_a_name_that_ends_in_zero_is_given_and_so_are_those_that_count_on():
 
     assert named("block_0", "block_1") == [("blocks", "block_0"), ("blocks", "block_1")]
     assert named("block", "block_1") == [("blocks", "#0"), ("blocks", "#1")]
+
+
+def test_slots_tell_the_layers_apart_that_only_an_optimizer_holds():
+    """TensorFlow does not track a dict of Keras 3, and its variables are called by the model."""
+    roles = {"conv1d": ("kernel", "bias"), "embedding": ("embeddings",), "norm": ("gamma", "beta")}
+    variables = [(name, role) for name, some in roles.items() for role in some]
+    tree = {
+        "o": {
+            "_iterations": Var("i", LINE),
+            "_variables": {},
+            "_trainable_variables": {
+                str(at): Var(f"net/{role}", LINE) for at, (_, role) in enumerate(variables)
+            },
+            "_accumulators": {
+                str(at): Var(f"adagrad/net_{name}_{role}_accumulator", LINE)
+                for at, (name, role) in enumerate(variables)
+            },
+        }
+    }
+    found = leaves(tree)
+    assert [(leaf.joined, (*leaf.members,)) for leaf in found] == [*roles.items()]

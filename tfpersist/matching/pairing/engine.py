@@ -75,10 +75,7 @@ class _Rounds:
         self.conflicts: dict[int, tuple[int, int]] = {}
         self.disputed = positions.disputed(live, saved)
         self.displaced = positions.displaced(live, saved)
-        self.items = [
-            {name for names in side.items.values() for name in names.values() if name}
-            for side in (live, saved)
-        ]
+        self.in_other_list = positions.in_other_list(live, saved)
 
     @cached_property
     def kins(self) -> tuple[Mapping[int, int], Mapping[int, int]]:
@@ -97,8 +94,13 @@ class _Rounds:
         self._carry_out(self._attributes(), "same attributes")
         self._carry_out(evidence.by_root(self.live, self.saved, self.pairs), "same attributes")
         self._carry_out(self._structure(), _PLACED)
-        by_words = words.by_words(*self._free(), self._looks(), ordered=self.saved.ordered)
-        self._propose(by_words, "shared words")
+        live, saved = self._free()
+        # In a list that has changed, a position is no number that both sides know.
+        placed = not any(map(self._is_moved, live))
+        found = words.by_words(
+            live, saved, self._looks(), ordered=self.saved.ordered, placed=placed
+        )
+        self._propose(found, "shared words")
         self._propose_order()
         self._propose_places()
         return Pairing(
@@ -143,6 +145,7 @@ class _Rounds:
         live, saved = self._free()
         named = [one for one in live if not (self._is_moved(one) and _has_position(one))]
         by_name = evidence.by_names(named, saved, lambda leaf: leaf.named if leaf.is_named else ())
+        by_name = self._without(self.in_other_list, by_name)
         live = [one for one in live if one.tail is None and not one.lists]
         saved = [one for one in saved if one.tail is None and not one.lists]
         by_attribute = evidence.by_names(live, saved, lambda leaf: leaf.held)
@@ -169,20 +172,11 @@ class _Rounds:
             live, saved = self._free()
             plain = [one for one in live if self._is_placed(one)]
         found = evidence.by_names(plain, saved, lambda leaf: leaf.held if leaf.is_named else ())
-        return {one: other for one, other in found.items() if not self._contradict(one, other)}
+        return self._without(positions.contradict(self.live, self.saved), found)
 
-    def _contradict(self, number: int, other: int) -> bool:
-        """Return whether positions lead to a layer whose name another place has now."""
-        mine, theirs = self.live.leaves[number], self.saved.leaves[other]
-        if not mine.lists or not theirs.lists:
-            return False
-        if positions.resized(self.live, self.saved, mine, theirs):
-            return True
-        here = {name for chain, at in mine.lists if (name := self.live.items[chain][at])}
-        there = {name for chain, at in theirs.lists if (name := self.saved.items[chain][at])}
-        return not (
-            self.items[1].isdisjoint(here - there) and self.items[0].isdisjoint(there - here)
-        )
+    def _without(self, denies: positions.Denies, pairs: evidence.Pairs) -> evidence.Pairs:
+        live, saved = self.live.leaves, self.saved.leaves
+        return {one: other for one, other in pairs.items() if not denies(live[one], saved[other])}
 
     def _names_in_lists(self) -> dict[int, int]:
         """Return what has names in lists of lists, whose positions do not count then."""

@@ -255,6 +255,8 @@ def by_order(
         }
         if not in_order(fixed, some, others):
             # What is alone has moved: it does not separate the others.
+            known = lonely(live, saved)
+            pairs |= {one: other for one, other in alone.items() if one in known}
             alone = {}
             fixed = {one.number: anchors[one.number] for one in some if one.number in anchors}
         gaps = list(_gaps(some, others, fixed))

@@ -13,6 +13,9 @@ from tfpersist.matching.sides import facts
 from tfpersist.matching.sides.eras import COUNTING, ONLY_PARTS
 from tfpersist.matching.sides.facts import Leaf
 
+# Begins the words that are around a list, which are no words of its items.
+_AROUND = "^"
+
 # Of so many equal leaves nobody compares each with each.
 _MOST_COMPARED = 64
 
@@ -58,7 +61,12 @@ class _Name:
 
 
 def by_words(
-    live: Sequence[Leaf], saved: Sequence[Leaf], looks: Looks, *, ordered: bool = False
+    live: Sequence[Leaf],
+    saved: Sequence[Leaf],
+    looks: Looks,
+    *,
+    ordered: bool = False,
+    placed: bool = True,
 ) -> Pairs:
     """Pair leaves that look alike by the words and numbers that their names share.
 
@@ -70,18 +78,19 @@ def by_words(
         saved: those of the checkpoint.
         looks: what those look like that may be paired.
         ordered: whether their order is known. Then numbers alone pair nothing against it.
+        placed: whether positions in lists count as numbers.
     """
     scored: dict[tuple[int, int], float] = {}
     mine, theirs = groups(live, looks[0]), groups(saved, looks[1])
     for look, some in mine.items():
         others = theirs.get(look, [])
         if others and max(len(some), len(others)) <= _MOST_COMPARED:
-            found = _best_words(some, others)
+            found = _best_words(some, others, placed=placed)
             if not ordered or not _only_numbers_cross(found, some, others):
                 scored |= found
     if not scored:
         return {}
-    rivals = _Rivals(live, saved)
+    rivals = _Rivals(live, saved, placed=placed)
     return {one: other for (one, other), score in scored.items() if not rivals.beat(one, other)}
 
 
@@ -135,8 +144,10 @@ def _only_numbers_cross(
     return order != sorted(order)
 
 
-def _best_words(live: Sequence[Leaf], saved: Sequence[Leaf]) -> dict[tuple[int, int], float]:
-    names = _compared(live, saved)
+def _best_words(
+    live: Sequence[Leaf], saved: Sequence[Leaf], *, placed: bool
+) -> dict[tuple[int, int], float]:
+    names = _compared(live, saved, placed=placed)
     found = _best(_scores(*names, letters=True))
     # One letter stands for a word if all do, as q, k and v; a single one is chance.
     is_chance = not 1 < len(found) == min(map(len, names))
@@ -144,9 +155,9 @@ def _best_words(live: Sequence[Leaf], saved: Sequence[Leaf]) -> dict[tuple[int, 
 
 
 def _compared(
-    live: Sequence[Leaf], saved: Sequence[Leaf]
+    live: Sequence[Leaf], saved: Sequence[Leaf], *, placed: bool = True
 ) -> tuple[Sequence[_Name], Sequence[_Name]]:
-    mine, theirs = _names(live, saved)
+    mine, theirs = _names(live, saved, placed=placed)
     return _without_common(mine), _without_common(theirs)
 
 
@@ -181,23 +192,28 @@ def _best(scores: dict[tuple[int, int], float]) -> dict[tuple[int, int], float]:
     return best
 
 
-def _names(live: Sequence[Leaf], saved: Sequence[Leaf]) -> tuple[list[_Name], list[_Name]]:
+def _names(
+    live: Sequence[Leaf], saved: Sequence[Leaf], *, placed: bool
+) -> tuple[list[_Name], list[_Name]]:
     names = [_name(one) for one in live], [_name(one) for one in saved]
     numbers = [{number for one in side for _, number in one.numbers} for side in names]
-    if numbers[0] == numbers[1]:
+    if placed and numbers[0] == numbers[1]:
         return names
     # A position in a list is a number only if the other side has all these numbers too.
     return (
-        [_name(one, positions=False) for one in live],
-        [_name(one, positions=False) for one in saved],
+        [_name(one, positions=False, apart=not placed) for one in live],
+        [_name(one, positions=False, apart=not placed) for one in saved],
     )
 
 
-def _name(leaf: Leaf, *, positions: bool = True) -> _Name:
-    kept = [label for label in leaf.named if positions or not label.startswith("#")]
+def _name(leaf: Leaf, *, positions: bool = True, apart: bool = False) -> _Name:
+    # What is around a list that has changed is no name of an item in it.
+    around = len(leaf.lists[-1][0]) if apart and leaf.lists else 0
+    called = [_AROUND * (at < around) + label for at, label in enumerate(leaf.named)]
+    kept = [label for label in called if positions or not label.startswith("#")]
     kept += [leaf.joined] if leaf.joined else []
     labels = [_words(label) for label in kept if label not in ONLY_PARTS]
-    if leaf.named and leaf.named[-1] not in kept:
+    if called and called[-1] not in kept:
         labels.append([])
     words = [word for one in map(_words, kept) for word in one]
     numbers = [
@@ -208,7 +224,8 @@ def _name(leaf: Leaf, *, positions: bool = True) -> _Name:
 
 def _words(label: str) -> list[str]:
     # The number of an automatic name, as in "forward_lstm_1", is no number that a person gave.
-    return facts.words_of([facts.without_counters(label)])
+    words = facts.words_of([facts.without_counters(label)])
+    return [_AROUND + word for word in words] if label.startswith(_AROUND) else words
 
 
 def _without_common(names: Sequence[_Name]) -> Sequence[_Name]:
@@ -318,8 +335,8 @@ def _leader(options: Sequence[tuple[float, int]]) -> int | None:
 class _Rivals:
     """Tells whether a leaf of another shape has a better name than the one of a pair."""
 
-    def __init__(self, live: Sequence[Leaf], saved: Sequence[Leaf]) -> None:
-        names = _names(live, saved)
+    def __init__(self, live: Sequence[Leaf], saved: Sequence[Leaf], *, placed: bool) -> None:
+        names = _names(live, saved, placed=placed)
         self.by_number = [{one.leaf.number: one for one in side} for side in names]
         self.with_word: list[dict[str, list[int]]] = [{}, {}]
         for found, side in zip(self.with_word, names, strict=True):

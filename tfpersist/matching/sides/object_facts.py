@@ -33,6 +33,9 @@ _SHADOWS = frozenset(
 # The attribute under which a layer such as TimeDistributed holds another one.
 _WRAPPED = "layer"
 
+# The names of the items of lists, by the chain of the list and by their positions.
+_Items = dict[Chain, dict[int, str]]
+
 # A graph from a stranger may be one long chain. Of a longer path only the end counts.
 _DEEPEST = 64
 
@@ -45,8 +48,8 @@ class Names:
     """What is known of objects beside their graph.
 
     Args:
-        layers: the name of each layer, by its number; for a checkpoint those that lie in lists, if
-            they are known. Others have names in the full names of their variables.
+        layers: the name of each layer, by its number; for a checkpoint those in its sidecar. Others
+            have names in the full names of their variables.
         classes: the names of the layers' classes, in snake case, from which Keras makes names.
         optimizers: the objects that are optimizers.
         places: for the items of lists and dicts, how Keras counts them in a file: their class, and
@@ -141,7 +144,7 @@ class _Reader:
                 is_alone = self._is_alone(node) and owner == self.edges[node].parent
                 groups.setdefault(node if is_alone else (owner,), []).append((label, node))
         leaves: list[Leaf] = []
-        items: dict[Chain, dict[int, str]] = {}
+        items: _Items = {}
         ranks = self.names.ranks
         ordered = sorted(
             groups.values(), key=lambda one: min(ranks.get(node, len(ranks)) for _, node in one)
@@ -213,13 +216,17 @@ class _Reader:
         edge = self.edges[node]
         parent = edge.parent
         if self.edges[parent].name in _SHADOWS:
-            # Only the full name tells which layer it is of, and the order if names are equal.
-            scope, _, last = self.graph.full_name(node).rpartition("/")
+            # Only names tell which layer it is of, and the order if names are equal.
+            scope, _, last = self._said(node).rpartition("/")
             return (parent, scope, self._runs(parent)[node]), last
         return parent, edge.name
 
     def _runs_in(self, parent: int) -> dict[int, int]:
-        return listed.runs([(node, self.graph.full_name(node)) for node in self.below[parent]])
+        return listed.runs([(node, self._said(node)) for node in self.below[parent]])
+
+    def _said(self, node: int) -> str:
+        # A slot may say the layer of a variable where the variable itself says only its model.
+        return f"{self._joined(node)}/{self.graph.full_name(node)}"
 
     def _name_of_all(self) -> str:
         """Return the scope that the full names of all layers begin with: the model's own name."""
@@ -241,12 +248,7 @@ class _Reader:
         scopes = self.graph.full_name(node).split("/")[:-1]
         return scopes[1:] if self._model_name and scopes[:1] == [self._model_name] else scopes
 
-    def _leaf(
-        self,
-        number: int,
-        variables: list[tuple[str, int]],
-        items: dict[Chain, dict[int, str]],
-    ) -> Leaf:
+    def _leaf(self, number: int, variables: list[tuple[str, int]], items: _Items) -> Leaf:
         members: dict[str, Member] = {}
         roles = [facts.role_of(label) for label, _ in variables]
         kernels = [role for role in roles if role.endswith("kernel")]
@@ -258,13 +260,7 @@ class _Reader:
         first = variables[0][1]
         return self._placed(number, members, first, items)
 
-    def _placed(
-        self,
-        number: int,
-        members: Mapping[str, Member],
-        node: int,
-        items: dict[Chain, dict[int, str]],
-    ) -> Leaf:
+    def _placed(self, number: int, members: Mapping[str, Member], node: int, items: _Items) -> Leaf:
         path: list[int] = []
         parent = self.edges[node].parent
         is_alone = self._is_alone(node) and self.edges[parent].name not in _SHADOWS
@@ -294,9 +290,7 @@ class _Reader:
         kinds = [self.names.kinds[step] for step in steps if step in self.names.kinds]
         return tuple(kinds) if all(kinds) else ()
 
-    def _chains(
-        self, path: list[int], known: Mapping[int, str], items: dict[Chain, dict[int, str]]
-    ) -> Leaf:
+    def _chains(self, path: list[int], known: Mapping[int, str], items: _Items) -> Leaf:
         """Return a leaf without tensors, with the labels on the path to it."""
         named, held, labels, called = (list[str]() for _ in range(4))
         lists: list[tuple[Chain, int]] = []

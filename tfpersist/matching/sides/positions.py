@@ -126,9 +126,52 @@ def by_items(side: Side) -> Callable[[Leaf], Chain]:
     return chain_of
 
 
-def resized(live: Side, saved: Side, mine: Leaf, theirs: Leaf) -> bool:
+def _resized(live: Side, saved: Side, mine: Leaf, theirs: Leaf) -> bool:
     """Return whether two leaves lie in lists of different lengths, in which places say nothing."""
     return any(
         len(live.items[here]) != len(saved.items[there]) and not _count_from_zero(live.items[here])
         for (here, _), (there, _) in zip(reversed(mine.lists), reversed(theirs.lists), strict=False)
     )
+
+
+# Says of a leaf of the target and one of the checkpoint whether equal positions mean nothing.
+Denies = Callable[[Leaf, Leaf], bool]
+
+
+def in_other_list(live: Side, saved: Side) -> Denies:
+    """Return a function that says whether positions are those in two lists that are not the same.
+
+    A list in an item of another list may have the same attribute as the outer one.
+    """
+    counterpart = _counterparts(live, saved)
+
+    def denies(mine: Leaf, theirs: Leaf) -> bool:
+        if not mine.lists or not theirs.lists or not any(map(_is_position, mine.named)):
+            return False
+        return counterpart(mine.lists[-1][0]) not in ((), theirs.lists[-1][0])
+
+    return denies
+
+
+def _is_position(label: str) -> bool:
+    return label.startswith("#")
+
+
+def contradict(live: Side, saved: Side) -> Denies:
+    """Return a function that says whether positions lead to a layer that another place has now."""
+    is_in_other_list = in_other_list(live, saved)
+    items = [
+        {name for names in side.items.values() for name in names.values() if name}
+        for side in (live, saved)
+    ]
+
+    def denies(mine: Leaf, theirs: Leaf) -> bool:
+        if not mine.lists or not theirs.lists:
+            return False
+        if is_in_other_list(mine, theirs) or _resized(live, saved, mine, theirs):
+            return True
+        here = {name for chain, at in mine.lists if (name := live.items[chain][at])}
+        there = {name for chain, at in theirs.lists if (name := saved.items[chain][at])}
+        return not (items[1].isdisjoint(here - there) and items[0].isdisjoint(there - here))
+
+    return denies
