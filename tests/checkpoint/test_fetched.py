@@ -66,6 +66,15 @@ def test_neighbours_are_read_together_and_others_at_once(contents):
     assert [part[1] for part in parts] == [0, 400_064]
 
 
+def test_many_neighbours_are_read_at_once(contents, monkeypatch):
+    monkeypatch.setattr(fetched, "_MOST_TOGETHER", 400_064)
+    index, shard = fetched_of(contents, "a", "b", "c")
+    assert read_tensor(index, "b", shard)[-1] == 49_999
+    assert read_tensor(index, "c", shard).tolist() == [7, 7, 7]
+    (parts,) = contents.storage.asked
+    assert [part[1:] for part in parts] == [(0, 400_064), (400_064, 24)]
+
+
 def test_an_error_names_the_file_and_the_part(contents, tmp_path):
     (data,) = tmp_path.glob("m.data-*")
     whole = bytearray(data.read_bytes())

@@ -17,6 +17,8 @@ from tfpersist.storage import Storage
 
 # Bytes between two tensors are fetched with them if that saves a request.
 _GAP = 64 << 10
+# More is fetched in several requests at once, which need not be put together afterwards.
+_MOST_TOGETHER = 16 << 20
 # A damaged index cannot ask for more than a file has: from this size on, the file is asked first.
 _LARGE = 4 << 30
 
@@ -102,7 +104,8 @@ def _spans(entries: Iterable[BundleEntry]) -> list[_Span]:
     for entry in sorted(entries, key=lambda one: (one.shard, one.offset)):
         end = entry.offset + entry.size
         last = spans[-1] if spans else None
-        if last is not None and last.shard == entry.shard and entry.offset <= last.end + _GAP:
+        is_near = last is not None and last.shard == entry.shard and entry.offset <= last.end + _GAP
+        if last is not None and is_near and end <= last.start + _MOST_TOGETHER:
             last.end = max(last.end, end)
             last.entries.append(entry)
         else:
