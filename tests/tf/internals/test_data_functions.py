@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 import tensorflow as tf
 
-from tfpersist.tf.internals import data_functions, iterators
+from tfpersist.tf.internals import data_functions, iterators, random_state
 
 v1 = tf.compat.v1
 Dataset = tf.data.Dataset
@@ -20,11 +22,6 @@ NOISY = RANGE.map(plain(lambda _: tf.random.normal((), seed=1)))
 PYTHON = Dataset.from_generator(lambda: iter([1.0]), output_signature=tf.TensorSpec(()))
 
 
-@tf.function
-def draw():
-    return tf.random.normal(())
-
-
 @pytest.mark.parametrize(
     ("data", "op"),
     [
@@ -35,18 +32,28 @@ def draw():
         (Dataset.zip((RANGE.shuffle(2), NOISY.shuffle(2))), "RandomStandardNormal"),
         (RANGE.interleave(plain(lambda _: NOISY)), "RandomStandardNormal"),
         (RANGE.flat_map(plain(lambda _: PYTHON)), "PyFunc"),
-        (RANGE.interleave(plain(lambda _: RANGE.map(plain(lambda n: draw())))), "RandomStandard"),
-        (
-            RANGE.map(plain(lambda n: tf.cond(n > 1, draw, lambda: 0.0))).shuffle(2),
-            "RandomStandard",
-        ),
         (RANGE.interleave(plain(lambda _: RANGE.shuffle(2))), "DummySeedGenerator"),
     ],
 )
 def test_what_tensorflow_does_not_look_into_is_found(data, op):
-    assert data_functions.stateful_op(iter(data)).startswith(op)
+    assert data_functions.stateful_op(iter(data)) == op
     found = data_functions.first_state_of(iter(data))
     assert (found.state, found.runs_python) == (None, op == "PyFunc")
+
+
+def test_functions_that_functions_call_are_looked_at():
+    def found():
+        @tf.function
+        def draw():
+            return tf.random.normal(())
+
+        chosen = RANGE.map(plain(lambda n: tf.cond(n > 1, draw, lambda: 0.0)))
+        inner = RANGE.interleave(plain(lambda _: RANGE.map(plain(lambda n: draw()))))
+        return [data_functions.stateful_op(iter(data)) for data in (chosen.shuffle(2), inner)]
+
+    assert found() == ["RandomStandardNormal"] * 2
+    gc.collect()  # a training in this process would name them
+    assert random_state.stateful_ops() == []
 
 
 def test_what_has_no_state_is_kept(tmp_path):
@@ -91,3 +98,19 @@ def test_an_iterator_of_a_graph(is_noisy):
 def test_tensorflow_itself_does_not_refuse_it():
     """If it does one day, this module is not needed any more."""
     assert iterators.state_of(iter(NOISY.shuffle(2))).state is not None
+
+
+def test_random_ops_without_seeds_are_noticed():
+    def noisy(seed):
+        return tf.data.Dataset.range(3).map(
+            lambda n: tf.cast(n, tf.float32) + tf.random.normal((), seed=seed)
+        )
+
+    tf.random.set_seed(None)
+    assert not data_functions.is_seeded(iter(noisy(None)))
+    assert data_functions.is_seeded(iter(noisy(5)))
+    numbers = tf.data.Dataset.range(3)
+    assert not data_functions.is_seeded(iter(numbers.interleave(lambda _: noisy(None))))
+    assert not data_functions.is_seeded(iter(numbers.shuffle(2)))
+    assert data_functions.is_seeded(iter(numbers.shuffle(2, seed=0)))
+    assert data_functions.is_seeded(iter(tf.data.Dataset.range(3)))

@@ -164,14 +164,25 @@ def test_callbacks_after_ours_go_on_too(store):
     assert same(run(store.callback()), whole)
 
 
-def test_a_training_that_has_stopped_early_is_over(store):
-    options = {"epochs": 9}
-    whole = train(network, arrays, *early(), **options)
-    train(network, arrays, *early(), store.callback(), **options)
+@pytest.mark.parametrize("after", [False, True])
+def test_a_training_that_has_stopped_early_is_over(store, after):
+    def run(*callbacks):
+        order = [*callbacks, *early()] if after else [*early(), *callbacks]
+        return train(network, arrays, *order, epochs=9)
+
+    whole = run()
+    run(store.callback())
     steps = [each.step for each in store.checkpoints()]
-    result = train(network, arrays, *early(), store.callback(), **options)
+    result = run(store.callback())
     assert all(np.array_equal(a, b) for a, b in zip(result[0], whole[0], strict=True))
     assert [each.step for each in store.checkpoints()] == steps
+
+
+def test_validation_data_that_are_shuffled_are_named(store):
+    data = tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(12, seed=5).batch(4)
+    train(network, lambda: {**arrays(), "validation_data": data}, store.callback(), epochs=1)
+    (fact,) = store.latest().resume.not_covered
+    assert fact.what == "the order of the validation data"
 
 
 def test_capturing_draws_nothing(store):

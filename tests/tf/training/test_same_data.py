@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tfpersist.errors import RestoreError
-from tfpersist.tf.training.same_data import description_of, is_seeded, require_same
+from tfpersist.tf.training.same_data import description_of, require_same
 
 ROWS = np.arange(8.0)
 
@@ -54,19 +54,3 @@ def test_other_seeds_matter_only_where_data_are_read_again():
     require_same(one, other)
     with pytest.raises(RestoreError, match=r"seeds of tf\.data"):
         require_same(one, other, replayed=True)
-
-
-def test_random_ops_without_seeds_are_noticed():
-    def noisy(seed):
-        return tf.data.Dataset.range(3).map(
-            lambda n: tf.cast(n, tf.float32) + tf.random.normal((), seed=seed)
-        )
-
-    tf.random.set_seed(None)
-    assert not is_seeded(iter(noisy(None)))
-    assert is_seeded(iter(noisy(5)))
-    numbers = tf.data.Dataset.range(3)
-    assert not is_seeded(iter(numbers.interleave(lambda _: noisy(None))))
-    assert not is_seeded(iter(numbers.shuffle(2)))
-    assert is_seeded(iter(numbers.shuffle(2, seed=0)))
-    assert is_seeded(iter(tf.data.Dataset.range(3)))

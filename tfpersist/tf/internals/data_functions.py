@@ -12,7 +12,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from tfpersist.tf.internals import iterators
+import attrs
+
+from tfpersist.tf.internals import iterators, random_state
 from tfpersist.tf.internals.iterators import IteratorState
 
 _IGNORE = 1
@@ -31,7 +33,23 @@ def first_state_of(iterator: Any) -> IteratorState:
         iterator: an eager iterator of a dataset.
     """
     op = stateful_op(iterator)
-    return IteratorState(None, f"{op} is stateful") if op else iterators.state_of(iterator)
+    found = IteratorState(None, f"{op} is stateful") if op else iterators.state_of(iterator)
+    return attrs.evolve(found, is_seeded=is_seeded(iterator))
+
+
+def is_seeded(iterator: Any) -> bool:
+    """Return whether the random ops of a dataset draw the same numbers in each process."""
+    dataset = iterators.dataset_of(iterator)
+    steps = () if dataset is None else iterators.sources(dataset)
+    if any(
+        numbers.get("seed") == 0 == numbers.get("seed2")
+        for numbers in map(iterators.numbers_of, steps)
+    ):
+        return False
+    return not any(
+        random_state.is_stateful(node.op) and not node.attr["seed"].i and not node.attr["seed2"].i
+        for node in nodes_of(iterator)
+    )
 
 
 def stateful_op(iterator: Any) -> str:
@@ -61,11 +79,22 @@ def stateful_op_in_graph(iterator: Any) -> str:
 
 def nodes_of(iterator: Any) -> Iterator[Any]:
     """Yield the nodes of all functions that make the data of an eager iterator."""
+    dataset = iterators.dataset_of(iterator)
+    return iter(()) if dataset is None else _nodes_of_dataset(dataset)
+
+
+def draws_anew(dataset: Any) -> bool:
+    """Return whether each iterator of a dataset may give other data than the one before."""
+    return any(
+        iterators.numbers_of(step).keys() & {"seed", "seed2"}
+        and vars(step).get("_reshuffle_each_iteration") is not False
+        for step in iterators.sources(dataset)
+    ) or any(is_stateful(node.op) for node in _nodes_of_dataset(dataset))
+
+
+def _nodes_of_dataset(dataset: Any) -> Iterator[Any]:
     from tensorflow.python.eager import context
 
-    dataset = iterators.dataset_of(iterator)
-    if dataset is None:
-        return
     current = context.context()
 
     def definition_of(name: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 
@@ -117,6 +117,17 @@ def distributed_dataset() -> Any:
     return None
 
 
+def validation_data() -> tuple[Any, int | None]:
+    """Return the validation data of the `fit` which calls this, and the steps that it asks for."""
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        found = frame.f_locals
+        if all(name in found for name in ("validation_data", "validation_steps", "epochs")):
+            return found["validation_data"], found["validation_steps"]
+        frame = frame.f_back
+    return None, None
+
+
 def make_train_function(model: Any) -> None:
     """Make the training function of a model if there is none, as after some restores."""
     if model.train_function is None:
@@ -139,6 +150,28 @@ def call_once(model: Any, train: Any) -> None:
         return train(real, iterator)
 
     model.train_function = once
+
+
+def after_once(thing: Any, name: str, work: Callable[[], object]) -> None:
+    """Have something done after a method of an object, when it is called the next time only.
+
+    Args:
+        thing: the object.
+        name: the method.
+        work: what is to be done.
+    """
+    real = getattr(thing, name)
+    own = vars(thing).get(name)
+
+    def once(*given: Any, **named: Any) -> None:
+        if own is None:
+            delattr(thing, name)
+        else:
+            setattr(thing, name, own)
+        real(*given, **named)
+        work()
+
+    setattr(thing, name, once)
 
 
 def metric_variables(model: Any) -> list[Any]:

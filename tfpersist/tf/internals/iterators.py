@@ -19,10 +19,12 @@ class IteratorState:
     Args:
         state: what `tf.io.serialize_tensor` makes of TensorFlow's own state; None if there is none.
         why: TensorFlow's reason.
+        is_seeded: whether the random ops of the data draw the same numbers in each process.
     """
 
     state: bytes | None
     why: str = ""
+    is_seeded: bool = True
 
     @property
     def runs_python(self) -> bool:

@@ -25,6 +25,7 @@ from tfpersist.errors import (
 )
 from tfpersist.matching.plans.report import RestoreReport
 from tfpersist.tf.internals import fitting
+from tfpersist.tf.training import data_facts
 from tfpersist.tf.training.data_of_fit import DataOfFit
 from tfpersist.tf.training.fit_state import FitState, Progress
 from tfpersist.tf.training.other_callbacks import OtherCallbacks
@@ -151,6 +152,7 @@ def _callback_class() -> type[Any]:
                 DataOfFit(self.model, self.params.get("steps")),
                 None if beside is None else OtherCallbacks.beside(self, beside),
                 self.asked.strict,
+                data_facts.of_validation(*fitting.validation_data()),
             )
             self.state.progress = Progress(step=step)
             self.unsaved, self.counted = 0, 0
@@ -170,7 +172,7 @@ def _callback_class() -> type[Any]:
             state.progress = attrs.evolve(state.progress, epoch=epoch, batch=complete)
             self.counted = complete
             self.first = None
-            state.epoch_begins(epoch)
+            state.epoch_begins()
 
         def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
             state = self._running
@@ -271,8 +273,9 @@ def _callback_class() -> type[Any]:
                 state.progress = Progress(**state.found["progress"])
             else:
                 state.progress = self._progress_alone(self.resumed)
-            state.begin()
-            fitting.begin_at_epoch(self.model, state.first_epoch(self.params.get("epochs")))
+            epochs = self.params.get("epochs")
+            fitting.begin_at_epoch(self.model, state.first_epoch(epochs))
+            state.begin(epochs)
 
         def _progress_alone(self, checkpoint: Checkpoint) -> Progress:
             """Return the progress by the metrics of a checkpoint without more."""

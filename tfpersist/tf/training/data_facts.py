@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfpersist.matching.plans.resume import Fact
+from tfpersist.tf.internals import data_functions
 from tfpersist.tf.internals.iterators import IteratorState
-from tfpersist.tf.training import same_data
 
 _NAME = "the order of the data"
 # A larger state has the elements of a shuffle in it.
@@ -36,7 +36,7 @@ def facts_of(iterator: Any, state: IteratorState | None, size: int) -> Sequence[
         found.append(
             Fact("not covered", "what Python code draws that makes the data", where, why, advice)
         )
-    elif not same_data.is_seeded(iterator):
+    elif state is not None and not state.is_seeded:
         advice = "Call keras.utils.set_random_seed() or tf.random.set_seed() first."
         why = "each process draws others"
         found.append(
@@ -48,3 +48,28 @@ def facts_of(iterator: Any, state: IteratorState | None, size: int) -> Sequence[
 def unknown(why: str, advice: str) -> Sequence[Fact]:
     """Return that nothing is known of the order of the data."""
     return [Fact("not covered", _NAME, "", why, advice)]
+
+
+def of_validation(data: Any, steps: int | None) -> Sequence[Fact]:
+    """Return whether validation goes on with the data that it would have without a stop.
+
+    Args:
+        data: the validation data of `fit`.
+        steps: how many batches each validation reads, if that was asked for.
+    """
+    import tensorflow as tf
+
+    if data is None or isinstance(data, (tuple, list)):  # arrays are read in their order
+        return ()
+    why = "nobody knows whether what makes them draws"
+    if isinstance(data, tf.data.Dataset):
+        why = ""
+        if data_functions.draws_anew(data):
+            why = "fit reads them anew for each epoch, and the seeds begin anew"
+        elif steps is not None and int(data.cardinality()) != steps:
+            why = "each validation goes on after the one before, and the first one begins anew"
+    if not why:
+        return ()
+    advice = "Validate with all of a dataset that is not shuffled, and has no random ops."
+    name = "the order of the validation data"
+    return [Fact("not covered", name, type(data).__name__, why, advice)]

@@ -156,7 +156,8 @@ class DataOfFit:
         if not (state["state"] is None and state["python"]):
             seeds.set_host_state(host)
         if state["why"] is not None:
-            self.why = IteratorState(state["state"], state["why"])
+            seeded = data_functions.is_seeded(iterator)
+            self.why = IteratorState(state["state"], state["why"], seeded)
         self.iterator = self.substitute or iterator
         self.is_same = state["is_same"]
         self._is_first = batch == 0

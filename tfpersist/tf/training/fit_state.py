@@ -7,6 +7,7 @@ been called for the batches that are skipped. So what they change then does not 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -48,6 +49,7 @@ class FitState(Resumable):
         data: its data.
         others: the other callbacks; None if they are not known.
         strict: whether a save raises an error if something is not covered.
+        validation: what is known of the validation data.
     """
 
     model: Any
@@ -55,6 +57,7 @@ class FitState(Resumable):
     data: DataOfFit
     others: OtherCallbacks | None
     strict: bool
+    validation: Sequence[Fact] = ()
     progress: Progress = attrs.field(init=False, factory=Progress)
     logs: Mapping[str, Any] = attrs.field(init=False, factory=dict)
     environment: Mapping[str, str] = attrs.field(init=False, factory=resume_state.environment)
@@ -90,7 +93,7 @@ class FitState(Resumable):
 
     def noted(self) -> Resume:
         """Return what a save made now carries."""
-        facts = [*self.seeds.facts(), *self.data.facts(), *self._facts()]
+        facts = [*self.seeds.facts(), *self.data.facts(), *self.validation, *self._facts()]
         found = Resume(tuple(facts), self.environment)
         return resume_state.checked(found, strict=self.strict)
 
@@ -142,29 +145,40 @@ class FitState(Resumable):
         has_ended = self.found is not None and self.found["stop"] and not self.progress.batch
         return epochs if has_ended and epochs is not None else self.progress.epoch
 
-    def begin(self) -> None:
-        """Go on between two epochs, before the other callbacks begin the next one."""
-        state = self.found
-        if state is not None and not self.progress.batch:
-            self.seeds.restore(state["seeds"])
-            self._restore_callbacks(state, after=False)
+    def begin(self, epochs: int | None) -> None:
+        """Go on between two epochs, before the other callbacks begin the next one.
 
-    def epoch_begins(self, epoch: int) -> None:
-        """Note that an epoch begins.
+        Callbacks after ours have not been called for the end of the epoch before, since the process
+        had its end. They are now, when they have begun. One of them may end the training.
 
         Args:
-            epoch: its number.
+            epochs: the number of epochs.
         """
         state = self.found
+        if state is None or self.progress.batch:
+            return
+        self.seeds.restore(state["seeds"])
+        others, callbacks = self.others, state["callbacks"]
+        if others is None or callbacks is None:
+            return
+        others.restore(callbacks, after=False)
+
+        def end_epoch(name: Any, callback: Any) -> None:
+            others.restore(callbacks, only=name)
+            callback.on_epoch_end(self.progress.epoch - 1, dict(self._logs(state)))
+            if self.model.stop_training and epochs is not None:
+                fitting.begin_at_epoch(self.model, epochs)
+
+        for name, callback in others.named_after.items() if self.progress.epoch else ():
+            work = functools.partial(end_epoch, name, callback)
+            fitting.after_once(callback, "on_train_begin", work)
+
+    def epoch_begins(self) -> None:
+        """Note that an epoch begins."""
+        state = self.found
         self.left = self.progress.batch
-        if state is not None:
-            if self.progress.batch:
-                self.data.begin_replay(state["data"])
-            elif self.others is not None and state["callbacks"] is not None:
-                # These were to be called after the save, and the process had an end before.
-                self._restore_callbacks(state, after=True)
-                for callback in self.others.after:
-                    callback.on_epoch_end(epoch - 1, dict(self._logs(state)))
+        if state is not None and self.progress.batch:
+            self.data.begin_replay(state["data"])
         self.data.epoch_begins()
         steps = fitting.steps_of_optimizer(self.model)
         self._base = None if steps is None else steps - self.progress.step
@@ -221,7 +235,8 @@ class FitState(Resumable):
             restore()
         if state["metrics"] is not None and self.data.spec is not None:
             self._restore_metrics(state["metrics"])
-        self._restore_callbacks(state, after=True)
+        if self.others is not None and state["callbacks"] is not None:
+            self.others.restore(state["callbacks"])
         if not state["data"]["python"]:
             self.seeds.restore(state["seeds"])
         self.model.stop_training = state["stop"]
@@ -251,10 +266,6 @@ class FitState(Resumable):
         assert self.found is not None
         progress = self.progress
         self.data.go_to(iterator, self.found["data"], progress.epoch, progress.batch)
-
-    def _restore_callbacks(self, state: Mapping[str, Any], *, after: bool) -> None:
-        if self.others is not None and state["callbacks"] is not None:
-            self.others.restore(state["callbacks"], after=after)
 
     @staticmethod
     def _logs(state: Mapping[str, Any]) -> Mapping[str, Any]:

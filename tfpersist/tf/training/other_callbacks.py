@@ -86,15 +86,29 @@ class OtherCallbacks:
                     found[name][attribute] = _plain(value)
         return found
 
-    def restore(self, state: Mapping[_Name, Mapping[str, Any]], *, after: bool = True) -> None:
+    @property
+    def named_after(self) -> Mapping[_Name, Any]:
+        """Those that are called after ours, by their names."""
+        after = {id(one) for one in self.after}
+        return {name: one for name, one in self.named.items() if id(one) in after}
+
+    def restore(
+        self,
+        state: Mapping[_Name, Mapping[str, Any]],
+        *,
+        after: bool = True,
+        only: _Name | None = None,
+    ) -> None:
         """Set the attributes that had changed.
 
         Args:
             state: what `capture` has returned.
             after: whether those that are called after ours are set too.
+            only: the name of the only one to set; None for all.
         """
+        left_out = {} if after else self.named_after
         for name, callback in self.named.items():
-            if after or any(callback is one for one in self.before):
+            if name not in left_out and only in (None, name):
                 for attribute, plain in state.get(name, {}).items():
                     _set(callback, attribute, plain)
 

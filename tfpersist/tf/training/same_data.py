@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfpersist.errors import RestoreError, printable
-from tfpersist.tf.internals import data_functions, eager, iterators, random_state
+from tfpersist.tf.internals import eager, iterators
 
 # Of longer tensors, this many bytes at as many places are looked at.
 _MOST_BYTES = 64 << 20
@@ -55,21 +55,6 @@ def description_of(iterator: Any) -> dict[str, Any]:
     found["the tensors that it holds"] = digest.hexdigest()
     found[_SEEDS] = seeds
     return found
-
-
-def is_seeded(iterator: Any) -> bool:
-    """Return whether the random ops of a dataset draw the same numbers in each process."""
-    dataset = iterators.dataset_of(iterator)
-    steps = () if dataset is None else iterators.sources(dataset)
-    if any(
-        numbers.get("seed") == 0 == numbers.get("seed2")
-        for numbers in map(iterators.numbers_of, steps)
-    ):
-        return False
-    return not any(
-        random_state.is_stateful(node.op) and not node.attr["seed"].i and not node.attr["seed2"].i
-        for node in data_functions.nodes_of(iterator)
-    )
 
 
 def require_same(saved: Description, now: Description, *, replayed: bool = False) -> None:
