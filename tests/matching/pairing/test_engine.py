@@ -170,3 +170,26 @@ def test_a_position_is_that_in_the_same_list():
     assert {key: found[key] for key in found if "kernel" in key} == {
         f"parts/{at}/_kernel": f"parts/{at}/_kernel" for at in (1, 2)
     }
+
+
+def test_no_order_is_proposed_that_words_or_numbers_contradict():
+    live = side("k/kernel", "q/kernel", "up/kernel")
+    found = fates(live, side("query/w", "key/w", "mid/w"))
+    assert not any(one.proposal for one in found.values())
+    found = fates(live, side("key/w", "query/w", "mid/w"))
+    assert [one.proposal[0] for one in found.values()] == ["key/w", "query/w", "mid/w"]
+    live, saved = side("p1/kernel", "p2/kernel"), ("fc_2/w", "fc_1/w")
+    assert not any(one.proposal for one in fates(live, side(*saved)).values())
+    found = fates(live, side(*saved, ordered=False))
+    assert [one.proposal[0] for one in found.values()] == ["fc_1/w", "fc_2/w"]
+
+
+def test_a_layer_that_no_other_looks_like_keeps_its_place_where_others_have_moved():
+    def layers_of(role, *names):
+        found = [leaf(at, role, name, tail=()) for at, name in enumerate(names)]
+        return Side([*found, leaf(len(found), role, f"{role}_end", shape=(3,), tail=())])
+
+    live, saved = layers_of("net", "up", "down", "mix"), layers_of("model", "down", "up", "mix")
+    pairing = engine.pair(live, saved)
+    assert pairing.pairs == {3: 3}
+    assert pairing.proposals == {0: 1, 1: 0, 2: 2}

@@ -641,7 +641,8 @@ def test_an_order_of_training_that_last_names_contradict_says_nothing():
         named = dict(
             zip((f"{role}/_operations/{at}" for at in places), (*names, "head"), strict=True)
         )
-        return objects({role: net, "opt": opt}, names=named, trained=[paths])
+        tree = {role: net, "opt": opt}
+        return objects(tree, names=named, trained=[paths], alphabetical=True)
 
     saved = training("net", "a", "b")
     same = paired(saved, training("model", "a", "b"))
