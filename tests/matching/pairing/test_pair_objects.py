@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 
-import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -670,11 +669,3 @@ def test_models_in_a_checkpoint_are_told_apart_by_what_they_are():
     pairs = paired(saved, live)
     assert pairs["d/_operations/2/_kernel"] == "generator/_operations/2/_kernel"
     assert pairs["g/_operations/1/_kernel"] == "discriminator/_operations/1/_kernel"
-
-
-def test_names_of_the_classes_of_a_target_are_automatic_in_a_file_too():
-    saved = objects(layers({"up": dense("block_1/dense")}, {"up": dense("block/dense_1")}))
-    live = objects({"block": {"up": dense("dense_2")}, "block_1": {"up": dense("dense_3")}})
-    assert paired(saved, live)["block/up/_kernel"] == "_operations/2/up/_kernel"
-    live = attrs.evolve(live, names=attrs.evolve(live.names, classes=frozenset({"block"})))
-    assert paired(saved, live) == {}

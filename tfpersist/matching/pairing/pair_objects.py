@@ -94,10 +94,6 @@ def pair_objects(
         saved: the checkpoint.
         fixed: {variable of the target: variable of the checkpoint} as the user says it.
     """
-    # A file does not say which names Keras made from classes that it does not have itself.
-    classes = frozenset(saved.names.classes) | frozenset(live.names.classes)
-    if classes != frozenset(saved.names.classes):
-        saved = attrs.evolve(saved, names=attrs.evolve(saved.names, classes=classes))
     mine, theirs = live.side, saved.side
     said = fixed or {}
     known: dict[Hashable, Hashable] = {node: said[node] for node in said}
