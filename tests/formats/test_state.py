@@ -141,6 +141,7 @@ def test_an_edited_file_is_the_one_that_would_be_written_anew(names, data, prese
         (b"# by hand\n", {}, "m-2"),
         (b'model_checkpoint_path: "m-1"\n', {"m-1": 1.5}, "m-2"),
         (b'model_checkpoint_path: "m-1"\n', {}, 'm"2'),
+        (b'model_checkpoint_path: "m-1"\n', {}, "m'2"),
         (b'model_checkpoint_path: "m-1"\n', {}, "é"),
     ],
 )

@@ -23,7 +23,7 @@ _PATH = "all_model_checkpoint_paths: "
 _TIME = "all_model_checkpoint_timestamps: "
 _PRESERVED = "last_preserved_timestamp: "
 # A name that the text format does not escape, and a number.
-_NAME = r'"[ !#-\[\]-~]*"'
+_NAME = r'"[ !#-&(-\[\]-~]*"'
 _NUMBER = r"[0-9][0-9.e+-]*"
 # The form that TensorFlow and tfpersist write. A directory may have thousands of checkpoints, and
 # protobuf's parser of the text format takes about 10 µs for each line.
