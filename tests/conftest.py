@@ -33,8 +33,8 @@ hypothesis.settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev")
 )
 
-# What several folders of tests share lies beside this file.
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+# What several folders of tests share. This folder itself has one of the name of a package.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "servers"))
 pytest.register_assert_rewrite("s3_server")
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
