@@ -11,7 +11,7 @@ from tfpersist import graph_file
 from tfpersist.graph.runtimes.downgrade import downgrade
 from tfpersist.graph.runtimes.op_lists import known_ops
 
-OLD = [name for name in RUNTIMES if "TensorFlow" in name]
+OLD = [name for name, runtime in RUNTIMES.items() if runtime.kind == "tensorflow"]
 # How many cases pass at least.
 MOST = {"1.4": 90, "1.12": 107, "1.15": 125, "2.4": 125}
 

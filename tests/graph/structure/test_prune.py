@@ -94,3 +94,11 @@ def test_an_input_by_its_plain_name_by_index_and_by_control():
     assert needed(graph, ["y:0"]) == {"a", "b", "c", "y"}
     assert needed(graph, ["^a"]) == {"a"}
     assert needed(graph, []) == set()
+
+
+def test_trim_leaves_out_a_library_without_functions():
+    graph = parse_text(b'node { name: "a" op: "Const" } library { }')
+    assert graph.proto.HasField("library")
+    assert not trim(graph, ["a"]).proto.HasField("library")
+    bare = parse_text(b'node { name: "a" op: "Const" }')
+    assert trim(bare, ["a"]) is bare

@@ -80,6 +80,7 @@ class Edit:
         proto = schema.GraphDef(node=[*nodes, *self._added])
         proto.versions.CopyFrom(self.graph.proto.versions)
         proto.version = self.graph.proto.version
-        proto.library.CopyFrom(self.graph.proto.library)
+        if self.graph.proto.HasField("library"):
+            proto.library.CopyFrom(self.graph.proto.library)
         payloads = {name: p for name, p in self.payloads.items() if name not in without}
         return Graph(proto, payloads)

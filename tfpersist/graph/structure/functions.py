@@ -149,8 +149,10 @@ def is_pruned(graph: Message) -> bool:
     library = {function.signature.name: function for function in graph.library.function}
     gradients = gradient_functions(graph.library)
     pairs = itertools.chain.from_iterable(gradients.items())
-    return library.keys() >= set(pairs) and (
-        reachable(graph.node, library, gradients) == list(library)
+    return (
+        bool(library) == graph.HasField("library")
+        and library.keys() >= set(pairs)
+        and reachable(graph.node, library, gradients) == list(library)
     )
 
 
