@@ -79,8 +79,10 @@ def test_the_table_is_what_the_runtime_computes(name, tmp_path):
     assert "other" not in floats.values()
     equal = {file.split(".")[0] for file, verdict in floats.items() if verdict == "equal"}
     assert len(equal) > 130
-    newest = version(interpreter, agreeing.MODULES[runtime.kind])
-    assert newest.startswith(op_lists.DISPLAY_NAMES[runtime.target].split()[-1])
+    here = version(interpreter, agreeing.MODULES[runtime.kind])
+    newest = op_lists.DISPLAY_NAMES[runtime.target].split()[-1]
+    # The table is that of the newest release.
+    assert [*map(int, here.split(".")[:2])] <= [*map(int, newest.split(".")[:2])]
 
 
 @pytest.mark.parametrize("layer", ["LSTM", "GRU"])

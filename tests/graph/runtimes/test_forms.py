@@ -18,10 +18,16 @@ def of_function(function, *specs):
 VECTOR = tf.TensorSpec((None, 3), name="x")
 
 
-@pytest.mark.parametrize("gelu", [tf.nn.gelu, keras.activations.gelu])
+def gelu_with_erfc(x):
+    """Return what TensorFlow 2.21 computes for `tf.nn.gelu`."""
+    return 0.5 * x * tf.math.erfc(-x * tf.cast(0.7071067811865476, x.dtype))
+
+
+@pytest.mark.parametrize("gelu", [gelu_with_erfc, tf.nn.gelu, keras.activations.gelu])
 def test_the_erfc_of_gelu_is_known_to_tensorflow_lite(gelu):
     freezer = of_function(gelu, VECTOR)
-    assert "Erfc" in freezer.freeze().summary().operations
+    if "Erfc" not in freezer.freeze().summary().operations and gelu is not gelu_with_erfc:
+        pytest.skip("this release computes GELU with Erf")
     assert freezer.check("tflite").ok
     assert freezer.optimize().check("tflite").ok
     # TensorFlow.js has Erf.
