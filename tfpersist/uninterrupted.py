@@ -10,6 +10,9 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
+# As plain numbers, and once: `valid_signals()` takes 50 µs, a sixth of a small restore.
+_NUMBERS = tuple(map(int, signal.valid_signals()))
+
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
@@ -45,7 +48,7 @@ def uninterrupted() -> Iterator[None]:
             signal.signal(number, handler)
 
     try:
-        for number in signal.valid_signals():
+        for number in _NUMBERS:
             handler = signal.getsignal(number)
             if callable(handler):
                 handlers[number] = handler
