@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tfpersist.errors import SaveError, TargetError
+from tfpersist.tf.internals import dtensors
 
 
 def refuse_unknown(variable: Any, path: str) -> None:
@@ -28,6 +29,7 @@ def refuse_unknown(variable: Any, path: str) -> None:
     """
     import tensorflow as tf
 
+    dtensors.refuse_several_clients(variable, path)
     if isinstance(variable, tf.distribute.DistributedValues) and not _is_distributed(variable):
         raise TargetError(
             "variables of this tf.distribute strategy cannot be saved or restored",
@@ -44,8 +46,10 @@ def primary(variable: Any) -> Any:
 
 
 def is_read_as_one(variable: Any) -> bool:
-    """Return whether the value of a variable is the aggregate of replicas that may differ."""
-    return _is_distributed(variable) and _types()[type(variable)]
+    """Return whether no device holds the value of a variable, but all of them together."""
+    if _is_distributed(variable):
+        return _types()[type(variable)]
+    return dtensors.is_dtensor(variable)
 
 
 def read(variable: Any) -> Any:
@@ -53,9 +57,12 @@ def read(variable: Any) -> Any:
 
     Raises:
         SaveError: its replicas may differ, and it has no aggregation.
+        TargetError: its replicas may differ, and some are in other processes.
     """
     import tensorflow as tf
 
+    if dtensors.is_dtensor(variable):
+        return dtensors.read(variable)
     if not is_read_as_one(variable):
         return primary(variable).read_value()
     if variable.aggregation == tf.VariableAggregation.NONE:
@@ -65,6 +72,15 @@ def read(variable: Any) -> Any:
             expected="a variable that was made with aggregation=",
             found="tf.VariableAggregation.NONE",
             advice="Make it with another tf.VariableAggregation, or leave it out with only().",
+        )
+    if workers_of(variable) > 1:
+        # A worker that reads alone pairs its collective with one of the training of the others.
+        raise TargetError(
+            "all workers together hold the value of this variable, and one of them cannot read it",
+            where=f"variable {variable.name}",
+            expected="a variable that is not synchronized on read, or one worker",
+            found=f"VariableSynchronization.ON_READ and {workers_of(variable)} workers",
+            advice="Leave it out with only(), or aggregate it into a variable of one value first.",
         )
     aggregate = variable._get_cross_replica()
     return aggregate.read_value() if isinstance(aggregate, tf.Variable) else aggregate
@@ -84,11 +100,18 @@ def shares(
         return
     import tensorflow as tf
 
-    if is_read_as_one(variable) and variable.aggregation == tf.VariableAggregation.SUM:
+    if _types()[type(variable)] and variable.aggregation == tf.VariableAggregation.SUM:
         count = variable.distribute_strategy.num_replicas_in_sync
         value = tf.cast(tf.constant(value) / count, variable.dtype).numpy()
     for replica in variable.values:
         yield replica, value
+
+
+def workers_of(variable: Any) -> int:
+    """Return how many processes hold replicas of a variable."""
+    if not _is_distributed(variable):
+        return 1
+    return int(getattr(variable.distribute_strategy.extended, "_num_workers", 1))
 
 
 def scope_of(variables: Iterable[Any]) -> contextlib.AbstractContextManager[Any]:

@@ -118,8 +118,8 @@ class NamedTarget:
                     expected="a variable or a writable numpy.ndarray",
                     advice="Read values with tfpersist.Checkpoint(path)[name] instead.",
                 )
-        for entry, value in values:
-            member = entry.ref
+        prepared = [(entry.ref, _assignable(entry.ref, value)) for entry, value in values]
+        for member, value in prepared:
             if isinstance(member, np.ndarray):
                 member[...] = value
             else:
@@ -210,6 +210,15 @@ def _read(value: Any) -> np.ndarray[Any, Any]:
         return _bytes(array)
     plain = array.view(array.dtype[0]) if array.dtype.names else array
     return plain.astype(plain.dtype.newbyteorder("="), order="C", copy=False)
+
+
+def _assignable(member: Any, value: np.ndarray[Any, Any]) -> Any:
+    """Return a value as the member takes it; this may fail, and assigns nothing."""
+    if _is_array(member):
+        return value
+    from tfpersist.tf.internals import dtensors
+
+    return dtensors.laid_out(member, value) if dtensors.is_dtensor(member) else value
 
 
 def _bytes(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

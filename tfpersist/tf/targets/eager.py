@@ -12,7 +12,7 @@ import numpy as np
 from tfpersist.errors import SaveError, counted
 from tfpersist.formats import variant_tensor
 from tfpersist.matching.plans.entry import Entry
-from tfpersist.tf.internals import eager, replicas
+from tfpersist.tf.internals import dtensors, eager, replicas
 from tfpersist.tf.run.aligned import ALIGNMENT, LEAST_ALIGNMENT
 
 # Smaller values than this are copied next to each other into pieces of memory of this size.
@@ -78,11 +78,15 @@ def converted(pairs: Sequence[tuple[Entry, np.ndarray[Any, Any]]]) -> dict[int, 
     Returns:
         Tensors, by the position of their pair.
     """
-    return {
+    tensors = {
         position: tensor(entry.spec.dtype, value)
         for position, (entry, value) in enumerate(pairs)
         if entry.spec.dtype == "string" or entry.spec.dtype.startswith(("qint", "quint"))
     }
+    for position, (entry, value) in enumerate(pairs):
+        if dtensors.is_dtensor(entry.handle):
+            tensors[position] = dtensors.laid_out(entry.handle, tensors.get(position, value))
+    return tensors
 
 
 def assign(
