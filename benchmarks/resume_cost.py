@@ -1,4 +1,4 @@
-"""What a `fit` costs more that saves by `store.callback()` once in 50 steps.
+"""The cost of `store.callback()` in a `fit` that saves once in 50 steps.
 
 python benchmarks/resume_cost.py [--rounds 9] [--windows 24]
 

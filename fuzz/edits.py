@@ -688,7 +688,7 @@ class Values:
         self.owners: dict[bytes, tuple[Any, ...]] = {}
 
     def fill(self, variables: dict[tuple[Any, ...], Any]) -> None:
-        """Give all variables new values."""
+        """Assign new values to all variables."""
         for label, variable in variables.items():
             value = self.rng.normal(size=variable.shape).astype(np.float32)
             variable.assign(value)
@@ -701,7 +701,7 @@ class Values:
 
 @attrs.define
 class Verdict:
-    """What became of a case; `wrong` says what is not true."""
+    """The result of a case; `wrong` says what is not true."""
 
     outcome: str
     said: str
@@ -710,7 +710,7 @@ class Verdict:
 
 @attrs.define
 class Optimizer:
-    """Which optimizer a model has; `name` is empty for none."""
+    """The optimizer of a model; `name` is empty for none."""
 
     name: str = ""
     legacy: bool = False

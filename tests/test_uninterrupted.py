@@ -11,7 +11,7 @@ from tfpersist.uninterrupted import uninterrupted
 
 @pytest.fixture
 def handled():
-    """What the handlers of two signals have noted."""
+    """The calls that the handlers of two signals have noted."""
     noted = []
     before = {
         number: signal.signal(number, lambda number, frame: noted.append(number))

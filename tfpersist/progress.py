@@ -182,7 +182,7 @@ class Watched:
 
     @property
     def attempt(self) -> int:
-        """What the names of data files must hold; see `Publication.attempt`."""
+        """The part that the names of data files must hold; see `Publication.attempt`."""
         return self.publication.attempt
 
     def expect(self, name: str) -> None:

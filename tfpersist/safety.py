@@ -123,7 +123,7 @@ class ScanReport:
     @property
     def capabilities(self) -> frozenset[Capability]:
         """All capabilities of the graph, without those that are not reachable."""
-        return frozenset(each.capability for each in self.findings if each.reachable)
+        return frozenset(one.capability for one in self.findings if one.reachable)
 
     def __str__(self) -> str:
         size = f"{counted(self.nodes, 'node')}, {counted(self.functions, 'function')}"

@@ -1,4 +1,4 @@
-"""What a save could share, estimated from a sample and the memory of the last save."""
+"""Estimates of what a save could share, from a sample and the memory of the last save."""
 
 from __future__ import annotations
 

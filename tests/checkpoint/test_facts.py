@@ -1,4 +1,4 @@
-"""What lies beside the tensors is read once, and again when it or the index has changed."""
+"""Facts beside the tensors are read once, and again when they or the index have changed."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What no ONNX file can be is refused, and nothing is left behind; tests/runtimes writes some."""
+"""Models without an ONNX form are refused and leave nothing behind; tests/runtimes writes some."""
 
 from __future__ import annotations
 

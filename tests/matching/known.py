@@ -1,4 +1,4 @@
-"""What the maps of known models find, by names and shapes, for tests of the maps."""
+"""Apply the maps of known models to names and shapes, for tests of the maps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What OpenVINO computes otherwise is refused by name, and what it computes alike is not.
+"""Ops that OpenVINO computes otherwise are refused by name, and the others are not.
 
 `tests/runtimes/test_openvino.py` shows with OpenVINO that the differences are real.
 """

@@ -1,4 +1,4 @@
-"""Which ops a runtime computes as TensorFlow, by the graphs of instances.py.
+"""Find the ops that a runtime computes as TensorFlow does, by the graphs of instances.py.
 
     python agreeing.py tflite|tfjs folder
 

@@ -203,7 +203,7 @@ def gru() -> Model:
 
 
 def trained(net: tf.keras.Model) -> tf.keras.Model:
-    """Give a model of Keras weights as after training: no zeros and ones, no variance below 0."""
+    """Set weights of a Keras model as after training: no zeros and ones, no variance below 0."""
     for number, weight in enumerate(net.weights):
         if weight.path.endswith(("variance", "gamma")):
             weight.assign(random(*weight.shape, seed=number, near=1, by=0.1))

@@ -33,7 +33,7 @@ _MOST_TEXT = 160
 
 @attrs.frozen
 class Cell:
-    """What a runtime makes of a file.
+    """The result of a file in a runtime.
 
     Args:
         verdict: EQUAL, REFUSED, FAULT or WRONG.

@@ -353,6 +353,35 @@ def code_lines(module: Module) -> int:
     return len(lines)
 
 
+def types_are_not_ignored(modules: Modules) -> Iterator[str]:
+    for module in modules.values():
+        for token in tokenize.generate_tokens(io.StringIO(module.source).readline):
+            if token.type == tokenize.COMMENT and re.match(
+                r"#\s*(type|pyright): *ignore", token.string
+            ):
+                yield f"{module.name}:{token.start[0]} silences the type checker"
+
+
+def words_are_plain(modules: Modules) -> Iterator[str]:
+    """A docstring begins with a verb such as "Return", or with the name of a thing."""
+    mannered = {"Give", "Tell", "Say", "What", "Which", "How"}
+    for module in modules.values():
+        named = []
+        for node in ast.walk(module.tree):
+            line = getattr(node, "lineno", 1)
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
+                text = ast.get_docstring(node) or ""
+                # A property may be documented by "Whether it is true."
+                avoided = mannered | (set() if isinstance(node, ast.FunctionDef) else {"Whether"})
+                if text.split(" ")[0] in avoided:
+                    yield f"{module.name}:{line} has a docstring that begins {text[:20]!r}"
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                named.append((line, node.id))
+        for line, name in named:
+            if name in {"each", "given", "taken", "told"}:
+                yield f"{module.name}:{line} has a variable {name!r}, which says nothing"
+
+
 def names_say_something(modules: Modules) -> Iterator[str]:
     for name in modules:
         if VAGUE_NAMES & set(re.split(r"[._]", name)):
@@ -537,6 +566,13 @@ LAWS: dict[Callable[[Modules], Iterator[str]], list[Modules]] = {
     ],
     modules_are_short: [invented(store="x = 1\n" * (MOST_CODE_LINES + 1))],
     names_say_something: [invented(formats__utils=""), invented(store_manager="")],
+    types_are_not_ignored: [invented(store="x: int = 'a'  # type: ignore[assignment]")],
+    words_are_plain: [
+        invented(store="'''What a store holds.'''"),
+        invented(store="def f():\n    '''Give the names.'''"),
+        invented(store="class A:\n    '''Whether it fits.'''"),
+        invented(store="def f(names):\n    return [each for each in names]"),
+    ],
     values_are_frozen: [
         invented(report="@attrs.define\nclass A:\n    a: int"),
         invented(report="@dataclass(frozen=True)\nclass A:\n    a: int"),

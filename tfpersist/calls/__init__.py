@@ -1,1 +1,1 @@
-"""What all engines share: the protocol of an executor, bound calls, and what a fork leaves."""
+"""The parts that all engines share: the protocol of an executor, bound calls, forks."""

@@ -15,7 +15,7 @@ from tfpersist.errors import RunError
 
 @attrs.define(eq=False)
 class Threads:
-    """Whether the threads of an engine run in this process, or were lost in a fork.
+    """A check that the threads of an engine run in this process and were not lost in a fork.
 
     Args:
         engine: the name of the engine, for errors.

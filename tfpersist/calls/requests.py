@@ -1,4 +1,4 @@
-"""What a user asks to be computed: the form of fetches and feeds."""
+"""Normalize fetches and feeds."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def feeds_of(feeds: Mapping[Any, Any] | None) -> Mapping[Any, Any]:
     )
 
 
-def refuse_fed_twice(name: str, given: object, fed: Container[str]) -> None:
+def refuse_fed_twice(name: str, label: object, fed: Container[str]) -> None:
     """Raise if a tensor is fed a second time.
 
     Args:
         name: the name of the tensor.
-        given: what the user calls it.
+        label: what the user calls it.
         fed: the names of the tensors that are fed so far.
 
     Raises:
@@ -75,7 +75,7 @@ tensor under one name.
         raise FeedError(
             "this tensor is fed twice",
             where=name,
-            found=f"it again as {given!r}",
+            found=f"it again as {label!r}",
             advice="Pass each tensor under one name.",
         )
 

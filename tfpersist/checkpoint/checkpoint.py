@@ -85,7 +85,11 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
         if not isinstance(path, Located):
             place, options = placed(path, storage_options, mapped=mapped)
             path = locate(place, storage, options)
-        self._located = path
+        self._place = path
+
+    @property
+    def _located(self) -> Located:
+        return self._place
 
     @cached_property
     def _contents(self) -> Opened:
@@ -127,12 +131,12 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
 
     @property
     def increment(self) -> Increment | None:
-        """How much an incremental save wrote and shared; None for a full save."""
+        """The number of bytes that an incremental save wrote and shared; None for a full save."""
         return None if self._sidecar is None else self._sidecar.increment
 
     @property
     def resume(self) -> Resume | None:
-        """What it carries of a training beside variables; None if a model alone was saved."""
+        """The state of a training beside variables; None if a model alone was saved."""
         return None if self._sidecar is None else self._sidecar.resume
 
     @property
@@ -170,7 +174,7 @@ class Checkpoint(Mapping[str, "np.ndarray[Any, Any]"]):
 
     @property
     def keras_file(self) -> KerasFile | None:
-        """What an HDF5 file of Keras says about its tensors; None for any other checkpoint."""
+        """The description of the tensors in an HDF5 file of Keras; None for other checkpoints."""
         return self._contents.described if isinstance(self._contents, Hdf5) else None
 
     @cached_property

@@ -28,7 +28,7 @@ LEAST_PAID = 0.6
 
 @attrs.frozen
 class Estimate:
-    """What a sample of the tensors tells.
+    """The result of comparing a sample of the tensors.
 
     Args:
         unchanged: the share of all bytes that did not change.

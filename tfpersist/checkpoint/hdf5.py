@@ -109,7 +109,7 @@ class Hdf5:
 
     @cached_property
     def described(self) -> KerasFile:
-        """What the file says about its tensors."""
+        """The description of the tensors in the file."""
         return keras_file.described(self.tree, self.file)
 
     def read(self, key: str) -> _Array:

@@ -55,7 +55,7 @@ class LastSave:
 
 @attrs.define(eq=False)
 class Sharing:
-    """Whether it is worth the time to share what did not change.
+    """A record of whether sharing unchanged tensors has saved time.
 
     To share data files pays off if most of what one save has shared is unchanged at the next one.
     To compare the rows of a table pays off if only some of them are written then. Whenever it does

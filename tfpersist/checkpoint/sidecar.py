@@ -39,7 +39,7 @@ _NAMES = frozenset(
 
 @attrs.frozen
 class Increment:
-    """How much an incremental save wrote, and how much it shares with earlier checkpoints.
+    """The number of bytes that an incremental save wrote and shares with earlier checkpoints.
 
     Args:
         written: size of the data files that this save wrote, in bytes.

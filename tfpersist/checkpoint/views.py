@@ -1,8 +1,9 @@
-"""Give bytes in memory to libraries that read files."""
+"""Present bytes in memory as files, for libraries that read files."""
 
 from __future__ import annotations
 
 import io
+from typing import Any
 
 
 class ViewFile(io.RawIOBase):
@@ -40,9 +41,9 @@ class ViewFile(io.RawIOBase):
         """Return the place of the next read."""
         return self._at
 
-    def readinto(self, buffer: object) -> int:
+    def readinto(self, buffer: Any) -> int:
         """Fill a buffer, as far as there are bytes."""
-        target = memoryview(buffer).cast("B")  # type: ignore[arg-type]
+        target = memoryview(buffer).cast("B")
         part = self._data[self._at : self._at + len(target)]
         target[: len(part)] = part
         self._at += len(part)

@@ -89,7 +89,7 @@ def cut_at_inputs(draft: Draft, *, strict: bool = True) -> Draft:
 
 
 def fix_batch_size(draft: Draft) -> Draft:
-    """Give the inputs one size of batch.
+    """Fix the batch size of the inputs.
 
     Raises:
         FreezeError: no input takes a batch of that size, or the rank of one is not known.

@@ -175,8 +175,8 @@ def _name(node: Any) -> str:
 def _reason(text: str) -> str:
     """Return what matters of a message of OpenVINO: a sentence, without its source files."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    told = [line for line in lines if not _FRAME.match(line)]
-    return (told or lines or ["no reason given"])[0].rstrip(". ")[:500]
+    sentences = [line for line in lines if not _FRAME.match(line)]
+    return (sentences or lines or ["no reason given"])[0].rstrip(". ")[:500]
 
 
 @contextmanager

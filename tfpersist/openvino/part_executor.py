@@ -85,13 +85,13 @@ class PartExecutor:
 
     def run(self, fetches: Any, feeds: Mapping[Any, Any] | None = None) -> Any:
         """Compute tensors."""
-        given = requests.feeds_of(feeds)
+        values = requests.feeds_of(feeds)
 
         def compute(refs: Sequence[Any]) -> Sequence[Array]:
             fetched = [self._fetched(ref) for ref in refs]
             specs: dict[str, TensorSpec] = {}
             arrays: list[Array] = []
-            for name, value in given.items():
+            for name, value in values.items():
                 ref = lookup.find_input(self.graph, name)
                 requests.refuse_fed_twice(ref.name, name, specs)
                 specs[ref.name] = _spec_of(ref)

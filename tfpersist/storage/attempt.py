@@ -22,7 +22,7 @@ _PART = 64 << 20
 
 
 class Files(Protocol):
-    """What a publication needs of the directory that it writes to; see `remote`."""
+    """The operations that a publication needs of its directory; see `remote`."""
 
     @property
     def location(self) -> str:

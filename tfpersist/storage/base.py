@@ -83,7 +83,7 @@ class Publication(Protocol):
 
     @property
     def attempt(self) -> int:
-        """What the names of data files must hold, so that no other publication has them.
+        """The part that makes the names of data files unique to this publication.
 
         A file whose name ends in "-of-" and this number is written at once. 0 where files are
         renamed when they are whole, and may have any names.

@@ -1,4 +1,4 @@
-"""Tell whether a file system is reached over a network, where another machine may truncate a file.
+"""Find network file systems, where another machine may truncate a file.
 
 The system ends a process with SIGBUS if it uses a mapped page that its file no longer has.
 """

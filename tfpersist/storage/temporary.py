@@ -1,4 +1,4 @@
-"""Give bytes to a program that takes the path of a file only."""
+"""Write bytes to a temporary file, for programs that take the path of a file only."""
 
 from __future__ import annotations
 

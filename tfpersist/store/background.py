@@ -16,7 +16,6 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import attrs
@@ -169,7 +168,9 @@ class Worker:
                 advice="Wait for it there, or fork when no save is under way.",
             )
             job.work = None
-        self.__init__()  # type: ignore[misc]
+        # The lock may be held by a thread that does not run here.
+        self._changed, self._thread, self._capturing = threading.Condition(), None, 0
+        self._jobs, self._failed = deque(), deque()
 
 
 class PendingCheckpoint(Checkpoint):
@@ -192,8 +193,8 @@ class PendingCheckpoint(Checkpoint):
         self._job = job
         self._worker = worker
 
-    @cached_property
-    def _located(self) -> Located:  # type: ignore[override]
+    @property
+    def _located(self) -> Located:
         self.wait()
         return self._job.located or locate(self._name, self._target)
 

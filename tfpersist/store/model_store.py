@@ -899,7 +899,7 @@ class ModelStore:
 
     @cached_property
     def _directory(self) -> Storage:
-        """What `_opened` returns, if it is a directory."""
+        """The result of `_opened` if it is a directory."""
         location = self._opened.location
         if file_at(self._opened) is not None:
             raise StorageError(

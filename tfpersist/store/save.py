@@ -59,7 +59,7 @@ class Destination:
 
 @attrs.frozen
 class _Facts:
-    """What the sidecar says of a save."""
+    """The facts of a save for its sidecar."""
 
     prefix: str
     step: int | None

@@ -19,7 +19,7 @@ from tfpersist.progress import progress
 
 @attrs.frozen
 class Values:
-    """What a restore assigns.
+    """The values that a restore assigns.
 
     Args:
         whole: variables and their values.
@@ -45,12 +45,12 @@ def read_values(checkpoint: Checkpoint, fit: Fit) -> Values:
     Raises:
         CorruptionError: a tensor is damaged.
     """
-    taken: list[Assignment | Mismatch | Remapped] = [
+    pairs: list[Assignment | Mismatch | Remapped] = [
         *fit.assignments,
         *fit.sliced,
         *fit.remapped,
     ]
-    keys = list(dict.fromkeys(key for one in taken for key in _keys(one)))
+    keys = list(dict.fromkeys(key for one in pairs for key in _keys(one)))
     specs = list(map(checkpoint.specs.__getitem__, keys))
     # Many tensors have one spec in common.
     sizes = {id(spec): spec.nbytes or 0 for spec in {id(spec): spec for spec in specs}.values()}

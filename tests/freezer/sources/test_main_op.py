@@ -1,4 +1,4 @@
-"""What a SavedModel assigns when it is loaded counts, or is refused by name."""
+"""Assignments of a SavedModel at load time count, or are refused by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a SavedModel can run, and what only a user who asks for it by name would run."""
+"""Reachable functions of a SavedModel, and those that run only if a user names them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tensors are cast for their variables."""
+"""Tensors that are cast for their variables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which key goes with which variable: only, rename, averages; and what does not fit."""
+"""Keys and variables: only, rename, averages; and what does not fit."""
 
 from __future__ import annotations
 

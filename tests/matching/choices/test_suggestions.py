@@ -1,4 +1,4 @@
-"""What a report says to those whose variables have no tensor."""
+"""Advice of a report on variables without a tensor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which layers a checkpoint holds in another form, and which of them is which."""
+"""Layers that a checkpoint holds in another form, and their pairs."""
 
 from __future__ import annotations
 

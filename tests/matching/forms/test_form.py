@@ -16,7 +16,7 @@ def test_forms_that_add_have_the_default_and_none_as_their_ways():
         assert form.others["bias"].steps == form.ways["bias"].steps[:-1]
 
 
-@pytest.mark.parametrize("form", ADDING, ids=lambda form: form.given["kernel"])
+@pytest.mark.parametrize("form", ADDING, ids=lambda form: form.stored["kernel"])
 def test_a_known_forget_bias_leaves_no_other_way(form):
     known = form.with_forget_bias(0.5)
     assert known.ways["bias"].steps == (

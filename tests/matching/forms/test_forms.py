@@ -32,7 +32,7 @@ def random_tensors(shapes):
 
 
 def made(form, tensors):
-    keys = {name: name for name in form.given}
+    keys = {name: name for name in form.stored}
     recipes = {name: recipe_of(way, keys, SIZES) for name, way in form.ways.items()}
     return {
         name: recipe.apply([tensors[key] for key in recipe.keys])
@@ -46,11 +46,11 @@ def test_each_way_makes_a_tensor_of_the_wanted_shape(form):
     if form.refused:
         return
     assert form.ways.keys() == form.wanted.keys()
-    keys, specs, wanted = {n: n for n in form.given}, specs_of(form.given), specs_of(form.wanted)
+    keys, specs, wanted = {n: n for n in form.stored}, specs_of(form.stored), specs_of(form.wanted)
     for ways in (form.ways, form.others):
         for name, way in ways.items():
             assert recipe_of(way, keys, SIZES).spec_of(specs) == wanted[name]
-    assert {key for way in form.ways.values() for key in way.of} == form.given.keys()
+    assert {key for way in form.ways.values() for key in way.of} == form.stored.keys()
 
 
 def test_what_needs_more_than_a_shape_names_its_source():
@@ -67,7 +67,7 @@ PAIRS = [
     (one, other)
     for one in FORMS
     for other in FORMS
-    if one.ways and other.ways and other.wanted == one.given and other.given == one.wanted
+    if one.ways and other.ways and other.wanted == one.stored and other.stored == one.wanted
     # A forget bias that is added is subtracted.
     if bool(one.others) == bool(other.others)
 ]
@@ -75,7 +75,7 @@ PAIRS = [
 
 @pytest.mark.parametrize(("there", "back"), PAIRS, ids=lambda form: form.title)
 def test_the_way_there_and_back_leads_to_the_same_tensors(there, back):
-    tensors = random_tensors(there.given)
+    tensors = random_tensors(there.stored)
     again = made(back, made(there, tensors))
     for name, tensor in tensors.items():
         # To add and to subtract 1.0 rounds once each.

@@ -80,7 +80,7 @@ def test_both_cells_compute_the_same(form, theirs, mine):
     random = np.random.default_rng(2)
     tensors = {
         name: random.uniform(-1, 1, [size_of(axis, SIZES) for axis in shape.split(",")])
-        for name, shape in form.given.items()
+        for name, shape in form.stored.items()
     }
     keys = {name: name for name in tensors}
     made = []

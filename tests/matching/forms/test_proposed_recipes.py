@@ -1,4 +1,4 @@
-"""What becomes of a fit when the checkpoint has layers in another form."""
+"""Recipes in a fit whose checkpoint has layers in another form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the evidence of a layer says about each of its tensors."""
+"""The decisions on the tensors of a layer, from its evidence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which leaves people called alike, and which order a file without names cannot tell."""
+"""Leaves that people gave one name, and orders that a file without names does not decide."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a root holds in no order of its own."""
+"""Children of a root that has no order of its own."""
 
 from __future__ import annotations
 

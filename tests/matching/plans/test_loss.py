@@ -1,4 +1,4 @@
-"""What casts lose."""
+"""Losses of casts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a checkpoint says it carries of a training: kinds, texts, JSON and differences."""
+"""The state of a training in a checkpoint: kinds, texts, JSON and differences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What labels say: roles, names that Keras gives by itself, numbers, words."""
+"""Facts in labels: roles, automatic names of Keras, numbers, words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the functions of tf.data depend on, also where TensorFlow does not look."""
+"""Dependencies of the functions of tf.data, also where TensorFlow does not look."""
 
 from __future__ import annotations
 

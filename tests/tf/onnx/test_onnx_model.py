@@ -1,4 +1,4 @@
-"""What is refused before anything is converted; tests/runtimes/test_onnx.py converts."""
+"""Refusals before anything is converted; tests/runtimes/test_onnx.py converts."""
 
 from __future__ import annotations
 

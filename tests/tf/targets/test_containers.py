@@ -1,4 +1,4 @@
-"""What lists and dicts hold is state, also where TensorFlow does not track it."""
+"""Variables in lists and dicts are state, also where TensorFlow does not track them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of the order of the data: covered, large, replayed, made by Python."""
+"""Facts on the order of the data: covered, large, replayed, made by Python."""
 
 from __future__ import annotations
 

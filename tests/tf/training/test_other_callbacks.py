@@ -1,4 +1,4 @@
-"""What changes in other callbacks is state; what does not is a setting of the program."""
+"""Attributes of other callbacks that change are state; the others are settings of the program."""
 
 from __future__ import annotations
 

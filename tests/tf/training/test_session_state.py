@@ -1,4 +1,4 @@
-"""What a hook says of the session that it saves."""
+"""The description of a session that a hook saves."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def main_op(meta: Message) -> str | None:
 
 
 def with_main_op(lowered: Lowered, name: str | None) -> Lowered:
-    """Give the variables of a SavedModel the values that its main op assigns.
+    """Apply the values that the main op of a SavedModel assigns to its variables.
 
     Args:
         lowered: the graph, and the values of its variables after they are restored.

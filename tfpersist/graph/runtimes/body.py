@@ -173,7 +173,7 @@ class Body:
             node = self.source(text)
             if node is None:
                 break
-            data = [each for each in node.input if not each.startswith("^")]
+            data = [name for name in node.input if not name.startswith("^")]
             shaped = self._shaped_like(node.op, data)
             if shaped is None:
                 break

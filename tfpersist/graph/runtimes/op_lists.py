@@ -56,7 +56,7 @@ _REMOVED, _TYPES, _PAIR, _INPUTS = "-", "!", "&", "#"
 
 @attrs.frozen
 class KnownOp:
-    """What an op of a release does not have yet.
+    """The attrs and types that an op of a release does not have yet.
 
     Args:
         missing: the attrs that it does not have.
@@ -182,7 +182,7 @@ def _known_op(words: list[str]) -> KnownOp:
     for word in words:
         name, mark, numbers = word.partition(_TYPES)
         if mark:
-            pairs = (tuple(map(int, each.split(":"))) for each in numbers.split(","))
+            pairs = (tuple(map(int, pair.split(":"))) for pair in numbers.split(","))
             types[tuple(name.split(_PAIR))] = frozenset(pairs)
         elif name.startswith(_INPUTS):
             inputs = int(name[1:])

@@ -1,4 +1,4 @@
-"""How each newer op is written with older ones.
+"""The rewordings: each writes a newer op with older ones.
 
 To add a rewording, write what must hold for a node and how the node is changed, and put both into
 `REWORDINGS`. The node keeps its name and the number of its first output.
@@ -22,7 +22,7 @@ _TABLES_FILLED_ONCE = frozenset({"HashTable", "HashTableV2"})
 
 @attrs.frozen
 class Rewording:
-    """How a newer op is written with older ones.
+    """The rewording of a newer op with older ones.
 
     Args:
         needs: the older ops.

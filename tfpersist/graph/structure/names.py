@@ -70,7 +70,7 @@ def full_name(text: str) -> str:
 
 @attrs.frozen
 class Labels:
-    """What a model calls the ends of its graph: a name may stand for an input and for an output.
+    """The labels of the inputs and of the outputs of a graph: two name spaces.
 
     Args:
         inputs: names of the tensors to feed, by what the model calls them.

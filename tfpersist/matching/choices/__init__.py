@@ -1,1 +1,1 @@
-"""What a user chooses: variables, keys, averages, casts, rows."""
+"""The choices of a user: variables, keys, averages, casts, rows."""

@@ -34,7 +34,7 @@ _Specs = tuple[TensorSpec, ...]
 
 @attrs.frozen
 class Derived:
-    """What a checkpoint has for a variable in another form.
+    """The tensors of a checkpoint that hold a variable in another form.
 
     Args:
         recipe: how the value would be made; None if that is not known, or cannot be.
@@ -224,13 +224,13 @@ class _Search:
                 tuple(self._spec(_place(group.members[name])) for name in form.wanted)
                 for group in live
             }
-            given: dict[_Specs, list[_Group]] = {}
+            stored: dict[_Specs, list[_Group]] = {}
             for group in self._saved_groups:
                 if self._has_form(group, form):
-                    specs = tuple(self.saved.specs[str(group.members[n])] for n in form.given)
-                    given.setdefault(specs, []).append(group)
-            for there, here, sizes in _fitting(form, given, wanted):
-                for group in given[there]:
+                    specs = tuple(self.saved.specs[str(group.members[n])] for n in form.stored)
+                    stored.setdefault(specs, []).append(group)
+            for there, here, sizes in _fitting(form, stored, wanted):
+                for group in stored[there]:
                     layer = self._layer(form, group, here, sizes)
                     if layer is not None:
                         yield layer
@@ -239,18 +239,18 @@ class _Search:
         """Return whether a layer of the checkpoint has the tensors of a form, by their names."""
         label = _plain(group.scope[-1]) if group.scope else ""
         return (
-            group.own == frozenset(name for name in form.given if "/" not in name)
-            and form.given.keys() <= group.members.keys()
+            group.own == frozenset(name for name in form.stored if "/" not in name)
+            and form.stored.keys() <= group.members.keys()
             and not form.without & group.members.keys()
             and label not in form.other_scopes
             and (not form.scopes or label in form.scopes)
-            and all(_is_known(self.saved.specs[str(group.members[n])]) for n in form.given)
+            and all(_is_known(self.saved.specs[str(group.members[n])]) for n in form.stored)
         )
 
     def _layer(
         self, form: Form, group: _Group, wanted: _Specs, sizes: Mapping[str, int]
     ) -> _Layer | None:
-        keys = {name: str(group.members[name]) for name in form.given}
+        keys = {name: str(group.members[name]) for name in form.stored}
         known = self._forget_biases.get(keys["bias"]) if form.others and form.adds else None
         if known is not None:
             form = form.with_forget_bias(known)
@@ -314,10 +314,10 @@ class _Layer:
 
 
 def _fitting(
-    form: Form, given: Iterable[_Specs], wanted: Iterable[_Specs]
+    form: Form, stored: Iterable[_Specs], wanted: Iterable[_Specs]
 ) -> Iterator[tuple[_Specs, _Specs, dict[str, int]]]:
     """Yield which tensors of the checkpoint and of the target have shapes of one form."""
-    theirs = _solved(form.given, given)
+    theirs = _solved(form.stored, stored)
     mine = _solved(form.wanted, wanted)
     if not mine or not theirs:
         return
@@ -329,13 +329,13 @@ def _fitting(
         places.setdefault(tuple(sizes[letter] for letter in common), []).append(here)
     for there, sizes in theirs.items():
         for here in places.get(tuple(sizes[letter] for letter in common), ()):
-            if here == there and form.wanted.keys() == form.given.keys():
+            if here == there and form.wanted.keys() == form.stored.keys():
                 # A square kernel fits as it is, as far as shapes tell.
                 continue
             both = solved(
                 [
                     *zip(form.wanted.values(), (one.known_shape for one in here), strict=True),
-                    *zip(form.given.values(), (one.known_shape for one in there), strict=True),
+                    *zip(form.stored.values(), (one.known_shape for one in there), strict=True),
                 ]
             )
             if both is not None:

@@ -1,4 +1,4 @@
-"""How the tensors of a layer are made from those of another form: one row of the tables. Pure.
+"""A row of the tables of forms: the recipes for the tensors of one layer. Pure.
 
 A name is a path below the layer; its last part is a role, as in `eras.ROLES`. A size is text: "i+u"
 for the inputs and the units together, "4u" for four gates.
@@ -17,7 +17,7 @@ StepText = tuple[Any, ...]
 
 @attrs.frozen
 class Way:
-    """How one tensor is made.
+    """The recipe of one tensor.
 
     Args:
         of: the names of the tensors that it is made of.
@@ -30,12 +30,12 @@ class Way:
 
 @attrs.frozen
 class Form:
-    """How the tensors of one layer are made from those of another form.
+    """The recipes that make the tensors of a layer from those of another form.
 
     Args:
         title: what is done, for a report.
         wanted: the tensors of the target, with their shapes.
-        given: the tensors of the checkpoint, with their shapes.
+        stored: the tensors of the checkpoint, with their shapes.
         ways: how each tensor of the target is made; empty if it cannot be made.
         source: the file that says so.
         scopes: what the checkpoint calls the layer, if this form is only for such layers.
@@ -49,7 +49,7 @@ class Form:
 
     title: str
     wanted: Mapping[str, str]
-    given: Mapping[str, str]
+    stored: Mapping[str, str]
     ways: Mapping[str, Way] = attrs.field(factory=dict)
     source: str = ""
     scopes: frozenset[str] = frozenset()

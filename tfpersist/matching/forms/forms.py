@@ -58,8 +58,8 @@ def _split(kernel: str, bias: str, *, biases: bool) -> Form:
             part = ("slice", 0, f"{at}n", f"{at + 1}n")
             wanted[f"{name}/bias"] = bias
             ways[f"{name}/bias"] = Way(("qkv/bias",), (part, ("reshape", tuple(bias.split(",")))))
-    given = {"qkv/kernel": "d,3n", **({"qkv/bias": "3n"} if biases else {})}
-    return Form("columns of query, key and value split", wanted, given, ways, _KERAS_MHA)
+    stored = {"qkv/kernel": "d,3n", **({"qkv/bias": "3n"} if biases else {})}
+    return Form("columns of query, key and value split", wanted, stored, ways, _KERAS_MHA)
 
 
 def _joined(kernel: str, bias: str, *, biases: bool) -> Form:
@@ -68,24 +68,24 @@ def _joined(kernel: str, bias: str, *, biases: bool) -> Form:
     kernels, all_biases = (tuple(f"{n}/{role}" for n in names) for role in ("kernel", "bias"))
     # With heads as an axis of their own, a stack keeps the three apart.
     ways = {"qkv/kernel": Way(kernels, (("stack", 1), ("reshape", ("d", "3n"))))}
-    given = dict.fromkeys(kernels, kernel)
+    stored = dict.fromkeys(kernels, kernel)
     if biases:
         ways["qkv/bias"] = Way(all_biases, (("stack", 0), ("reshape", ("3n",))))
-        given |= dict.fromkeys(all_biases, bias)
+        stored |= dict.fromkeys(all_biases, bias)
     wanted = {"qkv/kernel": "d,3n", **({"qkv/bias": "3n"} if biases else {})}
-    return Form("kernels of query, key and value joined", wanted, given, ways, _KERAS_MHA)
+    return Form("kernels of query, key and value joined", wanted, stored, ways, _KERAS_MHA)
 
 
-def _single(title: str, wanted: str, given: str, steps: tuple[StepText, ...]) -> tuple[Form, ...]:
+def _single(title: str, wanted: str, stored: str, steps: tuple[StepText, ...]) -> tuple[Form, ...]:
     """Return the forms of a layer with one kernel, with and without a bias of the same size."""
     kernel = Way(("kernel",), steps)
     size = wanted.rpartition(",")[2]
     return (
-        Form(title, {"kernel": wanted}, {"kernel": given}, {"kernel": kernel}, by_order=False),
+        Form(title, {"kernel": wanted}, {"kernel": stored}, {"kernel": kernel}, by_order=False),
         Form(
             title,
             {"kernel": wanted, "bias": size},
-            {"kernel": given, "bias": size},
+            {"kernel": stored, "bias": size},
             {"kernel": kernel, "bias": Way(("bias",))},
             by_order=False,
         ),

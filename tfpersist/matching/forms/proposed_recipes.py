@@ -46,18 +46,18 @@ def with_recipes(fit: Fit, saved: Saved) -> Fit:
     ]
     entries = [one.entry.under(one.key) for one in ones]
     mapped = _mapped(ones, entries, saved)
-    for at, one in mapped.items():
+    for at, known_tensor in mapped.items():
         # What a map says is no longer looked for.
-        entries[at] = attrs.evolve(entries[at].under(one.key), said=True)
+        entries[at] = attrs.evolve(entries[at].under(known_tensor.key), said=True)
     found = derived(entries, saved)
     if not (found or mapped):
         return fit
     changed: list[Assignment | Missing | Mismatch] = []
-    for at, each in enumerate(ones):
+    for at, one in enumerate(ones):
         if at in mapped:
-            changed.append(_with_map(each, mapped[at], saved))
+            changed.append(_with_map(one, mapped[at], saved))
         else:
-            changed.append(_changed(each, found[at], saved) if at in found else each)
+            changed.append(_changed(one, found[at], saved) if at in found else one)
     missing = tuple(one for one in changed if isinstance(one, Missing))
     known = {one.key for one in changed if not isinstance(one, Missing)}
     moved = {one.key for one in ones if not isinstance(one, Missing)} - known

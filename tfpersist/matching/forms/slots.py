@@ -1,4 +1,4 @@
-"""Give the slots of an optimizer what the variables that they are kept for get. Pure.
+"""Pair the slots of an optimizer as the variables that they are kept for. Pure.
 
 A variable that is made by a recipe takes its slots with it: they are made in the same way of the
 slots of its tensors. The slots of TensorFlow 1 are known by their names.

@@ -1,1 +1,1 @@
-"""What the HDF5 files of Keras say of their tensors."""
+"""Names, layers and roles of the tensors in HDF5 files of Keras."""

@@ -20,7 +20,7 @@ _DEEPEST = 64
 
 @attrs.frozen
 class LayerConfig:
-    """What a configuration says about one layer.
+    """The facts of one layer in a configuration.
 
     Args:
         kind: its class, in snake case, as Keras makes names of layers from it.

@@ -1,4 +1,4 @@
-"""Say what an HDF5 file of Keras says about its tensors, in the words of an object graph. Pure.
+"""Describe the tensors of an HDF5 file of Keras as an object graph does. Pure.
 
 A file holds groups and tensors. Files of Keras 2 name layers and weights; files of Keras 3 name
 attributes of layers, and classes in lists. Both become an object graph as a checkpoint has one, so
@@ -45,7 +45,7 @@ class Tree:
 
 @attrs.frozen
 class KerasFile:
-    """What an HDF5 file of Keras says about its tensors.
+    """The description of the tensors in an HDF5 file of Keras.
 
     Args:
         message: its layers and tensors as a TrackableObjectGraph; None if it is no file of Keras.

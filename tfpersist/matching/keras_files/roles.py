@@ -1,4 +1,4 @@
-"""Say which tensor of a layer of Keras is its kernel, and which its bias. Pure.
+"""Find the kernel, the bias and the other roles among the tensors of a Keras layer. Pure.
 
 Files of Keras 3 only number the tensors of a layer. Their order is that in which the class of the
 layer makes them. Without a known class, shapes decide, or nothing does.
@@ -101,13 +101,13 @@ def _of_normalization(kind: str, count: int, facts: Mapping[str, Any]) -> tuple[
     moving = _MOVING if kind == "batch_normalization" else ()
     scaled = count - len(moving)
     switches = [facts.get(name) for name in ("scale", "center")]
-    given = tuple(role for role, on in zip(_SCALED, switches, strict=True) if on)
+    roles = tuple(role for role, on in zip(_SCALED, switches, strict=True) if on)
     if scaled == len(_SCALED):
         return (*_SCALED, *moving)
     if scaled == 0:
         return moving
-    if scaled == 1 and len(given) == 1 and None not in switches:
-        return (*given, *moving)
+    if scaled == 1 and len(roles) == 1 and None not in switches:
+        return (*roles, *moving)
     # One tensor alone is the only one that there is, whatever it is called.
     return _SCALED[:1] if count == 1 else None
 
@@ -123,7 +123,7 @@ def _by_shapes(shapes: Sequence[Shape], *, is_wrapped: bool) -> tuple[str, ...] 
         same = len(kernel) == len(recurrent) > 1 and len(bias) in (1, 2)
         last = same and kernel[-1] == recurrent[-1] == bias[-1]
         units = recurrent[-2] if last else None
-        ratio = bool(units) and any(units * n == bias[-1] for n in (1, 3, 4))  # type: ignore[operator]
+        ratio = bool(units and any(units * n == bias[-1] for n in (1, 3, 4)))
         return _CELL if last and ratio else None
     alike = len(shapes) == 4 and len(set(shapes)) == 1 and len(shapes[0]) == 1
     return (*_SCALED, *_MOVING) if alike else None

@@ -1,4 +1,4 @@
-"""Give variables that have names the keys of a checkpoint: equal names, and proposals. Pure."""
+"""Pair variables that have names with the keys of a checkpoint, or propose pairs. Pure."""
 
 from __future__ import annotations
 

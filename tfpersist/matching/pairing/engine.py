@@ -26,7 +26,7 @@ Look = Callable[[Leaf, Hashable], Hashable]
 
 @attrs.frozen
 class Pairing:
-    """Which leaf of the checkpoint is which leaf of the target.
+    """The pairs of leaves of a checkpoint and of a target.
 
     Args:
         pairs: {number in the target: number in the checkpoint}, to be carried out.

@@ -1,4 +1,4 @@
-"""Say of each tensor of a target what the evidence of its layer makes of it. Pure."""
+"""Decide from the evidence of a layer what each of its tensors gets. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tfpersist.matching.sides.facts import Leaf, Side
 
 @attrs.frozen
 class Fate:
-    """What becomes of one tensor of a target.
+    """The decision on one tensor of a target.
 
     Args:
         source: the tensor of the checkpoint that it gets; None for none.

@@ -68,7 +68,7 @@ class Objects:
 
 @attrs.frozen
 class ObjectPairing:
-    """Which object of a target is which object of a checkpoint.
+    """The pairs of objects of a target and of a checkpoint.
 
     Args:
         fates: what becomes of each object of the target that holds tensors.

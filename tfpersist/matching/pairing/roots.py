@@ -1,4 +1,4 @@
-"""Tell apart what a root holds in no order of its own, such as a `tf.train.Checkpoint`. Pure."""
+"""Distinguish the children of a root without an order, such as a `tf.train.Checkpoint`. Pure."""
 
 from __future__ import annotations
 

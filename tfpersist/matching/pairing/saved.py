@@ -24,7 +24,7 @@ _VARIABLE = "VARIABLE_VALUE"
 
 @attrs.frozen(eq=False, slots=False)
 class Saved:
-    """What a checkpoint holds, for a target that is to be restored from it.
+    """The contents of a checkpoint, for a target that is to be restored from it.
 
     Args:
         specs: its tensors, by key.

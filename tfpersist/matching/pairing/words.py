@@ -267,7 +267,7 @@ def _shared(
         if longer:
             left.remove(longer)
             shared |= {word, longer}
-            if not any(each in names.common for each in (word, longer) for names in (one, other)):
+            if not any(w in names.common for w in (word, longer) for names in (one, other)):
                 score += 2.0 if longer == word else 1.0
                 counts |= not word.isdecimal()
     if not is_series and all(map(str.isdecimal, shared & (one.own | other.own))):

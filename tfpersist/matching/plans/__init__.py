@@ -1,1 +1,1 @@
-"""Which tensor goes into which variable: entries, fits, plans and reports."""
+"""The pairs of tensors and variables: entries, fits, plans and reports."""

@@ -111,7 +111,7 @@ def _one_of(_owner: object, field: attrs.Attribute[str], value: object) -> None:
 
 @attrs.frozen
 class Tolerance:
-    """What a restore does about variables that do not fit.
+    """The choices for variables and tensors that do not fit.
 
     Args:
         missing: for a variable without a tensor: "error", or "skip" to leave it as it is.
@@ -130,7 +130,7 @@ class Tolerance:
 
 @attrs.frozen
 class Fit:
-    """Which tensor a restore assigns to which variable, and what does not fit.
+    """The tensors that a restore assigns to variables, and what does not fit.
 
     Args:
         assignments: the tensors that fit, with their variables.

@@ -16,7 +16,7 @@ _PART = 1 << 20
 
 @attrs.frozen
 class Loss:
-    """What the cast of one tensor has lost.
+    """The loss of precision when one tensor was cast.
 
     Args:
         variable: the variable's name.

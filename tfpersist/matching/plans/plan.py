@@ -73,7 +73,7 @@ class Pair:
 
 @attrs.frozen
 class Plan:
-    """Which tensor of a checkpoint each variable gets, as `ModelStore.restore(plan=...)` takes it.
+    """The tensor that each variable gets, as `ModelStore.restore(plan=...)` takes it.
 
     `RestoreReport.plan` and the command `tfpersist plan` make one. With the keys that are proposed,
     it says what the evidence supports; a restore with it carries that out. The methods `take` and

@@ -1,4 +1,4 @@
-"""Give the rows of a variable those of a tensor whose rows are in another order. Pure.
+"""Fill the rows of a variable from a tensor whose rows are in another order. Pure.
 
 So an embedding follows a vocabulary that has changed.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import attrs
 import numpy as np
@@ -19,7 +20,7 @@ _EXPECTED = "{old row: new row}, or a pair of lists: the old words and the new w
 
 @attrs.frozen
 class RowMap:
-    """Which row of a tensor becomes which row of a variable.
+    """A map from the rows of a tensor to the rows of a variable.
 
     Args:
         variable: the variable's name.
@@ -120,9 +121,9 @@ def row_map(variable: str, rows: object) -> RowMap:
     raise _wrong(variable, "rows= has a value of another kind", _EXPECTED, value_text(rows))
 
 
-def _row(variable: str, row: object) -> int:
+def _row(variable: str, row: Any) -> int:
     try:
-        number = operator.index(row)  # type: ignore[arg-type]
+        number = operator.index(row)
     except TypeError:
         number = -1
     if number < 0 or isinstance(row, (bool, np.bool_)):

@@ -145,7 +145,7 @@ class Skipped:
 
 @attrs.frozen
 class RestoreReport:
-    """What a restore did, or would do.
+    """The result of a restore, or of a dry run.
 
     Args:
         checkpoint: the path or URL of the checkpoint.
@@ -253,7 +253,7 @@ class RestoreReport:
 
     @property
     def plan(self) -> Plan:
-        """What each variable gets, and why, as `ModelStore.restore(plan=...)` takes it.
+        """The tensor of each variable with its reason, as `ModelStore.restore(plan=...)` takes it.
 
         It has the proposals too. `print(report.plan)` shows the reasons.
         """

@@ -1,4 +1,4 @@
-"""Say what of a training a checkpoint carries, beside its variables: as text, a dict and JSON."""
+"""Describe the state of a training in a checkpoint: as text, a dict and JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _COVERAGES = get_args(Coverage)
 
 @attrs.frozen
 class Fact:
-    """What becomes of one piece of state when a training goes on.
+    """A piece of state, and whether it is restored when a training goes on.
 
     Args:
         coverage: "covered": it is in the checkpoint. "replayed": it is not, and is made again from
@@ -46,7 +46,7 @@ class Fact:
 
 @attrs.frozen
 class Resume:
-    """What of a training a checkpoint carries, and what is different now.
+    """The state of a training in a checkpoint, and what is different now.
 
     Args:
         facts: what is covered, replayed and not covered.
@@ -69,17 +69,17 @@ class Resume:
 
     @property
     def covered(self) -> tuple[Fact, ...]:
-        """What the checkpoint carries."""
+        """The state that the checkpoint carries."""
         return self._of("covered")
 
     @property
     def replayed(self) -> tuple[Fact, ...]:
-        """What is made again from the same seeds."""
+        """The state that is computed again from the same seeds."""
         return self._of("replayed")
 
     @property
     def not_covered(self) -> tuple[Fact, ...]:
-        """What starts anew."""
+        """The state that starts anew."""
         return self._of("not covered")
 
     def without(self, keys: Sequence[str]) -> Resume:
@@ -164,9 +164,9 @@ class Resume:
         return tuple(fact for fact in self.facts if fact.coverage == coverage)
 
     def __str__(self) -> str:
-        counts = ", ".join(f"{len(self._of(each))} {each}" for each in _COVERAGES)
+        counts = ", ".join(f"{len(self._of(coverage))} {coverage}" for coverage in _COVERAGES)
         lines = [f"to resume: {counts}"]
-        lines += [f"  {fact}" for each in _COVERAGES for fact in self._of(each)]
+        lines += [f"  {fact}" for coverage in _COVERAGES for fact in self._of(coverage)]
         if self.changed:
             lines.append(
                 f"  {counted(len(self.changed), 'difference', 'differences')} of the environment:"

@@ -1,1 +1,1 @@
-"""How a value is made from tensors of another form."""
+"""Recipes: the steps that make a value from tensors of another form."""

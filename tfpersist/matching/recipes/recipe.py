@@ -41,7 +41,7 @@ def _checked_steps(_recipe: object, _field: object, steps: object) -> None:
 
 @attrs.frozen
 class Recipe:
-    """How the value of a variable is made from one or several tensors.
+    """The steps that make the value of a variable from one or several tensors.
 
     Args:
         keys: the keys of the tensors.
@@ -244,16 +244,16 @@ def _step_of(value: object) -> Step | Join:
     if not isinstance(value, Mapping):
         raise _wrong("this is no step", "{'do': name, ...}", value_text(value))
     name = value.get("do")
-    kind = KINDS.get(name) if isinstance(name, str) else None
-    if kind is None:
+    step_class = KINDS.get(name) if isinstance(name, str) else None
+    if step_class is None:
         raise _wrong("the step is not known", " or ".join(KINDS), value_text(name))
-    fields = attrs.fields(kind)
+    fields = attrs.fields(step_class)
     known = {field.name for field in fields}
     needed = {field.name for field in fields if field.default is attrs.NOTHING}
-    given = {key: item for key, item in value.items() if key != "do"}
-    if not needed <= given.keys() <= known:
-        raise _wrong(f"{name} has other arguments", ", ".join(sorted(known)), _keys_in(given))
-    return kind(**given)
+    arguments = {key: item for key, item in value.items() if key != "do"}
+    if not needed <= arguments.keys() <= known:
+        raise _wrong(f"{name} has other arguments", ", ".join(sorted(known)), _keys_in(arguments))
+    return step_class(**arguments)
 
 
 def _keys_in(value: object) -> str:

@@ -253,7 +253,7 @@ class Transpose:
 
 @attrs.frozen
 class Reshape:
-    """Give the same elements another shape.
+    """Reshape the elements.
 
     Args:
         shape: the new shape.
@@ -288,7 +288,7 @@ def _float(_owner: object, field: attrs.Attribute[Any], value: object) -> None:
 
 @attrs.frozen
 class Cast:
-    """Give the elements another float type.
+    """Cast the elements to another float type.
 
     Args:
         dtype: the name of the type.
@@ -324,8 +324,8 @@ _WIDER = {
 }
 
 
-def _finite(_owner: object, field: attrs.Attribute[Any], value: object) -> None:
-    fits = type(value) in (int, float) and not _is_huge(value) and math.isfinite(value)  # type: ignore[arg-type]
+def _finite(_owner: object, field: attrs.Attribute[Any], value: Any) -> None:
+    fits = type(value) in (int, float) and not _is_huge(value) and math.isfinite(value)
     _require(fits, f"{field.name}= is wrong", "a finite number", _shown(value))
 
 

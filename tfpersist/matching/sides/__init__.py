@@ -1,1 +1,1 @@
-"""What a checkpoint and a target say of their tensors: names, objects, places, eras."""
+"""The evidence in a checkpoint and in a target: names, objects, places, eras."""

@@ -1,4 +1,4 @@
-"""What TensorFlow and Keras have called things in their versions, as tables. Pure data."""
+"""The names that TensorFlow and Keras use in their versions, as tables. Pure data."""
 
 from __future__ import annotations
 

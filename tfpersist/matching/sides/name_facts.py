@@ -39,9 +39,9 @@ def side_of(tensors: Iterable[tuple[object, str, TensorSpec]], *, ordered: bool)
         kernels = [role for role in tensors_of if role.endswith("kernel")]
         plain = dict.fromkeys(kernels, "kernel") if len(kernels) == 1 else {}
         members = {plain.get(role, role): member for role, member in tensors_of.items()}
-        given = tuple(label for label in path if not facts.is_automatic(label))
-        automatic = len(given) < len(path)
+        by_people = tuple(label for label in path if not facts.is_automatic(label))
+        automatic = len(by_people) < len(path)
         tail = () if automatic else None
         is_named = bool(path) and not facts.is_automatic(path[-1])
-        leaves.append(Leaf(number, members, given, given, tail, (), path, is_named))
+        leaves.append(Leaf(number, members, by_people, by_people, tail, (), path, is_named))
     return Side(leaves, ordered)

@@ -45,7 +45,7 @@ _COPIES = "_all_variables"
 
 @attrs.frozen
 class Names:
-    """What is known of objects beside their graph.
+    """Facts on objects that their graph does not hold.
 
     Args:
         layers: the name of each layer, by its number; for a checkpoint those in its sidecar. Others

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Any
 
 
@@ -26,7 +27,7 @@ def begin_at_epoch(model: Any, epoch: int | None) -> None:
 
 
 class _Begin:
-    """What tf_keras asks for the epoch and the batch to begin at."""
+    """The object that tf_keras asks for the first epoch and batch."""
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
@@ -92,13 +93,13 @@ def callbacks_beside(callback: Any) -> Sequence[Any] | None:
 
     Keras gives a callback no way to the others. The list is an object that is calling it now.
     """
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         owner = frame.f_locals.get("self")
         callbacks = getattr(owner, "callbacks", None)
         if isinstance(callbacks, list) and any(one is callback for one in callbacks):
             return callbacks
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return None
 
 

@@ -81,8 +81,8 @@ def _inner_tensors(model: Any, named: Sequence[str]) -> dict[str, Any]:
     if not named:
         return {}
     outputs = outputs_of_layers(model)
-    tensors = {tensor.name: tensor for each in outputs.values() for tensor in each}
-    tensors |= {name: each[0] for name, each in outputs.items() if len(each) == 1}
+    tensors = {tensor.name: tensor for one in outputs.values() for tensor in one}
+    tensors |= {name: one[0] for name, one in outputs.items() if len(one) == 1}
     own = {*_output_names(model, _outputs(model)), *(getattr(model, "input_names", None) or ())}
     wanted = (name.removesuffix(":0") if name not in tensors else name for name in named)
     return {name: tensors[name] for name in wanted if name in tensors and name not in own}

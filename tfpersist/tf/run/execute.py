@@ -111,10 +111,10 @@ class Executor:
             FeedError: a feed is missing, or does not fit.
             RunError: TensorFlow failed.
         """
-        given = requests.feeds_of(feeds)
+        values = requests.feeds_of(feeds)
         return requests.structured(
             fetches,
-            lambda refs: self._compute([self.fetchable(ref) for ref in refs], given),
+            lambda refs: self._compute([self.fetchable(ref) for ref in refs], values),
         )
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What a restore needs to know of the optimizers of a Keras target."""
+"""Facts on the optimizers of a Keras target, for a restore."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def assignment_runs(
         writes_of: returns the operations that assign an entry.
 
     Raises:
-        SelectionError: only the keys or only the values of a table are given.
+        SelectionError: only the keys or only the values of a table are by_name.
         TargetError: no operation of the graph assigns a value of this shape.
     """
     assignments: list[_Assignment] = []
@@ -111,15 +111,15 @@ def assignment_runs(
 def _of_saveable(pairs: Sequence[_Value], writes_of: WritesOf) -> _Assignment:
     """Return the assignment of all tensors of a saveable object."""
     saveable: Any = pairs[0][0].ref
-    given = {entry.name: (entry, value) for entry, value in pairs}
-    lacking = [spec.name for spec in saveable.specs if spec.name not in given]
+    by_name = {entry.name: (entry, value) for entry, value in pairs}
+    lacking = [spec.name for spec in saveable.specs if spec.name not in by_name]
     if lacking:
         raise SelectionError(
             f"{pairs[0][0].name!r} is restored together with {lacking[0]!r}, which is not selected",
             advice="Select the saveable object, or all of its names.",
         )
     feeds = []
-    for entry, value in (given[spec.name] for spec in saveable.specs):
+    for entry, value in (by_name[spec.name] for spec in saveable.specs):
         if saveables.is_position(entry):
             feeds.append(np.array(variant_tensor.to_proto(value), object))
         else:

@@ -41,7 +41,7 @@ _RUNNING: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 @attrs.frozen
 class _Asked:
-    """What was asked of a callback; see `callback`."""
+    """The options of a callback; see `callback`."""
 
     every: int | str
     monitor: str | None
@@ -100,8 +100,8 @@ def callback(
             expected='True, False or "weights"',
             found=value_text(resume),
         )
-    given = as_generators(generators)
-    return _callback_class()(store, _Asked(every, monitor, mode, resume, given, strict))
+    extra = as_generators(generators)
+    return _callback_class()(store, _Asked(every, monitor, mode, resume, extra, strict))
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Say what becomes of the order of the data of a training."""
+"""Describe whether the order of the data is restored when a training goes on."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def hook(
 
 @attrs.frozen
 class _Asked:
-    """What was asked of a hook; see `hook`."""
+    """The options of a hook; see `hook`."""
 
     every_steps: int | None
     every_secs: float | None

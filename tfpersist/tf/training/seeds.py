@@ -20,11 +20,11 @@ class Seeds:
 
     Args:
         owners: the Keras models and layers whose generators are captured.
-        given: further generators: of Python, NumPy, TensorFlow or Keras.
+        extra: further generators: of Python, NumPy, TensorFlow or Keras.
     """
 
     owners: Sequence[Any] = ()
-    given: Sequence[Any] = ()
+    extra: Sequence[Any] = ()
     # Those of the owners that were captured last.
     _captured: list[Any] | None = attrs.field(init=False, default=None)
 
@@ -38,7 +38,7 @@ class Seeds:
             "keras": None if unasked is None else unasked.numpy(),
             "tensorflow": None if asked is None else asked.state.numpy(),
             "owned": values_of(self._captured),
-            "given": [state_of(one) for one in self.given],
+            "given": [state_of(one) for one in self.extra],
         }
 
     def check(self, state: Mapping[str, Any]) -> None:
@@ -47,7 +47,7 @@ class Seeds:
         Raises:
             RestoreError: there are others.
         """
-        for name, mine in (("owned", self._owned()), ("given", self.given)):
+        for name, mine in (("owned", self._owned()), ("given", self.extra)):
             if len(mine) != len(state[name]):
                 raise RestoreError(
                     "the training has other random generators"
@@ -67,7 +67,7 @@ class Seeds:
             asked.state.assign(state["tensorflow"])
         for variable, value in zip(self._owned(), state["owned"], strict=True):
             variable.assign(value)
-        for generator, saved in zip(self.given, state["given"], strict=True):
+        for generator, saved in zip(self.extra, state["given"], strict=True):
             set_state(generator, saved)
         set_host_state(state)
 
@@ -81,8 +81,8 @@ class Seeds:
             where = ", ".join(str(getattr(one, "path", one.name)) for one in owned[:5])
             where += f" and {len(owned) - 5} more" if len(owned) > 5 else ""
             found.append(Fact("covered", "the generators and metrics of layers", where))
-        if self.given:
-            where = ", ".join(type(one).__name__ for one in self.given)
+        if self.extra:
+            where = ", ".join(type(one).__name__ for one in self.extra)
             found.append(Fact("covered", "the generators in generators=", where))
         if stateful := random_state.stateful_ops():
             where = ", ".join(stateful[:5])

@@ -1,1 +1,1 @@
-"""Which variable of a known model is which one of its twin in another library, as data."""
+"""Maps from the variables of known models to those of their twins in other libraries, as data."""

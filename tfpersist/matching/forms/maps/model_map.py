@@ -32,7 +32,7 @@ class Series:
 
 @attrs.frozen
 class ModelMap:
-    """Which variable of a model in a checkpoint is which variable of its twin.
+    """A map from the variables of a model in a checkpoint to those of its twin.
 
     Names are those below a common scope. A pattern matches the whole name in the checkpoint; its
     groups stand in the name in the target.
