@@ -37,9 +37,9 @@ def test_all_generators_go_on():
     want = draws(given)
     keras.utils.set_random_seed(4)
     other = Seeds((), generators())
-    draws(other.given)
+    draws(other.extra)
     other.restore(state)
-    assert draws(other.given) == want
+    assert draws(other.extra) == want
 
 
 def test_capturing_draws_nothing():
