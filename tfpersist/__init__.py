@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from tfpersist.store.background import PendingCheckpoint
     from tfpersist.store.last_save import SignalSave
     from tfpersist.store.model_store import ModelStore
+    from tfpersist.store.parts import StorePart
     from tfpersist.store.retention import Best, Candidate, Keep, Pruning, Verdict
     from tfpersist.store.survey import Survey
     from tfpersist.tf.open_graph.graph_model import GraphModel
@@ -131,6 +132,7 @@ __all__ = [
     "Signature",
     "Skipped",
     "StorageError",
+    "StorePart",
     "Summary",
     "Survey",
     "TFPersistError",
@@ -186,6 +188,7 @@ _HOMES = {
     "Signature": "graph.describe.signature",
     "Skipped": "matching.plans.report",
     "Summary": "graph.describe.summary",
+    "StorePart": "store.parts",
     "Survey": "store.survey",
     "TensorRef": "graph.structure.names",
     "TensorSpec": "formats.tensors",

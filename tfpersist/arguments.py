@@ -195,6 +195,25 @@ def size(value: object, step: str) -> int:
     return number
 
 
+def text_of(value: object, name: str, what: str, expected: str) -> str:
+    """Return an argument that is a text with at least one character.
+
+    Args:
+        value: the argument.
+        name: what it is called, for the error.
+        what: what it stands for, for the error.
+        expected: an example, for the error.
+
+    Raises:
+        ArgumentError: it is no text.
+    """
+    if not isinstance(value, str) or not value:
+        raise ArgumentError(
+            f"{what} must be a text", where=name, expected=expected, found=value_text(value)
+        )
+    return value
+
+
 def time_of(value: object, name: str) -> float:
     """Return an argument that is a length of time, in seconds; see `seconds`.
 

@@ -59,6 +59,10 @@ def test_a_pruning_removes_them(store, tmp_path):
     assert store.verify().ok
 
 
-def test_a_directory_whose_files_are_renamed_has_none(tmp_path):
+def test_parts_of_workers_are_left_after_a_day(tmp_path):
+    part = ".tfpersist-part-0123456789abcdef-0-of-2"
     leave(tmp_path, "model.ckpt-9.data-00000-of-99999", 25)
-    assert list(leftovers(Directory.look(open_storage(tmp_path)))) == []
+    leave(tmp_path, part, 25)
+    leave(tmp_path, part.replace("-0-", "-1-"), 23)
+    left = set(leftovers(Directory.look(open_storage(tmp_path))))
+    assert left == {"model.ckpt-9.data-00000-of-99999", part}

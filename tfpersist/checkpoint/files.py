@@ -33,6 +33,8 @@ _V1_FILE = re.compile(r".+\.ckpt(-\d+)?")
 V1_SHARD = re.compile(
     r"(?P<prefix>.+)-(?P<shard>[0-9]{5}|\?{5})-of-(?P<shards>[0-9]{5})", re.DOTALL
 )
+# The part of one of several workers; see `worker_parts`. A V1 shard has five digits at its end.
+PART = re.compile(r"\.tfpersist-part-(?P<digest>[0-9a-f]{16})-(?P<worker>[0-9]+)-of-(?P<of>[0-9]+)")
 # The only data file of a checkpoint that has one.
 ONE_SHARD = ".data-00000-of-00001"
 
@@ -411,6 +413,16 @@ def attempt_of(name: str) -> int:
     match = DATA.fullmatch(name) or _OWN_META.fullmatch(name)
     number = int(match["shards"]) if match else 0
     return number if number in ATTEMPTS else 0
+
+
+def is_part(name: str) -> bool:
+    """Return whether a name is that of the part of one of several workers.
+
+    Example:
+        >>> is_part(".tfpersist-part-ed69aaf0afac8e4f-1-of-2"), is_part("m-1.index")
+        (True, False)
+    """
+    return PART.fullmatch(name) is not None
 
 
 def readable(size: int) -> str:

@@ -1,4 +1,4 @@
-"""Find the files that attempts have left in an object store: of dead processes, and of losers."""
+"""Find the files that attempts have left: of dead processes, and of losers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 from tfpersist.checkpoint.directory import Directory
-from tfpersist.checkpoint.files import INDEX, attempt_of, prefix_of
+from tfpersist.checkpoint.files import INDEX, attempt_of, is_part, prefix_of
 from tfpersist.errors import StorageError
 
 # An upload that takes longer than this loses its files to a pruning.
@@ -17,8 +17,7 @@ _ABANDONED_AFTER = 24 * 3600.0
 def leftovers(look: Directory) -> Iterator[str]:
     """Yield the files of attempts that no index names, if they are older than a day.
 
-    Younger ones may belong to an attempt that is under way. Where files are renamed when they are
-    whole, there are none.
+    Younger ones may belong to an attempt that is under way.
 
     Args:
         look: a look at the directory.
@@ -32,10 +31,12 @@ def leftovers(look: Directory) -> Iterator[str]:
         []
     """
     attempts: dict[str, dict[int, list[str]]] = {}
-    for name in look.names if look.storage.remote else ():
+    for name in look.names:
         number = attempt_of(name)
         if number:
             attempts.setdefault(prefix_of(name), {}).setdefault(number, []).append(name)
+        elif is_part(name) and _is_old(look, name):
+            yield name
     for prefix, named in attempts.items():
         facts = look.facts(prefix) if prefix + INDEX in look.names and len(named) > 1 else None
         for number, names in named.items():

@@ -192,6 +192,7 @@ class Storage(Protocol):
         durable: bool = True,
         only_if: Callable[[], bool] | None = None,
         since: object | None = None,
+        attempt: int | None = None,
     ) -> AbstractContextManager[Publication]:
         """Add or replace files, all or nothing.
 
@@ -200,6 +201,8 @@ class Storage(Protocol):
             only_if: called when everything is written and no other writer can change the
                 directory. If it returns False, nothing is published and `committed` stays False.
             since: the version of which the caller knows all names.
+            attempt: the number that the names of data files hold, if several processes share it;
+                see `Publication.attempt`. None to draw one.
 
         Raises:
             ConflictError: another process has written what this publication expected to find.

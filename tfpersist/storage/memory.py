@@ -101,6 +101,7 @@ class MemoryStorage:
         durable: bool = True,
         only_if: Callable[[], bool] | None = None,
         since: object | None = None,
+        attempt: int | None = None,
     ) -> Iterator[base.Publication]:
         """Add or replace files, all or nothing. `durable` has no effect here."""
         publication = _Publication(self.location)

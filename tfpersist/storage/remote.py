@@ -184,9 +184,10 @@ class RemoteStorage:
         durable: bool = True,
         only_if: Callable[[], bool] | None = None,
         since: object | None = None,
+        attempt: int | None = None,
     ) -> Iterator[base.Publication]:
         """Add or replace files. `durable` has no effect: writes return when they are safe."""
-        publication = Attempt(self)
+        publication = Attempt(self) if attempt is None else Attempt(self, attempt)
         try:
             yield publication
             publication.commit(only_if)

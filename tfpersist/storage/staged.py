@@ -160,6 +160,7 @@ class StagedStorage:
         durable: bool = True,
         only_if: Callable[[], bool] | None = None,
         since: object | None = None,
+        attempt: int | None = None,
     ) -> Iterator[base.Publication]:
         with base.translated(self.location, "prepare this directory"):
             self.directory.make(durable=durable)

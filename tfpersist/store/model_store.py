@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from types import NoneType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, SupportsInt
 
 import attrs
 
-from tfpersist.arguments import count_of, time_of
+from tfpersist.arguments import count_of, text_of, time_of
 from tfpersist.checkpoint.checkpoint import Checkpoint
 from tfpersist.checkpoint.directory import Directory
 from tfpersist.checkpoint.locate import Located, file_at, refuse_other_file, variables_of
 from tfpersist.checkpoint.save_memory import SaveMemory
-from tfpersist.errors import ArgumentError, RetentionError, SaveError, StorageError, value_text
+from tfpersist.errors import ArgumentError, RetentionError, SaveError, StorageError
 from tfpersist.matching.choices.selection import Selection
 from tfpersist.matching.plans.fit import OnMismatch, OnMissing, OnUnexpected, Tolerance
 from tfpersist.matching.plans.plan import Plan
@@ -25,9 +25,10 @@ from tfpersist.storage import Storage, absolute, open_storage, placed
 from tfpersist.store import last_save, pruning
 from tfpersist.store.background import Worker, worker_at
 from tfpersist.store.last_save import SignalSave
+from tfpersist.store.parts import StorePart, commit, part_of
 from tfpersist.store.restore import Source, restore_graph, restore_target
 from tfpersist.store.retention import Best, Keep, Mode, Pruning, as_keep
-from tfpersist.store.save import Destination, save_target
+from tfpersist.store.save import Destination, Facts, save_target
 from tfpersist.store.saved_graph import newest_graph
 from tfpersist.store.survey import Survey, survey
 from tfpersist.store.watch import watch
@@ -123,13 +124,7 @@ class ModelStore:
         storage_options: object = None,
         mapped: bool | None = None,
     ) -> None:
-        if not isinstance(name, str):
-            raise ArgumentError(
-                "the name of checkpoints must be a text",
-                where="name",
-                expected='a text such as "model.ckpt"',
-                found=value_text(name),
-            )
+        text_of(name, "name", "the name of checkpoints", 'a text such as "model.ckpt"')
         place, options = placed(location, storage_options, mapped=mapped)
         asked = (absolute(place), name, durable, as_keep(keep), incremental, write_meta_graph)
         self._asked = _Asked(*asked, options=options)
@@ -396,18 +391,79 @@ class ModelStore:
             >>> store.save({"v": np.zeros(2)}, 6, metadata={"commit": "3f2a"}).metadata["commit"]
             '3f2a'
         """
-        destination = Destination(
-            self._directory,
-            self.name,
-            self._asked.selection,
-            keep=self._asked.keep,
-            durable=self._asked.durable,
-            incremental=self._asked.incremental,
-            memory=self._save_memory,
-            in_flight=self._asked.in_flight,
-            write_meta_graph=self._asked.write_meta_graph,
-        )
-        return save_target(target, step, metrics, metadata, destination)
+        return save_target(target, step, metrics, metadata, self._destination)
+
+    def part(self, worker: int, of: int, attempt: str) -> StorePart:
+        """Save a checkpoint by several workers, of which this is one; any launcher will do.
+
+        Each worker saves what it holds, at the same time as the others and under names of its own.
+        When all have done so, one of them calls `commit`. If a worker dies, or `commit` is not
+        called, the earlier checkpoints stay as they are.
+
+        Args:
+            worker: the number of this worker, from 0 on.
+            of: the number of workers.
+            attempt: a text that all workers have and no other try of this save, such as the number
+                of the job.
+
+        Returns:
+            The part of this worker; its `save(target, step)` writes it.
+
+        Raises:
+            ArgumentError: an argument makes no sense.
+
+        Example:
+            >>> import numpy as np, tfpersist as tfp
+            >>> store = tfp.ModelStore("memory://doc/parts")
+            >>> for worker, name in enumerate(["encoder", "decoder"]):
+            ...     store.part(worker, of=2, attempt="job 7").save({name: np.zeros(2)}, step=5)
+            >>> sorted(store.commit(5, of=2, attempt="job 7"))
+            ['decoder', 'encoder']
+        """
+        return part_of(worker, of, attempt, self._destination)
+
+    def commit(
+        self,
+        step: Any,
+        of: int,
+        attempt: str,
+        metrics: Mapping[str, float] | None = None,
+        *,
+        metadata: Any = None,
+        timeout: float | str | timedelta = "10m",
+    ) -> Checkpoint:
+        """Make a checkpoint of the parts that all workers have saved; one worker calls this.
+
+        Args:
+            step: the training step that the workers have passed to `save`; None if they did not.
+            of: the number of workers.
+            attempt: what the workers have passed to `part`.
+            metrics: the metrics at this step, {name: number}.
+            metadata: anything else to keep with the checkpoint; see `save`.
+            timeout: how long to wait for parts that are not there yet.
+
+        Returns:
+            The checkpoint.
+
+        Raises:
+            SaveError: workers have not saved their parts, or two have saved one tensor; the message
+                names them, and nothing was saved.
+            CorruptionError: a part is damaged.
+            ConflictError: in an object store, another process has saved this step meanwhile.
+            StorageError: the checkpoint could not be written.
+
+        Example:
+            >>> import numpy as np, tfpersist as tfp
+            >>> store = tfp.ModelStore("memory://doc/commit")
+            >>> store.part(0, of=2, attempt="job 7").save({"v": np.zeros(2)}, step=5)
+            >>> try:
+            ...     store.commit(5, of=2, attempt="job 7", timeout=0.01)
+            ... except tfp.SaveError as error:
+            ...     print(error.problem)
+            the parts of these workers are missing: 1; nothing was saved
+        """
+        facts = Facts.of(self.name, step, metrics, metadata)
+        return commit(facts, of, attempt, self._destination, time_of(timeout, "timeout"))
 
     def restore(
         self,
@@ -474,12 +530,6 @@ class ModelStore:
             (('head',), array([3., 4., 5., 0., 0.], dtype=float32))
         """
         tolerance = Tolerance(missing, mismatched, unexpected)
-        if not isinstance(plan, (Plan, NoneType)):
-            raise ArgumentError(
-                "plan= must be a plan",
-                expected="the plan of a report, or Plan.from_json(text)",
-                found=value_text(plan),
-            )
         self.wait()
         source = attrs.evolve(self._source, plan=plan, cast=cast, rows=rows)
         return restore_target(target, source, tolerance, dry_run=dry_run)
@@ -884,6 +934,21 @@ class ModelStore:
         return look if variables is None else Directory.look(variables)
 
     @property
+    def _destination(self) -> Destination:
+        asked = self._asked
+        return Destination(
+            self._directory,
+            asked.name,
+            asked.selection,
+            asked.keep,
+            asked.durable,
+            asked.incremental,
+            self._save_memory,
+            asked.in_flight,
+            asked.write_meta_graph,
+        )
+
+    @property
     def _which(self) -> Which:
         return Which(self.name, self._asked.step, self._asked.chosen)
 
@@ -893,18 +958,16 @@ class ModelStore:
 
     @cached_property
     def _opened(self) -> Storage:
-        opened = open_storage(self.location, self._asked.options)
-        refuse_other_file(opened)
+        refuse_other_file(opened := open_storage(self.location, self._asked.options))
         return opened
 
     @cached_property
     def _directory(self) -> Storage:
         """The result of `_opened` if it is a directory."""
-        location = self._opened.location
         if file_at(self._opened) is not None:
             raise StorageError(
                 "this is a file of Keras: a model can be restored from it, and nothing else",
-                where=location,
+                where=self._opened.location,
                 expected="a directory of checkpoints",
                 advice="Save into a directory; tfpersist.Checkpoint(path) reads the file",
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from types import NoneType
 
 import attrs
 
@@ -16,6 +17,7 @@ from tfpersist.checkpoint.locate import Located, file_at, only_file, variables_o
 from tfpersist.checkpoint.pins import held
 from tfpersist.checkpoint.verify import open_as_saved
 from tfpersist.errors import (
+    ArgumentError,
     CheckpointNotFoundError,
     CorruptionError,
     RestoreError,
@@ -24,6 +26,7 @@ from tfpersist.errors import (
     StorageError,
     TFPersistError,
     counted,
+    value_text,
 )
 from tfpersist.gc_pause import gc_paused
 from tfpersist.graph.describe.forget_bias import forget_biases
@@ -136,6 +139,12 @@ def restore_target(
     target: object, source: Source, tolerance: Tolerance, *, dry_run: bool = False
 ) -> RestoreReport:
     """Restore a target; see `ModelStore.restore`."""
+    if not isinstance(source.plan, (Plan, NoneType)):
+        raise ArgumentError(
+            "plan= must be a plan",
+            expected="the plan of a report, or Plan.from_json(text)",
+            found=value_text(source.plan),
+        )
     with gc_paused():
         adapted = adapt(target)
         source, found = _found(source, recover=not dry_run)

@@ -58,13 +58,39 @@ class Destination:
 
 
 @attrs.frozen
-class _Facts:
+class Facts:
     """The facts of a save for its sidecar."""
 
     prefix: str
     step: int | None
     metrics: Mapping[str, float]
     metadata: str
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        step: Any,
+        metrics: Mapping[str, float] | None,
+        metadata: Any,
+        target: Target | None = None,
+    ) -> Facts:
+        """Return what a user passed to a save.
+
+        Args:
+            name: what the checkpoints are called.
+            step: see `save_target`.
+            metrics: see `save_target`.
+            metadata: see `save_target`.
+            target: see `step_of`.
+
+        Raises:
+            TargetError: the step is not a whole number.
+            SaveError: the metrics or the metadata cannot be saved.
+        """
+        number = None if step is None else step_of(step, target)
+        prefix = name if number is None else f"{name}-{number}"
+        return cls(prefix, number, sidecar.as_floats(metrics), sidecar.as_json(metadata))
 
 
 def save_target(
@@ -79,9 +105,7 @@ def save_target(
     # which also visit all objects of TensorFlow.
     with gc_paused():
         adapted = adapt(target)
-    number = None if step is None else step_of(step, adapted)
-    prefix = destination.name if number is None else f"{destination.name}-{number}"
-    facts = _Facts(prefix, number, sidecar.as_floats(metrics), sidecar.as_json(metadata))
+    facts = Facts.of(destination.name, step, metrics, metadata, adapted)
     in_flight = destination.in_flight
 
     def capture_now() -> Callable[[], Located]:
@@ -96,12 +120,12 @@ def save_target(
     if not in_flight:
         return Checkpoint(capture_now()())
     worker = worker_at(destination.storage.location)
-    job = worker.begin(prefix, capture_now, in_flight)
-    return PendingCheckpoint(destination.storage, prefix, number, job, worker)
+    job = worker.begin(facts.prefix, capture_now, in_flight)
+    return PendingCheckpoint(destination.storage, facts.prefix, facts.step, job, worker)
 
 
 def _write(
-    facts: _Facts,
+    facts: Facts,
     captured: Captured,
     meta: bytes | None,
     items: Items,
@@ -129,6 +153,22 @@ def _write(
     finally:
         # An error's traceback would keep the values for as long as it lives itself.
         items.clear()
+    return finished(directory, prefix, destination)
+
+
+def finished(directory: Directory, prefix: str, destination: Destination) -> Located:
+    """Name a checkpoint that was just saved the latest, and prune older ones.
+
+    Args:
+        directory: the directory with the checkpoint in it.
+        prefix: the checkpoint.
+        destination: the rules of pruning.
+
+    Raises:
+        RetentionError: a `where` failed; the message says that the checkpoint is saved.
+        StorageError: the state file could not be written, or files not be removed; so it does.
+    """
+    durable = destination.durable
     if destination.keep is None:
         note_latest(directory, prefix, durable=durable)
     else:
