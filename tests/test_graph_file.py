@@ -86,6 +86,34 @@ def test_graphs_of_a_prefix_and_of_a_directory(tmp_path):
     assert graph_file.graphs(f"{tmp_path}/saved_model.pb") == []
 
 
+def test_graphs_of_subdirectories(tmp_path):
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    for name in ("inside/a/b/m.pb", "inside/a/x.meta", "inside/z.pbtxt", "outside/o.pb"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    debug = inside / "debug"
+    debug.mkdir()
+    (debug / "saved_model_debug_info.pb").write_bytes(b"")
+    (inside / "a" / "round").symlink_to(inside, target_is_directory=True)
+    (inside / "a" / "away").symlink_to(outside, target_is_directory=True)
+    (inside / "a" / "linked.pb").symlink_to(outside / "o.pb")
+    found = [f"{inside}/{name}" for name in ("a/b/m.pb", "a/linked.pb", "a/x.meta", "z.pbtxt")]
+    assert graph_file.graphs(str(inside)) == found
+    with open_storage("memory://folders/one/two").publish() as publication:
+        publication.create("m.pb").write(b"")
+    assert graph_file.graphs("memory://folders") == ["memory://folders/one/two/m.pb"]
+
+
+def test_too_many_subdirectories(tmp_path, monkeypatch):
+    for name in "abc":
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(graph_file, "_MOST_FOLDERS", 4)
+    assert graph_file.graphs(str(tmp_path)) == []
+    (tmp_path / "a" / "b").mkdir()
+    with pytest.raises(StorageError, match=r"too many subdirectories .*; expected at most 4"):
+        graph_file.graphs(str(tmp_path))
+
+
 READINGS = {
     "a line": b'\nnode { name: "x" op: "NoOp" }\n',
     "a comment inside": b'\nnode # {\n\n # }\n { name: "x" op: "NoOp" }\n',

@@ -400,5 +400,14 @@ def test_a_directory_is_scanned_as_a_whole(tmp_path):
     tf.saved_model.save(module, str(tmp_path), signatures=module.f)
     report = scan(tmp_path)
     assert "file write" in report.capabilities
+    assert "at node 'w' of file 'graph.pbtxt'" in str(report)
     (tmp_path / "graph.pbtxt").unlink()
     assert "file write" not in scan(tmp_path).capabilities
+    (tmp_path / "assets" / "a" / "b").mkdir(parents=True)
+    (tmp_path / "assets" / "a" / "b" / "g\x1b[2J.pb.txt").write_bytes(write)
+    report = scan(tmp_path)
+    assert "file write: WriteFile at node 'w' of file 'assets/a/b/g\\x1b[2J.pb.txt'" in str(report)
+    with pytest.raises(errors.UnsafeModelError, match="of file 'assets/a/b/g") as caught:
+        Policy().check(report)
+    assert "\x1b" not in str(caught.value)
+    assert [finding.file for finding in caught.value.findings] == ["assets/a/b/g\x1b[2J.pb.txt"]

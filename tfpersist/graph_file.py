@@ -14,9 +14,12 @@ from tfpersist.formats.graphdef import Graph
 from tfpersist.storage import is_url, open_storage
 from tfpersist.storage.base import is_possible
 
-_GRAPHS = (".pb", ".pbtxt", ".meta")
-# What TensorFlow and Keras write beside a SavedModel.
-_WITHOUT_GRAPH = frozenset({"fingerprint.pb", "keras_metadata.pb"})
+_GRAPHS = (".pb", ".pbtxt", ".pb.txt", ".meta")
+# What TensorFlow, Keras and TensorFlow Hub write beside a SavedModel.
+_WITHOUT_GRAPH = frozenset(
+    {"fingerprint.pb", "keras_metadata.pb", "saved_model_debug_info.pb", "tfhub_module.pb"}
+)
+_MOST_FOLDERS = 10_000
 
 
 def place(path: str) -> tuple[str, str]:
@@ -110,18 +113,38 @@ def graphs(path: str, options: object = None) -> list[str]:
         options: what the file system of a URL is opened with.
 
     Returns:
-        The `.meta` of a prefix; the `.pb`, `.pbtxt` and `.meta` files in a directory, sorted, but
-        not those that TensorFlow writes beside a SavedModel and that hold no graph. Empty for
+        The `.meta` of a prefix; the `.pb`, `.pbtxt`, `.pb.txt` and `.meta` files in a directory and
+        its subdirectories, sorted, but not those that TensorFlow writes beside a SavedModel and
+        that hold no graph. Links to files are followed, links to directories are not. Empty for
         anything else, such as a file.
+
+    Raises:
+        StorageError: a subdirectory cannot be read, or there are more than 10,000.
     """
-    location, name = place(path)
     with suppress(StorageError):
+        location, name = place(path)
         if name and f"{name}.meta" in open_storage(location, options).names():
             return [f"{path}.meta"]
-    with suppress(StorageError):
-        found = sorted(set(open_storage(path, options).names()) - _WITHOUT_GRAPH)
-        return [f"{path.rstrip('/')}/{one}" for one in found if one.endswith(_GRAPHS)]
-    return []
+    try:
+        open_storage(path, options).names()
+    except StorageError:
+        return []
+    found: list[str] = []
+    folders = [path.rstrip("/") or "/"]
+    for count, folder in enumerate(folders, 1):
+        if count > _MOST_FOLDERS:
+            raise StorageError(
+                "this directory has too many subdirectories to look for graphs in",
+                where=path,
+                expected=f"at most {_MOST_FOLDERS:,}",
+                advice="Choose one of them.",
+            )
+        storage = open_storage(folder, options)
+        start = folder.rstrip("/") + "/"
+        names = sorted(set(storage.names()) - _WITHOUT_GRAPH)
+        found += [start + one for one in names if one.endswith(_GRAPHS)]
+        folders += [start + one for one in sorted(storage.folders())]
+    return sorted(found)
 
 
 def load(path: str, options: object = None) -> Graph:

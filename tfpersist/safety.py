@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import attrs
@@ -71,6 +71,8 @@ class Finding:
         function: name of the library function that contains the nodes; "" for the graph itself.
         reachable: whether they can run. In a SavedModel, those that save it can not, unless a user
             asks for them by name.
+        file: the file with the nodes, seen from the directory that was scanned; "" if that has only
+            one graph, and for any other source.
 
     Example:
         >>> print(Finding("file write", "SaveV2", ("save/SaveV2",), "f"))
@@ -82,6 +84,7 @@ class Finding:
     nodes: tuple[str, ...]
     function: str = ""
     reachable: bool = True
+    file: str = ""
 
     @property
     def count(self) -> int:
@@ -95,6 +98,7 @@ class Finding:
             text += ", ".join(map(repr, self.nodes[:_SHOWN]))
             text += f" and {self.count - _SHOWN:,} more" if self.count > _SHOWN else ""
         text += f" in function {self.function!r}" if self.function else ""
+        text += f" of file {self.file!r}" if self.file else ""
         return text + ("" if self.reachable else " (unreachable)")
 
 
@@ -286,8 +290,9 @@ def scan(
 
     Args:
         source: the path or URL of a `.pb`, `.pbtxt` or `.meta`; the prefix of a checkpoint for its
-            `.meta`; a directory, such as that of a SavedModel, for all graphs in it, not in its
-            subdirectories; or a Graph, GraphDef, MetaGraphDef or SavedModel.
+            `.meta`; a directory, such as that of a SavedModel, for all graphs in it and its
+            subdirectories, but not behind links to other directories; or a Graph, GraphDef,
+            MetaGraphDef or SavedModel.
         file: the name to show for a source in memory.
         storage_options: what the file system of a URL is opened with, as for `ModelStore`.
 
@@ -309,15 +314,15 @@ def scan(
     source, options = placed(source, storage_options)
     if isinstance(source, (str, os.PathLike)):
         file = os.fsdecode(os.fspath(source))
-    names: dict[tuple[Capability, str, str, bool], list[str]] = {}
+    names: dict[tuple[Capability, str, str, bool, str], list[str]] = {}
     nodes = functions = 0
-    for graph, reach in _graphs(source, file, options):
+    for graph, reach, inside in _graphs(source, file, options):
         library = graph.library.function
         nodes += len(graph.node) + sum(len(function.node_def) for function in library)
         functions += len(library)
         for capability, op, function, node in inspect(graph):
             reachable = reach is None or reach.includes(function, node)
-            names.setdefault((capability, op, function, reachable), []).append(node)
+            names.setdefault((capability, op, function, reachable, inside), []).append(node)
     order = sorted(names, key=lambda key: (not key[3], -CAPABILITIES.index(key[0]), key[1:]))
     findings = (Finding(key[0], key[1], tuple(names[key]), *key[2:]) for key in order)
     return ScanReport(tuple(findings), file, nodes, functions)
@@ -327,17 +332,20 @@ def scan(
 _Scanned = tuple[Message, Reach | None]
 
 
-def _graphs(source: Any, file: str, options: object) -> list[_Scanned]:
+def _graphs(source: Any, file: str, options: object) -> Iterator[tuple[Message, Reach | None, str]]:
+    """Yield each graph, what of it can run, and its file in the directory that is scanned."""
     if isinstance(source, (str, os.PathLike)):
-        files = graph_file.graphs(file, options)
-        if not files:
-            data, name = graph_file.read(file, options)
-            return _parsed(data, file, name)
-        found = []
+        folder = file.rstrip("/") + "/"
+        files = graph_file.graphs(file, options) or [file]
         for path in files:
             data, name = graph_file.read(path, options)
-            found += _parsed(data, path, name)
-        return found
+            inside = path.removeprefix(folder) if len(files) > 1 else ""
+            yield from ((*scanned, inside) for scanned in _parsed(data, path, name))
+    else:
+        yield from ((*scanned, "") for scanned in _in_memory(source))
+
+
+def _in_memory(source: Any) -> list[_Scanned]:
     if isinstance(source, Graph):
         return [(source.proto, None)]
     type_name = getattr(getattr(source, "DESCRIPTOR", None), "name", type(source).__name__)

@@ -78,6 +78,15 @@ class StorageContract:
         assert [storage.size(name) for name in "abc"] == [1, 0, 2304]
         assert abs(storage.modified("a") - storage.modified("c")) < 60
 
+    def test_directories_in_it_are_listed(self, storage):
+        assert storage.folders() == frozenset()
+        put(storage, a=b"1")
+        for inside in ("one", "one/deep", "two"):
+            put(storage.beside(f"{storage.location}/{inside}"), b=b"2")
+        assert storage.folders() == {"one", "two"}
+        assert storage.beside(f"{storage.location}/one").folders() == {"deep"}
+        assert storage.names() == {"a"}
+
     def test_stamps_differ_where_contents_differ(self, storage):
         assert storage.stamps(["a"]) == {}
         put(storage, a=b"1", b=b"2")

@@ -102,8 +102,8 @@ class Disk:
     def make(self, *, durable):
         pass
 
-    def names(self):
-        return set(self.entries)
+    def names(self, *, folders=False):
+        return set() if folders else set(self.entries)
 
     def present(self, names):
         return self.entries.keys() & set(names)

@@ -142,6 +142,9 @@ class Storage(Protocol):
     def names(self) -> frozenset[str]:
         """Return the names of its plain files; none if it does not exist yet."""
 
+    def folders(self) -> frozenset[str]:
+        """Return the names of the directories in it, without links to directories."""
+
     def read(self, name: str) -> memoryview:
         """Return all bytes of a file, read-only; they do not change when the file is replaced."""
 

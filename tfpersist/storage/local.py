@@ -106,12 +106,12 @@ class LocalDirectory:
         for created in missing if durable else ():
             _sync_directory(os.path.dirname(created))
 
-    def names(self) -> set[str]:
-        try:
-            with os.scandir(self.location) as entries:
-                return {entry.name for entry in entries if entry.is_file()}
-        except FileNotFoundError:
-            return set()
+    def names(self, *, folders: bool = False) -> set[str]:
+        with suppress(FileNotFoundError), os.scandir(self.location) as entries:
+            if folders:
+                return {entry.name for entry in entries if entry.is_dir(follow_symlinks=False)}
+            return {entry.name for entry in entries if entry.is_file()}
+        return set()
 
     def present(self, names: Iterable[str]) -> set[str]:
         # os.path.isfile calls a file absent that cannot be looked at, and it would stay behind.

@@ -70,6 +70,12 @@ class MemoryStorage:
         with _LOCK:
             return frozenset(_DIRECTORIES.get(self.name, ()))
 
+    def folders(self) -> frozenset[str]:
+        start = f"{self.name}/"
+        with _LOCK:
+            inside = [name for name, files in _DIRECTORIES.items() if files]
+        return frozenset(n[len(start) :].partition("/")[0] for n in inside if n.startswith(start))
+
     def read(self, name: str) -> memoryview:
         return memoryview(self._file(name, "read").data).toreadonly()
 

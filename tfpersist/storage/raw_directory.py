@@ -76,8 +76,12 @@ class RawDirectory(Protocol):
     def make(self, *, durable: bool) -> None:
         """Create the directory if it is absent."""
 
-    def names(self) -> set[str]:
-        """Return the names of its plain files; none if it is absent."""
+    def names(self, *, folders: bool = False) -> set[str]:
+        """Return the names of its plain files, or of its directories; none if it is absent.
+
+        Args:
+            folders: the directories, without links to directories.
+        """
 
     def present(self, names: Iterable[str]) -> set[str]:
         """Return those of a few names that exist; without a listing if that costs less."""

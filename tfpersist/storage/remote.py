@@ -121,6 +121,9 @@ class RemoteStorage:
     def names(self) -> frozenset[str]:
         return frozenset(name for name in self._entries() if not journal.is_staged(name))
 
+    def folders(self) -> frozenset[str]:
+        return frozenset(self._entries("directory"))
+
     def read(self, name: str) -> memoryview:
         path = self.path(name)
         with base.refusals(self.location, f"read {name!r}"):
@@ -257,7 +260,7 @@ class RemoteStorage:
             raise FileNotFoundError(errno.ENOENT, "there is no file of this name")
         return found
 
-    def _entries(self) -> dict[str, Mapping[str, Any]]:
+    def _entries(self, kind: str = "file") -> dict[str, Mapping[str, Any]]:
         with base.refusals(self.location, "list this directory"):
             try:
                 self.system.invalidate_cache(self.root)
@@ -265,9 +268,9 @@ class RemoteStorage:
             except (FileNotFoundError, NotADirectoryError):
                 return {}
             return {
-                entry["name"].rsplit("/", 1)[-1]: entry
+                entry["name"].rstrip("/").rsplit("/", 1)[-1]: entry
                 for entry in listed
-                if entry["type"] == "file" and entry["name"].rstrip("/") != self.root
+                if entry["type"] == kind and entry["name"].rstrip("/") != self.root
             }
 
     def _first_piece(self, path: str, size: int = _PIECE) -> bytes:

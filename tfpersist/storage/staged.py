@@ -88,6 +88,10 @@ class StagedStorage:
         shown = {name for name in present if not journal.is_staged(name)} - {journal.NAME}
         return frozenset(shown.difference(pending.discards) | moved)
 
+    def folders(self) -> frozenset[str]:
+        with base.translated(self.location, "list this directory"):
+            return frozenset(self.directory.names(folders=True))
+
     def read(self, name: str) -> memoryview:
         return self._resolved(name, "read", self.directory.read)
 
