@@ -121,3 +121,17 @@ def test_axes_from_the_end_for_tensorflow_js():
     lacking = of_function(lambda x: tf.raw_ops.Transpose(x=x, perm=[-1, 0]), VECTOR)
     assert "(Transpose) counts axes from the end" in str(lacking.check("tfjs"))
     assert lacking.check("tflite").ok
+
+
+@pytest.mark.parametrize("groups", [1, 2, 16])
+def test_grouped_convolutions_for_tensorflow_js(groups):
+    layers = keras.layers
+    given = keras.Input((12, 12, 3))
+    x = layers.Conv2D(16, 4, 4)(given)
+    y = layers.Conv2D(16, 3, padding="same", groups=groups, name="second")(x)
+    freezer = Freezer(keras.Model(given, layers.GlobalAveragePooling2D()(y)))
+    for form in (freezer, freezer.optimize(), freezer.weights("float16")):
+        found = form.check("tfjs")
+        assert found.ok == (groups == 1)
+        assert found.ok or "is a grouped convolution" in str(found)
+    assert freezer.check("tflite").ok

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from tfpersist.formats import dtypes
 from tfpersist.formats.schema import Message
 from tfpersist.graph.runtimes.body import Body
+from tfpersist.graph.runtimes.channels import channels, shape_of
 from tfpersist.graph.structure.kinds import is_table
 
 # A float32 next to the square root of 1/2.
@@ -126,6 +127,16 @@ def _counts_axes_from_the_front(node: Message, body: Body) -> bool:
     return axes is None or bool((axes >= 0).all())
 
 
+def _has_one_group(node: Message, body: Body) -> bool:
+    """Return whether a convolution is not grouped, for all that the shapes of the graph say."""
+    filters = shape_of(node.input[1], body)
+    if filters is None or len(filters) != 4:
+        return True
+    layout = node.attr["data_format"].s if "data_format" in node.attr else b"NHWC"
+    number = channels(node.input[0], body, 1 if layout == b"NCHW" else -1)
+    return number is None or number == filters[2]
+
+
 def _has_known_elements(node: Message, body: Body) -> bool:
     shape = body.constant(node.input[0])
     return shape is not None and shape.ndim == 1 and bool((shape >= 0).all())
@@ -136,6 +147,10 @@ _FORMS: Mapping[tuple[str, str], tuple[Callable[[Message, Body], bool], str]] = 
         ("tfjs", "Const"): (
             _fits_32_bits,
             "has integers beyond 32 bits, which TensorFlow.js has not",
+        ),
+        ("tfjs", "Conv2D"): (
+            _has_one_group,
+            "is a grouped convolution, which TensorFlow.js has not",
         ),
         ("tfjs", "Transpose"): (
             _counts_axes_from_the_front,
