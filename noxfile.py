@@ -47,6 +47,7 @@ GOLDENS = {
         ("keras2", "hdf5", "saved_model2", "sonnet2", "cells2"),
     ),
 }
+OLD_PYTHONS = ("3.6", "3.7", "3.8")
 # Of TensorFlow.js, from the registry of Node.js.
 TFJS = "4.22.0"
 # What makes a release write the same bytes at every run.
@@ -98,8 +99,11 @@ def beside(session: nox.Session, name: str, version: str, *requirements: str) ->
     folder = pathlib.Path(session.virtualenv.location) / "beside" / name
     session.run_install(python, "-m", "venv", str(folder), external=True)
     inside = str(folder / "bin" / "python")
-    install = (inside, "-m", "pip", "install", "--quiet", *requirements)
-    session.run_install(*install, external=True)
+    install = (inside, "-m", "pip", "install", "--quiet")
+    if version in OLD_PYTHONS:
+        # Their own pip takes wheels for newer Pythons where an index does not say which they need.
+        session.run_install(*install, "pip==21.3.1", external=True)
+    session.run_install(*install, *requirements, external=True)
     return inside
 
 
@@ -190,11 +194,10 @@ def goldens(session: nox.Session) -> None:
             session.error(f"expected one of {', '.join(GOLDENS)}, got {release}")
         version, numpy, protobuf, others, generators = GOLDENS[release]
         pins = (f"tensorflow=={release}", f"numpy=={numpy}", f"protobuf=={protobuf}", *others)
-        python = beside(session, f"golden-{release}", version, "pip==21.3.1")
+        python = beside(session, f"golden-{release}", version, *pins)
         if python is None:
             left_out.append(f"{release} (needs Python {version})")
             continue
-        session.run_install(python, "-m", "pip", "install", "--quiet", *pins, external=True)
         folder = HERE / "tests" / "golden" / release
         shutil.rmtree(folder, ignore_errors=True)
         for generator in generators:
