@@ -54,7 +54,7 @@ class JointSave:
 
     @property
     def digest(self) -> str:
-        """What the names of all parts of this attempt have in common."""
+        """The piece that the names of all parts of this attempt have in common."""
         text = json.dumps([self.prefix, self.attempt])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
