@@ -28,11 +28,13 @@ from tfpersist.matching.plans.resume import Resume
 # What the metaindex of the index calls these facts.
 NOTE = b"tfpersist.facts"
 
+RESUME = "resume"
+
 # All names but "crc32c". If that one is damaged, it is a name that is not in this set.
 _NAMES = frozenset(
     {
         *("created", "order", "step", "metrics", "sizes", "increment"),
-        *("index_crc32c", "meta_crc32c", "tfpersist", "layers", "resume", "metadata", "attempt"),
+        *("index_crc32c", "meta_crc32c", "tfpersist", "layers", RESUME, "metadata", "attempt"),
     }
 )
 
@@ -119,12 +121,17 @@ class Sidecar:
         if self.layers:
             facts["layers"] = {str(number): name for number, name in self.layers.items()}
         if self.resume is not None:
-            facts["resume"] = self.resume.as_dict()
+            facts[RESUME] = self.resume.as_dict()
         if self.metadata:
             facts["metadata"] = json.loads(self.metadata)
         if self.attempt:
             facts["attempt"] = self.attempt
-        return json.dumps({**facts, "crc32c": _crc(facts)}, indent=1).encode() + b"\n"
+        facts["crc32c"] = _crc(facts)
+        texts = {name: json.dumps(fact, indent=1) for name, fact in facts.items() if name != RESUME}
+        if self.resume is not None:
+            texts[RESUME] = _text_of(self.resume)
+        lines = [" " + f"{json.dumps(name)}: {texts[name]}".replace("\n", "\n ") for name in facts]
+        return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
 
 
 def decode(data: bytes | memoryview) -> Sidecar | None:
@@ -150,7 +157,7 @@ def decode(data: bytes | memoryview) -> Sidecar | None:
         sizes = tuple(int(size) for size in facts.get("sizes", ()))
         increment = _increment(facts.get("increment"))
         layers = {int(number): str(name) for number, name in facts.get("layers", {}).items()}
-        resume = Resume.from_dict(facts["resume"]) if "resume" in facts else None
+        resume = Resume.from_dict(facts[RESUME]) if RESUME in facts else None
         noted = json.dumps(facts["metadata"]) if "metadata" in facts else ""
         attempt = int(facts.get("attempt", 0))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
@@ -175,6 +182,12 @@ def decode(data: bytes | memoryview) -> Sidecar | None:
 
 def _crc(facts: Mapping[str, Any]) -> int:
     return crc32c.of(json.dumps(facts).encode())
+
+
+@functools.lru_cache(maxsize=8)
+def _text_of(resume: Resume) -> str:
+    """Return the facts about a training as JSON text; as a rule they are those of the last save."""
+    return json.dumps(resume.as_dict(), indent=1)
 
 
 def _increment(facts: Mapping[str, Any] | None) -> Increment | None:

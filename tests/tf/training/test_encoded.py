@@ -56,3 +56,10 @@ def test_damaged_bytes_are_refused():
         spoilt[at] ^= 0x15
         with suppress(CorruptionError):  # no other error
             decode(bytes(spoilt))
+
+
+def test_arrays_of_another_byte_order_keep_their_values():
+    for array in (np.array([1.5, 2.0], ">f4"), np.array([258, 3], ">i2"), np.float64(1.5)):
+        assert decode(encode(array)).tolist() == array.tolist()
+    strided = np.arange(6)[::2]
+    assert decode(encode(strided)).tolist() == [0, 2, 4]

@@ -13,6 +13,7 @@ import tf_keras
 import tfpersist as tfp
 from tfpersist.errors import RestoreError, SaveError
 from tfpersist.tf.training.callbacks import progress_of
+from tfpersist.tf.training.encoded import decode
 
 X = np.random.default_rng(0).random((24, 4), np.float32)
 Y = X.sum(axis=1, keepdims=True)
@@ -364,3 +365,58 @@ def test_tensorflow_restores_the_model_alone(store):
     other.optimizer.build(other.trainable_variables)
     tf.train.Checkpoint(other).read(store.latest().prefix).assert_existing_objects_matched()
     assert all(np.array_equal(a, b) for a, b in zip(one.weights, other.weights, strict=True))
+
+
+class Counts(keras.callbacks.Callback):
+    """Another callback, with an attribute that is set in the middle of a training."""
+
+
+def test_what_is_added_between_two_saves_is_in_the_second(tmp_path):
+    class Inner(keras.layers.Layer):
+        def call(self, inputs):
+            return inputs
+
+    model = keras.Sequential([keras.Input((4,)), Inner(), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    counts = Counts()
+
+    class Adding(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 3:
+                layer = model.layers[0]
+                layer._tracker.unlock()
+                layer.below = keras.layers.Dense(2, name="late")
+                layer.below.build((None, 4))
+                layer.drop = keras.layers.Dropout(0.5)
+                counts.best = 7
+
+    store = tfp.ModelStore(tmp_path, keep=None)
+    store_callback = store.callback(2)
+    callbacks = [Adding(), counts, store_callback]
+    model.fit(X, Y, batch_size=4, verbose=0, callbacks=callbacks)
+    steps = {checkpoint.step: checkpoint for checkpoint in store.checkpoints()}
+    second, third = steps[2], steps[4]
+    late = {key for key in third if key not in second}
+    names = {key.split("/.")[0].rsplit("/", 1)[1].strip("_") for key in late}
+    assert names == {"kernel", "bias"}
+
+    def of(checkpoint):
+        return decode(checkpoint["resume/.ATTRIBUTES/py_state"].item())
+
+    assert len(of(second)["seeds"]["owned"]) + 1 == len(of(third)["seeds"]["owned"])
+    name = ("Counts", "", 0)
+    assert "best" not in of(second)["callbacks"][name]
+    assert of(third)["callbacks"][name]["best"] == {"value": 7}
+
+
+def test_another_fit_of_one_callback_notes_its_own_data(tmp_path):
+    store = tfp.ModelStore(tmp_path, keep=None)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    callback = store.callback(2, resume=False)
+    model.fit(X, Y, batch_size=4, verbose=0, callbacks=[callback])
+    model.fit(X + 1, Y, batch_size=4, verbose=0, callbacks=[callback])
+    first, last = store.checkpoints()[0], store.checkpoints()[-1]
+    states = [decode(one["resume/.ATTRIBUTES/py_state"].item()) for one in (first, last)]
+    digests = [state["data"]["data"]["the tensors that it holds"] for state in states]
+    assert digests[0] != digests[1]

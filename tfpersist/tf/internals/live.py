@@ -100,6 +100,7 @@ class LiveGraph:
 # The shape and the data type of an eager variable.
 Declaration = tuple[Any, Any]
 Edges = Mapping[int, Sequence[tuple[str, int]]]
+Listed = Mapping[int, tuple[Sequence[str], Sequence[int]]]
 Slots = Mapping[int, Sequence[tuple[str, int, int]]]
 
 
@@ -152,6 +153,11 @@ class Outline:
         slots: the slot variables of each optimizer.
         reached: the number of objects that edges lead to; the slot variables follow them.
         declarations: the declaration of each variable without children, by number.
+        listed: the names and numbers of the children of the objects whose children are all in
+            TensorFlow's list, by their numbers.
+        wrapped: the numbers of the lists and dicts that TensorFlow has wrapped.
+        stateless: the numbers of objects of classes without state.
+        savers: how many savers of objects were registered.
         graph: the object graph.
         facts: see `LiveGraph`.
     """
@@ -162,6 +168,10 @@ class Outline:
     slots: Slots
     reached: int
     declarations: Mapping[int, Declaration]
+    listed: Listed
+    wrapped: frozenset[int]
+    stateless: frozenset[int]
+    savers: int
     graph: ObjectGraph
     facts: dict[str, Any]
 
@@ -188,30 +198,14 @@ def recall(target: Any) -> Outline | None:
     return _OUTLINES.get(_key(target))
 
 
-def remember(
-    target: Any,
-    live: LiveGraph,
-    edges: Edges,
-    slots: Slots,
-    declarations: Mapping[int, Declaration],
-) -> None:
-    """Remember a walk, unless an object does not support weak references.
+def remember(target: Any, outline: Outline) -> None:
+    """Remember a walk.
 
     Args:
         target: the root, or the dict that stands for it.
-        live: the graph that the walk has found.
-        edges: see `Outline`.
-        slots: see `Outline`.
-        declarations: see `Outline`.
+        outline: what the walk has found.
     """
-    try:
-        objects = tuple(weakref.ref(thing) for thing in live.objects)
-    except TypeError:
-        return
-    reached = len(live.objects) - sum(map(len, slots.values()))
-    _OUTLINES[_key(target)] = Outline(
-        objects, live.states, edges, slots, reached, declarations, live.graph, live.facts
-    )
+    _OUTLINES[_key(target)] = outline
     while len(_OUTLINES) > _MOST_OUTLINES:
         _OUTLINES.popitem(last=False)
 

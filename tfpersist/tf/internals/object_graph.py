@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from tfpersist.errors import TargetError
-from tfpersist.tf.internals import keras, live, trackables
+from tfpersist.tf.internals import keras, live, plain_objects, trackables
 from tfpersist.tf.internals.live import LiveGraph
 from tfpersist.tf.internals.slots import add_slots
 
@@ -51,19 +51,53 @@ def live_graph(target: Any, more: MoreChildren | None = None) -> LiveGraph:
     states = [(path, trackables.states_of(o, path)) for o, path in zip(objects, paths, strict=True)]
     graph = live.graph_of(objects, states, edges, slots, full_name=trackables.full_name, root=root)
     if may_remember:
-        leaves = [
-            number
-            for number, thing in enumerate(objects)
-            if number not in edges and trackables.has_no_children(thing)
-        ]
-        declarations = {
-            number: declaration
-            for number in leaves
-            if (declaration := _declaration(objects[number])) is not None
-        }
-        if len(declarations) == len(leaves):
-            live.remember(target, graph, edges, slots, declarations)
+        outline = _outline(graph, edges, slots)
+        if outline is not None:
+            live.remember(target, outline)
     return graph
+
+
+def _outline(graph: LiveGraph, edges: live.Edges, slots: live.Slots) -> live.Outline | None:
+    """Return the outline of a walk; None where a later walk could not be compared with it."""
+    objects = graph.objects
+    try:
+        references = tuple(weakref.ref(thing) for thing in objects)
+    except TypeError:
+        return None
+    declarations, listed, wrapped, stateless = {}, {}, set(), set()
+    for number, thing in enumerate(objects):
+        if number not in edges and trackables.has_no_children(thing):
+            declaration = _declaration(thing)
+            if declaration is None:
+                return None
+            declarations[number] = declaration
+            continue
+        if not graph.states[number][1] and plain_objects.is_stateless(thing):
+            stateless.add(number)
+        known = edges.get(number, ())
+        # The root may have children that only TensorFlow's view of the graph knows.
+        if number and plain_objects.has_list(thing):
+            names, places = [name for name, _ in known], [place for _, place in known]
+            if plain_objects.has_children(thing, names, [objects[place] for place in places]):
+                listed[number] = names, places
+        elif plain_objects.is_wrapper(thing) and _are(
+            plain_objects.children_in(thing), known, objects
+        ):
+            wrapped.add(number)
+    return live.Outline(
+        references,
+        graph.states,
+        edges,
+        slots,
+        len(objects) - sum(map(len, slots.values())),
+        declarations,
+        listed,
+        frozenset(wrapped),
+        frozenset(stateless),
+        plain_objects.count_of_savers(),
+        graph.graph,
+        graph.facts,
+    )
 
 
 def _objects_if_unchanged(outline: live.Outline, view: Any, *, is_dict: bool) -> list[Any] | None:
@@ -78,16 +112,16 @@ def _objects_if_unchanged(outline: live.Outline, view: Any, *, is_dict: bool) ->
     if not _have_declarations(things, outline.declarations):
         return None
     others = [number for number in range(len(things)) if number not in outline.declarations]
+    stateless = outline.stateless
+    if outline.savers != plain_objects.count_of_savers():
+        stateless = frozenset()
     for number in others:
+        if not _has_children(outline, number, things, view):
+            return None
         thing, (path, states) = things[number], outline.states[number]
-        edges = outline.edges.get(number, ())
-        reached = number < outline.reached
-        children = trackables.children_of(view, thing, path) if reached else []
-        same = len(children) == len(edges) and all(
-            name == known_name and child is things[place]
-            for (name, child), (known_name, place) in zip(children, edges, strict=True)
-        )
-        if not same or trackables.states_of(thing, path) != states:
+        if number in stateless and plain_objects.is_still_stateless(thing):
+            continue
+        if trackables.states_of(thing, path) != states:
             return None
     if not any(hasattr(type(things[number]), "get_slot_names") for number in others):
         return None if outline.slots else things
@@ -98,13 +132,35 @@ def _objects_if_unchanged(outline: live.Outline, view: Any, *, is_dict: bool) ->
     return things if same and all(map(operator.is_, objects, things)) else None
 
 
+def _has_children(outline: live.Outline, number: int, things: Sequence[Any], view: Any) -> bool:
+    """Return whether an object of a remembered walk has the same children now."""
+    thing = things[number]
+    if number in outline.listed:
+        names, places = outline.listed[number]
+        return plain_objects.has_children(thing, names, [things[place] for place in places])
+    edges = outline.edges.get(number, ())
+    if number in outline.wrapped:
+        return _are(plain_objects.children_in(thing), edges, things)
+    reached = number < outline.reached
+    children = trackables.children_of(view, thing, outline.states[number][0]) if reached else []
+    return _are(children, edges, things)
+
+
+def _are(
+    children: Sequence[tuple[str, Any]], edges: Sequence[tuple[str, int]], things: Sequence[Any]
+) -> bool:
+    """Return whether children are those that edges lead to, under the same names."""
+    return len(children) == len(edges) and all(
+        name == known_name and child is things[place]
+        for (name, child), (known_name, place) in zip(children, edges, strict=True)
+    )
+
+
 def _have_declarations(things: Sequence[Any], declarations: Mapping[int, live.Declaration]) -> bool:
     """Return whether variables still have no children, and the same shapes and data types."""
-    import tensorflow as tf
-
     for number, (shape, dtype) in declarations.items():
         thing = things[number]
-        inner = thing if isinstance(thing, tf.Variable) else thing.value
+        inner = trackables.variable_in(thing)
         if inner.dtype is not dtype and inner.dtype != dtype:
             return False
         if inner.shape is not shape and inner.shape != shape:

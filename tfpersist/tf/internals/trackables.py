@@ -163,7 +163,11 @@ def variable_in(thing: Any) -> Any:
     """Return the TensorFlow variable of a variable; in Keras 3 that is another object."""
     import tensorflow as tf
 
-    return thing if isinstance(thing, tf.Variable) else thing.value
+    if isinstance(thing, tf.Variable):
+        return thing
+    # The property of Keras looks at its scopes first, which takes longer than to read the variable.
+    inner = getattr(thing, "_value", None)
+    return inner if isinstance(inner, tf.Variable) else thing.value
 
 
 def full_name(thing: Any) -> str:

@@ -45,7 +45,7 @@ def untracked(thing: object) -> Iterator[tuple[str, Any]]:
     """
     search = _Search()
     for name, value in search.attributes(thing):
-        if next(search.contents(value), None) is not None:
+        if search.contents(value):
             yield name, trackables.container(value)
 
 
@@ -55,14 +55,12 @@ def lacking(live: LiveGraph) -> set[int]:
     Args:
         live: the objects.
     """
-    search, reached = _Search(), reached_by_attributes(live)
-    return {
-        id(one)
-        for thing in live.objects
-        for _, value in search.attributes(thing)
-        for one in search.contents(value)
-        if id(one) not in reached
-    }
+    search = _Search()
+    found: set[int] = set()
+    for thing in live.objects:
+        for _, value in search.attributes(thing):
+            found.update(map(id, search.contents(value)))
+    return found - reached_by_attributes(live) if found else found
 
 
 def hold_state(things: Collection[int], live: LiveGraph) -> bool:
@@ -91,9 +89,16 @@ def reached_by_attributes(live: LiveGraph) -> set[int]:
     Args:
         live: the objects.
     """
+    numbers: Collection[int] | None = live.facts.get("reached")
+    if numbers is None:
+        numbers = live.facts["reached"] = _reached_by_attributes(live)
+    return {id(live.objects[number]) for number in numbers}
+
+
+def _reached_by_attributes(live: LiveGraph) -> Collection[int]:
     optimizers = keras_kinds.optimizers()
     if not any(issubclass(kind, optimizers) for kind in set(map(type, live.objects))):
-        return set(map(id, live.objects))
+        return range(len(live.objects))
     reached, waiting = {0}, [0]
     while waiting:
         number = waiting.pop()
@@ -101,7 +106,7 @@ def reached_by_attributes(live: LiveGraph) -> set[int]:
             found = set(live.graph.children[number].values()) - reached
             reached |= found
             waiting += found
-    return {id(live.objects[number]) for number in reached}
+    return reached
 
 
 class _Search:
@@ -113,13 +118,15 @@ class _Search:
 
     def __init__(self) -> None:
         self._owners = keras_kinds.untracking()
-        # Types of objects without such attributes, and of values that are no such containers.
+        # Types of objects without such attributes, of values that are no such containers, of
+        # values that are neither such containers nor trackables, and of such containers.
         self._bare: set[type[Any]] = set()
         self._others: set[type[Any]] = set()
-        self._known: dict[type[Any], bool] = {}
+        self._plain = set(_SIMPLE)
+        self._held: set[type[Any]] = set()
 
     def attributes(self, thing: Any) -> Iterator[tuple[str, Any]]:
-        """Yield the untracked lists and dicts among the attributes of a layer or module."""
+        """Yield the untracked lists and dicts with something in them among the attributes."""
         if type(thing) in self._bare:
             return
         if not isinstance(thing, self._owners):
@@ -127,33 +134,36 @@ class _Search:
             return
         others = self._others
         for name, value in vars(thing).items():
-            if type(value) in others or not self._holds(type(value)):
+            kind = type(value)
+            if kind in others or not self._holds(kind) or not value:
                 continue
             # Keras keeps plain lists and dicts; what a user assigns becomes another type.
-            own = name in _OWN and type(value).__module__ in _PLAIN
+            own = name in _OWN and kind.__module__ in _PLAIN
             if not own and not name.startswith(_TENSORFLOW):
                 yield name, value
 
-    def contents(self, value: Any, inside: tuple[int, ...] = ()) -> Iterator[Any]:
-        """Yield the trackables in a list or dict, and in those in it."""
-        items = list(value.values()) if isinstance(value, dict) else list(value)
-        kinds = set(map(type, items)) - _SIMPLE
-        if not kinds or id(value) in inside:
-            return
+    def contents(self, value: Any, inside: tuple[int, ...] = ()) -> list[Any]:
+        """Return the trackables in a list or dict, and in those in it."""
+        items = value.values() if isinstance(value, dict) else value
+        if self._plain.issuperset(map(type, items)) or id(value) in inside:
+            return []
+        items = list(items)
+        kinds = set(map(type, items))
         trackable = set(filter(trackables.is_trackable_class, kinds))
-        wanted = trackable | set(filter(self._holds, kinds))
-        for item in items if wanted else ():
+        holding = set(filter(self._holds, kinds - trackable))
+        self._plain |= kinds - trackable - holding
+        found = []
+        for item in items if trackable or holding else ():
             if type(item) in trackable:
-                yield item
-            elif type(item) in wanted:
-                yield from self.contents(item, (*inside, id(value)))
+                found.append(item)
+            elif type(item) in holding:
+                found += self.contents(item, (*inside, id(value)))
+        return found
 
     def _holds(self, kind: type[Any]) -> bool:
         """Return whether a type is one of lists or dicts that TensorFlow does not track."""
-        known = self._known.get(kind)
-        if known is None:
-            known = issubclass(kind, _CONTAINERS) and not trackables.is_trackable_class(kind)
-            self._known[kind] = known
-            if not known:
-                self._others.add(kind)
-        return known
+        if kind in self._others or kind in self._held:
+            return kind in self._held
+        holds = issubclass(kind, _CONTAINERS) and not trackables.is_trackable_class(kind)
+        (self._held if holds else self._others).add(kind)
+        return holds

@@ -310,15 +310,28 @@ def _untracked_weights(live: LiveGraph) -> list[str]:
     if not any(isinstance(thing, keras.layers.Layer) for thing in live.objects):
         return []
     reached = containers.reached_by_attributes(live)
-    inside: set[int] = set()
+    outermost = live.facts.get("outermost")
+    if outermost is None:
+        outermost = live.facts["outermost"] = _outermost_layers(live)
     untracked: dict[int, str] = {}
+    for number in outermost:
+        for weight in live.objects[number].weights:
+            if id(weight) not in reached:
+                untracked[id(weight)] = weight.path
+    return list(untracked.values())
+
+
+def _outermost_layers(live: LiveGraph) -> list[int]:
+    """Return the numbers of the layers that are in no other one."""
+    import keras
+
+    inside: set[int] = set()
+    found = []
     for number, thing in enumerate(live.objects):
         if number not in inside and isinstance(thing, keras.layers.Layer):
             inside.update(live.graph.below(number))
-            for weight in thing.weights:
-                if id(weight) not in reached:
-                    untracked[id(weight)] = weight.path
-    return list(untracked.values())
+            found.append(number)
+    return found
 
 
 def _is_unbuilt(thing: object) -> bool:

@@ -7,6 +7,7 @@ does not have is a dict with the name of its kind under "!".
 
 from __future__ import annotations
 
+import functools
 import json
 import struct
 from collections.abc import Callable, Mapping
@@ -59,8 +60,10 @@ def _encoded(value: Any, payload: bytearray) -> Any:
     if isinstance(value, (np.ndarray, np.generic)) and _is_numeric(value.dtype):
         kind = "array" if isinstance(value, np.ndarray) else "number"
         begin = len(payload)
-        payload += np.ascontiguousarray(value).tobytes()
-        return {"!": kind, "dtype": value.dtype.name, "shape": value.shape, "at": begin}
+        if not value.dtype.isnative:
+            value = value.astype(value.dtype.newbyteorder("="))
+        payload += value.tobytes()
+        return {"!": kind, "dtype": _name_of(value.dtype), "shape": value.shape, "at": begin}
     if type(value) is bytes:
         payload += value
         return {"!": "bytes", "at": len(payload) - len(value), "size": len(value)}
@@ -75,6 +78,12 @@ def _encoded(value: Any, payload: bytearray) -> Any:
     raise UnsupportedError(f"a {type(value).__name__} cannot be written as plain values")
 
 
+@functools.cache
+def _name_of(dtype: Any) -> str:
+    return str(dtype.name)
+
+
+@functools.cache
 def _is_numeric(dtype: Any) -> bool:
     # The further float types, such as bfloat16, are of kind V, and known by their names.
     return dtype.kind in _PLAIN or (

@@ -18,7 +18,7 @@ from tfpersist.errors import RestoreError
 from tfpersist.matching.plans.resume import Fact, Resume
 from tfpersist.tf.internals import fitting
 from tfpersist.tf.targets.resumable import Resumable
-from tfpersist.tf.training import resume_state, seeds
+from tfpersist.tf.training import resume_state
 from tfpersist.tf.training.data_of_fit import DataOfFit
 from tfpersist.tf.training.other_callbacks import OtherCallbacks
 from tfpersist.tf.training.seeds import Seeds
@@ -118,13 +118,16 @@ class FitState(Resumable):
 
     def capture(self) -> Mapping[str, Any]:
         """Return the state of the training."""
+        has_metrics = self.data.iterator is not None
+        measured = fitting.metric_variables(self.model) if has_metrics else ()
+        generators, metrics = self.seeds.capture_with(measured)
         return {
             "version": 1,
             "progress": attrs.asdict(self.progress),
-            "seeds": self.seeds.capture(),
+            "seeds": generators,
             "data": self.data.capture(),
             "callbacks": None if self.others is None else self.others.capture(),
-            "metrics": self._metrics(),
+            "metrics": metrics if has_metrics else None,
             "logs": {name: np.asarray(value) for name, value in self.logs.items()},
             "stop": bool(self.model.stop_training),
         }
@@ -241,11 +244,6 @@ class FitState(Resumable):
             self.seeds.restore(state["seeds"])
         self.model.stop_training = state["stop"]
         self.found = None
-
-    def _metrics(self) -> list[Any] | None:
-        if self.data.iterator is None:
-            return None
-        return seeds.values_of(fitting.metric_variables(self.model))
 
     def _restore_metrics(self, saved: Sequence[Any]) -> None:
         variables = fitting.metric_variables(self.model)
