@@ -79,6 +79,77 @@ def functions(size):
     return graph
 
 
+def branches(size):
+    """Each node is a condition with two functions of its own."""
+    graph = placeholder()
+    graph.node.add(name="p", op="Placeholder").attr["dtype"].type = 10
+    for index in range(size):
+        call = graph.node.add(name=f"n{index}", op="If", input=["p"])
+        call.input.append(f"n{index - 1}" if index else "x")
+        call.attr["Tcond"].type = 10
+        call.attr["Tin"].list.type.append(1)
+        call.attr["Tout"].list.type.append(1)
+        for branch in ("then_branch", "else_branch"):
+            function = graph.library.function.add()
+            function.signature.name = call.attr[branch].func.name = f"{branch}_{index}"
+            function.signature.input_arg.add(name=f"{branch}_{index}_x", type=1)
+            function.signature.output_arg.add(name="r", type=1)
+            body = function.node_def.add(name="k", op="Neg", input=[f"{branch}_{index}_x"])
+            body.attr["T"].type = 1
+            function.ret["r"] = "k:y:0"
+    return graph
+
+
+def chains(size):
+    """Functions call each other, and the last one has an effect."""
+    graph = placeholder()
+    depth = size // 5 + 1
+    for index in range(size):
+        function = graph.library.function.add()
+        function.signature.name = f"f{index}"
+        function.signature.input_arg.add(name="a", type=1)
+        function.signature.output_arg.add(name="r", type=1)
+        function.ret["r"] = "k:output:0"
+        if index % depth:
+            inner = function.node_def.add(name="k", op=f"f{index - 1}", input=["a"])
+            function.ret["r"] = "k:r:0"
+        else:
+            inner = function.node_def.add(name="k", op="EnsureShape", input=["a"])
+            inner.attr["T"].type = 1
+        call = graph.node.add(name=f"n{index}", op="StatefulPartitionedCall", input=["x"])
+        if index % depth == depth - 1:
+            call.attr["Tin"].list.type.append(1)
+            call.attr["Tout"].list.type.append(1)
+            call.attr["f"].func.name = f"f{index}"
+        else:
+            call.op = "Identity"
+            call.attr["T"].type = 1
+    return graph
+
+
+def loop(size):
+    """A loop of TensorFlow 1 with a long body."""
+    graph = placeholder()
+    for name, op, inputs in (
+        ("p", "Const", ()),
+        ("again", "Enter", ("p",)),
+        ("enter", "Enter", ("x",)),
+        ("merge", "Merge", ("enter", "next")),
+        ("cond", "LoopCond", ("again",)),
+        ("switch", "Switch", ("merge", "cond")),
+        ("exit", "Exit", ("switch",)),
+    ):
+        node(graph, name, op, *inputs)
+        if op == "Enter":
+            graph.node[-1].attr["frame_name"].s = b"loop"
+    graph.node[1].attr["dtype"].type = graph.node[2].attr["T"].type = 10
+    for index in range(size):
+        node(graph, f"n{index}", "Neg", f"n{index - 1}" if index else "switch:1")
+    node(graph, "next", "NextIteration", graph.node[-1].name)
+    node(graph, "y", "Neg", "exit")
+    return graph
+
+
 def wide(size):
     """One node reads another one very often, and waits for it as often."""
     graph = placeholder()
@@ -152,7 +223,10 @@ def work(step, graph, path):
 @pytest.mark.parametrize("step", [scan, show, miss, propose, freeze, shrink, convert])
 @pytest.mark.parametrize(
     "make",
-    [chain, doubling, backwards, conditions, functions, wide, ports, alike],
+    [
+        *(chain, doubling, backwards, conditions, functions, branches, chains, loop, wide, ports),
+        alike,
+    ],
     ids=lambda made: made.__name__,
 )
 def test_work_grows_as_the_graph_does(make, step, tmp_path):

@@ -70,3 +70,40 @@ def test_a_call_of_any_other_op_counts_as_that_op():
     """A dataset or a remote call does more than its function does."""
     assert Effects(library(f=[])).has_effects(node("RemoteCall", "f"))
     assert not Effects(library(f=[])).has_effects(node("While", "f"))
+
+
+class Counted(dict):
+    """A library that counts how often its functions are looked at."""
+
+    looks = 0
+
+    def __getitem__(self, name):
+        self.looks += 1
+        return super().__getitem__(name)
+
+
+@pytest.mark.parametrize(("last", "expected"), [("Neg", False), ("Assert", True)])
+def test_each_function_of_a_chain_is_looked_at_once(last, expected):
+    library = Counted()
+    for index in range(100):
+        library[f"f{index}"] = schema.FunctionDef(
+            node_def=[schema.NodeDef(op=f"f{index + 1}" if index < 99 else last)]
+        )
+    effects = Effects(library)
+    assert {effects.function_has_effects(name) for name in library} == {expected}
+    assert effects.has_effects(schema.NodeDef(op="f50")) == expected
+    assert library.looks == 100
+
+
+def test_functions_that_call_each_other_have_the_effects_of_all():
+    library = {
+        name: schema.FunctionDef(node_def=[schema.NodeDef(op=op) for op in ops])
+        for name, ops in {"a": ["b"], "b": ["a", "c"], "c": ["d"], "d": ["c", "Assert"]}.items()
+    }
+    for order in ("abcd", "dcba", "cadb"):
+        effects = Effects(library)
+        assert all(effects.function_has_effects(name) for name in order)
+    library["d"].node_def[1].op = "Neg"
+    for order in ("abcd", "dcba"):
+        effects = Effects(library)
+        assert not any(effects.function_has_effects(name) for name in order)

@@ -89,15 +89,30 @@ class Effects:
         return test(node.op)
 
     def _inside(self, name: str, test: _Test, known: dict[str, bool]) -> bool:
-        pending, seen = [name], {name}
-        while pending and name not in known:
-            for node in self.library[pending.pop()].node_def:
-                called = functions.called(node, self.library)
+        """Find out of a function, and of all that it calls: so each is looked at once."""
+        pending = [name] if name not in known else []
+        reached = set(pending)
+        callers: dict[str, list[str]] = {}
+        found: list[str] = []
+        while pending:
+            caller = pending.pop()
+            for node in self.library[caller].node_def:
                 if node.op not in _CALLS and node.op not in self.library and test(node.op):
-                    known[name] = True
-                pending += (callee for callee in called if callee not in seen)
-                seen.update(called)
-        return known.setdefault(name, False)
+                    found.append(caller)
+                for callee in functions.called(node, self.library):
+                    callers.setdefault(callee, []).append(caller)
+                    if known.get(callee):
+                        found.append(caller)
+                    elif callee not in known and callee not in reached:
+                        reached.add(callee)
+                        pending.append(callee)
+        known.update(dict.fromkeys(reached, False))
+        while found:
+            caller = found.pop()
+            if not known[caller]:
+                known[caller] = True
+                found += callers.get(caller, ())
+        return known[name]
 
 
 _Test = Callable[[str], bool]

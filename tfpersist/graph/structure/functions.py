@@ -9,6 +9,8 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+import attrs
+
 from tfpersist.formats import schema
 from tfpersist.formats.schema import Message
 from tfpersist.graph.structure import ops
@@ -20,6 +22,8 @@ _TRACED = re.compile(
     r"(?:_frozen(?:_\d+)?)?",
     re.ASCII,
 )
+_NUMBER = re.compile(r"\d+", re.ASCII)
+_LAST_NUMBER = re.compile(r"\d+\Z", re.ASCII)
 
 
 def references(node: Message) -> Iterator[Message]:
@@ -196,9 +200,11 @@ def settle_names(graph: Message) -> None:
         traced = _TRACED.fullmatch(name)
         renamed[name] = unused(traced["name"] if traced else name, used_names)
         used_names.add(renamed[name])
-    bases = {name.partition("_frozen")[0]: settled for name, settled in renamed.items()}
+    numbered = _Numbered.of(
+        {name.partition("_frozen")[0]: settled for name, settled in renamed.items()}
+    )
     for function in graph.library.function:
-        _settle_arguments(function, bases)
+        _settle_arguments(function, numbered)
     rename_functions(graph, renamed)
     encoded = graph.library.SerializeToString(deterministic=True)
     digest = hashlib.sha256(encoded).hexdigest()[:8]
@@ -224,14 +230,48 @@ def rename_functions(graph: Message, renamed: Mapping[str, str]) -> None:
         pair.gradient_func = renamed.get(pair.gradient_func, pair.gradient_func)
 
 
-def _settle_arguments(function: Message, bases: Mapping[str, str]) -> None:
+@attrs.frozen
+class _Numbered:
+    """The names of functions that end in a number.
+
+    Args:
+        settled: the settled name of each.
+        lengths: how long the names are that end in a number, the longest first.
+    """
+
+    settled: Mapping[str, str]
+    lengths: Mapping[str, list[int]]
+
+    @classmethod
+    def of(cls, settled: Mapping[str, str]) -> _Numbered:
+        lengths: dict[str, set[int]] = {}
+        for name in settled:
+            number = _LAST_NUMBER.search(name)
+            if number is not None:
+                lengths.setdefault(number[0], set()).add(len(name))
+        return cls(settled, {n: sorted(found, reverse=True) for n, found in lengths.items()})
+
+    def settle(self, text: str) -> str:
+        """Return a text with the settled names in the places of the old ones."""
+        parts, done = [], 0
+        for number in _NUMBER.finditer(text):
+            end = number.end()
+            for length in self.lengths.get(number[0], ()):
+                name = text[max(end - length, done) : end]
+                if len(name) == length and name in self.settled:
+                    parts += [text[done : end - length], self.settled[name]]
+                    done = end
+                    break
+        return "".join([*parts, text[done:]])
+
+
+def _settle_arguments(function: Message, numbered: _Numbered) -> None:
     """Rename the arguments of a function that have the old name of a function in their names."""
-    numbered = re.compile("|".join(re.escape(name) + r"(?!\d)" for name in sorted(bases)))
     used_names = {arg.name for arg in function.signature.input_arg}
     used_names |= {node.name for node in function.node_def}
     renamed: dict[str, str] = {}
     for arg in function.signature.input_arg:
-        settled = numbered.sub(lambda match: bases[match[0]], arg.name)
+        settled = numbered.settle(arg.name)
         if settled != arg.name:
             renamed[arg.name] = arg.name = unused(settled, used_names)
             used_names.add(arg.name)
