@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from drafts import draft, node, placeholder
+from google.protobuf import text_format
 from tensorflow.compat import v1
 
 import tfpersist as tfp
@@ -279,3 +280,35 @@ class TestRefusals:
     def test_a_function_of_unknown_inputs(self):
         with pytest.raises(TargetError, match="input_signature"):
             Freezer(tf.function(lambda x: x + 1)).freeze()
+
+
+REMOVED = {
+    "BatchMatrixInverse": (13, np.float32([[2, 0], [0, 4]]), np.float32([[0.5, 0], [0, 0.25]])),
+    "SelfAdjointEig": (11, np.float32([[2, 0], [0, 4]]), np.float32([[2, 4], [1, 0], [0, 1]])),
+    "BatchMatrixDiagPart": (14, np.float32([[2, 0], [0, 4]]), np.float32([2, 4])),
+}
+
+
+@pytest.mark.parametrize("op", REMOVED)
+def test_an_op_that_tensorflow_removed_runs_in_older_graphs_only(op, tmp_path):
+    version, fed, expected = REMOVED[op]
+    path = tmp_path / "m.pb"
+    text = f"""
+      node {{ name: "x" op: "Placeholder" attr {{ key: "dtype" value {{ type: DT_FLOAT }} }} }}
+      node {{ name: "y" op: "{op}" input: "x" attr {{ key: "T" value {{ type: DT_FLOAT }} }} }}"""
+    graph = text_format.Parse(text, v1.GraphDef())
+    graph.versions.producer = version - 1
+    path.write_bytes(graph.SerializeToString())
+    for freezer in (Freezer(path), Freezer(path).optimize()):
+        frozen = freezer.outputs("y").freeze()
+        assert frozen.as_graph_def().versions.producer == version - 1
+        assert np.allclose(np.abs(frozen.run("y", {"x": fed})), np.abs(expected))
+
+    graph.versions.producer = version
+    path.write_bytes(graph.SerializeToString())
+    with tf.Graph().as_default(), pytest.raises(tf.errors.UnimplementedError) as theirs:
+        tf.import_graph_def(graph)
+    with pytest.raises(FreezeError, match=f"removed this op.*before {version}") as ours:
+        Freezer(path).outputs("y").freeze()
+    advice = str(ours.value).partition("TensorFlow says: ")[2].rstrip(".")
+    assert advice in str(theirs.value)
