@@ -22,14 +22,7 @@ FAILURES = {
     "TensorFlow Lite": {
         *("reference_ops", "zero_size_and_scalars-ref", "zero_size_and_scalars-resource")
     },
-    "TensorFlow.js": {
-        *(
-            "batch_norm_baked-v1-ref",
-            "batch_norm_baked-v1-resource",
-            "batch_norm_baked-v2-resource",
-        ),
-        *("loop-v1-ref", "loop-v1-resource", "mapped-v2", "reference_ops"),
-    },
+    "TensorFlow.js": {"mapped-v2", "reference_ops"},
 }
 
 
