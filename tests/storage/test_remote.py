@@ -47,6 +47,15 @@ class TestLocalThroughFsspec(StorageContract):
         return open_storage(storage.location)
 
 
+def test_nothing_is_renamed_where_no_file_is_seen_before_it_is_whole(monkeypatch):
+    def mv(self, *paths, **options):
+        pytest.fail(f"{paths} is renamed")
+
+    monkeypatch.setattr(BucketFileSystem, "mv", mv)
+    write(open_storage("bucket://renamed"), {"a": b"1"})
+    assert open_storage("bucket://renamed").read("a") == b"1"
+
+
 def test_the_marker_of_a_directory_is_not_a_file_in_it():
     class Marking(BucketFileSystem):
         def ls(self, path, detail=True, **options):

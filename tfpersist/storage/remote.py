@@ -341,8 +341,7 @@ class RemoteStorage:
 
     def _put(self, path: str, data: bytes | bytearray, **how: str) -> None:
         """Write a file that appears when it is whole, as objects do."""
-        base_class = importlib.import_module("fsspec.spec").AbstractFileSystem
-        if self.system.async_impl or type(self.system).mv is base_class.mv:
+        if self._shows_whole_files():
             self.making(lambda: self.system.pipe_file(path, data, **how))
             return
         # This is no object store: a file would be seen while it is written, but can be renamed.
@@ -356,6 +355,16 @@ class RemoteStorage:
             with suppress(Exception):
                 self.system.rm_file(staged)
             raise
+
+    def _shows_whole_files(self) -> bool:
+        """Return whether no file can be seen while it is written, as in an object store."""
+        base_class = importlib.import_module("fsspec.spec").AbstractFileSystem
+        in_memory = importlib.import_module("fsspec.implementations.memory").MemoryFileSystem
+        return (
+            bool(self.system.async_impl)
+            or isinstance(self.system, in_memory)
+            or type(self.system).mv is base_class.mv
+        )
 
     def _refuse_taken(self, path: str) -> None:
         if self.system.exists(path):
