@@ -28,6 +28,7 @@ import attrs
 
 from tfpersist.errors import ArgumentError, UnsupportedError, value_text
 from tfpersist.tf.targets.adapt import adapt
+from tfpersist.tf.targets.cluster import refuse_alone
 from tfpersist.tf.targets.modes import untraced
 from tfpersist.tf.targets.steps import counted_by, step_of
 
@@ -204,6 +205,8 @@ def save_on_signal(
         wait: waits for the saves that are under way.
         save: saves a target, with its step and its metrics.
     """
+
+    refuse_alone(target)
 
     def save_now() -> None:
         number, metrics = None, None

@@ -875,6 +875,7 @@ class ModelStore:
 
         Raises:
             ArgumentError: `signum` is not a number.
+            TargetError: several workers of a strategy hold the variables.
             UnsupportedError: this is not the main thread, or that signal cannot be handled.
 
         Example:

@@ -24,6 +24,7 @@ from tfpersist.errors import (
     SaveError,
     SelectionError,
     StorageError,
+    TargetError,
     TFPersistError,
     counted,
     value_text,
@@ -43,9 +44,11 @@ from tfpersist.matching.plans.report import RestoreReport, Skipped
 from tfpersist.matching.plans.tied import tied
 from tfpersist.storage import Storage
 from tfpersist.store.quarantine import Outcome, ending_of, quarantine
+from tfpersist.store.together import agreed_on
 from tfpersist.store.values import Values, read_values
 from tfpersist.store.which import Which
 from tfpersist.tf.targets.adapt import adapt
+from tfpersist.tf.targets.cluster import workers_of
 from tfpersist.tf.targets.resumable import Resumable
 from tfpersist.tf.targets.target import Target
 from tfpersist.uninterrupted import uninterrupted
@@ -147,28 +150,54 @@ def restore_target(
         )
     with gc_paused():
         adapted = adapt(target)
-        source, found = _found(source, recover=not dry_run)
-        if isinstance(found, Directory):
-            loaded = load(found, source, adapted, tolerance)
+        workers = None if dry_run else workers_of(adapted)
+        if workers is not None and isinstance(target, Resumable):
+            raise TargetError(
+                "a training on several workers cannot be resumed to the bit; nothing was assigned",
+                expected="a training on one worker",
+                found=f"{workers.of} workers",
+                advice='Restore the variables alone: callback(resume="weights") or restore(model).',
+            )
+        if workers is None:
+            loaded, report = _fitting(target, adapted, source, tolerance, dry_run=dry_run)
         else:
-            loaded = _load_one(found, source, adapted, tolerance)
-        if not dry_run:
-            loaded = quarantine_skipped(loaded, source)
-        report = loaded.report(carried_out=loaded.fit.fits and not dry_run)
+            loaded, report = agreed_on(
+                workers,
+                lambda: _fitting(target, adapted, source, tolerance),
+                lambda fitting: fitting[0].checkpoint,
+            )
         if dry_run:
             return report
-        if not report.fits:
-            named = target.subject if isinstance(target, Resumable) else target
-            raise RestoreError(
-                f"{report.checkpoint} does not fit this {type(named).__name__}; nothing was"
-                " assigned",
-                report=report,
-            )
         loaded.assign(adapted)
     if isinstance(target, Resumable):
         resume = target.resumed(loaded.checkpoint.resume)
         return attrs.evolve(report, resume=resume.without(report.unexpected))
     return report
+
+
+def _fitting(
+    target: object, adapted: Target, source: Source, tolerance: Tolerance, *, dry_run: bool = False
+) -> tuple[Loaded, RestoreReport]:
+    """Load what fits a target, without assigning it.
+
+    Raises:
+        RestoreError: the checkpoint does not fit, and this is no dry run.
+    """
+    source, found = _found(source, recover=not dry_run)
+    if isinstance(found, Directory):
+        loaded = load(found, source, adapted, tolerance)
+    else:
+        loaded = _load_one(found, source, adapted, tolerance)
+    if not dry_run:
+        loaded = quarantine_skipped(loaded, source)
+    report = loaded.report(carried_out=loaded.fit.fits and not dry_run)
+    if not report.fits and not dry_run:
+        named = target.subject if isinstance(target, Resumable) else target
+        raise RestoreError(
+            f"{report.checkpoint} does not fit this {type(named).__name__}; nothing was assigned",
+            report=report,
+        )
+    return loaded, report
 
 
 def restore_graph(target: Target, source: Source, without: Sequence[Skipped]) -> RestoreReport:

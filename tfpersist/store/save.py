@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
@@ -13,6 +13,7 @@ from tfpersist.checkpoint.checkpoint import Checkpoint
 from tfpersist.checkpoint.directory import Directory
 from tfpersist.checkpoint.locate import Located
 from tfpersist.checkpoint.save_memory import SaveMemory
+from tfpersist.checkpoint.worker_parts import JointSave, commit_parts
 from tfpersist.checkpoint.writer import note_latest, publish_checkpoint
 from tfpersist.errors import TargetError
 from tfpersist.formats.bundle_writer import Item, Items
@@ -21,13 +22,17 @@ from tfpersist.gc_pause import gc_paused
 from tfpersist.matching.choices.selection import Selection
 from tfpersist.matching.sides.object_graph import OBJECT_GRAPH_KEY
 from tfpersist.storage import Storage
-from tfpersist.store import pruning
+from tfpersist.store import pruning, together
 from tfpersist.store.background import PendingCheckpoint, worker_at
 from tfpersist.store.retention import Keep
 from tfpersist.tf.targets.adapt import adapt
+from tfpersist.tf.targets.cluster import all_reading, replicated, workers_of
 from tfpersist.tf.targets.resumable import Resumable
 from tfpersist.tf.targets.steps import step_of
 from tfpersist.tf.targets.target import Captured, Target
+
+if TYPE_CHECKING:
+    from tfpersist.tf.internals.workers import Workers
 
 
 @attrs.frozen
@@ -108,7 +113,11 @@ def save_target(
     facts = Facts.of(destination.name, step, metrics, metadata, adapted)
     in_flight = destination.in_flight
 
+    workers = workers_of(adapted)
+
     def capture_now() -> Callable[[], Located]:
+        if workers is not None:
+            return _capture_together(target, adapted, facts, destination, workers)
         with gc_paused():
             captured, items = capture(
                 target, adapted, destination.selection, lasting=bool(in_flight)
@@ -122,6 +131,50 @@ def save_target(
     worker = worker_at(destination.storage.location)
     job = worker.begin(facts.prefix, capture_now, in_flight)
     return PendingCheckpoint(destination.storage, facts.prefix, facts.step, job, worker)
+
+
+def _capture_together(
+    target: object, adapted: Target, facts: Facts, destination: Destination, workers: Workers
+) -> Callable[[], Located]:
+    """Take the values of all workers of a strategy at once; see `together`."""
+    storage, durable = destination.storage, destination.durable
+    chosen = destination.selection.for_save(adapted.entries())
+    token = together.agreed(
+        workers,
+        {
+            "call": "save",
+            "checkpoint": facts.prefix,
+            "variables": together.digest_of([f"{entry.key} {entry.spec}" for entry in chosen]),
+        },
+    )
+    save = JointSave(facts.prefix, workers.of, token)
+
+    def capture_all() -> tuple[Captured, Items]:
+        with gc_paused(), all_reading():
+            lasting = bool(destination.in_flight)
+            return capture(target, adapted, destination.selection, lasting=lasting)
+
+    def commit() -> Directory:
+        look = commit_parts(
+            storage,
+            save,
+            step=facts.step,
+            metrics=facts.metrics,
+            metadata=facts.metadata,
+            durable=durable,
+        )
+        finished(look, facts.prefix, destination)
+        return look
+
+    return together.writing(
+        workers,
+        save,
+        capture_all,
+        replicated=replicated(chosen),
+        storage=storage,
+        commit=commit,
+        durable=durable,
+    )
 
 
 def _write(

@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
 from tfpersist.errors import SaveError, TargetError
 from tfpersist.tf.internals import dtensors
+
+_TOGETHER: ContextVar[bool] = ContextVar("whether all workers read", default=False)
 
 
 def refuse_unknown(variable: Any, path: str) -> None:
@@ -73,14 +76,14 @@ def read(variable: Any) -> Any:
             found="tf.VariableAggregation.NONE",
             advice="Make it with another tf.VariableAggregation, or leave it out with only().",
         )
-    if workers_of(variable) > 1:
+    if workers_of(variable) > 1 and not _TOGETHER.get():
         # A worker that reads alone pairs its collective with one of the training of the others.
         raise TargetError(
             "all workers together hold the value of this variable, and one of them cannot read it",
             where=f"variable {variable.name}",
             expected="a variable that is not synchronized on read, or one worker",
             found=f"VariableSynchronization.ON_READ and {workers_of(variable)} workers",
-            advice="Leave it out with only(), or aggregate it into a variable of one value first.",
+            advice="Save it with ModelStore(directory).save(), which all workers call.",
         )
     aggregate = variable._get_cross_replica()
     return aggregate.read_value() if isinstance(aggregate, tf.Variable) else aggregate
@@ -105,6 +108,16 @@ def shares(
         value = tf.cast(tf.constant(value) / count, variable.dtype).numpy()
     for replica in variable.values:
         yield replica, value
+
+
+@contextlib.contextmanager
+def read_together() -> Iterator[None]:
+    """Allow to read variables that all workers hold: all of them read the same ones in order."""
+    token = _TOGETHER.set(True)
+    try:
+        yield
+    finally:
+        _TOGETHER.reset(token)
 
 
 def workers_of(variable: Any) -> int:
