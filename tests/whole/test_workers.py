@@ -254,3 +254,72 @@ assert cluster(2, fit(1)) == [0, 0]
 assert cluster(2, fit(2)) == [0, 0]
 """
     )
+
+
+def test_the_shards_of_a_parameter_server_are_one_tensor(fresh):
+    fresh(
+        """
+import os, signal, socket
+
+import numpy as np
+import tensorflow as tf
+
+import tfpersist as tfp
+
+sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+ps, other_ps, worker = (f"127.0.0.1:{one.getsockname()[1]}" for one in sockets)
+for one in sockets:
+    one.close()
+cluster = tf.train.ClusterSpec({"ps": [ps, other_ps], "worker": [worker]})
+servers = []
+for job, task in (("ps", 0), ("ps", 1), ("worker", 0)):
+    servers.append(os.fork())
+    if not servers[-1]:
+        signal.alarm(200)
+        tf.distribute.Server(cluster, job_name=job, task_index=task).join()
+NUMBERS = np.arange(10, dtype=np.float32).reshape(5, 2)
+
+
+def make(shards, factor):
+    partitioner = tf.distribute.experimental.partitioners.FixedShardsPartitioner(shards)
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(cluster, rpc_layer="grpc")
+    strategy = tf.distribute.ParameterServerStrategy(resolver, variable_partitioner=partitioner)
+    with strategy.scope():
+        return {"table": tf.Variable(NUMBERS * factor), "bias": tf.Variable(2.0 * factor)}
+
+
+def held(made):
+    return [tf.convert_to_tensor(made[key]).numpy().tolist() for key in ("table", "bias")]
+
+
+try:
+    old = make(2, 1.0)
+    assert len({shard.device for shard in old["table"].variables}) == 2
+    tfp.ModelStore("ours").save(old, 1)
+    tf.train.Checkpoint(**old).write("theirs/model.ckpt-1")
+    key = "table/.ATTRIBUTES/VARIABLE_VALUE"
+    reader = tf.train.load_checkpoint("ours/model.ckpt-1")
+    assert reader.get_tensor(key).tolist() == NUMBERS.tolist()
+    for shards in (2, 3):
+        for directory in ("ours", "theirs"):
+            new = make(shards, 0.0)
+            tfp.ModelStore(directory).restore(tf.train.Checkpoint(**new))
+            assert held(new) == [NUMBERS.tolist(), 2.0]
+    new = make(2, 0.0)
+    tf.train.Checkpoint(**new).read("ours/model.ckpt-1").assert_consumed()
+    assert held(new) == [NUMBERS.tolist(), 2.0]
+    # Nothing is assigned if one does not fit.
+    new = make(2, 0.0)
+    new["bias"] = tf.Variable([0.0, 0.0])
+    try:
+        tfp.ModelStore("ours").restore(new)
+    except tfp.RestoreError:
+        assert held(new) == [np.zeros((5, 2)).tolist(), [0.0, 0.0]]
+    else:
+        raise AssertionError("restored")
+finally:
+    for pid in servers:
+        os.kill(pid, signal.SIGKILL)
+os._exit(0)
+"""
+    )
