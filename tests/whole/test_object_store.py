@@ -356,3 +356,21 @@ def test_a_checkpoint_that_was_copied_into_a_bucket(s3, url, tmp_path):
     store_at(s3, url).save(values(2), 3)
     assert contents(s3, url) == {3: 2.0}
     assert store_at(s3, url).latest().metrics == {}
+
+
+def test_workers_save_their_parts_into_a_bucket(s3, url):
+    store = store_at(s3, url)
+    saved = values(1.0)
+    for number in (1.0, 2.0):
+        for worker, name in enumerate(saved):
+            part = {name: values(number)[name]}
+            store.part(worker, 2, f"job {number}").save(part, step=1)
+            with pytest.raises(ConflictError, match=f"worker {worker} has saved"):
+                store.part(worker, 2, f"job {number}").save(part, step=1)
+        store.commit(1, 2, f"job {number}")
+        assert contents(s3, url) == {1: number}
+    assert store.verify().ok
+    store.part(0, 2, "job 3").save({"v": np.zeros(5000)}, step=1)
+    with pytest.raises(tfp.SaveError, match="missing: 1"):
+        store.commit(1, 2, "job 3", timeout=0.1)
+    assert contents(s3, url) == {1: 2.0}
