@@ -24,6 +24,10 @@ _HARMLESS = re.compile(
     r"(Assert|Print(V2)?|LookupTable(Find|Size)(V2)?|(Stateful)?PartitionedCall|If|While|Case"
     r"|\w*Dataset(V\d+)?)"
 )
+# Steps of tf.data that begin with their input at the first element, and steps that begin with it,
+# or with another one, in the middle.
+_BEGINS_AGAIN = re.compile("Repeat|Concatenate")
+_BEGINS_LATE = re.compile(f"Shuffle|{_BEGINS_AGAIN.pattern}")
 
 
 def first_state_of(iterator: Any) -> IteratorState:
@@ -85,11 +89,37 @@ def nodes_of(iterator: Any) -> Iterator[Any]:
 
 def draws_anew(dataset: Any) -> bool:
     """Return whether each iterator of a dataset may give other data than the one before."""
-    return any(
+    return any(map(_draws, iterators.sources(dataset))) or any(
+        is_stateful(node.op) for node in _nodes_of_dataset(dataset)
+    )
+
+
+def draws_late(iterator: Any, *, after_first: bool = False) -> str:
+    """Return a step that draws its seeds later than its iterator is made; empty if there is none.
+
+    Args:
+        iterator: an iterator of tf.data, or of a strategy.
+        after_first: whether only steps count that draw after the first element too.
+    """
+    dataset = iterators.dataset_of(iterator)
+    waiting = [] if dataset is None else [(dataset, False)]
+    while waiting:
+        step, is_late = waiting.pop()
+        name = type(step).__name__.strip("_")
+        if is_late and _draws(step):
+            return name
+        begins_late = _BEGINS_AGAIN if after_first else _BEGINS_LATE
+        is_late = is_late or bool(begins_late.match(name))
+        waiting += [(one, is_late) for one in iterators.inputs_of(step)]
+    return ""
+
+
+def _draws(step: Any) -> bool:
+    """Return whether a step of a dataset draws from its seeds anew for each iterator."""
+    return bool(
         iterators.numbers_of(step).keys() & {"seed", "seed2"}
         and vars(step).get("_reshuffle_each_iteration") is not False
-        for step in iterators.sources(dataset)
-    ) or any(is_stateful(node.op) for node in _nodes_of_dataset(dataset))
+    )
 
 
 def _nodes_of_dataset(dataset: Any) -> Iterator[Any]:

@@ -83,8 +83,13 @@ def sources(dataset: Any) -> Iterator[Any]:
     while waiting:
         one = waiting.pop()
         yield one
-        inputs = getattr(one, "_inputs", None)
-        waiting += inputs() if callable(inputs) else ()
+        waiting += inputs_of(one)
+
+
+def inputs_of(dataset: Any) -> list[Any]:
+    """Return the datasets that one step of a dataset takes."""
+    inputs = getattr(dataset, "_inputs", None)
+    return list(inputs()) if callable(inputs) else []
 
 
 def numbers_of(dataset: Any) -> dict[str, int]:

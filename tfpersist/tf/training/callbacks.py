@@ -189,7 +189,6 @@ def _callback_class() -> type[Any]:
                 if state.found is not None and state.left <= 0:
                     state.arrive(self._restore_again)
                 return
-            state.data.after_batch()
             self.unsaved += complete - self.counted
             step = state.progress.step + complete - self.counted
             self.counted = complete

@@ -5,10 +5,11 @@ known length; with `steps_per_epoch`, and in tf_keras, one iterator may serve se
 new iterator draws seeds for its shuffles from its dataset.
 
 Where TensorFlow can write the state of an iterator, that is kept. Where a shuffle has given all it
-has, the state says no more how the next epoch is shuffled; that of the epoch's first batch, the
-*anchor*, does. So the anchor is restored into an iterator of its own after the state. Where there
-is no state, the batches are read again from the beginning, which draws the same from the same
-seeds.
+has, the state says no more how the next epoch is shuffled; that before the epoch's first batch, the
+*anchor*, does. A later one might not, since other threads run ahead. So the anchor is restored into
+an iterator of its own after the state. Where there is no state, or where a step draws its seeds
+only when another one asks for its first element, so that the anchor does not have them, the batches
+are read again from the beginning, which draws the same from the same seeds.
 """
 
 from __future__ import annotations
@@ -67,24 +68,29 @@ class DataOfFit:
         """Return the iterator to train with, of the one that `fit` passes."""
         used = self.substitute or iterator
         mine = used if iterators.is_of_fit(used) else None
-        if self._is_first:
-            self.is_same, self._is_first = mine is not None and self.iterator is mine, False
+        is_first, self._is_first = self._is_first, False
+        if is_first:
+            self.is_same = mine is not None and self.iterator is mine
         self.iterator = mine
         if self.why is None and iterators.is_iterator(mine):
             # At its end, a dataset with stateful ops would say that it has none.
-            self.why = data_functions.first_state_of(mine)
+            self.why = self._first_state(mine)
+        if is_first and not self.is_same and self._has_state:
+            self.anchor = iterators.state_of(mine).state
         return used
+
+    def _first_state(self, iterator: Any) -> IteratorState:
+        found = data_functions.first_state_of(iterator)
+        late = data_functions.draws_late(iterator)
+        if not late or self._lasts(iterator, {"is_same": False}):
+            return found
+        return attrs.evolve(found, state=None, why=found.why or f"{late} draws its seeds late")
 
     def skip(self, iterator: Any, batches: int) -> None:
         """Read batches that the model was trained on before."""
         if iterators.is_of_fit(iterator):
             for _ in range(batches):
                 next(iterator)
-
-    def after_batch(self) -> None:
-        """Take the anchor after the first batch of an epoch."""
-        if self.anchor is None and not self.is_same and self._has_state:
-            self.anchor = iterators.state_of(self.iterator).state
 
     def capture(self) -> Mapping[str, Any]:
         """Return where the training is in its data."""
@@ -182,9 +188,13 @@ class DataOfFit:
         if lasts:
             again += epoch * (self.steps or 0)
         elif dataset is not None:
-            for _ in range(epoch * made):
-                next(self.substitute or iterator)
-                self.substitute = iter(dataset)
+            in_full = data_functions.draws_late(iterator, after_first=True)
+            for _ in range(epoch):
+                earlier = self.substitute or iterator
+                for _ in earlier if in_full else (next(earlier),):
+                    pass
+                for _ in range(made):
+                    self.substitute = iter(dataset)
         for _ in range(again):
             next(self.substitute or iterator)
 
