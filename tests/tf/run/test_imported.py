@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,6 +11,7 @@ from tfpersist.errors import GraphError, UnsupportedError
 from tfpersist.formats import graphdef, schema
 from tfpersist.formats.graphdef import Graph
 from tfpersist.formats.tensors import Payload, TensorSpec, payload_of
+from tfpersist.freezer.freezer import Freezer
 from tfpersist.tf.run.imported import import_graph
 
 
@@ -188,3 +190,28 @@ def test_a_constant_that_waits_for_another_node_stays_one():
     executor = import_graph(Graph(proto, graph.payloads))
     assert executor.graph.get_operation_by_name("w").type == "Const"
     executor.close()
+
+
+@pytest.mark.parametrize("groups", [1, 2, 8])
+@pytest.mark.parametrize("rate", [1, 2])
+def test_a_grouped_convolution_with_a_bias_runs(groups, rate):
+    """Where TensorFlow fuses them, it has no kernel for groups on many CPUs."""
+    given = keras.Input((9, 9, 3))
+    inner = keras.layers.Conv2D(8, 3, activation="relu")(given)
+    net = keras.Model(
+        given,
+        # TensorFlow would leave out a bias of zeros.
+        keras.layers.Conv2D(
+            8,
+            3,
+            groups=groups,
+            dilation_rate=rate,
+            activation="relu",
+            bias_initializer="random_normal",
+        )(inner),
+    )
+    images = np.random.default_rng(0).random((2, 9, 9, 3), np.float32)
+    expected = net(images)
+    for freezer in (Freezer(net), Freezer(Freezer(net).freeze()).portable("onnx")):
+        model = freezer.freeze()
+        assert np.allclose(model.run(model.outputs[0], {model.inputs[0]: images}), expected, 1e-5)

@@ -1,4 +1,4 @@
-"""How many channels an image in a graph has, as far as the constants around it say."""
+"""Count the channels of an image in a graph, as far as the constants around it say."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def channels(text: str, body: Body, axis: int) -> int | None:
             return None
         if node.op in _OF_TWO:
             # A constant vector, as of a bias, has one number for each channel.
-            sizes = [_extent(shape_of(each, body), axis) for each in node.input[:2]]
+            sizes = [_extent(shape_of(name, body), axis) for name in node.input[:2]]
             known = [size for size in sizes if size is not None and size > 1]
             if known:
                 return known[0]
@@ -57,8 +57,8 @@ def _made(node: Message, body: Body, axis: int) -> int | None:
     if node.op in ("Conv2D", "Conv2DBackpropInput", "DepthwiseConv2dNative"):
         filters = shape_of(node.input[1], body) or []
         if len(filters) == 4 and min(filters) > 0:
-            given, made = filters[2:]
-            return {"Conv2D": made, "Conv2DBackpropInput": given}.get(node.op, given * made)
+            third, last = filters[2:]
+            return {"Conv2D": last, "Conv2DBackpropInput": third}.get(node.op, third * last)
     return None
 
 

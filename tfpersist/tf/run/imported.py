@@ -61,7 +61,7 @@ def import_graph(graph: Graph, *, mapped: bool = True) -> Executor:
     lifted = lift.lift(graph) if mapped else Lifted(graph)
     target = tf.Graph()
     import_into(target, lifted.graph)
-    session = tf.compat.v1.Session(graph=target)
+    session = tf.compat.v1.Session(graph=target, config=_config(target, graph))
     try:
         if lifted.values:
             _initialize(session, lifted)
@@ -110,6 +110,31 @@ def import_into(target: Any, graph: Graph, **options: Any) -> Any:
                 advice="Load the library that registers it, or freeze the model without it.",
             ) from error
         raise
+
+
+def _config(target: Any, graph: Graph) -> Any:
+    """Return the options of a session.
+
+    On many CPUs TensorFlow has no kernel for a grouped convolution that is fused with its bias or
+    activation, and fuses them all the same.
+    """
+    import tensorflow as tf
+    from tensorflow.core.protobuf import rewriter_config_pb2
+
+    config = tf.compat.v1.ConfigProto()
+    convolutions = [node.name for node in graph.proto.node if node.op == "Conv2D"]
+    if any(_is_grouped(target.get_operation_by_name(name)) for name in convolutions):
+        rewriting = config.graph_options.rewrite_options
+        rewriting.remapping = rewriter_config_pb2.RewriterConfig.OFF
+    return config
+
+
+def _is_grouped(convolution: Any) -> bool:
+    images, filters = (tensor.shape for tensor in convolution.inputs)
+    if images.rank != 4 or filters.rank != 4:
+        return False
+    channels = images[1 if convolution.get_attr("data_format") == b"NCHW" else 3]
+    return None not in (channels, filters[2]) and channels != filters[2]
 
 
 def _initialize(session: Any, lifted: Lifted) -> None:
