@@ -59,3 +59,16 @@ def test_an_attribute_that_both_sides_have_is_known():
 def test_automatic_names_that_are_joined_tell_no_order():
     listed = [leaf(at, "net", listed=True, joined=f"dense_{at}") for at in range(2)]
     assert kinship.hides_names(leaves("left", "right"), listed)
+
+
+def test_the_groups_that_both_sides_have_are_known_by_the_names_that_people_gave():
+    def side(*chains, **facts):
+        paths = [tuple(chain.split("/")) for chain in chains]
+        called = [leaf(at, *path, called=path, **facts) for at, path in enumerate(paths)]
+        return Side(called, objects=True)
+
+    live = side("up", "head/up", "dense_1/0/head/up", "new/up")
+    saved = side("head/down", "dense_1/0/down", "old/down")
+    assert kinship.groups(live, saved) == ({1: ("head",), 2: ("head",)}, {0: ("head",)})
+    assert kinship.groups(live, Side(saved.leaves)) == ({}, {})
+    assert kinship.groups(live, side("head/down", listed=True)) == ({}, {})

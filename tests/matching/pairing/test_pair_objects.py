@@ -669,3 +669,82 @@ def test_models_in_a_checkpoint_are_told_apart_by_what_they_are():
     pairs = paired(saved, live)
     assert pairs["d/_operations/2/_kernel"] == "generator/_operations/2/_kernel"
     assert pairs["g/_operations/1/_kernel"] == "discriminator/_operations/1/_kernel"
+
+
+def grouped(tree, **names):
+    """Layers called "left", most of them in groups, and an optimizer that trains them in order."""
+    paths = [path for path in names if names[path] in ("left", "end")]
+    order = [f"{path}/{role}".replace("__", "/") for path in paths for role in ("_kernel", "bias")]
+    listed = {str(at): path for at, path in enumerate(order)}
+    rate = {"_learning_rate": Var("rate", LINE), "_iterations": Var("i", LINE)}
+    opt = {**rate, "_trainable_variables": listed, "_variables": {"0": Var("i", LINE)}}
+    named = {path.replace("__", "/"): name for path, name in names.items()}
+    return objects({**tree, "opt": opt}, names=named, trained=[order])
+
+
+def test_an_order_of_training_does_not_lead_out_of_a_group_that_both_sides_have():
+    saved = grouped(
+        {"end": dense(), "a": {"m": {"p": dense()}}, "b": {"m": {"p": dense()}}},
+        **{"end": "end", "a": "head", "a__m__p": "left", "b": "tail", "b__m__p": "left"},
+    )
+    live = grouped(
+        {"end": dense(), "q": {"w": dense()}, "r": {"n": {"s": dense()}}},
+        **{"end": "end", "q__w": "left", "r": "head", "r__n__s": "left"},
+    )
+    assert not {"q/w/_kernel", "r/n/s/_kernel"} & paired(saved, live).keys()
+    assert proposed(saved, live)["r/n/s/_kernel"] == "a/m/p/_kernel"
+    assert proposed(saved, live)["q/w/_kernel"] == "b/m/p/_kernel"
+
+
+def test_attributes_do_not_lead_into_a_group_that_both_sides_have():
+    saved = objects(
+        {"x": dense(), "h": {"parts": {"x": dense()}}},
+        names={"x": "left", "h": "head", "h/parts": "old", "h/parts/x": "left"},
+    )
+    live = objects(
+        {"parts": {"x": dense()}, "g": {"parts": {"x": dense()}}},
+        names={"parts/x": "left", "g": "head", "g/parts": "new", "g/parts/x": "left"},
+    )
+    assert not paired(saved, live)
+    assert proposed(saved, live)["parts/x/_kernel"] == "x/_kernel"
+
+
+def test_words_do_not_lead_out_of_a_group_that_both_sides_have():
+    def groups(first, second, part, q):
+        tree = {"a": {"table": {part: dense()}}, "b": {q: dense()}}
+        names = {"a": first, f"a/table/{part}": "left", "b": second, f"b/{q}": "left"}
+        return objects(tree, names=names)
+
+    found = proposed(groups("stem", "beta", "part", "q"), groups("beta", "stem", "x", "y"))
+    assert found["a/table/x/_kernel"] == "b/q/_kernel"
+    assert found["b/y/_kernel"] == "a/table/part/_kernel"
+
+
+def links(count, *around, attribute="next"):
+    """A chain of layers, each held by the same attribute of the one before."""
+    tree = {}
+    for _ in range(count):
+        tree = {"part": dense(), **({attribute: tree} if tree else {})}
+    for label in around:
+        tree = {label: tree}
+    return objects({**tree, **({"beside": dense()} if around else {})})
+
+
+@pytest.mark.parametrize("around", ["net", "next"])
+def test_a_chain_of_layers_is_found_as_a_whole_below_one_more_name(around):
+    saved, live = links(30, around), links(30)
+    found = paired(saved, live)
+    assert len(found) == 60
+    assert all(theirs == f"{around}/{mine}" for mine, theirs in found.items())
+    assert paired(live, saved) == {theirs: mine for mine, theirs in found.items()}
+
+
+def test_chains_of_other_lengths_are_not_found_as_a_whole():
+    found = paired(links(4, "next"), links(5))
+    assert found["next/part/_kernel"] == "next/part/_kernel"
+    assert len(paired(links(5), links(4))) == 8
+
+
+def test_names_of_layers_in_chains_are_compared_in_little_time():
+    """Each word of a name was compared with each of the other one, though they repeat."""
+    assert len(proposed(links(60), links(60, attribute="node"))) == 118

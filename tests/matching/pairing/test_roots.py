@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from leaves import leaf
+from leaves import leaf, leaves
 
 from tfpersist.matching.pairing import roots
 from tfpersist.matching.sides.facts import Side
@@ -37,3 +37,15 @@ def test_what_looks_alike_below_several_is_left_out():
     live = side("g/a", "g/b", "d/a").leaves
     looks = {0: "k", 1: "b", 2: "k"}, {0: "k", 1: "b"}
     assert roots.without_shared(live, looks) == ({1: "b"}, {0: "k", 1: "b"})
+
+
+def test_names_around_all_layers_are_left_out_of_their_names():
+    def named(*chains):
+        return [leaf.named for leaf in roots.inside(Side(leaves(*chains)))]
+
+    assert named("net/parts/a", "net/parts/b", "net", "step") == [("a",), ("b",), (), ("step",)]
+    assert named("net/a", "other/b") == [("net", "a"), ("other", "b")]
+    assert named("net/a", "step") == [("net", "a"), ("step",)]
+    placed = leaf(0, "net", "parts", "#1", lists=((("net", "parts"), 1),))
+    (inside, _) = roots.inside(Side([placed, *leaves("net/a")]))
+    assert (inside.named, inside.lists) == (("parts", "#1"), ((("parts",), 1),))

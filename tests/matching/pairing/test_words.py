@@ -137,3 +137,13 @@ def test_what_is_around_a_list_is_no_name_of_an_item_in_it():
     facts = live, saved, looks(live, saved)
     assert words.by_words(*facts, placed=False) == {}
     assert words.by_words(live, saved[:1], looks(live, saved[:1]), placed=False) == {0: 0}
+
+
+def test_so_many_words_that_all_differ_are_not_compared():
+    def side(letter, count):
+        chains = ["/".join(f"a{letter * at}{letter * n}" for at in range(60)) for n in range(count)]
+        return leaves(*chains)
+
+    few, many = side("b", 2), side("b", 64)
+    assert words.by_words(few, few, looks(few, few))
+    assert not words.by_words(many, many, looks(many, many))

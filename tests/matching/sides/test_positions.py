@@ -56,6 +56,16 @@ def test_a_list_below_an_attribute_is_still_the_same_list():
     assert not positions.displaced(side("", ""), two)(ONE)
 
 
+def test_a_list_in_something_else_is_the_only_one_that_ends_alike():
+    inside = attrs.evolve(ONE, lists=((("net", *BLOCKS), 0),))
+    live = Side([], items={("net", *BLOCKS): {0: "", 1: ""}})
+    one, other = ({("block_1", *BLOCKS): {0: "", 1: "", 2: ""}}, {("rest", *BLOCKS): {0: ""}})
+    assert positions.displaced(live, Side([], items=one))(inside)
+    assert not positions.displaced(live, Side([], items=one | other))(inside)
+    both = {**live.items, ("more", *BLOCKS): {0: "", 1: ""}}
+    assert not positions.displaced(Side([], items=both), Side([], items=one))(inside)
+
+
 def test_an_item_of_a_list_is_called_by_its_name_and_what_is_inside_by_attributes():
     inside = attrs.evolve(ONE, held=("blocks", "#1", "table", "up"), lists=((BLOCKS, 1),))
     assert positions.by_items(side("", "stem"))(inside) == ("blocks", "stem", "table", "up")

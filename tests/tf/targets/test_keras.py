@@ -462,7 +462,8 @@ def test_the_name_of_a_group_may_be_that_of_a_tensor(called, tmp_path):
 
     def stack(*parts):
         inputs = value = keras.Input((3,))
-        for part in parts:
+        # Where all layers have one name, it could be that of the model.
+        for part in (*parts, layers.Dense(2, name="head")):
             value = part(value)
         return keras.Model(inputs, value)
 

@@ -78,27 +78,28 @@ class _Rounds:
         self.in_other_list = positions.in_other_list(live, saved)
 
     @cached_property
-    def kins(self) -> tuple[Mapping[int, int], Mapping[int, int]]:
-        """The leaves that people called alike; none of another kin is ever paired."""
-        return kinship.kins(self.live, self.saved)
+    def called(self) -> tuple[Mapping[int, kinship.Called], Mapping[int, kinship.Called]]:
+        """The names of the leaves; none is ever paired with one that people called otherwise."""
+        return kinship.called(self.live, self.saved)
 
     @cached_property
-    def attributes(self) -> tuple[Mapping[int, str], Mapping[int, str]]:
-        """The attributes that both sides have; none is ever paired with another."""
-        return kinship.attributes(self.live, self.saved)
+    def inside(self) -> tuple[Sequence[Leaf], Sequence[Leaf]]:
+        """The leaves without the names around all of them, which are no words of theirs."""
+        return roots.inside(self.live), roots.inside(self.saved)
 
     def result(self) -> Pairing:
+        if not self.pairs:
+            self._carry_out(evidence.by_whole(self.live.leaves, self.saved.leaves), "same name")
         self._carry_out(self._names(), "same name")
         self._carry_out(self._names_in_lists(), "same name")
         self._carry_out(evidence.by_joined(*self._free()), "same name")
         self._carry_out(self._attributes(), "same attributes")
         self._carry_out(evidence.by_root(self.live, self.saved, self.pairs), "same attributes")
         self._carry_out(self._structure(), _PLACED)
-        live, saved = self._free()
         # In a list that has changed, a position is no number that both sides know.
-        placed = not any(map(self._is_moved, live))
+        placed = not any(map(self._is_moved, self._free()[0]))
         found = words.by_words(
-            live, saved, self._looks(), ordered=self.saved.ordered, placed=placed
+            *self._inside(*self._free()), self._looks(), ordered=self.saved.ordered, placed=placed
         )
         self._propose(found, "shared words")
         self._propose_order()
@@ -125,7 +126,7 @@ class _Rounds:
         if self._cross(found):
             leaves = self.live.leaves
             found = {one: o for one, o in found.items() if not self.displaced(leaves[one])}
-        found = words.without_contradicted(found, *self._free(), looks)
+        found = words.without_contradicted(found, *self._inside(*self._free()), looks)
         for number, other in self._by_last_name(found).items():
             is_alone = alike[looks[0][number]] == 1
             reason = "only one of its shape" if is_alone else "same order"
@@ -172,7 +173,12 @@ class _Rounds:
             live, saved = self._free()
             plain = [one for one in live if self._is_placed(one)]
         found = evidence.by_names(plain, saved, lambda leaf: leaf.held if leaf.is_named else ())
+        found = self._without(self._is_in_other_group, found)
         return self._without(positions.contradict(self.live, self.saved), found)
+
+    def _is_in_other_group(self, mine: Leaf, theirs: Leaf) -> bool:
+        mine_called, theirs_called = self.called
+        return mine_called[mine.number].groups != theirs_called[theirs.number].groups
 
     def _without(self, denies: positions.Denies, pairs: evidence.Pairs) -> evidence.Pairs:
         live, saved = self.live.leaves, self.saved.leaves
@@ -224,7 +230,7 @@ class _Rounds:
         others = set(pairs.values())
         saved = [leaf for leaf in self.saved.leaves if leaf.is_named and leaf.number in others]
         looks = self._looks()
-        by_words = words.by_words(live, saved, looks)
+        by_words = words.by_words(*self._inside(live, saved), looks)
         moved = {looks[0][number] for number, other in by_words.items() if pairs[number] != other}
         kept = {one: other for one, other in pairs.items() if looks[0].get(one) not in moved}
         return self._by_last_name(kept)
@@ -326,20 +332,18 @@ class _Rounds:
         sides = self._free()
         if not all(sides):
             return {}, {}
-        kins = [
-            {one.number: (kin.get(one.number), one.signature) for one in side}
-            for side, kin in zip(sides, self.kins, strict=True)
+        counts = [
+            Counter((called[one.number].name, one.signature) for one in side)
+            for side, called in zip(sides, self.called, strict=True)
         ]
-        counts = [Counter(one.values()) for one in kins]
         found: tuple[dict[int, Hashable], ...] = {}, {}
-        for side, kin, looks, labels in zip(sides, kins, found, self.attributes, strict=True):
+        for side, called, looks in zip(sides, self.called, found, strict=True):
             for one in side:
-                name, _ = alike = kin[one.number]
+                alike = called[one.number].name, one.signature
                 # Of those that people called alike, some came or went.
-                is_clear = name is None or counts[0][alike] == counts[1][alike]
+                is_clear = alike[0] is None or counts[0][alike] == counts[1][alike]
                 is_open = looks is found[1] or self._is_open(one)
-                called = name, labels.get(one.number)
-                if is_clear and is_open and (known := look(one, called)) is not None:
+                if is_clear and is_open and (known := look(one, called[one.number])) is not None:
                     looks[one.number] = known
         mine, theirs = (
             evidence.groups(side, looks) for side, looks in zip(sides, found, strict=True)
@@ -362,6 +366,12 @@ class _Rounds:
     def _is_moved(self, leaf: Leaf) -> bool:
         return self.disputed(leaf) or self.displaced(leaf)
 
+    def _inside(
+        self, live: Sequence[Leaf], saved: Sequence[Leaf]
+    ) -> tuple[Sequence[Leaf], Sequence[Leaf]]:
+        mine, theirs = self.inside
+        return [mine[one.number] for one in live], [theirs[one.number] for one in saved]
+
     def _free(self) -> tuple[list[Leaf], list[Leaf]]:
         used = {*self.pairs.values(), *self.proposals.values()}
         mine = self.pairs.keys() | self.proposals.keys()
@@ -382,12 +392,12 @@ class _Rounds:
         live, saved = self._free()
         if not live or not saved:
             return {}
-        mine, theirs = self.kins
-        looks = {one.number: _look(one, theirs.get(one.number)) for one in saved}
+        mine, theirs = self.called
+        looks = {one.number: _look(one, theirs[one.number].kin) for one in saved}
         alike = evidence.groups(saved, looks)
         found = {}
         for one in live:
-            others = [other.number for other in alike.get(_look(one, mine.get(one.number)), ())]
+            others = [other.number for other in alike.get(_look(one, mine[one.number].kin), ())]
             if others:
                 found[one.number] = others[:_MOST_ALTERNATIVES]
         return found

@@ -102,6 +102,48 @@ def by_names(
     return pairs
 
 
+def by_whole(live: Sequence[Leaf], saved: Sequence[Leaf]) -> Pairs:
+    """Pair all leaves of one side with all that one name is around on the other side.
+
+    In a chain of layers that are held by the same attribute, equal names are those of other layers
+    if the other side has one more name around the first of them.
+
+    Args:
+        live: all leaves of the target.
+        saved: all leaves of the checkpoint.
+
+    Returns:
+        Pairs only if the names are those of the other side in one way, and not without that name.
+    """
+    mine, theirs = ({one.named: one.number for one in side} for side in (live, saved))
+    if min(len(mine), len(theirs)) < 2 or len(mine) < len(live) or len(theirs) < len(saved):
+        return {}
+    if mine.keys() <= theirs.keys() or theirs.keys() <= mine.keys():
+        return {}
+    inside = [_inside(some, others) for some, others in ((mine, theirs), (theirs, mine))]
+    pairs = {mine[chain]: theirs[around] for chain, around in inside[0].items()}
+    pairs |= {mine[around]: theirs[chain] for chain, around in inside[1].items()}
+    fit = all(is_same_kind(live[one], saved[other]) for one, other in pairs.items())
+    return dict(sorted(pairs.items())) if fit and not all(inside) else {}
+
+
+def _inside(some: Collection[Chain], others: Collection[Chain]) -> dict[Chain, Chain]:
+    """Return each chain with the one that it is below a name that is around all of them."""
+    longest = max(some, key=len)
+    ends = [one for one in others if one[-len(longest) :] == longest]
+    found = []
+    for around in {one[: len(one) - len(longest)] for one in ends[:_MOST_ENDS]}:
+        below = {one: around + one for one in some}
+        inside = sum(one[: len(around)] == around for one in others)
+        if inside == len(below) and all(one in others for one in below.values()):
+            found.append(below)
+    return found[0] if len(found) == 1 else {}
+
+
+# Of so many chains with one end none is looked for.
+_MOST_ENDS = 8
+
+
 def by_joined(live: Sequence[Leaf], saved: Sequence[Leaf]) -> Pairs:
     """Pair leaves whose names are joined on one side, as those of Keras 3's slots are.
 

@@ -9,9 +9,49 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Mapping, Sequence
 
+import attrs
+
 from tfpersist.matching.sides import facts
 from tfpersist.matching.sides.eras import ONLY_PARTS
 from tfpersist.matching.sides.facts import Chain, Leaf, Side
+
+
+@attrs.frozen
+class Called:
+    """The names that people gave to a leaf, as far as both sides know them.
+
+    Args:
+        kin: its kin; None for a leaf without a name, or with one that only its own side has.
+        groups: the names of the groups that it is in.
+        attribute: the attribute that holds it.
+    """
+
+    kin: int | None = None
+    groups: Chain = ()
+    attribute: str = ""
+
+    @property
+    def name(self) -> tuple[int, Chain] | None:
+        """Its kin in its groups; None if it has none."""
+        return None if self.kin is None else (self.kin, self.groups)
+
+
+def called(live: Side, saved: Side) -> tuple[Mapping[int, Called], Mapping[int, Called]]:
+    """Return what people called the leaves of a target and of a checkpoint, by their numbers."""
+    kin_of, groups_of = kins(live, saved), groups(live, saved)
+    attribute_of = attributes(live, saved)
+    mine, theirs = (
+        {
+            leaf.number: Called(
+                kin_of[at].get(leaf.number),
+                groups_of[at].get(leaf.number, ()),
+                attribute_of[at].get(leaf.number, ""),
+            )
+            for leaf in side.leaves
+        }
+        for at, side in enumerate((live, saved))
+    )
+    return mine, theirs
 
 
 def kins(live: Side, saved: Side) -> tuple[Mapping[int, int], Mapping[int, int]]:
@@ -90,6 +130,43 @@ def _attribute(leaf: Leaf) -> str:
     labels = leaf.held if leaf.tail is None else leaf.tail
     label = next((one for one in reversed(labels) if one not in ONLY_PARTS), "")
     return "" if label.startswith("#") else label
+
+
+def groups(live: Side, saved: Side) -> tuple[Mapping[int, Chain], Mapping[int, Chain]]:
+    """Return the names of the groups that leaves are in, by their numbers, that both sides have.
+
+    What is in a group was in no other one, nor outside of it, if that group is still there.
+
+    Example:
+        >>> from tfpersist.matching.sides.facts import Leaf
+        >>> def side(*paths):
+        ...     leaves = [Leaf(n, {}, p, p, called=p) for n, p in enumerate(paths)]
+        ...     return Side(leaves, objects=True)
+        >>> groups(side(("up",), ("head", "up")), side(("head", "up"), ("tail", "up")))
+        ({1: ('head',)}, {0: ('head',)})
+    """
+    if not live.objects or not saved.objects or any(leaf.listed for leaf in saved.leaves):
+        return {}, {}
+    sides = [{leaf.number: _groups(leaf) for leaf in side.leaves} for side in (live, saved)]
+    known = [{name for names in side.values() for name in names} for side in sides]
+    both = known[0] & known[1]
+    mine, theirs = (
+        {
+            number: kept
+            for number, names in side.items()
+            if (kept := tuple(name for name in names if name in both))
+        }
+        for side in sides
+    )
+    return mine, theirs
+
+
+def _groups(leaf: Leaf) -> Chain:
+    return tuple(
+        name
+        for name in leaf.called[:-1]
+        if name and not facts.is_automatic(name) and not facts.is_index(name)
+    )
 
 
 def strangers(pairs: Collection[tuple[Leaf, Leaf]]) -> set[int]:

@@ -216,12 +216,8 @@ def _contradict(live: Side, saved: Side, pairs: Collection[tuple[Leaf, Leaf]]) -
     """Return whether names or attributes say that some of the pairs are none."""
     if kinship.strangers(pairs):
         return True
-    sides = [called(live, saved) for called in (kinship.kins, kinship.attributes)]
-    return any(
-        mine.get(one.number) != theirs.get(other.number)
-        for mine, theirs in sides
-        for one, other in pairs
-    )
+    mine, theirs = kinship.called(live, saved)
+    return any(mine[one.number] != theirs[other.number] for one, other in pairs)
 
 
 def _hidden(pairs: Collection[tuple[Leaf, Leaf]]) -> set[int]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Hashable, Sequence
 
+import attrs
+
 from tfpersist.matching.pairing.evidence import Looks
-from tfpersist.matching.sides.facts import Leaf, Side
+from tfpersist.matching.sides.facts import Chain, Leaf, Side
 
 
 def alike(live: Side, saved: Side) -> list[tuple[list[Leaf], list[Leaf]]]:
@@ -57,6 +60,38 @@ def without_shared(leaves: Sequence[Leaf], looks: Looks) -> Looks:
             roles.setdefault(looks[0][one.number], set()).add(_role(one))
     kept = {n: look for n, look in looks[0].items() if len(roles.get(look, ())) < 2}
     return kept, looks[1]
+
+
+def inside(side: Side) -> Sequence[Leaf]:
+    """Return the leaves of a side without the names around all of them.
+
+    The attribute under which a `tf.train.Checkpoint` holds its only model says nothing of a layer.
+    What lies beside the model, such as a counter of steps, has no names around it.
+
+    Example:
+        >>> some = [Leaf(at, {}, path, path) for at, path in enumerate([("x", "a"), ("x", "b")])]
+        >>> [leaf.named for leaf in inside(Side([*some, Leaf(2, {}, ("step",), ("step",))]))]
+        [('a',), ('b',), ('step',)]
+    """
+    chains = [leaf.named[:-1] for leaf in side.leaves if len(leaf.named) > 1]
+    if len(chains) < 2:
+        return side.leaves
+    # What all chains begin with, the first and the last in their order begin with.
+    around = min(chains)[: _alike(min(chains), max(chains))]
+    return [_without(leaf, _alike(leaf.named, around)) for leaf in side.leaves]
+
+
+def _alike(one: Chain, other: Chain) -> int:
+    """Return with how many equal labels two chains begin."""
+    pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    return sum(1 for _ in pairs)
+
+
+def _without(leaf: Leaf, size: int) -> Leaf:
+    if not size:
+        return leaf
+    lists = tuple((chain[size:], at) for chain, at in leaf.lists)
+    return attrs.evolve(leaf, named=leaf.named[size:], lists=lists)
 
 
 def _role(leaf: Leaf) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from functools import cached_property
@@ -18,6 +19,8 @@ _AROUND = "^"
 
 # Of so many equal leaves nobody compares each with each.
 _MOST_COMPARED = 64
+# Nor each word with each, of so many pairs of words.
+_MOST_PAIRS = 4_000_000
 
 
 @attrs.frozen(slots=False)
@@ -165,6 +168,8 @@ def _scores(
     live: Sequence[_Name], saved: Sequence[_Name], *, letters: bool
 ) -> dict[tuple[int, int], float]:
     """Return how much each two names share that share something, by the numbers of their leaves."""
+    if math.prod(sum(len(one.words) for one in side) for side in (live, saved)) > _MOST_PAIRS:
+        return {}
     # Blocks that count from zero on one side and from one on the other share no number.
     numbers = [sorted({int(n) for one in side for _, n in one.numbers}) for side in (live, saved)]
     by_number = numbers[0][:1] == numbers[1][:1]
@@ -258,14 +263,11 @@ def _shared(
     if not one.may_share(other) or not other.may_share(one):
         return 0.0
     shared: set[str] = set()
-    left = list(other.words)
+    left = Counter(other.words)
     score = 0.0
     counts = by_number
-    for word in one.words:
-        abbreviated = [w for w in left if _fit(word, w) and (letters or min(len(word), len(w)) > 1)]
-        longer = word if word in left else next(iter(abbreviated), "")
-        if longer:
-            left.remove(longer)
+    for word, times in Counter(one.words).items():
+        for longer in _partners(word, times, left, letters=letters):
             shared |= {word, longer}
             if not any(w in names.common for w in (word, longer) for names in (one, other)):
                 score += 2.0 if longer == word else 1.0
@@ -275,6 +277,19 @@ def _shared(
     if not counts or shared.isdisjoint(one.own) or shared.isdisjoint(other.own):
         return 0.0
     return 0.0 if _numbers_differ(one, other) or _count_apart(one, other) else score
+
+
+def _partners(word: str, times: int, left: Counter[str], *, letters: bool) -> list[str]:
+    """Take out what a word stands for, as often as it is there: itself before abbreviations."""
+    found: list[str] = []
+    for other in (word, *left) if word in left else [*left]:
+        if other == word or (_fit(word, other) and (letters or min(len(word), len(other)) > 1)):
+            count = min(times - len(found), left[other])
+            left[other] -= count
+            found += [other] * count
+        if len(found) == times:
+            break
+    return found
 
 
 def _initial(word: str) -> str:

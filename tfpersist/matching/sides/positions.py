@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 
 from tfpersist.formats.tensors import TensorSpec
 from tfpersist.matching.sides import facts
@@ -40,21 +40,30 @@ def disputed(live: Side, saved: Side) -> Callable[[Leaf], bool]:
 def _counterparts(live: Side, saved: Side) -> Callable[[Chain], Chain]:
     """Return a function from the list of a target to that of a checkpoint; empty if none is it.
 
-    One side may have the model below an attribute: then one chain ends the other.
+    One side may have the model below an attribute, and call it otherwise: if the chains are not
+    equal, the one that ends with the most equal labels is it, if no other one ends so.
     """
-    ends: dict[Chain, list[Chain]] = {}
-    for chain in saved.items:
-        for at in range(len(chain)):
-            ends.setdefault(chain[at:], []).append(chain)
+    ends = [_ends(side.items) for side in (live, saved)]
 
     def counterpart(chain: Chain) -> Chain:
         if chain in saved.items:
             return chain
-        found = {*ends.get(chain, ())}
-        found |= {chain[at:] for at in range(1, len(chain)) if chain[at:] in saved.items}
-        return found.pop() if len(found) == 1 else ()
+        for at in range(len(chain)):
+            mine, theirs = (side.get(chain[at:], []) for side in ends)
+            if theirs:
+                is_whole = at == 0 or theirs == [chain[at:]]
+                return theirs[0] if len(theirs) == 1 and (is_whole or len(mine) == 1) else ()
+        return ()
 
     return counterpart
+
+
+def _ends(chains: Iterable[Chain]) -> dict[Chain, list[Chain]]:
+    found: dict[Chain, list[Chain]] = {}
+    for chain in chains:
+        for at in range(len(chain)):
+            found.setdefault(chain[at:], []).append(chain)
+    return found
 
 
 def _count_from_zero(names: Mapping[int, str]) -> bool:
