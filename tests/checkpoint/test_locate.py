@@ -296,3 +296,14 @@ def test_a_store_and_a_checkpoint_open_the_directory_of_a_saved_model(keras_2, s
     target = {key: np.zeros_like(checkpoint[key])}
     store.restore(target)
     assert np.array_equal(target[key], checkpoint[key])
+
+
+def test_a_state_file_of_another_name_names_its_checkpoint(tmp_path):
+    """As `Saver.save(latest_filename=)` of TensorFlow writes it beside the usual one."""
+    for step in (1, 2):
+        ModelStore(tmp_path, name="m").save({"v": np.float32(step)}, step)
+    (tmp_path / "checkpoint_best").write_text('model_checkpoint_path: "m-1"\n')
+    assert Checkpoint(tmp_path / "checkpoint_best")["v"] == 1
+    assert Checkpoint(tmp_path)["v"] == 2
+    ModelStore(tmp_path, name="m").save({"v": np.float32(3)}, 3)
+    assert Checkpoint(tmp_path / "checkpoint_best")["v"] == 1

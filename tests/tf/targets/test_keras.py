@@ -494,3 +494,21 @@ def test_an_optimizer_of_frozen_layers_needs_no_variables(tmp_path):
     store.save(saved)
     store.restore(other)
     assert values(other.weights) == values(saved.get_layer("last").weights)
+
+
+def test_an_optimizer_that_is_not_built_may_lack_its_numbers(tmp_path):
+    """Weights alone go into a model that is compiled and was not trained yet."""
+
+    def network():
+        return keras.Sequential([keras.Input((2,)), keras.layers.Dense(3), keras.layers.Dense(1)])
+
+    plain, model = network(), network()
+    store = tfp.ModelStore(tmp_path)
+    store.save(plain)
+    model.compile("adam", "mse")
+    report = store.restore(model, missing="skip")
+    assert len(report.restored) == 4
+    assert not model.optimizer.built
+    assert np.array_equal(model.layers[0].kernel, plain.layers[0].kernel)
+    model.fit(np.ones((4, 2)), np.ones(4), verbose=0)
+    assert int(model.optimizer.iterations) == 1
