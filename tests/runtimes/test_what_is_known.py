@@ -12,8 +12,8 @@ from elsewhere import RUNTIMES, Job, environment, run
 
 from tfpersist.graph.runtimes import op_lists
 
-# TensorFlow folds the first away before tf2onnx sees it; OpenVINO does not look into the other.
-FOLDED = {"onnx": {"sparse"}, "openvino": {"one_shot_iterator"}}
+# OpenVINO does not look into the data set of this one.
+FOLDED = {"onnx": set(), "openvino": {"one_shot_iterator"}}
 # The ops of loops and branches are converted where they make up a loop or branch; here they do not.
 PARTS = {"reference_ops"}
 UNKNOWN = ("No conversion rule found", "No Op registered for")
