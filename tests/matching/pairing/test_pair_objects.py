@@ -745,6 +745,16 @@ def test_chains_of_other_lengths_are_not_found_as_a_whole():
     assert len(paired(links(5), links(4))) == 8
 
 
+@pytest.mark.parametrize("around", ["net", "next"])
+def test_where_a_longer_chain_below_one_more_name_begins_is_not_decided(around):
+    longer, shorter = links(6, around), links(4)
+    assert paired(longer, shorter) == {}
+    assert proposed(longer, shorter) == {}
+    fates = pair_objects(shorter, longer).fates
+    assert len(fates) == 8
+    assert all(len(fate.alternatives) == 3 for fate in fates.values())
+
+
 def test_names_of_layers_in_chains_are_compared_in_little_time():
     """Each word of a name was compared with each of the other one, though they repeat."""
     assert len(proposed(links(60), links(60, attribute="node"))) == 118

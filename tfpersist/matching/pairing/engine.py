@@ -88,8 +88,11 @@ class _Rounds:
         return roots.inside(self.live), roots.inside(self.saved)
 
     def result(self) -> Pairing:
-        if not self.pairs:
-            self._carry_out(evidence.by_whole(self.live.leaves, self.saved.leaves), "same name")
+        wholes = [] if self.pairs else evidence.by_whole(self.live.leaves, self.saved.leaves)
+        if len(wholes) > 1:
+            return self._of_several(wholes)
+        for whole in wholes:
+            self._carry_out(whole, "same name")
         self._carry_out(self._names(), "same name")
         self._carry_out(self._names_in_lists(), "same name")
         self._carry_out(evidence.by_joined(*self._free()), "same name")
@@ -112,6 +115,15 @@ class _Rounds:
             self.conflicts,
             frozenset(one.number for one in self.live.leaves if not self._is_open(one)),
         )
+
+    def _of_several(self, wholes: Sequence[evidence.Pairs]) -> Pairing:
+        """Return what is known if each of several pairings of all leaves is possible."""
+        everywhere = range(len(self.live.leaves))
+        alternatives = {
+            number: [whole[number] for whole in wholes[:_MOST_ALTERNATIVES] if number in whole]
+            for number in everywhere
+        }
+        return Pairing({}, {}, {}, alternatives, {}, frozenset(everywhere))
 
     def _propose_order(self) -> None:
         looks = self._looks()

@@ -102,7 +102,7 @@ def by_names(
     return pairs
 
 
-def by_whole(live: Sequence[Leaf], saved: Sequence[Leaf]) -> Pairs:
+def by_whole(live: Sequence[Leaf], saved: Sequence[Leaf]) -> list[Pairs]:
     """Pair all leaves of one side with all that one name is around on the other side.
 
     In a chain of layers that are held by the same attribute, equal names are those of other layers
@@ -113,31 +113,43 @@ def by_whole(live: Sequence[Leaf], saved: Sequence[Leaf]) -> Pairs:
         saved: all leaves of the checkpoint.
 
     Returns:
-        Pairs only if the names are those of the other side in one way, and not without that name.
+        The pairs, only if the names are those of the other side below one name, and not without it.
+        If a chain is longer on the other side, it may begin at several of its layers: then one
+        dict for each.
     """
     mine, theirs = ({one.named: one.number for one in side} for side in (live, saved))
     if min(len(mine), len(theirs)) < 2 or len(mine) < len(live) or len(theirs) < len(saved):
-        return {}
+        return []
     if mine.keys() <= theirs.keys() or theirs.keys() <= mine.keys():
-        return {}
+        return []
     inside = [_inside(some, others) for some, others in ((mine, theirs), (theirs, mine))]
-    pairs = {mine[chain]: theirs[around] for chain, around in inside[0].items()}
-    pairs |= {mine[around]: theirs[chain] for chain, around in inside[1].items()}
-    fit = all(is_same_kind(live[one], saved[other]) for one, other in pairs.items())
-    return dict(sorted(pairs.items())) if fit and not all(inside) else {}
+    possible = [
+        *({mine[chain]: theirs[around] for chain, around in one.items()} for one in inside[0]),
+        *({mine[around]: theirs[chain] for chain, around in one.items()} for one in inside[1]),
+    ]
+    return [
+        dict(sorted(pairs.items()))
+        for pairs in possible
+        if not all(inside)
+        and all(is_same_kind(live[one], saved[other]) for one, other in pairs.items())
+    ]
 
 
-def _inside(some: Collection[Chain], others: Collection[Chain]) -> dict[Chain, Chain]:
-    """Return each chain with the one that it is below a name that is around all of them."""
+def _inside(some: Collection[Chain], others: Collection[Chain]) -> list[dict[Chain, Chain]]:
+    """Return each chain with the one that it is below a name, for each such name."""
     longest = max(some, key=len)
     ends = [one for one in others if one[-len(longest) :] == longest]
-    found = []
+    found: dict[Chain, dict[Chain, Chain]] = {}
     for around in {one[: len(one) - len(longest)] for one in ends[:_MOST_ENDS]}:
         below = {one: around + one for one in some}
-        inside = sum(one[: len(around)] == around for one in others)
-        if inside == len(below) and all(one in others for one in below.values()):
-            found.append(below)
-    return found[0] if len(found) == 1 else {}
+        if all(one in others for one in below.values()):
+            found[around] = below
+    inner = max(found, key=len, default=())
+    if sum(one[: len(inner)] == inner for one in others) > len(some):
+        return []
+    # Names that are not around each other, as those of two towers, are left to other evidence.
+    is_chain = all(inner[: len(around)] == around for around in found)
+    return [found[around] for around in sorted(found, key=len)] if is_chain else []
 
 
 # Of so many chains with one end none is looked for.
