@@ -217,16 +217,27 @@ def work(rank):
     if not rank:
         made["n"].values[0].assign(9)
     fails(tfp.SaveError, "not at one step", lambda: store.save(checkpoint, 3))
+    made["n"].values[0].assign(5)
+    leave = workers.Workers.leave
+    if rank:
+        workers.PATIENCE = 5.0
+        fails(tfp.SaveError, "could not finish the checkpoint: it does not answer",
+              lambda: store.save(checkpoint, 4))
+    else:
+        workers.Workers.leave = lambda self, name, text: (
+            None if name.startswith("done/") else leave(self, name, text))
+        store.save(checkpoint, 4)
+        workers.Workers.leave = leave
+    store.restore(checkpoint)
     workers.PATIENCE = 5.0
     if rank:
         together.write_part = lambda *arguments, **options: os.kill(os.getpid(), signal.SIGKILL)
-    made["n"].values[0].assign(5)
-    fails(tfp.TargetError, "worker 1 did not save its part", lambda: store.save(checkpoint, 4))
+    fails(tfp.TargetError, "worker 1 did not save its part", lambda: store.save(checkpoint, 5))
     fails(tfp.TargetError, "worker 1 did not come", lambda: store.restore(checkpoint))
 
 
 assert cluster(2, work) == [0, signal.SIGKILL]
-assert [checkpoint.step for checkpoint in tfp.ModelStore("run").checkpoints()] == [1]
+assert [checkpoint.step for checkpoint in tfp.ModelStore("run").checkpoints()] == [1, 4]
 assert tfp.ModelStore("run").verify().ok
 
 

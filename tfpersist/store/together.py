@@ -178,9 +178,7 @@ def writing(
         said = [json.loads(text) for text in workers.collect(parts, "save its part", more)]
         _check(said, save.prefix)
         if workers.number:
-            outcome = json.loads(workers.text_of(0, done, "commit the checkpoint", more))
-            if "error" in outcome:
-                raise _failed(0, "commit the checkpoint", outcome["error"], save.prefix)
+            _check_commit(workers, done, more, save.prefix)
             return Located(storage, Directory.look(storage).files(save.prefix))
         try:
             located = Located(storage, commit().files(save.prefix))
@@ -256,7 +254,10 @@ def _content(checkpoint: Checkpoint) -> str:
 def _check(said: Sequence[Mapping[str, Any]], prefix: str) -> None:
     for worker, one in enumerate(said):
         if "error" in one:
-            raise _failed(worker, "save its part", one["error"], prefix)
+            raise SaveError(
+                f"worker {worker} could not save its part, so nothing was saved: {one['error']}",
+                where=prefix,
+            )
     for key, crc in said[0]["replicas"].items():
         others = [at for at, one in enumerate(said) if one["replicas"].get(key) != crc]
         if others:
@@ -270,10 +271,19 @@ def _check(said: Sequence[Mapping[str, Any]], prefix: str) -> None:
             )
 
 
-def _failed(worker: int, doing: str, error: str, prefix: str) -> SaveError:
-    return SaveError(
-        f"worker {worker} could not {doing}, so nothing was saved: {error}", where=prefix
-    )
+def _check_commit(workers: Workers, done: str, more: float, prefix: str) -> None:
+    """Wait until the chief says that it has committed the checkpoint."""
+    try:
+        outcome = json.loads(workers.text_of(0, done, "commit the checkpoint", more))
+        error, cause = outcome.get("error", ""), None
+    except TargetError as silent:
+        error, cause = "it does not answer", silent
+    if error:
+        raise SaveError(
+            f"worker 0 could not finish the checkpoint: {error}",
+            where=prefix,
+            advice="It is whole or absent: checkpoints() lists it if worker 0 had committed it.",
+        ) from cause
 
 
 def _text(error: BaseException) -> str:
