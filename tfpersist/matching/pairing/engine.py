@@ -8,7 +8,7 @@ are alternatives.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
 
 import attrs
@@ -19,9 +19,6 @@ from tfpersist.matching.sides.facts import Chain, Leaf, Side
 
 _MOST_ALTERNATIVES = 5
 _PLACED = "same place in the same structure"
-
-# What a leaf looks like, with what it is called; None if order says nothing of it.
-Look = Callable[[Leaf, Hashable], Hashable]
 
 
 @attrs.frozen
@@ -132,7 +129,7 @@ class _Rounds:
             found = evidence.by_neighbours(self.live.leaves, self.saved.leaves, anchors, looks)
             self._propose(found, "between the same neighbours")
             looks = self._looks()
-        looks = self._without_gone(looks)
+        looks = evidence.without_gone(looks)
         alike = Counter(looks[0].values())
         found = self._order(looks)
         if self._cross(found):
@@ -212,7 +209,7 @@ class _Rounds:
     def _structure(self) -> dict[int, int]:
         found: dict[int, int] = {}
         if any(one.kinds for one in self.saved.leaves):
-            look = self._with_kinds(self._place(self.live.leaves, self.saved.leaves))
+            look = evidence.with_kinds(self._place(self.live.leaves, self.saved.leaves))
             found = self._where_placed(self._order(self._looks(look)))
             self._carry_out(found, "")
         # First what both sides hold under one name, such as two models in one checkpoint.
@@ -276,7 +273,7 @@ class _Rounds:
         ]
         return [around for around in sides[0] if around in sides[1]]
 
-    def _place(self, live: Sequence[Leaf], saved: Sequence[Leaf]) -> Look:
+    def _place(self, live: Sequence[Leaf], saved: Sequence[Leaf]) -> evidence.Look:
         # A file may lead to some layers by attributes, and list others that have attributes here.
         partners = {other: number for number, other in self.pairs.items()}
         held_there = [self._is_held(one, self.pairs, self.saved) for one in live]
@@ -294,17 +291,6 @@ class _Rounds:
             return leaf.signature, called, leaf.tail, is_listed and leaf.is_named
 
         return look
-
-    def _with_kinds(self, look: Look) -> Look:
-        """Return a look that tells the classes of layers, and not the roles of their tensors."""
-
-        def with_kinds(leaf: Leaf, called: Hashable) -> Hashable:
-            if look(leaf, called) is None or not leaf.kinds:
-                return None
-            specs = Counter(member.spec for member in leaf.members.values())
-            return leaf.kinds, leaf.tail, frozenset(specs.items()), called
-
-        return with_kinds
 
     def _is_held(self, leaf: Leaf, partners: Mapping[int, int], others: Side) -> bool:
         """Return whether an attribute holds a leaf, or the one that it is paired with."""
@@ -332,13 +318,7 @@ class _Rounds:
         }
         return evidence.by_order(mine, theirs, anchors, looks)
 
-    def _without_gone(self, looks: evidence.Looks) -> evidence.Looks:
-        """Leave out what looks alike where some of several came or went."""
-        counts = [Counter(side.values()) for side in looks]
-        kept = {look for look, count in counts[0].items() if count == counts[1][look]}
-        return {number: look for number, look in looks[0].items() if look in kept}, looks[1]
-
-    def _looks(self, look: Look | None = None) -> evidence.Looks:
+    def _looks(self, look: evidence.Look | None = None) -> evidence.Looks:
         """Return what the leaves that are left look like, where order may tell more."""
         look = look or _look
         sides = self._free()

@@ -19,6 +19,8 @@ ChainOf = Callable[[Leaf], Chain]
 
 # What the leaves of the target and of the checkpoint look like, by their numbers.
 Looks = tuple[Mapping[int, Hashable], Mapping[int, Hashable]]
+# Returns what a leaf looks like, with what it is called; None if order says nothing of it.
+Look = Callable[[Leaf, Hashable], Hashable]
 
 
 def fits(mine: Leaf, theirs: Leaf) -> bool:
@@ -464,3 +466,27 @@ def _compare(one: Leaf, other: Leaf) -> int:
     if first is not None:
         return -1 if first else 1
     return (one.path > other.path) - (one.path < other.path)
+
+
+def with_kinds(look: Look) -> Look:
+    """Return a look that tells the classes of layers, and not the roles of their tensors."""
+
+    def of_kinds(leaf: Leaf, called: Hashable) -> Hashable:
+        if look(leaf, called) is None or not leaf.kinds:
+            return None
+        specs = Counter(member.spec for member in leaf.members.values())
+        return leaf.kinds, leaf.tail, frozenset(specs.items()), called
+
+    return of_kinds
+
+
+def without_gone(looks: Looks) -> Looks:
+    """Leave out what looks alike where some of several came or went.
+
+    Example:
+        >>> without_gone(({0: "a", 1: "a", 2: "b"}, {0: "a", 1: "b"}))
+        ({2: 'b'}, {0: 'a', 1: 'b'})
+    """
+    counts = [Counter(side.values()) for side in looks]
+    kept = {look for look, count in counts[0].items() if count == counts[1][look]}
+    return {number: look for number, look in looks[0].items() if look in kept}, looks[1]
