@@ -81,6 +81,15 @@ def test_a_number_alone_tells_nothing():
     assert words.by_words(live, saved, looks(live, saved)) == {}
 
 
+def test_the_words_of_joined_names_that_keras_gives_do_not_count():
+    live = [leaf(0, "up", "layer_1"), leaf(1, "part")]
+    for number in ("", "_2"):
+        saved = [leaf(0, "net", joined=f"layer_normalization{number}")]
+        assert words.by_words(live, saved, looks(live, saved)) == {}
+    saved = [leaf(0, "net", joined="layer_one_1")]
+    assert words.by_words(live, saved, looks(live, saved)) == {0: 0}
+
+
 def test_the_words_of_joined_names_count():
     live = leaves("table/part/query")
     saved = [leaf(0, "stem", "query"), leaf(1, "net", joined="attention_query")]

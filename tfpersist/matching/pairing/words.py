@@ -216,7 +216,8 @@ def _name(leaf: Leaf, *, positions: bool = True, apart: bool = False) -> _Name:
     around = len(leaf.lists[-1][0]) if apart and leaf.lists else 0
     called = [_AROUND * (at < around) + label for at, label in enumerate(leaf.named)]
     kept = [label for label in called if positions or not label.startswith("#")]
-    kept += [leaf.joined] if leaf.joined else []
+    # Words of a name that Keras gives, as "layer" in "layer_normalization", were chosen by nobody.
+    kept += [leaf.joined] if leaf.joined and not facts.is_automatic(leaf.joined) else []
     labels = [_words(label) for label in kept if label not in ONLY_PARTS]
     if called and called[-1] not in kept:
         labels.append([])
