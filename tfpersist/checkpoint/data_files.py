@@ -45,7 +45,7 @@ class Written:
 
 
 @attrs.define(eq=False)
-class _Measured:
+class MeasuredSink:
     """A sink that knows how much goes into it."""
 
     sink: Sink
@@ -110,7 +110,7 @@ class DataFiles:
         holds = [] if self.earlier is None else [self.earlier.holds[shard] for shard in linked]
         shards = [] if self.earlier is None else [self.earlier.shards[shard] for shard in linked]
         names: list[str] = []
-        new: list[_Measured] = []
+        new: list[MeasuredSink] = []
 
         def begin(count: int) -> Sequence[Sink]:
             own = len(linked) + count
@@ -118,7 +118,7 @@ class DataFiles:
             names.extend(bundle.shard_name(prefix, number, total) for number in range(own))
             for hold, name in zip(holds, names, strict=False):
                 publication.link(hold, name)
-            new.extend(_Measured(publication.create(name)) for name in names[len(linked) :])
+            new.extend(MeasuredSink(publication.create(name)) for name in names[len(linked) :])
             return new
 
         numbers = np.append(changes.again, changes.changed)

@@ -17,6 +17,7 @@ import attrs
 import numpy as np
 
 from tfpersist.checkpoint import sidecar
+from tfpersist.checkpoint.data_files import MeasuredSink
 from tfpersist.checkpoint.directory import Age, Directory
 from tfpersist.checkpoint.facts import facts_in
 from tfpersist.checkpoint.files import INDEX, PART
@@ -31,7 +32,7 @@ from tfpersist.formats.sstable_writer import with_note
 from tfpersist.formats.tensors import Slice
 from tfpersist.matching.plans.resume import Resume
 from tfpersist.progress import Watched, progress
-from tfpersist.storage import Sink, Storage
+from tfpersist.storage import Storage
 from tfpersist.storage.base import ATTEMPTS
 
 # The pauses between two looks for parts that are not there yet, in seconds.
@@ -82,21 +83,6 @@ class JointSave:
         return bundle.shard_name(self.prefix, worker, self.number)
 
 
-@attrs.define(eq=False)
-class _Measured:
-    """A sink that knows its size."""
-
-    sink: Sink
-    size: int = 0
-
-    def reserve(self, size: int) -> None:
-        self.size = size
-        self.sink.reserve(size)
-
-    def write(self, data: memoryview | bytes) -> None:
-        self.sink.write(data)
-
-
 def write_part(
     storage: Storage,
     save: JointSave,
@@ -137,7 +123,7 @@ def write_part(
             ) as publication,
         ):
             publication.expect(name)
-            sink = _Measured(Watched(publication, done).create(data))
+            sink = MeasuredSink(Watched(publication, done).create(data))
             places, _ = write_shards(columns, tensors.sizes, lambda count: [sink])
             places = attrs.evolve(places, shards=places.shards + worker)
             about = json.dumps({"prefix": save.prefix, "attempt": save.attempt})
@@ -301,6 +287,7 @@ def _read_part(storage: Storage, save: JointSave, worker: int) -> _Part:
             file=file,
             expected=f"the attempt with number {save.number}",
             found=index.num_shards,
+            advice="Save the parts of all workers again, in a new attempt.",
         )
     return _Part(worker, index, facts)
 
@@ -316,6 +303,7 @@ def _check_files(storage: Storage, save: JointSave, parts: Sequence[_Part]) -> N
                 file=f"{storage.location}/{name}",
                 expected=f"{expected} bytes",
                 found="no such file" if size is None else f"{size} bytes",
+                advice="Save the parts of all workers again, in a new attempt.",
             )
 
 

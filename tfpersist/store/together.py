@@ -226,11 +226,13 @@ def agreed_on(
             raise TargetError(
                 f"worker {worker} saves while this one restores; nothing was assigned",
                 expected="the same calls of save() and restore() on all workers, in one order",
+                advice="Call both on each worker, not only on the chief.",
             )
         if "error" in one:
             raise RestoreError(
                 f"worker {worker} cannot restore; nothing was assigned: {one['error']}",
                 where=checkpoint.prefix,
+                advice="Call restore() again on all workers when that worker can.",
             )
     if len({one["content"] for one in said}) > 1:
         raise RestoreError(
@@ -257,6 +259,7 @@ def _check(said: Sequence[Mapping[str, Any]], prefix: str) -> None:
             raise SaveError(
                 f"worker {worker} could not save its part, so nothing was saved: {one['error']}",
                 where=prefix,
+                advice="Call save() again on all workers when that worker can.",
             )
     for key, crc in said[0]["replicas"].items():
         others = [at for at, one in enumerate(said) if one["replicas"].get(key) != crc]

@@ -14,6 +14,7 @@ are read again from the beginning, which draws the same from the same seeds.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -191,8 +192,10 @@ class DataOfFit:
             in_full = data_functions.draws_late(iterator, after_first=True)
             for _ in range(epoch):
                 earlier = self.substitute or iterator
-                for _ in earlier if in_full else (next(earlier),):
-                    pass
+                if in_full:
+                    deque(earlier, 0)
+                else:
+                    next(earlier)
                 for _ in range(made):
                     self.substitute = iter(dataset)
         for _ in range(again):
